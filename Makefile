@@ -1,0 +1,38 @@
+# `make demo` and `make test` do everything from a bare clone: they make VENV and install what they need into it.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+# The editable install links single files, so a file that came or went wants the install again: its stamp is named by the list of files.
+FILES := $(shell find pipeline model cli -name '*.py' | sort | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(FILES)
+
+.PHONY: setup demo test test-all lint typecheck bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -rf build $(VENV)/.installed-*
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' --config-settings editable_mode=strict
+	touch $@
+
+demo: setup
+	PATH="$(abspath $(BIN)):$$PATH" tests/synthesis/demo
+
+test: setup
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-all: setup
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: setup
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

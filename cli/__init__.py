@@ -1,0 +1,1 @@
+"""Floor 3: the commands. Thin, and the only place that prints."""

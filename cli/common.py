@@ -1,0 +1,166 @@
+"""What all commands share: options, consoles, errors as one line, TOML configuration."""
+
+import json
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:
+    import torch
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Results go to standard output, progress and logs to standard error.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
+
+
+def safe(text: object) -> str:
+    """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+    return escape(visible)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, and nothing else, on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Tell something on standard error, unless -q."""
+    if logging.getLogger("emodna").isEnabledFor(logging.WARNING):
+        err.print(text)
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130."""
+    try:
+        code = command.main(standalone_mode=False)
+    except EmodnaError as error:
+        err.print(f"[red]error:[/red] {safe(error)}")
+        code = 1
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        err.print("interrupted; the same command goes on from here")
+        code = 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        err.print(f"[red]error:[/red] {safe(error.filename)}: {safe(error.strerror)}")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def common_options(command: Command) -> Command:
+    """Add -v, -q and --json."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings."),
+        click.option("-v", "--verbose", is_flag=True, help="More on stderr.", expose_value=True),
+        click.version_option(package_name="emodna"),
+    ):
+        command = option(command)
+    return command
+
+
+def cache_option(command: Command) -> Command:
+    """Add --cache."""
+    return click.option(
+        "--cache",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("cache"),
+        envvar="EMODNA_CACHE",
+        show_envvar=True,
+        help="Folder of the feature stores.",
+    )(command)
+
+
+def config_option(command: Command) -> Command:
+    """Add --config: a TOML file whose keys are the command's long options."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with this command's long options as keys; options given here win over it.",
+    )(command)
+
+
+def torch_device(name: str) -> "torch.device":
+    """The device of --device: auto is CUDA if there is any, else the CPU.
+
+    Raises
+    ------
+    EmodnaError
+        No such device here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EmodnaError(f"--device {name}: unknown; valid: auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda") or (device.index or 0) >= max(
+        torch.cuda.device_count(), device.type == "cpu"
+    ):
+        raise EmodnaError(
+            f"--device {name}: not available here; valid: auto, cpu" + ", cuda" * torch.cuda.is_available()
+        )
+    return device
+
+
+def set_verbosity(*, verbose: bool, quiet: bool) -> None:
+    """Set how much goes to standard error."""
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.getLogger("emodna").setLevel(level)
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        content = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EmodnaError(f"--config {path}: {error}") from error
+    valid = {_key(parameter): parameter.name for parameter in context.command.params if parameter.name != "config"}
+    unknown = sorted(set(content) - set(valid))
+    if unknown:
+        raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}")
+    context.default_map = {valid[key]: _default(value) for key, value in content.items()}
+
+
+def _key(parameter: click.Parameter) -> str:
+    """TOML key of an option: its long name."""
+    return max(parameter.opts, key=len).lstrip("-")
+
+
+def _default(value: object) -> object:
+    """A table of `set` as the key=value strings that the option takes."""
+    if isinstance(value, dict):
+        return [f"{key}={item}" for key, item in value.items()]
+    return value
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Floor 1: audio in, features out. Knows nothing of models."""

@@ -1,0 +1,25 @@
+"""The corpora, by name. A new one is one file here and one line below."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.corpora.emodb import Emodb
+from emodna.pipeline.corpora.ravdess import Ravdess
+from emodna.pipeline.errors import CorpusError
+
+CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType({kind.name: kind for kind in (Emodb, Ravdess)})
+
+
+def corpus(name: str) -> Corpus:
+    """Return the registered corpus of this name.
+
+    Raises
+    ------
+    CorpusError
+        Unknown name; lists the valid ones.
+    """
+    if name not in CORPORA:
+        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(sorted(CORPORA))}")
+    return CORPORA[name]()

@@ -1,0 +1,63 @@
+"""EMODB, the Berlin Database of Emotional Speech."""
+
+import re
+from pathlib import PurePosixPath
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+
+_NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])\.wav", re.IGNORECASE)
+_MALE = frozenset({"03", "10", "11", "12", "15"})
+
+
+class Emodb(Corpus):
+    """Names are SSTTTEv: speaker, text, emotion (a German initial), version."""
+
+    name = "emodb"
+    facts = CorpusFacts(
+        title="Berlin Database of Emotional Speech",
+        language="de",
+        utterances=535,
+        speakers=10,
+        sample_rate=16000,
+        licence="open (CC0-1.0 or CC BY 4.0: sources differ)",
+        citation="Burkhardt et al. 2005, Interspeech, 1517-1520; data doi:10.5281/zenodo.7447302",
+        layout="wav/SSTTTEv.wav (such as wav/03a01Fa.wav)",
+        emotions={
+            "W": "anger",
+            "L": "boredom",
+            "E": "disgust",
+            "A": "fear",
+            "F": "happiness",
+            "T": "sadness",
+            "N": "neutral",
+        },
+        counts={
+            "anger": 127,
+            "boredom": 81,
+            "disgust": 46,
+            "fear": 69,
+            "happiness": 71,
+            "sadness": 62,
+            "neutral": 79,
+        },
+    )
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Read one name."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        code = match["emotion"].upper()
+        emotion = self.emotion_of(code)
+        if emotion is None:
+            return Skip(f"unknown emotion code {code}")
+        return Utterance(
+            id=path.stem,
+            path=str(path),
+            speaker=match["speaker"],
+            gender="m" if match["speaker"] in _MALE else "f",
+            language=self.facts.language,
+            text=match["text"].lower(),
+            emotion_code=code,
+            emotion=emotion,
+        )

@@ -1,0 +1,159 @@
+"""A user's own recordings, listed in a CSV or Parquet table."""
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final, cast
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, FolderTree, Gender, Scan, Skip, Utterance
+from emodna.pipeline.emotions import EMOTIONS
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.layout import INDEX_SCHEMA
+
+#: Columns with a meaning; any other is carried into the store's index as it is.
+COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
+_Row = Mapping[str, object]
+
+
+class Manifest(Corpus):
+    """A table with a column `path`, and optionally those of `COLUMNS`.
+
+    Parameters
+    ----------
+    table
+        CSV (UTF-8, with a header line) or Parquet file. Paths in it are relative to the root, or absolute below it.
+        `emotion` takes the categories of `emotions.EMOTIONS`; an empty cell is unlabelled, any other word is
+        left out and counted. `gender` takes f, m, female, male; anything else is unknown. Without a column `id`, an utterance's
+        id is its path.
+    name
+        Name of the corpus.
+
+    Raises
+    ------
+    CorpusError
+        A table that cannot be read or has no column `path`; a name that is not usable as a folder's.
+    """
+
+    def __init__(self, table: Path, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid")
+        self.name = name
+        self.facts = CorpusFacts(
+            title=f"own recordings listed in {table.name}",
+            language=None,
+            utterances=None,
+            speakers=None,
+            sample_rate=None,
+            licence="the user's own",
+            citation="",
+            layout=f"the files listed in {table.name}",
+            emotions={emotion: emotion for emotion in EMOTIONS},
+            counts={},
+        )
+        self._table = table
+        self._rows = _read(table)
+
+    def scan(self, tree: FolderTree) -> Scan:
+        """Describe every row.
+
+        Raises
+        ------
+        CorpusError
+            A row without a path, a path outside the root, an id that occurs twice, or a table without usable rows.
+        """
+        found: dict[str, Utterance] = {}
+        skipped: Counter[str] = Counter()
+        for number, row in enumerate(self._rows, start=1):
+            match self._utterance(row, number, tree):
+                case Skip(reason):
+                    skipped[reason] += 1
+                case utterance if utterance.id in found:
+                    raise CorpusError(f"{self._table}: row {number}: id {utterance.id!r} occurs twice")
+                case utterance:
+                    found[utterance.id] = utterance
+        if not found:
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
+            raise CorpusError(f"{self._table}: no usable row ({reasons})")
+        return Scan([found[id] for id in sorted(found)], dict(skipped))
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Nothing: a file that the table does not list is not part of the corpus."""
+        del path
+        return None
+
+    def _utterance(self, row: _Row, number: int, tree: FolderTree) -> Utterance | Skip:
+        path = _text(row, "path")
+        if path is None:
+            raise CorpusError(f"{self._table}: row {number}: no path")
+        relative = _below(tree.root, path)
+        if relative is None:
+            raise CorpusError(f"{self._table}: row {number}: {path} lies outside the root {tree.root}")
+        code = _text(row, "emotion")
+        emotion = code and self.emotion_of(code.lower())
+        if code is not None and emotion is None:
+            return Skip(f"unknown emotion {code!r}")
+        return Utterance(
+            id=_text(row, "id") or relative,
+            path=relative,
+            speaker=_text(row, "speaker"),
+            gender=cast(Gender | None, _GENDERS.get((_text(row, "gender") or "").lower())),
+            language=_text(row, "language"),
+            text=_text(row, "text"),
+            intensity=_text(row, "intensity"),
+            emotion_code=code,
+            emotion=emotion,
+            extra={column: value for column, value in row.items() if column not in COLUMNS},
+        )
+
+
+def _read(table: Path) -> list[_Row]:
+    """Rows of a CSV or Parquet file."""
+    if not table.is_file():
+        raise CorpusError(f"--manifest {table}: no such file")
+    try:
+        columns, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
+        raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {error}") from error
+    if "path" not in columns:
+        raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {', '.join(map(str, columns))}")
+    reserved = sorted((set(columns) - set(COLUMNS)) & set(INDEX_SCHEMA.names))
+    if reserved:
+        raise CorpusError(f"--manifest {table}: the store has columns {', '.join(reserved)} of its own: rename yours")
+    return rows
+
+
+def _read_csv(table: Path) -> tuple[Iterable[str], list[_Row]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restkey="", strict=True)
+        rows: list[_Row] = list(reader)
+        columns = reader.fieldnames or ()
+    for number, row in enumerate(rows, start=1):
+        if "" in row or None in row.values():
+            raise ValueError(f"row {number} has not as many cells as the header")
+    return columns, rows
+
+
+def _read_parquet(table: Path) -> tuple[Iterable[str], list[_Row]]:
+    import pyarrow.parquet
+
+    content = pyarrow.parquet.read_table(table)
+    return content.column_names, content.to_pylist()
+
+
+def _text(row: _Row, column: str) -> str | None:
+    """A cell as text; None where it is empty or its column missing."""
+    value = row.get(column)
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _below(root: Path, path: str) -> str | None:
+    """A path relative to the root, POSIX; None if it leads out of it. Links inside the root are the user's choice."""
+    lexical = Path(os.path.normpath(root / path))
+    return lexical.relative_to(root).as_posix() if lexical.is_relative_to(root) else None

@@ -1,0 +1,74 @@
+"""RAVDESS, the speech part."""
+
+import re
+from pathlib import PurePosixPath
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+
+_NAME = re.compile(
+    r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
+    r"-(?P<statement>\d\d)-(?P<repetition>\d\d)-(?P<actor>\d\d)\.wav",
+    re.IGNORECASE,
+)
+_INTENSITY = {"01": "normal", "02": "strong"}
+
+
+class Ravdess(Corpus):
+    """Names are MM-VC-EE-II-SS-RR-AA: modality, vocal channel, emotion, intensity, statement, repetition, actor."""
+
+    name = "ravdess"
+    facts = CorpusFacts(
+        title="Ryerson Audio-Visual Database of Emotional Speech and Song (speech, audio only)",
+        language="en",
+        utterances=1440,
+        speakers=24,
+        sample_rate=48000,
+        licence="CC BY-NC-SA 4.0",
+        citation="Livingstone & Russo 2018, PLoS ONE 13(5):e0196391, doi:10.1371/journal.pone.0196391",
+        layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",
+        emotions={
+            "01": "neutral",
+            "02": "calm",
+            "03": "happiness",
+            "04": "sadness",
+            "05": "anger",
+            "06": "fear",
+            "07": "disgust",
+            "08": "surprise",
+        },
+        counts={
+            "neutral": 96,
+            "calm": 192,
+            "happiness": 192,
+            "sadness": 192,
+            "anger": 192,
+            "fear": 192,
+            "disgust": 192,
+            "surprise": 192,
+        },
+    )
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Read one name; songs and the sound of videos are not part of the benchmark."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        if match["modality"] != "03":
+            return Skip(f"modality {match['modality']}, not audio only (03)")
+        if match["channel"] != "01":
+            return Skip("song (vocal channel 02)" if match["channel"] == "02" else f"vocal channel {match['channel']}")
+        emotion = self.emotion_of(match["emotion"])
+        if emotion is None:
+            return Skip(f"unknown emotion code {match['emotion']}")
+        actor = match["actor"]
+        return Utterance(
+            id=path.stem,
+            path=str(path),
+            speaker=actor,
+            gender="m" if int(actor) % 2 else "f",
+            language=self.facts.language,
+            text=match["statement"],
+            intensity=_INTENSITY.get(match["intensity"]),
+            emotion_code=match["emotion"],
+            emotion=emotion,
+        )

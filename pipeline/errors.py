@@ -1,0 +1,17 @@
+"""What goes wrong for a reason that a user can mend. The commands print each as one line, without a traceback."""
+
+
+class EmodnaError(Exception):
+    """One clear line: which file or option, what is wrong with it, what is valid."""
+
+
+class AudioError(EmodnaError):
+    """One recording cannot be used; the others can. Its text becomes the reason in the list of rejected files."""
+
+
+class CorpusError(EmodnaError):
+    """A root, a manifest or a corpus name that cannot be used."""
+
+
+class StoreError(EmodnaError):
+    """A feature store that is missing, damaged, locked or of another configuration."""

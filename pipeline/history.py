@@ -1,0 +1,170 @@
+"""What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emodna.pipeline import layout
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.extract import Facts
+from emodna.pipeline.files import write_atomically
+from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
+
+#: A file that changed this short before it was hashed may change again within the same tick of its clock.
+_RACY_NS = 2_000_000_000
+
+
+class AudioState(NamedTuple):
+    """Size and time by which a file is known to be the one that was hashed."""
+
+    size: int
+    mtime_ns: int
+    audio_sha256: str
+
+
+class History:
+    """Facts of every utterance that was committed, or finished by a run that did not come to its commit.
+
+    Parameters
+    ----------
+    store
+        Folder of the store; may be new.
+    rehash
+        Trust no earlier hash: neither the audio's nor the shards'.
+    """
+
+    def __init__(self, store: Path, *, rehash: bool) -> None:
+        self.store = store
+        self.snapshot: Snapshot | None = None
+        self.damage: str | None = None
+        """Why an existing store could not be used, if so."""
+        self._facts: dict[str, Facts] = {}
+        if (store / layout.STORE_JSON).exists():
+            try:
+                self.snapshot = read_snapshot(store)
+                self._remember_snapshot(self.snapshot, rehash=rehash)
+            except StoreError as error:
+                self.snapshot, self.damage = None, str(error)
+        self._remember_journal()
+        self._members = Counter(facts.file for facts in self._facts.values())
+        self.audio: Mapping[str, AudioState] = {} if rehash else _read_audio_stat(store)
+        """State in which each audio file was when it was hashed."""
+
+    def known(self, utterance_id: str) -> Facts | None:
+        """Facts of an utterance, if an earlier run has them and their shard is there."""
+        return self._facts.get(utterance_id)
+
+    def unchanged(self, root: Path, path: str, facts: Facts) -> bool:
+        """Whether the audio at a relative path is, by its size and time, the one that the facts come from."""
+        try:
+            status = (root / path).stat()
+        except OSError:
+            return False
+        return self.audio.get(path) == AudioState(status.st_size, status.st_mtime_ns, facts.audio_sha256)
+
+    def whole_shard(self, facts: Sequence[Facts]) -> str | None:
+        """Name of the shard that holds exactly these utterances in this order, if there is one."""
+        files = {each.file for each in facts}
+        if len(files) != 1 or self._members[facts[0].file] != len(facts):
+            return None
+        offsets = np.cumsum([0, *(each.frames for each in facts[:-1])])
+        return facts[0].file if all(each.offset == at for each, at in zip(facts, offsets, strict=True)) else None
+
+    def stored(self, file: str, number: int) -> StoredFile:
+        """Describe an existing shard file as shard `number` of a new snapshot."""
+        for earlier in self.snapshot.files if self.snapshot else ():
+            if earlier.name == file:
+                return replace(earlier, shard=number)
+        path = self.store / file
+        return StoredFile(file, path.stat().st_size, file_sha256(path), number)
+
+    def _remember_snapshot(self, snapshot: Snapshot, *, rehash: bool) -> None:
+        intact = {number: file for number, file in snapshot.shards.items() if _intact(self.store, file, rehash=rehash)}
+        for index in snapshot.tables("index"):
+            if not _intact(self.store, index, rehash=True):
+                raise StoreError(f"{self.store / index.name}: damaged")
+            table = pq.read_table(self.store / index.name, columns=[*layout.FACT_COLUMNS, "shard"])
+            shards = table["shard"].to_pylist()
+            files = [intact[shard].name if shard in intact else "" for shard in shards]
+            self._remember(table.drop_columns("shard").append_column("file", pa.array(files, pa.string())))
+
+    def _remember_journal(self) -> None:
+        for path in sorted((self.store / layout.JOURNAL).glob("*.arrow")):
+            try:
+                self._remember(pyarrow.feather.read_table(path, memory_map=False).select(layout.JOURNAL_SCHEMA.names))
+            except (OSError, KeyError, pa.ArrowInvalid):
+                continue  # of a run that was killed: its work is done again
+
+    def _remember(self, table: pa.Table) -> None:
+        for row in zip(*(table[name].to_pylist() for name in layout.JOURNAL_SCHEMA.names), strict=True):
+            facts = Facts(**dict(zip(layout.JOURNAL_SCHEMA.names, row, strict=True)))
+            if facts.file and (self.store / facts.file).exists():
+                self._facts[facts.id] = facts
+
+
+def read_features(store: Path, facts: Facts) -> NDArray[np.float32]:
+    """Read features written by an earlier run.
+
+    Raises
+    ------
+    StoreError
+        They are gone or damaged.
+    """
+    features = map_shard(store / facts.file)[facts.offset : facts.offset + facts.frames]
+    if feature_crc(features) != facts.feature_crc:
+        raise StoreError(f"{store / facts.file}: {facts.id!r} is damaged")
+    return features
+
+
+def write_journal(store: Path, name: str, facts: Iterable[Facts]) -> None:
+    """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
+    write_atomically(store / layout.JOURNAL / f"{name}.arrow", _arrow(facts_table(facts)))
+
+
+def facts_table(facts: Iterable[Facts]) -> pa.Table:
+    """Facts as a table with the columns of `layout.JOURNAL_SCHEMA`."""
+    names = list(Facts.__dataclass_fields__)
+    columns = list(zip(*map(astuple, facts), strict=True)) or [()] * len(names)
+    table = pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
+    return table.select(layout.JOURNAL_SCHEMA.names).cast(layout.JOURNAL_SCHEMA)
+
+
+def write_audio_stat(store: Path, states: Mapping[str, AudioState]) -> None:
+    """Remember the state of every audio file whose hash is known, unless it changed just now."""
+    newest = time.time_ns() - _RACY_NS
+    rows = sorted((path, *state) for path, state in states.items() if state.mtime_ns < newest)
+    columns = list(zip(*rows, strict=True)) or [()] * len(layout.AUDIO_STAT_SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, layout.AUDIO_STAT_SCHEMA, strict=True)]
+    write_atomically(store / layout.AUDIO_STAT, _arrow(pa.table(arrays, schema=layout.AUDIO_STAT_SCHEMA)))
+
+
+def _read_audio_stat(store: Path) -> dict[str, AudioState]:
+    try:
+        table = pyarrow.feather.read_table(store / layout.AUDIO_STAT, memory_map=False)
+        columns = [table[name].to_pylist() for name in layout.AUDIO_STAT_SCHEMA.names]
+    except (OSError, KeyError, pa.ArrowInvalid):
+        return {}  # a first run, or a damaged side file: everything is hashed
+    return {path: AudioState(*state) for path, *state in zip(*columns, strict=True)}
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pyarrow.feather.write_feather(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _intact(store: Path, file: StoredFile, *, rehash: bool) -> bool:
+    path = store / file.name
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    return not rehash or file_sha256(path) == file.sha256

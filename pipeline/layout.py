@@ -1,0 +1,90 @@
+"""Names and schemas of everything in a feature store, in one place.
+
+<cache>/<corpus>/<feature-set>/
+    store.json               names every other file by size and SHA-256; its rename into place is the commit
+    shard-<content>.h5       features of one bucket of utterances
+    index-<content>.parquet  one row per utterance, in order of (shard, id)
+    rejected-<content>.parquet
+    audio-stat.arrow         side file: sizes and times of the audio, which spare hashing it again
+    journal/                 side files: finished work of a run that has not committed yet
+    .lock, .readers          kernel locks: one writer, any number of readers
+"""
+
+import hashlib
+from typing import Final
+
+import pyarrow as pa
+
+FORMAT: Final = "emodna feature store"
+FORMAT_VERSION: Final = 1
+
+STORE_JSON: Final = "store.json"
+AUDIO_STAT: Final = "audio-stat.arrow"
+JOURNAL: Final = "journal"
+WRITER_LOCK: Final = ".lock"
+READER_LOCK: Final = ".readers"
+
+SHARD_SUFFIX: Final = ".h5"
+TABLE_SUFFIX: Final = ".parquet"
+
+#: Smallest mean number of utterances per shard at which the number of shards doubles.
+UTTERANCES_PER_SHARD: Final = 128
+
+INDEX_SCHEMA: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("corpus", pa.string()),
+        ("speaker", pa.string()),
+        ("gender", pa.string()),
+        ("language", pa.string()),
+        ("text", pa.string()),
+        ("intensity", pa.string()),
+        ("emotion_code", pa.string()),
+        ("emotion", pa.string()),
+        ("arousal", pa.int8()),
+        ("valence", pa.int8()),
+        ("sample_rate", pa.int32()),
+        ("channels", pa.int32()),
+        ("duration", pa.float64()),
+        ("frames", pa.int32()),
+        ("peak_db", pa.float32()),
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("audio_sha256", pa.string()),
+        ("feature_crc", pa.uint32()),
+    ]
+)
+
+#: The columns that come from the audio and not from the corpus: what a later run can use again.
+FACT_COLUMNS: Final = (
+    "id",
+    "sample_rate",
+    "channels",
+    "duration",
+    "frames",
+    "peak_db",
+    "offset",
+    "audio_sha256",
+    "feature_crc",
+)
+
+JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in FACT_COLUMNS), ("file", pa.string())])
+REJECTED_SCHEMA: Final = pa.schema([("path", pa.string()), ("reason", pa.string())])
+AUDIO_STAT_SCHEMA: Final = pa.schema(
+    [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("audio_sha256", pa.string())]
+)
+
+
+def shard_count(utterances: int) -> int:
+    """Return the number of shards, a power of two that follows from the number of utterances alone."""
+    count = 1
+    while count * UTTERANCES_PER_SHARD < utterances:
+        count *= 2
+    return count
+
+
+def shard_of(utterance_id: str, shards: int) -> int:
+    """Return the shard of an utterance: a bucket of the hash of its id."""
+    digest = hashlib.sha256(utterance_id.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % shards

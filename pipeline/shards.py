@@ -1,0 +1,143 @@
+"""The feature store's write side: shards, tables, the commit, and the locks around them."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emodna.pipeline import layout
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.files import write_atomically
+from emodna.pipeline.store import Snapshot, StoredFile, checksum
+
+
+@contextmanager
+def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Be the only writer of a store. The lock is the kernel's and dies with its holder.
+
+    Parameters
+    ----------
+    wait
+        Whether to wait for another writer; `on_wait` is called before.
+
+    Raises
+    ------
+    StoreError
+        Another writer holds it and `wait` is false.
+    """
+    (store / layout.JOURNAL).mkdir(parents=True, exist_ok=True)
+    (store / layout.READER_LOCK).touch()
+    lock = filelock.FileLock(store / layout.WRITER_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        if not wait:
+            raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)") from None
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_shard(
+    store: Path,
+    number: int,
+    parameters: Mapping[str, Any],
+    ids: Sequence[str],
+    features: Sequence[NDArray[np.float32]],
+) -> StoredFile:
+    """Write one shard, laid out so that readers can memory-map it and any HDF5 viewer can explain it.
+
+    Parameters
+    ----------
+    number
+        Of the shard.
+    parameters
+        Of the extraction: become attributes.
+    ids, features
+        Utterances in their order; features are [frames, dim] each.
+    """
+    offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
+    with h5py.File(
+        "shard", "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
+    ) as file:
+        for name, value in parameters.items():
+            file.attrs[name] = "none" if value is None else value
+        # One contiguous dataset, times off: the same content gives the same bytes.
+        file.create_dataset("features", data=np.concatenate(features), dtype="<f4", track_times=False)
+        file.create_dataset("offsets", data=offsets, dtype="<i8", track_times=False)
+        encoded = [id.encode("utf-8", "surrogateescape") for id in ids]
+        text = h5py.string_dtype("utf-8", max(map(len, encoded)))
+        file.create_dataset("ids", data=np.array(encoded, dtype=text), track_times=False)
+        file.flush()
+        content: bytes = file.id.get_file_image()
+    return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
+
+
+def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
+    """Write a Parquet table of a kind: `index` or `rejected`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", version="2.6")
+    return _write_named_by_content(store, kind, layout.TABLE_SUFFIX, sink.getvalue().to_pybytes(), None)
+
+
+def commit(store: Path, snapshot: Snapshot) -> None:
+    """Make a snapshot the store's content. Renaming store.json into place is the only commit."""
+    content = asdict(snapshot)
+    content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+    content["checksum"] = checksum(content)
+    write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def sweep(store: Path, snapshot: Snapshot) -> None:
+    """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
+    for path in (store / layout.JOURNAL).iterdir():
+        path.unlink()
+    with (store / layout.READER_LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # a later commit removes it
+        named = {file.name for file in snapshot.files}
+        for path in store.iterdir():
+            data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
+            if (data and path.name not in named) or path.suffix == ".tmp":
+                path.unlink()
+
+
+def fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
+    """SHA-256 of a store's content, whatever the versions of the libraries that wrote its files."""
+    digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
+    for column in ("id", "speaker", "gender", "language", "emotion", "audio_sha256", "feature_crc"):
+        digest.update(json.dumps(index[column].to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"{kind}-{sha256[:16]}{suffix}"
+    if not (store / name).is_file() or (store / name).read_bytes() != content:
+        write_atomically(store / name, content)
+    return StoredFile(name, len(content), sha256, shard)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what shapes the bytes of a store."""
+    names = ("emodna", "numpy", "soundfile", "soxr", "torch", "librosa", "h5py", "pyarrow")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return versions | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

@@ -1,0 +1,313 @@
+"""The feature store's read side: open, read, verify. The write side is `shards`."""
+
+import fcntl
+import hashlib
+import json
+import os
+import weakref
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emodna.pipeline import layout
+from emodna.pipeline.errors import StoreError
+
+#: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
+_NUMERIC = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a store, as store.json names it."""
+
+    name: str
+    size: int
+    sha256: str
+    shard: int | None = None
+    """Number of the shard; None for the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one store.json says."""
+
+    corpus: str
+    feature_set: str
+    parameters: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    root: str
+    licence: str
+    citation: str
+    counts: Mapping[str, float]
+    fingerprint: str
+    """SHA-256 of the content: configuration, ids, labels, audio hashes and feature checksums."""
+    files: Sequence[StoredFile]
+    created: str
+
+    @property
+    def shards(self) -> dict[int, StoredFile]:
+        """Shard number -> file."""
+        return {file.shard: file for file in self.files if file.shard is not None}
+
+    def tables(self, kind: str) -> list[StoredFile]:
+        """Return the `index` or `rejected` files, in order."""
+        return [file for file in self.files if file.shard is None and file.name.startswith(f"{kind}-")]
+
+
+def read_snapshot(store: Path) -> Snapshot:
+    """Read and check a store's store.json.
+
+    Raises
+    ------
+    StoreError
+        Missing, damaged, or of another format version.
+    """
+    file = store / layout.STORE_JSON
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
+    except OSError as error:
+        raise StoreError(f"{file}: {error.strerror}") from error
+    try:
+        content = json.loads(text)
+        if content["format"] != layout.FORMAT:
+            raise StoreError(f"{file}: not the description of a feature store")
+        if content["version"] != layout.FORMAT_VERSION:
+            raise StoreError(
+                f"{file}: format version {content['version']}, this emodna reads version {layout.FORMAT_VERSION}: "
+                "prepare the corpus again into another --cache"
+            )
+        if content.pop("checksum") != checksum(content):
+            raise StoreError(
+                f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
+            )
+        files = [StoredFile(**entry) for entry in content.pop("files")]
+        del content["format"], content["version"]
+        return Snapshot(**content, files=files)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON document in canonical form."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def feature_crc(features: NDArray[np.float32]) -> int:
+    """CRC-32 of an utterance's features as they lie in the shard."""
+    return zlib.crc32(np.ascontiguousarray(features).data)
+
+
+def map_shard(path: Path) -> NDArray[np.float32]:
+    """Memory-map the features [frames, dim] of one shard, read-only.
+
+    Raises
+    ------
+    StoreError
+        Missing, not HDF5, or not laid out as the store writes it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            dataset = file["features"]
+            offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+            contiguous = dataset.chunks is None and dataset.compression is None
+    except (OSError, KeyError, AttributeError, RuntimeError) as error:
+        reason = "missing" if not path.exists() else f"damaged ({error})"
+        raise StoreError(f"{path}: {reason}; delete it and run emodna-prep again") from error
+    if not (contiguous and offset is not None and dtype == np.dtype("<f4") and len(shape) == 2):
+        raise StoreError(
+            f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
+        )
+    if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
+        raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
+    # A plain ndarray over the map: slicing np.memmap itself costs several times as much.
+    return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape))
+
+
+class FeatureStore:
+    """A snapshot of one corpus's features and labels.
+
+    `len(store)` utterances; `store[i]` are the features of utterance i, float32 [frames, dim], read-only and
+    memory-mapped; `store.table` is the whole index as a pyarrow table, row i describing utterance i. The snapshot stays
+    readable while later runs of emodna-prep commit new ones.
+
+    Parameters
+    ----------
+    path
+        <cache>/<corpus>/<feature-set>.
+
+    Raises
+    ------
+    StoreError
+        No store, or a damaged one. `store[i]` raises it too, if the features do not match their checksum.
+
+    Examples
+    --------
+    >>> store = FeatureStore("cache/ravdess/mfcc40-22050hz-9b2f6a10")  # doctest: +SKIP
+    >>> store[0].shape  # doctest: +SKIP
+    (143, 40)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        _hold_for_reading(self)
+        self.snapshot = read_snapshot(self.path)
+        self._index_files = [self._checked(file) for file in self.snapshot.tables("index")]
+        table = self._columns(_NUMERIC)
+        numeric = {name: _numpy(table, name) for name in _NUMERIC}
+        self.frames: NDArray[np.int32] = numeric["frames"]
+        """(n,) number of frames of each utterance."""
+        self.peak_db: NDArray[np.float32] = numeric["peak_db"]
+        """(n,) top of each utterance's log-mel range in dB."""
+        self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in ("arousal", "valence")}
+        self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
+        self._shards = self.snapshot.shards
+        self._maps: dict[int, NDArray[np.float32]] = {}
+        self._checked_rows = np.zeros(len(self.frames), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, row: int) -> NDArray[np.float32]:
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"utterance {row} of {len(self)}")
+        row %= len(self)
+        if self._checked_rows[row]:
+            return self._read(row)
+        features = self._read_checked(row)
+        self._checked_rows[row] = True
+        return features
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[row] for row in range(len(self)))
+
+    def labels(self, task: str) -> NDArray[np.int8]:
+        """(n,) labels of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
+        return self._labels[task]
+
+    @property
+    def dim(self) -> int:
+        """Coefficients per frame."""
+        return int(self[0].shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content."""
+        return self.snapshot.fingerprint
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The whole index, in order; read when first asked for."""
+        return self._columns(None)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Utterance ids, in order; read when first asked for."""
+        return self.column("id")
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the index as Python values, in order."""
+        values: list[Any] = self._columns([name])[name].to_pylist()
+        return values
+
+    def row_of(self, utterance_id: str) -> int:
+        """Row of an utterance.
+
+        Raises
+        ------
+        StoreError
+            No such utterance; names a few that exist.
+        """
+        try:
+            return self.ids.index(utterance_id)
+        except ValueError:
+            some = ", ".join(sorted(self.ids)[:3])
+            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}") from None
+
+    def rejected(self) -> pa.Table:
+        """Files that could not be used: path and reason."""
+        files = [self._checked(file) for file in self.snapshot.tables("rejected")]
+        return (
+            pa.concat_tables([pq.read_table(file) for file in files]) if files else layout.REJECTED_SCHEMA.empty_table()
+        )
+
+    def verify(self) -> list[str]:
+        """Check every byte; return what is wrong, a line each, with the file's name."""
+        problems = []
+        for file in self.snapshot.files:
+            try:
+                self._checked(file)
+            except StoreError as error:
+                problems.append(str(error))
+        damaged: dict[str, list[str]] = {}
+        for row, shard in enumerate(self._shard):
+            try:
+                self._read_checked(row)
+            except StoreError:
+                damaged.setdefault(self._shards[int(shard)].name, []).append(self.ids[row])
+        for name, ids in damaged.items():
+            problems.append(f"{self.path / name}: {len(ids)} utterances are not readable (the first: {ids[0]})")
+        return problems
+
+    def _read(self, row: int) -> NDArray[np.float32]:
+        """Features of a row, as a view of its shard's memory map."""
+        shard, offset = int(self._shard[row]), int(self._offset[row])
+        if shard not in self._maps:
+            self._maps[shard] = map_shard(self.path / self._shards[shard].name)
+        return self._maps[shard][offset : offset + int(self.frames[row])]
+
+    def _read_checked(self, row: int) -> NDArray[np.float32]:
+        """Features of a row, compared with its checksum."""
+        features = self._read(row)
+        if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
+            file = self.path / self._shards[int(self._shard[row])].name
+            raise StoreError(f"{file}: {self.ids[row]!r} is damaged; delete this file and run emodna-prep again")
+        return features
+
+    def _checked(self, file: StoredFile) -> Path:
+        """Path of a file whose bytes are those that store.json names."""
+        path = self.path / file.name
+        if not path.is_file():
+            raise StoreError(f"{path}: missing; run emodna-prep again")
+        if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
+            raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
+        return path
+
+    def _columns(self, names: Sequence[str] | None) -> pa.Table:
+        columns = None if names is None else list(names)
+        return pa.concat_tables([pq.read_table(file, columns=columns) for file in self._index_files])
+
+
+def _numpy(table: pa.Table, column: str) -> NDArray[Any]:
+    """A column as an array of its own type, null as -1."""
+    values = table[column]
+    if values.null_count:
+        values = values.fill_null(pa.scalar(-1, values.type))
+    array: NDArray[Any] = values.to_numpy()
+    return array
+
+
+def _hold_for_reading(store: FeatureStore) -> None:
+    """Take a shared lock for as long as the object lives: no file of its snapshot is removed meanwhile."""
+    try:
+        descriptor = os.open(store.path / layout.READER_LOCK, os.O_RDONLY)
+    except OSError:  # no store, which `read_snapshot` says, or one that was copied without its locks
+        return
+    weakref.finalize(store, os.close, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
