@@ -1,0 +1,202 @@
+"""emodna-cache: look at what feature stores hold, and check them."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from emodna.cli import common
+
+if TYPE_CHECKING:
+    from emodna.pipeline.store import FeatureStore
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")(
+        command
+    )
+
+
+@click.group(context_settings=common.CONTEXT)
+@click.version_option(package_name="emodna")
+def cache() -> None:
+    """Look at feature stores. STORE is a corpus's name, or the path of a store."""
+
+
+@cache.command("ls")
+@common.cache_option
+@_json_option
+def list_stores(cache: Path, as_json: bool) -> None:
+    """List the stores of a cache."""
+    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.errors import StoreError
+    from emodna.pipeline.store import read_snapshot
+
+    rows: list[dict[str, Any]] = []
+    for path in stores(cache):
+        try:
+            snapshot = read_snapshot(path)
+        except StoreError as error:
+            rows.append({"corpus": path.parent.name, "feature_set": path.name, "store": str(path), "error": str(error)})
+            continue
+        rows.append(
+            {
+                "corpus": snapshot.corpus,
+                "feature_set": snapshot.feature_set,
+                "utterances": snapshot.counts["utterances"],
+                "rejected": snapshot.counts["rejected"],
+                "audio_seconds": snapshot.counts["seconds"],
+                "bytes": sum(file.size for file in snapshot.files),
+                "fingerprint": snapshot.fingerprint,
+                "created": snapshot.created,
+                "store": str(path.absolute()),
+                "error": None,
+            }
+        )
+    if as_json:
+        common.print_json(rows)
+        return
+    if not rows:
+        common.out.print(f"no stores in {common.safe(cache)}; fill it by emodna-prep")
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("corpus", overflow="fold")
+    table.add_column("feature set", overflow="fold", min_width=24)
+    for heading in ("utterances", "rejected", "hours", "MB"):
+        table.add_column(heading, justify="right")
+    table.add_column("fingerprint")
+    for row in rows:
+        if row["error"]:
+            table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), "[red]damaged[/red]")
+        else:
+            table.add_row(
+                common.safe(row["corpus"]),
+                common.safe(row["feature_set"]),
+                str(row["utterances"]),
+                str(row["rejected"]),
+                f"{row['audio_seconds'] / 3600:.2f}",
+                f"{row['bytes'] / 1e6:.1f}",
+                row["fingerprint"][:12],
+            )
+    common.out.print(table)
+
+
+@cache.command()
+@click.argument("store")
+@click.argument("id", required=False)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the MFCCs as a PNG picture.")
+@common.cache_option
+@_json_option
+def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
+    """Show what a store holds, or one utterance: its row, and its features as a picture."""
+    opened = _open(cache, store)
+    if id is None:
+        if png is not None:
+            raise click.UsageError("--png goes with the ID of an utterance")
+        _show_store(opened, as_json=as_json)
+        return
+    row = opened.row_of(id)
+    facts = opened.table.slice(row, 1).to_pylist()[0]
+    if as_json:
+        common.print_json(facts)
+    else:
+        from emodna.cli.picture import terminal_picture
+
+        _print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
+        coloured = common.out.color_system is not None
+        common.out.print(terminal_picture(opened[row], width=common.out.width, coloured=coloured))
+    if png is not None:
+        from emodna.cli.picture import write_png
+
+        write_png(png, opened[row], opened.snapshot.parameters, title=f"{opened.snapshot.corpus} {id}")
+        common.err.print(f"wrote {common.safe(png)}")
+
+
+@cache.command()
+@click.argument("store")
+@common.cache_option
+@_json_option
+@click.pass_context
+def verify(context: click.Context, store: str, cache: Path, as_json: bool) -> None:
+    """Check every byte of a store; exit 1 if something is wrong."""
+    opened = _open(cache, store)
+    problems = opened.verify()
+    if as_json:
+        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
+    elif problems:
+        for problem in problems:
+            common.out.print(f"[red]damaged:[/red] {common.safe(problem)}")
+    else:
+        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
+    context.exit(int(bool(problems)))
+
+
+def _open(cache: Path, store: str) -> "FeatureStore":
+    from emodna.pipeline.catalogue import resolve_store
+    from emodna.pipeline.store import FeatureStore
+
+    return FeatureStore(resolve_store(cache, store))
+
+
+def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
+    """Counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
+    snapshot = store.snapshot
+    document = {
+        "store": str(store.path),
+        "corpus": snapshot.corpus,
+        "feature_set": snapshot.feature_set,
+        "root": snapshot.root,
+        "licence": snapshot.licence,
+        "citation": snapshot.citation,
+        "created": snapshot.created,
+        "fingerprint": snapshot.fingerprint,
+        "utterances": len(store),
+        "audio_seconds": snapshot.counts["seconds"],
+        "speakers": len(set(store.column("speaker"))),
+        "emotions": _counts(store.column("emotion")),
+        "arousal": _counts(store.column("arousal")),
+        "valence": _counts(store.column("valence")),
+        "gender": _counts(store.column("gender")),
+        "sample_rate": _counts(store.column("sample_rate")),
+        "rejected": store.rejected().to_pylist(),
+        "parameters": dict(snapshot.parameters),
+        "libraries": dict(snapshot.libraries),
+    }
+    if as_json:
+        common.print_json(document)
+        return
+    lines = {}
+    for name, value in document.items():
+        match value:
+            case dict():
+                lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
+            case list():
+                lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
+            case _:
+                lines[name] = str(value)
+    _print_facts(lines)
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    """A line per fact: long ones run on, so that they can be searched and copied."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        common.out.print(f"[bold]{common.safe(name):{width}}[/bold]  {common.safe(value)}")
+
+
+def _counts(values: list[Any]) -> dict[str, int]:
+    """How often each value occurs; unknown ones under `unlabelled`."""
+    counted = Counter("unlabelled" if value is None else str(value) for value in values)
+    return dict(sorted(counted.items()))
+
+
+def main() -> None:
+    """Entry point of `emodna-cache`."""
+    common.run(cache)
