@@ -1,0 +1,1 @@
+"""Floor 2: reads feature stores, trains, evaluates, predicts."""

@@ -1,0 +1,66 @@
+"""Supervised contrastive loss, Eq. 8 and 9 of the paper.
+
+References
+----------
+.. [1] P. Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+MIN_NORM = 1e-6
+"""Norm below which a projection is divided by this constant instead of its norm."""
+
+
+def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, temperature: float) -> Tensor:
+    """Contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
+
+    With ``s_ij = z_i . z_j / temperature`` of the normalised projections, the loss of anchor ``i`` is the mean over its
+    positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result is the mean over the
+    anchors that have a positive; the paper writes a sum.
+
+    Parameters
+    ----------
+    z
+        Projections ``g(h)`` before normalisation, shape ``(n, d)``.
+    labels
+        Labels or pseudo-labels, integers, shape ``(n,)``. Those of unselected rows are not looked at.
+    selected
+        Rows that take part, as anchor, positive and contrast alike, bool, shape ``(n,)``.
+    temperature
+        ``tau_s``, positive.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32; 0, with a gradient of 0, if no anchor has a positive.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ from those above, ``selected`` is not bool or ``temperature`` is not positive.
+    """
+    if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
+        raise ValueError(
+            "z, labels and selected must have shapes (n, d), (n,) and (n,), "
+            f"got {tuple(z.shape)}, {tuple(labels.shape)} and {tuple(selected.shape)}"
+        )
+    if selected.dtype != torch.bool:
+        raise ValueError(f"selected must be a bool mask, got {selected.dtype}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
+    positive = contrast & (labels[:, None] == labels)  # (n, n)
+    n_positives = positive.sum(1)  # (n,)
+    with torch.autocast(z.device.type, enabled=False):
+        z = normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1, eps=MIN_NORM)
+        similarity = z @ z.T / temperature  # (n, n)
+        # What is left out gets the lowest finite number, which weighs exp(-huge) = 0 beside any similarity; with -inf
+        # a row without any contrast would not be finite. The diagonal must go before logsumexp takes the maximum: at
+        # temperature 0.01 it is larger than the rest by up to 200, beside which every other exponential underflows.
+        lowest = torch.finfo(similarity.dtype).min
+        log_total = similarity.masked_fill(~contrast, lowest).logsumexp(1, keepdim=True)  # (n, 1)
+        log_ratio = torch.where(positive, similarity - log_total, 0)  # (n, n)
+        per_anchor = -log_ratio.sum(1) / n_positives.clamp_min(1)  # (n,), 0 without positive
+        return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)

@@ -1,0 +1,79 @@
+"""Prototypes and the contrastive decoupling loss, Eq. 4 and 5 of the paper."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, softplus
+
+MIN_NORM = 1e-6
+"""Norm below which a mean projection is divided by this constant instead of its norm."""
+
+
+def prototype(projections: Tensor) -> Tensor:
+    """Prototype of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
+
+    The projections are averaged as they are; only the mean is normalised.
+
+    Parameters
+    ----------
+    projections
+        ``g(E)`` or ``g(C)`` of a mini-batch, shape ``(n, d)``, ``n >= 1``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(d,)``, at least float32; shorter than 1 only if the mean is shorter than `MIN_NORM`.
+
+    Raises
+    ------
+    ValueError
+        If ``projections`` is not a matrix with a row or more.
+    """
+    if projections.ndim != 2 or projections.shape[0] == 0:
+        raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
+    mean = projections.to(torch.promote_types(projections.dtype, torch.float32)).mean(0)
+    return normalize(mean, dim=0, eps=MIN_NORM)
+
+
+def decoupling_loss(
+    emotion_source: Tensor, emotion_target: Tensor, corpus_source: Tensor, corpus_target: Tensor, *, temperature: float
+) -> Tensor:
+    """Contrastive decoupling loss ``L_decouple``, Eq. 5, of the four prototypes.
+
+    Anchors are the two emotion prototypes. The positive of each is the emotion prototype of the other corpus. Eq. 5 has
+    lost the index of the negative in print; here it is the corpus prototype of the anchor's own corpus, so that the
+    emotion and corpus content of the same utterances are pushed apart. The negative logarithm of the ratio is then a
+    softplus::
+
+        1/2 sum over m in {S, T} of softplus((p_e^m . p_c^m - p_e^S . p_e^T) / temperature)
+
+    Parameters
+    ----------
+    emotion_source, emotion_target
+        Emotion prototypes ``p_e^S``, ``p_e^T`` from `prototype`, shape ``(d,)``.
+    corpus_source, corpus_target
+        Corpus prototypes ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``.
+    temperature
+        ``tau_p``, positive.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32; ln 2 if all four are equal.
+
+    Raises
+    ------
+    ValueError
+        If the prototypes are not vectors of one length, or ``temperature`` is not positive.
+    """
+    prototypes = (emotion_source, emotion_target, corpus_source, corpus_target)
+    if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
+        raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    emotion = torch.stack((emotion_source, emotion_target))  # (2, d)
+    corpus = torch.stack((corpus_source, corpus_target))  # (2, d)
+    emotion, corpus = (p.to(torch.promote_types(p.dtype, torch.float32)) for p in (emotion, corpus))
+    # Sums of products instead of matrix products, which autocast would take to half precision.
+    positive = (emotion[0] * emotion[1]).sum()  # p_e^S . p_e^T
+    negative = (emotion * corpus).sum(1)  # (2,), p_e^m . p_c^m
+    return softplus((negative - positive) / temperature).mean()

@@ -1,0 +1,249 @@
+"""Supervised contrastive loss: golden values, a loop oracle, invariants, gradients and degenerate batches."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from emodna.model.losses import supervised_contrastive
+
+SEEDS = st.integers(0, 2**31)
+
+
+def batch(n: int, d: int, seed: int, *, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (n,), generator=generator)
+    return z, labels, torch.rand(n, generator=generator) < 0.7
+
+
+def everything(labels: Tensor) -> Tensor:
+    return torch.ones_like(labels, dtype=torch.bool)
+
+
+def oracle(z: Tensor, labels: Tensor, selected: Tensor, temperature: float) -> Tensor:
+    """Eq. 9 over the anchors with a positive, pair by pair, differentiable."""
+    chosen = [i for i in range(len(z)) if selected[i]]
+    unit = {i: z[i] / z[i].square().sum().sqrt() for i in chosen}
+    anchors = []
+    for i in chosen:
+        others = {k: unit[i] @ unit[k] / temperature for k in chosen if k != i}
+        positives = [j for j in others if labels[j] == labels[i]]
+        if positives:
+            largest = max(value.item() for value in others.values())
+            total = sum((torch.exp(value - largest) for value in others.values()), torch.zeros(()))
+            log_ratios = [others[j] - largest - torch.log(total) for j in positives]
+            anchors.append(-torch.stack(log_ratios).mean())
+    return torch.stack(anchors).mean() if anchors else z.sum() * 0
+
+
+class TestGoldenValues:
+    @pytest.mark.parametrize("temperature", [1, 0.1, 0.01])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_all_equal(self, temperature: float, dtype: torch.dtype) -> None:
+        labels = torch.tensor([0, 0, 1, 1])
+        value = supervised_contrastive(
+            torch.ones(4, 3, dtype=dtype), labels, everything(labels), temperature=temperature
+        )
+        assert value.dtype == dtype
+        assert value.item() == pytest.approx(math.log(3), abs=1e-5)
+
+    def test_anchor_without_positive_is_skipped(self) -> None:
+        labels = torch.tensor([0, 0, 1])
+        z = torch.tensor([[1.0, 0], [1, 0], [-1, 0]])
+        value = supervised_contrastive(z, labels, everything(labels), temperature=1)
+        assert value.item() == pytest.approx(0.126928, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("labels", "temperature", "expected"),
+        [([0, 1, 0, 1], 1, 0.551445), ([0, 1, 0, 1], 0.01, 0), ([0, 0, 1, 1], 0.01, 100)],
+    )
+    def test_orthonormal_pairs(self, labels: list[int], temperature: float, expected: float) -> None:
+        z = torch.eye(2).repeat(2, 1)
+        y = torch.tensor(labels)
+        value = supervised_contrastive(z, y, everything(y), temperature=temperature)
+        assert value.item() == pytest.approx(expected, abs=1e-6)
+
+    def test_batch_that_is_nan_in_the_reference_implementation(self) -> None:
+        z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
+        labels = torch.tensor([0, 0, 1])
+        value = supervised_contrastive(z, labels, everything(labels), temperature=0.01)
+        (gradient,) = torch.autograd.grad(value, z)
+        assert value.item() == pytest.approx(0, abs=1e-6)
+        assert gradient.isfinite().all()
+
+    def test_antipodal_anchor_with_a_distant_positive(self) -> None:
+        # Every similarity of the third row is about -100, so that all exponentials underflow beside its own.
+        z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
+        labels = torch.tensor([0, 1, 0])
+        value = supervised_contrastive(z, labels, everything(labels), temperature=0.01)
+        expected = oracle(z.detach().double(), labels, everything(labels), 0.01)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert torch.autograd.grad(value, z)[0].isfinite().all()
+
+
+class TestOracle:
+    @pytest.mark.parametrize(("n", "d", "classes"), [(6, 3, 2), (9, 2, 3), (2, 4, 1), (7, 1, 4)])
+    @pytest.mark.parametrize("temperature", [1, 0.1, 0.01])
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-11)])
+    def test_value_and_gradient(
+        self, n: int, d: int, classes: int, temperature: float, dtype: torch.dtype, tolerance: float
+    ) -> None:
+        z, labels, selected = batch(n, d, 2, classes=classes)
+        z = z.to(dtype).requires_grad_()
+        wide = z.detach().double().requires_grad_()
+        value = supervised_contrastive(z, labels, selected, temperature=temperature)
+        expected = oracle(wide, labels, selected, temperature)
+        assert value.dtype == dtype
+        assert value.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance / temperature)
+        (gradient,), (wanted,) = torch.autograd.grad(value, z), torch.autograd.grad(expected, wide)
+        torch.testing.assert_close(gradient.double(), wanted, rtol=tolerance, atol=tolerance / temperature)
+
+    def test_one_positive_each_is_cross_entropy(self) -> None:
+        z, _, _ = batch(6, 4, 0)
+        labels = torch.tensor([0, 1, 2, 0, 1, 2])
+        unit = z / z.norm(dim=1, keepdim=True)
+        others = (unit @ unit.T / 0.1)[~torch.eye(6, dtype=torch.bool)].view(6, 5)
+        partner = torch.tensor([2, 3, 4, 0, 1, 2])  # column of the row's partner once the diagonal is gone
+        expected = torch.nn.functional.cross_entropy(others, partner)
+        torch.testing.assert_close(supervised_contrastive(z, labels, everything(labels), temperature=0.1), expected)
+
+    @pytest.mark.parametrize("temperature", [1, 0.1])
+    def test_finite_differences(self, temperature: float) -> None:
+        z, labels, selected = batch(7, 3, 0)
+        assert torch.autograd.gradcheck(
+            lambda x: supervised_contrastive(x, labels, selected, temperature=temperature), (z.requires_grad_(),)
+        )
+
+
+class TestInvariants:
+    @settings(deadline=None, max_examples=40)
+    @given(n=st.integers(1, 10), d=st.integers(1, 6), seed=SEEDS, temperature=st.sampled_from([1, 0.1, 0.01]))
+    def test_moves_of_the_batch(self, n: int, d: int, seed: int, temperature: float) -> None:
+        z, labels, selected = batch(n, d, seed)
+        generator = torch.Generator().manual_seed(seed)
+        turn = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
+        order = torch.randperm(n, generator=generator)
+        lengths = 0.01 + 100 * torch.rand(n, 1, generator=generator, dtype=torch.float64)
+
+        def loss(z: Tensor, labels: Tensor, selected: Tensor) -> float:
+            return supervised_contrastive(z, labels, selected, temperature=temperature).item()
+
+        moved = {
+            "rotation": loss(z @ turn, labels, selected),
+            "permutation": loss(z[order], labels[order], selected[order]),
+            "length": loss(lengths * z, labels, selected),
+            "names of the labels": loss(z, 7 - labels, selected),
+            "without the unselected rows": loss(z[selected], labels[selected], selected[selected]),
+            "unselected labels": loss(z, torch.where(selected, labels, -1), selected),
+            "unselected projections": loss(torch.where(selected[:, None], z, 1 + z), labels, selected),
+        }
+        value = loss(z, labels, selected)
+        assert value >= 0
+        for name, other in moved.items():
+            assert other == pytest.approx(value, rel=1e-9, abs=1e-9), name
+
+    def test_unselected_rows_get_no_gradient(self) -> None:
+        z, labels, selected = batch(8, 3, 0)
+        z.requires_grad_()
+        (gradient,) = torch.autograd.grad(supervised_contrastive(z, labels, selected, temperature=0.01), z)
+        assert 2 <= selected.sum() < 8
+        assert (gradient[~selected] == 0).all()
+        assert (gradient[selected] != 0).any()
+
+
+ALL, NONE = [True] * 4, [False] * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("z", "labels", "selected"),
+    [
+        pytest.param(torch.ones(4, 3), [0, 0, 1, 1], ALL, id="all equal"),
+        pytest.param(torch.zeros(4, 3), [0, 0, 1, 1], ALL, id="all zero"),
+        pytest.param(torch.eye(4), [0, 0, 0, 0], ALL, id="one class"),
+        pytest.param(torch.eye(4), [0, 1, 2, 3], ALL, id="no positives"),
+        pytest.param(torch.eye(4), [0, 0, 1, 1], NONE, id="none selected"),
+        pytest.param(torch.eye(4), [0, 0, 1, 1], [False, True, False, False], id="one selected"),
+        pytest.param(torch.eye(4), [0, 0, 1, 1], [False, True, True, False], id="two selected of different class"),
+        pytest.param(torch.eye(4), [0, 0, 1, 1], [True, True, False, False], id="two selected of one class"),
+        pytest.param(torch.eye(4) * 1e-12, [0, 0, 1, 1], ALL, id="near-zero norm"),
+        pytest.param(torch.eye(4) * 1e-40, [0, 0, 1, 1], ALL, id="denormal"),
+        pytest.param(torch.eye(4) * 1e15, [0, 0, 1, 1], ALL, id="huge norm"),
+        pytest.param(torch.eye(4) * 1e30, [0, 0, 1, 1], ALL, id="norm whose square overflows"),
+        pytest.param(torch.tensor([[1.0], [1], [-1], [-1]]), [0, 0, 1, 1], ALL, id="antipodal"),
+        pytest.param(torch.tensor([[1.0], [-1], [1], [-1]]), [0, 0, 1, 1], ALL, id="antipodal positives"),
+        pytest.param(torch.ones(4, 0), [0, 0, 1, 1], ALL, id="no feature"),
+    ],
+)
+def test_degenerate_batches_are_finite(z: Tensor, labels: list[int], selected: list[bool], dtype: torch.dtype) -> None:
+    z = z.to(dtype).requires_grad_()
+    value = supervised_contrastive(z, torch.tensor(labels), torch.tensor(selected), temperature=0.01)
+    (gradient,) = torch.autograd.grad(value, z)
+    assert 0 <= value.item() <= 201 + math.log(3)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "selected"), [([0, 1, 2, 3], ALL), ([0, 0, 1, 1], NONE), ([0, 0, 1, 1], [False, True, True, False])]
+)
+def test_zero_attached_to_the_graph_without_positives(labels: list[int], selected: list[bool]) -> None:
+    z = torch.eye(4).requires_grad_()
+    value = supervised_contrastive(z, torch.tensor(labels), torch.tensor(selected), temperature=0.01)
+    assert value.item() == 0
+    assert (torch.autograd.grad(value, z)[0] == 0).all()
+
+
+def test_empty_batch_is_zero() -> None:
+    z = torch.ones(0, 3, requires_grad=True)
+    value = supervised_contrastive(z, torch.ones(0, dtype=torch.int64), torch.ones(0).bool(), temperature=0.01)
+    assert value.item() == 0
+    assert torch.autograd.grad(value, z)[0].shape == z.shape
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_projections(self, dtype: torch.dtype) -> None:
+        z, labels, selected = batch(8, 4, 0)
+        z = z.to(dtype)
+        value = supervised_contrastive(z, labels, selected, temperature=0.01)
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, supervised_contrastive(z.float(), labels, selected, temperature=0.01))
+
+    def test_autocast_is_off_inside(self) -> None:
+        z, labels, selected = batch(8, 4, 0)
+        z = z.float()
+        expected = supervised_contrastive(z, labels, selected, temperature=0.01)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(supervised_contrastive(z, labels, selected, temperature=0.01), expected)
+
+
+def test_no_host_synchronisation() -> None:
+    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
+    with FakeTensorMode():
+        z = torch.randn(8, 4, requires_grad=True)
+        labels, selected = torch.randint(2, (8,)), torch.rand(8) < 0.5
+        torch.autograd.grad(supervised_contrastive(z, labels, selected, temperature=0.01), z)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("z", "labels", "selected"),
+        [((4,), (4,), (4,)), ((4, 3), (3,), (4,)), ((4, 3), (4,), (3,)), ((4, 3), (4, 1), (4,))],
+    )
+    def test_shapes(self, z: tuple[int, ...], labels: tuple[int, ...], selected: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"must have shapes \(n, d\), \(n,\) and \(n,\)"):
+            supervised_contrastive(torch.ones(z), torch.ones(labels), torch.ones(selected).bool(), temperature=1)
+
+    def test_selection_must_be_a_mask(self) -> None:
+        with pytest.raises(ValueError, match=r"bool mask, got torch\.int64"):
+            supervised_contrastive(torch.ones(2, 3), torch.zeros(2), torch.tensor([0, 1]), temperature=1)
+
+    @pytest.mark.parametrize("temperature", [0, -1, math.nan])
+    def test_temperature(self, temperature: float) -> None:
+        with pytest.raises(ValueError, match="temperature must be positive"):
+            supervised_contrastive(torch.ones(2, 3), torch.zeros(2), torch.ones(2).bool(), temperature=temperature)

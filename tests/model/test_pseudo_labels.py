@@ -1,0 +1,212 @@
+"""Adaptive-threshold pseudo-labels: golden values, a loop oracle, state handling and degenerate batches."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from emodna.model.pseudo_labels import AdaptiveThreshold
+
+
+def binary_logits(*confidences: float) -> Tensor:
+    """Logits of two classes, of which class 1 has the given probabilities."""
+    confidence = torch.tensor(confidences, dtype=torch.float64)
+    return torch.stack((torch.log1p(-confidence), torch.log(confidence)), dim=1)
+
+
+def at_threshold(value: float) -> AdaptiveThreshold:
+    module = AdaptiveThreshold(2, 0.9).eval()
+    module.load_state_dict({"threshold": torch.tensor(value)})
+    return module
+
+
+class TestGoldenValues:
+    @pytest.mark.parametrize("n_classes", [2, 3, 7])
+    def test_initial_threshold(self, n_classes: int) -> None:
+        module = AdaptiveThreshold(n_classes, 0.9)
+        assert module.threshold.shape == ()
+        assert module.threshold.dtype == torch.float32
+        assert module.threshold.item() == pytest.approx(1 / n_classes)
+
+    def test_moving_average(self) -> None:
+        module = AdaptiveThreshold(2, 0.9)
+        values = [module.threshold.item()]
+        for confidence in (0.6, 0.8):
+            module(binary_logits(confidence, confidence))
+            values.append(module.threshold.item())
+        assert values == pytest.approx([0.5, 0.51, 0.539], abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("momentum", "expected"),
+        [
+            (0.999, {100: 0.5428, 500: 0.6771, 1000: 0.7845, 3000: 0.9276}),
+            (0.99, {100: 0.7853, 500: 0.9470, 1000: 0.95}),
+            (0.9, {100: 0.95}),
+        ],
+    )
+    def test_speed(self, momentum: float, expected: dict[int, float]) -> None:
+        module = AdaptiveThreshold(2, momentum)
+        logits = binary_logits(0.95)
+        for step in range(1, max(expected) + 1):
+            module(logits)
+            if step in expected:
+                assert module.threshold.item() == pytest.approx(expected[step], abs=6e-5)
+
+    def test_selection(self) -> None:
+        labels = at_threshold(0.8)(binary_logits(0.55, 0.85, 0.95))
+        assert labels.selected.tolist() == [False, True, True]
+        assert labels.labels.tolist() == [1, 1, 1]
+        assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n_classes=st.integers(2, 5),
+    momentum=st.floats(0.01, 0.999),
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    seed=st.integers(0, 2**31),
+)
+def test_against_loops(n_classes: int, momentum: float, sizes: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    module = AdaptiveThreshold(n_classes, momentum)
+    threshold = 1 / n_classes
+    for size in sizes:
+        logits = torch.randn(size, n_classes, generator=generator, dtype=torch.float64)
+        labels = module(logits)
+        rows = [[math.exp(value) for value in row] for row in logits.tolist()]
+        confidences = [max(row) / sum(row) for row in rows]
+        threshold = momentum * threshold + (1 - momentum) * sum(confidences) / size
+        assert module.threshold.item() == pytest.approx(threshold, abs=1e-5)
+        assert labels.labels.tolist() == [row.index(max(row)) for row in rows]
+        assert labels.confidence.tolist() == pytest.approx(confidences)
+        for confidence, selected in zip(confidences, labels.selected.tolist(), strict=True):
+            assert selected == (confidence >= threshold) or confidence == pytest.approx(threshold, abs=1e-5)
+
+
+class TestUpdate:
+    def test_comes_before_selection(self) -> None:
+        # .6 lies above the first threshold .5 but below the second, .5 * .5 + .5 * .75 = .625.
+        labels = AdaptiveThreshold(2, 0.5)(binary_logits(0.6, 0.9))
+        assert labels.selected.tolist() == [False, True]
+
+    def test_not_in_evaluation_mode(self) -> None:
+        module = AdaptiveThreshold(2, 0.5).eval()
+        labels = module(binary_logits(0.6, 0.9))
+        assert module.threshold.item() == 0.5
+        assert labels.selected.all()
+
+    def test_is_in_place(self) -> None:
+        module = AdaptiveThreshold(2, 0.5)
+        buffer, address = module.threshold, module.threshold.data_ptr()
+        module(binary_logits(0.9))
+        assert module.threshold is buffer
+        assert module.threshold.data_ptr() == address
+        assert module.threshold.item() == pytest.approx(0.7)
+
+    def test_does_not_reach_into_earlier_results(self) -> None:
+        module = AdaptiveThreshold(2, 0.5)
+        first = module(binary_logits(0.6))
+        before = [part.clone() for part in first]
+        module(binary_logits(0.99))
+        assert all(torch.equal(a, b) for a, b in zip(first, before, strict=True))
+
+    def test_resumes_from_a_checkpoint(self) -> None:
+        whole, first, second = (AdaptiveThreshold(2, 0.9) for _ in range(3))
+        batches = [binary_logits(confidence, 0.7) for confidence in (0.6, 0.8, 0.9, 0.95)]
+        for batch in batches:
+            whole(batch)
+        for batch in batches[:2]:
+            first(batch)
+        second.load_state_dict(first.state_dict())
+        for batch in batches[2:]:
+            second(batch)
+        assert torch.equal(whole.threshold, second.threshold)
+
+    def test_confidence_equal_to_the_threshold_is_selected(self) -> None:
+        # Undecided logits of two classes: the mean equals the threshold and leaves it where it is.
+        module = AdaptiveThreshold(2, 0.99)
+        for _ in range(20):
+            assert module(torch.zeros(7, 2)).selected.all()
+        assert module.threshold.item() == 0.5
+
+    def test_no_gradient(self) -> None:
+        module = AdaptiveThreshold(2, 0.9)
+        logits = binary_logits(0.6, 0.9).requires_grad_()
+        labels = module(logits)
+        assert not any(part.requires_grad for part in labels)
+        assert not module.threshold.requires_grad
+        assert not list(module.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("logits", "confidence"),
+    [
+        pytest.param([[0.0, 0.0]], 0.5, id="undecided"),
+        pytest.param([[1e30, -1e30], [-1e30, 1e30]], 1.0, id="huge"),
+        pytest.param([[1e-30, -1e-30]], 0.5, id="tiny"),
+        pytest.param([[1e30, 1e30]], 0.5, id="huge and equal"),
+    ],
+)
+def test_degenerate_batches_are_finite(logits: list[list[float]], confidence: float, dtype: torch.dtype) -> None:
+    module = AdaptiveThreshold(2, 0.9)
+    labels = module(torch.tensor(logits, dtype=dtype))
+    assert labels.confidence.dtype == dtype
+    assert labels.confidence.tolist() == pytest.approx([confidence] * len(logits))
+    assert labels.labels.dtype == torch.int64
+    assert labels.selected.dtype == torch.bool
+    assert labels.selected.all()
+    assert 0.5 <= module.threshold.item() <= 1
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_logits(self, dtype: torch.dtype) -> None:
+        logits = binary_logits(0.6, 0.9).to(dtype)
+        half, single = AdaptiveThreshold(2, 0.9), AdaptiveThreshold(2, 0.9)
+        labels = half(logits)
+        assert labels.confidence.dtype == torch.float32
+        assert torch.equal(labels.confidence, single(logits.float()).confidence)
+        assert torch.equal(half.threshold, single.threshold)
+
+    def test_autocast_is_off_inside(self) -> None:
+        logits = binary_logits(0.6, 0.9).float()
+        cast, single = AdaptiveThreshold(2, 0.9), AdaptiveThreshold(2, 0.9)
+        single(logits)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast(logits)
+        assert torch.equal(cast.threshold, single.threshold)
+
+
+def test_no_host_synchronisation() -> None:
+    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
+    with FakeTensorMode():
+        labels = AdaptiveThreshold(2, 0.9)(torch.randn(8, 2))
+        assert labels.selected.shape == (8,)
+
+
+class TestErrors:
+    @pytest.mark.parametrize("shape", [(2,), (0, 2), (4, 3), (4, 2, 1)])
+    def test_shape(self, shape: tuple[int, ...]) -> None:
+        module = AdaptiveThreshold(2, 0.9)
+        with pytest.raises(ValueError, match=r"logits must have shape \(batch, 2\)"):
+            module(torch.zeros(shape))
+        assert module.threshold.item() == 0.5
+
+    @pytest.mark.parametrize("n_classes", [1, 0, -2])
+    def test_n_classes(self, n_classes: int) -> None:
+        with pytest.raises(ValueError, match="n_classes must be at least 2"):
+            AdaptiveThreshold(n_classes, 0.9)
+
+    @pytest.mark.parametrize("momentum", [0, 1, -0.1, 1.5, math.nan])
+    def test_momentum(self, momentum: float) -> None:
+        with pytest.raises(ValueError, match=r"momentum must lie in \(0, 1\)"):
+            AdaptiveThreshold(2, momentum)
+
+
+def test_repr_names_the_settings() -> None:
+    assert repr(AdaptiveThreshold(2, 0.99)) == "AdaptiveThreshold(n_classes=2, momentum=0.99)"
