@@ -28,9 +28,9 @@ class Manifest(Corpus):
     ----------
     table
         CSV (UTF-8, with a header line) or Parquet file. Paths in it are relative to the root, or absolute below it.
-        `emotion` takes the categories of `emotions.EMOTIONS`; an empty cell is unlabelled, any other word is
-        left out and counted. `gender` takes f, m, female, male; anything else is unknown. Without a column `id`, an utterance's
-        id is its path.
+        `emotion` takes the categories of `emotions.EMOTIONS`; an empty cell is unlabelled, any other word is left out
+        and counted. `gender` takes f, m, female, male; anything else is unknown. Without a column `id`, an
+        utterance's id is its path.
     name
         Name of the corpus.
 
