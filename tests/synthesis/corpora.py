@@ -1,0 +1,319 @@
+"""Corpora of pseudo-speech in the on-disk layouts of RAVDESS and EMODB.
+
+The two differ as the real ones do: language (the syllables of English and of German sentences), speakers, room, noise,
+response, level and whether the level tells anything. RAVDESS was recorded at one gain, so an angry utterance is some
+15 dB louder than a neutral one; in EMODB the gain was set anew for each utterance, which now peaks near full scale
+whatever the emotion, and the quieter the voice was, the louder is the noise.
+
+References
+----------
+- Burkhardt et al. 2005, A database of German emotional speech, Interspeech, 1517-1520.
+- Livingstone & Russo 2018, The Ryerson audio-visual database of emotional speech and song, PLoS ONE 13(5), e0196391.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import wave
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from tests.synthesis.speech import EXPRESSIONS, Channel, Float32, Sentence, Voice, parse_sentence, utter
+
+RAVDESS_EMOTIONS: Mapping[int, str] = MappingProxyType(
+    {1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
+)
+"""Third field of a RAVDESS file name."""
+
+RAVDESS_STATEMENTS: Mapping[int, Sentence] = MappingProxyType(
+    {
+        1: parse_sentence("'kIdz a 'tO kIN bai d@ 'dO"),  # Kids are talking by the door
+        2: parse_sentence("'dOgz a 'sI tIN bai d@ 'dO"),  # Dogs are sitting by the door
+    }
+)
+"""Fifth field of a RAVDESS file name."""
+
+RAVDESS_INTENSITIES: Mapping[int, float] = MappingProxyType({1: 0.8, 2: 1.25})
+"""Fourth field of a RAVDESS file name, normal and strong, and how far along `EXPRESSIONS` it goes."""
+
+RAVDESS_ACTORS = range(1, 25)
+RAVDESS_TEMPO = 0.9
+"""The actors speak slowly: some four syllables a second, where those of EMODB say five to six."""
+
+# A quiet studio, an even and bright microphone, a gain low enough for the loudest shout.
+RAVDESS_CHANNEL = Channel(
+    sample_rate_hz=48_000,
+    level_db=-46.0,
+    noise_db=-42.0,
+    low_cut_hz=80.0,
+    high_cut_hz=20_000.0,
+    tilt_db_octave=0.3,
+    reverberation_s=0.18,
+    reverberation_db=-17.0,
+    lead_s=(0.5, 0.9),
+    trail_s=(0.4, 0.8),
+)
+
+EMODB_LETTERS: Mapping[str, str] = MappingProxyType(
+    {
+        "W": "anger",
+        "L": "boredom",
+        "E": "disgust",
+        "A": "fear",
+        "F": "happiness",
+        "T": "sadness",
+        "N": "neutral",
+    }
+)
+"""Emotion letter of an EMODB file name."""
+
+EMODB_COUNTS: Mapping[str, int] = MappingProxyType({"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "T": 62, "N": 79})
+"""Utterances of each emotion in the real EMODB, 535 in all for 10 speakers by 10 texts."""
+
+EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
+EMODB_MEN = frozenset({"03", "10", "11", "12", "15"})
+EMODB_TEMPO = 1.2
+
+EMODB_TEXTS: Mapping[str, Sentence] = MappingProxyType(
+    {
+        # Der Lappen liegt auf dem Eisschrank.
+        "a01": parse_sentence("de@ 'la p@n likt auf dem 'ais Srank"),
+        # Das will sie am Mittwoch abgeben.
+        "a02": parse_sentence("das vIl zi am 'mIt vOx 'ap ge b@n"),
+        # Heute abend könnte ich es ihm sagen.
+        "a04": parse_sentence("'hOI t@ 'a b@nt kEn t@ IS Es im 'za g@n"),
+        # Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.
+        "a05": parse_sentence("das 'Svar ts@ Styk pa 'pir b@ fIn d@t zIS da 'O b@n ne b@n dem 'hOlts Styk"),
+        # In sieben Stunden wird es soweit sein.
+        "a07": parse_sentence("In 'zi b@n 'Stun d@n vIrt Es zO 'vait zain"),
+        # Was sind denn das für Tüten, die da unter dem Tisch stehen?
+        "b01": parse_sentence("vas zInt dEn das fyr 'ty t@n di da un t@ dem 'tIS Ste@n"),
+        # Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.
+        "b02": parse_sentence("zi ha b@n Es g@ ra d@ 'hOx g@ tra g@n unt jEtst ge@n zi vi d@ 'run t@"),
+        # An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.
+        "b03": parse_sentence(
+            "an den 'vO x@n En d@n bIn IS jEtst I m@ nax 'hau z@ g@ fa r@n unt ha b@ 'ak nEs b@ zuxt"
+        ),
+        # Ich will das eben wegbringen und dann mit Karl was trinken gehen.
+        "b09": parse_sentence("IS vIl das e b@n 'vEk brI N@n unt dan mIt 'karl vas 'trIN k@n ge@n"),
+        # Die wird auf dem Platz sein, wo wir sie immer hinlegen.
+        "b10": parse_sentence("di vIrt auf dem 'plats zain vO vir zi 'I m@ 'hIn le g@n"),
+    }
+)
+"""Text code of an EMODB file name and the text as it is spoken."""
+
+# An anechoic room, a cardioid close by with its proximity effect, the gain set anew for each utterance.
+EMODB_CHANNEL = Channel(
+    sample_rate_hz=16_000,
+    level_db=-26.0,
+    noise_db=-37.0,
+    levelling=1.0,
+    low_cut_hz=55.0,
+    high_cut_hz=7_000.0,
+    tilt_db_octave=-0.4,
+    reverberation_s=0.04,
+    reverberation_db=-28.0,
+    lead_s=(0.02, 0.12),
+    trail_s=(0.04, 0.2),
+)
+
+
+def make_ravdess(
+    root: Path,
+    *,
+    actors: Iterable[int] = range(1, 9),
+    emotions: Iterable[int] = tuple(RAVDESS_EMOTIONS),
+    intensities: Iterable[int] = (1, 2),
+    statements: Iterable[int] = (1, 2),
+    repetitions: Iterable[int] = (1, 2),
+    seed: int = 0,
+    syllables: int | None = None,
+) -> list[Path]:
+    """Write a RAVDESS of pseudo-speech: ``root/Actor_NN/03-01-EE-II-SS-RR-AA.wav``, 48 kHz, 16-bit, one channel.
+
+    A file depends on its name, `seed` and `syllables` alone, not on what else is made. As in the real corpus odd actors
+    are men, even ones women, and neutral speech has no strong intensity.
+
+    Parameters
+    ----------
+    root
+        Folder to write into, made where absent.
+    actors, emotions, intensities, statements, repetitions
+        Codes to make, each a part of 1-24, 1-8, 1-2, 1-2, 1-2; every combination is made.
+    seed
+        Another seed gives other speakers and renditions.
+    syllables
+        Speak only this many syllables, with as much less silence around; None for the whole sentence.
+
+    Returns
+    -------
+    list of Path
+        The files, sorted.
+
+    Raises
+    ------
+    ValueError
+        For a code that RAVDESS does not have, or `syllables` below 1.
+    """
+    actors, emotions, intensities = list(actors), list(emotions), list(intensities)
+    statements, repetitions = list(statements), list(repetitions)
+    _check("actors", actors, RAVDESS_ACTORS)
+    _check("emotions", emotions, RAVDESS_EMOTIONS)
+    _check("intensities", intensities, RAVDESS_INTENSITIES)
+    _check("statements", statements, RAVDESS_STATEMENTS)
+    _check("repetitions", repetitions, (1, 2))
+    paths = []
+    for actor in actors:
+        rng = _rng(seed, "ravdess", f"actor {actor:02d}")
+        voice, channel = _voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO), _session(RAVDESS_CHANNEL, rng)
+        folder = root / f"Actor_{actor:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for emotion, intensity, statement, repetition in product(emotions, intensities, statements, repetitions):
+            if RAVDESS_EMOTIONS[emotion] == "neutral" and intensity == 2:
+                continue
+            path = folder / f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}.wav"
+            expression = EXPRESSIONS[RAVDESS_EMOTIONS[emotion]].at_strength(RAVDESS_INTENSITIES[intensity])
+            sentence, near = _shorten(RAVDESS_STATEMENTS[statement], channel, syllables)
+            rng = _rng(seed, "ravdess", path.name)
+            _write(path, utter(voice, expression, sentence, near, rng), channel.sample_rate_hz)
+            paths.append(path)
+    return sorted(paths)
+
+
+def make_emodb(
+    root: Path,
+    *,
+    speakers: Iterable[str] = EMODB_SPEAKERS,
+    texts: Iterable[str] = tuple(EMODB_TEXTS),
+    emotions: Iterable[str] = tuple(EMODB_LETTERS),
+    share: float = 1.0,
+    seed: int = 0,
+    syllables: int | None = None,
+) -> list[Path]:
+    """Write an EMODB of pseudo-speech: ``root/wav/SSTTTEv.wav``, 16 kHz, 16-bit, one channel.
+
+    A file depends on its name, `seed` and `syllables` alone, not on what else is made. The emotions are as unequal as
+    in the real corpus (`EMODB_COUNTS`): all speakers and texts give exactly its 535 utterances, fewer give about their
+    part of each.
+
+    Parameters
+    ----------
+    root
+        Folder to write into, made where absent, with ``wav`` in it.
+    speakers, texts, emotions
+        Codes to make: parts of `EMODB_SPEAKERS`, `EMODB_TEXTS` and `EMODB_LETTERS`.
+    share
+        Part of the utterances of each emotion to make, over 0 and at most 1; a larger share holds all of a smaller one.
+    seed
+        Another seed gives other speakers and renditions.
+    syllables
+        Speak only this many syllables, with as much less silence around; None for the whole sentence.
+
+    Returns
+    -------
+    list of Path
+        The files, sorted.
+
+    Raises
+    ------
+    ValueError
+        For a code that EMODB does not have, a `share` out of range, or `syllables` below 1.
+    """
+    speakers, texts, emotions = list(speakers), list(texts), list(emotions)
+    _check("speakers", speakers, EMODB_SPEAKERS)
+    _check("texts", texts, EMODB_TEXTS)
+    _check("emotions", emotions, EMODB_LETTERS)
+    if not 0 < share <= 1:
+        raise ValueError(f"share {share} is not over 0 and at most 1")
+    folder = root / "wav"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for speaker in speakers:
+        rng = _rng(seed, "emodb", f"speaker {speaker}")
+        voice, channel = _voice(rng, male=speaker in EMODB_MEN, tempo=EMODB_TEMPO), _session(EMODB_CHANNEL, rng)
+        for text, letter in product(texts, emotions):
+            sentence, near = _shorten(EMODB_TEXTS[text], channel, syllables)
+            for take in range(_takes(speaker, text, letter, share)):
+                path = folder / f"{speaker}{text}{letter}{'abc'[take]}.wav"
+                rng = _rng(seed, "emodb", path.name)
+                recording = utter(voice, EXPRESSIONS[EMODB_LETTERS[letter]], sentence, near, rng)
+                _write(path, recording, channel.sample_rate_hz)
+                paths.append(path)
+    return sorted(paths)
+
+
+def _takes(speaker: str, text: str, letter: str, share: float) -> int:
+    """Return how many utterances of an emotion there are for one speaker and text.
+
+    Over the 100 pairs of speaker and text these add up to the share of `EMODB_COUNTS`. Each pair holds one place from 0
+    to 99 in the emotion's queue and is served from the front; stepping by a number prime to 100 spreads the places over
+    speakers and texts, and each emotion starts elsewhere, so that no text is favoured.
+    """
+    pair = EMODB_SPEAKERS.index(speaker) * len(EMODB_TEXTS) + list(EMODB_TEXTS).index(text)
+    place = (37 * pair + 14 * list(EMODB_LETTERS).index(letter)) % 100
+    return max(0, math.ceil((share * EMODB_COUNTS[letter] - place) / 100))
+
+
+def _voice(rng: np.random.Generator, *, male: bool, tempo: float) -> Voice:
+    """Draw an adult speaker around a corpus's `tempo`; means by sex: Peterson & Barney 1952, Klatt & Klatt 1990."""
+    draw = rng.standard_normal(7)
+    f0_hz, formant_scale, breathiness_db = (115.0, 1.0, -32.0) if male else (200.0, 1.16, -28.0)
+    return Voice(
+        f0_hz=f0_hz * 2 ** (1.8 * draw[0] / 12),
+        formant_scale=formant_scale * math.exp(0.03 * draw[1]),
+        tempo=tempo * math.exp(0.07 * draw[2]),
+        tilt_db_octave=-9.0 + 0.9 * draw[3],
+        breathiness_db=breathiness_db + 2.5 * draw[4],
+        level_db=2.5 * draw[5],
+        expressiveness=math.exp(0.18 * draw[6]),
+    )
+
+
+def _session(channel: Channel, rng: np.random.Generator) -> Channel:
+    """Return the set-up as it was on one speaker's day: distance, gain and noise are never quite the same."""
+    draw = rng.standard_normal(3)
+    return replace(
+        channel,
+        level_db=channel.level_db + 2.0 * draw[0],
+        noise_db=channel.noise_db + 3.0 * draw[1],
+        tilt_db_octave=channel.tilt_db_octave + 0.3 * draw[2],
+    )
+
+
+def _shorten(sentence: Sentence, channel: Channel, syllables: int | None) -> tuple[Sentence, Channel]:
+    """Return the beginning of a sentence and a channel with as much less silence around it."""
+    if syllables is None:
+        return sentence, channel
+    if syllables < 1:
+        raise ValueError(f"syllables {syllables} is not 1 or more")
+    part = min(1.0, syllables / len(sentence))
+    lead_s = (part * channel.lead_s[0], part * channel.lead_s[1])
+    trail_s = (part * channel.trail_s[0], part * channel.trail_s[1])
+    return sentence[:syllables], replace(channel, lead_s=lead_s, trail_s=trail_s)
+
+
+def _rng(seed: int, *names: str) -> np.random.Generator:
+    """Return the generator that belongs to a seed and a name, whatever was drawn before."""
+    digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
+
+
+def _check(what: str, codes: Iterable[object], known: Collection[object]) -> None:
+    unknown = [code for code in codes if code not in known]
+    if unknown:
+        raise ValueError(f"unknown {what} {unknown}; known are {list(known)}")
+
+
+def _write(path: Path, recording: Float32, sample_rate_hz: int) -> None:
+    """Write one channel as 16-bit PCM, without dither: what is quieter than the last bit becomes digital silence."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate_hz)
+        file.writeframes(np.round(recording * 32767).astype("<i2").tobytes())
