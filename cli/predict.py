@@ -1,0 +1,73 @@
+"""emodna-predict: a trained model's answer for audio files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emodna.cli import common
+
+if TYPE_CHECKING:
+    from emodna.model.predict import Prediction
+
+
+@click.command(context_settings=common.CONTEXT | {"auto_envvar_prefix": "EMODNA_PREDICT"})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
+@click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@common.common_options
+def predict(
+    run: Path,
+    audio: tuple[Path, ...],
+    threads: int | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO files.
+
+    The answer is the probability of high arousal or positive valence, for the middle 4.4 s of longer files. Exit 1 if a
+    file could not be used.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    import torch
+
+    from emodna.model.predict import predict_files
+    from emodna.model.run import RunFolder
+    from emodna.model.trained import TrainedModel
+    from emodna.pipeline.emotions import CLASS_NAMES
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = TrainedModel.load(RunFolder(run).model, common.torch_device(device))
+    names = CLASS_NAMES[model.task]
+    predictions = list(predict_files(model, audio))
+    if as_json:
+        common.print_json([_json(each, model.task, names) for each in predictions])
+    else:
+        for each in predictions:
+            if each.probability is None:
+                common.err.print(f"[red]error:[/red] {common.safe(each.file)}: {common.safe(each.error)}")
+            else:
+                answer = f"{names[each.label or 0]} {model.task}"
+                common.out.print(f"{common.safe(each.file)}: {answer}  (p({names[1]}) = {each.probability:.3f})")
+    return int(any(each.error for each in predictions))
+
+
+def _json(prediction: "Prediction", task: str, names: tuple[str, str]) -> dict[str, object]:
+    return {
+        "file": prediction.file,
+        "start": prediction.start,
+        "end": prediction.end,
+        "task": task,
+        "probability": prediction.probability,
+        "label": None if prediction.label is None else names[prediction.label],
+        "error": prediction.error,
+    }
+
+
+def main() -> None:
+    """Entry point of `emodna-predict`."""
+    common.run(predict)

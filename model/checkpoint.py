@@ -1,0 +1,101 @@
+"""Tensors on disk: safetensors and JSON only, never a pickle, and never half a file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from emodna.model.errors import RunError
+from emodna.pipeline.files import write_atomically
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON document in one file, atomically: an earlier file stands until the new one is safe."""
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, safetensors.torch.save(content, {"emodna": json.dumps(dict(facts))}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises
+    ------
+    RunError
+        Missing or damaged.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["emodna"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: damaged, or not written by emodna ({error})") from error
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under `prefix.name`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those tensors that `prefixed` named, under their own names."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load a module's state.
+
+    Raises
+    ------
+    RunError
+        It does not fit the module; names the first tensor that differs.
+    """
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        odd = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
+        raise RunError(f"{path}: damaged: tensor {odd} does not fit the method")
+    module.load_state_dict(dict(tensors))
+
+
+def optimizer_tensors(optimizer: Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """State of an optimiser over all parameters of a module, as `parameter.key` -> tensor."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` gave."""
+    for name, parameter in module.named_parameters():
+        state = without_prefix(name, tensors)
+        # A name may be the beginning of another's: keys of an optimiser have no dots.
+        optimizer.state[parameter] = {
+            key: value if key == "step" else value.to(parameter.device)
+            for key, value in state.items()
+            if "." not in key
+        }
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of the generators that training draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore what `random_state` gave."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

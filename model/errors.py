@@ -1,0 +1,15 @@
+"""What goes wrong on this floor for a reason that a user can mend."""
+
+from emodna.pipeline.errors import EmodnaError
+
+
+class ConfigError(EmodnaError):
+    """A setting that does not exist or does not have that value; says what is valid."""
+
+
+class RunError(EmodnaError):
+    """A run folder that is missing, damaged, not empty, or of another configuration."""
+
+
+class TrainingError(EmodnaError):
+    """Training cannot go on: a loss is no longer finite, or a corpus has nothing to train on."""

@@ -1,0 +1,181 @@
+"""One run, from two stores to a result: open, train, predict, evaluate."""
+
+import importlib.metadata
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.config import TrainConfig, apply_settings, as_settings
+from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.evaluate import evaluate
+from emodna.model.framing import Framer, Statistics
+from emodna.model.methods import method as method_named
+from emodna.model.methods.base import Method
+from emodna.model.run import RunFolder, read_json, settings_hash, write_json
+from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.trained import TrainedModel, silence_of
+from emodna.model.trainer import Watcher, train
+from emodna.pipeline.emotions import Task
+from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.files import write_atomically
+from emodna.pipeline.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What a user asks for."""
+
+    source: FeatureStore
+    target: FeatureStore
+    task: Task = "arousal"
+    method: str = "emo-dna"
+    steps: int = 1000
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    threads: int | None = None
+    """Of torch, on the CPU; None leaves them as they are."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Keys of `TrainConfig` and of the method's configuration, as text."""
+    out: Path | None = None
+    """Run folder; by default one below `runs` that is named by the request."""
+    resume: bool = False
+
+
+def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
+    """Train and evaluate; return the content of result.json.
+
+    Raises
+    ------
+    ConfigError, RunError, TrainingError, StoreError
+        A setting, the run folder, the data, or a store that cannot be used.
+    """
+    began = time.perf_counter()
+    if request.steps < 1:
+        raise ConfigError(f"--steps {request.steps}: must be at least 1")
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    kind = method_named(request.method)
+    train_config, method_config = apply_settings(request.settings, TrainConfig(), kind.defaults)
+    source, target = request.source, request.target
+    labels = source.labels(request.task)
+    _check_source(source, labels, request.task)
+
+    decisive = {
+        "src": source.snapshot.corpus,
+        "tgt": target.snapshot.corpus,
+        "task": request.task,
+        "method": request.method,
+        "seed": request.seed,
+        "steps": request.steps,
+        "train": as_settings(train_config),
+        "method_config": as_settings(method_config),
+        "features": dict(source.snapshot.parameters),
+        "fingerprints": {"src": source.fingerprint, "tgt": target.fingerprint},
+    }
+    run = RunFolder(request.out or _default_folder(decisive))
+    config = {
+        "decisive": decisive,
+        "stores": {"src": str(source.path), "tgt": str(target.path)},
+        "left_out": {"src": int((labels < 0).sum())},
+        "device": str(request.device),
+        "threads": torch.get_num_threads(),
+        "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
+    }
+    run.begin(config, resume=request.resume)
+    if run.done.exists():
+        return read_json(run.result)
+
+    features = feature_set_from(source.snapshot.parameters)
+    silence = silence_of(features)
+    source_statistics, target_statistics = _statistics(source, target, labels, train_config)
+    source_framer = Framer(train_config.frames, train_config.padding, source_statistics, silence)
+    target_framer = Framer(train_config.frames, train_config.padding, target_statistics, silence)
+    languages = sorted({*source.column("language"), *target.column("language")} - {None})
+    batches = {"batch_size": train_config.batch_size, "seed": request.seed}
+    method: Method = kind(source.dim, method_config, request.seed)
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _determinism(train_config):
+        train(
+            method,
+            SourceStream(Windows(source, source_framer, languages), labels, **batches),
+            TargetStream(target, Windows(target, target_framer, languages), **batches),
+            train_config,
+            steps=request.steps,
+            seed=request.seed,
+            device=request.device,
+            run=run,
+            watcher=watcher,
+        )
+
+    method.eval()
+    settings = as_settings(method_config)
+    model = TrainedModel(method, settings, request.task, source.dim, target_framer, features)
+    model.save(run.model)
+    probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
+    predicted = (probabilities >= 0.5).astype(np.int64)
+    _write_predictions(run.predictions, target.ids, probabilities, predicted)
+    result = {
+        **{key: decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
+        **evaluate(predicted, target, request.task),
+        "wall_seconds": time.perf_counter() - began,
+        "run": str(run.path.absolute()),
+    }
+    write_json(run.result, result)
+    run.done.touch()
+    return result
+
+
+def _default_folder(decisive: Mapping[str, Any]) -> Path:
+    name = "{src}-{tgt}-{task}-{method}-s{seed}".format(**decisive)
+    return Path("runs") / f"{name}-{settings_hash(decisive)}"
+
+
+def _check_source(store: FeatureStore, labels: NDArray[np.int8], task: str) -> None:
+    present = set(np.unique(labels).tolist()) - {-1}
+    if len(present) < 2:
+        found = f"only class {present.pop()}" if present else "no label"
+        raise TrainingError(f"--src {store.snapshot.corpus}: {found} of {task}: there is nothing to learn from")
+
+
+def _statistics(
+    source: FeatureStore, target: FeatureStore, labels: NDArray[np.int8], config: TrainConfig
+) -> tuple[Statistics | None, Statistics | None]:
+    """Statistics that normalise the source's and the target's utterances; None for each utterance's own."""
+    match config.normalisation:
+        case "none":
+            return Statistics.identity(source.dim), Statistics.identity(target.dim)
+        case "per-utterance":
+            return None, None
+    of_source = Statistics.of_corpus(source, np.flatnonzero(labels >= 0))
+    if config.normalisation == "per-corpus":
+        return of_source, Statistics.of_corpus(target, np.arange(len(target)))
+    return of_source, of_source
+
+
+@contextmanager
+def _determinism(config: TrainConfig) -> Iterator[None]:
+    """Use deterministic algorithms only, where that is asked for."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(config.deterministic or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _write_predictions(
+    path: Path, ids: Sequence[str], probabilities: NDArray[np.float64], predicted: NDArray[np.int64]
+) -> None:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"id": ids, "probability": probabilities, "label": predicted.astype(np.int8)})
+    pq.write_table(table, sink)
+    write_atomically(path, sink.getvalue().to_pybytes())

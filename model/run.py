@@ -1,0 +1,121 @@
+"""A run's folder: its files by name, and the configuration that a resume must find unchanged."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emodna.model.errors import RunError
+from emodna.pipeline.files import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps what."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Everything that decides the run, resolved, with versions and the stores' fingerprints."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line of JSON every so many steps."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def resume(self) -> Path:
+        """State of the training, to go on from."""
+        return self.path / "resume.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, with all that prediction needs."""
+        return self.path / "model.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """Probability and label of each target utterance."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def result(self) -> Path:
+        """Scores beside the constants'."""
+        return self.path / "result.json"
+
+    @property
+    def done(self) -> Path:
+        """Mark of a finished run."""
+        return self.path / "done"
+
+    def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Claim the folder for a configuration.
+
+        Parameters
+        ----------
+        config
+            `config["decisive"]` must be the same for a resume; the rest is for the record.
+        resume
+            Go on with what the folder holds; start where it holds nothing.
+
+        Raises
+        ------
+        RunError
+            Not empty without `resume`, or of another configuration; names what differs.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            if not resume:
+                raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
+            earlier = read_json(self.config)
+            if "decisive" not in earlier:
+                raise RunError(f"{self.config}: damaged: not the configuration of a run")
+            differing = _differences(earlier["decisive"], json.loads(json.dumps(config["decisive"])))
+            if differing:
+                raise RunError(f"--resume {self.path}: the run was begun with another configuration: {differing}")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.config, config)
+
+
+def settings_hash(decisive: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that tell configurations apart."""
+    return hashlib.sha256(json.dumps(dict(decisive), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a run's JSON file.
+
+    Raises
+    ------
+    RunError
+        Missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file: not a run's folder") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: damaged (not a JSON object)")
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Keys whose values differ, as `key: earlier -> now`."""
+    parts = []
+    for key in sorted({*earlier, *now}):
+        before, after = earlier.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            parts.append(_differences(before, after, f"{prefix}{key}."))
+        elif before != after:
+            parts.append(f"{prefix}{key}: {before} -> {after}")
+    return ", ".join(part for part in parts if part)

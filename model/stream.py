@@ -1,0 +1,105 @@
+"""Endless batches out of a feature store, each a pure function of the step: nothing to save for a resume."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.framing import Framer
+from emodna.model.seeding import derived_seed
+from emodna.pipeline.store import FeatureStore
+
+
+class Sampler:
+    """Positions 0, 1, 2, ... of an endless sequence of permutations of n utterances.
+
+    A batch may span two permutations, and a corpus smaller than the batch repeats.
+    """
+
+    def __init__(self, n: int, seed: int) -> None:
+        self._n, self._seed = n, seed
+        self._epoch, self._permutation = -1, np.empty(0, np.int64)
+
+    def __call__(self, start: int, count: int) -> NDArray[np.int64]:
+        """Indices at positions start ... start + count - 1."""
+        positions = np.arange(start, start + count)
+        indices = np.empty(count, np.int64)
+        for epoch in np.unique(positions // self._n):
+            here = positions // self._n == epoch
+            indices[here] = self._permuted(int(epoch))[positions[here] % self._n]
+        return indices
+
+    def _permuted(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            self._permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
+            self._epoch = epoch
+        return self._permutation
+
+
+class Windows:
+    """Windows of a store's utterances, by row, with what is known of them apart from emotions."""
+
+    def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
+        self._store, self._framer = store, framer
+        self._gender = _codes(store.column("gender"), ("f", "m"))
+        self._language = _codes(store.column("language"), languages)
+
+    def batch(self, rows: NDArray[np.int64], corpus: int) -> Batch:
+        """Gather the utterances in these rows."""
+        framer, store = self._framer, self._store
+        windows = np.empty((len(rows), framer.frames, store.dim), np.float32)
+        lengths = [
+            framer(store[row], float(store.peak_db[row]), out) for row, out in zip(rows.tolist(), windows, strict=True)
+        ]
+        return Batch(
+            features=torch.from_numpy(windows).transpose(1, 2).contiguous(),  # (batch, dim, frames)
+            lengths=torch.tensor(lengths),
+            corpus=torch.full((len(rows),), corpus),
+            gender=torch.from_numpy(self._gender[rows]),
+            language=torch.from_numpy(self._language[rows]),
+        )
+
+
+class TargetStream:
+    """Batches of all utterances of the target corpus. It never looks at a label."""
+
+    def __init__(self, store: FeatureStore, windows: Windows, *, batch_size: int, seed: int) -> None:
+        self._windows, self._batch_size = windows, batch_size
+        self._sampler = Sampler(len(store), derived_seed(seed, "target sampler"))
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from 0."""
+        rows = self._sampler(step * self._batch_size, self._batch_size)
+        return self._windows.batch(rows, TARGET)
+
+
+class SourceStream:
+    """Batches of the labelled utterances of the source corpus.
+
+    Parameters
+    ----------
+    labels
+        (n,) labels of the task for all utterances of the store, -1 for those that are left out.
+    """
+
+    def __init__(self, windows: Windows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
+        self._windows, self._batch_size = windows, batch_size
+        self._rows = np.flatnonzero(labels >= 0)
+        self._labels = torch.from_numpy(labels.astype(np.int64))
+        self._sampler = Sampler(len(self._rows), derived_seed(seed, "source sampler"))
+
+    def batch(self, step: int) -> LabelledBatch:
+        """The batch of a step, from 0."""
+        rows = self._rows[self._sampler(step * self._batch_size, self._batch_size)]
+        batch = self._windows.batch(rows, SOURCE)
+        return LabelledBatch(
+            batch.features, batch.lengths, batch.corpus, batch.gender, batch.language, labels=self._labels[rows]
+        )
+
+
+def _codes(values: Sequence[str | None], vocabulary: Sequence[str]) -> NDArray[np.int64]:
+    """Index of each value in a vocabulary, -1 where it is unknown."""
+    index = {word: number for number, word in enumerate(vocabulary)}
+    return np.array([-1 if value is None else index.get(value, -1) for value in values], np.int64)

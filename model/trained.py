@@ -1,0 +1,116 @@
+"""A trained model with all that prediction needs: no cache, no corpus, no run configuration beside it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emodna.model import checkpoint
+from emodna.model.errors import RunError
+from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.methods import METHODS
+from emodna.model.methods.base import Method
+from emodna.pipeline.emotions import Task
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.features import FeatureSet, feature_set_from
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A method in evaluation mode, and how utterances become its input."""
+
+    method: Method
+    method_config: Mapping[str, Any]
+    task: Task
+    dim: int
+    framer: Framer
+    features: FeatureSet
+
+    def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
+        """Probability of class 1 (high / positive).
+
+        Parameters
+        ----------
+        utterances
+            Features [frames, dim] and peak in dB of each.
+
+        Returns
+        -------
+        probabilities
+            (n,)
+        """
+        windows, lengths, parts = [], [], []
+        for features, peak_db in utterances:
+            window = np.empty((self.framer.frames, self.dim), np.float32)
+            lengths.append(self.framer(features, peak_db, window))
+            windows.append(window)
+            if len(windows) == _BATCH:
+                parts.append(self._probabilities(windows, lengths))
+                windows, lengths = [], []
+        if windows:
+            parts.append(self._probabilities(windows, lengths))
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    @torch.inference_mode()
+    def _probabilities(self, windows: list[NDArray[np.float32]], lengths: list[int]) -> NDArray[np.float64]:
+        device = next(self.method.parameters()).device
+        features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
+        logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
+        probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
+        return probabilities
+
+    def save(self, path: Path) -> None:
+        """Write the model atomically."""
+        tensors = checkpoint.prefixed("method", self.method.state_dict())
+        if self.framer.statistics is not None:
+            tensors["normalisation.mean"] = torch.from_numpy(self.framer.statistics.mean)
+            tensors["normalisation.std"] = torch.from_numpy(self.framer.statistics.std)
+        facts = {
+            "method": self.method.name,
+            "method_config": dict(self.method_config),
+            "task": self.task,
+            "dim": self.dim,
+            "frames": self.framer.frames,
+            "padding": self.framer.padding,
+            "features": self.features.parameters(),
+        }
+        checkpoint.save_tensors(path, tensors, facts)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "TrainedModel":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        RunError
+            Missing, damaged, or of a method that is not installed.
+        """
+        tensors, facts = checkpoint.load_tensors(path)
+        try:
+            kind = METHODS[facts["method"]]
+            config = type(kind.defaults)(**facts["method_config"])
+            method = kind(facts["dim"], config, 0)
+            features = feature_set_from(facts["features"])
+            statistics = None
+            if "normalisation.mean" in tensors:
+                statistics = Statistics(tensors["normalisation.mean"].numpy(), tensors["normalisation.std"].numpy())
+            framer = Framer(facts["frames"], facts["padding"], statistics, silence_of(features))
+            model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
+        except (KeyError, TypeError, ValueError, EmodnaError) as error:
+            raise RunError(f"{path}: damaged, or not of this version ({error})") from error
+        checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path)
+        method.to(device).eval()
+        return model
+
+
+def silence_of(features: FeatureSet) -> Silence:
+    """What digital silence looks like in a feature set."""
+    parameters = features.parameters()
+    return Silence(top_db=float(parameters["top_db"] or 0.0), n_mels=int(parameters["n_mels"] or 0))

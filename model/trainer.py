@@ -1,0 +1,154 @@
+"""The training loop, from top to bottom."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+
+from emodna.model import checkpoint
+from emodna.model.config import TrainConfig
+from emodna.model.errors import TrainingError
+from emodna.model.methods.base import Method
+from emodna.model.run import RunFolder
+from emodna.model.seeding import derived_seed
+from emodna.model.stream import SourceStream, TargetStream
+
+_NO_STEP: Final = -1
+
+
+class Watcher(Protocol):
+    """Is told how training goes."""
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        """So many steps are done; the last one's terms, their total, and what the method monitors."""
+
+
+def train(
+    method: Method,
+    source: SourceStream,
+    target: TargetStream,
+    config: TrainConfig,
+    *,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    run: RunFolder,
+    watcher: Watcher,
+) -> None:
+    """Train a method in place, from its checkpoint in the run folder if there is one.
+
+    Raises
+    ------
+    TrainingError
+        A term of the loss is no longer finite; names it and the step. The last checkpoint stays.
+    RunError
+        A damaged checkpoint.
+    """
+    torch.manual_seed(derived_seed(seed, "training"))
+    method.to(device).train()
+    optimizer = torch.optim.RAdam(
+        method.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
+    done = _restore(method, optimizer, run.resume, device)
+    log = _Log(run.metrics, keep=done)
+    guard = _FiniteGuard(device)
+    step = torch.tensor(done, device=device)
+    saved = time.monotonic()
+    while done < steps:
+        source_batch = source.batch(done).to(device)
+        target_batch = target.batch(done).to(device)
+
+        terms = method.losses(source_batch, target_batch, step)
+        total = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+        guard.look(step, terms)
+        step += 1
+        done += 1
+        if done % config.log_every == 0 or done == steps:
+            guard.check()
+            values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
+            log.write(done, values)
+            watcher.logged(done, values)
+        if time.monotonic() - saved > config.checkpoint_seconds and done < steps:
+            guard.check()
+            _save(method, optimizer, run.resume, device, done)
+            saved = time.monotonic()
+    _save(method, optimizer, run.resume, device, done)
+
+
+class _FiniteGuard:
+    """Remembers on the device, without a word to the host, the first step and term that was not finite."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._step = torch.tensor(_NO_STEP, device=device)
+        self._term = torch.tensor(0, device=device)
+        self._names: list[str] = []
+
+    def look(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Look at the terms of one step."""
+        self._names = list(terms)
+        finite = torch.stack([term.detach().isfinite() for term in terms.values()])
+        first = ~finite.all() & (self._step == _NO_STEP)
+        self._step = torch.where(first, step, self._step)
+        self._term = torch.where(first, finite.int().argmin(), self._term)
+
+    def check(self) -> None:
+        """Ask the device.
+
+        Raises
+        ------
+        TrainingError
+            Some term was not finite.
+        """
+        step = int(self._step.item())
+        if step != _NO_STEP:
+            name = self._names[int(self._term.item())]
+            raise TrainingError(
+                f"the loss is no longer finite: term {name} at step {step}; the last checkpoint is kept"
+            )
+
+
+class _Log:
+    """metrics.jsonl: a line of values every so many steps; a resumed run goes on where its checkpoint was."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        self._path = path
+        lines = path.read_text().splitlines(keepends=True) if keep and path.exists() else []
+        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= keep))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a line."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+
+
+def _save(method: Method, optimizer: torch.optim.Optimizer, path: Path, device: torch.device, done: int) -> None:
+    tensors = {
+        **checkpoint.prefixed("method", method.state_dict()),
+        **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(optimizer, method)),
+        **checkpoint.prefixed("random", checkpoint.random_state(device)),
+    }
+    checkpoint.save_tensors(path, tensors, {"step": done})
+
+
+def _restore(method: Method, optimizer: torch.optim.Optimizer, path: Path, device: torch.device) -> int:
+    """Restore everything that the next step depends on; return the number of steps done."""
+    if not path.exists():
+        return 0
+    tensors, facts = checkpoint.load_tensors(path)
+    checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path)
+    checkpoint.load_optimizer(optimizer, method, checkpoint.without_prefix("optimizer", tensors))
+    checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), device)
+    return int(facts["step"])
