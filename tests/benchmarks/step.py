@@ -1,0 +1,109 @@
+"""Milliseconds and share of each part of a training step, full size: 64 + 64 utterances of 188 frames."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+from emodna.model.config import TrainConfig
+from emodna.model.framing import Framer, Statistics
+from emodna.model.methods import METHODS
+from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.trained import silence_of
+from emodna.pipeline.catalogue import find_store
+from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.store import FeatureStore
+
+
+class Clock:
+    """Adds up the time spent in named parts."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time what happens in here, the device's work included."""
+        self._wait()
+        began = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[name] += time.perf_counter() - began
+
+    def watch(self, module: nn.Module, name: str) -> None:
+        """Time every call of a module."""
+        forward: Callable[..., Any] = module.forward
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return forward(*args, **kwargs)
+
+        module.forward = timed  # type: ignore[method-assign]
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
+@click.option("--src", default="ravdess", show_default=True)
+@click.option("--tgt", default="emodb", show_default=True)
+@click.option("--method", "method_name", type=click.Choice(list(METHODS)), default="emo-dna", show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--steps", default=20, show_default=True)
+def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device: str, steps: int) -> None:
+    """Time real steps on real stores."""
+    torch.set_num_threads(threads)
+    where = torch.device(device)
+    config = TrainConfig()
+    source, target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
+    statistics = Statistics.of_corpus(source, np.arange(len(source)))
+    silence = silence_of(feature_set_from(source.snapshot.parameters))
+    framer = Framer(config.frames, config.padding, statistics, silence)
+    sources = SourceStream(Windows(source, framer, []), source.labels("arousal"), batch_size=64, seed=0)
+    targets = TargetStream(target, Windows(target, framer, []), batch_size=64, seed=0)
+    method = METHODS[method_name](source.dim, METHODS[method_name].defaults, 0).to(where).train()
+    optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
+
+    def step(clock: Clock, number: int) -> None:
+        with clock.part("batches out of the store"):
+            batches = sources.batch(number).to(where), targets.batch(number).to(where)
+        with clock.part("forward and losses"):
+            terms = method.losses(*batches, torch.tensor(number, device=where))
+            total = torch.stack(list(terms.values())).sum()
+        with clock.part("backward"):
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+        with clock.part("optimiser"):
+            optimizer.step()
+
+    clock = Clock(where)
+    for number in range(3):
+        step(clock, number)
+    clock.seconds.clear()
+    for name, module in method.named_modules():
+        if name in ("network.backbone", "network.encoder", "corpus_encoder"):
+            clock.watch(module, f"  forward of {name}")
+    for number in range(steps):
+        step(clock, number)
+    whole = sum(spent for part, spent in clock.seconds.items() if not part.startswith(" "))
+    click.echo(
+        f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {config.frames} frames, {device}, {threads} thread(s)"
+    )
+    click.echo(f"{'step':42} {1e3 * whole / steps:8.1f} ms")
+    for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0].startswith(" "), -item[1])):
+        click.echo(f"{part:42} {1e3 * spent / steps:8.1f} ms {100 * spent / whole:6.1f} %")
+
+
+if __name__ == "__main__":
+    main()
