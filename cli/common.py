@@ -44,8 +44,14 @@ def note(text: str) -> None:
         err.print(text)
 
 
-def run(command: click.Command) -> NoReturn:
-    """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130."""
+def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoReturn:
+    """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
+
+    Parameters
+    ----------
+    interrupted
+        What Ctrl-C leaves, and how to go on.
+    """
     try:
         code = command.main(standalone_mode=False)
     except EmodnaError as error:
@@ -55,7 +61,7 @@ def run(command: click.Command) -> NoReturn:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        err.print("interrupted; the same command goes on from here")
+        err.print(f"interrupted; {interrupted}")
         code = 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

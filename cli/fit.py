@@ -133,4 +133,4 @@ def _print(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Entry point of `emodna-fit`."""
-    common.run(fit)
+    common.run(fit, interrupted="the same command with --resume goes on from the last checkpoint")

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.columns import Columns
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emodna.cli import common
@@ -20,15 +23,24 @@ class FitWatcher(Protocol):
 
 
 class _LiveWatcher:
-    """A bar, each term of the loss, the threshold and the share of confident targets."""
+    """A bar, and below it each term of the loss, the threshold and the share of confident targets."""
 
-    def __init__(self, title: str, steps: int, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task(title, total=steps, values="")
+    def __init__(self, title: str, steps: int, live: Live) -> None:
+        self._live = live
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=common.err,
+        )
+        self._task = self._progress.add_task(common.safe(title), total=steps)
+        live.update(self._progress)
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, completed=step, values=_values(values))
+        """Move the bar, and show the new values."""
+        self._progress.update(self._task, completed=step)
+        self._live.update(Group(self._progress, Columns(_items(values), padding=(0, 3))))
 
 
 class _PlainWatcher:
@@ -41,7 +53,7 @@ class _PlainWatcher:
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         """Print a line, if the last one is long enough ago."""
         if step >= self._next or step == self._steps:
-            common.note(f"step {step}/{self._steps}: {_values(values)}")
+            common.note(f"step {step}/{self._steps}: {'  '.join(_items(values))}")
             self._next = step + self._steps / _PLAIN_LINES
 
 
@@ -51,16 +63,9 @@ def watching(title: str, steps: int, *, quiet: bool) -> Iterator[FitWatcher]:
     if quiet or not common.err.is_terminal:
         yield _PlainWatcher(steps)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[values]}"),
-    )
-    with Progress(*columns, console=common.err, transient=True) as progress:
-        yield _LiveWatcher(common.safe(title), steps, progress)
+    with Live(console=common.err, transient=True) as live:
+        yield _LiveWatcher(title, steps, live)
 
 
-def _values(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{common.safe(name)} {value:.3f}" for name, value in values.items())
+def _items(values: Mapping[str, float]) -> list[str]:
+    return [f"{common.safe(name)} {value:.3f}" for name, value in values.items()]

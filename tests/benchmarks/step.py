@@ -101,7 +101,7 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
         f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {config.frames} frames, {device}, {threads} thread(s)"
     )
     click.echo(f"{'step':42} {1e3 * whole / steps:8.1f} ms")
-    for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0].startswith(" "), -item[1])):
+    for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0][0] == " ", -item[1])):
         click.echo(f"{part:42} {1e3 * spent / steps:8.1f} ms {100 * spent / whole:6.1f} %")
 
 
