@@ -126,7 +126,11 @@ def _sources(
             raise EmodnaError(f"--corpus all: no corpus has its default root below {_data_root()}")
     if root is not None and len(names) > 1:
         raise click.UsageError("--root goes with one --corpus only")
-    return [(corpus(each), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
+    sources = [(corpus(each), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
+    for each, where in sources:
+        if root is None and not where.is_dir():
+            raise EmodnaError(f"{each.name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA")
+    return sources
 
 
 def _data_root() -> Path:

@@ -1,10 +1,11 @@
 """Settings of a run: frozen dataclasses whose fields are the keys of `--set key=value`."""
 
+import math
 import tomllib
 import typing
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar
 
 from emodna.model.errors import ConfigError
 from emodna.model.framing import Normalisation, Padding
@@ -13,36 +14,48 @@ Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, slots=True)
+class Valid:
+    """What a value of a setting must be, as an annotation of its field's type."""
+
+    says: str
+    holds: Callable[[Any], bool]
+
+
+Count = Annotated[int, Valid("at least 1", lambda value: value >= 1)]
+BatchSize = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
+Odd = Annotated[int, Valid("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
+Positive = Annotated[float, Valid("a positive number", lambda value: 0 < value < math.inf)]
+Weight = Annotated[float, Valid("a number, 0 or more", lambda value: 0 <= value < math.inf)]
+Share = Annotated[float, Valid("at least 0 and below 1", lambda value: 0 <= value < 1)]
+Momentum = Annotated[float, Valid("between 0 and 1", lambda value: 0 < value < 1)]
+Window = Annotated[int, Valid("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """What every method shares."""
 
-    batch_size: int = 64
+    batch_size: BatchSize = 64
     """Utterances of the source, and as many of the target, per step."""
-    frames: int = 188
+    frames: Window = 188
     """Length of the window that the networks see: 96 000 samples at 22 050 Hz."""
     padding: Padding = "silence"
     normalisation: Normalisation = "source"
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Of RAdam."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    log_every: int = 10
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: Weight = 0.0
+    log_every: Count = 10
     """Steps between two lines of metrics.jsonl."""
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: Weight = 30.0
     deterministic: bool = False
     """On CUDA: use deterministic algorithms only. On the CPU every run is deterministic."""
 
-    def __post_init__(self) -> None:
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
-        _require(self.frames >= 8, "frames", self.frames, "at least 8")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
-
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
-    """Return the configurations with settings applied, each to the one that has its key.
+    """Return the configurations with settings applied, each to those that have its key.
 
     Parameters
     ----------
@@ -52,16 +65,16 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
     Raises
     ------
     ConfigError
-        Unknown key, or a value of the wrong type; says what is valid.
+        Unknown key, or a value of the wrong type or range; says what is valid.
     """
-    known = {field.name for config in configs for field in fields(config)}  # type: ignore[arg-type]
+    hints = [typing.get_type_hints(type(config), include_extras=True) for config in configs]
+    known = {key for each in hints for key in each}
     for key in settings:
         if key not in known:
             raise ConfigError(f"--set {key}: unknown; valid: {', '.join(sorted(known))}")
     changed = []
-    for config in configs:
-        hints = typing.get_type_hints(type(config))
-        mine = {key: _parse(key, text, hints[key]) for key, text in settings.items() if key in hints}
+    for config, kinds in zip(configs, hints, strict=True):
+        mine = {key: _parse(key, text, kinds[key]) for key, text in settings.items() if key in kinds}
         changed.append(replace(config, **mine))  # type: ignore[type-var]
     return tuple(changed)
 
@@ -71,22 +84,25 @@ def as_settings(config: object) -> dict[str, Any]:
     return asdict(config)  # type: ignore[call-overload,no-any-return]
 
 
-def _parse(key: str, text: str, kind: object) -> object:
-    """Read a value as TOML would, or as plain text."""
+def _parse(key: str, text: str, kind: Any) -> object:
+    """Read a value as TOML would, or as plain text, and check it against its field's type."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
     if typing.get_origin(kind) is Literal:
-        valid = typing.get_args(kind)
-        _require(value in valid, key, text, "one of " + ", ".join(map(str, valid)))
+        options = typing.get_args(kind)
+        _require(value in options, key, text, "one of " + ", ".join(map(str, options)))
         return value
-    if kind is float and type(value) is int:
-        return float(value)
-    _require(type(value) is kind, key, text, f"of type {getattr(kind, '__name__', kind)}")
+    base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
+    if base is float and type(value) is int:
+        value = float(value)
+    _require(type(value) is base, key, text, f"of type {base.__name__}")
+    for check in checks:
+        _require(check.holds(value), key, text, check.says)
     return value
 
 
-def _require(condition: bool, key: str, value: object, valid: str) -> None:
+def _require(condition: bool, key: str, text: str, valid: str) -> None:
     if not condition:
-        raise ConfigError(f"--set {key}={value}: must be {valid}")
+        raise ConfigError(f"--set {key}={text}: must be {valid}")

@@ -90,6 +90,7 @@ def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
     }
+    method: Method = kind(source.dim, method_config, request.seed)
     run.begin(config, resume=request.resume)
     if run.done.exists():
         return read_json(run.result)
@@ -101,7 +102,6 @@ def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
     target_framer = Framer(train_config.frames, train_config.padding, target_statistics, silence)
     languages = sorted({*source.column("language"), *target.column("language")} - {None})
     batches = {"batch_size": train_config.batch_size, "seed": request.seed}
-    method: Method = kind(source.dim, method_config, request.seed)
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _determinism(train_config):
         train(

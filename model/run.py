@@ -117,5 +117,5 @@ def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str
         if isinstance(before, dict) and isinstance(after, dict):
             parts.append(_differences(before, after, f"{prefix}{key}."))
         elif before != after:
-            parts.append(f"{prefix}{key}: {before} -> {after}")
+            parts.append(f"{prefix}{key}: {before!s:.16} -> {after!s:.16}")
     return ", ".join(part for part in parts if part)

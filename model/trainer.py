@@ -116,7 +116,8 @@ class _FiniteGuard:
         if step != _NO_STEP:
             name = self._names[int(self._term.item())]
             raise TrainingError(
-                f"the loss is no longer finite: term {name} at step {step}; the last checkpoint is kept"
+                f"the loss is no longer finite: term {name} at step {step}; a smaller learning_rate may help "
+                "(the last checkpoint, if there is one, is kept)"
             )
 
 

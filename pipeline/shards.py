@@ -36,18 +36,20 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     Raises
     ------
     StoreError
-        Another writer holds it and `wait` is false.
+        Another writer holds it and `wait` is false; or the folder cannot be written.
     """
-    (store / layout.JOURNAL).mkdir(parents=True, exist_ok=True)
-    (store / layout.READER_LOCK).touch()
     lock = filelock.FileLock(store / layout.WRITER_LOCK)
     try:
+        (store / layout.JOURNAL).mkdir(parents=True, exist_ok=True)
+        (store / layout.READER_LOCK).touch()
         lock.acquire(timeout=0)
     except filelock.Timeout:
         if not wait:
             raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)") from None
         on_wait()
         lock.acquire()
+    except OSError as error:
+        raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Share
 from emodna.model.networks import EmotionNetwork
 from emodna.model.seeding import seeded
 
@@ -19,10 +20,10 @@ CLASSES = 2
 class EncoderConfig:
     """The encoder that the compared methods share (paper section 4.1)."""
 
-    channels: int = 64
-    dropout: float = 0.1
-    tcn_blocks: int = 5
-    tcn_kernel: int = 2
+    channels: Count = 64
+    dropout: Share = 0.1
+    tcn_blocks: Count = 5
+    tcn_kernel: Count = 2
 
 
 class Method(nn.Module, ABC):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Momentum, Odd, Positive, Weight
 from emodna.model.losses import decoupling_loss, mk_mmd, prototype, supervised_contrastive
 from emodna.model.methods.base import CLASSES, EncoderConfig, Method, emotion_network
 from emodna.model.networks import CorpusEncoder, mean_over_time, projection_head
@@ -19,22 +20,22 @@ from emodna.model.seeding import seeded
 class EmoDnaConfig(EncoderConfig):
     """The paper's constants, and our readings of what it leaves open (docs/METHODS.md)."""
 
-    corpus_weight: float = 1.0
+    corpus_weight: Weight = 1.0
     """Of L_corpus."""
-    mmd_weight: float = 1.0
+    mmd_weight: Weight = 1.0
     """Of d_k^2."""
-    scl_weight: float = 0.1
+    scl_weight: Weight = 0.1
     """alpha_1, of L_SCL."""
-    decouple_weight: float = 1.0
+    decouple_weight: Weight = 1.0
     """Of L_decouple."""
-    scl_temperature: float = 0.01
+    scl_temperature: Positive = 0.01
     """tau_s."""
-    prototype_temperature: float = 0.01
+    prototype_temperature: Positive = 0.01
     """tau_p."""
-    threshold_momentum: float = 0.99
+    threshold_momentum: Momentum = 0.99
     """lambda of the adaptive threshold; 0.999 goes with 3000 steps."""
-    mmd_kernels: int = 5
-    projection_dim: int = 128
+    mmd_kernels: Odd = 5
+    projection_dim: Count = 128
 
 
 class EmoDna(Method):
