@@ -8,29 +8,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import pyarrow as pa
-
 from emodna.pipeline import layout
+from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, FolderTree, Scan
-from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.extract import Facts, Job, Outcome, examine_all, one_thread_each
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.history import AudioState, History, facts_table, read_features, write_audio_stat, write_journal
-from emodna.pipeline.shards import commit, fingerprint, library_versions, sweep, write_shard, write_table, writer_lock
-from emodna.pipeline.store import Snapshot, StoredFile
+from emodna.pipeline.history import AudioState, History, read_features, write_audio_stat, write_journal
+from emodna.pipeline.shards import write_shard, writer_lock
 
 #: Utterances per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers.
 _BATCH = 16
-#: Shards whose utterances share one index file.
-_SHARDS_PER_INDEX = 512
 _SILENCE_DB = -100.0
 
 Examination = Callable[[Sequence[Job]], list[Outcome]]
@@ -146,13 +138,9 @@ def prepare(
         if not facts:
             path, reason = rejections[0]
             raise CorpusError(f"root {tree.root}: all {len(rejections)} files rejected; the first: {path}: {reason}")
-        index = _index(corpus, scan, plans, results)
-        _commit(corpus, tree.root, features, history, index, _shards(history, plans, results), rejections)
-        states = {u.path: history.audio[u.path] for u in scan.utterances if u.path in history.audio}
-        for outcome in outcomes:
-            if outcome.facts is not None:
-                states[outcome.job.path] = AudioState(outcome.size, outcome.mtime_ns, outcome.facts.audio_sha256)
-        write_audio_stat(store, states)
+        shards = {plan.number: result.facts for plan, result in zip(plans, results, strict=True) if result.facts}
+        commit(corpus, tree.root, features, history, scan, shards, rejections)
+        write_audio_stat(store, _audio_states(scan, history, outcomes))
 
     extracted = sum(outcome.extracted for outcome in outcomes)
     return Report(
@@ -255,83 +243,13 @@ def _write_usable(store: Path, number: int, parameters: Mapping[str, Any], outco
     return facts
 
 
-def _commit(
-    corpus: Corpus,
-    root: Path,
-    features: FeatureSet,
-    history: History,
-    index: pa.Table,
-    shards: Sequence[StoredFile],
-    rejections: Sequence[tuple[str, str]],
-) -> None:
-    """Write the tables, and make them and the shards the store's content, unless they are already."""
-    store = history.store
-    files = list(shards)
-    breaks = np.searchsorted(
-        index["shard"].to_numpy(), np.arange(0, len(shards) + _SHARDS_PER_INDEX, _SHARDS_PER_INDEX)
-    )
-    for start, stop in pairwise([*breaks.tolist(), len(index)]):
-        if start < stop:
-            files.append(write_table(store, "index", index.slice(start, stop - start)))
-    if rejections:
-        paths, reasons = zip(*rejections, strict=True)
-        table = pa.table([pa.array(paths), pa.array(reasons)], schema=layout.REJECTED_SCHEMA)
-        files.append(write_table(store, "rejected", table))
-    snapshot = Snapshot(
-        corpus=corpus.name,
-        feature_set=features.name,
-        parameters=features.parameters(),
-        libraries=library_versions(),
-        root=str(root),
-        licence=corpus.facts.licence,
-        citation=corpus.facts.citation,
-        counts={
-            "utterances": len(index),
-            "rejected": len(rejections),
-            "frames": sum(index["frames"].to_pylist()),
-            "seconds": sum(index["duration"].to_pylist()),
-        },
-        fingerprint=fingerprint(features.parameters(), index),
-        files=files,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    earlier = history.snapshot
-    if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
-        commit(store, snapshot)
-    sweep(store, snapshot)
-
-
-def _index(corpus: Corpus, scan: Scan, plans: Sequence[_Plan], results: Sequence[_Result]) -> pa.Table:
-    """One row per utterance, in order of (shard, id)."""
-    described = {utterance.id: utterance for utterance in scan.utterances}
-    rows = [(plan.number, each) for plan, result in zip(plans, results, strict=True) for each in result.facts]
-    utterances = [described[each.id] for _, each in rows]
-    facts = facts_table([each for _, each in rows])
-    computed = {
-        "corpus": [corpus.name] * len(rows),
-        "arousal": [AROUSAL.get(utterance.emotion or "") for utterance in utterances],
-        "valence": [VALENCE.get(utterance.emotion or "") for utterance in utterances],
-        "shard": [number for number, _ in rows],
-    }
-    columns = {}
-    for column in layout.INDEX_SCHEMA:
-        if column.name in layout.FACT_COLUMNS:
-            columns[column.name] = facts[column.name]
-        else:
-            values = computed.get(column.name) or [getattr(utterance, column.name) for utterance in utterances]
-            columns[column.name] = pa.array(values, column.type)
-    for name in utterances[0].extra:
-        columns[name] = pa.array([utterance.extra[name] for utterance in utterances])
-    return pa.table(columns)
-
-
-def _shards(history: History, plans: Sequence[_Plan], results: Sequence[_Result]) -> list[StoredFile]:
-    """Describe the shard files of a new snapshot."""
-    return [
-        history.stored(result.facts[0].file, plan.number)
-        for plan, result in zip(plans, results, strict=True)
-        if result.facts
-    ]
+def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> dict[str, AudioState]:
+    """State of each audio file by its path: as before, or as it was when it was looked at."""
+    states = {u.path: history.audio[u.path] for u in scan.utterances if u.path in history.audio}
+    for outcome in outcomes:
+        if outcome.facts is not None:
+            states[outcome.job.path] = AudioState(outcome.size, outcome.mtime_ns, outcome.facts.audio_sha256)
+    return states
 
 
 def _warnings(history: History, facts: Sequence[Facts]) -> list[str]:

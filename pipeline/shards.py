@@ -1,13 +1,8 @@
-"""The feature store's write side: shards, tables, the commit, and the locks around them."""
+"""The feature store's write side: shards, tables, and the lock around them. `commit` makes them the store's content."""
 
-import fcntl
 import hashlib
-import importlib.metadata
-import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,7 @@ from numpy.typing import NDArray
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import write_atomically
-from emodna.pipeline.store import Snapshot, StoredFile, checksum
+from emodna.pipeline.store import StoredFile
 
 
 @contextmanager
@@ -98,48 +93,9 @@ def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
     return _write_named_by_content(store, kind, layout.TABLE_SUFFIX, sink.getvalue().to_pybytes(), None)
 
 
-def commit(store: Path, snapshot: Snapshot) -> None:
-    """Make a snapshot the store's content. Renaming store.json into place is the only commit."""
-    content = asdict(snapshot)
-    content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    content["checksum"] = checksum(content)
-    write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
-
-
-def sweep(store: Path, snapshot: Snapshot) -> None:
-    """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
-    for path in (store / layout.JOURNAL).iterdir():
-        path.unlink()
-    with (store / layout.READER_LOCK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return  # a later commit removes it
-        named = {file.name for file in snapshot.files}
-        for path in store.iterdir():
-            data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
-            if (data and path.name not in named) or path.suffix == ".tmp":
-                path.unlink()
-
-
-def fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
-    """SHA-256 of a store's content, whatever the versions of the libraries that wrote its files."""
-    digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
-    for column in ("id", "speaker", "gender", "language", "emotion", "audio_sha256", "feature_crc"):
-        digest.update(json.dumps(index[column].to_pylist()).encode())
-    return digest.hexdigest()
-
-
 def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
     sha256 = hashlib.sha256(content).hexdigest()
     name = f"{kind}-{sha256[:16]}{suffix}"
     if not (store / name).is_file() or (store / name).read_bytes() != content:
         write_atomically(store / name, content)
     return StoredFile(name, len(content), sha256, shard)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what shapes the bytes of a store."""
-    names = ("emodna", "numpy", "soundfile", "soxr", "torch", "librosa", "h5py", "pyarrow")
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return versions | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

@@ -1,0 +1,150 @@
+"""The commit: from written shards to a new content of the store."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from emodna.pipeline import layout
+from emodna.pipeline.corpora.base import Corpus, Scan
+from emodna.pipeline.emotions import AROUSAL, VALENCE
+from emodna.pipeline.extract import Facts
+from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.files import write_atomically
+from emodna.pipeline.history import History, facts_table
+from emodna.pipeline.shards import write_table
+from emodna.pipeline.store import Snapshot, checksum
+
+#: Shards whose utterances share one index file.
+_SHARDS_PER_INDEX: Final = 512
+
+
+def commit(
+    corpus: Corpus,
+    root: Path,
+    features: FeatureSet,
+    history: History,
+    scan: Scan,
+    shards: Mapping[int, Sequence[Facts]],
+    rejections: Sequence[tuple[str, str]],
+) -> None:
+    """Write the tables, and make them and the shards the store's content, unless they are already.
+
+    Parameters
+    ----------
+    shards
+        Number -> facts of the utterances that the shard on disk holds, in order.
+    rejections
+        Path and reason.
+    """
+    store = history.store
+    files = [history.stored(facts[0].file, number) for number, facts in sorted(shards.items())]
+    index = _index(corpus, scan, shards)
+    files += [write_table(store, "index", part) for part in _parts(index)]
+    if rejections:
+        paths, reasons = zip(*rejections, strict=True)
+        table = pa.table([pa.array(paths), pa.array(reasons)], schema=layout.REJECTED_SCHEMA)
+        files.append(write_table(store, "rejected", table))
+    snapshot = Snapshot(
+        corpus=corpus.name,
+        feature_set=features.name,
+        parameters=features.parameters(),
+        libraries=_library_versions(),
+        root=str(root),
+        licence=corpus.facts.licence,
+        citation=corpus.facts.citation,
+        counts={
+            "utterances": len(index),
+            "rejected": len(rejections),
+            "frames": sum(index["frames"].to_pylist()),
+            "seconds": sum(index["duration"].to_pylist()),
+        },
+        fingerprint=_fingerprint(features.parameters(), index),
+        files=files,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    earlier = history.snapshot
+    if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
+        _write_store_json(store, snapshot)
+    _sweep(store, snapshot)
+
+
+def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]]) -> pa.Table:
+    """One row per utterance, in order of (shard, id)."""
+    described = {utterance.id: utterance for utterance in scan.utterances}
+    rows = [(number, each) for number, facts in sorted(shards.items()) for each in facts]
+    utterances = [described[each.id] for _, each in rows]
+    facts = facts_table([each for _, each in rows])
+    computed = {
+        "corpus": [corpus.name] * len(rows),
+        "arousal": [AROUSAL.get(utterance.emotion or "") for utterance in utterances],
+        "valence": [VALENCE.get(utterance.emotion or "") for utterance in utterances],
+        "shard": [number for number, _ in rows],
+    }
+    columns = {}
+    for column in layout.INDEX_SCHEMA:
+        if column.name in layout.FACT_COLUMNS:
+            columns[column.name] = facts[column.name]
+        else:
+            values = computed.get(column.name) or [getattr(utterance, column.name) for utterance in utterances]
+            columns[column.name] = pa.array(values, column.type)
+    for name in utterances[0].extra:
+        columns[name] = pa.array([utterance.extra[name] for utterance in utterances])
+    return pa.table(columns)
+
+
+def _parts(index: pa.Table) -> Iterator[pa.Table]:
+    """Cut the index between shards, so that a change rewrites one part."""
+    start = 0
+    for _, group in groupby(index["shard"].to_pylist(), lambda shard: shard // _SHARDS_PER_INDEX):
+        length = sum(1 for _ in group)
+        yield index.slice(start, length)
+        start += length
+
+
+def _fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
+    """SHA-256 of a store's content, whatever the versions of the libraries that wrote its files."""
+    digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
+    for column in ("id", "speaker", "gender", "language", "emotion", "audio_sha256", "feature_crc"):
+        digest.update(json.dumps(index[column].to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def _write_store_json(store: Path, snapshot: Snapshot) -> None:
+    """Make a snapshot the store's content. Renaming store.json into place is the only commit."""
+    content = asdict(snapshot)
+    content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+    content["checksum"] = checksum(content)
+    write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _sweep(store: Path, snapshot: Snapshot) -> None:
+    """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
+    for path in (store / layout.JOURNAL).iterdir():
+        path.unlink()
+    with (store / layout.READER_LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # a later commit removes it
+        named = {file.name for file in snapshot.files}
+        for path in store.iterdir():
+            data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
+            if (data and path.name not in named) or path.suffix == ".tmp":
+                path.unlink()
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of what shapes the bytes of a store."""
+    names = ("emodna", "numpy", "soundfile", "soxr", "torch", "librosa", "h5py", "pyarrow")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return versions | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
