@@ -156,11 +156,10 @@ def _tell(report: "Report", *, verbose: bool) -> None:
 
 def _summary(report: "Report") -> str:
     hours = report.audio_seconds / 3600
-    speed = report.audio_seconds / report.wall_seconds
     parts = [
         f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({hours:.2f} h)",
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
-        f"{report.wall_seconds:.1f} s ({speed:.0f} x real time)",
+        f"{report.wall_seconds:.1f} s",
     ]
     return "; ".join(parts) + f"\n{common.safe(report.store)}"
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tests.synthesis import make_emodb, make_ravdess
 
+RAVDESS_REPETITIONS = (1,)
+EMODB_SHARE = 0.43
+
 
 def main() -> None:
     """Write ``DEST/ravdess`` (8 actors, 240 utterances) and ``DEST/emodb`` (10 speakers, about 230)."""
@@ -17,9 +20,9 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    ravdess = make_ravdess(options.dest / "ravdess", repetitions=(1,), seed=options.seed)
+    ravdess = make_ravdess(options.dest / "ravdess", repetitions=RAVDESS_REPETITIONS, seed=options.seed)
     print(f"{options.dest / 'ravdess'}: {len(ravdess)} utterances of pseudo-speech by 8 speakers, 48 kHz")
-    emodb = make_emodb(options.dest / "emodb", share=0.43, seed=options.seed)
+    emodb = make_emodb(options.dest / "emodb", share=EMODB_SHARE, seed=options.seed)
     print(f"{options.dest / 'emodb'}: {len(emodb)} utterances of pseudo-speech by 10 speakers, 16 kHz")
 
 
