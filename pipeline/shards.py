@@ -1,6 +1,7 @@
 """The feature store's write side: shards, tables, and the lock around them. `commit` makes them the store's content."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import StoredFile
+
+
+_in_memory = itertools.count()
 
 
 @contextmanager
@@ -70,11 +74,13 @@ def write_shard(
         Utterances in their order; features are [frames, dim] each.
     """
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
+    # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
+    name = f"shard in memory {next(_in_memory)}"
     with h5py.File(
-        "shard", "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
+        name, "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
     ) as file:
-        for name, value in parameters.items():
-            file.attrs[name] = "none" if value is None else value
+        for parameter, value in parameters.items():
+            file.attrs[parameter] = "none" if value is None else value
         # One contiguous dataset, times off: the same content gives the same bytes.
         file.create_dataset("features", data=np.concatenate(features), dtype="<f4", track_times=False)
         file.create_dataset("offsets", data=offsets, dtype="<i8", track_times=False)
