@@ -24,6 +24,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+#: Where `--config` leaves its table `set` in click's context.
+CONFIG_SETTINGS = "emodna.settings"
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
@@ -152,19 +155,14 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     unknown = sorted(set(content) - set(valid))
     if unknown:
         raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}")
-    context.default_map = {valid[key]: _default(value) for key, value in content.items()}
+    # Its table `set` and the command line's --set are merged key by key.
+    context.meta[CONFIG_SETTINGS] = {key: json.dumps(value) for key, value in content.pop("set", {}).items()}
+    context.default_map = {valid[key]: value for key, value in content.items()}
 
 
 def _key(parameter: click.Parameter) -> str:
     """TOML key of an option: its long name."""
     return max(parameter.opts, key=len).lstrip("-")
-
-
-def _default(value: object) -> object:
-    """A table of `set` as the key=value strings that the option takes."""
-    if isinstance(value, dict):
-        return [f"{key}={item}" for key, item in value.items()]
-    return value
 
 
 def cores() -> int:

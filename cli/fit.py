@@ -102,7 +102,8 @@ def fit(
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
+    """Key -> value as text; those of the command line win over those of --config."""
+    parsed: dict[str, str] = dict(click.get_current_context().meta.get(common.CONFIG_SETTINGS, {}))
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

@@ -1,9 +1,10 @@
 """Tensors on disk: safetensors and JSON only, never a pickle, and never half a file."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import safetensors.torch
 import torch
@@ -14,11 +15,15 @@ from torch.optim import Optimizer
 from emodna.model.errors import RunError
 from emodna.pipeline.files import write_atomically
 
+_METADATA: Final = "emodna"
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and a JSON document in one file, atomically: an earlier file stands until the new one is safe."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, safetensors.torch.save(content, {"emodna": json.dumps(dict(facts))}))
+    # One key: safetensors writes several in no order of their own, and the same state should give the same bytes.
+    described = json.dumps({"facts": dict(facts), "sha256": _digest(content, facts)})
+    write_atomically(path, safetensors.torch.save(content, {_METADATA: described}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -33,10 +38,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["emodna"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+            described = json.loads((file.metadata() or {})[_METADATA])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts: dict[str, Any] = described["facts"]
+        intact = described["sha256"] == _digest(tensors, facts)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged, or not written by emodna ({error})") from error
+    if not intact:
+        raise RunError(f"{path}: damaged (its checksum does not match)")
+    return tensors, facts
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    content = json.dumps(dict(facts), sort_keys=True).encode() + safetensors.torch.save(dict(tensors))
+    return hashlib.sha256(content).hexdigest()
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -75,14 +90,22 @@ def optimizer_tensors(optimizer: Optimizer, module: nn.Module) -> dict[str, Tens
 
 
 def load_optimizer(optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load what `optimizer_tensors` gave."""
+    """Load what `optimizer_tensors` gave.
+
+    Raises
+    ------
+    ValueError
+        It does not fit the parameters.
+    """
     for name, parameter in module.named_parameters():
-        state = without_prefix(name, tensors)
-        # A name may be the beginning of another's: keys of an optimiser have no dots.
+        # A parameter's name may be the beginning of another's; the optimiser's own keys have no dots.
+        state = {key: value for key, value in without_prefix(name, tensors).items() if "." not in key}
+        shapes = {key: value.shape for key, value in state.items()}
+        if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+            raise ValueError(f"the optimiser's state of {name} does not fit")
+        # The step counts stay on the CPU, where the optimiser makes them.
         optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device)
-            for key, value in state.items()
-            if "." not in key
+            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
         }
 
 

@@ -1,6 +1,7 @@
 """One run, from two stores to a result: open, train, predict, evaluate."""
 
 import importlib.metadata
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
     kind = method_named(request.method)
     train_config, method_config = apply_settings(request.settings, TrainConfig(), kind.defaults)
     source, target = request.source, request.target
+    if source.snapshot.parameters != target.snapshot.parameters:
+        raise ConfigError(f"{source.path} and {target.path}: features of different parameters do not go together")
     labels = source.labels(request.task)
     _check_source(source, labels, request.task)
 
@@ -165,6 +168,8 @@ def _statistics(
 def _determinism(config: TrainConfig) -> Iterator[None]:
     """Use deterministic algorithms only, where that is asked for."""
     before = torch.are_deterministic_algorithms_enabled()
+    if config.deterministic:  # cuBLAS asks for it, before its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic or before)
     try:
         yield

@@ -6,6 +6,7 @@ and mean pooling over time in the emotion encoder; the two directions of the Bi-
 
 from typing import Final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -123,6 +124,6 @@ def projection_head(inputs: int, outputs: int) -> nn.Sequential:
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     """Mean of (batch, channels, time) over each row's first `lengths` (batch,) steps: (batch, channels)."""
-    steps = x.new_ones(1, x.shape[2]).cumsum(1)  # 1 ... time
-    counted = (steps <= lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
+    steps = torch.arange(x.shape[2], device=x.device)
+    counted = (steps < lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
     return (x * counted).sum(2) / lengths.unsqueeze(1)

@@ -45,6 +45,11 @@ def _predict(model: TrainedModel, file: Path) -> Prediction:
     samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
     extracted, peak_db = features.extract(samples)
     probability = float(model.probabilities([(extracted, peak_db)])[0])
-    window = model.framer.frames / len(extracted) * recording.duration
-    start = max(0.0, (recording.duration - window) / 2)
-    return Prediction(str(file), start, recording.duration - start, probability)
+    hop = float(features.parameters()["hop_length"] or 0) / features.sample_rate  # s
+    looked_at = recording.duration
+    if len(extracted) > model.framer.frames:
+        looked_at = min(looked_at, model.framer.frames * hop)
+    if fixed := features.parameters()["fixed_samples"]:
+        looked_at = min(looked_at, float(fixed) / features.sample_rate)
+    start = (recording.duration - looked_at) / 2
+    return Prediction(str(file), start, start + looked_at, probability)

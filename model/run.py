@@ -67,17 +67,19 @@ class RunFolder:
         RunError
             Not empty without `resume`, or of another configuration; names what differs.
         """
-        if self.path.exists() and any(self.path.iterdir()):
-            if not resume:
-                raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
-            earlier = read_json(self.config)
-            if "decisive" not in earlier:
-                raise RunError(f"{self.config}: damaged: not the configuration of a run")
-            differing = _differences(earlier["decisive"], json.loads(json.dumps(config["decisive"])))
-            if differing:
-                raise RunError(f"--resume {self.path}: the run was begun with another configuration: {differing}")
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, config)
+        # A run that was killed before its configuration was safe has left a temporary file at most.
+        if all(path.suffix == ".tmp" for path in self.path.iterdir()):
+            write_json(self.config, config)
+            return
+        if not resume:
+            raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
+        earlier = read_json(self.config).get("decisive")
+        if not isinstance(earlier, dict):
+            raise RunError(f"{self.config}: damaged: not the configuration of a run")
+        differing = _differences(earlier, json.loads(json.dumps(config["decisive"])))
+        if differing:
+            raise RunError(f"--resume {self.path}: the run was begun with another configuration: {differing}")
 
 
 def settings_hash(decisive: Mapping[str, Any]) -> str:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.framing import PADDINGS, Framer, Silence, Statistics
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
-from emodna.pipeline.emotions import Task
+from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import FeatureSet, feature_set_from
 
@@ -79,6 +79,7 @@ class TrainedModel:
             "dim": self.dim,
             "frames": self.framer.frames,
             "padding": self.framer.padding,
+            "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
         }
         checkpoint.save_tensors(path, tensors, facts)
@@ -95,19 +96,31 @@ class TrainedModel:
         tensors, facts = checkpoint.load_tensors(path)
         try:
             kind = METHODS[facts["method"]]
-            config = type(kind.defaults)(**facts["method_config"])
-            method = kind(facts["dim"], config, 0)
+            method = kind(facts["dim"], type(kind.defaults)(**facts["method_config"]), 0)
             features = feature_set_from(facts["features"])
-            statistics = None
-            if "normalisation.mean" in tensors:
-                statistics = Statistics(tensors["normalisation.mean"].numpy(), tensors["normalisation.std"].numpy())
-            framer = Framer(facts["frames"], facts["padding"], statistics, silence_of(features))
+            framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), silence_of(features))
+            _check(facts)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
-        except (KeyError, TypeError, ValueError, EmodnaError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
             raise RunError(f"{path}: damaged, or not of this version ({error})") from error
         checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path)
         method.to(device).eval()
         return model
+
+
+def _check(facts: Mapping[str, Any]) -> None:
+    if facts["task"] not in TASKS or facts["padding"] not in PADDINGS or facts["frames"] < 1:
+        raise ValueError("unknown task, padding or window")
+
+
+def _statistics(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Statistics | None:
+    """Statistics of the normalisation; None for each utterance's own."""
+    if facts["per_utterance"]:
+        return None
+    mean, std = (tensors[f"normalisation.{name}"] for name in ("mean", "std"))
+    if mean.shape != (facts["dim"],) or std.shape != mean.shape:
+        raise ValueError("statistics that do not fit the features")
+    return Statistics(mean.numpy(), std.numpy())
 
 
 def silence_of(features: FeatureSet) -> Silence:

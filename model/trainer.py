@@ -11,11 +11,12 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.config import TrainConfig
-from emodna.model.errors import TrainingError
+from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods.base import Method
 from emodna.model.run import RunFolder
 from emodna.model.seeding import derived_seed
 from emodna.model.stream import SourceStream, TargetStream
+from emodna.pipeline.files import write_atomically
 
 _NO_STEP: Final = -1
 
@@ -58,7 +59,7 @@ def train(
         weight_decay=config.weight_decay,
         foreach=True,
     )
-    done = _restore(method, optimizer, run.resume, device)
+    done = _restore(method, optimizer, run.resume, device, steps)
     log = _Log(run.metrics, keep=done)
     guard = _FiniteGuard(device)
     step = torch.tensor(done, device=device)
@@ -85,6 +86,8 @@ def train(
             guard.check()
             _save(method, optimizer, run.resume, device, done)
             saved = time.monotonic()
+    if not all(bool(parameter.isfinite().all()) for parameter in method.parameters()):
+        raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
     _save(method, optimizer, run.resume, device, done)
 
 
@@ -116,7 +119,7 @@ class _FiniteGuard:
         if step != _NO_STEP:
             name = self._names[int(self._term.item())]
             raise TrainingError(
-                f"the loss is no longer finite: term {name} at step {step}; a smaller learning_rate may help "
+                f"the loss is no longer finite: term {name} at step {step + 1}; a smaller learning_rate may help "
                 "(the last checkpoint, if there is one, is kept)"
             )
 
@@ -126,8 +129,16 @@ class _Log:
 
     def __init__(self, path: Path, keep: int) -> None:
         self._path = path
-        lines = path.read_text().splitlines(keepends=True) if keep and path.exists() else []
-        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= keep))
+        lines = path.read_text(errors="replace").splitlines(keepends=True) if keep and path.exists() else []
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()  # a kill cut it short
+        write_atomically(path, "".join(line for line in lines if self._step(line) <= keep).encode())
+
+    def _step(self, line: str) -> int:
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self._path}: damaged: {line.strip()!r:.40} is not a line of the log") from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line."""
@@ -144,12 +155,18 @@ def _save(method: Method, optimizer: torch.optim.Optimizer, path: Path, device: 
     checkpoint.save_tensors(path, tensors, {"step": done})
 
 
-def _restore(method: Method, optimizer: torch.optim.Optimizer, path: Path, device: torch.device) -> int:
+def _restore(method: Method, optimizer: torch.optim.Optimizer, path: Path, device: torch.device, steps: int) -> int:
     """Restore everything that the next step depends on; return the number of steps done."""
     if not path.exists():
         return 0
     tensors, facts = checkpoint.load_tensors(path)
     checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path)
-    checkpoint.load_optimizer(optimizer, method, checkpoint.without_prefix("optimizer", tensors))
-    checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), device)
-    return int(facts["step"])
+    try:
+        checkpoint.load_optimizer(optimizer, method, checkpoint.without_prefix("optimizer", tensors))
+        checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), device)
+        done = int(facts["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"{path}: damaged ({error})") from error
+    if not 0 <= done <= steps:
+        raise RunError(f"{path}: damaged (step {done} of {steps})")
+    return done

@@ -61,7 +61,7 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
             if declared > max_seconds * rate:
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
             samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
         raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
     if len(samples) < declared:
         raise AudioError(f"truncated: {len(samples)} of {declared} samples could be decoded")

@@ -19,7 +19,6 @@ from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import StoredFile
 
-
 _in_memory = itertools.count()
 
 

@@ -1,0 +1,336 @@
+"""emodna-fit as its users meet it: output for people and for scripts, settings, mistakes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emodna.cli import fit as fit_command
+from emodna.model.methods import METHODS
+from tests.model.small import Answer, assert_one_line_error, command
+
+SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
+KEYS = ["src", "tgt", "task", "method", "seed", "steps", "war", "f1", "uar", "macro_f1", "constant"]
+SCORES = ["war", "f1", "uar", "macro_f1"]
+
+
+def fit(*arguments: object) -> Answer:
+    return command(fit_command.main, *arguments)
+
+
+def settings(*values: str) -> list[str]:
+    return [part for value in values for part in ("--set", value)]
+
+
+@pytest.fixture
+def asked(cache: Path, tmp_path: Path) -> list[object]:
+    """Options of a short run into `tmp_path / "run"`."""
+    options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run"]
+    return [*options, "--threads", 1, "--steps", 2, *settings(*SMALL)]
+
+
+@pytest.fixture
+def own_cache(cache: Path, tmp_path: Path) -> Path:
+    """A copy of the cache, to be damaged."""
+    return Path(shutil.copytree(cache, tmp_path / "cache"))
+
+
+def decisive(run: Path) -> dict[str, Any]:
+    """What config.json says of the request."""
+    found: dict[str, Any] = json.loads((run / "config.json").read_text())["decisive"]
+    return found
+
+
+def assert_usage_error(answer: Answer, *says: str) -> None:
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Usage:" in answer.err
+    assert "Traceback" not in answer.err
+    for each in says:
+        assert each in answer.err
+
+
+class TestJson:
+    def test_has_exactly_the_documented_keys(self, asked: list[object], tmp_path: Path) -> None:
+        answer = fit(*asked, "--json", "--seed", 5, "--task", "valence")
+        assert answer.code == 0
+        result = json.loads(answer.out)
+        assert list(result) == [*KEYS, "wall_seconds", "run"]
+        assert [result[key] for key in KEYS[:6]] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2]
+        assert list(result["constant"]) == ["always_high", "always_low", "majority"]
+        assert all(list(constant) == SCORES for constant in result["constant"].values())
+        assert all(0 <= result[key] <= 100 for key in SCORES)
+        assert result["run"] == str(tmp_path / "run")
+        assert result == json.loads((tmp_path / "run" / "result.json").read_text())
+
+    def test_is_all_there_is_on_stdout_and_progress_goes_to_stderr(self, asked: list[object]) -> None:
+        answer = fit(*asked, "--json", "-v")
+        json.loads(answer.out)
+        assert "step 2/2" in answer.err
+        assert "emotion" in answer.err
+
+    def test_of_a_real_process(self, asked: list[object]) -> None:
+        program = Path(sys.executable).with_name("emodna-fit")
+        done = subprocess.run([program, *map(str, asked), "--json"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert list(json.loads(done.stdout)) == [*KEYS, "wall_seconds", "run"]
+        assert "step 2/2" in done.stderr
+
+    def test_of_a_resumed_finished_run_is_the_same(self, asked: list[object]) -> None:
+        first = fit(*asked, "--json")
+        assert json.loads(fit(*asked, "--json", "--resume").out) == json.loads(first.out)
+
+
+class TestText:
+    def test_shows_the_method_beside_the_constants(self, asked: list[object], tmp_path: Path) -> None:
+        answer = fit(*asked)
+        assert answer.code == 0
+        for word in ("emo-dna", "always high", "always low", "majority", "UAR", "WAR", "F1", "macro-F1"):
+            assert word in answer.out
+        assert "ravdess -> emodb, arousal, 2 steps, seed 0" in answer.out
+        assert str(tmp_path / "run") in answer.out
+
+    def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
+        assert fit(*asked, "-q").err == ""
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_lists_the_methods_with_their_references(self, method: str) -> None:
+        answer = fit("--list-methods")
+        assert answer.code == 0
+        (line,) = [line for line in answer.out.splitlines() if line.startswith(f"{method} ")]
+        assert METHODS[method].reference in line
+
+    def test_help_names_every_option_and_its_default(self) -> None:
+        answer = fit("--help")
+        assert answer.code == 0
+        for option in ("--src", "--tgt", "--task", "--method", "--steps", "--seed", "--threads", "--device", "--cache"):
+            assert option in answer.out
+        for option in ("--feature-set", "--out", "--resume", "--set", "--config", "--json", "--list-methods"):
+            assert option in answer.out
+        for default in ("emo-dna", "1000", "auto", "arousal", "EMODNA_CACHE"):
+            assert default in answer.out
+
+
+def test_help_and_mistakes_do_not_wait_for_torch() -> None:
+    script = """
+import sys
+from emodna.cli import fit, predict
+for main, arguments in ((fit.main, ["--help"]), (predict.main, ["--help"]), (fit.main, ["--steps", "0"])):
+    sys.argv = ["emodna", *arguments]
+    try:
+        main()
+    except SystemExit:
+        pass
+heavy = {"torch", "librosa", "dask", "sklearn", "matplotlib", "pyarrow"} & set(sys.modules)
+sys.exit(", ".join(heavy) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--tgt", "emovo"], ["emovo: not prepared", "emodna-prep --corpus emovo --cache"]),
+            (["--tgt", "[red]x\x1b[2J"], ["[red]x\\x1b[2J: not prepared"]),
+            (["--src", "casia"], ["casia: not prepared", "emodna-prep --corpus casia"]),
+            (["--tgt", "ravdess"], ["--tgt ravdess", "same corpus as --src"]),
+            (["--method", "emodna"], ["--method emodna", *METHODS]),
+            (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),
+            (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
+            (["--set", "batch_size=many"], ["--set batch_size=many", "int"]),
+            (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
+            (["--set", "padding=mirror"], ["--set padding=mirror", "silence, zero, mask"]),
+            (["--set", "mmd_kernels=4"], ["--set mmd_kernels=4", "odd"]),
+            (["--device", "warp"], ["--device warp", "cpu"]),
+            (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
+            (["--device", "meta"], ["--device meta", "cpu"]),
+            (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40-22050hz-", "--feature-set"]),
+            (["--cache", "/nowhere/at/all"], ["ravdess: not prepared in /nowhere/at/all"]),
+        ],
+        ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
+    )
+    def test_are_one_line_that_says_what_is_valid(
+        self, arguments: list[str], says: list[str], asked: list[object], tmp_path: Path
+    ) -> None:
+        assert_one_line_error(fit(*asked, *arguments), *says)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--steps", "-5"], ["--steps", "-5"]),
+            (["--steps", "0"], ["--steps"]),
+            (["--steps", "ten"], ["--steps", "ten"]),
+            (["--seed", "-1"], ["--seed"]),
+            (["--threads", "0"], ["--threads"]),
+            (["--task", "dominance"], ["--task", "arousal", "valence"]),
+            (["--set", "batch_size"], ["--set", "key=value"]),
+            (["--colour", "blue"], ["--colour"]),
+            (["--config", "/nowhere.toml"], ["--config", "/nowhere.toml"]),
+        ],
+        ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
+    )
+    def test_of_usage_exit_2(self, arguments: list[str], says: list[str], asked: list[object]) -> None:
+        assert_usage_error(fit(*asked, *arguments), *says)
+
+    @pytest.mark.parametrize("missing", ["--src", "--tgt"])
+    def test_a_missing_corpus_exits_2(self, missing: str, asked: list[object]) -> None:
+        place = asked.index(missing)
+        assert_usage_error(fit(*asked[:place], *asked[place + 2 :]), missing)
+
+    def test_a_folder_that_is_not_empty_is_refused(self, asked: list[object], tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "thesis.tex").write_text("irreplaceable")
+        assert_one_line_error(fit(*asked), f"--out {tmp_path / 'run'}", "not empty", "--resume")
+        assert_one_line_error(fit(*asked, "--resume"), str(tmp_path / "run"), "not a run's folder")
+
+    def test_a_file_in_the_place_of_the_folder_is_refused(self, asked: list[object], tmp_path: Path) -> None:
+        (tmp_path / "run").write_text("a file")
+        assert_usage_error(fit(*asked), "--out")
+        assert_one_line_error(fit(*asked, "--out", tmp_path / "run" / "below"), str(tmp_path / "run"))
+
+    def test_a_resume_with_another_setting_names_it(self, asked: list[object]) -> None:
+        assert fit(*asked).code == 0
+        assert_one_line_error(fit(*asked, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
+
+    def test_a_loss_that_explodes_names_the_term_and_the_step(self, asked: list[object]) -> None:
+        answer = fit(*asked, "-q", "--steps", 30, *settings("learning_rate=1e30"))
+        assert_one_line_error(answer, "no longer finite", "term ", "step ")
+
+
+class TestDamagedStores:
+    @pytest.mark.parametrize("pattern", ["*.h5", "index-*.parquet", "store.json"])
+    @pytest.mark.parametrize("corpus", ["ravdess", "emodb"])
+    def test_are_named(self, pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
+        (file,) = (own_cache / corpus).glob(f"*/{pattern}")
+        content = bytearray(file.read_bytes())
+        for position in range(len(content) // 2, len(content) // 2 + 64):
+            content[position] ^= 0xFF
+        file.write_bytes(content)
+        # Enough steps to meet every utterance.
+        answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
+        assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
+
+    def test_are_named_when_a_shard_is_gone(self, own_cache: Path, asked: list[object]) -> None:
+        (file,) = (own_cache / "emodb").glob("*/*.h5")
+        file.unlink()
+        assert_one_line_error(fit(*asked, "-q", "--cache", own_cache), str(file), "missing")
+
+
+class TestPrecedence:
+    """Option, environment, TOML, default."""
+
+    @pytest.fixture
+    def toml(self, tmp_path: Path) -> Path:
+        file = tmp_path / "experiment.toml"
+        file.write_text(
+            'method = "source-only"\nsteps = 3\ntask = "valence"\nseed = 11\n'
+            "[set]\nbatch_size = 4\nlearning_rate = 0.01\npadding = 'mask'\n"
+        )
+        return file
+
+    @pytest.fixture
+    def plain(self, cache: Path, tmp_path: Path, toml: Path) -> list[object]:
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--threads", 1]
+        return [*options, "--config", toml]
+
+    def test_a_file_wins_over_the_defaults(self, plain: list[object], tmp_path: Path) -> None:
+        assert fit(*plain).code == 0
+        found = decisive(tmp_path / "run")
+        assert [found[key] for key in ("method", "steps", "task", "seed")] == ["source-only", 3, "valence", 11]
+        assert found["train"]["batch_size"] == 4
+        assert found["train"]["learning_rate"] == 0.01
+        assert found["train"]["padding"] == "mask"
+        assert found["train"]["frames"] == 188
+
+    def test_the_environment_wins_over_the_file(
+        self, plain: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EMODNA_FIT_STEPS", "2")
+        assert fit(*plain).code == 0
+        assert decisive(tmp_path / "run")["steps"] == 2
+        assert decisive(tmp_path / "run")["seed"] == 11
+
+    def test_an_option_wins_over_both(
+        self, plain: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EMODNA_FIT_STEPS", "2")
+        assert fit(*plain, "--steps", 1, "--task", "arousal").code == 0
+        assert decisive(tmp_path / "run")["steps"] == 1
+        assert decisive(tmp_path / "run")["task"] == "arousal"
+
+    def test_set_wins_over_the_file_key_by_key(self, plain: list[object], tmp_path: Path) -> None:
+        assert fit(*plain, *settings("batch_size=8")).code == 0
+        assert decisive(tmp_path / "run")["train"]["batch_size"] == 8
+        assert decisive(tmp_path / "run")["train"]["padding"] == "mask"
+
+    def test_the_last_of_two_settings_wins(self, plain: list[object], tmp_path: Path) -> None:
+        assert fit(*plain, *settings("batch_size=8", "batch_size=6")).code == 0
+        assert decisive(tmp_path / "run")["train"]["batch_size"] == 6
+
+    def test_the_cache_may_come_from_the_environment(
+        self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EMODNA_CACHE", str(cache))
+        options = ["--src", "ravdess", "--tgt", "emodb", "--out", tmp_path / "run", "--threads", 1, "--steps", 1]
+        assert fit(*options, *settings(*SMALL)).code == 0
+
+    def test_the_file_may_give_every_type(self, plain: list[object], toml: Path, tmp_path: Path) -> None:
+        toml.write_text("steps = 1\n[set]\ndeterministic = true\nframes = 32\nweight_decay = 0\nepsilon = 1e-6\n")
+        assert fit(*plain).code == 0
+        train = decisive(tmp_path / "run")["train"]
+        assert [train[key] for key in ("deterministic", "frames", "weight_decay", "epsilon")] == [True, 32, 0.0, 1e-6]
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            ("step = 3", ["unknown key step", "steps", "feature-set"]),
+            ("steps = = 3", ["experiment.toml"]),
+            ("[set]\nbatchsize = 3", ["--set batchsize", "batch_size"]),
+            ("[set]\nbatch_size = 'many'", ["--set batch_size", "int"]),
+            ("\xff\xfe", ["experiment.toml"]),
+        ],
+    )
+    def test_mistakes_in_the_file_are_one_line(
+        self, content: str, says: list[str], plain: list[object], toml: Path
+    ) -> None:
+        toml.write_bytes(content.encode("latin-1"))
+        assert_one_line_error(fit(*plain), *says)
+
+    def test_a_value_of_another_type_in_the_file_exits_2(self, plain: list[object], toml: Path) -> None:
+        toml.write_text('steps = "many"')
+        assert_usage_error(fit(*plain), "--steps", "many")
+
+
+def test_ctrl_c_exits_130_says_how_to_go_on_and_leaves_a_run_that_goes_on(
+    asked: list[object], cache: Path, tmp_path: Path
+) -> None:
+    program = Path(sys.executable).with_name("emodna-fit")
+    # Far more steps than there is time for.
+    options = [*map(str, asked), "--method", "source-only", "--steps", "100000", "--set", "checkpoint_seconds=0"]
+    # A test run in the background ignores SIGINT, and its children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([program, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    checkpoint = tmp_path / "run" / "resume.safetensors"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "--resume" in err.splitlines()[-1]
+    # What is left is a run of this request, and of no other.
+    assert_one_line_error(fit(*asked, "--resume"), "steps: 100000 -> 2")

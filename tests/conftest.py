@@ -1,0 +1,63 @@
+"""What all tests share: an environment without the user's settings, and small prepared stores, made once per worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from emodna.pipeline.corpora import corpus
+from tests.pipeline.making import age, prepared
+from tests.synthesis import make_emodb, make_ravdess
+
+# A shared or busy machine is no failure, and a failure found once should be found again.
+settings.register_profile("emodna", deadline=None, derandomize=True)
+settings.load_profile("emodna")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
+    """The variables that the commands read, and those by which rich takes a pipe for a terminal."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("EMODNA_") or name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def ravdess_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen short utterances in RAVDESS's layout, two speakers, all emotions."""
+    root = tmp_path_factory.mktemp("ravdess")
+    age(make_ravdess(root, actors=(1, 2), intensities=(1,), statements=(1,), repetitions=(1,), syllables=1))
+    return root
+
+
+@pytest.fixture(scope="session")
+def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some twenty short utterances in EMODB's layout, two speakers."""
+    root = tmp_path_factory.mktemp("emodb")
+    age(make_emodb(root, speakers=("03", "08"), texts=("a01", "b03"), syllables=1))
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory, ravdess_root: Path, emodb_root: Path) -> Path:
+    """A cache that holds both small corpora. Only for reading: a test that changes a store copies it first."""
+    folder = tmp_path_factory.mktemp("cache")
+    prepared(ravdess_root, folder, corpus("ravdess"))
+    prepared(emodb_root, folder, corpus("emodb"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emodb_store(cache: Path) -> Path:
+    return next((cache / "emodb").iterdir())
+
+
+@pytest.fixture(scope="session")
+def ravdess_store(cache: Path) -> Path:
+    return next((cache / "ravdess").iterdir())

@@ -1,0 +1,242 @@
+"""Emo-DNA: the objective of Eq. 12, recomputed row by row from the paper's equations."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
+from emodna.model.methods.source_only import SourceOnly
+from tests.model.methods.test_every_method import gradients, losses, small
+from tests.model.small import assert_same_tensors, batches
+
+TERMS = {
+    "corpus": "corpus_weight",
+    "decouple": "decouple_weight",
+    "mmd": "mmd_weight",
+    "scl": "scl_weight",
+}
+
+
+def model(**settings: Any) -> EmoDna:
+    made = small(EmoDna, **{"dropout": 0.0, **settings})
+    assert isinstance(made, EmoDna)
+    return made
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b) / (a.norm() * b.norm())
+
+
+def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
+    """Mean of -log p(label), Eq. 2 and 3."""
+    return torch.stack(
+        [-(row.exp() / row.exp().sum())[label].log() for row, label in zip(logits, labels, strict=True)]
+    ).mean()
+
+
+def mmd(source: Tensor, target: Tensor) -> Tensor:
+    """Eq. 10 with five Gaussians of weight 1/5, of widths 1/4 ... 4 of the mean squared distance of two utterances."""
+    joint = [*source, *target]
+    squared = [(a - b).square().sum().detach() for i, a in enumerate(joint) for j, b in enumerate(joint) if i != j]
+    widths = [torch.stack(squared).mean() * factor for factor in (0.25, 0.5, 1, 2, 4)]
+
+    def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([(-(a - b).square().sum() / w).exp() / 5 for a in x for b in y for w in widths]).sum() / (
+            len(x) * len(y)
+        )
+
+    return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
+
+
+def contrastive(rows: list[tuple[Tensor, int]], temperature: float) -> Tensor:
+    """Eq. 8 and 9, the mean over the anchors that have a positive."""
+    anchors = []
+    for i, (a, label) in enumerate(rows):
+        others = [(cosine(a, b) / temperature, other) for j, (b, other) in enumerate(rows) if j != i]
+        log_total = torch.stack([s for s, _ in others]).logsumexp(0)
+        positives = [s - log_total for s, other in others if other == label]
+        if positives:
+            anchors.append(-torch.stack(positives).mean())
+    return torch.stack(anchors).mean()
+
+
+def decoupling(source_e: Tensor, target_e: Tensor, source_c: Tensor, target_c: Tensor, temperature: float) -> Tensor:
+    """Eq. 4 and 5: -log( exp(positive) / (exp(positive) + exp(negative)) ) for both corpora's emotion prototypes."""
+    means = [rows.mean(0) for rows in (source_e, target_e, source_c, target_c)]
+    positive = cosine(means[0], means[1]) / temperature
+    negatives = [cosine(means[0], means[2]) / temperature, cosine(means[1], means[3]) / temperature]
+    return torch.stack([torch.stack([positive, negative]).logsumexp(0) - positive for negative in negatives]).mean()
+
+
+class Step(NamedTuple):
+    """What one step of Algorithm 1 comes to."""
+
+    terms: dict[str, Tensor]
+    """Not weighted."""
+    threshold: float
+    confident: float
+    """Share of the target batch."""
+
+
+def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: float) -> Step:
+    """Algorithm 1 by the paper's equations, in float64 from the encoders on."""
+    config, n = method.config, len(source.labels)
+    hidden = method.network.backbone(torch.cat([source.features, target.features]))
+    emotion = method.network.encoder(hidden).mean(2).double()
+    corpus = method.corpus_encoder(hidden).mean(2).double()
+    twin = [layer.double() for layer in (method.network.classifier, method.corpus_classifier, method.projection)]
+    logits, corpus_logits = twin[0](emotion), twin[1](corpus)
+    g_emotion, g_corpus = twin[2](emotion), twin[2](corpus)
+
+    probabilities = logits[n:].softmax(1).detach()
+    confidence = [max(row) for row in probabilities.tolist()]
+    lam = config.threshold_momentum
+    threshold = lam * threshold + (1 - lam) * sum(confidence) / len(confidence)  # Eq. 6, before Eq. 7
+    rows = [(z, int(label)) for z, label in zip(g_emotion[:n], source.labels, strict=True)]
+    rows += [
+        (z, 1 if p[1] > p[0] else 0)
+        for z, p, sure in zip(g_emotion[n:], probabilities.tolist(), confidence, strict=True)
+        if sure >= threshold
+    ]
+    terms = {
+        "emotion": softmax_loss(logits[:n], source.labels.tolist()),
+        "corpus": softmax_loss(corpus_logits, [1] * n + [0] * (len(logits) - n)),
+        "decouple": decoupling(g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:], config.prototype_temperature),
+        "mmd": mmd(emotion[:n], emotion[n:]),
+        "scl": contrastive(rows, config.scl_temperature),
+    }
+    return Step(terms, threshold, (len(rows) - n) / len(confidence))
+
+
+class TestObjective:
+    # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0; at 1 it is not.
+    @pytest.mark.parametrize("temperature", [0.01, 1.0])
+    @pytest.mark.parametrize("sizes", [(8, 8), (7, 9)])
+    def test_is_the_one_of_the_paper(self, temperature: float, sizes: tuple[int, int]) -> None:
+        settings = {
+            "scl_temperature": temperature,
+            "prototype_temperature": temperature,
+            # So low that the threshold moves to where some utterances of the batch do not pass.
+            "threshold_momentum": 0.1,
+            **dict.fromkeys(TERMS.values(), 1.0),
+        }
+        mine, naive, pair = model(**settings), model(**settings), batches(*sizes)
+        terms = losses(mine, pair)
+        expected = naive_step(naive, *pair, threshold=0.5)
+        assert terms.keys() == expected.terms.keys()
+        for name, term in terms.items():
+            torch.testing.assert_close(term.double(), expected.terms[name], rtol=1e-4, atol=1e-6)
+        watched = mine.monitor()
+        assert watched["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
+        assert watched["confident"].item() == pytest.approx(expected.confident)
+        # Against the threshold before its update, everything would pass.
+        assert 0 < expected.confident < 1
+
+    def test_threshold_goes_on_from_step_to_step(self) -> None:
+        mine, pair = model(threshold_momentum=0.5), batches()
+        losses(mine, pair)
+        first = mine.monitor()["threshold"].item()
+        expected = naive_step(model(threshold_momentum=0.5), *pair, threshold=first)
+        terms = losses(mine, pair)
+        assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
+        torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
+
+    def test_default_weights_are_the_paper_s(self) -> None:
+        config = EmoDnaConfig()
+        assert (config.corpus_weight, config.mmd_weight, config.decouple_weight) == (1, 1, 1)
+        assert config.scl_weight == 0.1
+        assert config.scl_temperature == config.prototype_temperature == 0.01
+
+    def test_pseudo_labels_carry_no_gradient_but_the_target_s_projections_do(self) -> None:
+        off = dict.fromkeys(TERMS.values(), 0.0) | {"scl_weight": 1.0}
+        source, target = batches()
+        target = dataclasses.replace(target, features=target.features.requires_grad_())
+        mine = model(**off)
+        losses(mine, (source, target))["scl"].backward()
+        assert mine.network.classifier.weight.grad is None
+        assert target.features.grad is not None
+        assert target.features.grad.any()
+
+    def test_corpus_loss_reaches_the_shared_backbone_and_not_the_emotion_encoder(self) -> None:
+        mine = model()
+        losses(mine, batches())["corpus"].backward()
+        assert all(
+            p.grad is not None and p.grad.any() for n, p in mine.network.backbone.named_parameters() if "weight" in n
+        )
+        assert all(p.grad is None for p in mine.network.encoder.parameters())
+
+
+class TestWeights:
+    @pytest.mark.parametrize(("term", "weight"), TERMS.items())
+    def test_scale_their_own_term_and_no_other(self, term: str, weight: str) -> None:
+        once, twice = (losses(model(**{weight: w, "prototype_temperature": 1.0}), batches()) for w in (1.0, 2.5))
+        torch.testing.assert_close(twice.pop(term), 2.5 * once.pop(term))
+        assert_same_tensors(once, twice)
+
+    @pytest.mark.parametrize(("term", "weight"), TERMS.items())
+    def test_of_zero_switch_the_term_off_and_leave_the_rest_bit_identical(self, term: str, weight: str) -> None:
+        on, off = model(dropout=0.1), model(dropout=0.1, **{weight: 0.0})
+        assert_same_tensors(on.state_dict(), off.state_dict())
+        before, after = (losses(each, batches()) for each in (on, off))
+        assert after.pop(term) == 0
+        del before[term]
+        assert_same_tensors(before, after)
+        # Batch norm and the threshold move the same way, too.
+        assert_same_tensors(on.state_dict(), off.state_dict())
+
+    def test_of_zero_for_all_leave_the_gradient_of_the_emotion_loss(self) -> None:
+        off = model(**dict.fromkeys(TERMS.values(), 0.0))
+        by_all = {name: g.clone() for name, g in gradients(off, losses(off, batches())).items()}
+        again = model()
+        losses(again, batches())["emotion"].backward()
+        for name, parameter in again.network.named_parameters():
+            torch.testing.assert_close(by_all[f"network.{name}"], parameter.grad)
+
+
+class TestSharedNetwork:
+    @pytest.mark.parametrize("seed", [0, 7])
+    def test_starts_as_that_of_source_only(self, seed: int) -> None:
+        mine, other = EmoDna(6, EmoDna.defaults, seed), SourceOnly(6, SourceOnly.defaults, seed)
+        assert_same_tensors(mine.network.state_dict(), other.network.state_dict())
+
+    def test_does_not_depend_on_the_extra_heads(self) -> None:
+        assert_same_tensors(
+            model(projection_dim=16).network.state_dict(), model(projection_dim=128).network.state_dict()
+        )
+
+    def test_alone_predicts(self) -> None:
+        mine, (source, _) = model().eval(), batches()
+        logits = mine.predict(source.features, source.lengths)
+        for part in (mine.corpus_encoder, mine.corpus_classifier, mine.projection):
+            for parameter in part.parameters():
+                parameter.data.fill_(math.nan)
+        assert torch.equal(mine.predict(source.features, source.lengths), logits)
+
+    def test_sees_both_corpora_in_one_batch_norm(self) -> None:
+        source, target = batches()
+        mine = model()
+        losses(mine, (source, target))
+        joint = torch.cat([source.features, target.features])
+        conv = mine.network.backbone[0](joint)
+        torch.testing.assert_close(mine.network.backbone[1].running_mean, 0.1 * conv.mean((0, 2)))
+
+
+class TestNothingConfident:
+    def test_is_finite_and_learns_from_the_source_alone(self) -> None:
+        mine, (source, target) = model(scl_weight=1.0), batches()
+        # Further up than any confidence, and held there: momentum all but 1.
+        held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
+        held.threshold.threshold.fill_(1.1)
+        terms = losses(held, (source, target))
+        assert held.monitor()["confident"] == 0
+        assert all(term.isfinite() for term in terms.values())
+        assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
+        hidden = mine.network.backbone(torch.cat([source.features, target.features]))
+        projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
+        rows = [(z, int(label)) for z, label in zip(projected, source.labels, strict=True)]
+        torch.testing.assert_close(terms["scl"].double(), contrastive(rows, 0.01), rtol=1e-4, atol=1e-6)

@@ -1,0 +1,183 @@
+"""Small stores and short runs for the tests of this floor."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.errors import RunError
+from emodna.model.fit import FitRequest, fit
+from emodna.model.trainer import Watcher
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.extract import Outcome
+from emodna.pipeline.features import FeatureSet, feature_set
+from emodna.pipeline.prepare import prepare
+from emodna.pipeline.store import FeatureStore
+from tests.synthesis import make_emodb, make_ravdess
+
+#: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.
+SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8", "log_every": "1"}
+
+
+class Silent:
+    """A watcher of preparations and of trainings that says nothing."""
+
+    def waiting(self, store: Path) -> None: ...
+
+    def planned(self, recordings: int) -> None: ...
+
+    def examined(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+class Interruption(Exception):  # noqa: N818 - it stands for Ctrl-C, which is no error either
+    """Ends a training from outside."""
+
+
+class InterruptAt(Silent):
+    """A watcher that ends the training as soon as so many steps are logged."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
+        if step >= self._step:
+            raise Interruption
+
+
+def make_corpora(root: Path) -> dict[str, Path]:
+    """Roots of two small corpora: 32 utterances of 1 s of RAVDESS, two speakers, and as many of EMODB."""
+    make_ravdess(root / "ravdess", actors=(1, 2), intensities=(1,), statements=(1,), syllables=2)
+    make_emodb(root / "emodb", speakers=("03", "08"), texts=("a01", "a02", "b01"), syllables=3)
+    return {name: root / name for name in ("ravdess", "emodb")}
+
+
+def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
+    """The store of a corpus."""
+    if isinstance(kind, str):
+        kind = corpus(kind)
+    features = features or feature_set("mfcc40")
+    return FeatureStore(prepare(kind, root, cache, features, Silent(), workers=1).store)
+
+
+def listed(
+    root: Path, emotions: Mapping[str, str], cache: Path, *, name: str = "own", **columns: Mapping[str, str]
+) -> FeatureStore:
+    """A store of the recordings in a folder, by a manifest that gives each path its emotion ("" for none)."""
+    cache.mkdir(parents=True, exist_ok=True)
+    table = cache / f"{name}.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "emotion", *columns])
+        for path, emotion in emotions.items():
+            writer.writerow([path, emotion, *(column[path] for column in columns.values())])
+    return prepared(Manifest(table, name), root, cache)
+
+
+def emotions_of(store: FeatureStore) -> dict[str, str]:
+    """Path -> emotion, as `listed` takes them."""
+    return dict(zip(store.column("path"), store.column("emotion"), strict=True))
+
+
+def fit_small(
+    source: FeatureStore,
+    target: FeatureStore,
+    out: Path | None,
+    *,
+    watcher: Watcher | None = None,
+    settings: Mapping[str, str] | None = None,
+    **request: Any,
+) -> dict[str, Any]:
+    """Run a short training of small networks."""
+    asked = FitRequest(source, target, out=out, settings={**SETTINGS, **(settings or {})}, **{"steps": 4, **request})
+    return fit(asked, watcher or Silent())
+
+
+def logged_lines(run: Path) -> list[dict[str, float]]:
+    """Content of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def refused_or_taken(path: Path) -> Iterator[None]:
+    """What damage may lead to: a `RunError` of one line that names the file, or no error; never another one."""
+    try:
+        yield
+    except RunError as error:
+        message = str(error)
+    else:
+        return
+    assert str(path) in message
+    assert "\n" not in message
+
+
+def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
+    """Bit for bit."""
+    assert a.keys() == b.keys()
+    differing = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not differing
+
+
+def batches(
+    n: int = 8, m: int = 8, *, dim: int = 6, frames: int = 32, seed: int = 0, labels: Iterable[int] | None = None
+) -> tuple[LabelledBatch, Batch]:
+    """A random source batch of n utterances and a target batch of m from a shifted distribution."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def inputs(rows: int, corpus: int, shift: float) -> dict[str, Tensor]:
+        return {
+            "features": torch.randn(rows, dim, frames, generator=generator) + shift,
+            "lengths": torch.full((rows,), frames),
+            "corpus": torch.full((rows,), corpus),
+            "gender": torch.randint(-1, 2, (rows,), generator=generator),
+            "language": torch.full((rows,), corpus),
+        }
+
+    own = torch.arange(n) % 2 if labels is None else torch.tensor(list(labels))
+    source = LabelledBatch(**inputs(n, SOURCE, 0.0), labels=own)
+    return source, Batch(**inputs(m, TARGET, 0.5))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left behind."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+def command(main: Callable[[], None], *arguments: object) -> Answer:
+    """Run a command in this process as its program would."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["emodna", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            return Answer(stop.code, out.getvalue(), err.getvalue())
+    raise AssertionError("a command ends by exiting")
+
+
+def assert_one_line_error(answer: Answer, *says: str) -> None:
+    """A user's mistake: exit 1, one line on standard error that says all this, nothing on standard output."""
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert answer.err.endswith("\n")
+    for each in says:
+        assert each in answer.err

@@ -1,0 +1,212 @@
+"""Tensors on disk: exact, atomic, and clear about damage."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emodna.model import checkpoint
+from emodna.model.errors import RunError
+from tests.model.small import assert_same_tensors, refused_or_taken
+
+FACTS = {"step": 3, "name": "emo-dna", "nested": {"a": [1, 2.5, None]}}
+
+
+def some_tensors() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "weights": torch.randn(3, 4, generator=generator),
+        "double": torch.randn(2, generator=generator, dtype=torch.float64),
+        "scalar": torch.tensor(5),
+        "bytes": torch.arange(7, dtype=torch.uint8),
+        "empty": torch.empty(0, 3),
+        "odd": torch.tensor([torch.nan, torch.inf, -0.0]),
+    }
+
+
+def damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterator[bytes]:
+    """Seeded damage of many kinds: bits and bytes changed, parts cut, doubled, zeroed, swapped for noise."""
+    rng = random.Random(seed)
+    # Half of it where the structure is described.
+    described = min(len(content), 8 + int.from_bytes(content[:8], "little") if len(content) > 8 else len(content))
+    for number in range(copies):
+        end = described if number % 2 else len(content)
+        start = rng.randrange(end)
+        stop = min(end, start + rng.choice((1, 1, 1, 2, 8, 64)))
+        length = stop - start
+        replacement = rng.choice(
+            (
+                rng.randbytes(length),
+                bytes(length),
+                b"",
+                content[start:stop] * 2,
+                bytes([content[start] ^ 1 << rng.randrange(8)]) + content[start + 1 : stop],
+                "".join(rng.choice('09-,:"{}[]aZ_') for _ in range(length)).encode(),
+            )
+        )
+        yield content[:start] + replacement + content[stop:]
+
+
+class TestRoundTrip:
+    def test_is_exact(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.safetensors"
+        checkpoint.save_tensors(path, some_tensors(), FACTS)
+        tensors, facts = checkpoint.load_tensors(path)
+        expected = some_tensors()
+        assert facts == FACTS
+        for name in ("odd",):  # NaN is not equal to itself
+            assert tensors.pop(name).numpy().tobytes() == expected.pop(name).numpy().tobytes()
+        assert_same_tensors(tensors, expected)
+        assert {name: tensor.dtype for name, tensor in tensors.items()} == {n: t.dtype for n, t in expected.items()}
+
+    def test_takes_views_and_parameters(self, tmp_path: Path) -> None:
+        whole = nn.Parameter(torch.arange(12.0).reshape(3, 4))
+        checkpoint.save_tensors(tmp_path / "state", {"parameter": whole, "view": whole.T}, {})
+        tensors, _ = checkpoint.load_tensors(tmp_path / "state")
+        assert_same_tensors(tensors, {"parameter": whole.data, "view": whole.data.T})
+
+    def test_gives_the_same_bytes_for_the_same_content(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            checkpoint.save_tensors(tmp_path / name, some_tensors(), FACTS)
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+    def test_of_an_optimiser_goes_on_as_if_nothing_had_happened(self, tmp_path: Path) -> None:
+        def network() -> nn.Module:
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+        def steps(module: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
+            for step in range(first, last):
+                x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+                optimizer.zero_grad()
+                module(x).square().mean().backward()
+                optimizer.step()
+
+        whole, half, resumed = network(), network(), network()
+        # From its sixth step on RAdam does something else: a resume in between has to know the step.
+        optimizers = [torch.optim.RAdam(each.parameters()) for each in (whole, half, resumed)]
+        steps(whole, optimizers[0], 0, 12)
+        steps(half, optimizers[1], 0, 4)
+        checkpoint.save_tensors(tmp_path / "module", half.state_dict(), {})
+        checkpoint.save_tensors(tmp_path / "optimizer", checkpoint.optimizer_tensors(optimizers[1], half), {})
+        checkpoint.load_module(resumed, checkpoint.load_tensors(tmp_path / "module")[0], tmp_path / "module")
+        checkpoint.load_optimizer(optimizers[2], resumed, checkpoint.load_tensors(tmp_path / "optimizer")[0])
+        steps(resumed, optimizers[2], 4, 12)
+        assert_same_tensors(whole.state_dict(), resumed.state_dict())
+
+    def test_of_the_random_state_goes_on_with_the_same_numbers(self) -> None:
+        torch.manual_seed(5)
+        states = checkpoint.random_state(torch.device("cpu"))
+        expected = torch.rand(4)
+        torch.rand(3)
+        checkpoint.set_random_state(states, torch.device("cpu"))
+        assert torch.equal(torch.rand(4), expected)
+
+
+class TestPrefixes:
+    def test_go_on_and_off(self) -> None:
+        tensors = some_tensors()
+        mixed = {
+            **checkpoint.prefixed("method", tensors),
+            **checkpoint.prefixed("methods", tensors),
+            "x": tensors["odd"],
+        }
+        assert list(checkpoint.without_prefix("method", mixed)) == list(tensors)
+
+
+class TestAtomicity:
+    def test_a_write_that_fails_leaves_the_earlier_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "state.safetensors"
+        checkpoint.save_tensors(path, some_tensors(), {"step": 1})
+
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save_tensors(path, some_tensors(), {"step": 2})
+        assert checkpoint.load_tensors(path)[1] == {"step": 1}
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b"not a checkpoint at all, but a note to myself\n" * 20, id="text"),
+            pytest.param(b"\x00" * 500, id="zeros"),
+            pytest.param(b"\xff" * 500, id="ones"),
+            pytest.param(b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.", id="pickle"),
+        ],
+    )
+    def test_names_the_file(self, content: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "resume.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"resume\.safetensors: damaged"):
+            checkpoint.load_tensors(path)
+
+    def test_of_a_cut_file_is_noticed(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.safetensors"
+        checkpoint.save_tensors(path, some_tensors(), FACTS)
+        content = path.read_bytes()
+        for length in (4, 8, 60, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:length])
+            with pytest.raises(RunError, match=r"state\.safetensors"):
+                checkpoint.load_tensors(path)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match=r"absent\.safetensors: no such file"):
+            checkpoint.load_tensors(tmp_path / "absent.safetensors")
+
+    def test_written_by_somebody_else(self, tmp_path: Path) -> None:
+        import safetensors.torch
+
+        for metadata in (None, {"format": "pt"}, {"emodna": "no JSON"}, {"emodna": json.dumps([1])}):
+            path = tmp_path / "other.safetensors"
+            path.write_bytes(safetensors.torch.save({"x": torch.zeros(2)}, metadata))
+            with pytest.raises(RunError, match=r"other\.safetensors: damaged, or not written by emodna"):
+                checkpoint.load_tensors(path)
+
+    def test_of_one_byte_anywhere_is_noticed(self, tmp_path: Path) -> None:
+        # A run that goes on from altered weights would end elsewhere than the uninterrupted one, without a word.
+        path = tmp_path / "state.safetensors"
+        checkpoint.save_tensors(path, some_tensors(), FACTS)
+        content = path.read_bytes()
+        unnoticed = []
+        for position in range(0, len(content), 5):
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+            try:
+                checkpoint.load_tensors(path)
+            except RunError:
+                continue
+            unnoticed.append(position)
+        assert not unnoticed
+
+    def test_of_any_kind_is_a_run_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.safetensors"
+        checkpoint.save_tensors(path, some_tensors(), FACTS)
+        for content in damaged_copies(path.read_bytes(), 300):
+            path.write_bytes(content)
+            with refused_or_taken(path):
+                checkpoint.load_tensors(path)
+
+
+class TestModule:
+    def test_that_does_not_fit_names_the_tensor(self) -> None:
+        state = nn.Linear(3, 2).state_dict()
+        odd = {
+            "weight": {**state, "weight": torch.zeros(2, 4)},
+            "bias": {"weight": state["weight"]},
+            "extra": {**state, "extra": torch.zeros(1)},
+        }
+        for name, tensors in odd.items():
+            module = nn.Linear(3, 2)
+            before = {key: value.clone() for key, value in module.state_dict().items()}
+            with pytest.raises(RunError, match=rf"model\.safetensors: damaged: tensor {name} does not fit"):
+                checkpoint.load_module(module, tensors, Path("model.safetensors"))
+            assert_same_tensors(module.state_dict(), before)

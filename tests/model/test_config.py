@@ -1,0 +1,153 @@
+"""Settings: text to typed values, and errors that say what is valid."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from emodna.model.config import TrainConfig, apply_settings, as_settings
+from emodna.model.errors import ConfigError
+from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
+
+DEFAULTS = (TrainConfig(), EmoDna.defaults)
+
+
+def applied(**settings: str) -> tuple[TrainConfig, EmoDnaConfig]:
+    train, method = apply_settings(settings, *DEFAULTS)
+    assert isinstance(train, TrainConfig)
+    assert isinstance(method, EmoDnaConfig)
+    return train, method
+
+
+def test_each_key_finds_its_configuration() -> None:
+    train, method = applied(batch_size="32", scl_weight="0.5")
+    assert train == dataclasses.replace(TrainConfig(), batch_size=32)
+    assert method == dataclasses.replace(EmoDnaConfig(), scl_weight=0.5)
+
+
+def test_no_settings_are_the_defaults() -> None:
+    assert applied() == DEFAULTS
+
+
+def test_the_defaults_stay_as_they_are() -> None:
+    applied(batch_size="32")
+    assert TrainConfig().batch_size == 64
+
+
+class TestTypes:
+    @pytest.mark.parametrize(
+        ("key", "text", "value"),
+        [
+            ("frames", "96", 96),
+            ("learning_rate", "1e-4", 1e-4),
+            ("learning_rate", "1", 1.0),
+            ("weight_decay", "0", 0.0),
+            ("deterministic", "true", True),
+            ("padding", "mask", "mask"),
+            ("padding", '"mask"', "mask"),
+            ("normalisation", "per-utterance", "per-utterance"),
+        ],
+    )
+    def test_are_those_of_the_field(self, key: str, text: str, value: object) -> None:
+        found = getattr(applied(**{key: text})[0], key)
+        assert found == value
+        assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        ("key", "text", "expected"),
+        [
+            ("batch_size", "many", "int"),
+            ("batch_size", "8.5", "int"),
+            ("batch_size", "8.0", "int"),
+            ("batch_size", "true", "int"),
+            ("batch_size", "", "int"),
+            ("batch_size", "[8]", "int"),
+            ("learning_rate", "fast", "float"),
+            ("learning_rate", "true", "float"),
+            ("deterministic", "1", "bool"),
+            ("deterministic", "yes", "bool"),
+            ("scl_weight", "1979-05-27", "float"),
+        ],
+    )
+    def test_of_another_kind_are_refused_by_name(self, key: str, text: str, expected: str) -> None:
+        with pytest.raises(ConfigError) as raised:
+            applied(**{key: text})
+        assert f"--set {key}={text}" in str(raised.value)
+        assert expected in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("key", "valid"),
+        [
+            ("padding", ("silence", "zero", "mask")),
+            ("normalisation", ("source", "none", "per-corpus", "per-utterance")),
+        ],
+    )
+    @pytest.mark.parametrize("text", ["reflect", "1", "true", "[]"])
+    def test_of_a_choice_list_the_valid_values(self, key: str, valid: tuple[str, ...], text: str) -> None:
+        with pytest.raises(ConfigError, match=", ".join(valid)):
+            applied(**{key: text})
+
+
+def test_unknown_keys_list_the_valid_ones() -> None:
+    with pytest.raises(ConfigError) as raised:
+        applied(batchsize="8")
+    message = str(raised.value)
+    assert "--set batchsize" in message
+    for config in DEFAULTS:
+        for field in dataclasses.fields(config):
+            assert field.name in message
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("batch_size", "1"),
+        ("batch_size", "0"),
+        ("batch_size", "-8"),
+        ("frames", "7"),
+        ("learning_rate", "0"),
+        ("learning_rate", "-0.1"),
+        ("learning_rate", "nan"),
+        ("learning_rate", "inf"),
+        ("log_every", "0"),
+        ("beta1", "1.5"),
+        ("beta2", "-0.1"),
+        ("epsilon", "-1.0"),
+        ("weight_decay", "-1.0"),
+        ("weight_decay", "nan"),
+        ("channels", "0"),
+        ("channels", "-4"),
+        ("dropout", "1.5"),
+        ("dropout", "-0.1"),
+        ("dropout", "nan"),
+        ("tcn_blocks", "-1"),
+        ("tcn_kernel", "0"),
+        ("projection_dim", "0"),
+        ("mmd_kernels", "4"),
+        ("mmd_kernels", "0"),
+        ("scl_temperature", "0"),
+        ("prototype_temperature", "-0.01"),
+        ("threshold_momentum", "1.5"),
+        ("threshold_momentum", "0"),
+        ("corpus_weight", "nan"),
+        ("mmd_weight", "inf"),
+    ],
+)
+def test_values_that_no_training_can_use_are_refused_by_name(key: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--set {key}="):
+        applied(**{key: text})
+
+
+def test_every_setting_can_be_written_as_json() -> None:
+    for config in DEFAULTS:
+        assert json.loads(json.dumps(as_settings(config), allow_nan=False)) == as_settings(config)
+
+
+def test_the_documented_defaults() -> None:
+    config = TrainConfig()
+    assert (config.batch_size, config.frames, config.learning_rate) == (64, 188, 1e-3)
+    assert (config.beta1, config.beta2, config.epsilon, config.weight_decay) == (0.9, 0.999, 1e-8, 0)
+    assert (config.padding, config.normalisation) == ("silence", "source")
+    assert math.isclose(EmoDnaConfig().threshold_momentum, 0.99)

@@ -1,0 +1,112 @@
+"""On a GPU: a step runs and agrees with the CPU, and a run can be repeated bit for bit where that is asked for."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.methods import METHODS
+from emodna.model.methods.base import Method
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_every_method import every_method, small
+from tests.model.small import InterruptAt, Interruption, batches, fit_small, logged_lines
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+CUDA = torch.device("cuda")
+
+if torch.cuda.is_available():
+    # Read once, at cuBLAS's first use in the process.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Terms and gradients of one step without dropout."""
+    model = small(kind, dropout=0.0).to(device)
+    source, target = (batch.to(device) for batch in batches())
+    assert isinstance(source, LabelledBatch)
+    assert isinstance(target, Batch)
+    terms = model.losses(source, target, torch.tensor(0, device=device))
+    assert all(term.device.type == device.type for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+@every_method
+def test_a_step_agrees_with_the_cpu(kind: type[Method]) -> None:
+    (cpu_terms, cpu_gradients), (terms, gradients) = one_step(kind, torch.device("cpu")), one_step(kind, CUDA)
+    assert terms == pytest.approx(cpu_terms, rel=1e-3, abs=1e-5)
+    assert gradients.keys() == cpu_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, cpu_gradients[name], rtol=1e-2, atol=1e-3)
+
+
+@every_method
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+def test_a_step_never_waits_for_the_device(kind: type[Method]) -> None:
+    model = small(kind).to(CUDA)
+    source, target = (batch.to(CUDA) for batch in batches())
+    step = torch.tensor(0, device=CUDA)
+    model.losses(source, target, step)  # the libraries' first use may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        torch.stack(list(model.losses(source, target, step).values())).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_deterministic_runs_are_bit_identical_also_across_a_resume(
+    method: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {
+        "method": method,
+        "steps": 7,
+        "device": CUDA,
+        "resume": True,
+        "settings": {"deterministic": "true", "checkpoint_seconds": "0"},
+    }
+    for name in ("a", "b"):
+        fit_small(source, target, tmp_path / name, **asked)
+    with pytest.raises(Interruption):
+        fit_small(source, target, tmp_path / "c", watcher=InterruptAt(4), **asked)
+    fit_small(source, target, tmp_path / "c", **asked)
+    models = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
+    assert models["a"] == models["b"] == models["c"]
+    assert logged_lines(tmp_path / "a") == logged_lines(tmp_path / "c")
+
+
+def test_deterministic_runs_need_nothing_from_the_environment(cache: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+    program = Path(sys.executable).with_name("emodna-fit")
+    for name in ("a", "b"):
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--steps", "3", "--device", "cuda"]
+        options += ["--set", "deterministic=true", "--out", tmp_path / name]
+        done = subprocess.run([program, *options], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+def test_runs_leave_the_random_numbers_of_the_gpu_alone(
+    source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    before = torch.cuda.get_rng_state(CUDA)
+    fit_small(source, target, tmp_path / "run", device=CUDA)
+    assert torch.equal(before, torch.cuda.get_rng_state(CUDA))
+
+
+def test_models_go_from_one_device_to_the_other(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    fit_small(source, target, tmp_path / "run", device=CUDA)
+    given = [(target[row], float(target.peak_db[row])) for row in range(len(target))]
+    on_cpu, on_cuda = (
+        TrainedModel.load(tmp_path / "run" / "model.safetensors", device).probabilities(given)
+        for device in (torch.device("cpu"), CUDA)
+    )
+    assert on_cpu == pytest.approx(on_cuda, abs=1e-3)

@@ -1,0 +1,554 @@
+"""A whole run: reproducible, resumable, blind to the target's labels, and clear about what it cannot use."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from emodna.model import checkpoint
+from emodna.model.config import TrainConfig, as_settings
+from emodna.model.errors import ConfigError, RunError, TrainingError
+from emodna.model.evaluate import evaluate
+from emodna.model.methods import METHODS
+from emodna.model.methods.emo_dna import EmoDna
+from emodna.model.run import RunFolder
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.features import feature_set
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import (
+    SETTINGS,
+    InterruptAt,
+    Interruption,
+    emotions_of,
+    fit_small,
+    listed,
+    logged_lines,
+    prepared,
+    refused_or_taken,
+)
+from tests.model.test_checkpoint import damaged_copies
+
+Pair = tuple[FeatureStore, FeatureStore]
+EVERY_STEP = {"checkpoint_seconds": "0"}
+
+
+@pytest.fixture(scope="session")
+def pair(source: FeatureStore, target: FeatureStore) -> Pair:
+    return source, target
+
+
+def outcome(run: Path) -> tuple[bytes, bytes, list[dict[str, float]]]:
+    """What two equal runs have in common: model, predictions and log."""
+    files = [(run / name).read_bytes() for name in ("model.safetensors", "predictions.parquet")]
+    return files[0], files[1], logged_lines(run)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def model_bytes(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+class TestSeeds:
+    @pytest.mark.parametrize("method", METHODS)
+    def test_make_runs_bit_identical(self, method: str, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "a", method=method, seed=3)
+        torch.manual_seed(99)  # whatever has been drawn before
+        torch.rand(5)
+        fit_small(*pair, tmp_path / "b", method=method, seed=3)
+        assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_make_runs_differ(self, method: str, pair: Pair, tmp_path: Path) -> None:
+        for seed in (3, 4):
+            fit_small(*pair, tmp_path / str(seed), method=method, seed=seed)
+        first, second = (logged_lines(tmp_path / str(seed))[0] for seed in (3, 4))
+        assert first != second
+        assert model_bytes(tmp_path / "3") != model_bytes(tmp_path / "4")
+
+    def test_leave_the_random_numbers_of_the_caller_alone(self, pair: Pair, tmp_path: Path) -> None:
+        torch.manual_seed(1)
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        fit_small(*pair, tmp_path / "run")
+        after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        assert torch.equal(before[0], after[0])
+        assert before[1:] == after[1:]
+
+    def test_leave_the_caller_s_random_numbers_alone_when_training_fails(self, pair: Pair, tmp_path: Path) -> None:
+        before = torch.get_rng_state()
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2))
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_a_term_of_weight_0_leaves_the_other_terms_of_the_first_step(self, pair: Pair, tmp_path: Path) -> None:
+        for weight in ("0.1", "0"):
+            fit_small(*pair, tmp_path / weight, steps=1, settings={"scl_weight": weight})
+        (on,), (off,) = (logged_lines(tmp_path / weight) for weight in ("0.1", "0"))
+        assert off.pop("scl") == 0 < on.pop("scl")
+        del on["total"], off["total"]
+        assert on == off
+
+
+class TestTargetLabels:
+    """A corpus whose labels are right, permuted, noise or absent is the same corpus to the training."""
+
+    @staticmethod
+    def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
+        values = list(emotions.values())
+        match how:
+            case "permuted":
+                random.Random(0).shuffle(values)
+            case "noise":
+                values = random.Random(1).choices(["anger", "sadness", "neutral", "happiness", ""], k=len(values))
+            case "absent":
+                values = [""] * len(values)
+        return dict(zip(emotions, values, strict=True))
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("settings", [{}, {"normalisation": "per-corpus"}], ids=["", "per-corpus"])
+    def test_do_not_change_a_bit_of_the_model(
+        self, method: str, settings: dict[str, str], pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        source, target = pair
+        emotions = emotions_of(target)
+        found, results = {}, {}
+        for how in ("right", "permuted", "noise", "absent"):
+            store = listed(roots["emodb"], self.relabelled(emotions, how), tmp_path / how)
+            results[how] = fit_small(source, store, tmp_path / how / "run", method=method, settings=settings)
+            found[how] = outcome(tmp_path / how / "run")
+        assert all(each == found["right"] for each in found.values())
+        # They do change the scores, so they were different indeed.
+        assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
+
+    def test_of_the_source_do(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+        source, target = pair
+        for how in ("right", "permuted"):
+            store = listed(roots["ravdess"], self.relabelled(emotions_of(source), how), tmp_path / how)
+            fit_small(store, target, tmp_path / how / "run")
+        assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "permuted" / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An uninterrupted run of 7 steps of each method: RAdam changes its ways at its sixth."""
+    folder = tmp_path_factory.mktemp("whole")
+    for method in METHODS:
+        fit_small(*pair, folder / method, method=method, steps=7, settings=EVERY_STEP)
+    return {method: folder / method for method in METHODS}
+
+
+class TestResume:
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("stops", [(1,), (3,), (6,), (7,), (2, 4, 5)], ids=str)
+    def test_ends_bit_for_bit_where_an_uninterrupted_run_ends(
+        self, stops: tuple[int, ...], method: str, whole: dict[str, Path], pair: Pair, tmp_path: Path
+    ) -> None:
+        asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
+        for stop in stops:
+            with pytest.raises(Interruption):
+                fit_small(*pair, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+        fit_small(*pair, tmp_path / "run", **asked)
+        assert outcome(tmp_path / "run") == outcome(whole[method])
+        assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
+
+    def test_goes_on_instead_of_beginning_again(self, pair: Pair, tmp_path: Path) -> None:
+        asked: dict[str, Any] = {"steps": 4, "settings": EVERY_STEP, "resume": True}
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(3), **asked)
+        seen: list[int] = []
+
+        class Watcher(InterruptAt):
+            def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
+                seen.append(step)
+
+        fit_small(*pair, tmp_path / "run", watcher=Watcher(0), **asked)
+        assert seen == [3, 4]
+
+    def test_without_a_checkpoint_begins_again(self, whole: dict[str, Path], pair: Pair, tmp_path: Path) -> None:
+        asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(4), **asked)
+        fit_small(*pair, tmp_path / "run", **asked)
+        assert outcome(tmp_path / "run") == outcome(whole["emo-dna"])
+
+    @pytest.mark.parametrize("blow", ["after a step", "while a checkpoint is written"])
+    def test_survives_a_kill(self, blow: str, whole: dict[str, Path], pair: Pair, tmp_path: Path) -> None:
+        script = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from emodna.model.fit import FitRequest, fit
+from emodna.pipeline.store import FeatureStore
+
+torch.set_num_threads(1)
+source, target, out, blow, *settings = sys.argv[1:]
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+flush, flushed = os.fsync, []
+
+def fsync(descriptor):
+    flushed.append(descriptor)
+    if len(flushed) == 11:  # two each for config.json, the log and a checkpoint: the fourth is not renamed yet
+        die()
+    flush(descriptor)
+
+class Watcher:
+    def logged(self, step, values):
+        if step == 5:
+            die()
+
+if blow == "while a checkpoint is written":
+    os.fsync = fsync
+request = FitRequest(
+    FeatureStore(source), FeatureStore(target), steps=7, out=Path(out),
+    settings=dict(setting.split("=") for setting in settings),
+)
+fit(request, Watcher())
+"""
+        run, settings = tmp_path / "run", {**SETTINGS, **EVERY_STEP}
+        arguments = [*(str(store.path) for store in pair), str(run), blow, *(f"{k}={v}" for k, v in settings.items())]
+        killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        expected = 4 if blow == "after a step" else 3
+        assert checkpoint.load_tensors(run / "resume.safetensors")[1]["step"] == expected
+        assert not (run / "done").exists()
+
+        fit_small(*pair, run, steps=7, settings=EVERY_STEP, resume=True)
+        assert outcome(run) == outcome(whole["emo-dna"])
+
+    def test_starts_where_there_is_nothing(self, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "new", resume=True)
+        assert (tmp_path / "new" / "done").exists()
+
+    def test_of_a_finished_run_gives_its_result_and_changes_no_file(
+        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        result = fit_small(*pair, tmp_path / "run")
+        before = contents(tmp_path / "run")
+        # The record of what the run was made with stays, whatever this machine has now.
+        monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
+        assert fit_small(*pair, tmp_path / "run", resume=True) == result
+        assert contents(tmp_path / "run") == before
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"settings": {"batch_size": "4"}}, "train.batch_size: 8 -> 4"),
+            ({"settings": {"scl_weight": "0.2"}}, "method_config.scl_weight: 0.1 -> 0.2"),
+            ({"steps": 5}, "steps: 4 -> 5"),
+            ({"seed": 1}, "seed: 0 -> 1"),
+            ({"task": "valence"}, "task: arousal -> valence"),
+            ({"method": "source-only"}, "method: emo-dna -> source-only"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_with_another_setting_is_refused_by_its_name(
+        self, change: dict[str, Any], named: str, pair: Pair, tmp_path: Path
+    ) -> None:
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2))
+        before = contents(tmp_path / "run")
+        with pytest.raises(RunError, match="another configuration") as raised:
+            fit_small(*pair, tmp_path / "run", resume=True, **change)
+        assert named in str(raised.value)
+        assert str(tmp_path / "run") in str(raised.value)
+        assert contents(tmp_path / "run") == before
+
+    def test_with_a_changed_store_is_refused(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+        source, target = pair
+        first, changed = emotions_of(target), emotions_of(target)
+        changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
+        stores = [listed(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))]
+        with pytest.raises(Interruption):
+            fit_small(source, stores[0], tmp_path / "run", watcher=InterruptAt(2))
+        with pytest.raises(RunError, match=r"fingerprints\.tgt"):
+            fit_small(source, stores[1], tmp_path / "run", resume=True)
+
+    def test_of_somebody_else_s_folder_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        (tmp_path / "thesis.tex").write_text("irreplaceable")
+        with pytest.raises(RunError, match="not a run's folder"):
+            fit_small(*pair, tmp_path, resume=True)
+        assert contents(tmp_path) == {"thesis.tex": b"irreplaceable"}
+
+
+class TestOut:
+    def test_that_is_not_empty_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        (tmp_path / "thesis.tex").write_text("irreplaceable")
+        with pytest.raises(RunError, match=r"--out .*: not empty; give --resume"):
+            fit_small(*pair, tmp_path)
+        assert contents(tmp_path) == {"thesis.tex": b"irreplaceable"}
+
+    def test_may_be_an_empty_folder(self, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path, steps=1)
+        assert (tmp_path / "done").exists()
+
+    def test_is_named_by_the_request_where_none_is_given(
+        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        runs = set()
+        for change in ({}, {"seed": 1}, {"settings": {"scl_weight": "0.3"}}, {"steps": 2}):
+            asked: dict[str, Any] = {"steps": 1, **change}
+            run = Path(fit_small(*pair, None, **asked)["run"])
+            assert run.parent == tmp_path / "runs"
+            assert run.name.startswith(f"ravdess-emodb-arousal-emo-dna-s{asked.get('seed', 0)}-")
+            runs.add(run)
+        assert len(runs) == 4
+
+    def test_is_left_alone_where_the_request_is_wrong(self, pair: Pair, tmp_path: Path) -> None:
+        for wrong in ({"method": "magic"}, {"settings": {"frames": "none"}}, {"steps": 0}):
+            with pytest.raises(ConfigError):
+                fit_small(*pair, tmp_path / "run", **wrong)
+        assert not (tmp_path / "run").exists()
+
+
+class TestRunFolder:
+    def test_holds_exactly_the_documented_files(self, trained_run: Path) -> None:
+        assert {file.name for file in trained_run.iterdir()} == {
+            "config.json",
+            "metrics.jsonl",
+            "model.safetensors",
+            "resume.safetensors",
+            "predictions.parquet",
+            "result.json",
+            "done",
+        }
+
+    def test_config_resolves_everything_that_decides_the_run(self, trained_run: Path, pair: Pair) -> None:
+        config = json.loads((trained_run / "config.json").read_text())
+        decisive = config["decisive"]
+        assert [decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")] == [
+            "ravdess",
+            "emodb",
+            "arousal",
+            "emo-dna",
+            0,
+            20,
+        ]
+        assert decisive["train"] == {**as_settings(TrainConfig()), "batch_size": 8, "frames": 32, "log_every": 1}
+        assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
+        assert decisive["features"] == feature_set("mfcc40").parameters()
+        assert decisive["fingerprints"] == dict(zip(("src", "tgt"), (s.fingerprint for s in pair), strict=True))
+        assert config["versions"]["torch"] == torch.__version__
+        assert config["device"] == "cpu"
+
+    def test_predictions_are_one_row_per_target_utterance(self, trained_run: Path, pair: Pair) -> None:
+        table = pq.read_table(trained_run / "predictions.parquet").to_pydict()
+        assert list(table) == ["id", "probability", "label"]
+        assert table["id"] == pair[1].ids
+        assert all(0 <= p <= 1 for p in table["probability"])
+        assert table["label"] == [int(p >= 0.5) for p in table["probability"]]
+
+    def test_result_scores_those_predictions(self, trained_run: Path, pair: Pair) -> None:
+        result = json.loads((trained_run / "result.json").read_text())
+        predicted = np.array(pq.read_table(trained_run / "predictions.parquet")["label"].to_pylist())
+        scores = evaluate(predicted, pair[1], "arousal")
+        assert {key: result[key] for key in scores} == scores
+        assert result["run"] == str(trained_run)
+        assert result["wall_seconds"] > 0
+
+    def test_log_has_every_term(self, trained_run: Path) -> None:
+        assert list(logged_lines(trained_run)[0]) == [
+            "step",
+            *("emotion", "corpus", "decouple", "mmd", "scl"),
+            "total",
+            *("threshold", "confident"),
+        ]
+
+    def test_is_the_result_that_the_caller_gets(self, pair: Pair, tmp_path: Path) -> None:
+        assert fit_small(*pair, tmp_path / "run") == json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+class TestLabels:
+    def test_absent_from_the_target_give_null_scores_and_all_predictions(
+        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
+        result = fit_small(pair[0], store, tmp_path / "run")
+        assert [result[key] for key in ("war", "f1", "uar", "macro_f1")] == [None] * 4
+        assert {score for constant in result["constant"].values() for score in constant.values()} == {None}
+        assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == len(store)
+
+    def test_absent_from_a_part_of_the_source_are_counted(
+        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = emotions_of(pair[0])
+        for path in list(emotions)[:5]:
+            emotions[path] = ""
+        store = listed(roots["ravdess"], emotions, tmp_path)
+        fit_small(store, pair[1], tmp_path / "run", steps=1)
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"]["src"] == 5
+
+    @pytest.mark.parametrize(
+        ("emotion", "says"), [("anger", "only class 1 of arousal"), ("sadness", "only class 0"), ("", "no label of")]
+    )
+    def test_of_one_class_in_the_source_are_an_error(
+        self, emotion: str, says: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        store = listed(roots["ravdess"], dict.fromkeys(emotions_of(pair[0]), emotion), tmp_path)
+        with pytest.raises(TrainingError, match=says) as raised:
+            fit_small(store, pair[1], tmp_path / "run")
+        assert "own" in str(raised.value)
+        assert not (tmp_path / "run").exists()
+
+    def test_of_two_utterances_are_enough(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+        paths = list(emotions_of(pair[0]))[:2]
+        few = listed(roots["ravdess"], dict(zip(paths, ("anger", "sadness"), strict=True)), tmp_path)
+        one = listed(roots["emodb"], dict(list(emotions_of(pair[1]).items())[:1]), tmp_path, name="one")
+        result = fit_small(few, one, tmp_path / "run")
+        assert result["war"] in (0, 100)
+
+
+@pytest.mark.parametrize("task", ["arousal", "valence"])
+@pytest.mark.parametrize("method", METHODS)
+def test_beats_chance_on_what_it_was_trained_on(method: str, task: str, pair: Pair, tmp_path: Path) -> None:
+    # Source and target are one corpus: labels that are turned round or shuffled somewhere show here.
+    settings = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
+    result = fit_small(pair[0], pair[0], tmp_path / "run", method=method, task=task, steps=60, settings=settings)
+    assert result["uar"] > 80
+
+
+class TestRefusals:
+    def test_stores_of_different_features(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+        other = prepared("emodb", roots["emodb"], tmp_path / "cache", feature_set("mfcc40", fixed_samples=22050))
+        with pytest.raises(EmodnaError, match="feature"):
+            fit_small(pair[0], other, tmp_path / "run")
+
+    def test_a_loss_that_explodes(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"no longer finite: term \w+ at step \d+"):
+            fit_small(*pair, tmp_path / "run", steps=30, settings={"learning_rate": "1e30", **EVERY_STEP})
+        assert not (tmp_path / "run" / "done").exists()
+        assert not (tmp_path / "run" / "result.json").exists()
+        checkpoint.load_tensors(tmp_path / "run" / "resume.safetensors")
+
+    def test_a_model_that_the_last_step_has_broken(self, pair: Pair, tmp_path: Path) -> None:
+        # The terms of the only step are fine. Its update is not, and there is no later step that would notice.
+        with pytest.raises(TrainingError, match="no longer finite"):
+            fit_small(*pair, tmp_path / "run", steps=1, settings={"learning_rate": "3e38"})
+        assert not (tmp_path / "run" / "done").exists()
+
+
+def go_on(pair: Pair, run: Path, **request: Any) -> None:
+    """Begin or resume a run of Source Only."""
+    fit_small(*pair, run, method="source-only", settings=EVERY_STEP, resume=True, **request)
+
+
+@pytest.fixture(scope="module")
+def interrupted(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped at step 3 of 4."""
+    run = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.raises(Interruption):
+        go_on(pair, run, watcher=InterruptAt(3))
+    return run
+
+
+@pytest.fixture
+def run(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(interrupted, tmp_path / "run"))
+
+
+class TestDamage:
+    def test_undamaged_the_run_goes_on(self, run: Path, pair: Pair) -> None:
+        go_on(pair, run)
+
+    @pytest.mark.parametrize("name", ["resume.safetensors", "config.json"])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            pytest.param(lambda _: b"", id="empty"),
+            pytest.param(lambda _: b"dear diary", id="text"),
+            pytest.param(lambda content: content[: len(content) // 2], id="first half"),
+            pytest.param(lambda content: content[:-1] if content[-1:] != b"\n" else content[:-3], id="end cut"),
+            pytest.param(lambda content: bytes(len(content)), id="zeros"),
+            pytest.param(lambda content: content[::-1], id="backwards"),
+        ],
+    )
+    def test_names_the_file(self, name: str, damage: Callable[[bytes], bytes], run: Path, pair: Pair) -> None:
+        (run / name).write_bytes(damage((run / name).read_bytes()))
+        with pytest.raises(RunError) as raised:
+            go_on(pair, run)
+        assert str(run / name) in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"decisive": 3}', '{"decisive": null}', '"run"'])
+    def test_of_the_configuration_in_valid_json_names_the_file(self, content: str, run: Path, pair: Pair) -> None:
+        (run / "config.json").write_text(content)
+        with pytest.raises(RunError, match=r"config\.json"):
+            go_on(pair, run)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("random.cpu", None),
+            ("random.cpu", torch.zeros(7, dtype=torch.uint8)),
+            ("random.cpu", torch.zeros(5056)),
+            ("method.network.classifier.bias", None),
+            ("method.network.classifier.bias", torch.zeros(3)),
+            ("optimizer.network.classifier.bias.exp_avg", None),
+            ("optimizer.network.classifier.bias.exp_avg", torch.zeros(3)),
+            ("optimizer.network.classifier.bias.step", None),
+        ],
+    )
+    def test_of_a_tensor_names_the_file(self, name: str, value: torch.Tensor | None, run: Path, pair: Pair) -> None:
+        tensors, facts = checkpoint.load_tensors(run / "resume.safetensors")
+        assert name in tensors
+        del tensors[name]
+        if value is not None:
+            tensors[name] = value
+        checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
+        with pytest.raises(RunError, match=r"resume\.safetensors"):
+            go_on(pair, run)
+
+    @pytest.mark.parametrize("facts", [{}, {"step": None}, {"step": "two"}, {"step": -1}, {"step": 5}], ids=str)
+    def test_of_the_step_names_the_file(self, facts: dict[str, Any], run: Path, pair: Pair) -> None:
+        tensors, _ = checkpoint.load_tensors(run / "resume.safetensors")
+        checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
+        with pytest.raises(RunError, match=r"resume\.safetensors"):
+            go_on(pair, run)
+
+    def test_of_any_kind_to_the_checkpoint_is_an_error_of_ours(self, run: Path, pair: Pair) -> None:
+        resume, before = run / "resume.safetensors", contents(run)
+        for content in damaged_copies(before["resume.safetensors"], 40):
+            shutil.rmtree(run)
+            run.mkdir()
+            for name, each in before.items():
+                (run / name).write_bytes(content if name == resume.name else each)
+            # A weight that has become huge may end the training.
+            with refused_or_taken(resume), suppress(TrainingError):
+                go_on(pair, run)
+
+    def test_of_any_kind_to_the_configuration_is_a_run_error(self, run: Path) -> None:
+        config = json.loads((run / "config.json").read_text())
+        for content in damaged_copies((run / "config.json").read_bytes(), 300):
+            (run / "config.json").write_bytes(content)
+            with refused_or_taken(run):
+                RunFolder(run).begin(config, resume=True)
+
+    def test_of_a_finished_run_s_result_names_the_file(self, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "run", steps=1)
+        (tmp_path / "run" / "result.json").write_text("{")
+        with pytest.raises(RunError, match=r"result\.json"):
+            fit_small(*pair, tmp_path / "run", steps=1, resume=True)
+
+
+def test_temporary_files_of_a_killed_process_do_no_harm(pair: Pair, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    # Killed while it wrote the very first file.
+    (run / f"config.json.{os.getpid() + 1}.tmp").write_bytes(b'{"decis')
+    fit_small(*pair, run, steps=1, resume=True)
+    assert (run / "done").exists()

@@ -1,0 +1,195 @@
+"""Windows of a fixed length: cropping, the three paddings, the four normalisations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from emodna.model.framing import NORMALISATIONS, PADDINGS, Framer, Padding, Silence, Statistics
+from emodna.model.trained import TrainedModel, silence_of
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import fit_small
+
+Float32 = NDArray[np.float32]
+MFCC = MfccSet()
+SILENCE = Silence(top_db=80.0, n_mels=128)
+
+
+def noise(n: int, dim: int = 3, seed: int = 0) -> Float32:
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+
+
+def window(framer: Framer, features: Float32, peak_db: float = 0.0) -> tuple[Float32, int]:
+    out = np.full((framer.frames, features.shape[1]), np.nan, np.float32)
+    length = framer(features, peak_db, out)
+    return out, length
+
+
+def plain(frames: int, padding: Padding, dim: int = 3) -> Framer:
+    """A framer that does not normalise."""
+    return Framer(frames, padding, Statistics.identity(dim), SILENCE)
+
+
+def speech_like(seconds: float, level: float) -> Float32:
+    """Low-passed noise that comes and goes four times a second, as syllables do."""
+    n = int(seconds * MFCC.sample_rate)
+    white = np.random.default_rng(1).normal(size=n)
+    coloured = np.convolve(white, np.exp(-np.arange(40) / 8), mode="same")
+    envelope = 1.1 - np.cos(2 * np.pi * 4 * np.arange(n) / MFCC.sample_rate)
+    samples = coloured * envelope
+    return (level * samples / np.abs(samples).max()).astype(np.float32)
+
+
+class TestSilencePadding:
+    # Relative to full scale; the last one's peak lies less than 80 dB above the floor of -100 dB.
+    @pytest.mark.parametrize("level", [0.9, 1e-2, 1e-4])
+    @pytest.mark.parametrize("frames", [80, 81, 188])
+    def test_is_what_zeros_around_the_waveform_would_give(self, level: float, frames: int) -> None:
+        samples = speech_like(1.3, level)
+        features, peak_db = MFCC.extract(samples)
+        before = (frames - len(features)) // 2
+        after = (frames - 1) * MFCC.hop_length - before * MFCC.hop_length - len(samples)
+        truth, _ = MFCC.extract(np.pad(samples, (before * MFCC.hop_length, after)))
+        assert (peak_db - 80 < -100) == (level == 1e-4)
+
+        mine, length = window(Framer(frames, "silence", Statistics.identity(40), silence_of(MFCC)), features, peak_db)
+        assert truth.shape == mine.shape
+        assert length == frames
+        wrong = np.flatnonzero(np.abs(mine - truth).max(axis=1) > 1e-3)
+        # Only frames that reach from the padding into the speech can differ.
+        assert len(wrong) <= 4
+        edges = {before - 2, before - 1, before + len(features), before + len(features) + 1}
+        assert set(wrong.tolist()) <= edges
+
+    def test_of_digital_silence_continues_it(self) -> None:
+        features, peak_db = MFCC.extract(np.zeros(22050, np.float32))
+        mine, _ = window(Framer(100, "silence", Statistics.identity(40), silence_of(MFCC)), features, peak_db)
+        np.testing.assert_allclose(mine, np.broadcast_to(features[0], mine.shape), atol=1e-3)
+
+    @pytest.mark.parametrize(("peak_db", "floor_db"), [(30.0, -50.0), (-20.0, -100.0), (-90.0, -100.0)])
+    def test_lies_80_db_below_the_peak_but_not_below_minus_100(self, peak_db: float, floor_db: float) -> None:
+        out, _ = window(plain(6, "silence"), noise(2), peak_db)
+        np.testing.assert_allclose(out[[0, 1, 4, 5]], [[floor_db * 128**0.5, 0, 0]] * 4, rtol=1e-6)
+
+
+class TestZeroPadding:
+    def test_is_zeros_evenly_at_both_ends(self) -> None:
+        features = noise(3)
+        out, length = window(plain(8, "zero"), features)
+        assert (out[:2] == 0).all()
+        assert (out[2:5] == features).all()
+        assert (out[5:] == 0).all()
+        assert length == 8
+
+
+class TestMaskPadding:
+    @pytest.mark.parametrize(("n", "length"), [(3, 3), (8, 8), (9, 8)])
+    def test_length_counts_the_speech_alone(self, n: int, length: int) -> None:
+        assert window(plain(8, "mask"), noise(n))[1] == length
+
+    def test_is_silence_behind_the_speech(self) -> None:
+        features = noise(3)
+        out, _ = window(plain(8, "mask"), features, -30.0)
+        assert (out[:3] == features).all()
+        np.testing.assert_allclose(out[3:], [[-100 * 128**0.5, 0, 0]] * 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+class TestCrop:
+    @pytest.mark.parametrize(("n", "first"), [(4, 0), (5, 0), (6, 1), (7, 1), (104, 50)])
+    def test_is_about_the_middle(self, padding: Padding, n: int, first: int) -> None:
+        features = noise(n)
+        out, length = window(plain(4, padding), features)
+        assert length == 4
+        # With an odd number to spare, either middle will do.
+        assert any((out == features[start : start + 4]).all() for start in (first, n - 4 - first))
+
+    def test_leaves_the_store_alone(self, padding: Padding) -> None:
+        features = noise(9)
+        features.flags.writeable = False
+        before = features.copy()
+        framer = Framer(4, padding, Statistics.of_frames(noise(5, seed=1)), SILENCE)
+        window(framer, features)
+        assert (features == before).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    n=st.integers(1, 40),
+    frames=st.integers(1, 40),
+    padding=st.sampled_from(PADDINGS),
+    peak_db=st.floats(-100, 60),
+    per_utterance=st.booleans(),
+)
+def test_every_window_is_full_and_holds_the_speech_in_order(
+    n: int, frames: int, padding: Padding, peak_db: float, per_utterance: bool
+) -> None:
+    features = noise(n, seed=n)
+    statistics = Statistics.of_frames(features) if per_utterance else Statistics.identity(3)
+    framer = Framer(frames, padding, None if per_utterance else statistics, SILENCE)
+    out, length = window(framer, features, peak_db)
+    assert np.isfinite(out).all()
+    assert 1 <= length <= frames
+    assert length == (min(n, frames) if padding == "mask" else frames)
+    held = min(n, frames)
+    expected = (features - statistics.mean) / statistics.std
+    where = [
+        (i, j)
+        for i in range(frames - held + 1)
+        for j in range(n - held + 1)
+        if np.allclose(out[i : i + held], expected[j : j + held], atol=1e-5)
+    ]
+    # About the middle of both, but for the mask, which pads behind.
+    assert any(
+        abs(j - (n - held - j)) <= 1 and (i == 0 if padding == "mask" else abs(i - (frames - held - i)) <= 1)
+        for i, j in where
+    )
+
+
+class TestStatistics:
+    def test_of_a_corpus_are_those_of_all_its_frames_together(self, source: FeatureStore) -> None:
+        rows = np.array([3, 0, 17, 31])
+        together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
+        statistics = Statistics.of_corpus(source, rows)
+        np.testing.assert_allclose(statistics.mean, together.mean(axis=0), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(statistics.std, together.std(axis=0), rtol=1e-4)
+        assert statistics.mean.dtype == statistics.std.dtype == np.float32
+
+    def test_of_one_utterance_standardise_it(self) -> None:
+        out, _ = window(Framer(20, "silence", None, SILENCE), 7 + 3 * noise(20))
+        np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(out.std(axis=0), 1, atol=1e-5)
+
+    def test_of_constant_features_stay_finite(self) -> None:
+        constant = np.full((5, 3), -1131.0, np.float32)
+        for padding in PADDINGS:
+            assert np.isfinite(window(Framer(9, padding, None, SILENCE), constant, -100.0)[0]).all()
+
+    @pytest.mark.parametrize("normalisation", NORMALISATIONS)
+    def test_follow_the_setting(
+        self, normalisation: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        """What normalises the target, seen from the saved model: that is what prediction uses."""
+        import torch
+
+        fit_small(source, target, tmp_path / "run", steps=1, settings={"normalisation": normalisation})
+        model = TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))
+        everything = {
+            "source": lambda: np.concatenate(list(source)),
+            "per-corpus": lambda: np.concatenate(list(target)),
+        }
+        if normalisation == "per-utterance":
+            assert model.framer.statistics is None
+            return
+        assert model.framer.statistics is not None
+        if normalisation == "none":
+            assert (model.framer.statistics.mean == 0).all()
+            assert (model.framer.statistics.std == 1).all()
+            return
+        frames = everything[normalisation]().astype(np.float64)
+        np.testing.assert_allclose(model.framer.statistics.mean, frames.mean(axis=0), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(model.framer.statistics.std, frames.std(axis=0), rtol=1e-4)

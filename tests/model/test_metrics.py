@@ -1,0 +1,170 @@
+"""Scores: golden values, edge cases, and the constants of METHODS 1.3 from the corpora's class counts."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from emodna.model.evaluate import evaluate
+from emodna.model.metrics import Scores, constant_scores, scores
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, listed
+
+Labels = NDArray[np.int64]
+
+#: Class counts of METHODS 1.2: (high, low) arousal and (positive, negative) valence.
+COUNTS = {
+    "casia": {"arousal": (800, 400), "valence": (600, 600)},
+    "emodb": {"arousal": (313, 222), "valence": (150, 385)},
+    "emovo": {"arousal": (420, 168), "valence": (252, 336)},
+    "iemocap": {"arousal": (2739, 2792), "valence": (3344, 2187)},
+    "ravdess": {"arousal": (960, 480), "valence": (672, 768)},
+    "savee": {"arousal": (300, 180), "valence": (240, 240)},
+}
+
+
+def labels(*values: int) -> Labels:
+    return np.array(values, np.int64)
+
+
+def corpus(name: str, task: str) -> Labels:
+    high, low = COUNTS[name][task]
+    return labels(*[1] * high, *[0] * low)
+
+
+def over_pairs(task: str, answer: str, source: str | None = None) -> Scores:
+    """Mean of a constant's scores over the targets of all 30 pairs, or of one source's 5."""
+    found = [
+        asdict(constant_scores(corpus(target, task))[answer])
+        for first in COUNTS
+        for target in COUNTS
+        if first != target and source in (None, first)
+    ]
+    assert len(found) == (30 if source is None else 5)
+    return Scores(**{key: float(np.mean([each[key] for each in found])) for key in found[0]})
+
+
+def test_golden_values() -> None:
+    assert asdict(scores(labels(1, 1, 1, 0), labels(1, 1, 1, 1))) == pytest.approx(
+        {"war": 75, "uar": 50, "f1": 85.7143, "macro_f1": 42.8571}, abs=5e-5
+    )
+
+
+class TestEdges:
+    def test_all_right(self) -> None:
+        assert scores(labels(0, 1, 1), labels(0, 1, 1)) == Scores(war=100, f1=100, uar=100, macro_f1=100)
+
+    def test_all_wrong(self) -> None:
+        assert scores(labels(0, 1, 1), labels(1, 0, 0)) == Scores(war=0, f1=0, uar=0, macro_f1=0)
+
+    def test_f1_is_0_where_nothing_is_and_nothing_is_called_class_1(self) -> None:
+        found = scores(labels(0, 0), labels(0, 0))
+        assert found.f1 == 0
+        assert found.war == 100
+
+    @pytest.mark.parametrize("only", [0, 1])
+    def test_uar_is_over_the_classes_that_occur(self, only: int) -> None:
+        found = scores(labels(only, only, only, only), labels(only, only, only, 1 - only))
+        assert found.uar == 75
+
+    def test_one_utterance(self) -> None:
+        assert scores(labels(1), labels(0)) == Scores(war=0, f1=0, uar=0, macro_f1=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=30))
+def test_against_counts(pairs: list[tuple[int, int]]) -> None:
+    hit, missed, false, right = (pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0)))
+
+    def f1(hits: int, errors: int) -> float:
+        return 200 * hits / (2 * hits + errors) if hits else 0.0
+
+    recalls = [100 * ok / n for ok, n in ((hit, hit + missed), (right, right + false)) if n]
+    truth, predicted = (labels(*column) for column in zip(*pairs, strict=True))
+    assert asdict(scores(truth, predicted)) == pytest.approx(
+        {
+            "war": 100 * (hit + right) / len(pairs),
+            "f1": f1(hit, missed + false),
+            "uar": sum(recalls) / len(recalls),
+            "macro_f1": (f1(hit, missed + false) + f1(right, missed + false)) / 2,
+        }
+    )
+
+
+class TestConstants:
+    def test_are_the_answers_that_look_at_nothing(self) -> None:
+        truth = labels(1, 1, 1, 0)
+        assert constant_scores(truth) == {
+            "always_high": scores(truth, labels(1, 1, 1, 1)),
+            "always_low": scores(truth, labels(0, 0, 0, 0)),
+            "majority": scores(truth, labels(1, 1, 1, 1)),
+        }
+
+    def test_majority_may_be_low(self) -> None:
+        found = constant_scores(labels(1, 0, 0))
+        assert found["majority"] == found["always_low"]
+
+    def test_have_a_uar_of_50_wherever_both_classes_occur(self) -> None:
+        for name in COUNTS:
+            for task in ("arousal", "valence"):
+                assert [each.uar for each in constant_scores(corpus(name, task)).values()] == pytest.approx([50] * 3)
+
+    @pytest.mark.parametrize(
+        ("task", "answer", "war", "f1"),
+        [
+            ("arousal", "always_high", 62.5, 76.7),
+            ("arousal", "always_low", 37.5, 0.0),
+            ("valence", "always_high", 46.3, 62.7),
+            ("valence", "always_low", 53.7, 0.0),
+        ],
+    )
+    def test_mean_over_the_30_pairs(self, task: str, answer: str, war: float, f1: float) -> None:
+        found = over_pairs(task, answer)
+        assert (round(found.war, 1), round(found.f1, 1)) == (war, f1)
+
+    @pytest.mark.parametrize(("task", "war"), [("arousal", 62.7), ("valence", 57.1)])
+    def test_majority_over_the_30_pairs(self, task: str, war: float) -> None:
+        assert round(over_pairs(task, "majority").war, 1) == war
+
+    @pytest.mark.parametrize(
+        ("task", "wars", "f1s"),
+        [
+            ("arousal", [61.7, 63.4, 60.8, 65.2, 61.7, 62.6], [76.1, 77.3, 75.4, 78.8, 76.1, 76.7]),
+            ("valence", [45.6, 50.0, 47.0, 43.5, 46.3, 45.6], [61.9, 66.5, 63.2, 60.2, 62.5, 61.9]),
+        ],
+    )
+    def test_mean_for_each_source(self, task: str, wars: list[float], f1s: list[float]) -> None:
+        found = [over_pairs(task, "always_high", source) for source in COUNTS]
+        assert [each.war for each in found] == pytest.approx(wars, abs=0.0501)
+        assert [each.f1 for each in found] == pytest.approx(f1s, abs=0.0501)
+
+
+class TestEvaluate:
+    def test_scores_the_predictions_beside_the_constants(self, target: FeatureStore) -> None:
+        truth = target.labels("valence").astype(np.int64)
+        predicted = np.arange(len(truth)) % 2
+        found = evaluate(predicted, target, "valence")
+        assert found.pop("constant") == {name: asdict(each) for name, each in constant_scores(truth).items()}
+        assert found == asdict(scores(truth, predicted))
+
+    def test_leaves_unlabelled_utterances_out(
+        self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = {p: "" if i % 2 else emotion for i, (p, emotion) in enumerate(emotions_of(target).items())}
+        store = listed(roots["emodb"], emotions, tmp_path)
+        truth = store.labels("arousal").astype(np.int64)
+        # Right wherever there is a label.
+        found = evaluate(np.where(truth < 0, 1, truth), store, "arousal")
+        assert found["war"] == found["uar"] == found["f1"] == found["macro_f1"] == 100
+        assert found["constant"]["always_high"]["war"] == pytest.approx(100 * truth[truth >= 0].mean())
+
+    def test_gives_null_without_labels(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
+        nothing = dict.fromkeys(("war", "f1", "uar", "macro_f1"))
+        assert evaluate(np.ones(len(store), np.int64), store, "arousal") == {
+            **nothing,
+            "constant": dict.fromkeys(("always_high", "always_low", "majority"), nothing),
+        }

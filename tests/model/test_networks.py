@@ -1,0 +1,191 @@
+"""The networks: what they see in time, what they keep in shape, and the order of their layers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from emodna.model.networks import (
+    Backbone,
+    CausalConv,
+    CorpusEncoder,
+    EmotionEncoder,
+    EmotionNetwork,
+    TemporalBlock,
+    mean_over_time,
+    projection_head,
+)
+
+RECEPTIVE_FIELD = 1 + 2 * (1 + 2 + 4 + 8 + 16)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def unlike_new(module: nn.Module) -> nn.Module:
+    """Give every batch norm statistics and weights that matter: those of a new one change nothing."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            for tensor in (norm.running_mean, norm.weight.data, norm.bias.data):
+                nn.init.normal_(tensor)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    return module.eval()
+
+
+def normed(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Batch norm in evaluation mode, written out."""
+    mean, variance, weight, bias = (v[:, None] for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    return (x - mean) / torch.sqrt(variance + norm.eps) * weight + bias
+
+
+def network(dim: int = 40) -> EmotionNetwork:
+    return EmotionNetwork(dim, classes=2, channels=64, dropout=0.1, tcn_blocks=5, tcn_kernel=2).eval()
+
+
+class TestShapes:
+    def test_of_the_paper(self) -> None:
+        model = network()
+        hidden = model.backbone(noise(3, 40, 188))
+        assert hidden.shape == (3, 64, 23)
+        assert model.encoder(hidden).shape == (3, 64, 23)
+        assert model.encode(hidden, torch.full((3,), 188)).shape == (3, 64)
+        assert CorpusEncoder(64, 64)(hidden).shape == (3, 64, 23)
+        assert projection_head(64, 128)(noise(3, 64)).shape == (3, 128)
+        assert model(noise(3, 40, 188), torch.full((3,), 188)).shape == (3, 2)
+
+    @given(frames=st.integers(8, 300))
+    @settings(deadline=None, max_examples=40)
+    def test_a_full_window_pools_to_all_of_its_steps(self, frames: int) -> None:
+        backbone = Backbone(2, 2, 0.1).eval()
+        steps = backbone(torch.zeros(1, 2, frames)).shape[2]
+        assert backbone.pooled_lengths(torch.tensor([frames])).item() == steps
+
+    def test_shortest_utterances_keep_one_step(self) -> None:
+        assert Backbone(2, 2, 0.1).pooled_lengths(torch.tensor([1, 7, 8, 15, 16])).tolist() == [1, 1, 1, 1, 2]
+
+
+class TestEmotionEncoder:
+    @pytest.mark.parametrize("t", [0, 1, 11, 22])
+    def test_is_causal(self, t: int) -> None:
+        encoder = unlike_new(EmotionEncoder(8, kernel=2, blocks=5, dropout=0.1))
+        x = noise(2, 8, 23)
+        disturbed = x.clone()
+        disturbed[:, :, t] += 10
+        before, after = encoder(x), encoder(disturbed)
+        assert torch.equal(before[:, :, :t], after[:, :, :t])
+        assert not torch.equal(before[:, :, t], after[:, :, t])
+
+    def test_last_step_sees_62_steps_back_and_no_further(self) -> None:
+        encoder = EmotionEncoder(8, kernel=2, blocks=5, dropout=0.1).double().eval()
+        # Positive weights and inputs keep every ReLU open, so that no path is closed by chance.
+        for parameter in encoder.parameters():
+            parameter.data.abs_()
+        x = noise(1, 8, 80).double().abs().requires_grad_()
+        encoder(x)[:, :, -1].sum().backward()
+        assert x.grad is not None
+        by_lag = x.grad.abs().sum((0, 1)).flip(0)  # (80,), lag 0 first
+        assert (by_lag[:RECEPTIVE_FIELD] > 0).all()
+        assert (by_lag[RECEPTIVE_FIELD:] == 0).all()
+        assert RECEPTIVE_FIELD == 63
+
+    @pytest.mark.parametrize(("inputs", "outputs"), [(6, 6), (4, 6)])
+    def test_block_adds_its_input_before_the_last_relu(self, inputs: int, outputs: int) -> None:
+        block = unlike_new(TemporalBlock(inputs, outputs, kernel=2, dilation=4, dropout=0.1))
+        x = noise(2, inputs, 12)
+        y = x
+        for layer in block.convs:
+            y = F.relu(normed(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm))
+        # A 1x1 convolution only where the channels differ.
+        shortcut = x if inputs == outputs else F.conv1d(x, block.residual.weight, block.residual.bias)
+        torch.testing.assert_close(block(x), F.relu(y + shortcut))
+
+    def test_dropout_comes_after_norm_and_relu(self) -> None:
+        layer = CausalConv(4, 6, kernel=2, dilation=1, dropout=0.5)
+        x = noise(8, 4, 20)
+        y = layer(x)  # in training mode, where batch norm uses the batch's own statistics
+        convolved = F.conv1d(F.pad(x, (1, 0)), layer.conv.weight, layer.conv.bias)
+        activated = F.relu(F.batch_norm(convolved, None, None, training=True))
+        kept = y != 0
+        torch.testing.assert_close(y[kept], 2 * activated[kept])
+        assert (activated[~kept] > 0).any()
+
+
+class TestBackbone:
+    def test_is_three_times_convolution_norm_relu_pool(self) -> None:
+        backbone = unlike_new(Backbone(5, 6, 0.1))
+        y = x = noise(2, 5, 40)
+        layers = list(backbone)
+        assert len(layers[::5]) == 3
+        for conv, norm in zip(layers[::5], layers[1::5], strict=True):
+            y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=1), norm)), 2)
+        torch.testing.assert_close(backbone(x), y)
+
+    def test_dropout_comes_after_norm_and_relu_and_before_the_pool(self) -> None:
+        backbone = Backbone(5, 6, 0.5, blocks=1)
+        x = noise(8, 5, 40)
+        y = backbone(x)
+        convolved = F.conv1d(x, backbone[0].weight, backbone[0].bias, padding=1)
+        activated = F.relu(F.batch_norm(convolved, None, None, training=True))
+        first, second = 2 * activated[..., ::2], 2 * activated[..., 1::2]
+        is_first, is_second = (torch.isclose(y, each, rtol=1e-5, atol=1e-6) for each in (first, second))
+        assert (is_first | is_second | (y == 0)).all()
+        # Where the larger of a pair was dropped the smaller one comes out; a dropout behind the pool cannot do that.
+        smaller = torch.minimum(first, second)
+        assert (torch.isclose(y, smaller, rtol=1e-5) & (smaller > 0) & (first != second)).any()
+
+
+class TestCorpusEncoder:
+    def test_sums_its_two_directions(self) -> None:
+        encoder = CorpusEncoder(4, 6)
+        one_way = {suffix: nn.LSTM(4, 6, batch_first=True) for suffix in ("", "_reverse")}
+        for suffix, lstm in one_way.items():
+            for name, parameter in lstm.named_parameters():
+                parameter.data.copy_(encoder.lstm.get_parameter(name + suffix))
+        x = noise(2, 4, 9)
+        forward = one_way[""](x.transpose(1, 2))[0]
+        backward = one_way["_reverse"](x.flip(2).transpose(1, 2))[0].flip(1)
+        torch.testing.assert_close(encoder(x), (forward + backward).transpose(1, 2))
+
+    def test_has_64_units_for_each_direction(self) -> None:
+        assert CorpusEncoder(64, 64).lstm.hidden_size == 64
+
+
+class TestMeanOverTime:
+    def test_against_loops(self) -> None:
+        x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
+        expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
+        torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)
+
+    def test_does_not_look_behind_the_length(self) -> None:
+        x, lengths = noise(3, 2, 8), torch.tensor([2, 5, 7])
+        other = x.clone()
+        for row, length in zip(other, lengths.tolist(), strict=True):
+            row[:, length:] = 1e30
+        assert torch.equal(mean_over_time(x, lengths), mean_over_time(other, lengths))
+
+    def test_padding_has_no_gradient(self) -> None:
+        x = noise(1, 2, 8).requires_grad_()
+        mean_over_time(x, torch.tensor([5])).sum().backward()
+        torch.testing.assert_close(x.grad, torch.tensor([0.2] * 5 + [0.0] * 3).expand(1, 2, 8))
+
+
+def test_evaluation_looks_at_each_utterance_alone() -> None:
+    model = network(6)
+    x, lengths = noise(5, 6, 64), torch.tensor([64, 64, 40, 20, 8])
+    together = model(x, lengths)
+    alone = torch.cat([model(row[None], length[None]) for row, length in zip(x, lengths, strict=True)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_pooling_is_the_mean_over_the_whole_window() -> None:
+    model = network(6)
+    hidden = model.backbone(noise(2, 6, 64))
+    torch.testing.assert_close(model.encode(hidden, torch.full((2,), 64)), model.encoder(hidden).mean(2))

@@ -1,0 +1,195 @@
+"""Batches: what they hold, in which order, and what they must not know."""
+
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.stream import Sampler, SourceStream, TargetStream, Windows
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, listed
+
+FRAMES = 24
+LANGUAGES = ("de", "en")
+
+
+def windows(store: FeatureStore) -> Windows:
+    return Windows(store, Framer(FRAMES, "silence", Statistics.identity(40), Silence(80.0, 128)), LANGUAGES)
+
+
+def source_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> SourceStream:
+    return SourceStream(windows(store), store.labels("arousal"), batch_size=batch_size, seed=seed)
+
+
+def target_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> TargetStream:
+    return TargetStream(store, windows(store), batch_size=batch_size, seed=seed)
+
+
+def rows_of(batch: Batch, store: FeatureStore) -> list[int]:
+    """Which utterances of a store a batch holds."""
+    everything = windows(store).batch(np.arange(len(store)), TARGET).features
+    distances = [[torch.equal(mine, each) for each in everything] for mine in batch.features]
+    return [row.index(True) for row in distances]
+
+
+def tensors(batch: Batch) -> dict[str, Tensor]:
+    return {field.name: getattr(batch, field.name) for field in fields(batch)}
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    assert all(torch.equal(value, tensors(b)[name]) for name, value in tensors(a).items())
+
+
+class TestSampler:
+    @settings(deadline=None)
+    @given(n=st.integers(1, 20), epochs=st.integers(1, 4), seed=st.integers(0, 2**62))
+    def test_every_utterance_comes_once_per_permutation(self, n: int, epochs: int, seed: int) -> None:
+        drawn = Sampler(n, seed)(0, n * epochs)
+        for epoch in range(epochs):
+            assert sorted(drawn[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+
+    @settings(deadline=None)
+    @given(n=st.integers(1, 20), cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
+    def test_batches_go_on_where_the_last_one_stopped(self, n: int, cuts: list[int], seed: int) -> None:
+        whole = Sampler(n, seed)(0, sum(cuts)).tolist()
+        sampler, starts = Sampler(n, seed), np.cumsum([0, *cuts]).tolist()
+        assert [i for start, count in zip(starts, cuts, strict=False) for i in sampler(start, count).tolist()] == whole
+
+    @settings(deadline=None)
+    @given(n=st.integers(1, 20), starts=st.lists(st.integers(0, 200), min_size=1, max_size=6))
+    def test_the_past_does_not_matter(self, n: int, starts: list[int]) -> None:
+        used = Sampler(n, 3)
+        for start in starts:
+            used(start, 7)
+        assert used(50, 7).tolist() == Sampler(n, 3)(50, 7).tolist()
+
+    def test_a_batch_may_span_two_permutations(self) -> None:
+        sampler = Sampler(5, 0)
+        spanning = sampler(3, 4)
+        assert spanning.tolist() == [*sampler(0, 5)[3:], *sampler(5, 5)[:2]]
+
+    def test_permutations_differ(self) -> None:
+        sampler = Sampler(30, 0)
+        assert sampler(0, 30).tolist() != sampler(30, 30).tolist()
+
+    def test_a_corpus_smaller_than_the_batch_repeats(self) -> None:
+        assert Counter(Sampler(3, 0)(0, 12).tolist()) == {0: 4, 1: 4, 2: 4}
+
+
+class TestStreams:
+    def test_a_batch_is_a_function_of_the_step_alone(self, source: FeatureStore, target: FeatureStore) -> None:
+        used = source_stream(source), target_stream(target)
+        for step in (0, 1, 9, 2):
+            for stream in used:
+                stream.batch(step)
+        for mine, fresh in zip(used, (source_stream(source), target_stream(target)), strict=True):
+            assert_same(mine.batch(7), fresh.batch(7))
+
+    def test_shapes_and_types(self, source: FeatureStore, target: FeatureStore) -> None:
+        for batch in (source_stream(source).batch(0), target_stream(target).batch(0)):
+            assert batch.features.shape == (8, 40, FRAMES)
+            assert batch.features.dtype == torch.float32
+            assert batch.features.is_contiguous()
+            for tensor in [value for name, value in tensors(batch).items() if name != "features"]:
+                assert tensor.shape == (8,)
+                assert tensor.dtype == torch.int64
+
+    def test_four_batches_of_8_are_all_32_utterances(self, source: FeatureStore, target: FeatureStore) -> None:
+        for stream, store in ((source_stream(source), source), (target_stream(target), target)):
+            rows = [row for step in range(4) for row in rows_of(stream.batch(step), store)]
+            assert sorted(rows) == list(range(32))
+
+    def test_labels_are_those_of_the_utterances(self, source: FeatureStore) -> None:
+        batch = source_stream(source).batch(1)
+        assert batch.labels.tolist() == source.labels("arousal")[rows_of(batch, source)].tolist()
+        assert set(batch.labels.tolist()) == {0, 1}
+
+    def test_another_seed_gives_another_order(self, source: FeatureStore, target: FeatureStore) -> None:
+        for make, store in ((source_stream, source), (target_stream, target)):
+            assert not torch.equal(make(store, seed=0).batch(0).features, make(store, seed=1).batch(0).features)
+
+    def test_source_and_target_are_shuffled_independently(self, source: FeatureStore) -> None:
+        mine, other = source_stream(source).batch(0), target_stream(source).batch(0)
+        assert rows_of(mine, source) != rows_of(other, source)
+
+    def test_the_target_order_does_not_depend_on_the_source(self, source: FeatureStore, target: FeatureStore) -> None:
+        before = target_stream(target).batch(3)
+        for step in range(3):
+            source_stream(source, batch_size=5).batch(step)
+        assert_same(before, target_stream(target).batch(3))
+
+    def test_a_corpus_smaller_than_the_batch_fills_it(self, target: FeatureStore) -> None:
+        batch = target_stream(target, batch_size=80).batch(0)
+        counts = Counter(rows_of(batch, target))
+        assert set(counts) == set(range(32))
+        assert set(counts.values()) == {2, 3}
+
+
+class TestWhatIsKnown:
+    def test_target_batches_have_no_labels(self, target: FeatureStore) -> None:
+        batch = target_stream(target).batch(0)
+        assert not hasattr(batch, "labels")
+        assert [field.name for field in fields(batch)] == ["features", "lengths", "corpus", "gender", "language"]
+        with pytest.raises((AttributeError, TypeError)):
+            batch.labels = torch.zeros(8)  # type: ignore[attr-defined]
+
+    def test_corpus(self, source: FeatureStore, target: FeatureStore) -> None:
+        assert set(source_stream(source).batch(0).corpus.tolist()) == {SOURCE}
+        assert set(target_stream(target).batch(0).corpus.tolist()) == {TARGET}
+
+    def test_gender_is_0_for_women_and_1_for_men(self, target: FeatureStore) -> None:
+        batch = target_stream(target).batch(0)
+        genders = np.array(target.column("gender"))[rows_of(batch, target)]
+        assert batch.gender.tolist() == [{"f": 0, "m": 1}[gender] for gender in genders]
+        assert set(genders) == {"f", "m"}
+
+    def test_language_is_an_index_into_those_of_the_run(self, source: FeatureStore, target: FeatureStore) -> None:
+        assert set(source_stream(source).batch(0).language.tolist()) == {LANGUAGES.index("en")}
+        assert set(target_stream(target).batch(0).language.tolist()) == {LANGUAGES.index("de")}
+
+    def test_what_is_unknown_is_minus_1(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+        emotions = dict(list(emotions_of(target).items())[:4])
+        gender = dict(zip(emotions, ["m", "", "female", "?"], strict=True))
+        language = dict(zip(emotions, ["de", "", "en", "xx"], strict=True))
+        store = listed(roots["emodb"], emotions, tmp_path, gender=gender, language=language)
+        batch = windows(store).batch(np.array([store.ids.index(path) for path in emotions]), TARGET)
+        assert batch.gender.tolist() == [1, -1, 0, -1]
+        assert batch.language.tolist() == [0, -1, 1, -1]
+
+
+@pytest.fixture(scope="module")
+def partly(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A corpus of which every third utterance has no label."""
+    emotions = {path: "" if i % 3 == 0 else emotion for i, (path, emotion) in enumerate(emotions_of(target).items())}
+    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("cache"))
+
+
+class TestUnlabelled:
+    def test_source_rows_are_left_out(self, partly: FeatureStore) -> None:
+        stream = source_stream(partly, batch_size=7)
+        rows = [row for step in range(6) for row in rows_of(stream.batch(step), partly)]
+        labelled = set(np.flatnonzero(partly.labels("arousal") >= 0).tolist())
+        assert set(rows) == labelled
+        assert sorted(rows[: len(labelled)]) == sorted(labelled)
+        labels = torch.cat([stream.batch(step).labels for step in range(6)])
+        assert labels.tolist() == partly.labels("arousal")[rows].tolist()
+
+    def test_target_rows_train_like_the_others(self, partly: FeatureStore) -> None:
+        stream = target_stream(partly)
+        rows = [row for step in range(4) for row in rows_of(stream.batch(step), partly)]
+        assert sorted(rows) == list(range(len(partly)))
+
+
+def test_moving_a_batch_keeps_its_kind_and_content(source: FeatureStore) -> None:
+    batch = source_stream(source).batch(0)
+    moved = batch.to(torch.device("cpu"))
+    assert isinstance(moved, LabelledBatch)
+    assert_same(batch, moved)

@@ -1,0 +1,216 @@
+"""The training loop: what it gives a method, what it minimises, what it logs, and when it stops."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model import checkpoint
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import TrainConfig
+from emodna.model.errors import RunError, TrainingError
+from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.methods.base import Method
+from emodna.model.run import RunFolder
+from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.trainer import train
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import Silent, assert_same_tensors, logged_lines
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A value that one term takes at one step."""
+
+    step: int
+    value: float = math.nan
+
+
+class Linear(Method):
+    """A linear classifier with two terms, which keeps what it was given."""
+
+    name = "linear"
+    reference = "this test"
+    defaults = None
+
+    def __init__(self, trouble: Trouble | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(40, 2)
+        self.trouble = trouble
+        self.given: list[tuple[LabelledBatch, Batch, int]] = []
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        assert self.training
+        assert step.shape == ()
+        assert step.dtype == torch.int64
+        self.given.append((source, target, int(step)))
+        decay = 0.01 * self.linear.weight.square().sum()
+        if self.trouble is not None:
+            decay = decay * torch.where(step == self.trouble.step, self.trouble.value, 1.0)
+        return {"fit": F.cross_entropy(self.predict(source.features, source.lengths), source.labels), "decay": decay}
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
+        logits: Tensor = self.linear(features.mean(2))
+        return logits
+
+    def monitor(self) -> Mapping[str, Tensor]:
+        return {"weight": self.linear.weight.detach().abs().max()}
+
+
+class Told(Silent):
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, float]] = []
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        self.lines.append({"step": step, **values})
+
+
+@pytest.fixture(scope="module")
+def streams(source: FeatureStore, target: FeatureStore) -> tuple[SourceStream, TargetStream]:
+    framer = Framer(32, "silence", Statistics.of_corpus(source, np.arange(len(source))), Silence(80.0, 128))
+    mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
+    return (
+        SourceStream(mine, source.labels("arousal"), batch_size=8, seed=0),
+        TargetStream(target, other, batch_size=8, seed=0),
+    )
+
+
+Streams = tuple[SourceStream, TargetStream]
+
+
+def trained(
+    streams: Streams, run: Path, method: Linear | None = None, *, steps: int = 5, watcher: Any = None, **config: Any
+) -> Linear:
+    method = method or Linear()
+    run.mkdir(exist_ok=True)
+    train(
+        method,
+        *streams,
+        TrainConfig(**{"log_every": 1, **config}),
+        steps=steps,
+        seed=0,
+        device=CPU,
+        run=RunFolder(run),
+        watcher=watcher or Silent(),
+    )
+    return method
+
+
+class TestLoop:
+    def test_gives_the_method_the_batches_of_each_step_in_order(self, streams: Streams, tmp_path: Path) -> None:
+        given = trained(streams, tmp_path).given
+        assert [step for _, _, step in given] == [0, 1, 2, 3, 4]
+        for source, target, step in given:
+            assert type(source) is LabelledBatch
+            assert type(target) is Batch
+            assert torch.equal(source.features, streams[0].batch(step).features)
+            assert torch.equal(source.labels, streams[0].batch(step).labels)
+            assert torch.equal(target.features, streams[1].batch(step).features)
+
+    def test_minimises_the_sum_of_the_terms_by_radam(self, streams: Streams, tmp_path: Path) -> None:
+        settings = {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-6, "weight_decay": 0.1}
+        mine = trained(streams, tmp_path, steps=8, **settings)
+        other = Linear().train()
+        optimizer = torch.optim.RAdam(other.parameters(), lr=0.02, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.1)
+        for step in range(8):
+            optimizer.zero_grad()
+            terms = other.losses(streams[0].batch(step), streams[1].batch(step), torch.tensor(step))
+            (terms["fit"] + terms["decay"]).backward()
+            optimizer.step()
+        torch.testing.assert_close(mine.linear.weight, other.linear.weight)
+        torch.testing.assert_close(mine.linear.bias, other.linear.bias)
+
+    def test_learns(self, streams: Streams, tmp_path: Path) -> None:
+        trained(streams, tmp_path, steps=40, learning_rate=0.02)
+        totals = [line["total"] for line in logged_lines(tmp_path)]
+        assert np.mean(totals[-8:]) < 0.9 * np.mean(totals[:8])
+
+
+class TestLog:
+    @pytest.mark.parametrize(("every", "logged"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (99, [5])])
+    def test_has_a_line_every_so_many_steps_and_for_the_last(
+        self, every: int, logged: list[int], streams: Streams, tmp_path: Path
+    ) -> None:
+        trained(streams, tmp_path, log_every=every)
+        assert [line["step"] for line in logged_lines(tmp_path)] == logged
+
+    def test_has_the_terms_their_total_and_what_the_method_watches(self, streams: Streams, tmp_path: Path) -> None:
+        trained(streams, tmp_path)
+        for line in logged_lines(tmp_path):
+            assert list(line) == ["step", "fit", "decay", "total", "weight"]
+            assert line["total"] == pytest.approx(line["fit"] + line["decay"])
+
+    def test_is_what_the_watcher_is_told(self, streams: Streams, tmp_path: Path) -> None:
+        told = Told()
+        trained(streams, tmp_path, watcher=told)
+        assert told.lines == logged_lines(tmp_path)
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_stops_with_the_term_and_the_step(self, value: float, streams: Streams, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"no longer finite: term decay at step 4\b"):
+            trained(streams, tmp_path, Linear(Trouble(3, value)))
+
+    @pytest.mark.parametrize("every", [2, 5, 100])
+    def test_names_where_it_began_even_if_noticed_later(self, every: int, streams: Streams, tmp_path: Path) -> None:
+        # From the step after it, every term is NaN.
+        with pytest.raises(TrainingError, match=r"term decay at step 3\b"):
+            trained(streams, tmp_path, Linear(Trouble(2)), steps=9, log_every=every)
+
+    def test_is_noticed_at_the_last_step(self, streams: Streams, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"step 5\b"):
+            trained(streams, tmp_path, Linear(Trouble(4)), log_every=100)
+
+    def test_keeps_the_last_good_checkpoint(self, streams: Streams, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError):
+            trained(streams, tmp_path, Linear(Trouble(3)), log_every=100, checkpoint_seconds=0)
+        tensors, facts = checkpoint.load_tensors(RunFolder(tmp_path).resume)
+        assert facts["step"] == 3
+        good = trained(streams, tmp_path / "good", steps=3)
+        assert_same_tensors(checkpoint.without_prefix("method", tensors), good.state_dict())
+
+    def test_logs_no_line_that_is_not_json(self, streams: Streams, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError):
+            trained(streams, tmp_path, Linear(Trouble(3)))
+        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3]
+        assert "NaN" not in RunFolder(tmp_path).metrics.read_text()
+
+
+class TestResume:
+    def test_keeps_each_logged_step_once(self, streams: Streams, tmp_path: Path) -> None:
+        trained(streams, tmp_path, steps=3)
+        metrics = RunFolder(tmp_path).metrics
+        whole = metrics.read_text()
+        # Steps beyond the checkpoint, and half a line: what a kill leaves.
+        metrics.write_text(whole + whole.splitlines()[-1].replace('"step": 3', '"step": 4') + '\n{"step": 5, "fi')
+        trained(streams, tmp_path, steps=5)
+        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3, 4, 5]
+        assert metrics.read_text().startswith(whole)
+
+    def test_without_a_checkpoint_begins_a_new_log(self, streams: Streams, tmp_path: Path) -> None:
+        (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "fit": 0.0}) + "\n")
+        trained(streams, tmp_path)
+        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3, 4, 5]
+        assert logged_lines(tmp_path)[0]["fit"] > 0
+
+    @pytest.mark.parametrize("line", ["not JSON", "[]", "{}", '{"step": null}', "\x00\x00\x00"])
+    def test_names_a_damaged_log(self, line: str, streams: Streams, tmp_path: Path) -> None:
+        trained(streams, tmp_path, steps=3)
+        metrics = RunFolder(tmp_path).metrics
+        metrics.write_text(line + "\n" + metrics.read_text())
+        with pytest.raises(RunError, match=r"metrics\.jsonl"):
+            trained(streams, tmp_path, steps=5)
