@@ -1,9 +1,9 @@
 """emodna-cache: look at what feature stores hold, and check them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,14 +11,6 @@ from emodna.cli import common
 
 if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")(
-        command
-    )
 
 
 @click.group(context_settings=common.CONTEXT)
@@ -29,34 +21,13 @@ def cache() -> None:
 
 @cache.command("ls")
 @common.cache_option
-@_json_option
-def list_stores(cache: Path, as_json: bool) -> None:
+@common.common_options
+def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the stores of a cache."""
+    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.catalogue import stores
-    from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.store import read_snapshot
 
-    rows: list[dict[str, Any]] = []
-    for path in stores(cache):
-        try:
-            snapshot = read_snapshot(path)
-        except StoreError as error:
-            rows.append({"corpus": path.parent.name, "feature_set": path.name, "store": str(path), "error": str(error)})
-            continue
-        rows.append(
-            {
-                "corpus": snapshot.corpus,
-                "feature_set": snapshot.feature_set,
-                "utterances": snapshot.counts["utterances"],
-                "rejected": snapshot.counts["rejected"],
-                "audio_seconds": snapshot.counts["seconds"],
-                "bytes": sum(file.size for file in snapshot.files),
-                "fingerprint": snapshot.fingerprint,
-                "created": snapshot.created,
-                "store": str(path.absolute()),
-                "error": None,
-            }
-        )
+    rows = [_summary(path) for path in stores(cache)]
     if as_json:
         common.print_json(rows)
         return
@@ -93,9 +64,10 @@ def list_stores(cache: Path, as_json: bool) -> None:
 @click.argument("id", required=False)
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the MFCCs as a PNG picture.")
 @common.cache_option
-@_json_option
-def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
+@common.common_options
+def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what a store holds, or one utterance: its row, and its features as a picture."""
+    common.set_verbosity(verbose=verbose, quiet=quiet)
     opened = _open(cache, store)
     if id is None:
         if png is not None:
@@ -116,16 +88,17 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         from emodna.cli.picture import write_png
 
         write_png(png, opened[row], opened.snapshot.parameters, title=f"{opened.snapshot.corpus} {id}")
-        common.err.print(f"wrote {common.safe(png)}")
+        common.note(f"wrote {common.safe(png)}")
 
 
 @cache.command()
 @click.argument("store")
 @common.cache_option
-@_json_option
+@common.common_options
 @click.pass_context
-def verify(context: click.Context, store: str, cache: Path, as_json: bool) -> None:
+def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check every byte of a store; exit 1 if something is wrong."""
+    common.set_verbosity(verbose=verbose, quiet=quiet)
     opened = _open(cache, store)
     problems = opened.verify()
     if as_json:
@@ -136,6 +109,31 @@ def verify(context: click.Context, store: str, cache: Path, as_json: bool) -> No
     else:
         common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
     context.exit(int(bool(problems)))
+
+
+def _summary(store: Path) -> dict[str, Any]:
+    """A row of `ls`; what is not known of a damaged store is None."""
+    from emodna.pipeline.errors import StoreError
+    from emodna.pipeline.store import read_snapshot
+
+    snapshot = error = None
+    try:
+        snapshot = read_snapshot(store)
+    except StoreError as damage:
+        error = str(damage)
+    counts = snapshot.counts if snapshot else {}
+    return {
+        "corpus": store.parent.name,
+        "feature_set": store.name,
+        "utterances": counts.get("utterances"),
+        "rejected": counts.get("rejected"),
+        "audio_seconds": counts.get("seconds"),
+        "bytes": sum(file.size for file in snapshot.files) if snapshot else None,
+        "fingerprint": snapshot.fingerprint if snapshot else None,
+        "created": snapshot.created if snapshot else None,
+        "store": str(store.absolute()),
+        "error": error,
+    }
 
 
 def _open(cache: Path, store: str) -> "FeatureStore":

@@ -1,5 +1,6 @@
 """What all commands share: options, consoles, errors as one line, TOML configuration."""
 
+import io
 import json
 import logging
 import os
@@ -20,9 +21,17 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class _Console(Console):
+    """rich's own, but a closed pipe is for `run` to deal with."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 #: Results go to standard output, progress and logs to standard error.
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = _Console(highlight=False, soft_wrap=True, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 #: Where `--config` leaves its table `set` in click's context.
 CONFIG_SETTINGS = "emodna.settings"
@@ -55,8 +64,15 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
     interrupted
         What Ctrl-C leaves, and how to go on.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name still gets its line
     try:
-        code = command.main(standalone_mode=False)
+        # Not command.main(): it turns a closed pipe into exit 1.
+        with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as context:
+            code = command.invoke(context)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
     except EmodnaError as error:
         err.print(f"[red]error:[/red] {safe(error)}")
         code = 1
@@ -70,9 +86,8 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        if error.filename is None:
-            raise
-        err.print(f"[red]error:[/red] {safe(error.filename)}: {safe(error.strerror)}")
+        where = "" if error.filename is None else f"{safe(error.filename)}: "
+        err.print(f"[red]error:[/red] {where}{safe(error.strerror or error)}")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -144,6 +159,18 @@ def set_verbosity(*, verbose: bool, quiet: bool) -> None:
     logging.getLogger("emodna").setLevel(level)
 
 
+def environment(prefix: str) -> Callable[[click.Command], click.Command]:
+    """Let each option of a command be set by a variable named by its long name: PREFIX_LONG_NAME."""
+
+    def name_variables(command: click.Command) -> click.Command:
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.envvar is None and parameter.expose_value:
+                parameter.envvar = f"{prefix}_{_key(parameter).upper().replace('-', '_')}"
+        return command
+
+    return name_variables
+
+
 def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
@@ -151,13 +178,32 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
         content = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"--config {path}: {error}") from error
-    valid = {_key(parameter): parameter.name for parameter in context.command.params if parameter.name != "config"}
+    options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
+    valid = {_key(option): option for option in options}
     unknown = sorted(set(content) - set(valid))
     if unknown:
         raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}")
     # Its table `set` and the command line's --set are merged key by key.
-    context.meta[CONFIG_SETTINGS] = {key: json.dumps(value) for key, value in content.pop("set", {}).items()}
-    context.default_map = {valid[key]: value for key, value in content.items()}
+    settings = content.pop("set", {})
+    if not isinstance(settings, dict):
+        raise EmodnaError(f"--config {path}: set: must be a table, [set] with key = value")
+    context.meta[CONFIG_SETTINGS] = {key: json.dumps(value) for key, value in settings.items()}
+    context.default_map = {str(valid[key].name): _checked(path, valid[key], value) for key, value in content.items()}
+
+
+def _checked(path: Path, option: click.Option, value: object) -> object:
+    """A value of the TOML file, if its type is the option's: click would make text of anything."""
+    kinds: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
+        click.types.IntParamType: (int,),
+        click.types.FloatParamType: (int, float),
+        click.types.BoolParamType: (bool,),
+    }
+    valid = next((types for kind, types in kinds.items() if isinstance(option.type, kind)), (str,))
+    values = value if option.multiple and isinstance(value, list) else [value]
+    if all(type(each) in valid for each in values):  # a bool is no int here
+        return values if option.multiple else value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    raise EmodnaError(f"--config {path}: --{_key(option)} {value!r}: must be {names[valid[-1]]}")
 
 
 def _key(parameter: click.Parameter) -> str:

@@ -19,7 +19,8 @@ def _list_methods(context: click.Context, _parameter: click.Parameter, wanted: b
     context.exit()
 
 
-@click.command(context_settings=common.CONTEXT | {"auto_envvar_prefix": "EMODNA_FIT"})
+@common.environment("EMODNA_FIT")
+@click.command(context_settings=common.CONTEXT)
 @click.option("--src", "source", required=True, metavar="CORPUS", help="Labelled source corpus.")
 @click.option(
     "--tgt", "target", required=True, metavar="CORPUS", help="Target corpus; its labels only score the result."

@@ -1,5 +1,6 @@
 """MFCCs as a picture: in the terminal, and as PNG."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +56,13 @@ def write_png(path: Path, features: NDArray[np.float32], parameters: Mapping[str
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 3])
     times = np.linspace(0, seconds, len(features))
     upper.plot(times, features[:, 0], linewidth=1)
-    upper.set(ylabel="c0", title=title)
+    upper.set(ylabel="c0")
+    upper.set_title(title, parse_math=False)
     image = lower.imshow(
         features[:, 1:].T, origin="lower", aspect="auto", extent=(0, seconds, 0.5, features.shape[1] - 0.5)
     )
     lower.set(xlabel="time (s)", ylabel="coefficient")
     figure.colorbar(image, ax=lower)
-    figure.savefig(path, format="png", dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
+        figure.savefig(path, format="png", dpi=150)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from emodna.model.predict import Prediction
 
 
-@click.command(context_settings=common.CONTEXT | {"auto_envvar_prefix": "EMODNA_PREDICT"})
+@common.environment("EMODNA_PREDICT")
+@click.command(context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")

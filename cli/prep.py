@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
 
 
-@click.command(context_settings=common.CONTEXT | {"auto_envvar_prefix": "EMODNA_PREP"})
+@common.environment("EMODNA_PREP")
+@click.command(context_settings=common.CONTEXT)
 @click.option(
     "--corpus",
     "names",

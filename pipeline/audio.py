@@ -13,6 +13,8 @@ from emodna.pipeline.errors import AudioError
 
 #: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
 _UNKNOWN_LENGTH = 0xFFFFFFFF
+#: From here on libsndfile's number of frames means that it knows none (a streamed FLAC).
+_NO_LENGTH = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
             rate, channels, declared = file.samplerate, file.channels, file.frames
             if channel >= channels:
                 raise AudioError(f"no channel {channel}: the file has {channels}")
+            if declared >= _NO_LENGTH:
+                raise AudioError("its header declares no length")
             if declared > max_seconds * rate:
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
             samples = file.read(dtype="float32", always_2d=True)

@@ -74,7 +74,7 @@ def examine(job: Job, root: Path, features: FeatureSet, max_seconds: float) -> O
         with (root / job.path).open("rb") as stream:
             status = os.fstat(stream.fileno())
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            if job.known is not None and job.known.audio_sha256 == sha256:
+            if job.known is not None and job.known.audio_sha256 == sha256 and job.known.duration <= max_seconds:
                 return Outcome(job, job.known, size=status.st_size, mtime_ns=status.st_mtime_ns)
             recording = decode(stream, channel=features.channel, max_seconds=max_seconds)
         samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
@@ -83,6 +83,8 @@ def examine(job: Job, root: Path, features: FeatureSet, max_seconds: float) -> O
         return Outcome(job, rejection=str(error))
     except OSError as error:
         return Outcome(job, rejection=f"cannot be read: {error.strerror or error}")
+    except ValueError as error:  # a path that no file can have
+        return Outcome(job, rejection=f"cannot be read: {error}")
     facts = Facts(
         id=job.id,
         sample_rate=recording.sample_rate,

@@ -41,7 +41,7 @@ class MfccSet:
     Raises
     ------
     AudioError
-        From `extract`: shorter than one analysis window (`n_fft` samples).
+        From `extract`: shorter than one analysis window (`n_fft` samples), or so loud that its power overflows.
     """
 
     channel: int = 0
@@ -105,7 +105,10 @@ class MfccSet:
             n_mels=self.n_mels,
             top_db=self.top_db,
         )
-        return extractor(samples)
+        features, peak_db = extractor(samples)
+        if not np.isfinite(features).all():
+            raise AudioError("samples so large that their power is not finite")
+        return features, peak_db
 
 
 def center_fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.extract import Facts
-from emodna.pipeline.files import write_atomically
+from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
@@ -67,7 +66,7 @@ class History:
         """Whether the audio at a relative path is, by its size and time, the one that the facts come from."""
         try:
             status = (root / path).stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a path that no file can have
             return False
         return self.audio.get(path) == AudioState(status.st_size, status.st_mtime_ns, facts.audio_sha256)
 
@@ -98,11 +97,11 @@ class History:
             self._remember(table.drop_columns("shard").append_column("file", pa.array(files, pa.string())))
 
     def _remember_journal(self) -> None:
-        for path in sorted((self.store / layout.JOURNAL).glob("*.arrow")):
-            try:
-                self._remember(pyarrow.feather.read_table(path, memory_map=False).select(layout.JOURNAL_SCHEMA.names))
-            except (OSError, KeyError, pa.ArrowInvalid):
-                continue  # of a run that was killed: its work is done again
+        for path in sorted((self.store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}")):
+            table = read_sealed(path)
+            # A file of a run that was killed may be anything; if it is not whole, its work is done again.
+            if table is not None and _named_by_its_content(self.store / path.stem):
+                self._remember(table)
 
     def _remember(self, table: pa.Table) -> None:
         for row in zip(*(table[name].to_pylist() for name in layout.JOURNAL_SCHEMA.names), strict=True):
@@ -127,7 +126,7 @@ def read_features(store: Path, facts: Facts) -> NDArray[np.float32]:
 
 def write_journal(store: Path, name: str, facts: Iterable[Facts]) -> None:
     """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
-    write_atomically(store / layout.JOURNAL / f"{name}.arrow", _arrow(facts_table(facts)))
+    write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", facts_table(facts))
 
 
 def facts_table(facts: Iterable[Facts]) -> pa.Table:
@@ -144,23 +143,19 @@ def write_audio_stat(store: Path, states: Mapping[str, AudioState]) -> None:
     rows = sorted((path, *state) for path, state in states.items() if state.mtime_ns < newest)
     columns = list(zip(*rows, strict=True)) or [()] * len(layout.AUDIO_STAT_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, layout.AUDIO_STAT_SCHEMA, strict=True)]
-    write_atomically(store / layout.AUDIO_STAT, _arrow(pa.table(arrays, schema=layout.AUDIO_STAT_SCHEMA)))
+    write_sealed(store / layout.AUDIO_STAT, pa.table(arrays, schema=layout.AUDIO_STAT_SCHEMA))
 
 
 def _read_audio_stat(store: Path) -> dict[str, AudioState]:
-    try:
-        table = pyarrow.feather.read_table(store / layout.AUDIO_STAT, memory_map=False)
-        columns = [table[name].to_pylist() for name in layout.AUDIO_STAT_SCHEMA.names]
-    except (OSError, KeyError, pa.ArrowInvalid):
+    table = read_sealed(store / layout.AUDIO_STAT)
+    if table is None:
         return {}  # a first run, or a damaged side file: everything is hashed
+    columns = [table[name].to_pylist() for name in layout.AUDIO_STAT_SCHEMA.names]
     return {path: AudioState(*state) for path, *state in zip(*columns, strict=True)}
 
 
-def _arrow(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pyarrow.feather.write_feather(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+def _named_by_its_content(shard: Path) -> bool:
+    return shard.is_file() and shard.name == layout.content_name("shard", file_sha256(shard), layout.SHARD_SUFFIX)
 
 
 def _intact(store: Path, file: StoredFile, *, rehash: bool) -> bool:

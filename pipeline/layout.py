@@ -5,7 +5,7 @@
     shard-<content>.h5       features of one bucket of utterances
     index-<content>.parquet  one row per utterance, in order of (shard, id)
     rejected-<content>.parquet
-    audio-stat.arrow         side file: sizes and times of the audio, which spare hashing it again
+    audio-stat.sealed        side file: sizes and times of the audio, which spare hashing it again
     journal/                 side files: finished work of a run that has not committed yet
     .lock, .readers          kernel locks: one writer, any number of readers
 """
@@ -19,11 +19,12 @@ FORMAT: Final = "emodna feature store"
 FORMAT_VERSION: Final = 1
 
 STORE_JSON: Final = "store.json"
-AUDIO_STAT: Final = "audio-stat.arrow"
+AUDIO_STAT: Final = "audio-stat.sealed"
 JOURNAL: Final = "journal"
 WRITER_LOCK: Final = ".lock"
 READER_LOCK: Final = ".readers"
 
+SEALED_SUFFIX: Final = ".sealed"
 SHARD_SUFFIX: Final = ".h5"
 TABLE_SUFFIX: Final = ".parquet"
 
@@ -74,6 +75,11 @@ REJECTED_SCHEMA: Final = pa.schema([("path", pa.string()), ("reason", pa.string(
 AUDIO_STAT_SCHEMA: Final = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("audio_sha256", pa.string())]
 )
+
+
+def content_name(kind: str, sha256: str, suffix: str) -> str:
+    """Return the name of a file of a kind by its content."""
+    return f"{kind}-{sha256[:16]}{suffix}"
 
 
 def shard_count(utterances: int) -> int:

@@ -126,7 +126,7 @@ def prepare(
     store = cache.absolute() / corpus.name / features.name
     with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)):
         history = History(store, rehash=rehash)
-        plans = _plan(scan, tree.root, history)
+        plans = _plan(scan, tree.root, history, max_seconds)
         watcher.planned(sum(len(plan.due) for plan in plans))
         examination = partial(examine_all, root=tree.root, features=features, max_seconds=max_seconds)
         write = partial(_write, store=store, parameters=features.parameters(), examination=examination)
@@ -158,7 +158,7 @@ def prepare(
     )
 
 
-def _plan(scan: Scan, root: Path, history: History) -> list[_Plan]:
+def _plan(scan: Scan, root: Path, history: History, max_seconds: float) -> list[_Plan]:
     """Sort the utterances into shards, and find out which need a look at their audio."""
     count = layout.shard_count(len(scan.utterances))
     shards: dict[int, list[Job]] = {}
@@ -167,7 +167,11 @@ def _plan(scan: Scan, root: Path, history: History) -> list[_Plan]:
         shards.setdefault(layout.shard_of(utterance.id, count), []).append(job)
     plans = []
     for number, jobs in sorted(shards.items()):
-        due = [job for job in jobs if job.known is None or not history.unchanged(root, job.path, job.known)]
+        due = [
+            job
+            for job in jobs
+            if job.known is None or job.known.duration > max_seconds or not history.unchanged(root, job.path, job.known)
+        ]
         known = [job.known for job in jobs if job.known is not None]
         plans.append(_Plan(number, jobs, due, history.whole_shard(known)))
     return plans

@@ -100,7 +100,7 @@ def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
 
 def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    name = f"{kind}-{sha256[:16]}{suffix}"
+    name = layout.content_name(kind, sha256, suffix)
     if not (store / name).is_file() or (store / name).read_bytes() != content:
         write_atomically(store / name, content)
     return StoredFile(name, len(content), sha256, shard)

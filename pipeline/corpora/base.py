@@ -140,6 +140,9 @@ class Corpus(ABC):
         strangers: list[str] = []
         # The copy nearest to the root is the one that counts.
         for path in sorted(tree.files(self.suffixes), key=lambda path: (path.count("/"), path)):
+            if not _is_utf8(path):
+                skipped["file name that is not valid UTF-8"] += 1
+                continue
             match self.describe(PurePosixPath(path)):
                 case None:
                     strangers.append(path)
@@ -198,3 +201,11 @@ class Corpus(ABC):
             if facts.sample_rate is not None and rate != facts.sample_rate:
                 lines.append(f"{files} files at {rate} Hz, published at {facts.sample_rate} Hz: an altered copy?")
         return lines
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

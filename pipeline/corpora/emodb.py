@@ -52,7 +52,7 @@ class Emodb(Corpus):
         if emotion is None:
             return Skip(f"unknown emotion code {code}")
         return Utterance(
-            id=path.stem,
+            id=match["speaker"] + match["text"].lower() + code + match["version"].lower(),
             path=str(path),
             speaker=match["speaker"],
             gender="m" if match["speaker"] in _MALE else "f",

@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
 
@@ -119,7 +119,7 @@ def _read(table: Path) -> list[_Row]:
     try:
         columns, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
-        raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {error}") from error
+        raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {_one_line(error)}") from error
     if "path" not in columns:
         raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {', '.join(map(str, columns))}")
     reserved = sorted((set(columns) - set(COLUMNS)) & set(INDEX_SCHEMA.names))
@@ -128,18 +128,22 @@ def _read(table: Path) -> list[_Row]:
     return rows
 
 
-def _read_csv(table: Path) -> tuple[Iterable[str], list[_Row]]:
+def _read_csv(table: Path) -> tuple[Sequence[str], list[_Row]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="", strict=True)
-        rows: list[_Row] = list(reader)
-        columns = reader.fieldnames or ()
-    for number, row in enumerate(rows, start=1):
-        if "" in row or None in row.values():
+        lines = csv.reader(file, strict=True)
+        columns = next(lines, [])
+        cells = [row for row in lines if row]
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ValueError(f"column {twice[0]!r} occurs twice")
+    for number, row in enumerate(cells, start=1):
+        if len(row) != len(columns):
             raise ValueError(f"row {number} has not as many cells as the header")
-    return columns, rows
+    named = [column for column in columns if column]  # pandas writes its row numbers under no name
+    return named, [{column: cell for column, cell in zip(columns, row, strict=True) if column} for row in cells]
 
 
-def _read_parquet(table: Path) -> tuple[Iterable[str], list[_Row]]:
+def _read_parquet(table: Path) -> tuple[Sequence[str], list[_Row]]:
     import pyarrow.parquet
 
     content = pyarrow.parquet.read_table(table)
@@ -156,4 +160,10 @@ def _text(row: _Row, column: str) -> str | None:
 def _below(root: Path, path: str) -> str | None:
     """A path relative to the root, POSIX; None if it leads out of it. Links inside the root are the user's choice."""
     lexical = Path(os.path.normpath(root / path))
+    if not lexical.is_relative_to(root):  # the same place by another name, as where a part of the root is a link
+        lexical = lexical.parent.resolve() / lexical.name
     return lexical.relative_to(root).as_posix() if lexical.is_relative_to(root) else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -305,9 +305,9 @@ class TestPrecedence:
         toml.write_bytes(content.encode("latin-1"))
         assert_one_line_error(fit(*plain), *says)
 
-    def test_a_value_of_another_type_in_the_file_exits_2(self, plain: list[object], toml: Path) -> None:
+    def test_a_value_of_another_type_in_the_file_is_refused(self, plain: list[object], toml: Path) -> None:
         toml.write_text('steps = "many"')
-        assert_usage_error(fit(*plain), "--steps", "many")
+        assert_one_line_error(fit(*plain), "--steps", "many")
 
 
 def test_ctrl_c_exits_130_says_how_to_go_on_and_leaves_a_run_that_goes_on(

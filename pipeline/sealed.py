@@ -1,0 +1,32 @@
+"""Side files: Arrow tables behind their own SHA-256, since Arrow's reader trusts what it reads."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.feather
+
+from emodna.pipeline.files import write_atomically
+
+_DIGEST_SIZE: Final = hashlib.sha256().digest_size
+
+
+def write_sealed(path: Path, table: pa.Table) -> None:
+    """Write a table atomically."""
+    sink = pa.BufferOutputStream()
+    pyarrow.feather.write_feather(table, sink)
+    content = sink.getvalue().to_pybytes()
+    write_atomically(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> pa.Table | None:
+    """Read what `write_sealed` wrote; None if it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    return pyarrow.feather.read_table(pa.BufferReader(content))

@@ -1,0 +1,291 @@
+"""emodna-cache: looking at stores, and finding damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+
+from emodna.cli import cache as cache_command
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command, script
+from tests.pipeline.making import flip, noise, prepared, wav
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def copied(cache: Path, tmp_path: Path) -> Path:
+    """A copy of the cache to do harm to."""
+    return Path(shutil.copytree(cache, tmp_path / "copied"))
+
+
+def store_of(cache: Path, corpus: str) -> Path:
+    return next((cache / corpus).iterdir())
+
+
+class TestLs:
+    KEYS = (
+        "corpus", "feature_set", "utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created", "store",
+        "error",
+    )  # fmt: skip
+
+    def test_it_lists_the_stores(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("ls", "--cache", cache)
+        assert (ran.code, ran.err) == (0, "")
+        (emodb,) = [line.split() for line in ran.out.splitlines() if line.split()[:1] == ["emodb"]]
+        assert emodb[1:4] == [MfccSet().name, str(len(FeatureStore(store_of(cache, "emodb")))), "0"]
+        assert "ravdess" in ran.out
+
+    def test_json_says_the_same_to_a_script(self, emodna_cache: Command, cache: Path) -> None:
+        rows = emodna_cache("ls", "--cache", cache, "--json").json
+        assert [row["corpus"] for row in rows] == ["emodb", "ravdess"]
+        for row in rows:
+            assert tuple(row) == self.KEYS
+            store = FeatureStore(row["store"])
+            assert Path(row["store"]).is_absolute()
+            assert (row["utterances"], row["fingerprint"]) == (len(store), store.fingerprint)
+            assert row["bytes"] == sum(file.size for file in store.snapshot.files)
+            assert row["error"] is None
+
+    def test_an_empty_or_missing_cache_has_no_stores(self, emodna_cache: Command, here: Path) -> None:
+        for place in (here, here / "absent"):
+            assert emodna_cache("ls", "--cache", place, "--json").json == []
+            ran = emodna_cache("ls", "--cache", place)
+            assert ran.code == 0
+            assert ran.out == f"no stores in {place}; fill it by emodna-prep\n"
+
+    def test_a_damaged_store_is_listed_as_such_beside_the_others(self, emodna_cache: Command, copied: Path) -> None:
+        store = store_of(copied, "emodb")
+        flip(store / "store.json", 100)
+        emodb, ravdess = emodna_cache("ls", "--cache", copied, "--json").json
+        assert (emodb["corpus"], emodb["store"]) == ("emodb", str(store))
+        assert "store.json: damaged" in emodb["error"]
+        assert ravdess["error"] is None
+        assert "damaged" in emodna_cache("ls", "--cache", copied).out
+
+    def test_a_damaged_store_has_the_same_keys_in_json(self, emodna_cache: Command, copied: Path, here: Path) -> None:
+        flip(store_of(copied, "emodb") / "store.json", 100)
+        (here / "cache").symlink_to(copied)
+        for row in emodna_cache("ls", "--json").json:
+            assert set(row) == set(self.KEYS)
+            assert Path(row["store"]).is_absolute()
+
+    def test_the_default_cache_is_that_of_prep(
+        self, emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert emodna_cache("ls", "--json").json == []
+        (here / "cache").symlink_to(cache)
+        assert len(emodna_cache("ls", "--json").json) == 2
+        monkeypatch.setenv("EMODNA_CACHE", str(here / "other"))
+        assert emodna_cache("ls", "--json").json == []
+
+
+class TestShow:
+    def test_a_store_is_described(self, emodna_cache: Command, cache: Path, emodb_root: Path) -> None:
+        document = emodna_cache("show", "emodb", "--cache", cache, "--json").json
+        store = FeatureStore(store_of(cache, "emodb"))
+        assert document["store"] == str(store.path)
+        assert document["root"] == str(emodb_root)
+        assert document["utterances"] == len(store)
+        assert document["speakers"] == 2
+        assert document["emotions"] == dict(sorted(Counter(store.column("emotion")).items()))
+        assert document["arousal"] == {"0": store.column("arousal").count(0), "1": store.column("arousal").count(1)}
+        assert document["gender"] == {"f": store.column("gender").count("f"), "m": store.column("gender").count("m")}
+        assert document["sample_rate"] == {"16000": len(store)}
+        assert document["parameters"] == MfccSet().parameters()
+        assert document["rejected"] == []
+        assert document["citation"].startswith("Burkhardt")
+
+    def test_the_same_is_printed_for_people(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("show", "emodb", "--cache", cache)
+        assert (ran.code, ran.err) == (0, "")
+        facts = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
+        assert facts["corpus"] == "emodb"
+        assert "anger" in facts["emotions"]
+        assert "n_mfcc 40" in facts["parameters"]
+
+    def test_a_store_can_be_given_by_its_path(self, emodna_cache: Command, cache: Path) -> None:
+        assert emodna_cache("show", store_of(cache, "ravdess"), "--json").json["corpus"] == "ravdess"
+
+    def test_an_utterance_is_its_row(self, emodna_cache: Command, cache: Path) -> None:
+        store = FeatureStore(store_of(cache, "emodb"))
+        row = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache, "--json").json
+        assert row == store.table.slice(store.row_of("08b03Wa"), 1).to_pylist()[0]
+
+    def test_an_utterance_is_a_picture_for_people(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache)
+        assert ran.code == 0
+        lines = ran.out.splitlines()
+        facts = len(FeatureStore(store_of(cache, "emodb")).table.column_names)
+        assert lines[0].split() == ["id", "08b03Wa"]
+        assert len(lines) == facts + 20  # two coefficients a line
+        assert len(set("".join(lines[facts:]))) > 5
+        assert "\x1b" not in ran.out
+
+    def test_a_png_is_a_png(self, emodna_cache: Command, cache: Path, here: Path) -> None:
+        ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache, "--png", "picture.png", "--json")
+        assert ran.json["id"] == "08b03Wa"
+        assert ran.err == "wrote picture.png\n"
+        content = (here / "picture.png").read_bytes()
+        assert content.startswith(PNG)
+        assert content.endswith(b"IEND\xaeB`\x82")
+
+    @pytest.mark.parametrize("id", ["x$_$y", "日本語", r"\frac{1}", "a\nb", "%s {x} [red]"])
+    def test_a_png_of_any_id_is_drawn(self, emodna_cache: Command, tmp_path: Path, here: Path, id: str) -> None:
+        """Its title is text, not a formula; and no font has every letter."""
+        (tmp_path / "a.wav").write_bytes(wav(noise()))
+        (tmp_path / "own.csv").write_text(f'path,id\na.wav,"{id}"\n')
+        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+        ran = emodna_cache("show", "own", id, "--png", "picture.png")
+        assert ran.code == 0
+        assert (here / "picture.png").read_bytes().startswith(PNG)
+
+    def test_silence_can_be_looked_at(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+        (tmp_path / "a.wav").write_bytes(wav(bytes(8000)))
+        (tmp_path / "own.csv").write_text("path\na.wav\n")
+        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+        assert emodna_cache("show", "own", "a.wav", "--png", "picture.png").code == 0
+
+    def test_unlabelled_utterances_are_counted_as_such(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+        (tmp_path / "a.wav").write_bytes(wav(noise()))
+        (tmp_path / "own.csv").write_text("path\na.wav\n")
+        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+        document = emodna_cache("show", "own", "--json").json
+        assert document["emotions"] == document["arousal"] == {"unlabelled": 1}
+
+    def test_rejected_files_are_listed(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+        (tmp_path / "a.wav").write_bytes(wav(noise()))
+        (tmp_path / "[b].wav").write_bytes(b"")
+        (tmp_path / "own.csv").write_text("path\na.wav\n[b].wav\n")
+        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+        expected = [{"path": "[b].wav", "reason": "empty file (0 bytes)"}]
+        assert emodna_cache("show", "own", "--json").json["rejected"] == expected
+        assert "[b].wav: empty file (0 bytes)" in emodna_cache("show", "own").out
+
+
+class TestVerify:
+    def test_an_intact_store_is_said_to_be(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("verify", "emodb", "--cache", cache)
+        size = len(FeatureStore(store_of(cache, "emodb")))
+        assert ran.code == 0
+        assert ran.out == f"{store_of(cache, 'emodb')}: {size} utterances, every byte as it was written\n"
+        document = emodna_cache("verify", "emodb", "--cache", cache, "--json").json
+        assert document == {"store": str(store_of(cache, "emodb")), "utterances": size, "problems": []}
+
+    def test_damage_is_named_and_exits_1(self, emodna_cache: Command, copied: Path) -> None:
+        shard = next(store_of(copied, "emodb").glob("*.h5"))
+        flip(shard, shard.stat().st_size // 2)
+        ran = emodna_cache("verify", "emodb", "--cache", copied)
+        assert ran.code == 1
+        assert ran.err == ""
+        assert all(line.startswith("damaged: ") and shard.name in line for line in ran.out.splitlines())
+        ran = emodna_cache("verify", "emodb", "--cache", copied, "--json")
+        assert ran.code == 1
+        assert shard.name in ran.json["problems"][0]
+
+    @pytest.mark.parametrize("pattern", ["index-*", "store.json"])
+    def test_a_store_that_cannot_be_opened_is_an_error(self, emodna_cache: Command, copied: Path, pattern: str) -> None:
+        path = next(store_of(copied, "emodb").glob(pattern))
+        flip(path, path.stat().st_size // 2)
+        line = emodna_cache("verify", "emodb", "--cache", copied).error()
+        assert path.name in line
+        assert "emodna-prep" in line
+
+    def test_a_process_says_it_by_its_exit_code(self, copied: Path) -> None:
+        shard = next(store_of(copied, "emodb").glob("*.h5"))
+        assert script("emodna-cache", "verify", "emodb", "--cache", copied).code == 0
+        flip(shard, 5000)
+        ran = script("emodna-cache", "verify", "emodb", "--cache", copied, "--json")
+        assert (ran.code, ran.err) == (1, "")
+        assert ran.json["problems"]
+
+
+class TestErrors:
+    @pytest.mark.parametrize("command", ["show", "verify"])
+    def test_an_unknown_store_names_those_that_exist(self, emodna_cache: Command, cache: Path, command: str) -> None:
+        line = emodna_cache(command, "savee", "--cache", cache).error()
+        assert f"savee: neither a store's path nor a corpus prepared in {cache}; there are: emodb, ravdess" in line
+
+    @pytest.mark.parametrize("command", ["show", "verify"])
+    def test_an_empty_cache_says_how_to_fill_it(self, emodna_cache: Command, command: str) -> None:
+        assert "the cache is empty; fill it by emodna-prep" in emodna_cache(command, "emodb").error()
+
+    def test_an_unknown_utterance_names_some_that_exist(self, emodna_cache: Command, cache: Path) -> None:
+        line = emodna_cache("show", "emodb", "03a01Zz", "--cache", cache).error()
+        assert "emodb: no utterance '03a01Zz'; ids are like 03a01" in line
+
+    def test_damaged_features_are_named_when_they_are_shown(self, emodna_cache: Command, copied: Path) -> None:
+        shard = next(store_of(copied, "emodb").glob("*.h5"))
+        shard.write_bytes(b"")
+        ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", copied)
+        assert ran.code == 1
+        (line,) = ran.err.splitlines()
+        assert line.startswith("error: ")
+        assert shard.name in line
+
+    def test_a_place_that_is_named_like_markup_is_printed_as_it_is(self, emodna_cache: Command) -> None:
+        line = emodna_cache("show", "[red]x\ny\x1b[0m").error()
+        assert line.startswith("error: [red]x\\ny\\x1b[0m: ")
+
+    def test_a_png_needs_an_utterance(self, emodna_cache: Command, cache: Path) -> None:
+        assert "--png goes with the ID" in emodna_cache("show", "emodb", "--png", "a.png", "--cache", cache).usage()
+
+    def test_a_png_that_cannot_be_written_is_named(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("show", "emodb", "08b03Wa", "--png", "absent/a.png", "--cache", cache)
+        assert ran.code == 1
+        assert ran.err.splitlines() == ["error: absent/a.png: No such file or directory"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [(("shw",), "No such command 'shw'"), (("show",), "Missing argument 'STORE'"), (("ls", "x"), "extra argument")],
+    )
+    def test_a_wrong_usage_is_exit_2(self, emodna_cache: Command, arguments: tuple[str, ...], expected: str) -> None:
+        assert expected in emodna_cache(*arguments).usage()
+
+    def test_a_cache_that_is_a_file(self, emodna_cache: Command, here: Path) -> None:
+        (here / "file").write_text("")
+        assert "'--cache'" in emodna_cache("ls", "--cache", "file").usage()
+
+
+class TestOptions:
+    COMMANDS = sorted(cache_command.cache.commands)
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_every_command_explains_itself_and_its_defaults(self, emodna_cache: Command, name: str) -> None:
+        ran = emodna_cache(name, "--help")
+        assert (ran.code, ran.err) == (0, "")
+        text = " ".join(ran.out.split())
+        assert "default: cache" in text
+        assert "env var: EMODNA_CACHE" in text
+        command = cache_command.cache.commands[name]
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help
+                assert all(option in text for option in parameter.opts)
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_every_command_has_the_common_options(self, name: str) -> None:
+        options = {option for parameter in cache_command.cache.commands[name].params for option in parameter.opts}
+        assert {"--cache", "--json", "-q", "-v"} <= options
+
+    def test_the_group_lists_its_commands(self, emodna_cache: Command) -> None:
+        ran = emodna_cache("--help")
+        assert ran.code == 0
+        assert all(name in ran.out for name in ("ls", "show", "verify"))
+
+    def test_a_process_without_unicode_gets_escapes(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wav").write_bytes(wav(noise()))
+        (tmp_path / "own.csv").write_text("path,speaker\na.wav,Łódź\n", encoding="utf-8")
+        prepared(tmp_path, tmp_path / "cache", Manifest(tmp_path / "own.csv", "own"))
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        ran = script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
+        assert ran.code == 0, ran.err
+        assert json.dumps("Łódź").strip('"') in ran.out or r"\u0141\xf3d\u017a" in ran.out

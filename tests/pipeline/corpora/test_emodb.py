@@ -1,0 +1,42 @@
+"""EMODB's file names."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import FolderTree, Utterance
+from tests.pipeline.corpora.builders import put
+
+
+def test_a_name_tells_speaker_text_and_emotion() -> None:
+    assert corpus("emodb").describe(PurePosixPath("wav/16b10Lb.wav")) == Utterance(
+        id="16b10Lb",
+        path="wav/16b10Lb.wav",
+        speaker="16",
+        gender="f",
+        language="de",
+        text="b10",
+        emotion_code="L",
+        emotion="boredom",
+    )
+
+
+@pytest.mark.parametrize("speaker", ["03", "08", "09", "10", "11", "12", "13", "14", "15", "16"])
+def test_five_speakers_are_men(speaker: str) -> None:
+    utterance = corpus("emodb").describe(PurePosixPath(f"{speaker}a01Fa.wav"))
+    assert isinstance(utterance, Utterance)
+    assert utterance.gender == ("m" if speaker in ("03", "10", "11", "12", "15") else "f")
+
+
+@pytest.mark.parametrize("name", ["03a01Fa (1).wav", "03c01Fa.wav", "3a01Fa.wav", "03a01F.wav", "x03a01Fa.wav"])
+def test_other_names_are_outside_the_grammar(name: str) -> None:
+    assert corpus("emodb").describe(PurePosixPath(name)) is None
+
+
+def test_the_other_folders_of_the_download_are_passed_over(tmp_path: Path) -> None:
+    for path in ("wav/03a01Fa.wav", "lablaut/03a01Fa.lablaut", "labsilb/03a01Fa.labsilb", "silb/03a01Fa.silb"):
+        put(tmp_path / path)
+    scan = corpus("emodb").scan(FolderTree(tmp_path))
+    assert len(scan.utterances) == 1
+    assert scan.skipped == {}

@@ -1,0 +1,278 @@
+"""A user's own table of recordings."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emodna.pipeline.corpora.base import FolderTree, Scan, Utterance
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import noise, prepared, wav
+
+
+def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def scanned(manifest: Path, root: Path | None = None) -> Scan:
+    return Manifest(manifest, "mine").scan(FolderTree(root or manifest.parent))
+
+
+def utterances(manifest: Path, root: Path | None = None) -> list[Utterance]:
+    return list(scanned(manifest, root).utterances)
+
+
+def refusal(manifest: Path, root: Path | None = None) -> str:
+    """Why a table is refused: one line that names it."""
+    with pytest.raises(CorpusError) as refused:
+        scanned(manifest, root)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert str(manifest) in text
+    return text
+
+
+class TestReading:
+    def test_paths_are_enough(self, tmp_path: Path) -> None:
+        assert utterances(table(tmp_path, "path\nb.wav\na/a.wav\n")) == [
+            Utterance(id="a/a.wav", path="a/a.wav"),
+            Utterance(id="b.wav", path="b.wav"),
+        ]
+
+    def test_every_column_with_a_meaning_is_used(self, tmp_path: Path) -> None:
+        text = "emotion,id,path,speaker,gender,language,text,intensity\nanger,u1,a.wav,s7,female,fr,t3,strong\n"
+        assert utterances(table(tmp_path, text)) == [
+            Utterance(
+                id="u1",
+                path="a.wav",
+                speaker="s7",
+                gender="f",
+                language="fr",
+                text="t3",
+                intensity="strong",
+                emotion_code="anger",
+                emotion="anger",
+            )
+        ]
+
+    def test_parquet_says_the_same_as_csv(self, tmp_path: Path) -> None:
+        columns = {"path": ["a.wav", "b.wav"], "emotion": ["fear", None], "speaker": ["1", "2"], "room": ["x", "y"]}
+        pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+        text = "path,emotion,speaker,room\na.wav,fear,1,x\nb.wav,,2,y\n"
+        assert utterances(tmp_path / "table.parquet") == utterances(table(tmp_path, text))
+
+    def test_numbers_of_a_parquet_table_are_read_as_text(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"path": ["a.wav"], "id": [17], "speaker": [3]}), tmp_path / "t.parquet")
+        (utterance,) = utterances(tmp_path / "t.parquet")
+        assert (utterance.id, utterance.speaker) == ("17", "3")
+
+    def test_a_byte_order_mark_is_no_part_of_the_first_column(self, tmp_path: Path) -> None:
+        """Excel writes one."""
+        assert utterances(table(tmp_path, "path,emotion\na.wav,anger\n", encoding="utf-8-sig"))[0].path == "a.wav"
+
+    def test_windows_line_ends_are_no_part_of_the_last_column(self, tmp_path: Path) -> None:
+        assert utterances(table(tmp_path, "path,emotion\r\na.wav,anger\r\n"))[0].emotion == "anger"
+
+    def test_commas_quotes_and_newlines_may_be_quoted(self, tmp_path: Path) -> None:
+        text = 'path,text\n"a,b.wav","she said ""no"""\n"two\nlines.wav",t\n'
+        assert [(u.path, u.text) for u in utterances(table(tmp_path, text))] == [
+            ("a,b.wav", 'she said "no"'),
+            ("two\nlines.wav", "t"),
+        ]
+
+    def test_a_table_that_pandas_wrote_with_its_index_is_read(self, tmp_path: Path) -> None:
+        """The index is a first column without a name."""
+        assert utterances(table(tmp_path, ",path,emotion\n0,a.wav,anger\n1,b.wav,fear\n"))[1].emotion == "fear"
+
+    @pytest.mark.parametrize(
+        ("written", "gender"),
+        [("f", "f"), ("Female", "f"), ("m", "m"), ("MALE", "m"), ("", None), ("other", None), ("x", None)],
+    )
+    def test_gender_takes_a_few_words_and_the_rest_is_unknown(
+        self, tmp_path: Path, written: str, gender: str | None
+    ) -> None:
+        assert utterances(table(tmp_path, f"path,gender\na.wav,{written}\n"))[0].gender == gender
+
+    def test_emotion_takes_any_case_and_keeps_what_was_written(self, tmp_path: Path) -> None:
+        (utterance,) = utterances(table(tmp_path, "path,emotion\na.wav, Happiness \n"))
+        assert (utterance.emotion, utterance.emotion_code) == ("happiness", "Happiness")
+
+    def test_an_unknown_emotion_is_left_out_and_counted(self, tmp_path: Path) -> None:
+        scan = scanned(table(tmp_path, "path,emotion\na.wav,anger\nb.wav,angry\nc.wav,angry\nd.wav,joy\n"))
+        assert [utterance.path for utterance in scan.utterances] == ["a.wav"]
+        assert scan.skipped == {"unknown emotion 'angry'": 2, "unknown emotion 'joy'": 1}
+
+    def test_rows_without_an_emotion_are_unlabelled_and_stay(self, tmp_path: Path) -> None:
+        scan = scanned(table(tmp_path, "path,emotion\na.wav,\nb.wav,  \nc.wav,calm\n"))
+        assert [utterance.emotion for utterance in scan.utterances] == [None, None, "calm"]
+        assert scan.skipped == {}
+
+
+class TestPaths:
+    def test_they_are_relative_to_the_root_not_to_the_table(self, tmp_path: Path) -> None:
+        (tmp_path / "audio").mkdir()
+        manifest = table(tmp_path, "path\nx/a.wav\n")
+        assert utterances(manifest, tmp_path / "audio")[0].path == "x/a.wav"
+
+    def test_absolute_paths_below_the_root_are_made_relative(self, tmp_path: Path) -> None:
+        (utterance,) = utterances(table(tmp_path, f"path\n{tmp_path}/x/../a.wav\n"))
+        assert (utterance.id, utterance.path) == ("a.wav", "a.wav")
+
+    def test_absolute_paths_may_go_through_the_link_that_was_given_as_root(self, tmp_path: Path) -> None:
+        """/tmp is one on macOS, and so are many people's data folders."""
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "data").symlink_to(tmp_path / "disk")
+        manifest = table(tmp_path, f"path\n{tmp_path}/data/a.wav\n")
+        assert utterances(manifest, tmp_path / "data")[0].path == "a.wav"
+
+    @pytest.mark.parametrize("path", ["../a.wav", "x/../../a.wav", "/etc/passwd"])
+    def test_a_path_out_of_the_root_is_refused_by_its_row(self, tmp_path: Path, path: str) -> None:
+        (tmp_path / "root").mkdir()
+        text = refusal(table(tmp_path, f"path\na.wav\n{path}\n"), tmp_path / "root")
+        assert f"row 2: {path} lies outside the root" in text
+
+    def test_a_neighbour_with_the_same_beginning_is_outside(self, tmp_path: Path) -> None:
+        (tmp_path / "root").mkdir()
+        assert "outside" in refusal(table(tmp_path, "path\n../root2/a.wav\n"), tmp_path / "root")
+
+
+class TestRefusals:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert refusal(tmp_path / "absent.csv").endswith("no such file")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert refusal(tmp_path).endswith("no such file")
+
+    def test_no_column_path_names_the_columns_there_are(self, tmp_path: Path) -> None:
+        assert "no column 'path'; its columns: file, emotion" in refusal(table(tmp_path, "file,emotion\na.wav,anger\n"))
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        assert "no column 'path'" in refusal(table(tmp_path, ""))
+
+    def test_a_header_alone(self, tmp_path: Path) -> None:
+        assert "no usable row (it has no rows)" in refusal(table(tmp_path, "path\n"))
+
+    def test_no_usable_row_says_why(self, tmp_path: Path) -> None:
+        assert "no usable row (1 x unknown emotion 'joy')" in refusal(table(tmp_path, "path,emotion\na.wav,joy\n"))
+
+    def test_a_row_without_a_path(self, tmp_path: Path) -> None:
+        assert "row 2: no path" in refusal(table(tmp_path, "path,emotion\na.wav,anger\n,anger\n"))
+
+    @pytest.mark.parametrize("row", ["a.wav", "a.wav,anger,more"])
+    def test_a_row_of_another_length_than_the_header(self, tmp_path: Path, row: str) -> None:
+        assert "row 2 has not as many cells" in refusal(table(tmp_path, f"path,emotion\nb.wav,fear\n{row}\n"))
+
+    def test_an_id_that_occurs_twice(self, tmp_path: Path) -> None:
+        text = refusal(table(tmp_path, "path,id\na.wav,one\nb.wav,two\nc.wav,one\n"))
+        assert "row 3: id 'one' occurs twice" in text
+
+    def test_a_path_that_occurs_twice_without_ids(self, tmp_path: Path) -> None:
+        assert "'a.wav' occurs twice" in refusal(table(tmp_path, "path\na.wav\n./a.wav\n"))
+
+    def test_a_column_that_occurs_twice(self, tmp_path: Path) -> None:
+        """The first of two labels must not be lost without a word."""
+        assert "emotion" in refusal(table(tmp_path, "path,emotion,emotion\na.wav,anger,fear\n"))
+
+    @pytest.mark.parametrize("column", ["arousal", "duration", "feature_crc", "corpus"])
+    def test_a_column_that_the_store_has_itself(self, tmp_path: Path, column: str) -> None:
+        assert f"columns {column} of its own" in refusal(table(tmp_path, f"path,{column}\na.wav,1\n"))
+
+    @pytest.mark.parametrize(
+        "content", [b"path\n\xff\xfe.wav\n", "path\na.wav\n".encode("utf-16")], ids=["latin-1", "utf-16"]
+    )
+    def test_another_encoding_than_utf_8(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "table.csv").write_bytes(content)
+        assert "not readable as CSV (UTF-8)" in refusal(tmp_path / "table.csv")
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"path\na.wav\n", b"PAR1" + bytes(50) + b"PAR1"], ids=["empty", "text", "zeros"]
+    )
+    def test_a_damaged_parquet_file(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "table.parquet").write_bytes(content)
+        assert "not readable as CSV (UTF-8) or Parquet" in refusal(tmp_path / "table.parquet")
+
+    @pytest.mark.parametrize("name", ["", "My Corpus", "a/b", "..", "-x", "ü"])
+    def test_a_name_that_is_no_folders(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(CorpusError, match="only lower-case letters, digits, - and _ are valid"):
+            Manifest(table(tmp_path, "path\na.wav\n"), name)
+
+
+class TestStores:
+    """What a manifest says comes out of the store."""
+
+    def write(self, folder: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+        for row in rows:
+            (folder / row["path"]).write_bytes(wav(noise(seed=row["path"])))
+        with (folder / "mine.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return folder / "mine.csv"
+
+    def test_extra_columns_come_behind_the_standard_ones(self, tmp_path: Path) -> None:
+        rows = [
+            {"path": f"{number}.wav", "emotion": "sadness", "session": f"s{number}", "Wer?": 'ä "quoted", text'}
+            for number in range(3)
+        ]
+        manifest = self.write(tmp_path, rows)
+        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine")).store)
+        assert store.table.column_names[-3:] == ["feature_crc", "session", "Wer?"]
+        for row in store.table.to_pylist():
+            assert row["session"] == f"s{row['path'][0]}"
+            assert row["Wer?"] == 'ä "quoted", text'
+
+    def test_extra_columns_of_parquet_keep_their_types(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wav").write_bytes(wav(noise()))
+        (tmp_path / "b.wav").write_bytes(wav(noise(seed=1)))
+        columns = {"path": ["a.wav", "b.wav"], "age": pa.array([31, None], pa.int64()), "valence_rating": [0.5, 2.5]}
+        pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
+        manifest = Manifest(tmp_path / "mine.parquet", "mine")
+        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", manifest).store)
+        rows = {row["path"]: (row["age"], row["valence_rating"]) for row in store.table.to_pylist()}
+        assert rows == {"a.wav": (31, 0.5), "b.wav": (None, 2.5)}
+
+    def test_unlabelled_utterances_have_null_labels(self, tmp_path: Path) -> None:
+        manifest = self.write(tmp_path, [{"path": "a.wav", "emotion": ""}, {"path": "b.wav", "emotion": "calm"}])
+        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine")).store)
+        labels = {row["path"]: (row["emotion"], row["arousal"], row["valence"]) for row in store.table.to_pylist()}
+        assert labels == {"a.wav": (None, None, None), "b.wav": ("calm", 0, 1)}
+        assert sorted(zip(store.column("path"), store.labels("arousal").tolist(), strict=True)) == [
+            ("a.wav", -1),
+            ("b.wav", 0),
+        ]
+
+    def test_a_corrected_label_reaches_the_store_without_new_extraction(self, tmp_path: Path) -> None:
+        rows = [{"path": "a.wav", "emotion": "fear"}, {"path": "b.wav", "emotion": "calm"}]
+        for emotion in ("fear", "anger"):
+            rows[0]["emotion"] = emotion
+            report = prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
+        assert (report.reused, report.extracted) == (2, 0)
+        assert sorted(FeatureStore(report.store).column("emotion")) == ["anger", "calm"]
+
+    def test_a_listed_file_that_is_missing_is_rejected_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+        manifest = self.write(tmp_path, [{"path": "a.wav"}, {"path": "b.wav"}])
+        (tmp_path / "a.wav").unlink()
+        report = prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
+        assert report.rejections == [("a.wav", "cannot be read: No such file or directory")]
+        assert FeatureStore(report.store).column("path") == ["b.wav"]
+
+    def test_files_of_the_folder_that_are_not_listed_stay_out(self, tmp_path: Path) -> None:
+        manifest = self.write(tmp_path, [{"path": "a.wav"}])
+        (tmp_path / "other.wav").write_bytes(wav(noise()))
+        assert prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine")).utterances == 1
+
+    def test_ids_of_any_text_are_kept(self, tmp_path: Path) -> None:
+        ids = ["日本語", "a\nb", "[bold]", "x" * 300, "\u0301", "'\"\\", "spaces  inside"]
+        rows = [{"path": f"{number}.wav", "id": id} for number, id in enumerate(ids)]
+        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store)
+        assert sorted(store.ids) == sorted(ids)
+        assert store.verify() == []

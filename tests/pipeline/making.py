@@ -1,0 +1,143 @@
+"""Makers of small audio files, corpora and stores for the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.extract import Outcome
+from emodna.pipeline.features import FeatureSet, MfccSet
+from emodna.pipeline.prepare import Report, prepare
+from emodna.pipeline.store import file_sha256
+
+Float32 = NDArray[np.float32]
+
+#: A time long enough ago that a file's size and time are believed (2020-09-13).
+LONG_AGO = 1_600_000_000
+
+
+def noise(seconds: float = 0.15, rate: int = 16_000, seed: int | str = 0, level: float = 0.1) -> Float32:
+    """White noise: different for each seed, the same on every machine."""
+    number = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big")
+    samples = np.random.default_rng(number).standard_normal(round(seconds * rate))
+    return np.clip(level * samples, -1, 1).astype(np.float32)
+
+
+def chunk(name: bytes, content: bytes, *, declared: int | None = None) -> bytes:
+    """One RIFF chunk, padded to an even length."""
+    length = len(content) if declared is None else declared
+    return struct.pack("<4sI", name, length) + content + b"\0" * (len(content) % 2)
+
+
+def pcm16(samples: Float32) -> bytes:
+    return np.round(samples * 32767).astype("<i2").tobytes()
+
+
+def wav(
+    samples: Float32 | bytes,
+    rate: int = 16_000,
+    *,
+    channels: int = 1,
+    before_data: bytes = b"",
+    after_data: bytes = b"",
+    declared: int | None = None,
+    riff_size: int | None = None,
+) -> bytes:
+    """A 16-bit WAV file, byte by byte, with whatever chunks and lengths a test wants."""
+    data = samples if isinstance(samples, bytes) else pcm16(samples)
+    fmt = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
+    body = chunk(b"fmt ", fmt) + before_data + chunk(b"data", data, declared=declared) + after_data
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(body) if riff_size is None else riff_size, b"WAVE") + body
+
+
+def age(paths: Iterable[Path], *, seconds: int = LONG_AGO) -> None:
+    """Date files back: what was changed just now is always hashed again."""
+    for path in paths:
+        os.utime(path, (seconds, seconds))
+
+
+def emodb_names(count: int) -> list[str]:
+    """Valid EMODB file names of different speakers, texts and emotions."""
+    names = (f"{s}{t}{e}a.wav" for t, e, s in product(("a01", "b02", "b10"), "WLEAFTN", ("03", "08", "13")))
+    return [name for name, _ in zip(names, range(count), strict=False)]
+
+
+def tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> list[Path]:
+    """EMODB-named files of 0.15 s of noise, each its own; another variant has other audio under the same names."""
+    (root / "wav").mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in names:
+        path = root / "wav" / name
+        path.write_bytes(wav(noise(seed=name + variant)))
+        paths.append(path)
+    age(paths, seconds=LONG_AGO + 3600 * bool(variant))
+    return paths
+
+
+@dataclass
+class Watched:
+    """A watcher that remembers what it was told."""
+
+    waits: list[Path] = field(default_factory=list)
+    planned_recordings: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def waiting(self, store: Path) -> None:
+        self.waits.append(store)
+
+    def planned(self, recordings: int) -> None:
+        self.planned_recordings += recordings
+
+    def examined(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes.extend(outcomes)
+
+
+def prepared(
+    root: Path,
+    cache: Path,
+    which: Corpus | None = None,
+    *,
+    features: FeatureSet | None = None,
+    watcher: Watched | None = None,
+    workers: int = 2,
+    **options: Any,
+) -> Report:
+    """Prepare a corpus, EMODB unless told otherwise."""
+    return prepare(
+        which or corpus("emodb"), root, cache, features or MfccSet(), watcher or Watched(), workers=workers, **options
+    )
+
+
+def content(store: Path) -> dict[str, str]:
+    """Shards, index and rejected files by name, with the hash of their bytes.
+
+    This must not depend on workers, history or kills.
+    """
+    return {path.name: file_sha256(path) for path in sorted(store.iterdir()) if path.suffix in (".h5", ".parquet")}
+
+
+def features_offset(shard: Path) -> int:
+    """Where in the file the features begin."""
+    with h5py.File(shard, "r") as file:
+        return int(file["features"].id.get_offset())
+
+
+def flip(path: Path, position: int, mask: int = 0xFF) -> None:
+    """Change the bits of `mask` in one byte of a file, in place."""
+    with path.open("r+b") as stream:
+        stream.seek(position)
+        byte = stream.read(1)[0]
+        stream.seek(position)
+        stream.write(bytes([byte ^ mask]))

@@ -1,0 +1,235 @@
+"""Decoding: every format that is valid, and a reason for every file that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodna.pipeline.audio import Recording, decode, resample
+from emodna.pipeline.errors import AudioError
+from emodna.pipeline.extract import Job, examine
+from emodna.pipeline.features import MfccSet
+from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
+
+SAMPLES = noise(0.25)
+LAST_BIT = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23, "FLOAT": 0.0, "DOUBLE": 0.0, "ULAW": 0.02}
+
+
+def encoded(samples: Float32, *, rate: int = 16_000, format: str = "WAV", subtype: str | None = None) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, samples, rate, format=format, subtype=subtype)
+    return file.getvalue()
+
+
+def read(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
+    return decode(BytesIO(content), channel=channel, max_seconds=max_seconds)
+
+
+def reason(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> str:
+    """Why a file is refused: a line, which ends up in the list of rejected files."""
+    with pytest.raises(AudioError) as refused:
+        read(content, channel=channel, max_seconds=max_seconds)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+class TestFormats:
+    @pytest.mark.parametrize("subtype", LAST_BIT)
+    def test_every_sample_format_gives_the_same_samples_within_its_last_bit(self, subtype: str) -> None:
+        recording = read(encoded(SAMPLES, subtype=subtype))
+        assert recording.samples.dtype == np.float32
+        assert (recording.sample_rate, recording.channels) == (16_000, 1)
+        assert recording.duration == 0.25
+        np.testing.assert_allclose(recording.samples, SAMPLES, rtol=0, atol=LAST_BIT[subtype])
+
+    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+    def test_an_extensible_header_makes_no_difference(self, subtype: str) -> None:
+        plain, extensible = (encoded(SAMPLES, format=f, subtype=subtype) for f in ("WAV", "WAVEX"))
+        assert struct.unpack_from("<H", extensible, 20) == (0xFFFE,)
+        assert np.array_equal(read(extensible).samples, read(plain).samples)
+
+    @pytest.mark.parametrize("format", ["FLAC", "AIFF", "RF64", "CAF"])
+    def test_other_lossless_formats_give_the_same_samples(self, format: str) -> None:
+        samples = read(encoded(SAMPLES, format=format, subtype="PCM_16")).samples
+        np.testing.assert_allclose(samples, SAMPLES, rtol=0, atol=LAST_BIT["PCM_16"])
+
+    def test_a_wav_that_was_written_byte_by_byte_is_read_exactly(self) -> None:
+        ramp = np.arange(-32768, 32768, 16, dtype="<i2")
+        assert np.array_equal(read(wav(ramp.tobytes())).samples, ramp.astype(np.float32) / 32768)
+
+
+class TestChannels:
+    STEREO = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
+
+    def test_the_first_channel_is_taken_not_the_mean(self) -> None:
+        recording = read(encoded(self.STEREO, subtype="FLOAT"))
+        assert recording.channels == 2
+        assert recording.duration == 0.25
+        assert np.array_equal(recording.samples, SAMPLES)
+
+    def test_another_channel_can_be_asked_for(self) -> None:
+        recording = read(encoded(self.STEREO, subtype="FLOAT"), channel=1)
+        assert np.array_equal(recording.samples, self.STEREO[:, 1])
+
+    def test_a_channel_that_the_file_lacks_is_refused(self) -> None:
+        assert reason(encoded(self.STEREO), channel=2) == "no channel 2: the file has 2"
+
+
+class TestChunks:
+    """What stands before and after the audio in a WAV."""
+
+    def test_a_chunk_before_the_audio_is_passed_over(self) -> None:
+        """RAVDESS has a FLLR chunk there, so that the audio starts at a page of the disk."""
+        filler = chunk(b"FLLR", bytes(4044))
+        assert np.array_equal(read(wav(SAMPLES, before_data=filler)).samples, read(wav(SAMPLES)).samples)
+
+    def test_an_odd_chunk_before_the_audio_is_padded(self) -> None:
+        odd = chunk(b"note", b"odd")
+        assert len(odd) == 12
+        assert np.array_equal(read(wav(SAMPLES, before_data=odd)).samples, read(wav(SAMPLES)).samples)
+
+    def test_a_chunk_before_the_audio_hides_no_truncation(self) -> None:
+        whole = wav(SAMPLES, before_data=chunk(b"note", b"odd") + chunk(b"FLLR", bytes(4044)))
+        assert reason(whole[:-1000]).startswith("truncated: the header declares 8000 bytes of audio, the file holds 70")
+
+    def test_a_chunk_after_the_audio_is_not_heard(self) -> None:
+        tagged = wav(SAMPLES, after_data=chunk(b"LIST", b"INFOISFT" + bytes(40)))
+        assert np.array_equal(read(tagged).samples, read(wav(SAMPLES)).samples)
+
+    def test_an_odd_number_of_bytes_of_audio_without_its_padding_is_whole(self) -> None:
+        samples = encoded(SAMPLES[:3999], subtype="PCM_U8")
+        without = samples[:44] + samples[44:][:3999]
+        assert len(read(without).samples) == 3999
+
+
+class TestStreams:
+    """Files from a pipe, whose writer could not go back to put the length into the header."""
+
+    def test_a_wav_of_unknown_length_is_read_to_its_end(self) -> None:
+        streamed = wav(SAMPLES, declared=0xFFFFFFFF, riff_size=0xFFFFFFFF)
+        assert np.array_equal(read(streamed).samples, read(wav(SAMPLES)).samples)
+
+    def test_a_flac_of_unknown_length_is_refused_for_that_reason(self) -> None:
+        """Its number of samples is 0 in the header, which libsndfile reports as 2**63 - 1: it is not long for that."""
+        streamed = bytearray(encoded(SAMPLES, format="FLAC"))
+        streamed[21] &= 0xF0
+        streamed[22:26] = bytes(4)
+        assert "length" in reason(bytes(streamed))
+
+
+class TestRefusals:
+    def test_an_empty_file(self) -> None:
+        assert reason(b"") == "empty file (0 bytes)"
+
+    @pytest.mark.parametrize("size", [1, 12, 20, 36, 43])
+    def test_a_header_alone(self, size: int) -> None:
+        assert reason(wav(SAMPLES)[:size])
+
+    def test_a_header_that_ends_before_the_audio(self) -> None:
+        assert reason(wav(SAMPLES)[:36]) == "truncated: a WAV header without audio data"
+
+    @pytest.mark.parametrize("missing", [1, 2, 4000, 8000])
+    def test_a_truncated_wav(self, missing: int) -> None:
+        expected = f"truncated: the header declares 8000 bytes of audio, the file holds {8000 - missing}"
+        assert reason(wav(SAMPLES)[:-missing]) == expected
+
+    def test_a_truncated_flac(self) -> None:
+        whole = encoded(noise(2.0), format="FLAC")
+        assert reason(whole[: len(whole) // 2])
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"not audio at all\n", b"<html><body>404 Not Found</body></html>", bytes(5000), b"RIFF", b"RIFF\0\0\0\0WAVE"],
+        ids=["text", "html", "zeros", "the first letters", "the first letters of both kinds"],
+    )
+    def test_something_else_under_the_name_of_audio(self, content: bytes) -> None:
+        assert reason(content)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_samples_that_are_not_finite(self, bad: float) -> None:
+        samples = SAMPLES.copy()
+        samples[1234] = bad
+        assert reason(encoded(samples, subtype="FLOAT")) == "samples that are not finite (NaN or infinity)"
+
+    def test_longer_than_allowed(self) -> None:
+        assert reason(wav(noise(0.25)), max_seconds=0.2).startswith("too long: 0 s, at most 0.2 s")
+        assert len(read(wav(noise(0.25)), max_seconds=0.25).samples) == 4000
+
+
+class TestResampling:
+    @pytest.mark.parametrize("source", [8000, 11_025, 16_000, 32_000, 44_100, 48_000, 96_000])
+    @pytest.mark.parametrize("length", [2048, 4001, 22_050])
+    def test_it_is_librosas(self, source: int, length: int) -> None:
+        samples = noise(length / source, source)
+        expected = librosa.resample(samples, orig_sr=source, target_sr=22_050, res_type="soxr_hq")
+        resampled = resample(samples, source, 22_050)
+        assert resampled.dtype == np.float32
+        assert len(resampled) == -(-length * 22_050 // source)
+        assert np.array_equal(resampled, expected)
+
+    def test_the_same_rate_changes_nothing(self) -> None:
+        assert np.array_equal(resample(SAMPLES, 22_050, 22_050), SAMPLES)
+
+
+class TestExamination:
+    """What preparation does with one file: it ends in features or in a reason, whatever the file."""
+
+    def rejection(self, folder: Path, name: str, content: bytes) -> str | None:
+        with contextlib.suppress(OSError, ValueError):  # where no file can have this name, none can be opened
+            (folder / name).write_bytes(content)
+        outcome = examine(Job(name, name, None), folder, MfccSet(), 20.0)
+        assert (outcome.rejection is None) == (outcome.features is not None)
+        return outcome.rejection
+
+    def test_a_file_that_is_not_there_is_rejected(self, tmp_path: Path) -> None:
+        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
+        assert outcome.rejection == "cannot be read: No such file or directory"
+
+    def test_a_folder_under_the_name_of_audio_is_rejected(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wav").mkdir()
+        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
+        assert outcome.rejection is not None
+        assert "directory" in outcome.rejection
+
+    def test_headerless_audio_is_rejected(self, tmp_path: Path) -> None:
+        assert self.rejection(tmp_path, "take.raw", pcm16(SAMPLES))
+
+    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path) -> None:
+        assert self.rejection(tmp_path, "a\0b.wav", wav(SAMPLES))
+
+    def test_a_name_that_is_too_long_is_rejected(self, tmp_path: Path) -> None:
+        assert self.rejection(tmp_path, "n" * 300 + ".wav", wav(SAMPLES))
+
+    @pytest.mark.parametrize("level", [1e12, 1e20, 3e38])
+    def test_features_are_finite_or_the_file_is_rejected(self, tmp_path: Path, level: float) -> None:
+        """A damaged float WAV holds values of any size; their power overflows float32."""
+        samples = (noise(0.25) * level).astype(np.float32)
+        (tmp_path / "a.wav").write_bytes(encoded(samples, subtype="FLOAT"))
+        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
+        assert outcome.rejection or (outcome.features is not None and np.isfinite(outcome.features).all())
+
+    @settings(max_examples=100)
+    @given(damage=st.dictionaries(st.integers(0, 47), st.integers(0, 255), min_size=1, max_size=3))
+    def test_a_damaged_header_gives_features_or_a_reason(
+        self, tmp_path_factory: pytest.TempPathFactory, damage: dict[int, int]
+    ) -> None:
+        content = bytearray(wav(SAMPLES))
+        for position, value in damage.items():
+            content[position] = value
+        folder = tmp_path_factory.getbasetemp()
+        self.rejection(folder, "damaged.wav", bytes(content))
+
+    @pytest.mark.parametrize("make", [lambda: wav(noise(0.05)), lambda: wav(noise(0.09, 22_050), 22_050)])
+    def test_less_than_one_window_after_resampling_is_rejected(self, tmp_path: Path, make: Callable[[], bytes]) -> None:
+        assert (self.rejection(tmp_path, "a.wav", make()) or "").startswith("too short")

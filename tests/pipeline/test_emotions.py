@@ -1,0 +1,37 @@
+"""The map from emotions to the two tasks: Table 1 of the paper."""
+
+import pytest
+
+from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, EMOTIONS, TASKS, VALENCE
+
+LOW_AROUSAL = {"boredom", "calm", "neutral", "sadness"}
+HIGH_AROUSAL = {"anger", "disgust", "fear", "happiness", "surprise"}
+NEGATIVE = {"anger", "boredom", "disgust", "fear", "sadness"}
+POSITIVE = {"calm", "happiness", "neutral", "surprise"}
+
+
+def test_arousal_is_that_of_table_1() -> None:
+    assert {emotion for emotion, label in AROUSAL.items() if label == 1} == HIGH_AROUSAL
+    assert {emotion for emotion, label in AROUSAL.items() if label == 0} == LOW_AROUSAL
+
+
+def test_valence_is_that_of_table_1() -> None:
+    assert {emotion for emotion, label in VALENCE.items() if label == 1} == POSITIVE
+    assert {emotion for emotion, label in VALENCE.items() if label == 0} == NEGATIVE
+
+
+def test_every_emotion_has_a_label_in_both_tasks() -> None:
+    assert set(EMOTIONS) == set(AROUSAL) == set(VALENCE) == HIGH_AROUSAL | LOW_AROUSAL
+    assert len(EMOTIONS) == 9
+
+
+def test_class_1_is_the_one_whose_f1_is_reported() -> None:
+    assert TASKS == ("arousal", "valence")
+    assert CLASS_NAMES["arousal"] == ("low", "high")
+    assert CLASS_NAMES["valence"] == ("negative", "positive")
+
+
+@pytest.mark.parametrize("table", [AROUSAL, VALENCE, CLASS_NAMES])
+def test_the_tables_cannot_be_changed_by_accident(table: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        table["anger"] = 0

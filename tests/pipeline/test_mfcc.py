@@ -1,0 +1,149 @@
+"""MFCCs: those of librosa, the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.features import MfccSet
+from tests.pipeline.making import Float32, noise
+
+RATE = 22050
+TOLERANCE = 5e-4
+
+
+def theirs(samples: Float32) -> tuple[Float32, float]:
+    """What librosa makes of it with its defaults: coefficients (frames, 40) and the log-mel maximum in dB."""
+    mel = librosa.feature.melspectrogram(y=samples, sr=RATE)
+    features = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=40)
+    return features.T, float(librosa.power_to_db(mel, ref=1.0).max())
+
+
+def assert_librosas(samples: Float32) -> None:
+    features, peak_db = MfccSet().extract(samples)
+    expected, expected_peak = theirs(samples)
+    assert features.dtype == np.float32
+    assert features.shape == expected.shape
+    np.testing.assert_allclose(features, expected, rtol=0, atol=TOLERANCE)
+    assert peak_db == pytest.approx(expected_peak, abs=TOLERANCE)
+
+
+def tone(hertz: float, level: float = 0.5, seconds: float = 1.0) -> Float32:
+    times = np.arange(round(seconds * RATE)) / RATE
+    return (level * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
+
+
+def click() -> Float32:
+    samples = np.zeros(RATE, np.float32)
+    samples[5000] = 1.0
+    return samples
+
+
+SIGNALS: dict[str, Callable[[], Float32]] = {
+    "noise": partial(noise, 1.0, RATE),
+    "tone": partial(tone, 440.0),
+    "tone near the upper end": partial(tone, 11_000.0),
+    "very quiet": partial(noise, 1.0, RATE, level=1e-6),
+    "a few bits": lambda: (np.round(noise(1.0, RATE, level=1.0) * 1.5) / 32768).astype(np.float32),
+    "silence": lambda: np.zeros(RATE, np.float32),
+    "silence, then noise": lambda: np.concatenate([np.zeros(RATE, np.float32), noise(0.5, RATE)]),
+    "clipped": lambda: np.clip(10 * tone(200.0), -1, 1),
+    "full scale": lambda: np.ones(RATE, np.float32) * np.float32(-1.0) ** np.arange(RATE, dtype=np.float32),
+    "constant": lambda: np.full(RATE, 0.25, np.float32),
+    "one click": click,
+    "louder than full scale": partial(tone, 300.0, level=30.0),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_it_is_librosas_for_every_kind_of_signal(name: str) -> None:
+    assert_librosas(SIGNALS[name]())
+
+
+@pytest.mark.parametrize("length", [2048, 2049, 2559, 2560, 2561, 511 * 7, 511 * 512, 131_072])
+def test_it_is_librosas_for_every_length(length: int) -> None:
+    assert_librosas(noise(length / RATE, RATE, seed=length))
+
+
+def test_it_is_librosas_for_minutes_of_audio() -> None:
+    quiet_and_loud = np.concatenate([noise(45.0, RATE, level=level, seed=str(level)) for level in (1e-4, 0.3, 0.01)])
+    assert_librosas(quiet_and_loud)
+
+
+def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None:
+    paths = [*sorted(emodb_root.rglob("*.wav"))[::4], *sorted(ravdess_root.rglob("*.wav"))[::4]]
+    assert len(paths) > 6
+    for path in paths:
+        samples, rate = soundfile.read(path, dtype="float32")
+        assert_librosas(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
+
+
+def test_silence_has_its_known_values() -> None:
+    features, peak_db = MfccSet().extract(np.zeros(4096, np.float32))
+    assert peak_db == -100.0
+    np.testing.assert_allclose(features[:, 0], -100 * np.sqrt(128), rtol=1e-6)
+    np.testing.assert_allclose(features[:, 1:], 0, atol=1e-4)
+
+
+def test_an_utterance_gives_the_same_bytes_every_time() -> None:
+    samples = noise(2.0, RATE)
+    first, first_peak = MfccSet().extract(samples)
+    for _ in range(3):
+        again, peak = MfccSet().extract(samples.copy())
+        assert again.tobytes() == first.tobytes()
+        assert peak == first_peak
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    signals = [noise(0.3 + 0.1 * number, RATE, seed=number) for number in range(12)]
+    alone = [MfccSet().extract(signal)[0].tobytes() for signal in signals]
+    with ThreadPoolExecutor(4) as pool:
+        together = [features.tobytes() for features, _ in pool.map(MfccSet().extract, signals * 3)]
+    assert together == alone * 3
+
+
+def test_where_the_samples_lie_in_memory_does_not_matter() -> None:
+    samples = noise(1.0, RATE)
+    alone = MfccSet().extract(samples)[0].tobytes()
+    for shift in range(1, 16):
+        buffer = np.zeros(len(samples) + 16, np.float32)
+        buffer[shift:][: len(samples)] = samples
+        assert MfccSet().extract(buffer[shift:][: len(samples)])[0].tobytes() == alone
+
+
+def test_the_samples_are_left_as_they_were() -> None:
+    samples = noise(0.5, RATE)
+    before = samples.copy()
+    MfccSet().extract(samples)
+    assert np.array_equal(samples, before)
+
+
+REAL_DATA = os.environ.get("EMODNA_REAL_DATA")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_DATA, reason="EMODNA_REAL_DATA is not set: a folder with ravdess/ and emodb/")
+@pytest.mark.parametrize(("corpus", "files"), [("emodb", 535), ("ravdess", 1440)])
+def test_it_is_librosas_for_every_real_recording(corpus: str, files: int) -> None:
+    paths = sorted(Path(REAL_DATA or "", corpus).rglob("*.wav"))
+    assert len(paths) == files
+    worst, where = 0.0, paths[0]
+    for path in paths:
+        with path.open("rb") as stream:
+            recording = decode(stream)
+        samples = resample(recording.samples, recording.sample_rate, RATE)
+        features, peak_db = MfccSet().extract(samples)
+        expected, expected_peak = theirs(samples)
+        distance = max(float(np.abs(features - expected).max()), abs(peak_db - expected_peak))
+        if distance > worst:
+            worst, where = distance, path
+    assert worst <= TOLERANCE, where

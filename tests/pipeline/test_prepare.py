@@ -1,0 +1,594 @@
+"""Preparing a store: what is done again and what is not, and that the result depends on the audio alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import threadpoolctl
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodna.pipeline import layout, shards
+from emodna.pipeline import prepare as preparation
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.errors import CorpusError, StoreError
+from emodna.pipeline.extract import one_thread_each
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore, file_sha256
+from tests.pipeline.making import (
+    LONG_AGO,
+    Watched,
+    age,
+    content,
+    emodb_names,
+    features_offset,
+    flip,
+    noise,
+    prepared,
+    tiny_emodb,
+    wav,
+)
+
+NAMES = emodb_names(12)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that twelve utterances make four shards, as 500 do otherwise."""
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve tiny utterances in EMODB's layout, and the same names with other audio in `other`. Only for reading."""
+    folder = tmp_path_factory.mktemp("pool")
+    tiny_emodb(folder / "root", NAMES)
+    tiny_emodb(folder / "other", NAMES, variant="other")
+    return folder
+
+
+@pytest.fixture
+def root(pool: Path, tmp_path: Path) -> Path:
+    """A root of one's own."""
+    return Path(shutil.copytree(pool / "root", tmp_path / "root"))
+
+
+@pytest.fixture(scope="module")
+def expected(pool: Path) -> dict[str, str]:
+    """Shards and index of the pool, prepared in one undisturbed run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+        return content(prepared(pool / "root", pool / "cache").store)
+
+
+def everything(store: Path) -> dict[str, str]:
+    """All files of a store by name, with the hash of their bytes."""
+    return {str(path.relative_to(store)): file_sha256(path) for path in sorted(store.rglob("*")) if path.is_file()}
+
+
+def shard_files(store: Path) -> set[str]:
+    return {path.name for path in store.glob("*.h5")}
+
+
+class TestFirstRun:
+    def test_everything_is_extracted(self, root: Path, tmp_path: Path) -> None:
+        watcher = Watched()
+        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 12, 0, 0)
+        assert report.corpus == "emodb"
+        assert report.store == tmp_path / "cache" / "emodb" / MfccSet().name
+        assert report.audio_seconds == pytest.approx(12 * 0.15)
+        assert watcher.planned_recordings == 12
+        assert sorted(outcome.job.id for outcome in watcher.outcomes) == sorted(name[:-4] for name in NAMES)
+
+    def test_a_store_in_a_relative_cache_is_reported_by_its_absolute_path(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert prepared(root, Path("here")).store == tmp_path / "here" / "emodb" / MfccSet().name
+
+    def test_corrupt_files_are_rejected_with_their_reasons_and_the_rest_goes_on(
+        self, root: Path, tmp_path: Path
+    ) -> None:
+        whole = (root / "wav" / NAMES[0]).read_bytes()
+        bad = {NAMES[1]: whole[:-100], NAMES[4]: b"", NAMES[7]: b"<html>", NAMES[9]: wav(noise(0.05))}
+        for name, damaged in bad.items():
+            (root / "wav" / name).write_bytes(damaged)
+        report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.extracted, report.rejected) == (8, 8, 4)
+        reasons = dict(report.rejections)
+        assert list(reasons) == sorted(f"wav/{name}" for name in bad)
+        assert reasons[f"wav/{NAMES[1]}"].startswith("truncated")
+        assert reasons[f"wav/{NAMES[4]}"].startswith("empty file")
+        assert reasons[f"wav/{NAMES[7]}"].startswith("not readable as audio")
+        assert reasons[f"wav/{NAMES[9]}"].startswith("too short")
+        assert sorted(FeatureStore(report.store).ids) == sorted(name[:-4] for name in set(NAMES) - set(bad))
+
+    def test_when_all_files_are_rejected_there_is_no_store(self, root: Path, tmp_path: Path) -> None:
+        for path in root.rglob("*.wav"):
+            path.write_bytes(b"")
+        with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
+            prepared(root, tmp_path / "cache")
+        assert not list(tmp_path.rglob("store.json"))
+
+    def test_all_zero_audio_is_accepted_and_named(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
+        report = prepared(root, tmp_path / "cache")
+        assert report.rejected == 0
+        assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
+
+    def test_differences_from_the_published_corpus_are_named(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
+        lines = prepared(root, tmp_path / "cache").warnings
+        assert "12 utterances, 535 published" in lines
+        assert "1 files at 22050 Hz, published at 16000 Hz: an altered copy?" in lines
+
+    def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
+        """RAVDESS has such a pair."""
+        shutil.copy(root / "wav" / NAMES[0], root / "wav" / NAMES[1])
+        store = FeatureStore(prepared(root, tmp_path / "cache").store)
+        assert len(store) == 12
+        assert len(set(store.column("audio_sha256"))) == 11
+
+    def test_a_file_name_that_is_no_valid_unicode_ends_no_run(self, tmp_path: Path) -> None:
+        """Folders out of old archives have such names, on Linux."""
+        tiny_emodb(tmp_path / "root", NAMES[:2])
+        folder = tmp_path / "root" / os.fsdecode(b"caf\xe9")
+        try:
+            folder.mkdir()
+        except OSError:
+            pytest.skip("this file system has no such names")
+        shutil.copy(tmp_path / "root" / "wav" / NAMES[0], folder / NAMES[2])
+        report = prepared(tmp_path / "root", tmp_path / "cache")
+        assert report.utterances + report.rejected + sum(report.skipped.values()) == 3
+
+
+class TestSecondRun:
+    def test_nothing_is_extracted_and_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
+        store = prepared(root, tmp_path / "cache").store
+        before = everything(store)
+        watcher = Watched()
+        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 0, 12, 1)
+        assert watcher.planned_recordings == 1
+        assert everything(store) == before
+
+    def test_a_touched_file_is_hashed_again_but_not_extracted(self, root: Path, tmp_path: Path) -> None:
+        before = content(prepared(root, tmp_path / "cache").store)
+        age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
+        watcher = Watched()
+        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        assert (report.reused, report.extracted) == (12, 0)
+        assert [outcome.job.path for outcome in watcher.outcomes] == [f"wav/{NAMES[2]}"]
+        assert content(report.store) == before
+
+    def test_changed_audio_is_extracted_again_and_nothing_else(self, root: Path, pool: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")
+        shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
+        report = prepared(root, tmp_path / "cache")
+        assert (report.reused, report.extracted) == (11, 1)
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+
+    def test_a_new_file_rewrites_one_shard(self, root: Path, tmp_path: Path) -> None:
+        """Twelve utterances and sixteen have the same number of shards."""
+        store = prepared(root, tmp_path / "cache").store
+        before = shard_files(store)
+        tiny_emodb(root, ["16b09Fa.wav"])
+        report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.reused, report.extracted) == (13, 12, 1)
+        assert len(shard_files(store)) == len(before) == 4
+        assert len(shard_files(store) - before) == 1
+        assert content(store) == content(prepared(root, tmp_path / "fresh").store)
+
+    def test_a_file_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = shard_files(store)
+        (root / "wav" / NAMES[5]).unlink()
+        report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.reused, report.extracted) == (11, 11, 0)
+        assert NAMES[5][:-4] not in FeatureStore(store).ids
+        assert len(shard_files(store) - before) == 1
+
+    def test_growing_beyond_the_shards_extracts_only_what_is_new(self, root: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")
+        tiny_emodb(root, emodb_names(20)[12:])
+        report = prepared(root, tmp_path / "cache")
+        assert (report.reused, report.extracted) == (12, 8)
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+
+    def test_a_file_that_became_corrupt_is_rejected(self, root: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")
+        (root / "wav" / NAMES[5]).write_bytes(b"")
+        report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.reused, report.rejected) == (11, 11, 1)
+
+    def test_a_rejected_file_that_was_mended_is_extracted(self, root: Path, tmp_path: Path) -> None:
+        whole = (root / "wav" / NAMES[5]).read_bytes()
+        (root / "wav" / NAMES[5]).write_bytes(whole[:-1])
+        assert prepared(root, tmp_path / "cache").rejected == 1
+        (root / "wav" / NAMES[5]).write_bytes(whole)
+        report = prepared(root, tmp_path / "cache")
+        assert (report.reused, report.extracted, report.rejected) == (11, 1, 0)
+        assert len(FeatureStore(report.store).rejected()) == 0
+
+    def test_when_all_files_are_rejected_the_store_stays_as_it_was(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = everything(store)
+        for path in root.rglob("*.wav"):
+            path.write_bytes(b"")
+        with pytest.raises(CorpusError, match="all 12 files rejected"):
+            prepared(root, tmp_path / "cache")
+        assert everything(store) == before
+        assert FeatureStore(store).verify() == []
+
+    def test_moving_the_corpus_extracts_nothing(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+        prepared(root, tmp_path / "cache")
+        report = prepared(root.rename(tmp_path / "moved"), tmp_path / "cache")
+        assert (report.reused, report.extracted) == (12, 0)
+        assert content(report.store) == expected
+        assert FeatureStore(report.store).snapshot.root == str(tmp_path / "moved")
+
+    def test_what_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
+        """It may change again within the same tick of its clock."""
+        (path,) = tiny_emodb(tmp_path / "root", NAMES[:1])
+        os.utime(path)
+        prepared(tmp_path / "root", tmp_path / "cache")
+        watcher = Watched()
+        assert prepared(tmp_path / "root", tmp_path / "cache", watcher=watcher).reused == 1
+        assert watcher.planned_recordings == 1
+
+    def test_a_lower_limit_rejects_what_an_earlier_run_took(self, root: Path, tmp_path: Path) -> None:
+        """Whatever the history: a first run with this limit would reject it."""
+        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.5)))
+        age([root / "wav" / NAMES[0]])
+        prepared(root, tmp_path / "cache")
+        report = prepared(root, tmp_path / "cache", max_seconds=0.3)
+        assert [path for path, _ in report.rejections] == [f"wav/{NAMES[0]}"]
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh", max_seconds=0.3).store)
+
+    def test_feature_sets_do_not_disturb_each_other(self, root: Path, tmp_path: Path) -> None:
+        first = prepared(root, tmp_path / "cache")
+        before = everything(first.store)
+        second = prepared(root, tmp_path / "cache", features=MfccSet(fixed_samples=4096))
+        assert (second.reused, second.extracted) == (0, 12)
+        assert set(FeatureStore(second.store).frames) == {9}
+        assert everything(first.store) == before
+
+
+class TestRehash:
+    def test_a_change_that_kept_size_and_time_is_found(self, root: Path, pool: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")
+        shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
+        age([root / "wav" / NAMES[2]])
+        assert prepared(root, tmp_path / "cache").extracted == 0
+        report = prepared(root, tmp_path / "cache", rehash=True)
+        assert (report.reused, report.extracted) == (11, 1)
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+
+    def test_without_a_change_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = everything(store)
+        watcher = Watched()
+        report = prepared(root, tmp_path / "cache", rehash=True, watcher=watcher)
+        assert (report.reused, report.extracted) == (12, 0)
+        assert watcher.planned_recordings == 12
+        assert everything(store) == before
+
+    def test_a_damaged_shard_is_found_and_made_again(
+        self, root: Path, tmp_path: Path, expected: dict[str, str]
+    ) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        damaged = sorted(store.glob("*.h5"))[1]
+        flip(damaged, features_offset(damaged))
+        report = prepared(root, tmp_path / "cache", rehash=True)
+        assert report.extracted > 0
+        assert report.reused > 0
+        assert content(store) == expected
+
+
+class TestSameBytes:
+    """The content of a store depends on the audio and the configuration: not on workers, order or history."""
+
+    @pytest.mark.parametrize("workers", [1, 2, 5])
+    def test_whatever_the_number_of_workers(
+        self, pool: Path, tmp_path: Path, expected: dict[str, str], workers: int
+    ) -> None:
+        assert content(prepared(pool / "root", tmp_path / "cache", workers=workers).store) == expected
+
+    def test_whatever_the_names_of_root_and_cache(self, pool: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+        root = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
+        assert content(prepared(root, tmp_path / "a=b").store) == expected
+
+    def test_store_json_differs_in_root_and_times_alone(self, pool: Path, root: Path, tmp_path: Path) -> None:
+        documents = [
+            json.loads((prepared(each, tmp_path / name).store / "store.json").read_text())
+            for name, each in (("one", root), ("two", pool / "root"))
+        ]
+        for document in documents:
+            for key in ("root", "created", "checksum"):
+                del document[key]
+        assert documents[0] == documents[1]
+
+    def test_whatever_other_files_were_extracted_with_an_utterance(self, pool: Path, tmp_path: Path) -> None:
+        alone = tmp_path / "alone"
+        (alone / "wav").mkdir(parents=True)
+        shutil.copy2(pool / "root" / "wav" / NAMES[0], alone / "wav")
+        (features,) = FeatureStore(prepared(alone, tmp_path / "a").store)
+        together = FeatureStore(prepared(pool / "root", tmp_path / "b").store)
+        assert features.tobytes() == together[together.row_of(NAMES[0][:-4])].tobytes()
+
+    @settings(max_examples=12)
+    @given(
+        history=st.lists(
+            st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.booleans(), st.booleans()), max_size=3
+        )
+    )
+    def test_whatever_the_history(
+        self,
+        pool: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+        expected: dict[str, str],
+        history: list[tuple[set[str], bool, bool]],
+    ) -> None:
+        """Earlier runs over parts of the corpus, some with other audio, some that ended just before their commit."""
+        folder = tmp_path_factory.mktemp("history")
+        for number, (names, other, stopped) in enumerate([*history, (set(NAMES), False, False)]):
+            root = folder / str(number)
+            (root / "wav").mkdir(parents=True)
+            for name in names:
+                (root / "wav" / name).hardlink_to(pool / ("other" if other else "root") / "wav" / name)
+            if stopped:
+                stopped_before_commit(root, folder / "cache")
+            else:
+                store = prepared(root, folder / "cache").store
+        assert content(store) == expected
+        assert FeatureStore(store).verify() == []
+
+
+def stopped_before_commit(root: Path, cache: Path) -> Path:
+    """Leave behind what a run leaves that ends when all is extracted and nothing committed."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(preparation, "commit", stop)
+        prepared(root, cache)
+    return cache / "emodb" / MfccSet().name
+
+
+class TestRepair:
+    @pytest.fixture
+    def store(self, root: Path, tmp_path: Path) -> Path:
+        (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
+        return prepared(root, tmp_path / "cache").store
+
+    @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*", "store.json", "audio-stat.sealed"])
+    def test_what_is_deleted_comes_back_as_it_was(self, store: Path, root: Path, tmp_path: Path, pattern: str) -> None:
+        before, fingerprint = everything(store), FeatureStore(store).fingerprint
+        for path in store.glob(pattern):
+            path.unlink()
+        prepared(root, tmp_path / "cache")
+        after = everything(store)
+        if pattern in ("index-*", "store.json"):  # a new commit, at another time
+            assert after.pop("store.json")
+            assert before.pop("store.json")
+        assert after == before
+        assert FeatureStore(store).fingerprint == fingerprint
+        assert FeatureStore(store).verify() == []
+
+    @pytest.mark.parametrize("pattern", ["index-*", "store.json"])
+    def test_a_damaged_description_is_rebuilt_and_said_so(
+        self, store: Path, root: Path, tmp_path: Path, pattern: str
+    ) -> None:
+        before = content(store)
+        path = next(store.glob(pattern))
+        flip(path, path.stat().st_size // 2)
+        report = prepared(root, tmp_path / "cache")
+        assert any(line.startswith("rebuilt: ") and path.name in line for line in report.warnings)
+        assert content(store) == before
+        assert FeatureStore(store).verify() == []
+
+    def test_a_shard_cut_short_is_made_again(self, store: Path, root: Path, tmp_path: Path) -> None:
+        before = content(store)
+        path = next(store.glob("*.h5"))
+        path.write_bytes(path.read_bytes()[:5000])
+        report = prepared(root, tmp_path / "cache")
+        assert 0 < report.extracted < 12
+        assert content(store) == before
+
+    def test_flipped_features_are_extracted_again_when_their_shard_is_rewritten(
+        self, store: Path, root: Path, tmp_path: Path
+    ) -> None:
+        """They are not copied into the new shard, where nothing would tell that they are wrong."""
+        for path in store.glob("*.h5"):
+            flip(path, features_offset(path))
+        tiny_emodb(root, emodb_names(20)[12:])
+        report = prepared(root, tmp_path / "cache")
+        assert report.extracted > 8
+        assert FeatureStore(report.store).verify() == []
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+
+
+class TestFinishedWork:
+    """Shards that a run finished before it was stopped."""
+
+    @pytest.fixture
+    def stopped(self, root: Path, tmp_path: Path) -> Path:
+        return stopped_before_commit(root, tmp_path / "cache")
+
+    def test_is_used_by_the_next_run(self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+        assert not (stopped / "store.json").exists()
+        report = prepared(root, tmp_path / "cache")
+        assert (report.reused, report.extracted) == (12, 0)
+        assert content(stopped) == expected
+
+    @pytest.mark.parametrize("rehash", [False, True])
+    def test_is_not_committed_where_it_was_damaged_since(
+        self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str], rehash: bool
+    ) -> None:
+        path = next(stopped.glob("*.h5"))
+        flip(path, features_offset(path))
+        prepared(root, tmp_path / "cache", rehash=rehash)
+        assert content(stopped) == expected
+        assert FeatureStore(stopped).verify() == []
+
+    def test_is_swept_when_it_is_not_wanted_any_more(
+        self, stopped: Path, root: Path, pool: Path, tmp_path: Path
+    ) -> None:
+        for name in NAMES:
+            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
+        report = prepared(root, tmp_path / "cache")
+        assert report.extracted == 12
+        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+        assert list((stopped / "journal").iterdir()) == []
+
+
+class TestReaders:
+    def test_a_reader_keeps_the_snapshot_it_opened(self, root: Path, pool: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        reader = FeatureStore(store)  # nothing read yet, so that its files are still to be opened
+        before = FeatureStore(store)
+        expected = [features.tobytes() for features in before]
+        for name in NAMES[:6]:
+            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
+        (root / "wav" / NAMES[-1]).unlink()
+        prepared(root, tmp_path / "cache")
+        assert [features.tobytes() for features in reader] == expected
+        assert reader.table.num_rows == 12
+        assert reader.verify() == []
+        assert len(FeatureStore(store)) == 11
+
+    def test_old_files_stay_while_a_reader_lives_and_go_with_the_next_run(
+        self, root: Path, pool: Path, tmp_path: Path
+    ) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        old = content(store)
+        reader = FeatureStore(store)
+        for name in NAMES:
+            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
+        prepared(root, tmp_path / "cache")
+        assert old.keys() < content(store).keys()
+        del reader
+        prepared(root, tmp_path / "cache")
+        assert not old.keys() & content(store).keys()
+        assert FeatureStore(store).verify() == []
+
+    def test_a_reader_of_another_store_is_none_of_this_ones(self, root: Path, pool: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        old = content(store)
+        reader = FeatureStore(prepared(root, tmp_path / "other").store)
+        for name in NAMES:
+            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
+        prepared(root, tmp_path / "cache")
+        assert not old.keys() & content(store).keys()
+        assert len(reader) == 12
+
+    def test_unfinished_files_of_a_dead_run_are_swept(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        (store / "shard-0123456789abcdef.h5.4711.tmp").write_bytes(b"half")
+        (store / "shard-0123456789abcdef.h5").write_bytes(b"of an earlier snapshot")
+        prepared(root, tmp_path / "cache")
+        assert not list(store.glob("*0123456789abcdef*"))
+
+
+class TestWriters:
+    def test_a_second_writer_fails_at_once_if_it_must_not_wait(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        with (
+            shards.writer_lock(store, wait=False, on_wait=pytest.fail),
+            pytest.raises(StoreError, match="another emodna-prep is writing this store"),
+        ):
+            prepared(root, tmp_path / "cache", wait=False)
+        assert prepared(root, tmp_path / "cache", wait=False).reused == 12
+
+    def test_a_second_writer_waits_and_says_so(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        told = threading.Event()
+
+        class Waiting(Watched):
+            def waiting(self, store: Path) -> None:
+                super().waiting(store)
+                told.set()
+
+        watcher, reports = Waiting(), []
+        second = threading.Thread(
+            target=lambda: reports.append(prepared(root, tmp_path / "cache", watcher=watcher)), daemon=True
+        )
+        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
+            second.start()
+            assert told.wait(60)
+            assert reports == []
+        second.join(60)
+        assert watcher.waits == [store]
+        assert [report.reused for report in reports] == [12]
+
+    def test_stores_are_locked_one_by_one(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
+            other = prepared(root, tmp_path / "cache", features=MfccSet(channel=0, top_db=60.0), wait=False)
+        assert other.extracted == 12
+
+
+class TestThreads:
+    def counts(self) -> tuple[int, list[int]]:
+        return torch.get_num_threads(), [library["num_threads"] for library in threadpoolctl.threadpool_info()]
+
+    def test_libraries_are_held_to_one_thread_and_let_go_again(self) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(3)
+        try:
+            outside = self.counts()
+            with contextlib.suppress(KeyboardInterrupt), one_thread_each():
+                inside = self.counts()
+                raise KeyboardInterrupt
+            assert inside[0] == 1
+            assert set(inside[1]) == {1}
+            assert self.counts() == outside
+            assert outside[0] == 3
+        finally:
+            torch.set_num_threads(before)
+
+
+class Own(Corpus):
+    """A corpus of a user's own making."""
+
+    name = "own"
+    facts = CorpusFacts(
+        title="Own",
+        language="fr",
+        utterances=None,
+        speakers=None,
+        sample_rate=None,
+        licence="",
+        citation="",
+        layout="NAME.wav",
+        emotions={"x": "surprise"},
+        counts={},
+    )
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        if path.name == "skip.wav":
+            return Skip("not wanted")
+        return Utterance(id=path.stem, path=str(path), emotion="surprise", extra={"rating": 2.5})
+
+
+def test_a_corpus_of_a_third_party_is_prepared_like_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "skip"):
+        (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
+    report = prepared(tmp_path, tmp_path / "cache", Own())
+    assert report.skipped == {"not wanted": 1}
+    table = FeatureStore(report.store).table
+    assert table["rating"].to_pylist() == [2.5, 2.5]
+    assert table["arousal"].to_pylist() == [1, 1]
+    assert Counter(table["corpus"].to_pylist()) == {"own": 2}

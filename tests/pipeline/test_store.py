@@ -1,0 +1,412 @@
+"""Reading a feature store: what is in it, and that no damage goes unseen."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emodna.pipeline import layout
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.catalogue import find_store, resolve_store, stores
+from emodna.pipeline.emotions import AROUSAL, VALENCE
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import emodb_names, flip, prepared, tiny_emodb
+
+COLUMNS = {
+    "id": pa.string(),
+    "path": pa.string(),
+    "corpus": pa.string(),
+    "speaker": pa.string(),
+    "gender": pa.string(),
+    "language": pa.string(),
+    "text": pa.string(),
+    "intensity": pa.string(),
+    "emotion_code": pa.string(),
+    "emotion": pa.string(),
+    "arousal": pa.int8(),
+    "valence": pa.int8(),
+    "sample_rate": pa.int32(),
+    "channels": pa.int32(),
+    "duration": pa.float64(),
+    "frames": pa.int32(),
+    "peak_db": pa.float32(),
+    "shard": pa.int32(),
+    "offset": pa.int64(),
+    "audio_sha256": pa.string(),
+    "feature_crc": pa.uint32(),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve utterances in four shards and two rejected files. Only for reading."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_emodb(root, emodb_names(12))
+    for name in ("03b01Wa.wav", "08b01Wa.wav"):
+        (root / "wav" / name).write_bytes(b"no audio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+        return prepared(root, root / "cache").store
+
+
+@pytest.fixture
+def store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A copy of that store to do harm to."""
+    return Path(shutil.copytree(tiny_store, tmp_path / "store"))
+
+
+def one(store: Path, pattern: str) -> Path:
+    return sorted(store.glob(pattern))[0]
+
+
+class TestContent:
+    def test_the_index_has_exactly_the_promised_columns(self, emodb_store: Path) -> None:
+        schema = FeatureStore(emodb_store).table.schema
+        assert dict(zip(schema.names, schema.types, strict=True)) == COLUMNS
+        assert schema.names == list(COLUMNS)
+
+    def test_features_are_those_of_the_audio(self, ravdess_store: Path, ravdess_root: Path) -> None:
+        store = FeatureStore(ravdess_store)
+        assert len(store) == 16
+        for row, features in enumerate(store):
+            facts = store.table.slice(row, 1).to_pylist()[0]
+            with (ravdess_root / facts["path"]).open("rb") as stream:
+                recording = decode(stream)
+            expected, peak = MfccSet().extract(resample(recording.samples, recording.sample_rate, 22_050))
+            assert np.array_equal(features, expected)
+            assert (facts["sample_rate"], facts["channels"], facts["frames"]) == (48_000, 1, len(expected))
+            assert facts["duration"] == recording.duration
+            assert facts["peak_db"] == pytest.approx(peak, rel=1e-6)
+
+    def test_features_are_float32_frames_by_coefficients(self, emodb_store: Path) -> None:
+        store = FeatureStore(emodb_store)
+        assert store.dim == 40
+        assert {features.dtype for features in store} == {np.dtype(np.float32)}
+        assert [features.shape for features in store] == [(frames, 40) for frames in store.frames]
+
+    def test_features_cannot_be_changed_by_accident(self, emodb_store: Path) -> None:
+        features = FeatureStore(emodb_store)[0]
+        with pytest.raises(ValueError, match="read-only"):
+            features[0, 0] = 0.0
+
+    def test_features_lie_in_a_memory_map_not_in_a_copy(self, emodb_store: Path) -> None:
+        base: object = FeatureStore(emodb_store)[0]
+        while isinstance(base, np.ndarray) and base.base is not None:
+            base = base.base
+        assert isinstance(base, mmap.mmap)
+
+    def test_rows_are_in_order_of_shard_and_id(self, tiny_store: Path) -> None:
+        store = FeatureStore(tiny_store)
+        rows = list(zip(store.column("shard"), store.ids, strict=True))
+        assert rows == sorted(rows)
+        assert len(set(store.column("shard"))) > 1
+
+    def test_labels_are_those_of_table_1_row_by_row(self, emodb_store: Path, ravdess_store: Path) -> None:
+        for path in (emodb_store, ravdess_store):
+            store = FeatureStore(path)
+            emotions = store.column("emotion")
+            assert store.column("arousal") == [AROUSAL[emotion] for emotion in emotions]
+            assert store.column("valence") == [VALENCE[emotion] for emotion in emotions]
+            assert store.labels("arousal").tolist() == store.column("arousal")
+            assert store.labels("valence").tolist() == store.column("valence")
+
+    def test_a_row_is_described_as_its_corpus_does(self, emodb_store: Path) -> None:
+        store = FeatureStore(emodb_store)
+        row = store.table.slice(store.row_of("08b03Wa"), 1).to_pylist()[0]
+        expected: dict[str, object] = {
+            "path": "wav/08b03Wa.wav",
+            "corpus": "emodb",
+            "speaker": "08",
+            "gender": "f",
+            "language": "de",
+        }
+        expected |= {"text": "b03", "intensity": None, "emotion_code": "W", "emotion": "anger"}
+        assert row | expected == row
+
+    def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
+        rejected = FeatureStore(tiny_store).rejected().to_pylist()
+        assert [each["path"] for each in rejected] == ["wav/03b01Wa.wav", "wav/08b01Wa.wav"]
+        assert all("not readable as audio" in each["reason"] for each in rejected)
+
+    def test_nothing_rejected_is_an_empty_table(self, emodb_store: Path) -> None:
+        rejected = FeatureStore(emodb_store).rejected()
+        assert (len(rejected), rejected.column_names) == (0, ["path", "reason"])
+
+    def test_indexing_is_a_sequences(self, tiny_store: Path) -> None:
+        store = FeatureStore(tiny_store)
+        assert np.array_equal(store[-1], store[len(store) - 1])
+        assert np.array_equal(store[np.int64(3)], store[3])
+        assert len(list(store)) == len(store) == 12
+        for row in (12, -13):
+            with pytest.raises(IndexError, match=f"utterance {row} of 12"):
+                store[row]
+
+    def test_an_unknown_utterance_is_refused_with_some_that_exist(self, emodb_store: Path) -> None:
+        with pytest.raises(StoreError, match=r"emodb: no utterance '03a01Zz'; ids are like 03a01"):
+            FeatureStore(emodb_store).row_of("03a01Zz")
+
+    def test_store_json_says_what_went_in_and_where_it_comes_from(self, emodb_store: Path, emodb_root: Path) -> None:
+        document = json.loads((emodb_store / "store.json").read_text())
+        assert document["corpus"] == "emodb"
+        assert document["root"] == str(emodb_root)
+        assert document["parameters"] == MfccSet().parameters()
+        assert {"numpy", "torch", "librosa", "soundfile", "soxr", "h5py", "pyarrow"} <= set(document["libraries"])
+        assert document["citation"].startswith("Burkhardt")
+        assert document["licence"]
+        assert document["counts"]["utterances"] == len(FeatureStore(emodb_store))
+        assert {file["name"] for file in document["files"]} == {
+            path.name for path in emodb_store.iterdir() if path.suffix in (".h5", ".parquet")
+        }
+
+    def test_an_intact_store_has_no_problems(self, emodb_store: Path, tiny_store: Path) -> None:
+        assert FeatureStore(emodb_store).verify() == []
+        assert FeatureStore(tiny_store).verify() == []
+
+    def test_a_copy_without_its_side_files_is_whole(self, store: Path) -> None:
+        for name in (".readers", ".lock", "audio-stat.sealed"):
+            (store / name).unlink(missing_ok=True)
+        (store / "journal").rmdir()
+        assert FeatureStore(store).verify() == []
+
+    def test_paths_of_any_text_are_opened(self, tiny_store: Path, tmp_path: Path) -> None:
+        """A folder such as lr=0.1 is not taken for a partition of the table."""
+        place = tmp_path / "corpus=x [1] %20" / "ünï"
+        shutil.copytree(tiny_store, place)
+        assert FeatureStore(str(place)).table.column_names == list(COLUMNS)
+
+
+class TestShards:
+    """A shard is plain HDF5, to be understood without this project."""
+
+    @pytest.fixture
+    def shard(self, tiny_store: Path) -> Iterator[h5py.File]:
+        with h5py.File(one(tiny_store, "*.h5"), "r") as file:
+            yield file
+
+    def test_it_holds_the_utterances_end_to_end(self, tiny_store: Path, shard: h5py.File) -> None:
+        store = FeatureStore(tiny_store)
+        offsets = shard["offsets"][:]
+        assert offsets.dtype == np.int64
+        assert offsets[0] == 0
+        assert offsets[-1] == len(shard["features"])
+        ids = shard["ids"].asstr()[:]
+        assert list(ids) == sorted(ids)
+        for id, start, stop in zip(ids, offsets[:-1], offsets[1:], strict=True):
+            assert np.array_equal(shard["features"][start:stop], store[store.row_of(id)])
+
+    def test_its_attributes_name_every_parameter(self, shard: h5py.File) -> None:
+        attributes = dict(shard.attrs.items())
+        expected = {name: "none" if value is None else value for name, value in MfccSet().parameters().items()}
+        assert attributes == expected
+
+    def test_its_features_can_be_mapped_by_anybody(self, tiny_store: Path) -> None:
+        path = one(tiny_store, "*.h5")
+        with h5py.File(path, "r") as file:
+            dataset = file["features"]
+            assert (dataset.dtype, dataset.chunks, dataset.compression) == (np.dtype("<f4"), None, None)
+            offset, features = dataset.id.get_offset(), dataset[:]
+        assert offset % 4096 == 0
+        assert np.array_equal(np.fromfile(path, "<f4", offset=offset, count=features.size), features.ravel())
+
+    def test_no_shard_is_empty(self, tiny_store: Path) -> None:
+        for path in tiny_store.glob("*.h5"):
+            with h5py.File(path, "r") as file:
+                assert len(file["ids"]) > 0
+
+
+class TestMissing:
+    def test_a_folder_without_a_store_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match=r"no feature store \(it has no store\.json\)"):
+            FeatureStore(tmp_path)
+
+    @pytest.mark.parametrize("pattern", ["index-*", "*.h5", "rejected-*"])
+    def test_a_missing_file_is_named_at_its_first_use(self, store: Path, pattern: str) -> None:
+        path = one(store, pattern)
+        path.unlink()
+        with pytest.raises(StoreError, match=f"{path.name}: missing"):
+            use(store)
+
+    def test_verify_names_a_missing_shard(self, store: Path) -> None:
+        path = one(store, "*.h5")
+        path.unlink()
+        assert any(path.name in problem and "missing" in problem for problem in FeatureStore(store).verify())
+
+    def test_another_format_version_is_refused_by_its_number(self, store: Path) -> None:
+        change_json(store, lambda document: document | {"version": 99})
+        with pytest.raises(StoreError, match=r"store\.json: format version 99, this emodna reads version 1"):
+            FeatureStore(store)
+
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", "null", '"format"', "{}", '{"format": "else", "version": 1}', "\0"]
+    )
+    def test_a_store_json_that_is_none_is_refused(self, store: Path, text: str) -> None:
+        (store / "store.json").write_text(text)
+        with pytest.raises(StoreError, match=r"store\.json: (damaged|not the description)"):
+            FeatureStore(store)
+
+
+def use(store: Path) -> None:
+    """Open a store and read all of it."""
+    opened = FeatureStore(store)
+    for _ in opened:
+        pass
+    opened.rejected()
+
+
+def change_json(store: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
+    path = store / "store.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+class TestDamage:
+    """One byte anywhere, or a file cut short: reading says so by the file's name, and verify finds it."""
+
+    FLIPS = 60
+
+    def positions(self, path: Path) -> list[int]:
+        """First, last and some random positions of a file, the same in every run."""
+        size = path.stat().st_size
+        some = np.random.default_rng(size).integers(0, size, self.FLIPS)
+        return sorted({0, size - 1, *some.tolist()})
+
+    def test_every_flipped_byte_of_a_shard_is_found_by_verify(self, store: Path) -> None:
+        path = one(store, "*.h5")
+        for position in self.positions(path):
+            flip(path, position)
+            problems = FeatureStore(store).verify()
+            assert problems, position
+            assert all(path.name in problem for problem in problems)
+            flip(path, position)
+        assert FeatureStore(store).verify() == []
+
+    def test_flipped_features_are_found_by_reading_and_others_stay_readable(self, store: Path) -> None:
+        opened = FeatureStore(store)
+        numbers, offsets = opened.column("shard"), opened.column("offset")
+        row = 5
+        path = store / opened.snapshot.shards[numbers[row]].name
+        with h5py.File(path, "r") as file:
+            start = file["features"].id.get_offset() + 4 * 40 * offsets[row]
+        length = 4 * 40 * int(opened.frames[row])
+        for position in (start, start + length // 2, start + length - 1):
+            flip(path, position)
+            damaged = FeatureStore(store)
+            with pytest.raises(StoreError, match=f"{path.name}: '{opened.ids[row]}' is damaged"):
+                damaged[row]
+            for other in set(range(len(damaged))) - {row}:
+                assert len(damaged[other]) == damaged.frames[other]
+            assert any(opened.ids[row] in problem for problem in damaged.verify())
+            flip(path, position)
+
+    def test_every_flipped_byte_of_the_index_is_found_at_opening(self, store: Path) -> None:
+        path = one(store, "index-*")
+        for position in self.positions(path):
+            flip(path, position)
+            with pytest.raises(StoreError, match=path.name):
+                FeatureStore(store)
+            flip(path, position)
+
+    def test_no_flipped_bit_of_store_json_changes_what_is_read(self, store: Path) -> None:
+        path = store / "store.json"
+        as_written = FeatureStore(store).snapshot
+        refusals = []
+        for position in self.positions(path):
+            for bit in (1, 32, 128):
+                flip(path, position, bit)
+                try:
+                    read = FeatureStore(store).snapshot
+                except StoreError as error:
+                    refusals.append(str(error))
+                else:
+                    assert read == as_written  # 1e-10 became 1E-10, say
+                flip(path, position, bit)
+        assert len(refusals) > self.FLIPS
+        assert all("store.json" in refusal for refusal in refusals)
+
+    def test_every_flipped_byte_of_the_rejected_table_is_found(self, store: Path) -> None:
+        path = one(store, "rejected-*")
+        for position in self.positions(path):
+            flip(path, position)
+            opened = FeatureStore(store)
+            with pytest.raises(StoreError, match=path.name):
+                opened.rejected()
+            assert any(path.name in problem for problem in opened.verify())
+            flip(path, position)
+
+    @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*", "store.json"])
+    @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+    def test_a_file_cut_short_is_named(self, store: Path, pattern: str, part: float) -> None:
+        path = one(store, pattern)
+        content = path.read_bytes()
+        path.write_bytes(content[: round(part * len(content))])
+        with pytest.raises(StoreError, match=path.name):
+            use(store)
+
+    @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*"])
+    def test_a_file_put_in_the_place_of_another_is_named(self, store: Path, pattern: str, emodb_store: Path) -> None:
+        path = one(store, pattern)
+        shutil.copy(one(emodb_store, "index-*"), path)
+        with pytest.raises(StoreError, match=path.name):
+            use(store)
+
+    def test_shards_that_changed_places_are_found(self, store: Path) -> None:
+        first, second = sorted(store.glob("*.h5"))[:2]
+        first.rename(store / "aside")
+        second.rename(first)
+        (store / "aside").rename(second)
+        with pytest.raises(StoreError, match="shard-"):
+            use(store)
+        assert len(FeatureStore(store).verify()) >= 2
+
+    def test_an_index_of_another_store_is_not_taken(self, store: Path) -> None:
+        """Even a valid Parquet file is not the one that was committed."""
+        path = one(store, "index-*")
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(10, "arousal", pa.array([1] * len(table), pa.int8())), path)
+        with pytest.raises(StoreError, match=path.name):
+            FeatureStore(store)
+
+
+class TestCatalogue:
+    def test_stores_are_found_below_a_cache(self, cache: Path, emodb_store: Path, ravdess_store: Path) -> None:
+        assert stores(cache) == [emodb_store, ravdess_store]
+        assert stores(cache / "absent") == []
+
+    def test_a_store_is_found_by_corpus_and_feature_set(self, cache: Path, emodb_store: Path) -> None:
+        assert find_store(cache, "emodb") == emodb_store
+        assert find_store(cache, "emodb", "mfcc40") == emodb_store
+        assert find_store(cache, "emodb", emodb_store.name) == emodb_store
+
+    def test_a_feature_set_that_is_not_there_names_those_that_are(self, cache: Path, emodb_store: Path) -> None:
+        with pytest.raises(StoreError, match=f"emodb: no features other in .*; there are: {emodb_store.name}"):
+            find_store(cache, "emodb", "other")
+
+    def test_a_corpus_that_is_not_prepared_names_the_command_that_does(self, cache: Path) -> None:
+        with pytest.raises(StoreError, match=f"prepare it by: emodna-prep --corpus savee --cache {cache}"):
+            find_store(cache, "savee")
+
+    def test_a_place_is_a_path_or_a_corpus(self, cache: Path, emodb_store: Path) -> None:
+        assert resolve_store(cache, "emodb") == emodb_store
+        assert resolve_store(Path("elsewhere"), str(emodb_store)) == emodb_store
+
+    def test_a_corpus_with_several_stores_asks_for_a_path(self, tmp_path: Path, emodb_store: Path) -> None:
+        for name in ("one", "two"):
+            shutil.copytree(emodb_store, tmp_path / "emodb" / name)
+        with pytest.raises(StoreError, match=r"several stores, give a path: .*one, .*two"):
+            resolve_store(tmp_path, "emodb")
+
+    def test_an_unknown_place_names_what_is_there(self, cache: Path, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="there are: emodb, ravdess"):
+            resolve_store(cache, "savee")
+        with pytest.raises(StoreError, match="the cache is empty; fill it by emodna-prep"):
+            resolve_store(tmp_path, "savee")
