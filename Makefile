@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 FILES := $(shell find pipeline model cli -name '*.py' | sort | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(FILES)
 
-.PHONY: setup demo test test-all lint typecheck bench clean
+.PHONY: setup demo test test-all lint typecheck clean
 
 setup: $(STAMP)
 

@@ -157,7 +157,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "fingerprint": snapshot.fingerprint,
         "utterances": len(store),
         "audio_seconds": snapshot.counts["seconds"],
-        "speakers": len(set(store.column("speaker"))),
+        "speakers": len(set(store.column("speaker")) - {None}),
         "emotions": _counts(store.column("emotion")),
         "arousal": _counts(store.column("arousal")),
         "valence": _counts(store.column("valence")),

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import sys
 import tomllib
@@ -47,13 +48,32 @@ def safe(text: object) -> str:
 
 def print_json(document: object) -> None:
     """Print one JSON document, and nothing else, on standard output."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def _plain(value: object) -> object:
+    """A document that JSON can hold: columns that a user's table brought along may be anything."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)
 
 
 def note(text: str) -> None:
     """Tell something on standard error, unless -q."""
     if logging.getLogger("emodna").isEnabledFor(logging.WARNING):
         err.print(text)
+
+
+def print_error(error: Exception) -> None:
+    """Print a user's mistake as one line."""
+    err.print(f"[red]error:[/red] {safe(error)}")
 
 
 def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoReturn:
@@ -74,7 +94,7 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except EmodnaError as error:
-        err.print(f"[red]error:[/red] {safe(error)}")
+        print_error(error)
         code = 1
     except click.ClickException as error:
         error.show()

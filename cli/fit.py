@@ -21,7 +21,7 @@ def _list_methods(context: click.Context, _parameter: click.Parameter, wanted: b
 
 @common.environment("EMODNA_FIT")
 @click.command(context_settings=common.CONTEXT)
-@click.option("--src", "source", required=True, metavar="CORPUS", help="Labelled source corpus.")
+@click.option("--src", "sources", required=True, multiple=True, metavar="CORPUS", help="Labelled source corpus.")
 @click.option(
     "--tgt", "target", required=True, metavar="CORPUS", help="Target corpus; its labels only score the result."
 )
@@ -51,7 +51,7 @@ def _list_methods(context: click.Context, _parameter: click.Parameter, wanted: b
 @common.config_option
 @common.common_options
 def fit(
-    source: str,
+    sources: tuple[str, ...],
     target: str,
     task: str,
     method: str,
@@ -78,6 +78,9 @@ def fit(
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
+    if len(sources) > 1:
+        raise ConfigError(f"--src {' --src '.join(sources)}: one source corpus at a time for now")
+    (source,) = sources
     if source == target:
         raise ConfigError(f"--tgt {target}: the same corpus as --src; give another")
     paths = [find_store(cache, corpus, feature_set) for corpus in (source, target)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@common.config_option
 @common.common_options
 def predict(
     run: Path,
@@ -44,17 +45,23 @@ def predict(
         torch.set_num_threads(threads)
     model = TrainedModel.load(RunFolder(run).model, common.torch_device(device))
     names = CLASS_NAMES[model.task]
-    predictions = list(predict_files(model, audio))
+    predictions = []
+    for each in predict_files(model, audio):
+        predictions.append(each)
+        if not as_json:
+            _print(each, model.task, names)
     if as_json:
         common.print_json([_json(each, model.task, names) for each in predictions])
-    else:
-        for each in predictions:
-            if each.probability is None:
-                common.err.print(f"[red]error:[/red] {common.safe(each.file)}: {common.safe(each.error)}")
-            else:
-                answer = f"{names[each.label or 0]} {model.task}"
-                common.out.print(f"{common.safe(each.file)}: {answer}  (p({names[1]}) = {each.probability:.3f})")
     return int(any(each.error for each in predictions))
+
+
+def _print(prediction: "Prediction", task: str, names: tuple[str, str]) -> None:
+    file = common.safe(prediction.file)
+    if prediction.probability is None:
+        common.err.print(f"[red]error:[/red] {file}: {common.safe(prediction.error)}")
+        return
+    answer = f"{names[prediction.label or 0]} {task}"
+    common.out.print(f"{file}: {answer}  (p({names[1]}) = {prediction.probability:.3f})")
 
 
 def _json(prediction: "Prediction", task: str, names: tuple[str, str]) -> dict[str, object]:

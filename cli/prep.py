@@ -71,30 +71,36 @@ def prep(
     sources = _sources(names, root, manifest, name)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
+    from emodna.pipeline.errors import EmodnaError
     from emodna.pipeline.prepare import prepare
 
     chosen = features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples)
-    reports = []
+    reports, failed = [], False
     for corpus, where in sources:
-        with watching(corpus.name, quiet=quiet) as watcher:
-            report = prepare(
-                corpus,
-                where,
-                cache,
-                chosen,
-                watcher,
-                workers=workers or common.cores(),
-                max_seconds=max_seconds,
-                rehash=rehash,
-                wait=not no_wait,
-            )
+        try:
+            with watching(corpus.name, quiet=quiet) as watcher:
+                report = prepare(
+                    corpus,
+                    where,
+                    cache,
+                    chosen,
+                    watcher,
+                    workers=workers or common.cores(),
+                    max_seconds=max_seconds,
+                    rehash=rehash,
+                    wait=not no_wait,
+                )
+        except EmodnaError as error:  # of one corpus; the others go on
+            common.print_error(error)
+            failed = True
+            continue
         _tell(report, verbose=verbose)
         reports.append(report)
         if not as_json:
             common.out.print(_summary(report))
-    if as_json:
+    if as_json and reports:
         common.print_json([_json(report) for report in reports])
-    return int(strict and any(report.rejected for report in reports))
+    return int(failed or (strict and any(report.rejected for report in reports)))
 
 
 def _sources(

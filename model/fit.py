@@ -21,6 +21,7 @@ from emodna.model.evaluate import evaluate
 from emodna.model.framing import Framer, Statistics
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
+from emodna.model.precision import float32_throughout
 from emodna.model.run import RunFolder, read_json, settings_hash, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel, silence_of
@@ -69,72 +70,87 @@ def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
     source, target = request.source, request.target
     if source.snapshot.parameters != target.snapshot.parameters:
         raise ConfigError(f"{source.path} and {target.path}: features of different parameters do not go together")
-    labels = source.labels(request.task)
-    _check_source(source, labels, request.task)
+    _check_source(source, request.task)
+    config = _resolved(request, train_config, method_config)
+    method: Method = kind(source.dim, method_config, request.seed)
 
-    decisive = {
-        "src": source.snapshot.corpus,
-        "tgt": target.snapshot.corpus,
-        "task": request.task,
-        "method": request.method,
-        "seed": request.seed,
-        "steps": request.steps,
-        "train": as_settings(train_config),
-        "method_config": as_settings(method_config),
-        "features": dict(source.snapshot.parameters),
-        "fingerprints": {"src": source.fingerprint, "tgt": target.fingerprint},
-    }
-    run = RunFolder(request.out or _default_folder(decisive))
-    config = {
-        "decisive": decisive,
+    run = RunFolder(request.out or _default_folder(config["decisive"]))
+    with run.claimed(config, resume=request.resume):
+        if run.done.exists():
+            return read_json(run.result)
+        model = _trained(request, method, train_config, as_settings(method_config), run, watcher)
+        model.save(run.model)
+        probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
+        predicted = (probabilities >= 0.5).astype(np.int64)
+        _write_predictions(run.predictions, target.ids, probabilities, predicted)
+        result = {
+            **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
+            **evaluate(predicted, target, request.task),
+            "wall_seconds": time.perf_counter() - began,
+            "run": str(run.path.absolute()),
+        }
+        write_json(run.result, result)
+        run.done.touch()
+    return result
+
+
+def _resolved(request: FitRequest, train_config: TrainConfig, method_config: object) -> dict[str, Any]:
+    """Content of config.json; what stands under `decisive` decides the weights, bit by bit."""
+    source, target = request.source, request.target
+    on_cpu = request.device.type == "cpu"
+    return {
+        "decisive": {
+            "src": source.snapshot.corpus,
+            "tgt": target.snapshot.corpus,
+            "task": request.task,
+            "method": request.method,
+            "seed": request.seed,
+            "steps": request.steps,
+            "train": as_settings(train_config),
+            "method_config": as_settings(method_config),
+            "features": dict(source.snapshot.parameters),
+            "fingerprints": {"src": source.fingerprint, "tgt": target.fingerprint},
+            "device": request.device.type,
+            "threads": torch.get_num_threads() if on_cpu else None,
+        },
         "stores": {"src": str(source.path), "tgt": str(target.path)},
-        "left_out": {"src": int((labels < 0).sum())},
-        "device": str(request.device),
-        "threads": torch.get_num_threads(),
+        "left_out": {"src": int((source.labels(request.task) < 0).sum())},
         "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
     }
-    method: Method = kind(source.dim, method_config, request.seed)
-    run.begin(config, resume=request.resume)
-    if run.done.exists():
-        return read_json(run.result)
 
+
+def _trained(
+    request: FitRequest,
+    method: Method,
+    config: TrainConfig,
+    method_config: Mapping[str, Any],
+    run: RunFolder,
+    watcher: Watcher,
+) -> TrainedModel:
+    """Train the method on both stores' streams."""
+    source, target = request.source, request.target
     features = feature_set_from(source.snapshot.parameters)
-    silence = silence_of(features)
-    source_statistics, target_statistics = _statistics(source, target, labels, train_config)
-    source_framer = Framer(train_config.frames, train_config.padding, source_statistics, silence)
-    target_framer = Framer(train_config.frames, train_config.padding, target_statistics, silence)
+    labels = source.labels(request.task)
+    of_source, of_target = (
+        Framer(config.frames, config.padding, statistics, silence_of(features))
+        for statistics in _statistics(source, target, labels, config)
+    )
     languages = sorted({*source.column("language"), *target.column("language")} - {None})
-    batches = {"batch_size": train_config.batch_size, "seed": request.seed}
-
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _determinism(train_config):
+    batches = {"batch_size": config.batch_size, "seed": request.seed}
+    generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+    with generators, _determinism(config), float32_throughout():
         train(
             method,
-            SourceStream(Windows(source, source_framer, languages), labels, **batches),
-            TargetStream(target, Windows(target, target_framer, languages), **batches),
-            train_config,
+            SourceStream(Windows(source, of_source, languages), labels, **batches),
+            TargetStream(target, Windows(target, of_target, languages), **batches),
+            config,
             steps=request.steps,
             seed=request.seed,
             device=request.device,
             run=run,
             watcher=watcher,
         )
-
-    method.eval()
-    settings = as_settings(method_config)
-    model = TrainedModel(method, settings, request.task, source.dim, target_framer, features)
-    model.save(run.model)
-    probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
-    predicted = (probabilities >= 0.5).astype(np.int64)
-    _write_predictions(run.predictions, target.ids, probabilities, predicted)
-    result = {
-        **{key: decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
-        **evaluate(predicted, target, request.task),
-        "wall_seconds": time.perf_counter() - began,
-        "run": str(run.path.absolute()),
-    }
-    write_json(run.result, result)
-    run.done.touch()
-    return result
+    return TrainedModel(method.eval(), method_config, request.task, source.dim, of_target, features)
 
 
 def _default_folder(decisive: Mapping[str, Any]) -> Path:
@@ -142,8 +158,8 @@ def _default_folder(decisive: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{name}-{settings_hash(decisive)}"
 
 
-def _check_source(store: FeatureStore, labels: NDArray[np.int8], task: str) -> None:
-    present = set(np.unique(labels).tolist()) - {-1}
+def _check_source(store: FeatureStore, task: str) -> None:
+    present = set(np.unique(store.labels(task)).tolist()) - {-1}
     if len(present) < 2:
         found = f"only class {present.pop()}" if present else "no label"
         raise TrainingError(f"--src {store.snapshot.corpus}: {found} of {task}: there is nothing to learn from")

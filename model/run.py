@@ -2,13 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import filelock
 
 from emodna.model.errors import RunError
 from emodna.pipeline.files import write_atomically
+
+_LOCK: Final = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,9 @@ class RunFolder:
         """Mark of a finished run."""
         return self.path / "done"
 
-    def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Claim the folder for a configuration.
+    @contextmanager
+    def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+        """Be the only run in the folder, and of this configuration.
 
         Parameters
         ----------
@@ -65,12 +71,23 @@ class RunFolder:
         Raises
         ------
         RunError
-            Not empty without `resume`, or of another configuration; names what differs.
+            Not empty without `resume`, of another configuration (names what differs), or another run is at work in it.
         """
+        self._check(config, resume=resume)  # before anything is written into what may be somebody else's folder
         self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.path / _LOCK, timeout=0):
+                self._check(config, resume=resume)  # another run may have begun meanwhile
+                if not self.config.exists():
+                    write_json(self.config, config)
+                yield
+        except filelock.Timeout:
+            raise RunError(f"--out {self.path}: another run is at work in it") from None
+
+    def _check(self, config: Mapping[str, Any], *, resume: bool) -> None:
         # A run that was killed before its configuration was safe has left a temporary file at most.
-        if all(path.suffix == ".tmp" for path in self.path.iterdir()):
-            write_json(self.config, config)
+        present = list(self.path.iterdir()) if self.path.exists() else []
+        if all(path.suffix == ".tmp" or path.name == _LOCK for path in present):
             return
         if not resume:
             raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")

@@ -17,5 +17,5 @@ def derived_seed(seed: int, purpose: str) -> int:
 def seeded(seed: int, purpose: str) -> Iterator[None]:
     """Draw parameters in here from a generator of their own, and leave the global one as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, purpose))
+        torch.default_generator.manual_seed(derived_seed(seed, purpose))  # the CPU's alone: parameters are made there
         yield

@@ -15,6 +15,7 @@ from emodna.model.errors import RunError
 from emodna.model.framing import PADDINGS, Framer, Silence, Statistics
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
+from emodna.model.precision import float32_throughout
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import FeatureSet, feature_set_from
@@ -62,7 +63,8 @@ class TrainedModel:
     def _probabilities(self, windows: list[NDArray[np.float32]], lengths: list[int]) -> NDArray[np.float64]:
         device = next(self.method.parameters()).device
         features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
-        logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
+        with float32_throughout():
+            logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 

@@ -99,16 +99,20 @@ def _check_wav_complete(stream: BinaryIO) -> None:
         raise AudioError("empty file (0 bytes)")
     stream.seek(0)
     head = stream.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
         return
-    position = 12
+    order = ">" if head[:4] == b"RIFX" else "<"
+    position, long_length = 12, _UNKNOWN_LENGTH
     while position + 8 <= size:
         stream.seek(position)
-        name, length = struct.unpack("<4sI", stream.read(8))
+        name, length = struct.unpack(f"{order}4sI", stream.read(8))
+        if name == b"ds64":  # where an RF64 keeps the length that needs 64 bits
+            long_length = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))[0]
         if name == b"data":
             held = size - position - 8
-            if length > held and length != _UNKNOWN_LENGTH:
-                raise AudioError(f"truncated: the header declares {length} bytes of audio, the file holds {held}")
+            declared = long_length if length == _UNKNOWN_LENGTH else length
+            if declared > held and declared != _UNKNOWN_LENGTH:
+                raise AudioError(f"truncated: the header declares {declared} bytes of audio, the file holds {held}")
             return
         position += 8 + length + length % 2
     raise AudioError("truncated: a WAV header without audio data")

@@ -130,7 +130,7 @@ def _write_store_json(store: Path, snapshot: Snapshot) -> None:
 def _sweep(store: Path, snapshot: Snapshot) -> None:
     """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
     for path in (store / layout.JOURNAL).iterdir():
-        path.unlink()
+        path.unlink(missing_ok=True)
     with (store / layout.READER_LOCK).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,7 +140,7 @@ def _sweep(store: Path, snapshot: Snapshot) -> None:
         for path in store.iterdir():
             data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
             if (data and path.name not in named) or path.suffix == ".tmp":
-                path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _library_versions() -> dict[str, str]:

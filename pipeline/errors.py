@@ -14,4 +14,8 @@ class CorpusError(EmodnaError):
 
 
 class StoreError(EmodnaError):
-    """A feature store that is missing, damaged, locked or of another configuration."""
+    """A feature store that is missing, damaged or locked."""
+
+
+class ForeignStoreError(StoreError):
+    """A sound store that is not the one asked for: of another format version, corpus or configuration."""

@@ -1,11 +1,9 @@
 """What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +11,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
-from emodna.pipeline.errors import StoreError
-from emodna.pipeline.extract import Facts
+from emodna.pipeline.errors import ForeignStoreError, StoreError
+from emodna.pipeline.extract import AudioState, Facts
+from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
-
-#: A file that changed this short before it was hashed may change again within the same tick of its clock.
-_RACY_NS = 2_000_000_000
-
-
-class AudioState(NamedTuple):
-    """Size and time by which a file is known to be the one that was hashed."""
-
-    size: int
-    mtime_ns: int
-    audio_sha256: str
 
 
 class History:
@@ -37,11 +25,18 @@ class History:
     ----------
     store
         Folder of the store; may be new.
+    corpus, features, root
+        What the store is asked to hold. Sizes and times of files under another root say nothing.
     rehash
         Trust no earlier hash: neither the audio's nor the shards'.
+
+    Raises
+    ------
+    ForeignStoreError
+        The folder holds another store.
     """
 
-    def __init__(self, store: Path, *, rehash: bool) -> None:
+    def __init__(self, store: Path, corpus: str, features: FeatureSet, root: Path, *, rehash: bool) -> None:
         self.store = store
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
@@ -50,12 +45,16 @@ class History:
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
+                _check_same(store, self.snapshot, corpus, features)
                 self._remember_snapshot(self.snapshot, rehash=rehash)
+            except ForeignStoreError:
+                raise
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
         self._remember_journal()
         self._members = Counter(facts.file for facts in self._facts.values())
-        self.audio: Mapping[str, AudioState] = {} if rehash else _read_audio_stat(store)
+        here = self.snapshot is not None and self.snapshot.root == str(root)
+        self.audio: Mapping[str, AudioState] = _read_audio_stat(store) if here and not rehash else {}
         """State in which each audio file was when it was hashed."""
 
     def known(self, utterance_id: str) -> Facts | None:
@@ -138,9 +137,8 @@ def facts_table(facts: Iterable[Facts]) -> pa.Table:
 
 
 def write_audio_stat(store: Path, states: Mapping[str, AudioState]) -> None:
-    """Remember the state of every audio file whose hash is known, unless it changed just now."""
-    newest = time.time_ns() - _RACY_NS
-    rows = sorted((path, *state) for path, state in states.items() if state.mtime_ns < newest)
+    """Remember the state of every audio file whose hash is known."""
+    rows = sorted((path, *state) for path, state in states.items())
     columns = list(zip(*rows, strict=True)) or [()] * len(layout.AUDIO_STAT_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, layout.AUDIO_STAT_SCHEMA, strict=True)]
     write_sealed(store / layout.AUDIO_STAT, pa.table(arrays, schema=layout.AUDIO_STAT_SCHEMA))
@@ -163,3 +161,11 @@ def _intact(store: Path, file: StoredFile, *, rehash: bool) -> bool:
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     return not rehash or file_sha256(path) == file.sha256
+
+
+def _check_same(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
+    if (snapshot.corpus, snapshot.parameters) != (corpus, features.parameters()):
+        raise ForeignStoreError(
+            f"{store}: holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}: "
+            "move it away, or choose another --cache"
+        )

@@ -7,6 +7,7 @@ follows when every shard is there. A shard that nothing has touched is not part 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,9 @@ from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, FolderTree, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
-from emodna.pipeline.extract import Facts, Job, Outcome, examine_all, one_thread_each
+from emodna.pipeline.extract import AudioState, Facts, Job, Outcome, examine_all, one_thread_each
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.history import AudioState, History, read_features, write_audio_stat, write_journal
+from emodna.pipeline.history import History, read_features, write_audio_stat, write_journal
 from emodna.pipeline.shards import write_shard, writer_lock
 
 #: Utterances per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers.
@@ -118,14 +119,16 @@ def prepare(
     CorpusError
         Nothing usable under the root. The store, if there was one, is left as it was.
     StoreError
-        Another run holds the store and `wait` is false.
+        Another run holds the store and `wait` is false, or its folder holds another store.
     """
     began = time.perf_counter()
     tree = FolderTree(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / features.name
-    with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)):
-        history = History(store, rehash=rehash)
+    with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)) as waited:
+        if waited:  # the files may have changed meanwhile
+            scan = corpus.scan(tree)
+        history = History(store, corpus.name, features, tree.root, rehash=rehash)
         plans = _plan(scan, tree.root, history, max_seconds)
         watcher.planned(sum(len(plan.due) for plan in plans))
         examination = partial(examine_all, root=tree.root, features=features, max_seconds=max_seconds)
@@ -200,8 +203,9 @@ def _run(
             for number, batch in enumerate(batches)
         ]
         tasks.append(delayed(partial(write, plan))(examined, dask_key_name=f"write-{plan.number}"))
-    with one_thread_each(), Callback(posttask=tell):
-        written = compute(*tasks, scheduler="threads", num_workers=workers)
+    # The pool ends inside the store's lock, so that nothing writes behind the back of the next run.
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool, Callback(posttask=tell):
+        written = compute(*tasks, scheduler="threads", pool=pool, num_workers=workers)
     done = dict(zip((plan.number for plan in active), written, strict=True))
     return [done.get(plan.number) or _Result(plan.known) for plan in plans]
 
@@ -251,8 +255,9 @@ def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> 
     """State of each audio file by its path: as before, or as it was when it was looked at."""
     states = {u.path: history.audio[u.path] for u in scan.utterances if u.path in history.audio}
     for outcome in outcomes:
-        if outcome.facts is not None:
-            states[outcome.job.path] = AudioState(outcome.size, outcome.mtime_ns, outcome.facts.audio_sha256)
+        states.pop(outcome.job.path, None)
+        if outcome.facts is not None and outcome.state is not None:
+            states[outcome.job.path] = outcome.state
     return states
 
 

@@ -23,7 +23,7 @@ _in_memory = itertools.count()
 
 
 @contextmanager
-def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[None]:
+def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
     Parameters
@@ -31,12 +31,18 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     wait
         Whether to wait for another writer; `on_wait` is called before.
 
+    Yields
+    ------
+    waited
+        Whether there was another writer.
+
     Raises
     ------
     StoreError
         Another writer holds it and `wait` is false; or the folder cannot be written.
     """
     lock = filelock.FileLock(store / layout.WRITER_LOCK)
+    waited = False
     try:
         (store / layout.JOURNAL).mkdir(parents=True, exist_ok=True)
         (store / layout.READER_LOCK).touch()
@@ -46,10 +52,11 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
             raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)") from None
         on_wait()
         lock.acquire()
+        waited = True
     except OSError as error:
         raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
-        yield
+        yield waited
     finally:
         lock.release()
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import ForeignStoreError, StoreError
 
 #: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
 _NUMERIC = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
@@ -83,7 +83,7 @@ def read_snapshot(store: Path) -> Snapshot:
         if content["format"] != layout.FORMAT:
             raise StoreError(f"{file}: not the description of a feature store")
         if content["version"] != layout.FORMAT_VERSION:
-            raise StoreError(
+            raise ForeignStoreError(
                 f"{file}: format version {content['version']}, this emodna reads version {layout.FORMAT_VERSION}: "
                 "prepare the corpus again into another --cache"
             )
@@ -128,7 +128,9 @@ def map_shard(path: Path) -> NDArray[np.float32]:
             offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
             contiguous = dataset.chunks is None and dataset.compression is None
     except (OSError, KeyError, AttributeError, RuntimeError) as error:
-        reason = "missing" if not path.exists() else f"damaged ({error})"
+        if isinstance(error, OSError) and error.errno and path.exists():  # no file's fault: too many are open, say
+            raise StoreError(f"{path}: cannot be read: {os.strerror(error.errno)}") from error
+        reason = f"damaged ({error})" if path.exists() else "missing"
         raise StoreError(f"{path}: {reason}; delete it and run emodna-prep again") from error
     if not (contiguous and offset is not None and dtype == np.dtype("<f4") and len(shape) == 2):
         raise StoreError(

@@ -101,7 +101,12 @@ class FolderTree:
         def refuse(error: OSError) -> None:
             raise CorpusError(f"root {self.root}: cannot list {error.filename}: {error.strerror}") from error
 
-        for folder, subfolders, names in os.walk(self.root, onerror=refuse):
+        seen: set[str] = set()
+        for folder, subfolders, names in os.walk(self.root, onerror=refuse, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:  # links that lead in a circle
+                subfolders.clear()
+                continue
+            seen.add(real)
             subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name != "__MACOSX")
             below = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
             for name in sorted(names):

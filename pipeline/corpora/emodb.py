@@ -1,12 +1,17 @@
 """EMODB, the Berlin Database of Emotional Speech."""
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])\.wav", re.IGNORECASE)
 _MALE = frozenset({"03", "10", "11", "12", "15"})
+_FEMALE = frozenset({"08", "09", "13", "14", "16"})
+_TEXTS = frozenset({"a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"})
+#: EMODB 2.0 adds 281 clips whose emotion is ambiguous; the literature means the 535.
+_UTTERANCES_2_0 = 816
 
 
 class Emodb(Corpus):
@@ -51,6 +56,10 @@ class Emodb(Corpus):
         emotion = self.emotion_of(code)
         if emotion is None:
             return Skip(f"unknown emotion code {code}")
+        if match["speaker"] not in _MALE | _FEMALE:
+            return Skip(f"unknown speaker {match['speaker']}")
+        if match["text"].lower() not in _TEXTS:
+            return Skip(f"unknown text {match['text']}")
         return Utterance(
             id=match["speaker"] + match["text"].lower() + code + match["version"].lower(),
             path=str(path),
@@ -61,3 +70,10 @@ class Emodb(Corpus):
             emotion_code=code,
             emotion=emotion,
         )
+
+    def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
+        """What differs from the published corpus; names EMODB 2.0."""
+        lines = super().differences(scan, sample_rates)
+        if len(scan.utterances) == _UTTERANCES_2_0:
+            lines.insert(0, "this is EMODB 2.0, with 281 ambiguous clips; the literature means the 535 of 1.x")
+        return lines

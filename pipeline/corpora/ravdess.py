@@ -11,6 +11,9 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _INTENSITY = {"01": "normal", "02": "strong"}
+_ACTORS = frozenset(f"{number:02}" for number in range(1, 25))
+_TWO = frozenset({"01", "02"})
+_VALID = {"intensity": _TWO, "statement": _TWO, "repetition": _TWO, "actor": _ACTORS}
 
 
 class Ravdess(Corpus):
@@ -60,6 +63,9 @@ class Ravdess(Corpus):
         emotion = self.emotion_of(match["emotion"])
         if emotion is None:
             return Skip(f"unknown emotion code {match['emotion']}")
+        for field, valid in _VALID.items():
+            if match[field] not in valid:
+                return Skip(f"unknown {field} {match[field]}")
         actor = match["actor"]
         return Utterance(
             id=path.stem,
@@ -68,7 +74,7 @@ class Ravdess(Corpus):
             gender="m" if int(actor) % 2 else "f",
             language=self.facts.language,
             text=match["statement"],
-            intensity=_INTENSITY.get(match["intensity"]),
+            intensity=_INTENSITY[match["intensity"]],
             emotion_code=match["emotion"],
             emotion=emotion,
         )

@@ -138,9 +138,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            (["--tgt", "emovo"], ["emovo: not prepared", "emodna-prep --corpus emovo --cache"]),
+            (["--tgt", "calls"], ["calls: not prepared", "emodna-prep --manifest TABLE --name calls --cache"]),
             (["--tgt", "[red]x\x1b[2J"], ["[red]x\\x1b[2J: not prepared"]),
-            (["--src", "casia"], ["casia: not prepared", "emodna-prep --corpus casia"]),
+            (["--src", "emotions"], ["--src ravdess --src emotions", "one source corpus at a time"]),
             (["--tgt", "ravdess"], ["--tgt ravdess", "same corpus as --src"]),
             (["--method", "emodna"], ["--method emodna", *METHODS]),
             (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),

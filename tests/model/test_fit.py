@@ -325,6 +325,7 @@ class TestRunFolder:
             "predictions.parquet",
             "result.json",
             "done",
+            ".lock",
         }
 
     def test_config_resolves_everything_that_decides_the_run(self, trained_run: Path, pair: Pair) -> None:
@@ -343,7 +344,7 @@ class TestRunFolder:
         assert decisive["features"] == feature_set("mfcc40").parameters()
         assert decisive["fingerprints"] == dict(zip(("src", "tgt"), (s.fingerprint for s in pair), strict=True))
         assert config["versions"]["torch"] == torch.__version__
-        assert config["device"] == "cpu"
+        assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())
 
     def test_predictions_are_one_row_per_target_utterance(self, trained_run: Path, pair: Pair) -> None:
         table = pq.read_table(trained_run / "predictions.parquet").to_pydict()
@@ -535,8 +536,8 @@ class TestDamage:
         config = json.loads((run / "config.json").read_text())
         for content in damaged_copies((run / "config.json").read_bytes(), 300):
             (run / "config.json").write_bytes(content)
-            with refused_or_taken(run):
-                RunFolder(run).begin(config, resume=True)
+            with refused_or_taken(run), RunFolder(run).claimed(config, resume=True):
+                pass
 
     def test_of_a_finished_run_s_result_names_the_file(self, pair: Pair, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", steps=1)

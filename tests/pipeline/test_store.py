@@ -391,9 +391,11 @@ class TestCatalogue:
         with pytest.raises(StoreError, match=f"emodb: no features other in .*; there are: {emodb_store.name}"):
             find_store(cache, "emodb", "other")
 
-    def test_a_corpus_that_is_not_prepared_names_the_command_that_does(self, cache: Path) -> None:
-        with pytest.raises(StoreError, match=f"prepare it by: emodna-prep --corpus savee --cache {cache}"):
-            find_store(cache, "savee")
+    def test_a_corpus_that_is_not_prepared_names_the_command_that_does(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match=f"prepare it by: emodna-prep --corpus emodb --cache {tmp_path}"):
+            find_store(tmp_path, "emodb")
+        with pytest.raises(StoreError, match=f"by: emodna-prep --manifest TABLE --name calls --cache {tmp_path}"):
+            find_store(tmp_path, "calls")
 
     def test_a_place_is_a_path_or_a_corpus(self, cache: Path, emodb_store: Path) -> None:
         assert resolve_store(cache, "emodb") == emodb_store
