@@ -39,10 +39,9 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("corpus", overflow="fold")
-    table.add_column("feature set", overflow="fold", min_width=24)
+    table.add_column("feature set", overflow="fold")
     for heading in ("utterances", "rejected", "hours", "MB"):
         table.add_column(heading, justify="right")
-    table.add_column("fingerprint")
     for row in rows:
         if row["error"]:
             table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), "[red]damaged[/red]")
@@ -54,7 +53,6 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
                 str(row["rejected"]),
                 f"{row['audio_seconds'] / 3600:.2f}",
                 f"{row['bytes'] / 1e6:.1f}",
-                row["fingerprint"][:12],
             )
     common.out.print(table)
 
@@ -173,13 +171,26 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     lines = {}
     for name, value in document.items():
         match value:
-            case dict():
+            case dict() if name in ("parameters", "libraries"):
                 lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
+            case dict():
+                lines[name] = ", ".join(f"{item} {_word(name, key)}" for key, item in value.items())
             case list():
                 lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
+            case float():
+                lines[name] = f"{value:.1f} ({value / 3600:.2f} h)"
             case _:
                 lines[name] = str(value)
     _print_facts(lines)
+
+
+def _word(column: str, value: str) -> str:
+    """A value of a column as people say it: the class of a label, the unit of a rate."""
+    from emodna.pipeline.emotions import CLASS_NAMES
+
+    if column in CLASS_NAMES and value.isdigit():
+        return CLASS_NAMES[column][int(value)]
+    return f"at {value} Hz" if column == "sample_rate" else value
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:

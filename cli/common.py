@@ -5,9 +5,12 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -148,6 +151,22 @@ def config_option(command: Command) -> Command:
     )(command)
 
 
+@contextmanager
+def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a wish to stop, which the yielded function tells; a second one stops at once."""
+    wished = threading.Event()
+
+    def wish(_signal: int, _frame: object) -> None:
+        wished.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, wish)
+    try:
+        yield wished.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def torch_device(name: str) -> "torch.device":
     """The device of --device: auto is CUDA if there is any, else the CPU.
 
@@ -202,7 +221,8 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     valid = {_key(option): option for option in options}
     unknown = sorted(set(content) - set(valid))
     if unknown:
-        raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}")
+        hint = " (constants of the training go below [set])" if "set" in valid else ""
+        raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}{hint}")
     # Its table `set` and the command line's --set are merged key by key.
     settings = content.pop("set", {})
     if not isinstance(settings, dict):

@@ -8,23 +8,10 @@ import click
 from emodna.cli import common
 
 
-def _list_methods(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    """Print the methods and stop."""
-    if not wanted:
-        return
-    from emodna.model.methods import METHODS
-
-    for kind in METHODS.values():
-        common.out.print(f"{kind.name:14} {kind.reference}")
-    context.exit()
-
-
 @common.environment("EMODNA_FIT")
 @click.command(context_settings=common.CONTEXT)
-@click.option("--src", "sources", required=True, multiple=True, metavar="CORPUS", help="Labelled source corpus.")
-@click.option(
-    "--tgt", "target", required=True, metavar="CORPUS", help="Target corpus; its labels only score the result."
-)
+@click.option("--src", "sources", multiple=True, metavar="CORPUS", help="Labelled source corpus.")
+@click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result.")
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")
@@ -40,19 +27,12 @@ def _list_methods(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; starts one where there is none.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
-@click.option(
-    "--list-methods",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_methods,
-    help="List the methods, with their references.",
-)
+@click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
 @common.config_option
 @common.common_options
 def fit(
     sources: tuple[str, ...],
-    target: str,
+    target: str | None,
     task: str,
     method: str,
     steps: int,
@@ -64,12 +44,18 @@ def fit(
     out: Path | None,
     resume: bool,
     settings: tuple[str, ...],
+    list_methods: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    if list_methods:
+        _print_methods(as_json=as_json)
+        return
+    if not sources or target is None:
+        raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     parsed = _parse_settings(settings)
     from emodna.cli.fit_progress import watching
     from emodna.model.errors import ConfigError
@@ -97,12 +83,13 @@ def fit(
         out=out,
         resume=resume,
     )
-    with watching(f"{source} -> {target}, {task}, {method}", steps, quiet=quiet) as watcher:
-        result = run_fit(request, watcher)
+    title = f"{source} -> {target}, {task}, {method}"
+    with watching(title, steps, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
+        result = run_fit(request, watcher, stop)
     if as_json:
         common.print_json(result)
     else:
-        _print(result)
+        _print(result, labelled=int((request.target.labels(task) >= 0).sum()), utterances=len(request.target))
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
@@ -116,23 +103,39 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     return parsed
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print_methods(*, as_json: bool) -> None:
+    from emodna.model.methods import METHODS
+
+    if as_json:
+        common.print_json([{"method": kind.name, "reference": kind.reference} for kind in METHODS.values()])
+        return
+    for kind in METHODS.values():
+        common.out.print(f"{kind.name:14} {kind.reference}")
+
+
+def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
+    predictions = Path(result["run"]) / "predictions.parquet"
+    if labelled == 0:
+        common.out.print(
+            f"{common.safe(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
+            f"{utterances} predictions (id, probability, label): {common.safe(predictions)}"
+        )
+        return
     from rich import box
     from rich.table import Table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
-    table = Table(title=common.safe(title), title_justify="left", box=box.SIMPLE_HEAD)
+    scored = f"{labelled} utterances" if labelled == utterances else f"{labelled} labelled of {utterances} utterances"
+    table = Table(title=f"{common.safe(title)}; {scored}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("percent")
     names = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
     for name in names.values():
         table.add_column(name, justify="right")
     rows = {result["method"]: result} | {name.replace("_", " "): row for name, row in result["constant"].items()}
     for name, row in rows.items():
-        cells = ["-" if row[key] is None else f"{row[key]:.1f}" for key in names]
+        cells = [f"{row[key]:.1f}" for key in names]
         table.add_row(common.safe(name), *cells, style="bold" if row is result else "")
     common.out.print(table)
-    if result["uar"] is None:
-        common.out.print("the target has no labels: nothing to score; the predictions are in the run's folder")
     common.out.print(common.safe(result["run"]))
 
 

@@ -108,13 +108,13 @@ def _sources(
 ) -> "list[tuple[Corpus, Path]]":
     """The corpora to prepare, each with its root."""
     from emodna.pipeline.corpora import CORPORA, corpus
-    from emodna.pipeline.corpora.manifest import Manifest
+    from emodna.pipeline.corpora.manifest import Manifest, default_name
     from emodna.pipeline.errors import EmodnaError
 
     if manifest is not None:
         if names:
             raise click.UsageError("--manifest and --corpus exclude each other")
-        name = manifest.stem.lower() if name is None else name
+        name = default_name(manifest) if name is None else name
         if name in CORPORA:
             raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
         return [(Manifest(manifest, name), manifest.parent if root is None else root)]

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from emodna.model.precision import float32_throughout
 from emodna.model.run import RunFolder, read_json, settings_hash, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel, silence_of
-from emodna.model.trainer import Watcher, train
+from emodna.model.trainer import Watcher, never, train
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.files import write_atomically
@@ -52,8 +52,13 @@ class FitRequest:
     resume: bool = False
 
 
-def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
+def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never) -> dict[str, Any]:
     """Train and evaluate; return the content of result.json.
+
+    Parameters
+    ----------
+    stop
+        Is asked after each training step; if true, a checkpoint is written and KeyboardInterrupt raised.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def fit(request: FitRequest, watcher: Watcher) -> dict[str, Any]:
     with run.claimed(config, resume=request.resume):
         if run.done.exists():
             return read_json(run.result)
-        model = _trained(request, method, train_config, as_settings(method_config), run, watcher)
+        model = _trained(request, method, train_config, as_settings(method_config), run, watcher, stop)
         model.save(run.model)
         probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         predicted = (probabilities >= 0.5).astype(np.int64)
@@ -126,6 +131,7 @@ def _trained(
     method_config: Mapping[str, Any],
     run: RunFolder,
     watcher: Watcher,
+    stop: Callable[[], bool],
 ) -> TrainedModel:
     """Train the method on both stores' streams."""
     source, target = request.source, request.target
@@ -149,6 +155,7 @@ def _trained(
             device=request.device,
             run=run,
             watcher=watcher,
+            stop=stop,
         )
     return TrainedModel(method.eval(), method_config, request.task, source.dim, of_target, features)
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,6 +28,11 @@ class Watcher(Protocol):
         """So many steps are done; the last one's terms, their total, and what the method monitors."""
 
 
+def never() -> bool:
+    """Train to the last step."""
+    return False
+
+
 def train(
     method: Method,
     source: SourceStream,
@@ -39,8 +44,14 @@ def train(
     device: torch.device,
     run: RunFolder,
     watcher: Watcher,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Train a method in place, from its checkpoint in the run folder if there is one.
+
+    Parameters
+    ----------
+    stop
+        Is asked after each step; if true, a checkpoint is written and KeyboardInterrupt raised.
 
     Raises
     ------
@@ -82,10 +93,13 @@ def train(
             values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
             log.write(done, values)
             watcher.logged(done, values)
-        if time.monotonic() - saved > config.checkpoint_seconds and done < steps:
+        stopping = stop()
+        if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
             guard.check()
             _save(method, optimizer, run.resume, device, done)
             saved = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt
     if not all(bool(parameter.isfinite().all()) for parameter in method.parameters()):
         raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
     _save(method, optimizer, run.resume, device, done)

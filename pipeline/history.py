@@ -1,7 +1,7 @@
 """What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class History:
         here = self.snapshot is not None and self.snapshot.root == str(root)
         self.audio: Mapping[str, AudioState] = _read_audio_stat(store) if here and not rehash else {}
         """State in which each audio file was when it was hashed."""
+
+    @property
+    def ids(self) -> Set[str]:
+        """Utterances that an earlier run has facts of."""
+        return self._facts.keys()
 
     def known(self, utterance_id: str) -> Facts | None:
         """Facts of an utterance, if an earlier run has them and their shard is there."""

@@ -157,7 +157,7 @@ def prepare(
         wall_seconds=time.perf_counter() - began,
         skipped=scan.skipped,
         rejections=rejections,
-        warnings=[*_warnings(history, facts), *corpus.differences(scan, Counter(each.sample_rate for each in facts))],
+        warnings=_warnings(corpus, history, scan, facts),
     )
 
 
@@ -261,10 +261,13 @@ def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> 
     return states
 
 
-def _warnings(history: History, facts: Sequence[Facts]) -> list[str]:
+def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Facts]) -> list[str]:
     """What a user should know of the store and its audio, a line each."""
     lines = [f"rebuilt: {history.damage}"] if history.damage else []
+    gone = sorted(history.ids - {utterance.id for utterance in scan.utterances})
+    if gone:
+        lines.append(f"{len(gone)} utterances of the earlier store are gone (the first: {gone[0]})")
     silent = [each.id for each in facts if each.peak_db <= _SILENCE_DB]
     if silent:
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
-    return lines
+    return [*lines, *corpus.differences(scan, Counter(each.sample_rate for each in facts))]

@@ -93,7 +93,9 @@ class Manifest(Corpus):
             raise CorpusError(f"{self._table}: row {number}: no path")
         relative = _below(tree.root, path)
         if relative is None:
-            raise CorpusError(f"{self._table}: row {number}: {path} lies outside the root {tree.root}")
+            raise CorpusError(
+                f"{self._table}: row {number}: {path} lies outside the root {tree.root}; --root changes it"
+            )
         code = _text(row, "emotion")
         emotion = code and self.emotion_of(code.lower())
         if code is not None and emotion is None:
@@ -130,7 +132,8 @@ def _read(table: Path) -> list[_Row]:
 
 def _read_csv(table: Path) -> tuple[Sequence[str], list[_Row]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file, strict=True)
+        lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
+        file.seek(0)
         columns = next(lines, [])
         cells = [row for row in lines if row]
     twice = [column for column, count in Counter(columns).items() if count > 1]
@@ -141,6 +144,11 @@ def _read_csv(table: Path) -> tuple[Sequence[str], list[_Row]]:
             raise ValueError(f"row {number} has not as many cells as the header")
     named = [column for column in columns if column]  # pandas writes its row numbers under no name
     return named, [{column: cell for column, cell in zip(columns, row, strict=True) if column} for row in cells]
+
+
+def _delimiter(header: str) -> str:
+    """Comma, semicolon (as spreadsheets write where the comma is the decimal point) or tab."""
+    return max(",;\t", key=header.count)
 
 
 def _read_parquet(table: Path) -> tuple[Sequence[str], list[_Row]]:
@@ -155,6 +163,11 @@ def _text(row: _Row, column: str) -> str | None:
     value = row.get(column)
     text = "" if value is None else str(value).strip()
     return text or None
+
+
+def default_name(table: Path) -> str:
+    """Name of a corpus after its table's file name."""
+    return re.sub(r"[^a-z0-9_-]+", "-", table.stem.lower()).strip("-_") or "manifest"
 
 
 def _below(root: Path, path: str) -> str | None:

@@ -334,3 +334,13 @@ def test_ctrl_c_exits_130_says_how_to_go_on_and_leaves_a_run_that_goes_on(
     assert "--resume" in err.splitlines()[-1]
     # What is left is a run of this request, and of no other.
     assert_one_line_error(fit(*asked, "--resume"), "steps: 100000 -> 2")
+
+
+def test_the_methods_can_be_listed_for_scripts() -> None:
+    listed = json.loads(fit("--list-methods", "--json").out)
+    assert [each["method"] for each in listed] == list(METHODS)
+
+
+def test_a_run_without_corpora_is_a_usage_error() -> None:
+    assert_usage_error(fit(), "Missing option '--src'")
+    assert_usage_error(fit("--src", "ravdess"), "Missing option '--tgt'")
