@@ -52,6 +52,7 @@ class History:
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
         self._remember_journal()
+        self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         self._members = Counter(facts.file for facts in self._facts.values())
         here = self.snapshot is not None and self.snapshot.root == str(root)
         self.audio: Mapping[str, AudioState] = _read_audio_stat(store) if here and not rehash else {}
@@ -84,9 +85,8 @@ class History:
 
     def stored(self, file: str, number: int) -> StoredFile:
         """Describe an existing shard file as shard `number` of a new snapshot."""
-        for earlier in self.snapshot.files if self.snapshot else ():
-            if earlier.name == file:
-                return replace(earlier, shard=number)
+        if file in self._files:
+            return replace(self._files[file], shard=number)
         path = self.store / file
         return StoredFile(file, path.stat().st_size, file_sha256(path), number)
 
@@ -108,9 +108,10 @@ class History:
                 self._remember(table)
 
     def _remember(self, table: pa.Table) -> None:
+        present = {file for file in set(table["file"].to_pylist()) if file and (self.store / file).exists()}
         for row in zip(*(table[name].to_pylist() for name in layout.JOURNAL_SCHEMA.names), strict=True):
             facts = Facts(**dict(zip(layout.JOURNAL_SCHEMA.names, row, strict=True)))
-            if facts.file and (self.store / facts.file).exists():
+            if facts.file in present:
                 self._facts[facts.id] = facts
 
 
