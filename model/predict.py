@@ -7,6 +7,7 @@ from pathlib import Path
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.errors import AudioError
+from emodna.pipeline.features import SILENCE_DB
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def _predict(model: TrainedModel, file: Path) -> Prediction:
         recording = decode(stream, channel=features.channel)
     samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
     extracted, peak_db = features.extract(samples)
+    if peak_db <= SILENCE_DB:
+        raise AudioError("all zeros: there is nothing to hear")
     probability = float(model.probabilities([(extracted, peak_db)])[0])
     hop = float(features.parameters()["hop_length"] or 0) / features.sample_rate  # s
     looked_at = recording.duration

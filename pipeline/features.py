@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, EmodnaError
 
+#: Peak of digital silence: the power that every logarithm is cut off at (librosa's `amin`, 1e-10).
+SILENCE_DB: Final = -100.0
+
 
 class FeatureSet(Protocol):
     """A full feature configuration: hashable, picklable, and able to extract."""

@@ -18,13 +18,12 @@ from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, FolderTree, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.extract import AudioState, Facts, Job, Outcome, examine_all, one_thread_each
-from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.history import History, read_features, write_audio_stat, write_journal
 from emodna.pipeline.shards import write_shard, writer_lock
 
 #: Utterances per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers.
 _BATCH = 16
-_SILENCE_DB = -100.0
 
 Examination = Callable[[Sequence[Job]], list[Outcome]]
 
@@ -267,7 +266,7 @@ def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Fact
     gone = sorted(history.ids - {utterance.id for utterance in scan.utterances})
     if gone:
         lines.append(f"{len(gone)} utterances of the earlier store are gone (the first: {gone[0]})")
-    silent = [each.id for each in facts if each.peak_db <= _SILENCE_DB]
+    silent = [each.id for each in facts if each.peak_db <= SILENCE_DB]
     if silent:
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
     return [*lines, *corpus.differences(scan, Counter(each.sample_rate for each in facts))]

@@ -72,11 +72,11 @@ class TestFormats:
         soundfile.write(tmp_path / "stereo.wav", np.stack([samples, other], axis=1), rate)
         assert one(model, tmp_path / "stereo.wav").probability == one(model, recording).probability
 
-    def test_digital_silence_gets_an_answer(self, model: TrainedModel, tmp_path: Path) -> None:
+    def test_digital_silence_gets_no_emotion(self, model: TrainedModel, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
-        probability = one(model, tmp_path / "silence.wav").probability
-        assert probability is not None
-        assert 0 <= probability <= 1
+        prediction = one(model, tmp_path / "silence.wav")
+        assert prediction.probability is None
+        assert prediction.error == "all zeros: there is nothing to hear"
 
 
 class TestSpan:
