@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.store import FeatureStore
 
 Padding = Literal["silence", "zero", "mask"]
@@ -61,7 +62,7 @@ class Silence:
 
     def c0(self, peak_db: float) -> float:
         """First coefficient of silence in an utterance with this peak (dB)."""
-        return max(peak_db - self.top_db, -100.0) * float(np.sqrt(self.n_mels))
+        return max(peak_db - self.top_db, SILENCE_DB) * float(np.sqrt(self.n_mels))
 
 
 @dataclass(frozen=True, slots=True)
