@@ -27,6 +27,7 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.catalogue import stores
 
+    common.detail(f"cache {common.safe(cache)}")
     rows = [_summary(path) for path in stores(cache)]
     if as_json:
         common.print_json(rows)
@@ -138,7 +139,9 @@ def _open(cache: Path, store: str) -> "FeatureStore":
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
 
-    return FeatureStore(resolve_store(cache, store))
+    path = resolve_store(cache, store)
+    common.detail(f"store {common.safe(path)}")
+    return FeatureStore(path)
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:

@@ -74,6 +74,12 @@ def note(text: str) -> None:
         err.print(text)
 
 
+def detail(text: str) -> None:
+    """Tell something on standard error that only -v asks for."""
+    if logging.getLogger("emodna").isEnabledFor(logging.INFO):
+        err.print(text)
+
+
 def print_error(error: Exception) -> None:
     """Print a user's mistake as one line."""
     err.print(f"[red]error:[/red] {safe(error)}")

@@ -83,6 +83,9 @@ def fit(
         out=out,
         resume=resume,
     )
+    for path in paths:
+        common.detail(f"store {common.safe(path)}")
+    common.detail(f"device {request.device}")
     title = f"{source} -> {target}, {task}, {method}"
     with watching(title, steps, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
         result = run_fit(request, watcher, stop)

@@ -45,6 +45,7 @@ def predict(
         torch.set_num_threads(threads)
     model = TrainedModel.load(RunFolder(run).model, common.torch_device(device))
     names = CLASS_NAMES[model.task]
+    common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.framer.frames} frames")
     predictions = []
     for each in predict_files(model, audio):
         predictions.append(each)

@@ -289,3 +289,8 @@ class TestOptions:
         ran = script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
         assert ran.code == 0, ran.err
         assert json.dumps("Łódź").strip('"') in ran.out or r"\u0141\xf3d\u017a" in ran.out
+
+
+def test_v_says_which_store_was_opened(emodna_cache: Command, cache: Path, emodb_store: Path) -> None:
+    assert str(emodb_store) in emodna_cache("verify", "emodb", "--cache", cache, "-v").err
+    assert emodna_cache("verify", "emodb", "--cache", cache).err == ""
