@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
-from emodna.pipeline.corpora.base import Corpus, FolderTree, Scan
+from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.extract import AudioState, Facts, Job, Outcome, examine_all, one_thread_each
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.history import History, read_features, write_audio_stat, write_journal
 from emodna.pipeline.shards import write_shard, writer_lock
+from emodna.pipeline.trees import FolderTree
 
 #: Utterances per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers.
 _BATCH = 16

@@ -12,8 +12,8 @@ from emodna.pipeline.errors import CorpusError
 CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType({kind.name: kind for kind in (Emodb, Ravdess)})
 
 
-def corpus(name: str) -> Corpus:
-    """Return the registered corpus of this name.
+def corpus(name: str, subset: str | None = None) -> Corpus:
+    """Return the registered corpus of this name, or a subset of it.
 
     Raises
     ------
@@ -22,4 +22,9 @@ def corpus(name: str) -> Corpus:
     """
     if name not in CORPORA:
         raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(sorted(CORPORA))}")
-    return CORPORA[name]()
+    kind = CORPORA[name]
+    if subset is None:
+        return kind()
+    if subset not in kind.subsets:
+        raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
+    return kind(subset)  # type: ignore[call-arg]

@@ -5,15 +5,16 @@ A corpus names its utterances from their paths (and label files) alone; no audio
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal
+from pathlib import PurePosixPath
+from typing import ClassVar, Literal
 
+from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.trees import Tree
 
 Gender = Literal["f", "m"]
 
@@ -76,46 +77,11 @@ class CorpusFacts:
     """Code in the corpus -> category."""
     counts: Mapping[str, int]
     """Category -> published number of utterances."""
-
-
-class FolderTree:
-    """The files below a folder.
-
-    Raises
-    ------
-    CorpusError
-        No such folder, or it cannot be listed.
-    """
-
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise CorpusError(f"root {root}: {'not a folder' if root.exists() else 'no such folder'}")
-        self.root = root.resolve()
-
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """Relative POSIX paths of the files with one of these lower-case suffixes, in sorted order.
-
-        macOS's `._*` side files and hidden folders are left out.
-        """
-
-        def refuse(error: OSError) -> None:
-            raise CorpusError(f"root {self.root}: cannot list {error.filename}: {error.strerror}") from error
-
-        seen: set[str] = set()
-        for folder, subfolders, names in os.walk(self.root, onerror=refuse, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # links that lead in a circle
-                subfolders.clear()
-                continue
-            seen.add(real)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name != "__MACOSX")
-            below = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
-            for name in sorted(names):
-                if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
-                    yield str(below / name)
-
-    def open(self, path: str) -> BinaryIO:
-        """Open a file by its relative path."""
-        return (self.root / path).open("rb")
+    homepage: str = ""
+    obtain: str = ""
+    """How a user gets it, in a few sentences."""
+    download: Download | None = None
+    """Where `emodna-prep --download` gets it; None for a corpus behind a form or a counter."""
 
 
 class Corpus(ABC):
@@ -127,12 +93,17 @@ class Corpus(ABC):
     name: str
     facts: CorpusFacts
     suffixes: Sequence[str] = (".wav",)
+    """Of its audio files, lower case."""
+    label_suffixes: Sequence[str] = ()
+    """Of its label files, lower case, if it has any."""
+    subsets: ClassVar[Mapping[str, str]] = {}
+    """Other selections of the corpus than the usual one: name -> what it holds. Its constructor takes the name."""
 
     @abstractmethod
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Tell what the file at a relative path is; None for a file outside the corpus's grammar."""
 
-    def scan(self, tree: FolderTree) -> Scan:
+    def scan(self, tree: Tree) -> Scan:
         """Describe every file of a tree; a second copy of an utterance (a nested unpacking) is counted, not used.
 
         Raises

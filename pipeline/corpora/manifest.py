@@ -1,17 +1,17 @@
 """A user's own recordings, listed in a CSV or Parquet table."""
 
 import csv
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, FolderTree, Gender, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Gender, Scan, Skip, Utterance
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.layout import INDEX_SCHEMA
+from emodna.pipeline.trees import Tree
 
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
@@ -59,7 +59,7 @@ class Manifest(Corpus):
         self._table = table
         self._rows = _read(table)
 
-    def scan(self, tree: FolderTree) -> Scan:
+    def scan(self, tree: Tree) -> Scan:
         """Describe every row.
 
         Raises
@@ -87,11 +87,11 @@ class Manifest(Corpus):
         del path
         return None
 
-    def _utterance(self, row: _Row, number: int, tree: FolderTree) -> Utterance | Skip:
+    def _utterance(self, row: _Row, number: int, tree: Tree) -> Utterance | Skip:
         path = _text(row, "path")
         if path is None:
             raise CorpusError(f"{self._table}: row {number}: no path")
-        relative = _below(tree.root, path)
+        relative = tree.relative(path)
         if relative is None:
             raise CorpusError(
                 f"{self._table}: row {number}: {path} lies outside the root {tree.root}; --root changes it"
@@ -168,14 +168,6 @@ def _text(row: _Row, column: str) -> str | None:
 def default_name(table: Path) -> str:
     """Name of a corpus after its table's file name."""
     return re.sub(r"[^a-z0-9_-]+", "-", table.stem.lower()).strip("-_") or "manifest"
-
-
-def _below(root: Path, path: str) -> str | None:
-    """A path relative to the root, POSIX; None if it leads out of it. Links inside the root are the user's choice."""
-    lexical = Path(os.path.normpath(root / path))
-    if not lexical.is_relative_to(root):  # the same place by another name, as where a part of the root is a link
-        lexical = lexical.parent.resolve() / lexical.name
-    return lexical.relative_to(root).as_posix() if lexical.is_relative_to(root) else None
 
 
 def _one_line(error: Exception) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from emodna.pipeline.corpora import CORPORA, corpus
-from emodna.pipeline.corpora.base import FolderTree, Scan
+from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import BUILDERS, Builder, put
 
 NAMES = sorted(CORPORA)

@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from emodna.pipeline.corpora import corpus
-from emodna.pipeline.corpora.base import FolderTree, Utterance
+from emodna.pipeline.corpora.base import Utterance
+from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import put
 
 

@@ -1,0 +1,66 @@
+"""What a root is to the rest of the pipeline: files by relative path, wherever they lie."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+
+class Stamp(NamedTuple):
+    """Size in bytes and time in ns by which a file is known to be the one that it was."""
+
+    size: int
+    mtime_ns: int
+
+
+class Tree(ABC):
+    """Files below a root. Can be pickled, and used by several threads at once.
+
+    Raises
+    ------
+    CorpusError
+        From the constructor and `files`: no such root, or it cannot be listed.
+    """
+
+    root: Path
+    """Absolute, links resolved."""
+
+    @abstractmethod
+    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+        """Relative POSIX paths of the files with one of these lower-case suffixes, in sorted order.
+
+        macOS's `._*` side files and hidden folders are left out.
+        """
+
+    @abstractmethod
+    def open(self, path: str) -> BinaryIO:
+        """Open a file, seekable, by its relative path.
+
+        Raises
+        ------
+        OSError
+            No such file, or it cannot be read.
+        AudioError
+            A member of an archive that cannot be used.
+        """
+
+    @abstractmethod
+    def stamp(self, path: str) -> Stamp | None:
+        """Size and time of a file; None if there is none."""
+
+    @abstractmethod
+    def relative(self, path: str) -> str | None:
+        """A path that a user wrote, as `files` would spell it; None if it leads out of the root."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the user's: hidden, or left by macOS."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def selected(paths: Iterable[str], suffixes: Sequence[str]) -> list[str]:
+    """Those of some relative paths that are visible and have one of the lower-case suffixes, in sorted order."""
+    endings = tuple(suffixes)
+    return sorted(
+        path for path in paths if path.lower().endswith(endings) and not any(map(is_hidden, PurePosixPath(path).parts))
+    )

@@ -1,0 +1,56 @@
+"""A folder as a root."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.trees.base import Stamp, Tree, is_hidden
+
+
+class FolderTree(Tree):
+    """The files below a folder; links are followed, but not in a circle."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise CorpusError(f"root {root}: {'not a folder' if root.exists() else 'no such folder'}")
+        self.root = root.resolve()
+
+    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+        """Walk the folder."""
+
+        def refuse(error: OSError) -> None:
+            raise CorpusError(f"root {self.root}: cannot list {error.filename}: {error.strerror}") from error
+
+        endings = tuple(suffixes)
+        seen: set[str] = set()
+        for folder, subfolders, names in os.walk(self.root, onerror=refuse, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:  # links that lead in a circle
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+            below = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            for name in sorted(names):
+                if not is_hidden(name) and name.lower().endswith(endings):
+                    yield str(below / name)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file by its relative path."""
+        return (self.root / path).open("rb")
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Size and modification time."""
+        try:
+            status = (self.root / path).stat()
+        except (OSError, ValueError):  # ValueError: a path that no file can have
+            return None
+        return Stamp(status.st_size, status.st_mtime_ns)
+
+    def relative(self, path: str) -> str | None:
+        """Relative to the root, or absolute below it. Links inside the root are the user's choice."""
+        lexical = Path(os.path.normpath(self.root / path))
+        if not lexical.is_relative_to(self.root):  # the same place by another name, as where a part of it is a link
+            lexical = lexical.parent.resolve() / lexical.name
+        return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None
