@@ -27,8 +27,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where the corpus lies, with one --corpus only.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
+@click.option("--subset", help="Another selection of the corpus than the usual one; it gets a store of its own.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Your own recordings: a CSV or Parquet table.")
-@click.option("--name", help="Name of the manifest's corpus.  [default: the table's file name]")
+@click.option("--folder", type=click.Path(path_type=Path), help="Your own recordings, unlabelled: all that lie here.")
+@click.option("--name", help="Name of your own recordings.  [default: that of the table or folder]")
+@click.option(
+    "--segment",
+    default="none",
+    metavar="none|energy",
+    help="energy: cut your own recordings into utterances where the voice pauses.",
+)
 @common.cache_option
 @click.option("--feature-set", default="mfcc40", help="What to extract.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of each file to use, from 0.")
@@ -47,8 +55,11 @@ if TYPE_CHECKING:
 def prep(
     names: tuple[str, ...],
     root: Path | None,
+    subset: str | None,
     manifest: Path | None,
+    folder: Path | None,
     name: str | None,
+    segment: str,
     cache: Path,
     feature_set: str,
     channel: int,
@@ -68,13 +79,21 @@ def prep(
     reason, and the rest goes on.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    sources = _sources(names, root, manifest, name)
+    sources = _sources(names, root, subset, manifest, folder, name)
+    if segment != "none" and names:
+        raise click.UsageError("--segment goes with --manifest or --folder: a corpus's utterances are its files")
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
     from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.extract import Extraction
     from emodna.pipeline.prepare import prepare
+    from emodna.pipeline.segment import segmenter
 
-    chosen = features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples)
+    extraction = Extraction(
+        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        max_seconds,
+        segmenter(segment),
+    )
     reports, failed = [], False
     for corpus, where in sources:
         try:
@@ -83,10 +102,9 @@ def prep(
                     corpus,
                     where,
                     cache,
-                    chosen,
+                    extraction,
                     watcher,
                     workers=workers or common.cores(),
-                    max_seconds=max_seconds,
                     rehash=rehash,
                     wait=not no_wait,
                 )
@@ -104,24 +122,28 @@ def prep(
 
 
 def _sources(
-    names: tuple[str, ...], root: Path | None, manifest: Path | None, name: str | None
+    names: tuple[str, ...],
+    root: Path | None,
+    subset: str | None,
+    manifest: Path | None,
+    folder: Path | None,
+    name: str | None,
 ) -> "list[tuple[Corpus, Path]]":
     """The corpora to prepare, each with its root."""
     from emodna.pipeline.corpora import CORPORA, corpus
-    from emodna.pipeline.corpora.manifest import Manifest, default_name
     from emodna.pipeline.errors import EmodnaError
 
-    if manifest is not None:
-        if names:
-            raise click.UsageError("--manifest and --corpus exclude each other")
-        name = default_name(manifest) if name is None else name
-        if name in CORPORA:
-            raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
-        return [(Manifest(manifest, name), manifest.parent if root is None else root)]
+    own = [each for each in (manifest, folder) if each is not None]
+    if own:
+        if names or subset is not None or len(own) > 1:
+            raise click.UsageError("--corpus (with --subset), --manifest and --folder exclude each other")
+        return [_listed(own[0], name, root) if manifest is not None else _lying_in(own[0], name, root)]
     if name is not None:
-        raise click.UsageError("--name goes with --manifest")
+        raise click.UsageError("--name goes with --manifest or --folder")
     if not names:
-        raise click.UsageError(f"--corpus is missing; valid: {', '.join(sorted(CORPORA))}, all; or --manifest")
+        raise click.UsageError(
+            f"--corpus is missing; valid: {', '.join(sorted(CORPORA))}, all; or --manifest, --folder"
+        )
     if "all" in names:
         if len(names) > 1 or root is not None:
             raise click.UsageError("--corpus all goes with no other --corpus and no --root")
@@ -133,11 +155,40 @@ def _sources(
             raise EmodnaError(f"--corpus all: no corpus has its default root below {_data_root()}")
     if root is not None and len(names) > 1:
         raise click.UsageError("--root goes with one --corpus only")
-    sources = [(corpus(each), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
+    if subset is not None and len(names) > 1:
+        raise click.UsageError("--subset goes with one --corpus only")
+    sources = [(corpus(each, subset), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
     for each, where in sources:
         if root is None and not where.is_dir():
             raise EmodnaError(f"{each.name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA")
     return sources
+
+
+def _listed(table: Path, name: str | None, root: Path | None) -> "tuple[Corpus, Path]":
+    """The recordings of a manifest, and where they lie."""
+    from emodna.pipeline.corpora.manifest import Manifest
+
+    return Manifest(table, _own_name(name, table)), table.parent if root is None else root
+
+
+def _lying_in(folder: Path, name: str | None, root: Path | None) -> "tuple[Corpus, Path]":
+    """The recordings of a folder, and the folder."""
+    from emodna.pipeline.corpora.own import Recordings
+
+    if root is not None:
+        raise click.UsageError("--root goes with --corpus or --manifest: --folder says where its recordings lie")
+    return Recordings(folder, _own_name(name, folder)), folder
+
+
+def _own_name(name: str | None, place: Path) -> str:
+    from emodna.pipeline.corpora import CORPORA
+    from emodna.pipeline.corpora.own import default_name
+    from emodna.pipeline.errors import EmodnaError
+
+    name = default_name(place) if name is None else name
+    if name in CORPORA:
+        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
+    return name
 
 
 def _data_root() -> Path:

@@ -43,7 +43,7 @@ class _Tally:
         """Count some more."""
         self.done += len(outcomes)
         self.rejected += sum(outcome.rejection is not None for outcome in outcomes)
-        self.seconds += sum(outcome.facts.duration for outcome in outcomes if outcome.facts is not None)
+        self.seconds += sum(facts.duration for outcome in outcomes for facts in outcome.facts)
 
     def __str__(self) -> str:
         rate = self.seconds / max(time.monotonic() - self.began, 1e-3)

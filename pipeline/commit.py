@@ -17,10 +17,10 @@ import pyarrow as pa
 from emodna.pipeline import layout
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, VALENCE
-from emodna.pipeline.extract import Facts
-from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.extract import Extraction, Facts
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.history import History, facts_table
+from emodna.pipeline.segment import recording_of, start_of
 from emodna.pipeline.shards import write_table
 from emodna.pipeline.store import Snapshot, checksum
 
@@ -31,7 +31,7 @@ _SHARDS_PER_INDEX: Final = 512
 def commit(
     corpus: Corpus,
     root: Path,
-    features: FeatureSet,
+    extraction: Extraction,
     history: History,
     scan: Scan,
     shards: Mapping[int, Sequence[Facts]],
@@ -46,9 +46,9 @@ def commit(
     rejections
         Path and reason.
     """
-    store = history.store
+    store, parameters = history.store, extraction.features.parameters()
     files = [history.stored(facts[0].file, number) for number, facts in sorted(shards.items())]
-    index = _index(corpus, scan, shards)
+    index = _index(corpus, scan, shards, segmented=extraction.segmenter is not None)
     files += [write_table(store, "index", part) for part in _parts(index)]
     if rejections:
         paths, reasons = zip(*rejections, strict=True)
@@ -56,8 +56,8 @@ def commit(
         files.append(write_table(store, "rejected", table))
     snapshot = Snapshot(
         corpus=corpus.name,
-        feature_set=features.name,
-        parameters=features.parameters(),
+        feature_set=extraction.features.name,
+        parameters=parameters,
         libraries=_library_versions(),
         root=str(root),
         licence=corpus.facts.licence,
@@ -68,9 +68,10 @@ def commit(
             "frames": sum(index["frames"].to_pylist()),
             "seconds": sum(index["duration"].to_pylist()),
         },
-        fingerprint=_fingerprint(features.parameters(), index),
+        fingerprint=_fingerprint(parameters, index),
         files=files,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        segmentation=extraction.segmentation,
     )
     earlier = history.snapshot
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
@@ -78,11 +79,11 @@ def commit(
     _sweep(store, snapshot)
 
 
-def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]]) -> pa.Table:
-    """One row per utterance, in order of (shard, id)."""
+def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]], *, segmented: bool) -> pa.Table:
+    """One row per utterance, in order of (shard, id); a piece is described as its recording is."""
     described = {utterance.id: utterance for utterance in scan.utterances}
     rows = [(number, each) for number, facts in sorted(shards.items()) for each in facts]
-    utterances = [described[each.id] for _, each in rows]
+    utterances = [described[recording_of(each.id) if segmented else each.id] for _, each in rows]
     facts = facts_table([each for _, each in rows])
     computed = {
         "corpus": [corpus.name] * len(rows),
@@ -97,6 +98,8 @@ def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]]) ->
         else:
             values = computed.get(column.name) or [getattr(utterance, column.name) for utterance in utterances]
             columns[column.name] = pa.array(values, column.type)
+    if segmented:
+        columns[layout.START] = pa.array([start_of(each.id) for _, each in rows], pa.float64())
     for name in utterances[0].extra:
         columns[name] = pa.array([utterance.extra[name] for utterance in utterances])
     return pa.table(columns)

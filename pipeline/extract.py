@@ -1,21 +1,25 @@
-"""From one recording to its features and facts. Each utterance is computed alone: nothing else can change its bytes."""
+"""From one recording to the features and facts of its utterances.
+
+Usually a recording is an utterance. Each is computed alone: nothing else can change its bytes.
+"""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio import Recording, decode, resample
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.segment import Segmenter, piece_id
 from emodna.pipeline.store import feature_crc
+from emodna.pipeline.trees import Tree
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000
@@ -49,11 +53,12 @@ class AudioState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One utterance whose audio has to be looked at."""
+    """One recording whose audio has to be looked at."""
 
     id: str
+    """Of its utterance, or what the ids of its pieces begin with."""
     path: str
-    known: Facts | None
+    known: tuple[Facts, ...] = ()
     """Of an earlier run; they stand if the audio's hash does."""
 
 
@@ -62,9 +67,10 @@ class Outcome:
     """What became of a job: features, earlier facts that still stand, or a rejection."""
 
     job: Job
-    facts: Facts | None = None
-    features: NDArray[np.float32] | None = None
-    """[frames, dim], until they are written; None where the earlier facts stand."""
+    facts: tuple[Facts, ...] = ()
+    """Of each utterance."""
+    features: tuple[NDArray[np.float32], ...] = ()
+    """[frames, dim] of each utterance, until they are written; empty where the earlier facts stand."""
     extracted: bool = False
     rejection: str | None = None
     state: AudioState | None = None
@@ -73,35 +79,77 @@ class Outcome:
     """Whether the audio was opened, or opening it failed."""
 
 
-def examine_all(jobs: Sequence[Job], root: Path, features: FeatureSet, max_seconds: float) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """How recordings become features."""
+
+    features: FeatureSet
+    max_seconds: float = 3600.0
+    """Longer recordings are rejected."""
+    segmenter: Segmenter | None = None
+    """Cuts recordings into utterances; None takes each as one."""
+
+    @property
+    def segmentation(self) -> dict[str, str | float] | None:
+        """What the store says of how recordings were cut: facts of pieces cut otherwise say nothing."""
+        return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
+
+
+def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list[Outcome]:
     """Examine each of some jobs."""
-    return [examine(job, root, features, max_seconds) for job in jobs]
+    return [examine(job, tree, extraction) for job in jobs]
 
 
-def examine(job: Job, root: Path, features: FeatureSet, max_seconds: float) -> Outcome:
+def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file."""
     try:
-        with (root / job.path).open("rb") as stream:
-            now, status = time.time_ns(), os.fstat(stream.fileno())
+        now, stamp = time.time_ns(), tree.stamp(job.path)
+        with tree.open(job.path) as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            settled = status.st_mtime_ns < now - _RACY_NS
-            state = AudioState(status.st_size, status.st_mtime_ns, sha256) if settled else None
-            if job.known is not None and job.known.audio_sha256 == sha256 and job.known.duration <= max_seconds:
+            settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
+            state = AudioState(*stamp, sha256) if stamp is not None and settled else None
+            if stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
                 return Outcome(job, job.known, state=state, looked_at=True)
-            recording = decode(stream, channel=features.channel, max_seconds=max_seconds)
-        samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
-        array, peak_db = features.extract(samples)
+            recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+        utterances = list(_extract(job.id, recording, sha256, extraction))
     except AudioError as error:
         return Outcome(job, rejection=str(error), looked_at=True)
     except OSError as error:
         return Outcome(job, rejection=f"cannot be read: {error.strerror or error}", looked_at=True)
     except ValueError as error:  # a path that no file can have
         return Outcome(job, rejection=f"cannot be read: {error}", looked_at=True)
+    facts, arrays = zip(*utterances, strict=True)
+    return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+
+
+def stands(known: Sequence[Facts], extraction: Extraction) -> bool:
+    """Whether facts of an earlier run are what this one would find in the same audio."""
+    return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
+
+
+def _extract(
+    recording_id: str, recording: Recording, sha256: str, extraction: Extraction
+) -> Iterator[tuple[Facts, NDArray[np.float32]]]:
+    """Features of a recording, or of each of its pieces."""
+    rate = extraction.features.sample_rate
+    samples = resample(recording.samples, recording.sample_rate, rate)
+    if extraction.segmenter is None:
+        yield _utterance(recording_id, samples, recording, recording.duration, sha256, extraction.features)
+        return
+    for start, stop in extraction.segmenter.pieces(samples, rate):
+        id, duration = piece_id(recording_id, start / rate), (stop - start) / rate
+        yield _utterance(id, samples[start:stop], recording, duration, sha256, extraction.features)
+
+
+def _utterance(
+    id: str, samples: NDArray[np.float32], recording: Recording, duration: float, sha256: str, features: FeatureSet
+) -> tuple[Facts, NDArray[np.float32]]:
+    array, peak_db = features.extract(samples)
     facts = Facts(
-        id=job.id,
+        id=id,
         sample_rate=recording.sample_rate,
         channels=recording.channels,
-        duration=recording.duration,
+        duration=duration,
         frames=len(array),
         peak_db=peak_db,
         offset=0,
@@ -109,19 +157,26 @@ def examine(job: Job, root: Path, features: FeatureSet, max_seconds: float) -> O
         feature_crc=feature_crc(array),
         file="",
     )
-    return Outcome(job, facts, array, extracted=True, state=state, looked_at=True)
+    return facts, array
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Hold BLAS, FFT and OpenMP to one thread: the work is parallel over utterances, and the bytes must not vary."""
+def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to extract in, BLAS, FFT and OpenMP held to one thread each.
+
+    The work is parallel over recordings, and the bytes must not vary.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
+    def hold() -> None:
+        torch.set_num_threads(1)
+        threadpool_limits(1)
+
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
-            yield
+        # In each thread anew: OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
+        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold) as pool:
+            yield pool
     finally:
         torch.set_num_threads(before)

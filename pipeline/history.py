@@ -1,9 +1,11 @@
 """What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,12 @@ from emodna.pipeline.errors import ForeignStoreError, StoreError
 from emodna.pipeline.extract import AudioState, Facts
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.sealed import read_sealed, write_sealed
+from emodna.pipeline.segment import recording_of
 from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
+from emodna.pipeline.trees import Tree
+
+#: Where a journal's file says how its recordings were cut.
+_SEGMENTATION: Final = b"segmentation"
 
 
 class History:
@@ -25,8 +32,9 @@ class History:
     ----------
     store
         Folder of the store; may be new.
-    corpus, features, root
-        What the store is asked to hold. Sizes and times of files under another root say nothing.
+    corpus, features, segmentation, root
+        What the store is asked to hold. What was cut into other pieces, and sizes and times of files under another
+        root, say nothing.
     rehash
         Trust no earlier hash: neither the audio's nor the shards'.
 
@@ -36,44 +44,52 @@ class History:
         The folder holds another store.
     """
 
-    def __init__(self, store: Path, corpus: str, features: FeatureSet, root: Path, *, rehash: bool) -> None:
+    def __init__(
+        self,
+        store: Path,
+        corpus: str,
+        features: FeatureSet,
+        segmentation: Mapping[str, Any] | None,
+        root: Path,
+        *,
+        rehash: bool,
+    ) -> None:
         self.store = store
+        self._segmentation = segmentation
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
         """Why an existing store could not be used, if so."""
-        self._facts: dict[str, Facts] = {}
+        self._facts: dict[str, tuple[Facts, ...]] = {}
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
                 _check_same(store, self.snapshot, corpus, features)
-                self._remember_snapshot(self.snapshot, rehash=rehash)
+                if self.snapshot.segmentation == segmentation:
+                    self._remember_snapshot(self.snapshot, rehash=rehash)
             except ForeignStoreError:
                 raise
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
         self._remember_journal()
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
-        self._members = Counter(facts.file for facts in self._facts.values())
+        self._members = Counter(each.file for facts in self._facts.values() for each in facts)
         here = self.snapshot is not None and self.snapshot.root == str(root)
         self.audio: Mapping[str, AudioState] = _read_audio_stat(store) if here and not rehash else {}
         """State in which each audio file was when it was hashed."""
 
     @property
     def ids(self) -> Set[str]:
-        """Utterances that an earlier run has facts of."""
+        """Recordings that an earlier run has facts of."""
         return self._facts.keys()
 
-    def known(self, utterance_id: str) -> Facts | None:
-        """Facts of an utterance, if an earlier run has them and their shard is there."""
-        return self._facts.get(utterance_id)
+    def known(self, recording_id: str) -> tuple[Facts, ...]:
+        """Facts of a recording's utterances, if an earlier run has them and their shard is there."""
+        return self._facts.get(recording_id, ())
 
-    def unchanged(self, root: Path, path: str, facts: Facts) -> bool:
+    def unchanged(self, tree: Tree, path: str, facts: Sequence[Facts]) -> bool:
         """Whether the audio at a relative path is, by its size and time, the one that the facts come from."""
-        try:
-            status = (root / path).stat()
-        except (OSError, ValueError):  # ValueError: a path that no file can have
-            return False
-        return self.audio.get(path) == AudioState(status.st_size, status.st_mtime_ns, facts.audio_sha256)
+        stamp = tree.stamp(path)
+        return stamp is not None and all(self.audio.get(path) == AudioState(*stamp, f.audio_sha256) for f in facts)
 
     def whole_shard(self, facts: Sequence[Facts]) -> str | None:
         """Name of the shard that holds exactly these utterances in this order, if there is one."""
@@ -104,15 +120,21 @@ class History:
         for path in sorted((self.store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}")):
             table = read_sealed(path)
             # A file of a run that was killed may be anything; if it is not whole, its work is done again.
-            if table is not None and _named_by_its_content(self.store / path.stem):
+            if table is None or not _named_by_its_content(self.store / path.stem):
+                continue
+            if _segmentation_of(table) == self._segmentation:
                 self._remember(table)
 
     def _remember(self, table: pa.Table) -> None:
         present = {file for file in set(table["file"].to_pylist()) if file and (self.store / file).exists()}
-        for row in zip(*(table[name].to_pylist() for name in layout.JOURNAL_SCHEMA.names), strict=True):
-            facts = Facts(**dict(zip(layout.JOURNAL_SCHEMA.names, row, strict=True)))
-            if facts.file in present:
-                self._facts[facts.id] = facts
+        columns = zip(*(table[name].to_pylist() for name in layout.JOURNAL_SCHEMA.names), strict=True)
+        rows = [Facts(**dict(zip(layout.JOURNAL_SCHEMA.names, row, strict=True))) for row in columns]
+        recordings: dict[str, list[Facts]] = {}
+        for facts in rows:
+            id = facts.id if self._segmentation is None else recording_of(facts.id)
+            if facts.file in present:  # for all pieces of a recording or none: they share a shard
+                recordings.setdefault(id, []).append(facts)
+        self._facts |= {id: tuple(pieces) for id, pieces in recordings.items()}
 
 
 def read_features(store: Path, facts: Facts) -> NDArray[np.float32]:
@@ -129,9 +151,14 @@ def read_features(store: Path, facts: Facts) -> NDArray[np.float32]:
     return features
 
 
-def write_journal(store: Path, name: str, facts: Iterable[Facts]) -> None:
+def write_journal(store: Path, name: str, facts: Iterable[Facts], segmentation: Mapping[str, Any] | None) -> None:
     """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
-    write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", facts_table(facts))
+    table = facts_table(facts).replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
+    write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
+
+
+def _segmentation_of(table: pa.Table) -> object:
+    return json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
 
 
 def facts_table(facts: Iterable[Facts]) -> pa.Table:

@@ -28,8 +28,10 @@ SEALED_SUFFIX: Final = ".sealed"
 SHARD_SUFFIX: Final = ".h5"
 TABLE_SUFFIX: Final = ".parquet"
 
-#: Smallest mean number of utterances per shard at which the number of shards doubles.
+#: Smallest mean number of recordings per shard at which the number of shards doubles: of whole utterances, and of
+#: recordings that are cut into many.
 UTTERANCES_PER_SHARD: Final = 128
+CUT_RECORDINGS_PER_SHARD: Final = 16
 
 INDEX_SCHEMA: Final = pa.schema(
     [
@@ -57,6 +59,9 @@ INDEX_SCHEMA: Final = pa.schema(
     ]
 )
 
+#: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
+START: Final = "start"
+
 #: The columns that come from the audio and not from the corpus: what a later run can use again.
 FACT_COLUMNS: Final = (
     "id",
@@ -82,15 +87,22 @@ def content_name(kind: str, sha256: str, suffix: str) -> str:
     return f"{kind}-{sha256[:16]}{suffix}"
 
 
-def shard_count(utterances: int) -> int:
-    """Return the number of shards, a power of two that follows from the number of utterances alone."""
+def shard_count(recordings: int, *, cut: bool = False) -> int:
+    """Return the number of shards, a power of two that follows from the number of recordings alone.
+
+    Parameters
+    ----------
+    cut
+        Whether the recordings are cut into utterances.
+    """
+    per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
     count = 1
-    while count * UTTERANCES_PER_SHARD < utterances:
+    while count * per_shard < recordings:
         count *= 2
     return count
 
 
-def shard_of(utterance_id: str, shards: int) -> int:
-    """Return the shard of an utterance: a bucket of the hash of its id."""
-    digest = hashlib.sha256(utterance_id.encode("utf-8", "surrogateescape")).digest()
+def shard_of(recording_id: str, shards: int) -> int:
+    """Return the shard of a recording, and so of all its utterances: a bucket of the hash of its id."""
+    digest = hashlib.sha256(recording_id.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % shards

@@ -1,15 +1,15 @@
 """Prepare one corpus: scan -> extract -> commit, as a Dask graph.
 
-A task examines a batch of utterances; a second kind of task gathers the batches of one shard and writes it; the commit
+A task examines a batch of recordings; a second kind of task gathers the batches of one shard and writes it; the commit
 follows when every shard is there. A shard that nothing has touched is not part of the graph.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +17,23 @@ from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
-from emodna.pipeline.extract import AudioState, Facts, Job, Outcome, examine_all, one_thread_each
-from emodna.pipeline.features import SILENCE_DB, FeatureSet
+from emodna.pipeline.extract import (
+    AudioState,
+    Extraction,
+    Facts,
+    Job,
+    Outcome,
+    examine_all,
+    extracting_threads,
+    stands,
+)
+from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.history import History, read_features, write_audio_stat, write_journal
 from emodna.pipeline.shards import write_shard, writer_lock
-from emodna.pipeline.trees import FolderTree
+from emodna.pipeline.trees import Tree, open_tree
 
-#: Utterances per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers.
+#: Recordings per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers. One that is
+#: cut into utterances is work enough.
 _BATCH = 16
 
 Examination = Callable[[Sequence[Job]], list[Outcome]]
@@ -67,7 +77,7 @@ class _Plan:
 
     number: int
     jobs: Sequence[Job]
-    """All of this shard's utterances, in order of id."""
+    """All of this shard's recordings, in order of id."""
     due: Sequence[Job]
     """Those whose audio has to be looked at."""
     whole: str | None
@@ -75,8 +85,8 @@ class _Plan:
 
     @property
     def known(self) -> list[Facts]:
-        """What earlier runs found out."""
-        return [job.known for job in self.jobs if job.known is not None]
+        """What earlier runs found out, in order of id."""
+        return _in_order(job.known for job in self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +101,10 @@ def prepare(
     corpus: Corpus,
     root: Path,
     cache: Path,
-    features: FeatureSet,
+    extraction: Extraction,
     watcher: Watcher,
     *,
     workers: int,
-    max_seconds: float = 3600.0,
     rehash: bool = False,
     wait: bool = True,
 ) -> Report:
@@ -107,8 +116,6 @@ def prepare(
         The store is <cache>/<corpus>/<feature set>.
     workers
         Threads that extract; libsndfile, soxr and torch's FFT work outside Python's global lock.
-    max_seconds
-        Longer recordings are rejected.
     rehash
         Trust no earlier hash.
     wait
@@ -122,18 +129,20 @@ def prepare(
         Another run holds the store and `wait` is false, or its folder holds another store.
     """
     began = time.perf_counter()
-    tree = FolderTree(root)
+    tree = open_tree(root, (*corpus.suffixes, *corpus.label_suffixes))
     scan = corpus.scan(tree)
-    store = cache.absolute() / corpus.name / features.name
+    store = cache.absolute() / corpus.name / extraction.features.name
     with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)) as waited:
         if waited:  # the files may have changed meanwhile
+            tree = open_tree(root, (*corpus.suffixes, *corpus.label_suffixes))
             scan = corpus.scan(tree)
-        history = History(store, corpus.name, features, tree.root, rehash=rehash)
-        plans = _plan(scan, tree.root, history, max_seconds)
+        history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
+        plans = _plan(scan, tree, history, extraction)
         watcher.planned(sum(len(plan.due) for plan in plans))
-        examination = partial(examine_all, root=tree.root, features=features, max_seconds=max_seconds)
-        write = partial(_write, store=store, parameters=features.parameters(), examination=examination)
-        results = _run(plans, examination, write, watcher, workers)
+        examination = partial(examine_all, tree=tree, extraction=extraction)
+        write = partial(_write, store=store, extraction=extraction, examination=examination)
+        batch = _BATCH if extraction.segmenter is None else 1
+        results = _run(plans, examination, write, watcher, workers, batch)
 
         outcomes = [outcome for result in results for outcome in result.outcomes]
         rejections = sorted((o.job.path, o.rejection) for o in outcomes if o.rejection is not None)
@@ -142,10 +151,10 @@ def prepare(
             path, reason = rejections[0]
             raise CorpusError(f"root {tree.root}: all {len(rejections)} files rejected; the first: {path}: {reason}")
         shards = {plan.number: result.facts for plan, result in zip(plans, results, strict=True) if result.facts}
-        commit(corpus, tree.root, features, history, scan, shards, rejections)
+        commit(corpus, tree.root, extraction, history, scan, shards, rejections)
         write_audio_stat(store, _audio_states(scan, history, outcomes))
 
-    extracted = sum(outcome.extracted for outcome in outcomes)
+    extracted = sum(len(outcome.facts) for outcome in outcomes if outcome.extracted)
     return Report(
         corpus=corpus.name,
         store=store,
@@ -155,15 +164,15 @@ def prepare(
         rejected=len(rejections),
         audio_seconds=sum(each.duration for each in facts),
         wall_seconds=time.perf_counter() - began,
-        skipped=scan.skipped,
+        skipped={**scan.skipped, **tree.left_out},
         rejections=rejections,
         warnings=_warnings(corpus, history, scan, facts),
     )
 
 
-def _plan(scan: Scan, root: Path, history: History, max_seconds: float) -> list[_Plan]:
-    """Sort the utterances into shards, and find out which need a look at their audio."""
-    count = layout.shard_count(len(scan.utterances))
+def _plan(scan: Scan, tree: Tree, history: History, extraction: Extraction) -> list[_Plan]:
+    """Sort the recordings into shards, and find out which need a look at their audio."""
+    count = layout.shard_count(len(scan.utterances), cut=extraction.segmenter is not None)
     shards: dict[int, list[Job]] = {}
     for utterance in scan.utterances:  # in order of id, so each shard's are too
         job = Job(utterance.id, utterance.path, history.known(utterance.id))
@@ -171,17 +180,24 @@ def _plan(scan: Scan, root: Path, history: History, max_seconds: float) -> list[
     plans = []
     for number, jobs in sorted(shards.items()):
         due = [
-            job
-            for job in jobs
-            if job.known is None or job.known.duration > max_seconds or not history.unchanged(root, job.path, job.known)
+            job for job in jobs if not stands(job.known, extraction) or not history.unchanged(tree, job.path, job.known)
         ]
-        known = [job.known for job in jobs if job.known is not None]
-        plans.append(_Plan(number, jobs, due, history.whole_shard(known)))
+        plans.append(_Plan(number, jobs, due, history.whole_shard(_in_order(job.known for job in jobs))))
     return plans
 
 
+def _in_order(facts: Iterable[Sequence[Facts]]) -> list[Facts]:
+    """Facts of several recordings, as the rows of a shard are: in order of the utterances' ids."""
+    return sorted((each for recording in facts for each in recording), key=attrgetter("id"))
+
+
 def _run(
-    plans: Sequence[_Plan], examination: Examination, write: Callable[..., _Result], watcher: Watcher, workers: int
+    plans: Sequence[_Plan],
+    examination: Examination,
+    write: Callable[..., _Result],
+    watcher: Watcher,
+    workers: int,
+    batch: int,
 ) -> list[_Result]:
     """Run the graph of every shard that needs work; a result per plan, in order."""
     active = [plan for plan in plans if plan.due or plan.whole is None]
@@ -197,57 +213,58 @@ def _run(
 
     tasks = []
     for plan in active:
-        batches = [plan.due[start : start + _BATCH] for start in range(0, len(plan.due), _BATCH)]
+        batches = [plan.due[start : start + batch] for start in range(0, len(plan.due), batch)]
         examined = [
-            delayed(partial(examination, batch))(dask_key_name=f"examine-{plan.number}-{number}")
-            for number, batch in enumerate(batches)
+            delayed(partial(examination, jobs))(dask_key_name=f"examine-{plan.number}-{number}")
+            for number, jobs in enumerate(batches)
         ]
         tasks.append(delayed(partial(write, plan))(examined, dask_key_name=f"write-{plan.number}"))
     # The pool ends inside the store's lock, so that nothing writes behind the back of the next run.
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool, Callback(posttask=tell):
+    with extracting_threads(workers) as pool, Callback(posttask=tell):
         written = compute(*tasks, scheduler="threads", pool=pool, num_workers=workers)
     done = dict(zip((plan.number for plan in active), written, strict=True))
     return [done.get(plan.number) or _Result(plan.known) for plan in plans]
 
 
 def _write(
-    plan: _Plan, batches: list[list[Outcome]], *, store: Path, parameters: Mapping[str, Any], examination: Examination
+    plan: _Plan, batches: list[list[Outcome]], *, store: Path, extraction: Extraction, examination: Examination
 ) -> _Result:
     """Write one shard from new features and those of earlier runs, unless it is there already."""
     looked_at = {outcome.job.id: outcome for batch in batches for outcome in batch}
     # Where the audio needed no look, the earlier facts stand.
     outcomes = [looked_at.get(job.id) or Outcome(job, job.known) for job in plan.jobs]
-    facts = [outcome.facts for outcome in outcomes if outcome.facts is not None]
+    facts = _in_order(outcome.facts for outcome in outcomes)
     if plan.whole is None or facts != plan.known:
         outcomes = [_with_features(outcome, store, examination) for outcome in outcomes]
-        facts = _write_usable(store, plan.number, parameters, outcomes)
-    return _Result(facts, [replace(outcome, features=None) for outcome in outcomes if outcome.looked_at])
+        facts = _write_usable(store, plan.number, extraction, outcomes)
+    return _Result(facts, [replace(outcome, features=()) for outcome in outcomes if outcome.looked_at])
 
 
 def _with_features(outcome: Outcome, store: Path, examination: Examination) -> Outcome:
     """Fetch features of an earlier run; where they are damaged, extract them again."""
-    if outcome.facts is None or outcome.features is not None:
+    if not outcome.facts or outcome.features:
         return outcome
     try:
-        return replace(outcome, features=read_features(store, outcome.facts))
+        return replace(outcome, features=tuple(read_features(store, each) for each in outcome.facts))
     except StoreError:
-        return examination([replace(outcome.job, known=None)])[0]
+        return examination([replace(outcome.job, known=())])[0]
 
 
-def _write_usable(store: Path, number: int, parameters: Mapping[str, Any], outcomes: Sequence[Outcome]) -> list[Facts]:
-    """Write the shard of all outcomes that have features; return their facts, which now name it."""
-    ids, features, facts, offset = [], [], [], 0
-    for outcome in outcomes:
-        if outcome.facts is not None and outcome.features is not None:
-            ids.append(outcome.job.id)
-            features.append(outcome.features)
-            facts.append(replace(outcome.facts, offset=offset))
-            offset += len(outcome.features)
+def _write_usable(store: Path, number: int, extraction: Extraction, outcomes: Sequence[Outcome]) -> list[Facts]:
+    """Write the shard of all utterances that have features; return their facts, which now name it."""
+    features = {
+        each.id: array for outcome in outcomes for each, array in zip(outcome.facts, outcome.features, strict=True)
+    }
+    facts, offset = [], 0
+    for each in _in_order(outcome.facts for outcome in outcomes):
+        facts.append(replace(each, offset=offset))
+        offset += each.frames
     if not facts:
         return []
-    file = write_shard(store, number, parameters, ids, features)
+    ids = [each.id for each in facts]
+    file = write_shard(store, number, extraction.features.parameters(), ids, [features[id] for id in ids])
     facts = [replace(each, file=file.name) for each in facts]
-    write_journal(store, file.name, facts)
+    write_journal(store, file.name, facts, extraction.segmentation)
     return facts
 
 
@@ -256,7 +273,7 @@ def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> 
     states = {u.path: history.audio[u.path] for u in scan.utterances if u.path in history.audio}
     for outcome in outcomes:
         states.pop(outcome.job.path, None)
-        if outcome.facts is not None and outcome.state is not None:
+        if outcome.facts and outcome.state is not None:
             states[outcome.job.path] = outcome.state
     return states
 
@@ -266,7 +283,7 @@ def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Fact
     lines = [f"rebuilt: {history.damage}"] if history.damage else []
     gone = sorted(history.ids - {utterance.id for utterance in scan.utterances})
     if gone:
-        lines.append(f"{len(gone)} utterances of the earlier store are gone (the first: {gone[0]})")
+        lines.append(f"{len(gone)} recordings of the earlier store are gone (the first: {gone[0]})")
     silent = [each.id for each in facts if each.peak_db <= SILENCE_DB]
     if silent:
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")

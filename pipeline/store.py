@@ -52,6 +52,8 @@ class Snapshot:
     """SHA-256 of the content: configuration, ids, labels, audio hashes and feature checksums."""
     files: Sequence[StoredFile]
     created: str
+    segmentation: Mapping[str, Any] | None = None
+    """Rule by which recordings were cut into utterances; None if each is one."""
 
     @property
     def shards(self) -> dict[int, StoredFile]:

@@ -7,6 +7,7 @@ import pytest
 
 from emodna.model.fit import FitRequest, fit
 from emodna.pipeline.corpora import corpus
+from emodna.pipeline.extract import Extraction
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
@@ -32,7 +33,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
     make_ravdess(home / "ravdess", repetitions=RAVDESS_REPETITIONS)
     make_emodb(home / "emodb", share=EMODB_SHARE)
     reports = [
-        prepare(corpus(name), home / name, home / "cache", feature_set("mfcc40"), Silent(), workers=2)
+        prepare(corpus(name), home / name, home / "cache", Extraction(feature_set("mfcc40")), Silent(), workers=2)
         for name in ("ravdess", "emodb")
     ]
     return {report.corpus: FeatureStore(report.store) for report in reports}

@@ -1,14 +1,13 @@
 """A user's own recordings, listed in a CSV or Parquet table."""
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, cast
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Gender, Scan, Skip, Utterance
-from emodna.pipeline.emotions import EMOTIONS
+from emodna.pipeline.corpora.base import Gender, Scan, Skip, Utterance
+from emodna.pipeline.corpora.own import Own
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.layout import INDEX_SCHEMA
 from emodna.pipeline.trees import Tree
@@ -16,12 +15,11 @@ from emodna.pipeline.trees import Tree
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
 _Row = Mapping[str, object]
 
 
-class Manifest(Corpus):
+class Manifest(Own):
     """A table with a column `path`, and optionally those of `COLUMNS`.
 
     Parameters
@@ -40,21 +38,11 @@ class Manifest(Corpus):
         A table that cannot be read or has no column `path`; a name that is not usable as a folder's.
     """
 
+    suffixes = ("",)  # the table may list a file of any name
+
     def __init__(self, table: Path, name: str) -> None:
-        if not _NAME.fullmatch(name):
-            raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid")
-        self.name = name
-        self.facts = CorpusFacts(
-            title=f"own recordings listed in {table.name}",
-            language=None,
-            utterances=None,
-            speakers=None,
-            sample_rate=None,
-            licence="the user's own",
-            citation="",
-            layout=f"the files listed in {table.name}",
-            emotions={emotion: emotion for emotion in EMOTIONS},
-            counts={},
+        super().__init__(
+            name, title=f"own recordings listed in {table.name}", layout=f"the files listed in {table.name}"
         )
         self._table = table
         self._rows = _read(table)
@@ -163,11 +151,6 @@ def _text(row: _Row, column: str) -> str | None:
     value = row.get(column)
     text = "" if value is None else str(value).strip()
     return text or None
-
-
-def default_name(table: Path) -> str:
-    """Name of a corpus after its table's file name."""
-    return re.sub(r"[^a-z0-9_-]+", "-", table.stem.lower()).strip("-_") or "manifest"
 
 
 def _one_line(error: Exception) -> str:

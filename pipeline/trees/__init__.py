@@ -1,6 +1,54 @@
-"""Roots: where a corpus's files lie."""
+"""Roots: where a corpus's files lie, in a folder, a ZIP or a tar."""
 
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.trees.archive import ARCHIVE_SUFFIXES
 from emodna.pipeline.trees.base import Stamp, Tree
 from emodna.pipeline.trees.folder import FolderTree
+from emodna.pipeline.trees.tarred import TarTree
+from emodna.pipeline.trees.zipped import ZipTree
 
-__all__ = ["FolderTree", "Stamp", "Tree"]
+__all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "Tree", "open_tree"]
+
+
+def open_tree(root: Path, suffixes: Sequence[str]) -> Tree:
+    """Open a root: a folder, an archive, or a folder with nothing of the kind but one archive, as downloads leave it.
+
+    Parameters
+    ----------
+    suffixes
+        Lower-case endings of the files that will be asked for.
+
+    Raises
+    ------
+    CorpusError
+        No such root, neither folder nor archive, or several archives to choose from.
+    """
+    if not root.is_dir():
+        return _archive(root, suffixes)
+    tree = FolderTree(root)
+    if next(tree.files(suffixes), None) is not None:
+        return tree
+    archives = [path for path in tree.files(ARCHIVE_SUFFIXES) if "/" not in path]
+    if len(archives) > 1:
+        raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
+    return _archive(root / archives[0], suffixes) if archives else tree
+
+
+def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
+    try:
+        if not root.is_file():
+            raise CorpusError(
+                f"root {root}: {'neither folder nor file' if root.exists() else 'no such folder or file'}"
+            )
+        if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":
+            return ZipTree(root)
+        if tarfile.is_tarfile(root) or root.name.lower().endswith(ARCHIVE_SUFFIXES):
+            return TarTree(root, suffixes)
+    except OSError as error:
+        raise CorpusError(f"root {root}: cannot be read: {error.strerror or error}") from error
+    raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")

@@ -1,9 +1,10 @@
 """What a root is to the rest of the pipeline: files by relative path, wherever they lie."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 
 class Stamp(NamedTuple):
@@ -25,6 +26,11 @@ class Tree(ABC):
     root: Path
     """Absolute, links resolved."""
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Files that `files` does not name though they are there, counted by reason."""
+        return {}
+
     @abstractmethod
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """Relative POSIX paths of the files with one of these lower-case suffixes, in sorted order.
@@ -33,7 +39,7 @@ class Tree(ABC):
         """
 
     @abstractmethod
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> BufferedReader | BytesIO:
         """Open a file, seekable, by its relative path.
 
         Raises

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees.base import Stamp, Tree, is_hidden
@@ -36,7 +36,7 @@ class FolderTree(Tree):
                 if not is_hidden(name) and name.lower().endswith(endings):
                     yield str(below / name)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> BufferedReader:
         """Open a file by its relative path."""
         return (self.root / path).open("rb")
 

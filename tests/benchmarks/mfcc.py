@@ -9,10 +9,10 @@ from typing import Any
 import click
 import librosa
 import numpy as np
+import torch
 from threadpoolctl import threadpool_limits
 
 from emodna.pipeline.audio import decode, resample
-from emodna.pipeline.extract import one_thread_each
 from emodna.pipeline.features import MfccSet
 
 
@@ -41,7 +41,8 @@ def main(root: Path, files: int, rounds: int) -> None:
     def reference(samples: Any) -> Any:
         return librosa.feature.mfcc(y=samples, sr=features.sample_rate, n_mfcc=features.n_mfcc)
 
-    with one_thread_each(), threadpool_limits(1):
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
         worst = max(float(np.abs(features.extract(each)[0].T - reference(each)).max()) for each in audio)
         times = [(seconds(features.extract, audio), seconds(reference, audio)) for _ in range(rounds)]
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))

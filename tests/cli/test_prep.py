@@ -203,7 +203,10 @@ class TestErrors:
         assert "EMODNA_DATA" in line
 
     def test_a_root_that_is_a_file(self, emodna_prep: Command, root: Path) -> None:
-        assert "not a folder" in emodna_prep("--corpus", "emodb", "--root", root / "wav" / NAMES[0]).error()
+        assert (
+            "neither a folder nor a ZIP or tar file"
+            in emodna_prep("--corpus", "emodb", "--root", root / "wav" / NAMES[0]).error()
+        )
 
     def test_an_empty_root(self, emodna_prep: Command, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
@@ -299,7 +302,10 @@ class TestUsage:
             (("--corpus", "emodb", "--corpus", "ravdess", "--root", "."), "--root goes with one --corpus only"),
             (("--corpus", "all", "--root", "."), "--corpus all goes with no other --corpus and no --root"),
             (("--corpus", "all", "--corpus", "emodb"), "--corpus all goes with no other --corpus and no --root"),
-            (("--corpus", "emodb", "--manifest", "a.csv"), "--manifest and --corpus exclude each other"),
+            (
+                ("--corpus", "emodb", "--manifest", "a.csv"),
+                "--corpus (with --subset), --manifest and --folder exclude each other",
+            ),
             (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest"),
             (("--corpus", "emodb", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),
             (("--corpus", "emodb", "--workers", "many"), "'--workers': 'many' is not a valid integer"),
@@ -553,7 +559,11 @@ class TestHelp:
             "env var: EMODNA_CACHE",
         ):
             assert default in text
-        for default in ("$EMODNA_DATA/<corpus>, else data/<corpus>", "the processor's cores", "the table's file name"):
+        for default in (
+            "$EMODNA_DATA/<corpus>, else data/<corpus>",
+            "the processor's cores",
+            "that of the table or folder",
+        ):
             assert f"[default: {default}]" in text
 
     def test_it_comes_without_the_heavy_libraries(self) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.corpora.manifest import Manifest, default_name
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import default_name
 from tests.pipeline.making import emodb_names, prepared, tiny_emodb
 
 
@@ -21,7 +22,7 @@ def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: 
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("My Calls.csv", "my-calls"), ("Übung 2.parquet", "bung-2"), ("calls_1.csv", "calls_1"), ("日.csv", "manifest")],
+    [("My Calls.csv", "my-calls"), ("Übung 2.parquet", "bung-2"), ("calls_1.csv", "calls_1"), ("日.csv", "own")],
 )
 def test_a_corpus_is_named_after_any_table(file: str, name: str) -> None:
     assert default_name(Path(file)) == name
@@ -32,4 +33,4 @@ def test_what_is_gone_since_the_last_run_is_told(tmp_path: Path) -> None:
     prepared(tmp_path / "root", tmp_path / "cache")
     paths[0].unlink()
     report = prepared(tmp_path / "root", tmp_path / "cache")
-    assert f"1 utterances of the earlier store are gone (the first: {paths[0].stem})" in report.warnings
+    assert f"1 recordings of the earlier store are gone (the first: {paths[0].stem})" in report.warnings

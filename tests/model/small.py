@@ -21,7 +21,7 @@ from emodna.model.trainer import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.extract import Outcome
+from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
@@ -70,7 +70,7 @@ def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet |
     if isinstance(kind, str):
         kind = corpus(kind)
     features = features or feature_set("mfcc40")
-    return FeatureStore(prepare(kind, root, cache, features, Silent(), workers=1).store)
+    return FeatureStore(prepare(kind, root, cache, Extraction(features), Silent(), workers=1).store)
 
 
 def listed(

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
-from emodna.pipeline.extract import Outcome
+from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
+from emodna.pipeline.segment import Segmenter
 from emodna.pipeline.store import file_sha256
 
 Float32 = NDArray[np.float32]
@@ -112,12 +113,13 @@ def prepared(
     features: FeatureSet | None = None,
     watcher: Watched | None = None,
     workers: int = 2,
+    max_seconds: float = 3600.0,
+    segmenter: Segmenter | None = None,
     **options: Any,
 ) -> Report:
     """Prepare a corpus, EMODB unless told otherwise."""
-    return prepare(
-        which or corpus("emodb"), root, cache, features or MfccSet(), watcher or Watched(), workers=workers, **options
-    )
+    extraction = Extraction(features or MfccSet(), max_seconds, segmenter)
+    return prepare(which or corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=workers, **options)
 
 
 def content(store: Path) -> dict[str, str]:

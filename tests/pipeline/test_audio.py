@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.audio import Recording, decode, resample
 from emodna.pipeline.errors import AudioError
-from emodna.pipeline.extract import Job, examine
+from emodna.pipeline.extract import Extraction, Job, examine
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.trees import FolderTree
 from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
 
 SAMPLES = noise(0.25)
@@ -188,17 +189,17 @@ class TestExamination:
     def rejection(self, folder: Path, name: str, content: bytes) -> str | None:
         with contextlib.suppress(OSError, ValueError):  # where no file can have this name, none can be opened
             (folder / name).write_bytes(content)
-        outcome = examine(Job(name, name, None), folder, MfccSet(), 20.0)
-        assert (outcome.rejection is None) == (outcome.features is not None)
+        outcome = examine(Job(name, name), FolderTree(folder), Extraction(MfccSet(), 20.0))
+        assert (outcome.rejection is None) == bool(outcome.features)
         return outcome.rejection
 
     def test_a_file_that_is_not_there_is_rejected(self, tmp_path: Path) -> None:
-        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
+        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
         assert outcome.rejection == "cannot be read: No such file or directory"
 
     def test_a_folder_under_the_name_of_audio_is_rejected(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").mkdir()
-        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
+        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
         assert outcome.rejection is not None
         assert "directory" in outcome.rejection
 
@@ -216,8 +217,8 @@ class TestExamination:
         """A damaged float WAV holds values of any size; their power overflows float32."""
         samples = (noise(0.25) * level).astype(np.float32)
         (tmp_path / "a.wav").write_bytes(encoded(samples, subtype="FLOAT"))
-        outcome = examine(Job("a", "a.wav", None), tmp_path, MfccSet(), 20.0)
-        assert outcome.rejection or (outcome.features is not None and np.isfinite(outcome.features).all())
+        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
+        assert outcome.rejection or np.isfinite(outcome.features[0]).all()
 
     @settings(max_examples=100)
     @given(damage=st.dictionaries(st.integers(0, 47), st.integers(0, 255), min_size=1, max_size=3))

@@ -21,7 +21,7 @@ from emodna.pipeline import layout, shards
 from emodna.pipeline import prepare as preparation
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
-from emodna.pipeline.extract import one_thread_each
+from emodna.pipeline.extract import extracting_threads
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, file_sha256
 from tests.pipeline.making import (
@@ -549,11 +549,11 @@ class TestThreads:
         torch.set_num_threads(3)
         try:
             outside = self.counts()
-            with contextlib.suppress(KeyboardInterrupt), one_thread_each():
-                inside = self.counts()
+            with contextlib.suppress(KeyboardInterrupt), extracting_threads(2) as pool:
+                inside = [pool.submit(self.counts).result() for _ in range(4)]
                 raise KeyboardInterrupt
-            assert inside[0] == 1
-            assert set(inside[1]) == {1}
+            assert {torchs for torchs, _ in inside} == {1}
+            assert {each for _, others in inside for each in others} == {1}
             assert self.counts() == outside
             assert outside[0] == 3
         finally:

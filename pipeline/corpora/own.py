@@ -1,0 +1,81 @@
+"""A user's own recordings: what their corpora share, and a folder of them without labels."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.emotions import EMOTIONS
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.trees import ARCHIVE_SUFFIXES
+
+#: Endings of the formats that libsndfile knows by their content.
+AUDIO_SUFFIXES: Final = (
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class Own(Corpus):
+    """Recordings that no publication describes.
+
+    Parameters
+    ----------
+    name
+        Of the corpus.
+    title, layout
+        What it is and which files it takes, as a user reads it.
+
+    Raises
+    ------
+    CorpusError
+        A name that is not usable as a folder's.
+    """
+
+    def __init__(self, name: str, *, title: str, layout: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid")
+        self.name = name
+        self.facts = CorpusFacts(
+            title=title,
+            language=None,
+            utterances=None,
+            speakers=None,
+            sample_rate=None,
+            licence="the user's own",
+            citation="",
+            layout=layout,
+            emotions={emotion: emotion for emotion in EMOTIONS},
+            counts={},
+        )
+
+
+class Recordings(Own):
+    """Every recording below a folder or in an archive, unlabelled; a recording's id is its path.
+
+    Parameters
+    ----------
+    place
+        The folder or archive.
+    name
+        Of the corpus.
+    """
+
+    suffixes = AUDIO_SUFFIXES
+
+    def __init__(self, place: Path, name: str) -> None:
+        super().__init__(name, title=f"own recordings in {place.name}", layout="recordings in any folders")
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Take any recording."""
+        return Utterance(id=str(path), path=str(path))
+
+
+def default_name(place: Path) -> str:
+    """Name of a corpus after its table's, folder's or archive's file name."""
+    name = place.resolve().name.lower()
+    ending = next((each for each in ARCHIVE_SUFFIXES if name.endswith(each)), place.suffix.lower())
+    stem = name if place.is_dir() else name.removesuffix(ending)
+    return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_") or "own"

@@ -1,0 +1,74 @@
+"""A ZIP file as a root."""
+
+import stat
+import threading
+import zipfile
+import zlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from emodna.pipeline.errors import AudioError, CorpusError
+from emodna.pipeline.trees.archive import ArchiveTree, Member, refusal
+
+_ENCRYPTED: Final = 0x1
+_LINK: Final = stat.S_IFLNK
+
+
+class ZipTree(ArchiveTree):
+    """The members of a ZIP file, each unpacked into memory when it is opened.
+
+    Raises
+    ------
+    CorpusError
+        Not a ZIP file, an incomplete one, or one whose members share their bytes (as only archives made to overwhelm
+        their reader do).
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        try:
+            self._archive: zipfile.ZipFile | None = zipfile.ZipFile(self.root)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise CorpusError(f"root {root}: not readable as a ZIP file ({error}): incomplete?") from error
+        self._opening = threading.Lock()
+        self._infos = self._archive.infolist()
+        self._refuse_overlaps()
+        for number, info in enumerate(self._infos):
+            if info.is_dir():
+                continue
+            mode = stat.S_IFMT(info.external_attr >> 16)
+            if mode not in (0, stat.S_IFREG):
+                self._leave_out("link in an archive" if mode == _LINK else "neither a file nor a folder")
+                continue
+            why = refusal(info.file_size, info.compress_size)
+            if info.flag_bits & _ENCRYPTED:
+                why = "encrypted in its archive: unpack it first"
+            self._add(info.orig_filename, Member(info.file_size, number, why))
+
+    def _read(self, member: Member) -> bytes:
+        archive = self._opened()
+        info = self._infos[member.place]
+        try:
+            with archive.open(info) as stream:
+                return stream.read(member.size)  # also checks its CRC
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise AudioError(f"damaged in its archive: {error}") from error
+
+    def _opened(self) -> zipfile.ZipFile:
+        """The archive, opened anew where the tree was carried to another process."""
+        with self._opening:
+            if self._archive is None:
+                self._archive = zipfile.ZipFile(self.root)
+            return self._archive
+
+    def _refuse_overlaps(self) -> None:
+        members = sorted((info.header_offset, info.compress_size) for info in self._infos)
+        if any(start + packed > following for (start, packed), (following, _) in pairwise(members)):
+            raise CorpusError(f"root {self.root}: its members overlap: not a sound ZIP file")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_archive": None, "_opening": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _opening=threading.Lock())
