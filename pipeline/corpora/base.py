@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
@@ -111,15 +111,20 @@ class Corpus(ABC):
         CorpusError
             Nothing in the tree belongs to this corpus; names the layout expected and what was found instead.
         """
+        return self._scan(tree, self.describe, Counter())
+
+    def _scan(
+        self, tree: Tree, describe: Callable[[PurePosixPath], Utterance | Skip | None], skipped: Counter[str]
+    ) -> Scan:
+        """Describe every file of a tree by a function; `skipped` counts what was left out before, and is added to."""
         found: dict[str, Utterance] = {}
-        skipped: Counter[str] = Counter()
         strangers: list[str] = []
         # The copy nearest to the root is the one that counts.
         for path in sorted(tree.files(self.suffixes), key=lambda path: (path.count("/"), path)):
             if not _is_utf8(path):
                 skipped["file name that is not valid UTF-8"] += 1
                 continue
-            match self.describe(PurePosixPath(path)):
+            match describe(PurePosixPath(path)):
                 case None:
                     strangers.append(path)
                 case Skip(reason):
