@@ -5,11 +5,17 @@ from types import MappingProxyType
 from typing import Final
 
 from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.corpora.casia import Casia
 from emodna.pipeline.corpora.emodb import Emodb
+from emodna.pipeline.corpora.emovo import Emovo
+from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.corpora.ravdess import Ravdess
+from emodna.pipeline.corpora.savee import Savee
 from emodna.pipeline.errors import CorpusError
 
-CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType({kind.name: kind for kind in (Emodb, Ravdess)})
+CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType(
+    {kind.name: kind for kind in (Casia, Emodb, Emovo, Iemocap, Ravdess, Savee)}
+)
 
 
 def corpus(name: str, subset: str | None = None) -> Corpus:

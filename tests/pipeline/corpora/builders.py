@@ -5,10 +5,11 @@ A new corpus adds its entry to `BUILDERS`, and the harness in `test_every_corpus
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 #: A scan opens no audio, so that anything will do.
 STUB = b"RIFF"
@@ -30,6 +31,10 @@ class Published:
     """Utterances of positive valence; the others are negative."""
 
 
+def nothing(root: Path, path: str) -> None:
+    """Most corpora have no labels but in their paths."""
+
+
 @dataclass(frozen=True)
 class Builder:
     """How to make one corpus, and what has to come out."""
@@ -43,17 +48,42 @@ class Builder:
     """A path of the same grammar, with an emotion code that the corpus does not define."""
     layout: str
     """Words of the expected layout that an error message has to name."""
+    label: Callable[[Path, str], None] = nothing
+    """Write what a root says of one of its paths elsewhere."""
+    others: Callable[[], Iterator[str]] = lambda: iter(())
+    """Relative paths of the recordings of the same corpus that are not among its utterances."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why they are not: reason -> number of recordings."""
 
     def build(self, root: Path) -> Path:
-        for path in self.paths():
-            put(root / path)
+        """The whole corpus."""
+        stub = put(root / ".stub")
+        for path in (*self.paths(), *self.others()):
+            file = root / path
+            if not file.parent.exists():
+                file.parent.mkdir(parents=True)
+            os.link(stub, file)  # many times faster than a file of its own
+            self.label(root, path)
+        stub.unlink()
         return root
+
+    def add(self, root: Path, path: str, spell: Callable[[str], str] = str) -> Path:
+        """One recording with its label, its file name perhaps spelled otherwise."""
+        self.label(root, path)
+        return put((root / path).with_name(spell(PurePosixPath(path).name)))
 
 
 def put(path: Path, content: bytes = STUB) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def casia_paths() -> Iterator[str]:
+    speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
+    emotions = ("angry", "fear", "happy", "neutral", "sad", "surprise")
+    for speaker, emotion, number in product(speakers, emotions, range(201, 251)):
+        yield f"{speaker}/{emotion}/{number}.wav"
 
 
 EMODB_COUNTS = {"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "T": 62, "N": 79}
@@ -69,6 +99,80 @@ def emodb_paths() -> Iterator[str]:
             yield f"wav/{pairs[37 * number % 100]}{letter}{'abc'[number // 100]}.wav"
 
 
+def emovo_paths() -> Iterator[str]:
+    speakers = ("f1", "f2", "f3", "m1", "m2", "m3")
+    sentences = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
+    for speaker, emotion, sentence in product(speakers, ("dis", "gio", "neu", "pau", "rab", "sor", "tri"), sentences):
+        yield f"{speaker}/{emotion}-{speaker}-{sentence}.wav"
+
+
+IEMOCAP_COUNTS = {
+    "ang": 1103,
+    "hap": 595,
+    "exc": 1041,
+    "neu": 1708,
+    "sad": 1084,
+    "fru": 1849,
+    "fea": 40,
+    "sur": 107,
+    "dis": 2,
+    "oth": 3,
+    "xxx": 2507,
+}
+IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+
+
+def iemocap_codes() -> dict[str, str]:
+    """Every turn's path and code; both speakers of a session speak in the dialogs of both prefixes."""
+    scripts = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
+    names = [f"impro{number:02d}" for number in range(1, 8)] + [f"script{script}" for script in scripts]
+    dialogs = [
+        (f"Session{session}", f"Ses{session:02d}{captured}_{name}")
+        for session, captured, name in product(range(1, 6), "FM", names)
+    ]
+    dialogs += [("Session5", "Ses05F_script01_1b"), ("Session5", "Ses05M_script01_1b")]
+    codes = [code for code, count in IEMOCAP_COUNTS.items() for _ in range(count)]
+    turns = {}
+    for number in range(len(codes)):
+        session, dialog = dialogs[number % len(dialogs)]
+        both, speaker = divmod(number // len(dialogs), 2)
+        path = f"{session}/sentences/wav/{dialog}/{dialog}_{'FM'[speaker]}{both:03d}.wav"
+        turns[path] = codes[37 * number % len(codes)]  # 37 is prime to the length: every code comes everywhere
+    return turns
+
+
+IEMOCAP_CODES = iemocap_codes()
+IEMOCAP_SELECTED = ("ang", "hap", "exc", "neu", "sad")
+
+
+def iemocap_label(root: Path, path: str) -> None:
+    """Put a turn into its dialog's label file, with its raters, and into the files of one rater."""
+    wav = PurePosixPath(path)
+    session, dialog, turn = wav.parts[0], wav.parent.name, wav.stem
+    code = IEMOCAP_CODES.get(path, "joy")
+    place = len(turn) + int(turn[-3:])
+    valence, arousal, dominance = (1 + 0.5 * (place % step) for step in (9, 8, 7))
+    time = 4.25 * int(turn[-3:])
+    evaluation = root / session / "dialog" / "EmoEvaluation"
+    file = evaluation / f"{dialog}.txt"
+    (evaluation / "Categorical").mkdir(parents=True, exist_ok=True)
+    with file.open("a", newline="") as stream:
+        if stream.tell() == 0:
+            stream.write(IEMOCAP_HEADER)
+        stream.write(
+            f"[{time:.4f} - {time + 3.125:.4f}]\t{turn}\t{code}\t[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]\n"
+            "C-E2:\tNeutral;\t()\nC-E3:\tNeutral;\t()\nC-E4:\tAnger; Frustration;\t()\nC-F1:\tOther;\t(annoyed)\n"
+            "A-E3:\tval 3; act 2; dom  2;\t()\nA-F1:\tval 2; act 3; dom  3;\t()\n\n"
+        )
+    for rater in ("e2", "e3"):
+        with (evaluation / "Categorical" / f"{dialog}_{rater}_cat.txt").open("a") as stream:
+            stream.write(f"{turn} :Neutral state; ()\n")
+
+
+def iemocap_paths(selected: bool) -> Iterator[str]:
+    return (path for path, code in IEMOCAP_CODES.items() if (code in IEMOCAP_SELECTED) == selected)
+
+
 def ravdess_paths() -> Iterator[str]:
     codes = product(range(1, 25), range(1, 9), (1, 2), (1, 2), (1, 2))
     for actor, emotion, intensity, statement, repetition in codes:
@@ -77,7 +181,36 @@ def ravdess_paths() -> Iterator[str]:
             yield f"Actor_{actor:02d}/{name}"
 
 
+def savee_paths() -> Iterator[str]:
+    for speaker, code in product(("DC", "JE", "JK", "KL"), ("a", "d", "f", "h", "n", "sa", "su")):
+        for number in range(1, 31 if code == "n" else 16):
+            yield f"AudioData/{speaker}/{code}{number:02d}.wav"
+
+
 BUILDERS: Mapping[str, Builder] = {
+    "casia": Builder(
+        casia_paths,
+        Published(
+            utterances=1200,
+            women=2,
+            men=2,
+            language="zh",
+            sample_rate=16_000,
+            emotions={
+                "anger": 200,
+                "fear": 200,
+                "happiness": 200,
+                "neutral": 200,
+                "sadness": 200,
+                "surprise": 200,
+            },
+            high=800,
+            positive=600,
+        ),
+        example="liuchanhg/angry/201.wav",
+        unknown="liuchanhg/bored/201.wav",
+        layout="<speaker>/<angry|fear|happy|neutral|sad|surprise>/201.wav",
+    ),
     "emodb": Builder(
         emodb_paths,
         Published(
@@ -101,6 +234,53 @@ BUILDERS: Mapping[str, Builder] = {
         example="wav/03a01Wa.wav",
         unknown="wav/03a01Xa.wav",
         layout="SSTTTEv.wav",
+    ),
+    "emovo": Builder(
+        emovo_paths,
+        Published(
+            utterances=588,
+            women=3,
+            men=3,
+            language="it",
+            sample_rate=48_000,
+            emotions={
+                "anger": 84,
+                "disgust": 84,
+                "fear": 84,
+                "happiness": 84,
+                "neutral": 84,
+                "sadness": 84,
+                "surprise": 84,
+            },
+            high=420,
+            positive=252,
+        ),
+        example="f1/rab-f1-b1.wav",
+        unknown="f1/noi-f1-b1.wav",
+        layout="f1/rab-f1-b1.wav",
+    ),
+    "iemocap": Builder(
+        lambda: iemocap_paths(selected=True),
+        Published(
+            utterances=5531,
+            women=5,
+            men=5,
+            language="en",
+            sample_rate=16_000,
+            emotions={"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084},
+            high=2739,
+            positive=3344,
+        ),
+        example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+        unknown="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F999.wav",
+        layout="Session1/dialog/EmoEvaluation/<dialog>.txt",
+        label=iemocap_label,
+        others=lambda: iemocap_paths(selected=False),
+        left_out={
+            f"emotion code {code}, not selected": count
+            for code, count in IEMOCAP_COUNTS.items()
+            if code not in IEMOCAP_SELECTED
+        },
     ),
     "ravdess": Builder(
         ravdess_paths,
@@ -126,5 +306,29 @@ BUILDERS: Mapping[str, Builder] = {
         example="Actor_01/03-01-01-01-01-01-01.wav",
         unknown="Actor_01/03-01-09-01-01-01-01.wav",
         layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",
+    ),
+    "savee": Builder(
+        savee_paths,
+        Published(
+            utterances=480,
+            women=0,
+            men=4,
+            language="en",
+            sample_rate=44_100,
+            emotions={
+                "anger": 60,
+                "disgust": 60,
+                "fear": 60,
+                "happiness": 60,
+                "neutral": 120,
+                "sadness": 60,
+                "surprise": 60,
+            },
+            high=300,
+            positive=240,
+        ),
+        example="AudioData/DC/a01.wav",
+        unknown="AudioData/DC/b01.wav",
+        layout="AudioData/DC/a01.wav or ALL/DC_a01.wav",
     ),
 }

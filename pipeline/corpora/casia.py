@@ -1,0 +1,92 @@
+"""CASIA, the Chinese emotional speech corpus: its free part."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Gender, Scan, Skip, Utterance
+
+# Many copies are sorted by emotion alone, and carry emotion and speaker in the name: angry/201-angry-liuchanhg.wav.
+_NAME = re.compile(
+    r"(?P<number>[0-9]{1,3})(?:-(?P<emotion>[a-z]+)-(?P<speaker>[a-z]+))?\.wav", re.IGNORECASE | re.ASCII
+)
+#: The free part, fifty sentences that all speakers read in all emotions; the full corpus has 9600 utterances.
+_FREE: Final = range(201, 251)
+_NOT_FREE: Final = "number outside 201 to 250, the free part"
+#: Copies spell the fourth speaker in two ways.
+_SPELLINGS: Final = {"zhaoziwen": "zhaozuoxiang"}
+# The corpus's publication does not say who is a woman. A public speaker-recognition program keeps voice models of
+# these speakers under file names that begin with the word for woman (liuchang, zhaoquanyin) or man (wangzhe,
+# zhaozuoxiang), which agrees with the published two and two.
+_GENDERS: Final[Mapping[str, Gender]] = {"liuchanhg": "f", "zhaoquanyin": "f", "wangzhe": "m", "zhaozuoxiang": "m"}
+
+
+class Casia(Corpus):
+    """Names are a number; the folder is the emotion, the folder above it the speaker, whatever its name.
+
+    Or names are number-emotion-speaker, in any folder.
+    """
+
+    name = "casia"
+    facts = CorpusFacts(
+        title="CASIA Chinese emotional speech corpus, the free part",
+        language="zh",
+        utterances=1200,
+        speakers=4,
+        sample_rate=16000,
+        licence="bought from ChineseLDC",
+        citation="Tao et al. 2008, Blizzard Challenge workshop",
+        layout="<speaker>/<angry|fear|happy|neutral|sad|surprise>/201.wav to 250.wav",
+        emotions={
+            "angry": "anger",
+            "fear": "fear",
+            "happy": "happiness",
+            "neutral": "neutral",
+            "sad": "sadness",
+            "surprise": "surprise",
+        },
+        counts={"anger": 200, "fear": 200, "happiness": 200, "neutral": 200, "sadness": 200, "surprise": 200},
+        homepage="http://www.chineseldc.org/resource_info.php?rid=76",
+        obtain=(
+            "Bought from ChineseLDC, http://www.chineseldc.org/resource_info.php?rid=76. The literature uses its free "
+            "part of 1200 utterances; copies of it hold a folder per speaker, with a folder per emotion below."
+        ),
+    )
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Read one name, and the two folders above it where the name is a number alone."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        code = (match["emotion"] or path.parent.name).lower()
+        emotion = self.emotion_of(code)
+        speaker = (match["speaker"] or path.parent.parent.name).lower()
+        if not speaker:
+            return None if emotion is None else Skip("no speaker folder above the emotion folder")
+        if int(match["number"]) not in _FREE:
+            return Skip(_NOT_FREE)
+        if emotion is None:
+            return Skip(f"unknown emotion code {code}")
+        speaker = _SPELLINGS.get(speaker, speaker)
+        return Utterance(
+            id=f"{speaker}-{code}-{match['number']}",
+            path=str(path),
+            speaker=speaker,
+            gender=_GENDERS.get(speaker),
+            language=self.facts.language,
+            text=match["number"],
+            emotion_code=code,
+            emotion=emotion,
+        )
+
+    def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
+        """What differs from the published corpus; names the full one."""
+        lines = super().differences(scan, sample_rates)
+        if beyond := scan.skipped.get(_NOT_FREE):
+            lines.insert(
+                0,
+                f"{beyond} utterances beyond the free 1200, as in the full CASIA of 9600, were left out: "
+                "the literature means numbers 201 to 250",
+            )
+        return lines

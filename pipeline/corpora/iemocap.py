@@ -1,0 +1,221 @@
+"""IEMOCAP, the Interactive Emotional Dyadic Motion Capture database."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
+from emodna.pipeline.errors import AudioError
+from emodna.pipeline.trees import Tree
+
+# [start - end] TAB turn TAB code TAB [valence, arousal, dominance]
+_LABEL = re.compile(
+    r"\[[0-9]+\.[0-9]+ - [0-9]+\.[0-9]+\]\t(?P<turn>\w+)\t(?P<code>\w+)\t"
+    r"\[(?P<valence>[0-9]+\.[0-9]+), (?P<arousal>[0-9]+\.[0-9]+), (?P<dominance>[0-9]+\.[0-9]+)\]",
+    re.ASCII,
+)
+# The letter behind the session names the dialog (whose motion was captured); the last one tells who speaks.
+_TURN = re.compile(
+    r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9][0-9A-Z]*",
+    re.IGNORECASE | re.ASCII,
+)
+_DIALOG = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE | re.ASCII)
+_LABEL_FOLDER: Final = ("dialog", "emoevaluation")
+
+_FOUR: Final = {"ang": "anger", "exc": "happiness", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
+_SEVEN: Final = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
+#: How often each code occurs. The last three are no category of ours: frustration, other, and no majority.
+_TURNS: Final = {
+    "ang": 1103,
+    "exc": 1041,
+    "hap": 595,
+    "neu": 1708,
+    "sad": 1084,
+    "dis": 2,
+    "fea": 40,
+    "sur": 107,
+    "fru": 1849,
+    "oth": 3,
+    "xxx": 2507,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which of the turns are utterances."""
+
+    emotions: Mapping[str, str]
+    """Code -> category."""
+    unlabelled: frozenset[str] = frozenset()
+    """Codes of turns that are kept without an emotion."""
+
+    def facts(self, facts: CorpusFacts) -> CorpusFacts:
+        """The corpus's facts, with the numbers of this selection."""
+        counts: Counter[str] = Counter()
+        for code, emotion in self.emotions.items():
+            counts[emotion] += _TURNS[code]
+        size = counts.total() + sum(_TURNS[code] for code in self.unlabelled)
+        return replace(facts, utterances=size, emotions=self.emotions, counts=dict(counts))
+
+
+_SELECTIONS: Final[Mapping[str | None, _Selection]] = {
+    None: _Selection(_FOUR),
+    "happiness-only": _Selection({code: emotion for code, emotion in _FOUR.items() if code != "exc"}),
+    "seven-class": _Selection(_SEVEN),
+    "all": _Selection(_SEVEN, frozenset(_TURNS) - frozenset(_SEVEN)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """One line of a label file."""
+
+    turn: str
+    speaker: str
+    """Session and letter, such as Ses01M."""
+    code: str
+    extra: Mapping[str, object]
+
+
+class Iemocap(Corpus):
+    """Names are turns of a dialog; what they hold stands in the label files of the dialogs.
+
+    Parameters
+    ----------
+    subset
+        One of `subsets`; None is the usual selection of four emotions, with excitement as happiness.
+    """
+
+    name = "iemocap"
+    facts = _SELECTIONS[None].facts(
+        CorpusFacts(
+            title="Interactive Emotional Dyadic Motion Capture database",
+            language="en",
+            utterances=None,
+            speakers=10,
+            sample_rate=16000,
+            licence="internal research after a signed form, no passing on",
+            citation=(
+                "Busso et al. 2008, Language Resources and Evaluation 42(4):335-359, doi:10.1007/s10579-008-9076-6"
+            ),
+            layout=(
+                "Session1/sentences/wav/<dialog>/<turn>.wav (such as Ses01F_impro01_M013.wav) "
+                "beside Session1/dialog/EmoEvaluation/<dialog>.txt"
+            ),
+            emotions={},
+            counts={},
+            homepage="https://sail.usc.edu/iemocap/",
+            obtain=(
+                "Start at https://sail.usc.edu/iemocap/iemocap_release.htm: sign the form "
+                "https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, and a link comes by mail within days. "
+                "The archive of 17.7 GB unpacks to IEMOCAP_full_release/ with Session1 to Session5."
+            ),
+        )
+    )
+    label_suffixes = (".txt",)
+    subsets: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "happiness-only": "anger, happiness without excitement, neutral, sadness: 4490 utterances",
+            "seven-class": "the usual 5531 utterances and fear, surprise, disgust: 5680 utterances",
+            "all": "all 10039 utterances; frustration, other and no majority are unlabelled",
+        }
+    )
+
+    def __init__(self, subset: str | None = None) -> None:
+        self._selection = _SELECTIONS[subset]
+        if subset is not None:  # a name of its own gives it a store of its own
+            self.name = f"{self.name}-{subset}"
+            self.facts = self._selection.facts(self.facts)
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Nothing: without the label files no path tells what it holds."""
+        del path
+        return None
+
+    def scan(self, tree: Tree) -> Scan:
+        """Describe every WAV by the label line of its turn.
+
+        Turns of other emotions, lines and WAVs without each other, and second copies are counted.
+        """
+        skipped: Counter[str] = Counter()
+        labels = _labels(tree, skipped)
+        heard: set[str] = set()
+
+        def describe(path: PurePosixPath) -> Utterance | Skip | None:
+            if not _TURN.fullmatch(path.stem):
+                return Skip("recording of a whole dialog") if _DIALOG.fullmatch(path.stem) else None
+            turn = path.stem.lower()
+            if turn in heard:  # looked at before its emotion, so that it is no further one of another emotion
+                return Skip("second copy of an utterance")
+            heard.add(turn)
+            return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
+
+        scan = self._scan(tree, describe, skipped)
+        unheard = len(labels.keys() - heard)
+        return Scan(scan.utterances, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
+
+    def _utterance(self, path: PurePosixPath, label: _Label) -> Utterance | Skip:
+        emotion = self._selection.emotions.get(label.code)
+        if emotion is None and label.code not in self._selection.unlabelled:
+            known = label.code in _TURNS
+            return Skip(f"emotion code {label.code}, not selected" if known else f"unknown emotion code {label.code}")
+        return Utterance(
+            id=label.turn,
+            path=str(path),
+            speaker=label.speaker,
+            gender="f" if label.speaker.endswith("F") else "m",
+            language=self.facts.language,
+            emotion_code=label.code,
+            emotion=emotion,
+            extra=label.extra,
+        )
+
+
+def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, _Label]:
+    """Label of each turn by its name in lower case; of several copies of a label file, the one nearest to the root."""
+    labels: dict[str, _Label] = {}
+    # Only direct children: the folders below hold the votes of single raters.
+    files = [path for path in tree.files((".txt",)) if _folders(path)[-2:] == _LABEL_FOLDER]
+    for path in sorted(files, key=lambda path: (path.count("/"), path)):
+        try:
+            with tree.open(path) as file:
+                content = file.read()
+        except (AudioError, OSError):
+            skipped["label file that cannot be read"] += 1
+            continue
+        # Any byte is a character in Latin-1: a rater's comment in another encoding is no reason to lose the labels.
+        for line in io.StringIO(content.decode("latin-1"), newline=None):
+            if not line.startswith("["):
+                continue  # header, blank, or what one rater said
+            if label := _label(line.rstrip()):
+                labels.setdefault(label.turn.lower(), label)
+            else:
+                skipped["label line outside the grammar"] += 1
+    return labels
+
+
+def _folders(path: str) -> tuple[str, ...]:
+    return PurePosixPath(path.lower()).parent.parts
+
+
+def _label(line: str) -> _Label | None:
+    match = _LABEL.fullmatch(line)
+    turn = match and _TURN.fullmatch(match["turn"])
+    if match is None or turn is None:
+        return None
+    return _Label(
+        turn=match["turn"],
+        speaker=turn["session"].capitalize() + turn["speaker"].upper(),
+        code=match["code"].lower(),
+        extra={
+            "dialog": turn["dialog"],
+            "valence_rating": float(match["valence"]),
+            "arousal_rating": float(match["arousal"]),
+            "dominance_rating": float(match["dominance"]),
+        },
+    )

@@ -1,0 +1,80 @@
+"""SAVEE, the Surrey Audio-Visual Expressed Emotion database."""
+
+import re
+from pathlib import PurePosixPath
+
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+
+# Taking both letters where there are two reads sa (sadness) and su (surprise) before any single letter.
+_NAME = re.compile(
+    r"(?:(?P<speaker>[A-Z]{2})_)?(?P<emotion>[A-Z]{1,2})(?P<number>[0-9]{2})\.wav", re.IGNORECASE | re.ASCII
+)
+_SPEAKERS = frozenset({"DC", "JE", "JK", "KL"})
+#: Fifteen sentences per emotion, thirty of them neutral.
+_SENTENCES = 15
+_NEUTRAL_SENTENCES = 30
+
+
+class Savee(Corpus):
+    """Names are an emotion code and a number, below a folder per speaker or behind the speaker's initials."""
+
+    name = "savee"
+    facts = CorpusFacts(
+        title="Surrey Audio-Visual Expressed Emotion",
+        language="en",
+        utterances=480,
+        speakers=4,
+        sample_rate=44100,
+        licence="free for research after registration, no redistribution",
+        citation="Haq & Jackson 2009, AVSP, 53-58",
+        layout="AudioData/DC/a01.wav or ALL/DC_a01.wav (speakers DC JE JK KL)",
+        emotions={
+            "a": "anger",
+            "d": "disgust",
+            "f": "fear",
+            "h": "happiness",
+            "n": "neutral",
+            "sa": "sadness",
+            "su": "surprise",
+        },
+        counts={
+            "anger": 60,
+            "disgust": 60,
+            "fear": 60,
+            "happiness": 60,
+            "neutral": 120,
+            "sadness": 60,
+            "surprise": 60,
+        },
+        homepage="http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/",
+        obtain=(
+            "Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then fetch "
+            "AudioData.zip. It unpacks to AudioData/ with a folder per speaker: DC, JE, JK, KL."
+        ),
+    )
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Read one name, and its folder where the name tells no speaker."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        speaker = (match["speaker"] or path.parent.name).upper()
+        if speaker not in _SPEAKERS:
+            return Skip("no speaker (DC, JE, JK, KL) before the name or as its folder")
+        code = match["emotion"].lower()
+        emotion = self.emotion_of(code)
+        if emotion is None:
+            return Skip(f"unknown emotion code {code}")
+        if not 1 <= int(match["number"]) <= (_NEUTRAL_SENTENCES if emotion == "neutral" else _SENTENCES):
+            return Skip(f"unknown number {match['number']} of emotion {code}")
+        sentence = code + match["number"]
+        return Utterance(
+            id=f"{speaker}_{sentence}",
+            path=str(path),
+            speaker=speaker,
+            gender="m",  # all four are men
+            language=self.facts.language,
+            text=sentence,  # most sentences belong to one emotion
+            emotion_code=code,
+            emotion=emotion,
+        )
