@@ -9,7 +9,7 @@ _NAME = re.compile(
     r"(?P<emotion>[a-z]{3})-(?P<speaker>[a-z][0-9])-(?P<sentence>[a-z][0-9])\.wav", re.IGNORECASE | re.ASCII
 )
 _SPEAKERS = frozenset({"f1", "f2", "f3", "m1", "m2", "m3"})
-_SENTENCES = frozenset(["b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"])
+_SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"})
 
 
 class Emovo(Corpus):

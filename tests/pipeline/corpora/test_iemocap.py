@@ -1,0 +1,320 @@
+"""IEMOCAP: turns by their names, and labels from files of their own."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import Scan, Utterance
+from emodna.pipeline.corpora.iemocap import Iemocap
+from emodna.pipeline.errors import AudioError, CorpusError
+from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.trees import FolderTree, Stamp, Tree
+from emodna.pipeline.trees.base import selected
+from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_COUNTS, IEMOCAP_HEADER, put
+from tests.pipeline.making import noise, prepared, wav
+
+TURN = "Ses01F_impro01_F000"
+
+
+class MemoryTree(Tree):
+    """Files that lie in no folder, as an archive's do."""
+
+    def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
+        self.root = Path("/memory")
+        self._files = files
+
+    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+        return iter(selected(self._files, suffixes))
+
+    def open(self, path: str) -> BinaryIO:
+        content = self._files[path]
+        if isinstance(content, Exception):
+            raise content
+        return io.BytesIO(content)
+
+    def stamp(self, path: str) -> Stamp | None:
+        return Stamp(1, 0) if path in self._files else None
+
+    def relative(self, path: str) -> str | None:
+        return path
+
+
+def line(turn: str = TURN, code: str = "ang", ratings: str = "[2.5000, 3.0000, 3.5000]", end: str = "\n") -> str:
+    return f"[6.2901 - 8.2357]\t{turn}\t{code}\t{ratings}{end}"
+
+
+def labels(*lines: str) -> bytes:
+    return (IEMOCAP_HEADER + "".join(lines)).encode("latin-1")
+
+
+def wav_path(turn: str) -> str:
+    return f"Session{turn[4]}/sentences/wav/{turn.rsplit('_', 1)[0]}/{turn}.wav"
+
+
+def label_path(turn: str) -> str:
+    return f"Session{turn[4]}/dialog/EmoEvaluation/{turn.rsplit('_', 1)[0]}.txt"
+
+
+def scanned(files: Mapping[str, bytes | Exception], subset: str | None = None) -> Scan:
+    return corpus("iemocap", subset).scan(MemoryTree(files))
+
+
+def one(turn: str = TURN, content: bytes | None = None) -> Utterance:
+    (utterance,) = scanned({wav_path(turn): b"", label_path(turn): content or labels(line(turn))}).utterances
+    return utterance
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return BUILDERS["iemocap"].build(tmp_path_factory.mktemp("iemocap"))
+
+
+class TestLines:
+    def test_a_line_tells_emotion_and_ratings(self) -> None:
+        assert one() == Utterance(
+            id=TURN,
+            path=f"Session1/sentences/wav/Ses01F_impro01/{TURN}.wav",
+            speaker="Ses01F",
+            gender="f",
+            language="en",
+            emotion_code="ang",
+            emotion="anger",
+            extra={
+                "dialog": "Ses01F_impro01",
+                "valence_rating": 2.5,
+                "arousal_rating": 3.0,
+                "dominance_rating": 3.5,
+            },
+        )
+
+    @pytest.mark.parametrize(
+        ("turn", "speaker", "gender", "dialog"),
+        [
+            ("Ses01F_impro01_M013", "Ses01M", "m", "Ses01F_impro01"),
+            ("Ses02M_script02_2_F004", "Ses02F", "f", "Ses02M_script02_2"),
+            ("Ses05F_script01_1b_M012", "Ses05M", "m", "Ses05F_script01_1b"),
+            ("Ses04M_impro08_M001", "Ses04M", "m", "Ses04M_impro08"),
+        ],
+    )
+    def test_the_speaker_is_the_last_letters_not_the_prefixes(
+        self, turn: str, speaker: str, gender: str, dialog: str
+    ) -> None:
+        utterance = one(turn)
+        assert (utterance.speaker, utterance.gender, utterance.extra["dialog"]) == (speaker, gender, dialog)
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "  \n", ""])
+    def test_line_ends_of_any_system(self, end: str) -> None:
+        assert one(content=labels(line(end=end))).emotion == "anger"
+
+    def test_header_and_single_raters_are_no_labels(self) -> None:
+        raters = "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
+        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(line(), raters)})
+        assert len(scan.utterances) == 1
+        assert scan.skipped == {}
+
+    def test_a_comment_in_another_encoding_loses_no_label(self) -> None:
+        content = labels("C-E2:\tOther;\t(blas\xe9, \x85 \x92)\n", line())
+        assert one(content=content).emotion == "anger"
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            "[6.2901 - 8.2357]\n",
+            line(ratings="[2.5, 3.0]"),
+            line(ratings="[2.5000, nan, 3.5000]"),
+            line(turn="Ses06F_impro01_F001"),
+            line(turn="Ses01F_impro01"),
+            line(code="an g"),
+            line(end=" more\n"),
+            line().replace("\t", " "),
+            "[\n",
+        ],
+    )
+    def test_a_line_outside_the_grammar_is_counted(self, broken: str) -> None:
+        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(broken, line())})
+        assert [utterance.id for utterance in scan.utterances] == [TURN]
+        assert scan.skipped == {"label line outside the grammar": 1}
+
+    @given(st.binary())
+    def test_no_content_of_a_label_file_is_a_crash(self, content: bytes) -> None:
+        files = {
+            wav_path(TURN): b"",
+            label_path(TURN): labels(line()),
+            "Session1/dialog/EmoEvaluation/more.txt": content,
+        }
+        assert [utterance.id for utterance in scanned(files).utterances] == [TURN]
+
+    @given(st.lists(st.text(st.sampled_from("[]0123456789. -\tSesF_impro01angv,"), max_size=60).map("[{}\n".format)))
+    def test_whatever_begins_like_a_label_is_one_or_is_counted(self, lines: list[str]) -> None:
+        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(line(), *lines)})
+        assert sum(scan.skipped.values()) == len(lines)
+
+    @given(
+        st.integers(1, 5),
+        st.sampled_from("FM"),
+        st.from_regex(r"(impro0[1-9][ab]?|script0[1-3]_[1-4]b?)", fullmatch=True),
+        st.sampled_from("FM"),
+        st.integers(0, 999),
+        st.tuples(*[st.integers(2, 10).map(lambda half: half / 2)] * 3),
+    )
+    def test_every_turn_of_the_grammar_comes_out_as_it_went_in(
+        self, session: int, captured: str, dialog: str, speaker: str, number: int, ratings: tuple[float, float, float]
+    ) -> None:
+        turn = f"Ses0{session}{captured}_{dialog}_{speaker}{number:03d}"
+        utterance = one(turn, labels(line(turn, "neu", "[{:.4f}, {:.4f}, {:.4f}]".format(*ratings))))
+        assert (utterance.id, utterance.speaker, utterance.emotion) == (turn, f"Ses0{session}{speaker}", "neutral")
+        assert tuple(utterance.extra.values()) == (f"Ses0{session}{captured}_{dialog}", *ratings)
+
+
+class TestFiles:
+    def test_the_folders_of_single_raters_are_not_read(self) -> None:
+        files: dict[str, bytes | Exception] = {wav_path(TURN): b"", label_path(TURN): labels(line(code="sad"))}
+        for folder in ("Attribute", "Categorical", "Self-evaluation"):
+            files[f"Session1/dialog/EmoEvaluation/{folder}/a.txt"] = labels(line(code="hap"), "[broken\n")
+        files["Session1/dialog/transcriptions/Ses01F_impro01.txt"] = labels("[broken\n")
+        scan = scanned(files)
+        assert [utterance.emotion for utterance in scan.utterances] == ["sadness"]
+        assert scan.skipped == {}
+
+    def test_side_files_of_macos_are_not_read(self) -> None:
+        path = Path(label_path(TURN))
+        hidden = str(path.with_name(f"._{path.name}"))
+        scan = scanned({wav_path(TURN): b"", str(path): labels(line()), hidden: b"[\0\5\x16\7"})
+        assert scan.skipped == {}
+
+    def test_the_release_lies_in_a_folder_of_its_own(self) -> None:
+        files = {f"IEMOCAP_full_release/{path}": content for path, content in self.files(TURN).items()}
+        files["IEMOCAP_full_release/Documentation/readme.txt"] = b"[not a label\n"
+        scan = scanned(files)
+        assert [utterance.path for utterance in scan.utterances] == [f"IEMOCAP_full_release/{wav_path(TURN)}"]
+        assert scan.skipped == {}
+
+    def test_the_label_file_nearest_to_the_root_counts(self) -> None:
+        files = self.files(TURN, code="neu") | {
+            f"a/{path}": file for path, file in self.files(TURN, code="sad").items()
+        }
+        scan = scanned(files)
+        assert [(utterance.path, utterance.emotion) for utterance in scan.utterances] == [(wav_path(TURN), "neutral")]
+        assert scan.skipped == {"second copy of an utterance": 1}
+
+    def test_a_second_copy_of_a_turn_that_is_left_out_is_a_second_copy(self) -> None:
+        other = "Ses01F_impro01_M000"
+        files = self.files(TURN) | {f"a/{path}": file for path, file in self.files(other, code="fru").items()}
+        files[f"b/{wav_path(other)}"] = b""
+        assert scanned(files).skipped == {"emotion code fru, not selected": 1, "second copy of an utterance": 1}
+
+    def test_a_wav_without_a_label_line_and_a_line_without_a_wav_are_counted(self) -> None:
+        files = {
+            wav_path(TURN): b"",
+            wav_path("Ses01F_impro01_F001"): b"",
+            label_path(TURN): labels(line(), line("Ses01F_impro01_F002"), line("Ses01F_impro01_F003", "xxx")),
+        }
+        assert scanned(files).skipped == {"WAV without a label line": 1, "label line without a WAV": 2}
+
+    def test_labels_alone_are_no_corpus(self) -> None:
+        with pytest.raises(CorpusError, match=r"no \.wav file; expected Session1/sentences/wav"):
+            scanned({label_path(TURN): labels(line())})
+
+    def test_wavs_alone_are_refused_by_what_is_missing(self) -> None:
+        with pytest.raises(CorpusError, match=r"\(1 x WAV without a label line\); expected .*EmoEvaluation"):
+            scanned({wav_path(TURN): b""})
+
+    @pytest.mark.parametrize("error", [AudioError("encrypted"), PermissionError()])
+    def test_a_label_file_that_cannot_be_read_is_counted(self, error: Exception) -> None:
+        lost = "Ses02F_impro01_F000"
+        scan = scanned({**self.files(TURN), wav_path(lost): b"", label_path(lost): error})
+        assert [utterance.id for utterance in scan.utterances] == [TURN]
+        assert scan.skipped == {"label file that cannot be read": 1, "WAV without a label line": 1}
+
+    def test_recordings_of_whole_dialogs_are_counted(self) -> None:
+        files = self.files(TURN)
+        for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
+            files[f"Session1/dialog/wav/{dialog}.wav"] = b""
+        assert scanned(files).skipped == {"recording of a whole dialog": 2}
+
+    def test_an_id_is_the_turns_name_in_its_label_file(self) -> None:
+        """File systems and archivers that change case do not change what files contain."""
+        scan = scanned({wav_path(TURN).upper(): b"", label_path(TURN).upper(): labels(line())})
+        assert [utterance.id for utterance in scan.utterances] == [TURN]
+
+    def files(self, turn: str, code: str = "ang") -> dict[str, bytes | Exception]:
+        return {wav_path(turn): b"", label_path(turn): labels(line(turn, code))}
+
+
+class TestSubsets:
+    @pytest.mark.parametrize(
+        ("subset", "size", "codes"),
+        [
+            (None, 5531, "ang hap exc neu sad"),
+            ("happiness-only", 4490, "ang hap neu sad"),
+            ("seven-class", 5680, "ang hap exc neu sad fea sur dis"),
+            ("all", 10039, "ang hap exc neu sad fea sur dis fru oth xxx"),
+        ],
+    )
+    def test_it_holds_its_codes_and_counts_the_others(
+        self, subset: str | None, size: int, codes: str, full: Path
+    ) -> None:
+        which = corpus("iemocap", subset)
+        scan = which.scan(FolderTree(full))
+        assert len(scan.utterances) == size == which.facts.utterances
+        held = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
+        assert Counter(utterance.emotion_code for utterance in scan.utterances) == held
+        rest = {code: count for code, count in IEMOCAP_COUNTS.items() if code not in held}
+        assert scan.skipped == {f"emotion code {code}, not selected": count for code, count in rest.items()}
+        emotions = Counter(utterance.emotion for utterance in scan.utterances if utterance.emotion is not None)
+        assert emotions == which.facts.counts
+        assert len({utterance.speaker for utterance in scan.utterances}) == 10
+        assert which.differences(scan, {16_000: size}) == []
+
+    @pytest.mark.parametrize("subset", Iemocap.subsets)
+    def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self, subset: str) -> None:
+        which = corpus("iemocap", subset)
+        assert which.name == f"iemocap-{subset}"
+        assert str(which.facts.utterances) in Iemocap.subsets[subset]
+        assert (Iemocap.name, Iemocap.facts.utterances, corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
+
+    @pytest.mark.parametrize("code", ["fru", "oth", "xxx"])
+    def test_all_keeps_other_codes_without_an_emotion(self, code: str) -> None:
+        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(line(code=code))}, "all")
+        assert [(u.emotion_code, u.emotion) for u in scan.utterances] == [(code, None)]
+
+    @pytest.mark.parametrize("subset", [None, *Iemocap.subsets])
+    def test_none_guesses_an_unknown_code(self, subset: str | None) -> None:
+        unknown = "Ses01F_impro01_F001"
+        files = {
+            wav_path(TURN): b"",
+            wav_path(unknown): b"",
+            label_path(TURN): labels(line(), line(unknown, "joy")),
+        }
+        assert scanned(files, subset).skipped == {"unknown emotion code joy": 1}
+
+    def test_an_unknown_one_is_refused_with_the_valid_ones(self) -> None:
+        with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
+            corpus("iemocap", "six-class")
+
+    def test_their_stores_lie_side_by_side_with_the_ratings_as_numbers(self, tmp_path: Path) -> None:
+        other = "Ses01F_impro01_M000"
+        put(tmp_path / wav_path(TURN), wav(noise()))
+        put(tmp_path / wav_path(other), wav(noise(seed=1)))
+        put(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
+        usual, everything = (
+            FeatureStore(prepared(tmp_path, tmp_path / "cache", corpus("iemocap", subset)).store)
+            for subset in (None, "all")
+        )
+        assert usual.column("id") == [TURN]
+        rows = {row["id"]: row for row in everything.table.to_pylist()}
+        assert set(rows) == {TURN, other}
+        assert rows[other]["corpus"] == "iemocap-all"
+        assert [rows[other][column] for column in ("emotion_code", "emotion", "arousal")] == ["fru", None, None]
+        ratings = ["dialog", "valence_rating", "arousal_rating", "dominance_rating"]
+        assert [rows[other][column] for column in ratings] == ["Ses01F_impro01", 2.0, 4.5, 5.0]
+        assert everything.verify() == []
