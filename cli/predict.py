@@ -1,5 +1,6 @@
 """emodna-predict: a trained model's answer for audio files."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,19 @@ from emodna.cli import common
 
 if TYPE_CHECKING:
     from emodna.model.predict import Prediction
+    from emodna.model.trained import TrainedModel
 
 
 @common.environment("EMODNA_PREDICT")
 @click.command(context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="CSV or Parquet table with a column `path`, instead of AUDIO; its columns stand beside the answers.",
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Where its paths begin.  [default: the table's folder]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
 @common.config_option
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 def predict(
     run: Path,
     audio: tuple[Path, ...],
+    manifest: Path | None,
+    root: Path | None,
     threads: int | None,
     device: str,
     as_json: bool,
@@ -34,9 +44,13 @@ def predict(
     file could not be used.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    if bool(audio) == (manifest is not None):
+        raise click.UsageError("give AUDIO files, or a --manifest that lists them")
+    if root is not None and manifest is None:
+        raise click.UsageError("--root goes with --manifest")
     import torch
 
-    from emodna.model.predict import predict_files
+    from emodna.model.predictions import beside
     from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
     from emodna.pipeline.emotions import CLASS_NAMES
@@ -46,23 +60,41 @@ def predict(
     model = TrainedModel.load(RunFolder(run).model, common.torch_device(device))
     names = CLASS_NAMES[model.task]
     common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.framer.frames} frames")
-    predictions = []
-    for each in predict_files(model, audio):
-        predictions.append(each)
+    documents = []
+    for prediction, row in _predictions(model, audio, manifest, root):
+        documents.append(beside(_json(prediction, model.task, names), row))
         if not as_json:
-            _print(each, model.task, names)
+            _print(prediction, model.task, names, row)
     if as_json:
-        common.print_json([_json(each, model.task, names) for each in predictions])
-    return int(any(each.error for each in predictions))
+        common.print_json(documents)
+    return int(any(document["error"] for document in documents))
 
 
-def _print(prediction: "Prediction", task: str, names: tuple[str, str]) -> None:
+def _predictions(
+    model: "TrainedModel", audio: tuple[Path, ...], manifest: Path | None, root: Path | None
+) -> "Iterator[tuple[Prediction, Mapping[str, object]]]":
+    """Each prediction, with the columns of the manifest's row."""
+    from emodna.model.predict import predict_files, predict_listed
+    from emodna.pipeline.corpora.manifest import read_table
+    from emodna.pipeline.trees import open_tree
+
+    if manifest is None:
+        yield from ((prediction, {}) for prediction in predict_files(model, audio))
+        return
+    rows = read_table(manifest)
+    tree = open_tree(manifest.parent if root is None else root, ("",))
+    for prediction, row in predict_listed(model, rows, tree):
+        yield prediction, {column: cell for column, cell in row.items() if column != "path"}
+
+
+def _print(prediction: "Prediction", task: str, names: tuple[str, str], row: "Mapping[str, object]") -> None:
     file = common.safe(prediction.file)
     if prediction.probability is None:
         common.err.print(f"[red]error:[/red] {file}: {common.safe(prediction.error)}")
         return
-    answer = f"{names[prediction.label or 0]} {task}"
-    common.out.print(f"{file}: {answer}  (p({names[1]}) = {prediction.probability:.3f})")
+    answer = f"{names[prediction.label or 0]} {task}  (p({names[1]}) = {prediction.probability:.3f})"
+    cells = "".join(f"  {common.safe(column)}={common.safe(cell)}" for column, cell in row.items() if cell)
+    common.out.print(f"{file}: {answer}{cells}")
 
 
 def _json(prediction: "Prediction", task: str, names: tuple[str, str]) -> dict[str, object]:

@@ -3,15 +3,13 @@
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -22,13 +20,13 @@ from emodna.model.framing import Framer, Statistics
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
 from emodna.model.precision import float32_throughout
+from emodna.model.predictions import write_predictions
 from emodna.model.run import RunFolder, read_json, settings_hash, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel, silence_of
 from emodna.model.trainer import Watcher, never, train
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 
 
@@ -87,7 +85,7 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
         model.save(run.model)
         probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         predicted = (probabilities >= 0.5).astype(np.int64)
-        _write_predictions(run.predictions, target.ids, probabilities, predicted)
+        write_predictions(run.predictions, target, probabilities, predicted)
         result = {
             **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
             **evaluate(predicted, target, request.task),
@@ -198,12 +196,3 @@ def _determinism(config: TrainConfig) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def _write_predictions(
-    path: Path, ids: Sequence[str], probabilities: NDArray[np.float64], predicted: NDArray[np.int64]
-) -> None:
-    sink = pa.BufferOutputStream()
-    table = pa.table({"id": ids, "probability": probabilities, "label": predicted.astype(np.int8)})
-    pq.write_table(table, sink)
-    write_atomically(path, sink.getvalue().to_pybytes())

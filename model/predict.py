@@ -1,13 +1,16 @@
 """Predict on audio that no corpus has seen."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.features import SILENCE_DB
+from emodna.pipeline.trees import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,40 @@ class Prediction:
 
 def predict_files(model: TrainedModel, files: Iterable[Path]) -> Iterator[Prediction]:
     """Predict for each file; longer ones than the model's window are judged by their middle, as in training."""
-    for file in files:
-        try:
-            yield _predict(model, file)
-        except AudioError as error:
-            yield Prediction(str(file), error=str(error))
-        except OSError as error:
-            yield Prediction(str(file), error=f"cannot be read: {error.strerror or error}")
+    return (_tried(model, str(file), partial(_open, file)) for file in files)
 
 
-def _predict(model: TrainedModel, file: Path) -> Prediction:
+def predict_listed(
+    model: TrainedModel, rows: Iterable[Mapping[str, object]], tree: Tree
+) -> Iterator[tuple[Prediction, Mapping[str, object]]]:
+    """Predict for each row of a user's table, by its `path` below a root."""
+    for row in rows:
+        path = str(row["path"] or "")
+        found = tree.relative(path) if path else None
+        if found is None:
+            yield Prediction(path, error=f"lies outside the root {tree.root}" if path else "a row without a path"), row
+        else:
+            yield _tried(model, path, partial(tree.open, found)), row
+
+
+def _open(file: Path) -> BinaryIO:
+    return file.open("rb")
+
+
+def _tried(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> Prediction:
+    try:
+        return _predict(model, file, opened)
+    except AudioError as error:
+        return Prediction(file, error=str(error))
+    except OSError as error:
+        return Prediction(file, error=f"cannot be read: {error.strerror or error}")
+    except ValueError as error:  # a path that no file can have
+        return Prediction(file, error=f"cannot be read: {error}")
+
+
+def _predict(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> Prediction:
     features = model.features
-    with file.open("rb") as stream:
+    with opened() as stream:
         recording = decode(stream, channel=features.channel)
     samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
     extracted, peak_db = features.extract(samples)
@@ -55,4 +80,4 @@ def _predict(model: TrainedModel, file: Path) -> Prediction:
     if fixed := features.parameters()["fixed_samples"]:
         looked_at = min(looked_at, float(fixed) / features.sample_rate)
     start = (recording.duration - looked_at) / 2
-    return Prediction(str(file), start, start + looked_at, probability)
+    return Prediction(file, start, start + looked_at, probability)

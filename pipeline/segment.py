@@ -31,8 +31,8 @@ class EnergySegmenter:
 
     The level of each block of 10 ms is its mean power in dB. A recording's noise is the level that a tenth of its
     blocks stay below, its voice the level that its loudest second exceeds (the loudest twentieth, if it is shorter than
-    20 s). A block is voice if it is louder than the noise by `above_noise_db`; but what is within `certain_db` of the
-    voice always is, and what is `below_voice_db` under it never. Pauses shorter than `min_pause` do not cut, sounds
+    20 s). A block is voice if it is louder than the noise by `above_noise_db`, or by half of what lies between the two
+    where that is less, and not `below_voice_db` under the voice. Pauses shorter than `min_pause` do not cut, sounds
     shorter than `min_voice` are no voice; each piece keeps `margin` before and behind, and one longer than `max_piece`
     is cut at its quietest place between the half and the whole of that.
 
@@ -43,7 +43,6 @@ class EnergySegmenter:
     """
 
     above_noise_db: float = 10.0
-    certain_db: float = 15.0
     below_voice_db: float = 40.0
     min_pause: float = 0.5
     """s"""
@@ -78,7 +77,7 @@ class EnergySegmenter:
             return
         loudest = min(len(level) // 20, 100)  # not a share of a long recording, which may be mostly pause
         noise, voice = np.percentile(level, 10), np.sort(level)[-1 - loudest]
-        threshold = np.clip(noise + self.above_noise_db, voice - self.below_voice_db, voice - self.certain_db)
+        threshold = max(noise + min(self.above_noise_db, (voice - noise) / 2), voice - self.below_voice_db)
         pause, shortest = round(100 * self.min_pause), round(100 * self.min_voice)
         loud = np.pad(level > threshold, pause)  # closing would otherwise eat the ends
         closed = scipy.ndimage.binary_closing(loud, np.ones(pause))[pause:-pause]

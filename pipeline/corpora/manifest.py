@@ -45,7 +45,12 @@ class Manifest(Own):
             name, title=f"own recordings listed in {table.name}", layout=f"the files listed in {table.name}"
         )
         self._table = table
-        self._rows = _read(table)
+        self._rows = read_table(table)
+        reserved = sorted(set().union(*self._rows) & (set(INDEX_SCHEMA.names) - set(COLUMNS)))
+        if reserved:
+            raise CorpusError(
+                f"--manifest {table}: the store has columns {', '.join(reserved)} of its own: rename yours"
+            )
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every row.
@@ -102,8 +107,14 @@ class Manifest(Own):
         )
 
 
-def _read(table: Path) -> list[_Row]:
-    """Rows of a CSV or Parquet file."""
+def read_table(table: Path) -> list[_Row]:
+    """Rows of a CSV or Parquet file with a column `path`: column -> cell.
+
+    Raises
+    ------
+    CorpusError
+        A table that cannot be read, or has no column `path`.
+    """
     if not table.is_file():
         raise CorpusError(f"--manifest {table}: no such file")
     try:
@@ -112,9 +123,6 @@ def _read(table: Path) -> list[_Row]:
         raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {_one_line(error)}") from error
     if "path" not in columns:
         raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {', '.join(map(str, columns))}")
-    reserved = sorted((set(columns) - set(COLUMNS)) & set(INDEX_SCHEMA.names))
-    if reserved:
-        raise CorpusError(f"--manifest {table}: the store has columns {', '.join(reserved)} of its own: rename yours")
     return rows
 
 
