@@ -21,7 +21,7 @@ _LABEL = re.compile(
 )
 # The letter behind the session names the dialog (whose motion was captured); the last one tells who speaks.
 _TURN = re.compile(
-    r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9][0-9A-Z]*",
+    r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9A-Z]+",
     re.IGNORECASE | re.ASCII,
 )
 _DIALOG = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE | re.ASCII)
