@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--manifest", type=click.Path(path_type=Path), help="Your own recordings: a CSV or Parquet table.")
 @click.option("--name", help="Name of the manifest's corpus.  [default: the table's file name]")
 @common.cache_option
-@click.option("--feature-set", default="mfcc40", help="What to extract.")
+@click.option("--feature-set", cls=common.FeatureSetOption, default="mfcc40", help="What to extract: {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of each file to use, from 0.")
 @click.option(
     "--fixed-samples",
