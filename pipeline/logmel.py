@@ -73,6 +73,9 @@ class LogMel:
 
     def tensor(self, samples: NDArray[np.float32]) -> tuple[Tensor, float]:
         """Do the same, and leave the spectrogram with torch."""
+        # A new thread takes up torch's number of threads when it first asks for it, which a matrix product does not:
+        # its first utterance would be computed by all cores, with other rounding.
+        torch.get_num_threads()
         log_mel = self._mel(torch.from_numpy(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)
         peak = log_mel.max()
         return log_mel.clamp_min_(peak - self._top_db), peak.item()
