@@ -47,8 +47,9 @@ def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, wid
     level = ((image - low) / np.maximum(high - low, 1e-6) * (len(palette) - 1)).round().astype(int)
     if len(level) % 2:
         level = np.vstack([level, level[-1:]])
-    if not coloured:
-        return Text("\n".join("".join(_SHADES[each] for each in row) for row in level[::-2]))
+    if not coloured:  # the stronger of two: a curve may pass through either
+        lines = np.maximum(level[::-2], level[-2::-2])
+        return Text("\n".join("".join(_SHADES[each] for each in line) for line in lines))
     text = Text()
     for upper, lower in zip(level[::-2], level[-2::-2], strict=True):
         for top, bottom in zip(upper, lower, strict=True):
@@ -74,7 +75,7 @@ def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet
         extent = (0, seconds, curves - 0.5, features.shape[1] - 0.5)
         image = axes[-1].imshow(features[:, curves:].T, origin="lower", aspect="auto", extent=extent)
         axes[-1].set(ylabel=feature_set.value)
-        figure.colorbar(image, ax=axes[-1])
+        figure.colorbar(image, ax=axes[-1], label=feature_set.unit)
     axes[0].set_title(title, parse_math=False)
     axes[-1].set(xlabel="time (s)")
     with warnings.catch_warnings():
@@ -84,10 +85,12 @@ def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet
 
 def _curve(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
     """An image (rows, columns) of a waveform about zero: 1 where the curve passes, else 0."""
-    low, high = _envelope(samples, columns)
     scale = max(float(np.abs(samples).max()), 1e-6)
-    edges = np.linspace(-scale, scale, _ROWS + 1)[:, None]  # of the rows, from the lowest
-    return ((high >= edges[:-1]) & (low <= edges[1:])).astype(np.float32)
+    low, high = (
+        np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1) for bound in _envelope(samples, columns)
+    )
+    rows = np.arange(_ROWS)[:, None]
+    return np.where((low <= rows) & (rows <= high), np.float32(1), np.float32(0))
 
 
 def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:

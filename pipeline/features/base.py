@@ -37,6 +37,8 @@ class FeatureSet(ABC):
     kind: ClassVar[str]
     #: What one value of a frame is, as the axis of a picture says it.
     value: ClassVar[str]
+    #: Of the values, if they have any.
+    unit: ClassVar[str] = ""
     #: Whether the values of a frame have one scale, as those of a spectrum do.
     one_scale: ClassVar[bool] = True
 

@@ -22,7 +22,8 @@ class LogMelSet(FeatureSet):
     top_db: float = 80.0
 
     kind: ClassVar[str] = "logmel"
-    value: ClassVar[str] = "mel band (dB)"
+    value: ClassVar[str] = "mel band"
+    unit: ClassVar[str] = "dB"
 
     @property
     def title(self) -> str:
@@ -85,6 +86,7 @@ class MfccSet(LogMelSet):
 
     kind: ClassVar[str] = "mfcc"
     value: ClassVar[str] = "coefficient"
+    unit: ClassVar[str] = ""
     one_scale: ClassVar[bool] = False
 
     @property
