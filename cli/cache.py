@@ -10,6 +10,7 @@ import click
 from emodna.cli import common
 
 if TYPE_CHECKING:
+    from emodna.pipeline.features import FeatureSet
     from emodna.pipeline.store import FeatureStore
 
 
@@ -61,7 +62,9 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 @cache.command()
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the MFCCs as a PNG picture.")
+@click.option(
+    "--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the features as a PNG picture."
+)
 @common.cache_option
 @common.common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -82,11 +85,11 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 
         _print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
         coloured = common.out.color_system is not None
-        common.out.print(terminal_picture(opened[row], width=common.out.width, coloured=coloured))
+        common.out.print(terminal_picture(opened[row], _feature_set(opened), common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.picture import write_png
 
-        write_png(png, opened[row], opened.snapshot.parameters, title=f"{opened.snapshot.corpus} {id}")
+        write_png(png, opened[row], _feature_set(opened), title=f"{opened.snapshot.corpus} {id}")
         common.note(f"wrote {common.safe(png)}")
 
 
@@ -133,6 +136,13 @@ def _summary(store: Path) -> dict[str, Any]:
         "store": str(store.absolute()),
         "error": error,
     }
+
+
+def _feature_set(store: "FeatureStore") -> "FeatureSet":
+    """What the features of a store are, as far as a picture has to know."""
+    from emodna.pipeline.features import feature_set_from
+
+    return feature_set_from(store.snapshot.parameters)
 
 
 def _open(cache: Path, store: str) -> "FeatureStore":

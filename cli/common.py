@@ -145,6 +145,17 @@ def cache_option(command: Command) -> Command:
     )(command)
 
 
+class FeatureSetOption(click.Option):
+    """An option whose help lists the feature sets in place of {names}; they are loaded when somebody asks for it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Option and help, as click lists them."""
+        from emodna.pipeline.features import FEATURE_SETS
+
+        self.help = (self.help or "").replace("{names}", ", ".join(FEATURE_SETS))
+        return super().get_help_record(ctx)
+
+
 def config_option(command: Command) -> Command:
     """Add --config: a TOML file whose keys are the command's long options."""
     return click.option(

@@ -19,7 +19,11 @@ from emodna.cli import common
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
 @common.cache_option
-@click.option("--feature-set", help="Registered name, or the full folder name of a store.  [default: mfcc40]")
+@click.option(
+    "--feature-set",
+    cls=common.FeatureSetOption,
+    help="{names}, or the full folder name of a store.  [default: mfcc40]",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

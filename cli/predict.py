@@ -40,8 +40,8 @@ def predict(
 ) -> int:
     """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO files.
 
-    The answer is the probability of high arousal or positive valence, for the middle 4.4 s of longer files. Exit 1 if a
-    file could not be used.
+    The answer is the probability of high arousal or positive valence, for the middle of files that are longer than the
+    window of the training (4.4 s by default). Exit 1 if a file could not be used.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if bool(audio) == (manifest is not None):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     help="energy: cut your own recordings into utterances where the voice pauses.",
 )
 @common.cache_option
-@click.option("--feature-set", default="mfcc40", help="What to extract.")
+@click.option("--feature-set", cls=common.FeatureSetOption, default="mfcc40", help="What to extract: {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of each file to use, from 0.")
 @click.option(
     "--fixed-samples",

@@ -38,7 +38,7 @@ class TrainConfig:
     batch_size: BatchSize = 64
     """Utterances of the source, and as many of the target, per step."""
     frames: Window = 188
-    """Length of the window that the networks see: 96 000 samples at 22 050 Hz."""
+    """Length of the window that the networks see: of MFCCs, 96 000 samples at 22 050 Hz; at least 0.25 s."""
     padding: Padding = "silence"
     normalisation: Normalisation = "source"
     learning_rate: Positive = 1e-3

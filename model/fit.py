@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,11 +23,16 @@ from emodna.model.precision import float32_throughout
 from emodna.model.predictions import write_predictions
 from emodna.model.run import RunFolder, read_json, settings_hash, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
-from emodna.model.trained import TrainedModel, silence_of
+from emodna.model.trained import TrainedModel
 from emodna.model.trainer import Watcher, never, train
 from emodna.pipeline.emotions import Task
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.store import FeatureStore
+
+#: About a syllable: a shorter window is a mistake.
+_MIN_SECONDS: Final = 0.25
+#: The authors' usual 96 000 samples at 22 050 Hz, rounded.
+_USUAL_SECONDS: Final = 4.375
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     source, target = request.source, request.target
     if source.snapshot.parameters != target.snapshot.parameters:
         raise ConfigError(f"{source.path} and {target.path}: features of different parameters do not go together")
+    features = feature_set_from(source.snapshot.parameters)
+    _check_window(train_config.frames, features)
     _check_source(source, request.task)
     config = _resolved(request, train_config, method_config)
     method: Method = kind(source.dim, method_config, request.seed)
@@ -81,7 +88,7 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     with run.claimed(config, resume=request.resume):
         if run.done.exists():
             return read_json(run.result)
-        model = _trained(request, method, train_config, as_settings(method_config), run, watcher, stop)
+        model = _trained(request, features, method, train_config, as_settings(method_config), run, watcher, stop)
         model.save(run.model)
         probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         predicted = (probabilities >= 0.5).astype(np.int64)
@@ -124,6 +131,7 @@ def _resolved(request: FitRequest, train_config: TrainConfig, method_config: obj
 
 def _trained(
     request: FitRequest,
+    features: FeatureSet,
     method: Method,
     config: TrainConfig,
     method_config: Mapping[str, Any],
@@ -133,10 +141,9 @@ def _trained(
 ) -> TrainedModel:
     """Train the method on both stores' streams."""
     source, target = request.source, request.target
-    features = feature_set_from(source.snapshot.parameters)
     labels = source.labels(request.task)
     of_source, of_target = (
-        Framer(config.frames, config.padding, statistics, silence_of(features))
+        Framer(config.frames, config.padding, statistics, features.silence)
         for statistics in _statistics(source, target, labels, config)
     )
     languages = sorted({*source.column("language"), *target.column("language")} - {None})
@@ -161,6 +168,17 @@ def _trained(
 def _default_folder(decisive: Mapping[str, Any]) -> Path:
     name = "{src}-{tgt}-{task}-{method}-s{seed}".format(**decisive)
     return Path("runs") / f"{name}-{settings_hash(decisive)}"
+
+
+def _check_window(frames: int, features: FeatureSet) -> None:
+    """Refuse a window in which there is no emotion to hear: the default counts MFCC frames, not samples."""
+    frames_per_second = features.sample_rate / features.hop_length
+    if frames < _MIN_SECONDS * frames_per_second:
+        usual = round(_USUAL_SECONDS * frames_per_second)
+        raise ConfigError(
+            f"--set frames={frames}: only {frames / frames_per_second:.3f} s of {features.name}, at least "
+            f"{_MIN_SECONDS} s needed; {usual} frames are {usual / frames_per_second:.1f} s"
+        )
 
 
 def _check_source(store: FeatureStore, task: str) -> None:

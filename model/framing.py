@@ -1,12 +1,12 @@
 """From whole utterances to windows of a fixed number of frames: crop about the middle, or pad, then normalise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.store import FeatureStore
 
 Padding = Literal["silence", "zero", "mask"]
@@ -20,7 +20,7 @@ _MIN_STD = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation of each coefficient, (dim,) each."""
+    """Mean and standard deviation of each value of a frame, (dim,) each."""
 
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
@@ -50,22 +50,6 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """What the features of digital silence are, which depends on the utterance's loudest point.
-
-    The log-mel spectrogram is cut off `top_db` below its peak, and an orthonormal DCT turns a constant of `n_mels`
-    values into its first coefficient alone.
-    """
-
-    top_db: float
-    n_mels: int
-
-    def c0(self, peak_db: float) -> float:
-        """First coefficient of silence in an utterance with this peak (dB)."""
-        return max(peak_db - self.top_db, SILENCE_DB) * float(np.sqrt(self.n_mels))
-
-
-@dataclass(frozen=True, slots=True)
 class Framer:
     """Turns an utterance into a window.
 
@@ -74,19 +58,19 @@ class Framer:
     frames
         Length of the window.
     padding
-        `silence`: as if the waveform had been padded with zeros evenly at both ends (exact but for up to 4 frames at
-        the edges of the speech). `zero`: zeros instead. `mask`: silence, all behind the speech, and not counted as
-        length.
+        `silence`: as if the waveform had been padded with zeros evenly at both ends (exact but for up to 4 frames of a
+        spectrum at the edges of the speech). `zero`: zeros instead. `mask`: silence, all behind the speech, and not
+        counted as length.
     statistics
         Of the normalisation; None normalises each utterance by its own.
     silence
-        For the feature set at hand.
+        Of the feature set at hand: one frame (dim,) of digital silence in an utterance with this peak (dB).
     """
 
     frames: int
     padding: Padding
     statistics: Statistics | None
-    silence: Silence
+    silence: Callable[[float], NDArray[np.float32]]
 
     def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
         """Write the window of an utterance [n, dim] to `out` [frames, dim]; return its length in frames."""
@@ -97,9 +81,7 @@ class Framer:
             out[:] = features[start : start + self.frames]
         else:
             before = 0 if self.padding == "mask" else spare // 2
-            out[:] = 0.0
-            if self.padding != "zero":
-                out[:, 0] = self.silence.c0(peak_db)
+            out[:] = 0.0 if self.padding == "zero" else self.silence(peak_db)
             out[before : before + len(features)] = features
         out -= statistics.mean
         out /= statistics.std

@@ -73,11 +73,10 @@ def _predict(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> 
     if peak_db <= SILENCE_DB:
         raise AudioError("all zeros: there is nothing to hear")
     probability = float(model.probabilities([(extracted, peak_db)])[0])
-    hop = float(features.parameters()["hop_length"] or 0) / features.sample_rate  # s
     looked_at = recording.duration
     if len(extracted) > model.framer.frames:
-        looked_at = min(looked_at, model.framer.frames * hop)
-    if fixed := features.parameters()["fixed_samples"]:
-        looked_at = min(looked_at, float(fixed) / features.sample_rate)
+        looked_at = min(looked_at, model.framer.frames * features.hop_length / features.sample_rate)
+    if features.fixed_samples is not None:
+        looked_at = min(looked_at, features.fixed_samples / features.sample_rate)
     start = (recording.duration - looked_at) / 2
     return Prediction(file, start, start + looked_at, probability)

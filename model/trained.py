@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from emodna.model.framing import PADDINGS, Framer, Silence, Statistics
+from emodna.model.framing import PADDINGS, Framer, Statistics
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.precision import float32_throughout
@@ -100,8 +100,8 @@ class TrainedModel:
             kind = METHODS[facts["method"]]
             method = kind(facts["dim"], type(kind.defaults)(**facts["method_config"]), 0)
             features = feature_set_from(facts["features"])
-            framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), silence_of(features))
-            _check(facts)
+            framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), features.silence)
+            _check(facts, features)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
             raise RunError(f"{path}: damaged, or not of this version ({error})") from error
@@ -110,9 +110,11 @@ class TrainedModel:
         return model
 
 
-def _check(facts: Mapping[str, Any]) -> None:
+def _check(facts: Mapping[str, Any], features: FeatureSet) -> None:
     if facts["task"] not in TASKS or facts["padding"] not in PADDINGS or facts["frames"] < 1:
         raise ValueError("unknown task, padding or window")
+    if facts["dim"] != features.dim:
+        raise ValueError("a network that does not fit the features")
 
 
 def _statistics(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Statistics | None:
@@ -123,9 +125,3 @@ def _statistics(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Stat
     if mean.shape != (facts["dim"],) or std.shape != mean.shape:
         raise ValueError("statistics that do not fit the features")
     return Statistics(mean.numpy(), std.numpy())
-
-
-def silence_of(features: FeatureSet) -> Silence:
-    """What digital silence looks like in a feature set."""
-    parameters = features.parameters()
-    return Silence(top_db=float(parameters["top_db"] or 0.0), n_mels=int(parameters["n_mels"] or 0))

@@ -28,7 +28,7 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
         Not prepared; names the command that prepares it, or the feature sets that are there.
     """
     name = feature_set or DEFAULT_FEATURE_SET
-    folder = FEATURE_SETS[name]().name if name in FEATURE_SETS else name
+    folder = FEATURE_SETS[name].name if name in FEATURE_SETS else name
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
         return store
@@ -38,8 +38,9 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
             f"{corpus}: no features {folder} in {cache}; there are: {', '.join(found)} (choose one by --feature-set)"
         )
     asked = f"--corpus {corpus}" if corpus in CORPORA else f"--manifest TABLE --name {shlex.quote(corpus)}"
+    which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
     where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
-    raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{where}")
+    raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{which}{where}")
 
 
 def resolve_store(cache: Path, place: str) -> Path:

@@ -1,38 +1,17 @@
 """Mel-frequency cepstral coefficients, numerically those of librosa.feature.mfcc, several times as fast.
 
-The differences from librosa's own route, each of which is below its float32 rounding:
-
-* frames are transformed in blocks that stay in the processor's cache, by torch's real FFT;
-* the mel filters are applied band by band, since each touches few of the 1025 bins, and straight to the squared real
-  and imaginary parts, which spares the pass that would add them up;
-* the DCT is a float64 matrix product: in float32 its rounding (a sum of 128 values of up to 100 dB) would be the
-  largest error.
+Beyond what makes the log-mel spectrogram fast (`logmel`): the DCT is a float64 matrix product, since in float32 its
+rounding (a sum of 128 values of up to 100 dB) would be the largest error.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, NamedTuple
 
-import librosa.filters
 import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-#: Power below which the logarithm is cut off (librosa.power_to_db's `amin`): digital silence is -100 dB.
-POWER_FLOOR: Final = 1e-10
-
-_FRAMES_PER_BLOCK: Final = 256
-_MELS_PER_BAND: Final = 16
-
-
-class _Band(NamedTuple):
-    """Neighbouring mel filters, and the spectrum columns (real and imaginary parts, interleaved) that they touch."""
-
-    start: int
-    stop: int
-    weights: Tensor  # (stop - start, filters)
+from emodna.pipeline.logmel import cached_log_mel
 
 
 class Mfcc:
@@ -40,23 +19,14 @@ class Mfcc:
 
     Parameters
     ----------
-    sample_rate
-        Hz.
-    n_mfcc, n_fft, hop_length, n_mels
-        As in librosa.feature.mfcc; Slaney mel scale and norm, Hann window, centred frames padded with zeros, power 2,
-        orthonormal DCT-II.
-    top_db
-        The log-mel spectrogram is cut off this many dB below its maximum.
+    n_mfcc
+        Coefficients, from c0: an orthonormal DCT-II, as in librosa.feature.mfcc.
+    n_mels, **spectrogram
+        Of `LogMel`.
     """
 
-    def __init__(
-        self, *, sample_rate: int, n_mfcc: int, n_fft: int, hop_length: int, n_mels: int, top_db: float
-    ) -> None:
-        self._n_fft, self._hop, self._top_db = n_fft, hop_length, top_db
-        self._window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
-        filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=False, norm="slaney")
-        self._bands = tuple(_bands(filters))
-        self._n_mels = n_mels
+    def __init__(self, *, n_mfcc: int, n_mels: int, **spectrogram: float) -> None:
+        self._log_mel = cached_log_mel(n_mels=n_mels, **spectrogram)
         self._dct = torch.from_numpy(scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].T.copy())
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -74,37 +44,11 @@ class Mfcc:
         peak_db
             Maximum of the log-mel spectrogram in dB; -100 for digital silence.
         """
-        log_mel = self._mel(torch.from_numpy(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)
-        peak = log_mel.max()
-        features = (log_mel.clamp_min_(peak - self._top_db).double() @ self._dct).float()
-        return features.numpy(), peak.item()
-
-    def _mel(self, samples: Tensor) -> Tensor:
-        """Mel power spectrogram (frames, n_mels) of (n,) samples."""
-        # Padding into torch's own memory also fixes the alignment, on which the FFT's rounding may depend.
-        padded = torch.zeros(len(samples) + self._n_fft)
-        padded[self._n_fft // 2 :][: len(samples)] = samples
-        frames = padded.unfold(0, self._n_fft, self._hop)  # (frames, n_fft), a view
-        mel = torch.empty(len(frames), self._n_mels)
-        for start in range(0, len(frames), _FRAMES_PER_BLOCK):
-            block = slice(start, start + _FRAMES_PER_BLOCK)
-            spectrum = torch.fft.rfft(frames[block] * self._window)
-            power = torch.view_as_real(spectrum).flatten(1).square_()  # (frames, 2 * bins)
-            torch.cat([power[:, band.start : band.stop] @ band.weights for band in self._bands], 1, out=mel[block])
-        return mel
+        log_mel, peak_db = self._log_mel.tensor(samples)
+        return (log_mel.double() @ self._dct).float().numpy(), peak_db
 
 
 @lru_cache(maxsize=8)
 def cached_mfcc(**parameters: float) -> Mfcc:
-    """Return the process's extractor for these parameters: its filters cost more to make than an utterance."""
+    """Return the process's extractor for these parameters: it costs more to make than an utterance."""
     return Mfcc(**parameters)  # type: ignore[arg-type]
-
-
-def _bands(filters: NDArray[np.float32]) -> Iterator[_Band]:
-    """Cut a filter bank (n_mels, bins) into bands, each bin doubled for its real and its imaginary part."""
-    for first in range(0, len(filters), _MELS_PER_BAND):
-        band = filters[first : first + _MELS_PER_BAND]
-        bins = np.flatnonzero(band.any(axis=0))
-        start, stop = (int(bins[0]), int(bins[-1]) + 1) if bins.size else (0, 1)
-        weights = np.repeat(band[:, start:stop].T, 2, axis=0)
-        yield _Band(2 * start, 2 * stop, torch.from_numpy(np.ascontiguousarray(weights)))

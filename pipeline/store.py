@@ -178,7 +178,7 @@ class FeatureStore:
         self.frames: NDArray[np.int32] = numeric["frames"]
         """(n,) number of frames of each utterance."""
         self.peak_db: NDArray[np.float32] = numeric["peak_db"]
-        """(n,) top of each utterance's log-mel range in dB."""
+        """(n,) top of each utterance's log-mel range in dB, or of its waveform."""
         self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in ("arousal", "valence")}
         self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
         self._shards = self.snapshot.shards
@@ -207,7 +207,7 @@ class FeatureStore:
 
     @property
     def dim(self) -> int:
-        """Coefficients per frame."""
+        """Values per frame."""
         return int(self[0].shape[1])
 
     @property

@@ -16,7 +16,6 @@ from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer, Statistics
 from emodna.model.methods import METHODS
 from emodna.model.stream import SourceStream, TargetStream, Windows
-from emodna.model.trained import silence_of
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
@@ -68,7 +67,7 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
     config = TrainConfig()
     source, target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
     statistics = Statistics.of_corpus(source, np.arange(len(source)))
-    silence = silence_of(feature_set_from(source.snapshot.parameters))
+    silence = feature_set_from(source.snapshot.parameters).silence
     framer = Framer(config.frames, config.padding, statistics, silence)
     sources = SourceStream(Windows(source, framer, []), source.labels("arousal"), batch_size=64, seed=0)
     targets = TargetStream(target, Windows(target, framer, []), batch_size=64, seed=0)

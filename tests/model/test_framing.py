@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from emodna.model.framing import NORMALISATIONS, PADDINGS, Framer, Padding, Silence, Statistics
-from emodna.model.trained import TrainedModel, silence_of
-from emodna.pipeline.features import MfccSet
+from emodna.model.framing import NORMALISATIONS, PADDINGS, Framer, Padding, Statistics
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.features import FEATURE_SETS, FeatureSet, LogMelSet, MfccSet, WaveSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
 
 Float32 = NDArray[np.float32]
 MFCC = MfccSet()
-SILENCE = Silence(top_db=80.0, n_mels=128)
+SILENCE = MfccSet(n_mfcc=3).silence
 
 
 def noise(n: int, dim: int = 3, seed: int = 0) -> Float32:
@@ -34,12 +34,12 @@ def plain(frames: int, padding: Padding, dim: int = 3) -> Framer:
     return Framer(frames, padding, Statistics.identity(dim), SILENCE)
 
 
-def speech_like(seconds: float, level: float) -> Float32:
+def speech_like(seconds: float, level: float, rate: int = MFCC.sample_rate) -> Float32:
     """Low-passed noise that comes and goes four times a second, as syllables do."""
-    n = int(seconds * MFCC.sample_rate)
+    n = int(seconds * rate)
     white = np.random.default_rng(1).normal(size=n)
     coloured = np.convolve(white, np.exp(-np.arange(40) / 8), mode="same")
-    envelope = 1.1 - np.cos(2 * np.pi * 4 * np.arange(n) / MFCC.sample_rate)
+    envelope = 1.1 - np.cos(2 * np.pi * 4 * np.arange(n) / rate)
     samples = coloured * envelope
     return (level * samples / np.abs(samples).max()).astype(np.float32)
 
@@ -48,15 +48,17 @@ class TestSilencePadding:
     # Relative to full scale; the last one's peak lies less than 80 dB above the floor of -100 dB.
     @pytest.mark.parametrize("level", [0.9, 1e-2, 1e-4])
     @pytest.mark.parametrize("frames", [80, 81, 188])
-    def test_is_what_zeros_around_the_waveform_would_give(self, level: float, frames: int) -> None:
+    @pytest.mark.parametrize("spectral", [MFCC, MfccSet(n_mfcc=39), LogMelSet()], ids=lambda each: each.title)
+    def test_is_what_zeros_around_the_waveform_would_give(self, spectral: LogMelSet, level: float, frames: int) -> None:
         samples = speech_like(1.3, level)
-        features, peak_db = MFCC.extract(samples)
+        features, peak_db = spectral.extract(samples)
         before = (frames - len(features)) // 2
-        after = (frames - 1) * MFCC.hop_length - before * MFCC.hop_length - len(samples)
-        truth, _ = MFCC.extract(np.pad(samples, (before * MFCC.hop_length, after)))
+        after = (frames - 1) * spectral.hop_length - before * spectral.hop_length - len(samples)
+        truth, _ = spectral.extract(np.pad(samples, (before * spectral.hop_length, after)))
         assert (peak_db - 80 < -100) == (level == 1e-4)
 
-        mine, length = window(Framer(frames, "silence", Statistics.identity(40), silence_of(MFCC)), features, peak_db)
+        framer = Framer(frames, "silence", Statistics.identity(spectral.dim), spectral.silence)
+        mine, length = window(framer, features, peak_db)
         assert truth.shape == mine.shape
         assert length == frames
         wrong = np.flatnonzero(np.abs(mine - truth).max(axis=1) > 1e-3)
@@ -65,10 +67,22 @@ class TestSilencePadding:
         edges = {before - 2, before - 1, before + len(features), before + len(features) + 1}
         assert set(wrong.tolist()) <= edges
 
-    def test_of_digital_silence_continues_it(self) -> None:
-        features, peak_db = MFCC.extract(np.zeros(22050, np.float32))
-        mine, _ = window(Framer(100, "silence", Statistics.identity(40), silence_of(MFCC)), features, peak_db)
-        np.testing.assert_allclose(mine, np.broadcast_to(features[0], mine.shape), atol=1e-3)
+    @pytest.mark.parametrize("frames", [20_800, 20_801, 70_000])
+    def test_of_a_waveform_is_zeros_around_it(self, frames: int) -> None:
+        wave = WaveSet()
+        samples = speech_like(1.3, 0.5, wave.sample_rate)
+        features, peak_db = wave.extract(samples)
+        mine, length = window(Framer(frames, "silence", Statistics.identity(1), wave.silence), features, peak_db)
+        before = (frames - len(samples)) // 2
+        assert np.array_equal(mine[:, 0], np.pad(samples, (before, frames - before - len(samples))))
+        assert length == frames
+
+    @pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
+    def test_of_digital_silence_continues_it(self, features: FeatureSet) -> None:
+        extracted, peak_db = features.extract(np.zeros(22050, np.float32))
+        framer = Framer(len(extracted) + 57, "silence", Statistics.identity(features.dim), features.silence)
+        mine, _ = window(framer, extracted, peak_db)
+        np.testing.assert_allclose(mine, np.broadcast_to(extracted[0], mine.shape), atol=1e-3)
 
     @pytest.mark.parametrize(("peak_db", "floor_db"), [(30.0, -50.0), (-20.0, -100.0), (-90.0, -100.0)])
     def test_lies_80_db_below_the_peak_but_not_below_minus_100(self, peak_db: float, floor_db: float) -> None:

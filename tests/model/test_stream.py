@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.framing import Framer, Statistics
 from emodna.model.stream import Sampler, SourceStream, TargetStream, Windows
+from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 
@@ -22,7 +23,7 @@ LANGUAGES = ("de", "en")
 
 
 def windows(store: FeatureStore) -> Windows:
-    return Windows(store, Framer(FRAMES, "silence", Statistics.identity(40), Silence(80.0, 128)), LANGUAGES)
+    return Windows(store, Framer(FRAMES, "silence", Statistics.identity(40), MfccSet().silence), LANGUAGES)
 
 
 def source_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> SourceStream:

@@ -17,11 +17,12 @@ from emodna.model import checkpoint
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.framing import Framer, Silence, Statistics
+from emodna.model.framing import Framer, Statistics
 from emodna.model.methods.base import Method
 from emodna.model.run import RunFolder
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trainer import train
+from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import Silent, assert_same_tensors, logged_lines
 
@@ -80,7 +81,7 @@ class Told(Silent):
 
 @pytest.fixture(scope="module")
 def streams(source: FeatureStore, target: FeatureStore) -> tuple[SourceStream, TargetStream]:
-    framer = Framer(32, "silence", Statistics.of_corpus(source, np.arange(len(source))), Silence(80.0, 128))
+    framer = Framer(32, "silence", Statistics.of_corpus(source, np.arange(len(source))), MfccSet().silence)
     mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
     return (
         SourceStream(mine, source.labels("arousal"), batch_size=8, seed=0),

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from emodna.pipeline import features as registry
 from emodna.pipeline.errors import AudioError, EmodnaError
-from emodna.pipeline.features import MfccSet, center_fit, feature_set, feature_set_from
+from emodna.pipeline.features import (
+    FEATURE_SETS,
+    SILENCE_DB,
+    FeatureSet,
+    MfccSet,
+    center_fit,
+    feature_set,
+    feature_set_from,
+)
 from tests.pipeline.making import Float32, noise
 
+every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
+
+#: For every field of every set, a value that no set has by default.
 OTHER_VALUES: dict[str, Any] = {
     "channel": 1,
     "fixed_samples": 96_000,
-    "sample_rate": 16_000,
-    "n_mfcc": 39,
+    "sample_rate": 24_000,
+    "n_mfcc": 38,
     "n_fft": 1024,
     "hop_length": 256,
     "n_mels": 64,
@@ -31,16 +46,33 @@ def test_the_name_tells_what_is_inside() -> None:
     assert replace(MfccSet(), n_mfcc=13, sample_rate=16_000).name.startswith("mfcc13-16000hz-")
 
 
-def test_the_default_name_does_not_change_from_version_to_version() -> None:
+NAMES = {
+    "mfcc40": "mfcc40-22050hz-1d163ad7",
+    "mfcc39": "mfcc39-22050hz-b497ad01",
+    "logmel": "logmel128-22050hz-9d5b57be",
+    "wave16k": "wave16k-41ed268f",
+}
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_a_name_does_not_change_from_version_to_version(name: str) -> None:
     """Where it must change, because the features do, every store has to be made anew: say so in the change log."""
-    assert MfccSet().name == "mfcc40-22050hz-1d163ad7"
+    assert feature_set(name).name == NAMES[name]
+
+
+def test_the_name_with_an_option_does_not_change_either() -> None:
     assert MfccSet(fixed_samples=96_000).name == "mfcc40-22050hz-f4051b6e"
 
 
-def test_every_parameter_is_in_the_name() -> None:
-    assert set(OTHER_VALUES) == {each.name for each in fields(MfccSet)}
-    names = [MfccSet().name, *(replace(MfccSet(), **{key: value}).name for key, value in OTHER_VALUES.items())]
-    assert len(set(names)) == len(names)
+def test_every_parameter_of_every_set_is_in_the_name() -> None:
+    assert {each.name for default in FEATURE_SETS.values() for each in fields(default)} == set(OTHER_VALUES)
+    names = []
+    for default in FEATURE_SETS.values():
+        changes = [{key: value} for key, value in OTHER_VALUES.items() if hasattr(default, key)]
+        changes = [change for change in changes if set(change) <= {each.name for each in fields(default)}]
+        names += [default.name, *(replace(default, **change).name for change in changes)]
+    # Either MFCC set with another number of coefficients is the same.
+    assert len(set(names)) == len(names) - 1
 
 
 def test_the_parameters_are_librosas_defaults_spelled_out() -> None:
@@ -52,6 +84,15 @@ def test_the_parameters_are_librosas_defaults_spelled_out() -> None:
     assert parameters | expected == parameters
 
 
+def test_the_parameters_of_mfccs_keep_their_order() -> None:
+    """A shard's attributes are written in it, so its bytes follow from it."""
+    assert list(MfccSet().parameters()) == [
+        *("features", "sample_rate", "channel", "resampler", "fixed_samples", "n_mfcc", "n_fft", "hop_length"),
+        *("window", "center", "pad_mode", "power", "n_mels", "mel_scale", "mel_norm", "fmin", "fmax", "amin"),
+        *("top_db", "dct_type", "dct_norm", "lifter"),
+    ]
+
+
 @pytest.mark.parametrize("changes", [{}, *({key: value} for key, value in OTHER_VALUES.items())], ids=str)
 def test_a_feature_set_comes_back_from_its_parameters(changes: dict[str, Any]) -> None:
     original = replace(MfccSet(), **changes)
@@ -59,27 +100,158 @@ def test_a_feature_set_comes_back_from_its_parameters(changes: dict[str, Any]) -
     assert feature_set_from(written) == original
 
 
+@given(data=st.data())
+def test_any_set_with_any_option_comes_back_from_its_parameters(data: st.DataObject) -> None:
+    default = data.draw(st.sampled_from(list(FEATURE_SETS.values())))
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "channel": st.integers(0, 31),
+        "fixed_samples": st.none() | st.integers(2048, 10**7),
+        "sample_rate": st.integers(8000, 192_000),
+        "top_db": st.floats(1, 200),
+    }
+    names = data.draw(st.sets(st.sampled_from([each.name for each in fields(default)])))
+    original = replace(default, **{name: data.draw(kinds.get(name, st.integers(1, 4096))) for name in sorted(names)})
+    back = feature_set_from(json.loads(json.dumps(original.parameters())))
+    assert back == original
+    assert (type(back), back.name) == (type(original), original.name)
+
+
+@every_set
+def test_a_set_goes_to_other_processes_and_into_sets(features: FeatureSet) -> None:
+    assert pickle.loads(pickle.dumps(features)) == features
+    assert len({features, replace(features)}) == 1
+
+
 @pytest.mark.parametrize("changes", [{"mel_scale": "htk"}, {"future": 1}], ids=str)
-def test_parameters_that_this_version_cannot_extract_are_refused(changes: dict[str, object]) -> None:
+@every_set
+def test_parameters_that_this_version_cannot_extract_are_refused(features: FeatureSet, changes: dict[str, Any]) -> None:
     with pytest.raises(EmodnaError, match="cannot extract"):
-        feature_set_from(MfccSet().parameters() | changes)
+        feature_set_from(features.parameters() | changes)
 
 
-def test_parameters_that_lack_something_are_refused() -> None:
-    parameters = MfccSet().parameters()
-    del parameters["top_db"]
-    with pytest.raises(EmodnaError, match="cannot extract"):
-        feature_set_from(parameters)
+@every_set
+def test_parameters_that_lack_something_are_refused(features: FeatureSet) -> None:
+    for name in features.parameters():
+        with pytest.raises(EmodnaError, match="cannot extract"):
+            feature_set_from({key: value for key, value in features.parameters().items() if key != name})
 
 
 def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
-    with pytest.raises(EmodnaError, match=r"--feature-set mfcc41: unknown; valid: mfcc40"):
+    valid = ", ".join(FEATURE_SETS)
+    with pytest.raises(EmodnaError, match=f"--feature-set mfcc41: unknown; valid: {valid}$"):
         feature_set("mfcc41")
 
 
 def test_a_feature_set_is_chosen_by_name_and_options() -> None:
     assert feature_set("mfcc40") == MfccSet()
     assert feature_set("mfcc40", channel=1, fixed_samples=4096) == MfccSet(channel=1, fixed_samples=4096)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_the_options_change_nothing_else(name: str) -> None:
+    chosen = feature_set(name, channel=1, fixed_samples=4096)
+    assert (chosen.channel, chosen.fixed_samples) == (1, 4096)
+    assert replace(chosen, channel=0, fixed_samples=None) == FEATURE_SETS[name]
+
+
+@every_set
+def test_a_set_says_the_truth_about_its_frames(features: FeatureSet) -> None:
+    samples = noise(1.0, features.sample_rate)
+    longer = np.pad(samples, (0, 4 * features.hop_length))
+    extracted, peak_db = features.extract(samples)
+    assert extracted.shape == (len(extracted), features.dim)
+    assert extracted.dtype == np.float32
+    assert extracted.flags.c_contiguous
+    assert len(features.extract(longer)[0]) == len(extracted) + 4
+    assert peak_db > SILENCE_DB
+    assert features.silence(peak_db).shape == (features.dim,)
+    assert features.silence(peak_db).dtype == np.float32
+
+
+@every_set
+def test_every_frame_of_digital_silence_is_silence(features: FeatureSet) -> None:
+    extracted, peak_db = features.extract(np.zeros(features.sample_rate, np.float32))
+    assert peak_db == SILENCE_DB
+    np.testing.assert_allclose(extracted, np.tile(features.silence(peak_db), (len(extracted), 1)), atol=1e-4)
+
+
+@every_set
+def test_frames_amid_silence_are_silence_beside_a_loud_one(features: FeatureSet) -> None:
+    samples = np.pad(noise(0.5, features.sample_rate, level=0.3), features.sample_rate)
+    extracted, peak_db = features.extract(samples)
+    quarter = len(extracted) // 4
+    np.testing.assert_allclose(
+        extracted[[*range(quarter), *range(-quarter, 0)]],
+        np.tile(features.silence(peak_db), (2 * quarter, 1)),
+        atol=1e-3,
+    )
+
+
+@every_set
+def test_too_short_is_said_with_what_is_needed(features: FeatureSet) -> None:
+    least = features.min_samples
+    features.extract(noise(least / features.sample_rate, features.sample_rate))
+    for short in (replace(features, fixed_samples=96_000), features):
+        with pytest.raises(
+            AudioError, match=f"too short: {least - 1} samples at {features.sample_rate} Hz, at least {least} needed"
+        ):
+            short.extract(np.zeros(least - 1, np.float32))
+
+
+@every_set
+def test_samples_beyond_all_measure_are_refused(features: FeatureSet) -> None:
+    with pytest.raises(AudioError, match="not finite"):
+        features.extract(np.full(4096, np.inf, np.float32))
+
+
+@every_set
+def test_a_fixed_length_is_that_of_the_waveform_before_any_features(features: FeatureSet) -> None:
+    for seconds in (0.3, 3.0):
+        samples = noise(seconds, features.sample_rate)
+        extracted, peak_db = replace(features, fixed_samples=24_000).extract(samples)
+        expected, expected_peak = features.extract(center_fit(samples, 24_000))
+        assert extracted.tobytes() == expected.tobytes()
+        assert peak_db == expected_peak
+
+
+@every_set
+def test_an_extraction_leaves_the_samples_as_they_were(features: FeatureSet) -> None:
+    samples = noise(0.5, features.sample_rate)
+    before = samples.copy()
+    features.extract(samples)
+    assert np.array_equal(samples, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness(FeatureSet):
+    """The least that a new set has to say: its parameters, and one function."""
+
+    hop_length: int = 100
+    unit: str = "rms"
+
+    kind: ClassVar[str] = "loudness"
+    value: ClassVar[str] = "loudness"
+    title: ClassVar[str] = "loudness"
+    min_samples: ClassVar[int] = 100
+
+    def transform(self, samples: Float32) -> tuple[Float32, float]:
+        whole = samples[: len(samples) // self.hop_length * self.hop_length].reshape(-1, self.hop_length)
+        return np.sqrt(np.mean(whole**2, axis=1, keepdims=True)), 20 * float(np.log10(np.abs(samples).max()))
+
+    def silence(self, peak_db: float) -> Float32:  # noqa: ARG002
+        return np.zeros(1, np.float32)
+
+
+def test_a_new_set_is_a_dataclass_with_one_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FEATURE_SETS", {**FEATURE_SETS, "loudness": Loudness()})
+    chosen = feature_set("loudness", fixed_samples=1000)
+    assert re.fullmatch("loudness-[0-9a-f]{8}", chosen.name)
+    expected = {"features": "loudness", "sample_rate": 22050, "channel": 0, "resampler": "soxr HQ"}
+    assert chosen.parameters() == expected | {"fixed_samples": 1000, "hop_length": 100, "unit": "rms"}
+    assert feature_set_from(chosen.parameters()) == chosen
+    assert chosen.extract(noise(1.0, 22_050))[0].shape == (10, chosen.dim)
+    with pytest.raises(AudioError, match="too short"):
+        chosen.extract(np.zeros(99, np.float32))
 
 
 def test_frames_follow_from_the_length() -> None:

@@ -1,0 +1,61 @@
+"""Feature sets: what a store can hold, by name. A new one is a frozen dataclass in a file here, and one line below."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, center_fit
+from emodna.pipeline.features.spectral import LogMelSet, MfccSet
+from emodna.pipeline.features.wave import WaveSet
+
+__all__ = [
+    "DEFAULT_FEATURE_SET",
+    "FEATURE_SETS",
+    "SILENCE_DB",
+    "FeatureSet",
+    "LogMelSet",
+    "MfccSet",
+    "WaveSet",
+    "center_fit",
+    "feature_set",
+    "feature_set_from",
+]
+
+FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
+    "mfcc40": MfccSet(),
+    "mfcc39": MfccSet(n_mfcc=39),
+    "logmel": LogMelSet(),
+    "wave16k": WaveSet(),
+}
+"""Name -> default configuration."""
+DEFAULT_FEATURE_SET: Final = "mfcc40"
+
+
+def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
+    """Return the feature set of this name, with the options that users choose set.
+
+    Raises
+    ------
+    EmodnaError
+        Unknown name; lists the valid ones.
+    """
+    if name not in FEATURE_SETS:
+        raise EmodnaError(f"--feature-set {name}: unknown; valid: {', '.join(FEATURE_SETS)}")
+    return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
+
+
+def feature_set_from(parameters: Mapping[str, Any]) -> FeatureSet:
+    """Rebuild the feature set whose `parameters()` these are: prediction extracts what the model was trained on.
+
+    Raises
+    ------
+    EmodnaError
+        Parameters of no registered feature set.
+    """
+    for default in FEATURE_SETS.values():
+        given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
+        candidate = replace(default, **given)
+        if candidate.parameters() == dict(parameters):
+            return candidate
+    raise EmodnaError("feature parameters that this version cannot extract")

@@ -1,0 +1,133 @@
+"""Every feature set through every command: prepared, looked at, trained on, predicted with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.cli import fit as fit_command
+from emodna.cli import predict as predict_command
+from emodna.pipeline.catalogue import find_store
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.features import FEATURE_SETS, feature_set
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+from tests.model.small import assert_one_line_error, command
+from tests.pipeline.making import prepared
+
+#: Half a second of each: about as long as the utterances, so that some are cropped and some padded.
+FRAMES = {"mfcc40": 22, "mfcc39": 22, "logmel": 22, "wave16k": 8000}
+OTHERS = [name for name in FEATURE_SETS if name != "mfcc40"]
+ID = "08b03Wa"
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_root: Path, cache: Path) -> Path:
+    """A cache that holds two small corpora in all feature sets but the default, and a link to those in that."""
+    folder = tmp_path_factory.mktemp("caches")
+    for name in OTHERS:
+        prepared(ravdess_root, folder, corpus("ravdess"), features=feature_set(name))
+        prepared(emodb_root, folder, corpus("emodb"), features=feature_set(name))
+    for each in cache.glob("*/*"):
+        (folder / each.parent.name / each.name).symlink_to(each)
+    return folder
+
+
+def test_all_are_known_here() -> None:
+    assert set(FRAMES) == set(FEATURE_SETS)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+class TestFromPrepToPredict:
+    def test_prep_writes_a_store_that_is_found_by_the_sets_name(
+        self, name: str, emodna_prep: Command, emodb_root: Path, here: Path
+    ) -> None:
+        ran = emodna_prep("--corpus", "emodb", "--root", emodb_root, "--feature-set", name, "--json")
+        assert ran.code == 0
+        (report,) = ran.json
+        place = find_store(here / "cache", "emodb", name)
+        assert report["store"] == str(place)
+        store = FeatureStore(place)
+        assert place.name == store.snapshot.feature_set == FEATURE_SETS[name].name
+        assert store.snapshot.parameters == FEATURE_SETS[name].parameters()
+        assert store.dim == FEATURE_SETS[name].dim
+        assert store.verify() == []
+        rate = FEATURE_SETS[name].sample_rate / FEATURE_SETS[name].hop_length
+        np.testing.assert_allclose(store.frames / rate, store.column("duration"), atol=1.01 / rate)
+
+    def test_prep_with_a_fixed_length_makes_all_equally_long(
+        self, name: str, emodna_prep: Command, emodb_root: Path
+    ) -> None:
+        options = ("--corpus", "emodb", "--root", emodb_root, "--feature-set", name)
+        (report,) = emodna_prep(*options, "--fixed-samples", 12_000, "--json").json
+        assert Path(report["store"]).name == feature_set(name, fixed_samples=12_000).name
+        hop = FEATURE_SETS[name].hop_length
+        assert set(FeatureStore(report["store"]).frames.tolist()) == {12_000 if hop == 1 else 1 + 12_000 // hop}
+
+    def test_fit_and_predict(self, name: str, caches: Path, emodb_root: Path, tmp_path: Path) -> None:
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", name, "--json"]
+        options += ["--steps", 2, "--threads", 1, "--out", tmp_path / "run", "-q"]
+        for setting in (f"frames={FRAMES[name]}", "batch_size=4", "channels=4"):
+            options += ["--set", setting]
+        fitted = command(fit_command.main, *options)
+        assert fitted.code == 0, fitted.err
+        assert 0 <= json.loads(fitted.out)["uar"] <= 100
+        predicted = command(predict_command.main, tmp_path / "run", emodb_root / "wav" / f"{ID}.wav", "--json")
+        assert predicted.code == 0, predicted.err
+        (answer,) = json.loads(predicted.out)
+        looked_at = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
+        assert 0 < answer["probability"] < 1
+        store = FeatureStore(find_store(caches, "emodb", name))
+        duration = store.column("duration")[store.row_of(ID)]
+        assert answer["end"] - answer["start"] == pytest.approx(min(looked_at, duration), abs=0.03)
+
+    def test_an_utterance_can_be_looked_at(self, name: str, caches: Path, emodna_cache: Command, here: Path) -> None:
+        store = find_store(caches, "emodb", name)
+        ran = emodna_cache("show", store, ID, "--png", "picture.png")
+        assert ran.code == 0
+        facts = len(FeatureStore(store).table.column_names)
+        picture = ran.out.splitlines()[facts:]
+        assert len(picture) == 20
+        assert len(set("".join(picture))) > 1
+        assert (here / "picture.png").read_bytes().endswith(b"IEND\xaeB`\x82")
+
+    def test_help_names_it(self, name: str, emodna_prep: Command) -> None:
+        for text in (emodna_prep("--help").out, command(fit_command.main, "--help").out):
+            assert name in text.split("--feature-set")[1].split("--channel")[0].split("--out")[0]
+
+
+class TestShortWindows:
+    def test_the_default_window_is_too_short_for_a_waveform(self, caches: Path, tmp_path: Path) -> None:
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
+        assert_one_line_error(
+            command(fit_command.main, *options, "--out", tmp_path / "run"),
+            f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
+            "70000 frames are 4.4 s",
+        )
+        assert not (tmp_path / "run").exists()
+
+    def test_so_are_ten_frames_of_mfccs(self, caches: Path, tmp_path: Path) -> None:
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--set", "frames=10"]
+        assert_one_line_error(
+            command(fit_command.main, *options, "--out", tmp_path / "run"),
+            "--set frames=10: only 0.232 s of mfcc40-22050hz-1d163ad7, at least 0.25 s needed; 188 frames are 4.4 s",
+        )
+
+
+class TestFinding:
+    def test_what_is_not_prepared_names_the_command_with_the_set(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --feature-set logmel --cache "):
+            find_store(tmp_path, "emodb", "logmel")
+        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --cache "):
+            find_store(tmp_path, "emodb")
+
+    def test_what_is_prepared_otherwise_is_named(self, cache: Path) -> None:
+        with pytest.raises(StoreError, match=r"no features wave16k-\w+ in .*there are: mfcc40-22050hz-1d163ad7 "):
+            find_store(cache, "emodb", "wave16k")
+
+    def test_a_corpus_with_several_stores_is_shown_by_path(self, caches: Path, emodna_cache: Command) -> None:
+        assert "emodb: several stores, give a path: " in emodna_cache("show", "emodb", "--cache", caches).error()

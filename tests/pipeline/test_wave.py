@@ -1,0 +1,65 @@
+"""The waveform as a feature set: the samples of the file, at the rate that models of raw audio take."""
+
+from __future__ import annotations
+
+import io
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.features import SILENCE_DB, WaveSet
+from tests.pipeline.making import noise, wav
+
+WAVE = WaveSet()
+
+
+def test_it_is_the_samples_of_a_file_of_that_rate() -> None:
+    content = wav(noise(0.5), 16_000)
+    recording = decode(io.BytesIO(content))
+    features, _ = WAVE.extract(resample(recording.samples, recording.sample_rate, WAVE.sample_rate))
+    expected, _ = soundfile.read(io.BytesIO(content), dtype="float32")
+    assert np.array_equal(features[:, 0], expected)
+
+
+def test_it_is_what_librosa_makes_of_a_file_of_another_rate() -> None:
+    content = wav(noise(0.5, 48_000), 48_000)
+    recording = decode(io.BytesIO(content))
+    features, _ = WAVE.extract(resample(recording.samples, recording.sample_rate, WAVE.sample_rate))
+    samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+    expected = librosa.resample(samples, orig_sr=rate, target_sr=16_000)
+    np.testing.assert_allclose(features[:, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("level", "peak_db"), [(1.0, 0.0), (-0.5, -6.0206), (1e-3, -60.0), (4.0, 12.0412), (1e-5, -100.0)]
+)
+def test_its_peak_is_relative_to_full_scale(level: float, peak_db: float) -> None:
+    samples = np.zeros(1000, np.float32)
+    samples[500] = level
+    assert WAVE.extract(samples)[1] == pytest.approx(peak_db, abs=1e-3)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-6, 1e-30, 1e-45])
+def test_what_cannot_be_heard_is_digital_silence(level: float) -> None:
+    assert WAVE.extract(np.full(400, level, np.float32))[1] == SILENCE_DB
+
+
+def test_the_shortest_is_one_step_of_a_wav2vec_encoder() -> None:
+    """Its convolutions: kernels and strides of wav2vec 2.0 (Baevski et al. 2020, section 2 and its code)."""
+    shape = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+    encoder = nn.Sequential(*(nn.Conv1d(1, 1, kernel, stride) for kernel, stride in shape))
+    assert encoder(torch.zeros(1, 1, WAVE.min_samples)).shape[2] == 1
+    with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
+        encoder(torch.zeros(1, 1, WAVE.min_samples - 1))
+
+
+def test_a_fixed_length_is_its_middle() -> None:
+    samples = noise(1.0, 16_000)
+    features, _ = WaveSet(fixed_samples=8000).extract(samples)
+    assert features.shape == (8000, 1)
+    assert np.array_equal(features[:, 0], samples[4000:12_000])
