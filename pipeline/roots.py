@@ -1,0 +1,22 @@
+"""Where a corpus lies, unless a user says otherwise."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+#: Of the archives that may stand in for a corpus's folder.
+ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def data_root() -> Path:
+    """Folder of all corpora: $EMODNA_DATA, else ./data."""
+    return Path(os.environ.get("EMODNA_DATA") or "data")
+
+
+def default_root(corpus: str) -> Path:
+    """Root of a corpus: its folder below `data_root`, else an archive of its name there, else the folder to be made."""
+    folder = data_root() / corpus
+    if folder.is_dir():
+        return folder
+    archives = (folder.with_name(corpus + suffix) for suffix in ARCHIVE_SUFFIXES)
+    return next((archive for archive in archives if archive.is_file()), folder)
