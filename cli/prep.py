@@ -1,6 +1,5 @@
 """emodna-prep: decode, label and transform corpora into feature stores."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where the corpus lies, with one --corpus only.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
+@click.option("--download", is_flag=True, help="First get the corpus from its authors, if it is free to get.")
+@click.option("--accept-licence", is_flag=True, help="With --download: accept the corpus's licence without a question.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Your own recordings: a CSV or Parquet table.")
 @click.option("--name", help="Name of the manifest's corpus.  [default: the table's file name]")
 @common.cache_option
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 def prep(
     names: tuple[str, ...],
     root: Path | None,
+    download: bool,
+    accept_licence: bool,
     manifest: Path | None,
     name: str | None,
     cache: Path,
@@ -68,7 +71,9 @@ def prep(
     reason, and the rest goes on.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    sources = _sources(names, root, manifest, name)
+    if download and (not names or "all" in names):
+        raise click.UsageError("--download goes with a --corpus by name")
+    sources = _sources(names, root, manifest, name, there=not download)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
     from emodna.pipeline.errors import EmodnaError
@@ -78,6 +83,10 @@ def prep(
     reports, failed = [], False
     for corpus, where in sources:
         try:
+            if download:
+                from emodna.cli.download import downloaded
+
+                where = downloaded(corpus, where, accepted=accept_licence, quiet=quiet)
             with watching(corpus.name, quiet=quiet) as watcher:
                 report = prepare(
                     corpus,
@@ -104,48 +113,53 @@ def prep(
 
 
 def _sources(
-    names: tuple[str, ...], root: Path | None, manifest: Path | None, name: str | None
+    names: tuple[str, ...], root: Path | None, manifest: Path | None, name: str | None, *, there: bool
 ) -> "list[tuple[Corpus, Path]]":
-    """The corpora to prepare, each with its root."""
-    from emodna.pipeline.corpora import CORPORA, corpus
+    """The corpora to prepare, each with its root; `there`: which has to exist, if it is the default one."""
+    from emodna.pipeline import corpora
     from emodna.pipeline.corpora.manifest import Manifest, default_name
-    from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.errors import EmodnaError, PluginError
+    from emodna.pipeline.roots import data_root, default_root
 
     if manifest is not None:
         if names:
             raise click.UsageError("--manifest and --corpus exclude each other")
         name = default_name(manifest) if name is None else name
-        if name in CORPORA:
+        if name in corpora.names():
             raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
         return [(Manifest(manifest, name), manifest.parent if root is None else root)]
     if name is not None:
         raise click.UsageError("--name goes with --manifest")
     if not names:
-        raise click.UsageError(f"--corpus is missing; valid: {', '.join(sorted(CORPORA))}, all; or --manifest")
-    if "all" in names:
+        raise click.UsageError(f"--corpus is missing; valid: {', '.join(corpora.names())}, all; or --manifest")
+    every = "all" in names
+    if every:
         if len(names) > 1 or root is not None:
             raise click.UsageError("--corpus all goes with no other --corpus and no --root")
-        absent = [each for each in sorted(CORPORA) if not _default_root(each).is_dir()]
+        roots = {each: default_root(each) for each in corpora.names()}
+        absent = [f"{each} ({where})" for each, where in roots.items() if not where.exists()]
         if absent:
-            common.note(f"not found: {', '.join(f'{each} ({_default_root(each)})' for each in absent)}")
-        names = tuple(each for each in sorted(CORPORA) if each not in absent)
+            common.note(f"not found: {common.safe(', '.join(absent))}")
+        names = tuple(each for each, where in roots.items() if where.exists())
         if not names:
-            raise EmodnaError(f"--corpus all: no corpus has its default root below {_data_root()}")
+            raise EmodnaError(f"--corpus all: no corpus has its default root below {data_root()}")
     if root is not None and len(names) > 1:
         raise click.UsageError("--root goes with one --corpus only")
-    sources = [(corpus(each), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
-    for each, where in sources:
-        if root is None and not where.is_dir():
-            raise EmodnaError(f"{each.name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA")
+    sources = []
+    for each in dict.fromkeys(names):
+        try:
+            corpus = corpora.corpus(each)
+        except PluginError as error:
+            if not every:
+                raise
+            common.note(f"[yellow]warning:[/yellow] left out: {common.safe(error)}")
+            continue
+        where = default_root(each) if root is None else root
+        if there and root is None and not where.exists():
+            hint = " (or let --download get it)" if corpus.facts.download is not None else ""
+            raise EmodnaError(f"{each}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
+        sources.append((corpus, where))
     return sources
-
-
-def _data_root() -> Path:
-    return Path(os.environ.get("EMODNA_DATA", "data"))
-
-
-def _default_root(corpus: str) -> Path:
-    return _data_root() / corpus
 
 
 def _tell(report: "Report", *, verbose: bool) -> None:
