@@ -59,7 +59,9 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
     """Show what is published about a corpus, how to get it, and what is here of it."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.corpora import corpus
+    from emodna.pipeline.roots import data_root
 
+    common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
     chosen = corpus(name)
     facts, download = chosen.facts, chosen.facts.download
     row = _row(name, facts, cache)
@@ -99,10 +101,10 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 def _row(name: str, facts: "CorpusFacts", cache: Path) -> dict[str, Any]:
     """A row of `ls`: what is published, and what is here."""
     from emodna.pipeline.catalogue import stores
-    from emodna.pipeline.roots import default_root
+    from emodna.pipeline.roots import contents, default_root
 
     root = default_root(name)
-    found = root.is_file() or (root.is_dir() and any(root.iterdir()))
+    found = bool(contents(root))
     prepared = [_store(path) for path in stores(cache) if path.parent.name == name]
     return {
         "corpus": name,

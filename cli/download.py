@@ -12,10 +12,10 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.pipeline.download import PART_SUFFIX, Download, fetch
+from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
+from emodna.pipeline.roots import contents
 from emodna.pipeline.transfer import progress as so_far
-from emodna.pipeline.trees.base import is_hidden
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
@@ -65,10 +65,8 @@ def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> 
 
 def _is_there(root: Path, download: Download | None) -> bool:
     """Whether a root holds anything but what an earlier download put there."""
-    if not root.is_dir():
-        return root.exists()
-    ours = set() if download is None else {download.file, download.file + PART_SUFFIX}
-    return any(path.name not in ours and not is_hidden(path.name) for path in root.iterdir())
+    ours = root / download.file if download else None
+    return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
 
 
 def _show(corpus: "Corpus", download: Download, root: Path) -> None:

@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from emodna.pipeline.download import PART_SUFFIX
+from emodna.pipeline.trees.base import is_hidden
+
 #: Of the archives that may stand in for a corpus's folder.
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -20,3 +23,11 @@ def default_root(corpus: str) -> Path:
         return folder
     archives = (folder.with_name(corpus + suffix) for suffix in ARCHIVE_SUFFIXES)
     return next((archive for archive in archives if archive.is_file()), folder)
+
+
+def contents(root: Path) -> list[str]:
+    """Names of what lies in a folder, or of the file that a root is; no hidden ones, and no unfinished downloads."""
+    if not root.is_dir():
+        return [root.name] if root.exists() else []
+    names = sorted(path.name for path in root.iterdir())
+    return [name for name in names if not is_hidden(name) and not name.endswith(PART_SUFFIX)]
