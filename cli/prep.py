@@ -1,15 +1,13 @@
 """emodna-prep: decode, label and transform corpora into feature stores."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import common
+from emodna.cli import common, sources
 
 if TYPE_CHECKING:
-    from emodna.pipeline.corpora.base import Corpus
     from emodna.pipeline.prepare import Report
 
 
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     help="Where the corpus lies, with one --corpus only.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
 @click.option("--subset", help="Another selection of the corpus than the usual one; it gets a store of its own.")
+@click.option("--download", is_flag=True, help="First get the corpus from its authors, if it is free to get.")
+@click.option("--accept-licence", is_flag=True, help="With --download: accept the corpus's licence without a question.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Your own recordings: a CSV or Parquet table.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Your own recordings, unlabelled: all that lie here.")
 @click.option("--name", help="Name of your own recordings.  [default: that of the table or folder]")
@@ -56,6 +56,8 @@ def prep(
     names: tuple[str, ...],
     root: Path | None,
     subset: str | None,
+    download: bool,
+    accept_licence: bool,
     manifest: Path | None,
     folder: Path | None,
     name: str | None,
@@ -79,9 +81,21 @@ def prep(
     reason, and the rest goes on.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    sources = _sources(names, root, subset, manifest, folder, name)
-    if segment != "none" and names:
-        raise click.UsageError("--segment goes with --manifest or --folder: a corpus's utterances are its files")
+    one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
+    others = {
+        "--root": root,
+        "--subset": subset,
+        "--download": download,
+        "--name": name,
+        "--segment": segment != "none",
+    }
+    _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
+    if manifest is not None:
+        chosen = [sources.listed(manifest, name, root)]
+    elif folder is not None:
+        chosen = [sources.lying_in(folder, name)]
+    else:
+        chosen = sources.registered(names, subset, root, there=not download)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
     from emodna.pipeline.errors import EmodnaError
@@ -95,8 +109,12 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    for corpus, where in sources:
+    for corpus, where in chosen:
         try:
+            if download:
+                from emodna.cli.download import downloaded
+
+                where = downloaded(corpus, where, accepted=accept_licence, quiet=quiet)
             with watching(corpus.name, quiet=quiet) as watcher:
                 report = prepare(
                     corpus,
@@ -121,82 +139,27 @@ def prep(
     return int(failed or (strict and any(report.rejected for report in reports)))
 
 
-def _sources(
-    names: tuple[str, ...],
-    root: Path | None,
-    subset: str | None,
-    manifest: Path | None,
-    folder: Path | None,
-    name: str | None,
-) -> "list[tuple[Corpus, Path]]":
-    """The corpora to prepare, each with its root."""
-    from emodna.pipeline.corpora import CORPORA, corpus
-    from emodna.pipeline.errors import EmodnaError
-
-    own = [each for each in (manifest, folder) if each is not None]
-    if own:
-        if names or subset is not None or len(own) > 1:
-            raise click.UsageError("--corpus (with --subset), --manifest and --folder exclude each other")
-        return [_listed(own[0], name, root) if manifest is not None else _lying_in(own[0], name, root)]
-    if name is not None:
-        raise click.UsageError("--name goes with --manifest or --folder")
-    if not names:
-        raise click.UsageError(
-            f"--corpus is missing; valid: {', '.join(sorted(CORPORA))}, all; or --manifest, --folder"
-        )
-    if "all" in names:
-        if len(names) > 1 or root is not None:
-            raise click.UsageError("--corpus all goes with no other --corpus and no --root")
-        absent = [each for each in sorted(CORPORA) if not _default_root(each).is_dir()]
-        if absent:
-            common.note(f"not found: {', '.join(f'{each} ({_default_root(each)})' for each in absent)}")
-        names = tuple(each for each in sorted(CORPORA) if each not in absent)
-        if not names:
-            raise EmodnaError(f"--corpus all: no corpus has its default root below {_data_root()}")
-    if root is not None and len(names) > 1:
-        raise click.UsageError("--root goes with one --corpus only")
-    if subset is not None and len(names) > 1:
-        raise click.UsageError("--subset goes with one --corpus only")
-    sources = [(corpus(each, subset), _default_root(each) if root is None else root) for each in dict.fromkeys(names)]
-    for each, where in sources:
-        if root is None and not where.is_dir():
-            raise EmodnaError(f"{each.name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA")
-    return sources
+#: What tells which corpora are meant -> the options that go with it.
+_GOES_WITH: Final = {
+    "--corpus": ("--root", "--subset", "--download"),
+    "--manifest": ("--root", "--name", "--segment"),
+    "--folder": ("--name", "--segment"),
+}
 
 
-def _listed(table: Path, name: str | None, root: Path | None) -> "tuple[Corpus, Path]":
-    """The recordings of a manifest, and where they lie."""
-    from emodna.pipeline.corpora.manifest import Manifest
+def _check_usage(meant: list[str], others: list[str]) -> None:
+    """Refuse options that do not go together."""
+    if len(meant) > 1:
+        raise click.UsageError(f"{' and '.join(meant)} exclude each other")
+    if not meant:
+        from emodna.pipeline import corpora
 
-    return Manifest(table, _own_name(name, table)), table.parent if root is None else root
-
-
-def _lying_in(folder: Path, name: str | None, root: Path | None) -> "tuple[Corpus, Path]":
-    """The recordings of a folder, and the folder."""
-    from emodna.pipeline.corpora.own import Recordings
-
-    if root is not None:
-        raise click.UsageError("--root goes with --corpus or --manifest: --folder says where its recordings lie")
-    return Recordings(folder, _own_name(name, folder)), folder
-
-
-def _own_name(name: str | None, place: Path) -> str:
-    from emodna.pipeline.corpora import CORPORA
-    from emodna.pipeline.corpora.own import default_name
-    from emodna.pipeline.errors import EmodnaError
-
-    name = default_name(place) if name is None else name
-    if name in CORPORA:
-        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
-    return name
-
-
-def _data_root() -> Path:
-    return Path(os.environ.get("EMODNA_DATA", "data"))
-
-
-def _default_root(corpus: str) -> Path:
-    return _data_root() / corpus
+        valid = ", ".join(corpora.names())
+        raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
+    for other in others:
+        if other not in _GOES_WITH[meant[0]]:
+            fitting = " or ".join(option for option, with_it in _GOES_WITH.items() if other in with_it)
+            raise click.UsageError(f"{other} goes with {fitting}, not with {meant[0]}")
 
 
 def _tell(report: "Report", *, verbose: bool) -> None:

@@ -3,8 +3,7 @@
 import shlex
 from pathlib import Path
 
-from emodna.pipeline import layout
-from emodna.pipeline.corpora import CORPORA
+from emodna.pipeline import corpora, layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 
@@ -37,8 +36,8 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
         raise StoreError(
             f"{corpus}: no features {folder} in {cache}; there are: {', '.join(found)} (choose one by --feature-set)"
         )
-    asked = f"--corpus {corpus}" if corpus in CORPORA else f"--manifest TABLE --name {shlex.quote(corpus)}"
     which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
+    asked = corpora.options(corpus) or f"--manifest TABLE --name {shlex.quote(corpus)}"
     where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
     raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{which}{where}")
 

@@ -13,6 +13,14 @@ class CorpusError(EmodnaError):
     """A root, a manifest or a corpus name that cannot be used."""
 
 
+class PluginError(EmodnaError):
+    """Something that another package adds cannot be used; its text names that package."""
+
+
+class DownloadError(EmodnaError):
+    """A published corpus that could not be got."""
+
+
 class StoreError(EmodnaError):
     """A feature store that is missing, damaged or locked."""
 

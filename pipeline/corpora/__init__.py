@@ -1,36 +1,82 @@
-"""The corpora, by name. A new one is one file here and one line below."""
+"""The corpora, by name. A new one is one file here and one line below, or comes with another package."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline import plugins
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts
 from emodna.pipeline.corpora.casia import Casia
 from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.corpora.emovo import Emovo
 from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.corpora.ravdess import Ravdess
 from emodna.pipeline.corpora.savee import Savee
-from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.errors import CorpusError, PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType(
     {kind.name: kind for kind in (Casia, Emodb, Emovo, Iemocap, Ravdess, Savee)}
 )
+"""Those of this package. An entry point cannot replace one."""
+
+ENTRY_POINTS: Final = "emodna.corpora"
+"""Group of entry points by which other packages add theirs."""
 
 
 def corpus(name: str, subset: str | None = None) -> Corpus:
-    """Return the registered corpus of this name, or a subset of it.
+    """Return the corpus of this name, or a subset of it. Of the other packages' corpora, only this one is imported.
 
     Raises
     ------
     CorpusError
-        Unknown name; lists the valid ones.
+        Unknown name or subset; lists the valid ones.
+    PluginError
+        Another package announces this name, but what it brings cannot be used.
     """
-    if name not in CORPORA:
-        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(sorted(CORPORA))}")
-    kind = CORPORA[name]
-    if subset is None:
-        return kind()
-    if subset not in kind.subsets:
+    entry = None
+    if name in CORPORA:
+        kind = CORPORA[name]
+    elif name in (others := plugins.announced(ENTRY_POINTS)):
+        entry = others[name]
+        kind = _loaded(entry)
+    else:
+        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(names())}")
+    if subset is not None and subset not in kind.subsets:
         raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
-    return kind(subset)  # type: ignore[call-arg]
+    arguments = () if subset is None else (subset,)
+    return kind(*arguments) if entry is None else plugins.made(entry, kind, *arguments)
+
+
+def names() -> list[str]:
+    """Names of all corpora, those of other packages among them, in order. Nothing is imported."""
+    return sorted({*CORPORA, *plugins.announced(ENTRY_POINTS)})
+
+
+def registered() -> Mapping[str, type[Corpus] | PluginError]:
+    """All corpora by name, in order of name; in place of one that cannot be used, the reason. Imports them all."""
+    found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
+    for name, entry in plugins.announced(ENTRY_POINTS).items():
+        if name not in CORPORA:
+            try:
+                found[name] = _loaded(entry)
+            except PluginError as error:
+                found[name] = error
+    return dict(sorted(found.items()))
+
+
+def _loaded(entry: "EntryPoint") -> type[Corpus]:
+    kind = plugins.load(entry, Corpus)  # type: ignore[type-abstract]
+    if not isinstance(getattr(kind, "facts", None), CorpusFacts):
+        raise plugins.broken(entry, f"{entry.value} has no `facts`, a CorpusFacts")
+    return kind
+
+
+def options(name: str) -> str | None:
+    """The options of emodna-prep that prepare the store of this name; None if it is no registered corpus's."""
+    if name in names():
+        return f"--corpus {name}"
+    subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
+    return next((f"--corpus {corpus} --subset {sub}" for corpus, sub in subsets if name == f"{corpus}-{sub}"), None)

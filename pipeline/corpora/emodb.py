@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
+from emodna.pipeline.download import Download
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])\.wav", re.IGNORECASE)
 _MALE = frozenset({"03", "10", "11", "12", "15"})
@@ -45,6 +46,17 @@ class Emodb(Corpus):
             "sadness": 62,
             "neutral": 79,
         },
+        homepage="https://zenodo.org/records/7447302",
+        obtain="Free: emodna-prep --corpus emodb --download. By hand: emodb.zip of version 1.3.0 from the homepage, or "
+        "http://emodb.bilderbar.info/download/download.zip, the same 535 recordings. Version 2.0 holds 816: another "
+        "corpus than the literature's.",
+        download=Download(
+            url="https://zenodo.org/records/7447302/files/emodb.zip?download=1",
+            file="emodb.zip",
+            bytes=39_981_818,
+            checksum="md5:9d21362dbc5676ef3ab4745d83ced0db",
+            confirmed=False,
+        ),
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:

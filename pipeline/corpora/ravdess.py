@@ -4,6 +4,7 @@ import re
 from pathlib import PurePosixPath
 
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.download import Download
 
 _NAME = re.compile(
     r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
@@ -49,6 +50,17 @@ class Ravdess(Corpus):
             "disgust": 192,
             "surprise": 192,
         },
+        homepage="https://zenodo.org/records/1188976",
+        obtain="Free for non-commercial use: emodna-prep --corpus ravdess --download. By hand: the file "
+        "Audio_Speech_Actors_01-24.zip from the homepage, 1440 spoken utterances; the songs and videos beside it are "
+        "not used.",
+        download=Download(
+            url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+            file="Audio_Speech_Actors_01-24.zip",
+            bytes=208_468_073,
+            checksum="sha256:5d208e01632cc3e5242106fa2af3273e6dc5239fb8143131979ac74c4aa40657",
+            confirmed=True,
+        ),
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:

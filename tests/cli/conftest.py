@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emodna.cli import cache as cache_command
+from emodna.cli import corpora as corpora_command
 from emodna.cli import prep as prep_command
 from tests.cli.running import Command, in_process
 
@@ -28,3 +29,8 @@ def emodna_prep(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.fixture
 def emodna_cache(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     return in_process("emodna-cache", cache_command.main, monkeypatch, capsys)
+
+
+@pytest.fixture
+def emodna_corpora(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return in_process("emodna-corpora", corpora_command.main, monkeypatch, capsys)

@@ -1,0 +1,91 @@
+"""Which corpora emodna-prep is asked to prepare, and where each lies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emodna.cli import common
+
+if TYPE_CHECKING:
+    from emodna.pipeline.corpora.base import Corpus
+
+    Source = tuple[Corpus, Path]
+
+
+def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
+    """The corpora of --corpus, each with its root.
+
+    Parameters
+    ----------
+    there
+        Whether a default root has to exist already.
+    """
+    from emodna.pipeline import corpora
+    from emodna.pipeline.errors import EmodnaError, PluginError
+    from emodna.pipeline.roots import default_root
+
+    every = "all" in names
+    if every and not there:
+        raise click.UsageError("--download goes with a --corpus by name")
+    if every and (len(names) > 1 or root is not None or subset is not None):
+        raise click.UsageError("--corpus all goes with no other --corpus, no --root and no --subset")
+    for option, value in {"--root": root, "--subset": subset}.items():
+        if value is not None and len(names) > 1:
+            raise click.UsageError(f"{option} goes with one --corpus only")
+    sources = []
+    for name in _that_are_there() if every else dict.fromkeys(names):
+        try:
+            corpus = corpora.corpus(name, subset)
+        except PluginError as error:
+            if not every:
+                raise
+            common.note(f"[yellow]warning:[/yellow] left out: {common.safe(error)}")
+            continue
+        where = default_root(name) if root is None else root
+        if there and root is None and not where.exists():
+            hint = " (or let --download get it)" if corpus.facts.download is not None else ""
+            raise EmodnaError(f"{name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
+        sources.append((corpus, where))
+    return sources
+
+
+def listed(table: Path, name: str | None, root: Path | None) -> "Source":
+    """The recordings of --manifest."""
+    from emodna.pipeline.corpora.manifest import Manifest
+
+    return Manifest(table, _own_name(name, table)), table.parent if root is None else root
+
+
+def lying_in(folder: Path, name: str | None) -> "Source":
+    """The recordings of --folder."""
+    from emodna.pipeline.corpora.own import Recordings
+
+    return Recordings(folder, _own_name(name, folder)), folder
+
+
+def _that_are_there() -> list[str]:
+    """Names of all corpora whose default root exists; tells the others."""
+    from emodna.pipeline import corpora
+    from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.roots import data_root, default_root
+
+    roots = {name: default_root(name) for name in corpora.names()}
+    absent = [f"{name} ({where})" for name, where in roots.items() if not where.exists()]
+    if absent:
+        common.note(f"not found: {common.safe(', '.join(absent))}")
+    if len(absent) == len(roots):
+        raise EmodnaError(f"--corpus all: no corpus has its default root below {data_root()}")
+    return [name for name, where in roots.items() if where.exists()]
+
+
+def _own_name(name: str | None, place: Path) -> str:
+    """Name of a user's own recordings."""
+    from emodna.pipeline import corpora
+    from emodna.pipeline.corpora.own import default_name
+    from emodna.pipeline.errors import EmodnaError
+
+    name = default_name(place) if name is None else name
+    if corpora.options(name) is not None:
+        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
+    return name

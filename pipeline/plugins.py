@@ -1,0 +1,82 @@
+"""What other installed packages add, by entry points. Each is imported only when it is asked for, or all are listed."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from emodna.pipeline.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+Kind = TypeVar("Kind")
+
+
+def announced(group: str) -> Mapping[str, EntryPoint]:
+    """Entry points of a group by name, in order of name. Nothing is imported.
+
+    Where several distributions announce one name, the first one on the path has it, as with modules.
+    """
+    from importlib.metadata import entry_points
+
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, entry)
+    return dict(sorted(found.items()))
+
+
+def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
+    """Import the class that an entry point names.
+
+    Parameters
+    ----------
+    base
+        Whose subclass it has to be; with an attribute `name`, which has to be the entry point's.
+
+    Raises
+    ------
+    PluginError
+        It cannot be used; names the distribution that brought it.
+    """
+    if not _NAME.fullmatch(entry.name) or entry.name == "all":
+        raise broken(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
+    try:
+        kind = entry.load()
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        raise broken(entry, f"cannot import {entry.value}: {_told(error)}") from error
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise broken(entry, f"{entry.value} is not a subclass of {base.__name__}")
+    if inspect.isabstract(kind):
+        missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
+        raise broken(entry, f"{entry.value} does not define {missing}")
+    if (name := getattr(kind, "name", None)) != entry.name:
+        raise broken(entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same")
+    return kind
+
+
+def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
+    """Make an object of a class that `load` returned.
+
+    Raises
+    ------
+    PluginError
+        Its constructor fails.
+    """
+    try:
+        return kind(*arguments)
+    except Exception as error:
+        raise broken(entry, f"{entry.value}() fails: {_told(error)}") from error
+
+
+def broken(entry: EntryPoint, reason: str) -> PluginError:
+    """What is wrong with an entry point, beside the distribution that is to blame."""
+    brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    return PluginError(f"{entry.name}: the plug-in{brought} is broken: {reason}")
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,30 @@
+"""Where a corpus lies, unless a user says otherwise."""
+
+import os
+from pathlib import Path
+
+from emodna.pipeline.download import PART_SUFFIX
+from emodna.pipeline.trees import ARCHIVE_SUFFIXES
+from emodna.pipeline.trees.base import is_hidden
+
+
+def data_root() -> Path:
+    """Folder of all corpora: $EMODNA_DATA, else ./data."""
+    return Path(os.environ.get("EMODNA_DATA") or "data")
+
+
+def default_root(corpus: str) -> Path:
+    """Root of a corpus: its folder below `data_root`, else an archive of its name there, else the folder to be made."""
+    folder = data_root() / corpus
+    if folder.is_dir():
+        return folder
+    archives = (folder.with_name(corpus + suffix) for suffix in ARCHIVE_SUFFIXES)
+    return next((archive for archive in archives if archive.is_file()), folder)
+
+
+def contents(root: Path) -> list[str]:
+    """Names of what lies in a folder, or of the file that a root is; no hidden ones, and no unfinished downloads."""
+    if not root.is_dir():
+        return [root.name] if root.exists() else []
+    names = sorted(path.name for path in root.iterdir())
+    return [name for name in names if not is_hidden(name) and not name.endswith(PART_SUFFIX)]

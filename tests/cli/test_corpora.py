@@ -1,0 +1,186 @@
+"""emodna-corpora: what there is, where it is, and what comes next."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline.corpora import CORPORA
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+from tests.pipeline.making import flip
+from tests.plugging import plug
+
+KEYS = [
+    "corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores", "next",
+    "error",
+]  # fmt: skip
+
+
+class TestLs:
+    def test_every_corpus_is_listed_with_what_is_published(self, emodna_corpora: Command, here: Path) -> None:
+        rows = emodna_corpora("--json").json
+        assert [row["corpus"] for row in rows] == sorted(CORPORA)
+        for row in rows:
+            assert list(row) == KEYS
+            facts = CORPORA[row["corpus"]].facts
+            assert (row["utterances"], row["speakers"]) == (facts.utterances, facts.speakers)
+            assert row["root"] == str(here / "data" / row["corpus"])
+            assert (row["found"], row["stores"], row["error"]) == (False, [], None)
+
+    def test_it_is_what_comes_without_a_command(self, emodna_corpora: Command) -> None:
+        assert emodna_corpora().out == emodna_corpora("ls").out
+        assert emodna_corpora("--cache", "other").out == emodna_corpora("ls", "--cache", "other").out
+
+    def test_each_has_its_next_step(self, emodna_corpora: Command, here: Path, cache: Path) -> None:
+        def steps(*options: object) -> dict[str, str]:
+            return {row["corpus"]: row["next"] for row in emodna_corpora("ls", "--json", *options).json}
+
+        assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
+        (here / "data" / "emodb").mkdir(parents=True)
+        for unfinished in ("emodb.zip.part", ".emodb.zip.lock"):
+            (here / "data" / "emodb" / unfinished).write_bytes(b"")
+        assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
+        (here / "data" / "emodb" / "wav").mkdir()
+        assert steps()["emodb"] == "emodna-prep --corpus emodb"
+        assert steps("--cache", "a b")["emodb"] == "emodna-prep --corpus emodb --cache 'a b'"
+        (here / "cache").mkdir()
+        shutil.copytree(cache / "emodb", here / "cache" / "emodb")
+        assert steps()["emodb"] == "emodna-fit --src emodb --tgt CORPUS"
+        shutil.copytree(cache / "ravdess", here / "cache" / "ravdess")
+        assert steps()["emodb"] == "emodna-fit --src emodb --tgt ravdess"
+        assert steps()["ravdess"] == "emodna-fit --src ravdess --tgt emodb"
+
+    def test_one_that_is_not_free_is_explained(
+        self, emodna_corpora: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = """
+from dataclasses import replace
+from emodna.pipeline.corpora.emodb import Emodb
+
+class Gated(Emodb):
+    name = "gated"
+    facts = replace(Emodb.facts, download=None)
+"""
+        monkeypatch.syspath_prepend(plug(tmp_path / "path", {"gated": "gated_corpus:Gated"}, gated_corpus=text))
+        (row,) = [row for row in emodna_corpora("--json").json if row["corpus"] == "gated"]
+        assert (row["next"], row["download_bytes"]) == ("emodna-corpora show gated", None)
+
+    def test_prepared_stores_are_counted(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
+        (row,) = [row for row in emodna_corpora("--json", "--cache", cache).json if row["corpus"] == "emodb"]
+        assert row["stores"] == [
+            {
+                "feature_set": emodb_store.name,
+                "store": str(emodb_store),
+                "utterances": len(FeatureStore(emodb_store)),
+                "error": None,
+            }
+        ]
+
+    def test_a_damaged_store_is_not_prepared(
+        self, emodna_corpora: Command, here: Path, cache: Path, emodb_store: Path
+    ) -> None:
+        copied = Path(shutil.copytree(cache, here / "cache")) / "emodb" / emodb_store.name
+        flip(copied / "store.json", 100)
+        row, other = emodna_corpora("--json").json[:2]
+        assert "damaged" in row["stores"][0]["error"]
+        assert row["next"] == "emodna-prep --corpus emodb --download"
+        assert other["next"] == "emodna-fit --src ravdess --tgt CORPUS"
+        assert "damaged" in emodna_corpora().out
+
+    def test_it_is_where_prep_looks(self, emodna_corpora: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (here / "data").mkdir()
+        (here / "data" / "emodb.zip").write_bytes(b"")
+        row = emodna_corpora("--json").json[0]
+        assert (row["found"], row["root"]) == (True, str(here / "data" / "emodb.zip"))
+        monkeypatch.setenv("EMODNA_DATA", str(here / "speech"))
+        row = emodna_corpora("--json").json[0]
+        assert (row["found"], row["root"]) == (False, str(here / "speech" / "emodb"))
+
+    def test_a_terminal_of_80_columns_is_enough(self, emodna_corpora: Command, here: Path) -> None:
+        (here / "data" / "emodb" / "wav").mkdir(parents=True)
+        ran = emodna_corpora()
+        assert (ran.code, ran.err) == (0, "")
+        assert max(map(len, ran.out.splitlines())) <= 80
+        for whole in ("data/emodb", "emodna-prep --corpus emodb", "emodna-prep --corpus ravdess --download", "1440"):
+            assert whole in ran.out
+
+    def test_a_broken_plug_in_is_listed_with_its_reason(
+        self, emodna_corpora: Command, emodna_prep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(plug(tmp_path / "path", {"broken": "broken_corpus:Absent"}, broken_corpus=""))
+        rows = {row["corpus"]: row for row in emodna_corpora("--json").json}
+        assert list(rows["broken"]) == KEYS
+        assert rows["broken"]["error"].startswith("broken: the plug-in of emodna-studio 1.0 is broken: ")
+        assert rows["emodb"]["error"] is None
+        assert "emodna-studio" in emodna_corpora().out
+        line = emodna_prep("--corpus", "broken").error()
+        assert line == f"error: {rows['broken']['error']}"
+        assert emodna_corpora("show", "broken").error() == line
+        (Path("data") / "broken").mkdir(parents=True)
+        assert "left out: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
+
+
+class TestShow:
+    @pytest.mark.parametrize("name", sorted(CORPORA))
+    def test_all_that_is_published(self, emodna_corpora: Command, here: Path, name: str) -> None:
+        document = emodna_corpora("show", name, "--json").json
+        facts = CORPORA[name].facts
+        assert document["title"] == facts.title
+        assert document["emotions"] == facts.counts
+        assert document["citation"] == facts.citation
+        assert document["root"] == str(here / "data" / name)
+        text = emodna_corpora("show", name)
+        assert (text.code, text.err) == (0, "")
+        printed = dict(line.split(maxsplit=1) for line in text.out.splitlines())
+        assert list(printed) == list(document)
+        assert printed["sample_rate"] == f"{facts.sample_rate} Hz"
+
+    @pytest.mark.parametrize(("name", "caution"), [("emodb", True), ("ravdess", False)])
+    def test_a_download_says_how_sure_it_is(self, emodna_corpora: Command, name: str, caution: bool) -> None:
+        assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not caution
+        assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
+
+    def test_what_is_prepared(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
+        (store,) = emodna_corpora("show", "emodb", "--cache", cache, "--json").json["stores"]
+        assert store["store"] == str(emodb_store)
+        assert f"{emodb_store} (" in emodna_corpora("show", "emodb", "--cache", cache).out
+
+    def test_verbose_says_where_it_looks(self, emodna_corpora: Command) -> None:
+        for command in (("ls",), ("show", "emodb")):
+            assert emodna_corpora(*command, "-v").err == "data data, cache cache\n"
+
+    def test_an_unknown_corpus_is_one_line(self, emodna_corpora: Command) -> None:
+        assert "corpus berlin: unknown; valid: emodb" in emodna_corpora("show", "berlin").error()
+
+
+class TestHelp:
+    def test_it_is_the_groups_own(self, emodna_corpora: Command) -> None:
+        for option in ("--help", "-h"):
+            ran = emodna_corpora(option)
+            assert ran.code == 0
+            assert "show" in ran.out
+        assert "emodna-corpora, version " in emodna_corpora("--version").out
+        assert "--cache" in emodna_corpora("ls", "--help").out
+
+    def test_wrong_usage(self, emodna_corpora: Command) -> None:
+        assert "No such command 'emodb'" in emodna_corpora("emodb").usage()
+        assert "No such option" in emodna_corpora("--cash").usage()
+
+    def test_it_comes_without_the_heavy_libraries(self) -> None:
+        code = """
+import sys
+from emodna.cli.corpora import main
+sys.argv = ["emodna-corpora", "--help"]
+try:
+    main()
+except SystemExit:
+    heavy = {"torch", "librosa", "dask", "scipy", "h5py", "pyarrow", "requests", "pooch"}
+    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+        assert done.stderr.strip() == "[]"

@@ -1,0 +1,144 @@
+"""Corpora that other packages bring: imported when asked for, blamed by name when broken, never in the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline import corpora
+from emodna.pipeline.catalogue import find_store
+from emodna.pipeline.corpora import CORPORA, corpus, names, registered
+from emodna.pipeline.errors import CorpusError, PluginError, StoreError
+from tests.plugging import plug
+
+GOOD = """
+from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.corpora.emodb import Emodb
+
+class Studio(Emodb):
+    name = "studio"
+    subsets = {"women": "half of them"}
+
+    def __init__(self, subset=None):
+        self.subset = subset
+
+class Unnamed(Emodb):
+    pass
+
+class Factless(Corpus):
+    name = "factless"
+    def describe(self, path):
+        return None
+
+class Unfinished(Corpus):
+    name = "unfinished"
+
+class Failing(Emodb):
+    name = "failing"
+    def __init__(self):
+        raise ValueError("no\\nway")
+
+number = 5
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path of modules."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("studio_"):
+            del sys.modules[name]
+
+
+def test_it_is_a_corpus_like_any_other(path: Path) -> None:
+    plug(path, {"studio": "studio_good:Studio"}, studio_good=GOOD)
+    assert corpus("studio").name == "studio"
+    assert corpus("studio", "women").subset == "women"  # type: ignore[attr-defined]
+    assert names() == sorted([*CORPORA, "studio"])
+    assert list(registered()) == names()
+    with pytest.raises(CorpusError, match="--subset men: studio has women"):
+        corpus("studio", "men")
+    with pytest.raises(CorpusError, match=r"corpus berlin: unknown; valid: .*studio"):
+        corpus("berlin")
+    with pytest.raises(StoreError, match="emodna-prep --corpus studio"):
+        find_store(path / "cache", "studio")
+
+
+def test_only_the_one_that_is_named_is_imported(path: Path) -> None:
+    entry_points = {"studio": "studio_good:Studio", "other": "studio_other:Other"}
+    plug(path, entry_points, studio_good=GOOD, studio_other="raise RuntimeError")
+    corpus("emodb")
+    assert "studio_good" not in sys.modules
+    names()
+    assert "studio_good" not in sys.modules
+    corpus("studio")
+    assert "studio_good" in sys.modules
+    assert "studio_other" not in sys.modules
+
+
+def test_a_built_in_corpus_wins(path: Path) -> None:
+    plug(path, {"emodb": "studio_good:Studio"}, studio_good=GOOD)
+    assert type(corpus("emodb")) is CORPORA["emodb"] is registered()["emodb"]
+    assert names() == sorted(CORPORA)
+    assert "studio_good" not in sys.modules
+
+
+def test_of_two_of_one_name_the_first_on_the_path_wins(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug(path, {"studio": "studio_good:Studio"}, studio_good=GOOD)
+    first = plug(tmp_path / "first", {"studio": "studio_first:Studio"}, distribution="first", studio_first=GOOD)
+    monkeypatch.syspath_prepend(first)
+    assert type(corpus("studio")).__module__ == "studio_first"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("studio", "studio_absent:Studio", "cannot import studio_absent:Studio: ModuleNotFoundError: No module named"),
+        ("studio", "studio_good:Absent", "cannot import studio_good:Absent: AttributeError"),
+        ("studio", "studio_raises:Studio", "cannot import studio_raises:Studio: RuntimeError: on two lines"),
+        ("studio", "studio_syntax:Studio", "cannot import studio_syntax:Studio: SyntaxError"),
+        ("studio", "studio_exits:Studio", "cannot import studio_exits:Studio: SystemExit: 3"),
+        ("studio", "studio_good:number", "studio_good:number is not a subclass of Corpus"),
+        ("studio", "studio_good:Path", "cannot import"),
+        ("studio", "studio_good:Unnamed", "calls itself 'emodb', its entry point 'studio'"),
+        ("unfinished", "studio_good:Unfinished", "does not define describe"),
+        ("factless", "studio_good:Factless", "has no `facts`"),
+        ("all", "studio_good:Studio", "not a valid name"),
+        ("Studio 1", "studio_good:Studio", "not a valid name"),
+    ],
+)
+def test_a_broken_one_is_one_line_that_names_its_package_and_breaks_no_list(
+    path: Path, name: str, value: str, reason: str
+) -> None:
+    plug(
+        path,
+        {name: value},
+        studio_good=GOOD,
+        studio_raises="raise RuntimeError('on two\\nlines')",
+        studio_syntax="class",
+        studio_exits="raise SystemExit(3)",
+    )
+    with pytest.raises(PluginError) as refused:
+        corpus(name)
+    text = str(refused.value)
+    assert text.startswith(f"{name}: the plug-in of emodna-studio 1.0 is broken: ")
+    assert reason in text
+    assert text.isprintable()
+    listed = registered()
+    assert str(listed[name]) == text
+    assert listed["emodb"] is CORPORA["emodb"]
+    assert corpora.corpus("emodb")
+
+
+def test_one_that_cannot_be_made_is_broken_too(path: Path) -> None:
+    plug(path, {"failing": "studio_good:Failing"}, studio_good=GOOD)
+    with pytest.raises(PluginError, match=r"emodna-studio 1.0 is broken: studio_good:Failing\(\) fails: .*no way"):
+        corpus("failing")
