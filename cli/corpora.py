@@ -146,7 +146,13 @@ def _store(path: Path) -> dict[str, Any]:
         utterances = read_snapshot(path).counts.get("utterances")
     except StoreError as damage:
         error = str(damage)
-    return {"corpus": path.parent.name, "feature_set": path.name, "store": str(path.absolute()), "utterances": utterances, "error": error}
+    return {
+        "corpus": path.parent.name,
+        "feature_set": path.name,
+        "store": str(path.absolute()),
+        "utterances": utterances,
+        "error": error,
+    }
 
 
 def _is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:

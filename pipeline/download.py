@@ -3,16 +3,17 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from emodna.pipeline.errors import DownloadError
 from emodna.pipeline.files import flush_folder
 from emodna.pipeline.transfer import Patience, Watcher, progress, transfer
 
-#: What a file is called until it is known to be the published one.
-PART_SUFFIX = ".part"
+#: Hidden folder beside the file, for all that is not yet known to be the published one.
+UNFINISHED: Final = ".download"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +59,37 @@ def fetch(
         return file
     look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
     advice = f"{look}, and say by --root where you put what you got"
+    unfinished = folder / UNFINISHED
+    part = unfinished / f"{download.file}.part"
+
+    def resume(url: str, output: str, _: object) -> None:
+        transfer(url, part, download.bytes, watcher, patience or Patience(), advice=advice)
+        part.replace(output)
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(file, watcher):
-            if _is_there(download, file):  # another process has got it meanwhile
-                return file
-            part = file.with_name(file.name + PART_SUFFIX)
-            _check_space(download, part)
-            transfer(download.url, part, download.bytes, watcher, patience or Patience(), advice=advice)
-            _verify(download, part)
-            _flush(part)
-            part.replace(file)
-            flush_folder(folder)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with _alone(unfinished, lambda: watcher.waiting(file)):
+            if not _is_there(download, file):  # else another process has got it meanwhile
+                _check_space(download, part)
+                _retrieve(download, unfinished, resume).replace(file)
+                flush_folder(folder)
     except OSError as error:
         raise DownloadError(f"{download.url}: cannot be kept in {folder}: {error.strerror or error}") from error
     return file
+
+
+def _retrieve(download: Download, folder: Path, downloader: Callable[[str, str, object], None]) -> Path:
+    """Have pooch download and verify a file; what is not the published one it deletes."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        file = pooch.retrieve(download.url, download.checksum, download.file, folder, downloader=downloader)
+    except ValueError as error:
+        raise DownloadError(f"{download.url}: not the published file: {error} The same command gets it anew") from error
+    with Path(file).open("rb") as stream:
+        os.fsync(stream.fileno())
+    return Path(file)
 
 
 def _is_there(download: Download, file: Path) -> bool:
@@ -90,16 +107,6 @@ def _is_there(download: Download, file: Path) -> bool:
             "move it away to get that one, or give it by --root to use it as it is"
         )
     return True
-
-
-def _verify(download: Download, part: Path) -> None:
-    digest = _digest(download, part)
-    if digest != _published(download):
-        part.unlink()
-        raise DownloadError(
-            f"{download.url}: what came is not the published file ({digest}, published {_published(download)}) "
-            "and was removed; the same command gets it anew"
-        )
 
 
 def _published(download: Download) -> str:
@@ -126,22 +133,17 @@ def _check_space(download: Download, part: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(file: Path, watcher: Watcher) -> Iterator[None]:
-    """Be the only one who gets this file. The lock is the kernel's and dies with its holder."""
+def _alone(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Be the only one who downloads into a folder. The lock is the kernel's and dies with its holder."""
     import filelock
 
-    lock = filelock.FileLock(file.with_name(f".{file.name}.lock"))
+    lock = filelock.FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        watcher.waiting(file)
+        on_wait()
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from emodna.pipeline.download import PART_SUFFIX
 from emodna.pipeline.trees import ARCHIVE_SUFFIXES
 from emodna.pipeline.trees.base import is_hidden
 
@@ -23,8 +22,7 @@ def default_root(corpus: str) -> Path:
 
 
 def contents(root: Path) -> list[str]:
-    """Names of what lies in a folder, or of the file that a root is; no hidden ones, and no unfinished downloads."""
+    """Names of what lies in a folder, or of the file that a root is; no hidden ones, as unfinished downloads are."""
     if not root.is_dir():
         return [root.name] if root.exists() else []
-    names = sorted(path.name for path in root.iterdir())
-    return [name for name in names if not is_hidden(name) and not name.endswith(PART_SUFFIX)]
+    return sorted(path.name for path in root.iterdir() if not is_hidden(path.name))

@@ -41,9 +41,8 @@ class TestLs:
             return {row["corpus"]: row["next"] for row in emodna_corpora("ls", "--json", *options).json}
 
         assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
-        (here / "data" / "emodb").mkdir(parents=True)
-        for unfinished in ("emodb.zip.part", ".emodb.zip.lock"):
-            (here / "data" / "emodb" / unfinished).write_bytes(b"")
+        (here / "data" / "emodb" / ".download").mkdir(parents=True)
+        (here / "data" / "emodb" / ".download" / "emodb.zip.part").write_bytes(b"")
         assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
         (here / "data" / "emodb" / "wav").mkdir()
         assert steps()["emodb"] == "emodna-prep --corpus emodb"
@@ -74,6 +73,7 @@ class Gated(Emodb):
         (row,) = [row for row in emodna_corpora("--json", "--cache", cache).json if row["corpus"] == "emodb"]
         assert row["stores"] == [
             {
+                "corpus": "emodb",
                 "feature_set": emodb_store.name,
                 "store": str(emodb_store),
                 "utterances": len(FeatureStore(emodb_store)),
@@ -86,7 +86,7 @@ class Gated(Emodb):
     ) -> None:
         copied = Path(shutil.copytree(cache, here / "cache")) / "emodb" / emodb_store.name
         flip(copied / "store.json", 100)
-        row, other = emodna_corpora("--json").json[:2]
+        row, other = (each for each in emodna_corpora("--json").json if each["stores"])
         assert "damaged" in row["stores"][0]["error"]
         assert row["next"] == "emodna-prep --corpus emodb --download"
         assert other["next"] == "emodna-fit --src ravdess --tgt CORPUS"
@@ -95,10 +95,10 @@ class Gated(Emodb):
     def test_it_is_where_prep_looks(self, emodna_corpora: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (here / "data").mkdir()
         (here / "data" / "emodb.zip").write_bytes(b"")
-        row = emodna_corpora("--json").json[0]
+        (row,) = [each for each in emodna_corpora("--json").json if each["corpus"] == "emodb"]
         assert (row["found"], row["root"]) == (True, str(here / "data" / "emodb.zip"))
         monkeypatch.setenv("EMODNA_DATA", str(here / "speech"))
-        row = emodna_corpora("--json").json[0]
+        (row,) = [each for each in emodna_corpora("--json").json if each["corpus"] == "emodb"]
         assert (row["found"], row["root"]) == (False, str(here / "speech" / "emodb"))
 
     def test_a_terminal_of_80_columns_is_enough(self, emodna_corpora: Command, here: Path) -> None:
@@ -155,7 +155,7 @@ class TestShow:
             assert emodna_corpora(*command, "-v").err == "data data, cache cache\n"
 
     def test_an_unknown_corpus_is_one_line(self, emodna_corpora: Command) -> None:
-        assert "corpus berlin: unknown; valid: emodb" in emodna_corpora("show", "berlin").error()
+        assert "corpus berlin: unknown; valid: casia, emodb" in emodna_corpora("show", "berlin").error()
 
 
 class TestHelp:

@@ -175,7 +175,7 @@ class TestDownload:
         ("content", "answer", "expected"),
         [
             (CONTENT, status(404), "404 Not Found; see https://harbour.example for where it is now, and say by --root"),
-            (CONTENT[::-1], honest, f"published md5:{MD5}) and was removed"),
+            (CONTENT[::-1], honest, f"expected md5:{MD5} but got "),
             (CONTENT + b"!", honest, "a file of 200001 bytes, the published one has 200000"),
         ],
     )
@@ -239,9 +239,18 @@ class TestOthers:
         assert emodna_prep("--corpus", "gated", "--download").code == 0
         assert roots == [("gated", Path("data/gated"))]
 
-    @pytest.mark.parametrize("arguments", [("--corpus", "all"), ("--manifest", "own.csv"), ()])
-    def test_it_goes_with_a_corpus_by_name(self, emodna_prep: Command, arguments: tuple[str, ...]) -> None:
-        assert "--download goes with a --corpus by name" in emodna_prep(*arguments, "--download").usage()
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (("--corpus", "all"), "--download goes with a --corpus by name"),
+            (("--manifest", "own.csv"), "--download goes with --corpus, not with --manifest"),
+            ((), "--corpus is missing"),
+        ],
+    )
+    def test_it_goes_with_a_corpus_by_name(
+        self, emodna_prep: Command, arguments: tuple[str, ...], expected: str
+    ) -> None:
+        assert expected in emodna_prep(*arguments, "--download").usage()
 
     def test_a_corpus_that_is_not_there_names_the_way_to_get_it(self, emodna_prep: Command) -> None:
         assert "let --download get it" in emodna_prep("--corpus", "harbour").error()

@@ -300,11 +300,15 @@ class TestUsage:
         [
             ((), "--corpus is missing; valid: "),
             (("--corpus", "emodb", "--corpus", "ravdess", "--root", "."), "--root goes with one --corpus only"),
-            (("--corpus", "all", "--root", "."), "--corpus all goes with no other --corpus and no --root"),
-            (("--corpus", "all", "--corpus", "emodb"), "--corpus all goes with no other --corpus and no --root"),
+            (("--corpus", "all", "--root", "."), "no --root and no --subset"),
+            (("--corpus", "all", "--subset", "all"), "no --root and no --subset"),
+            (
+                ("--corpus", "all", "--corpus", "emodb"),
+                "--corpus all goes with no other --corpus, no --root and no --subset",
+            ),
             (
                 ("--corpus", "emodb", "--manifest", "a.csv"),
-                "--corpus (with --subset), --manifest and --folder exclude each other",
+                "--corpus and --manifest exclude each other",
             ),
             (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest"),
             (("--corpus", "emodb", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),

@@ -55,7 +55,9 @@ def download(server: Server) -> Download:
 
 @pytest.fixture
 def part(tmp_path: Path) -> Path:
-    return tmp_path / "corpus.zip.part"
+    folder = tmp_path / ".download"
+    folder.mkdir()
+    return folder / "corpus.zip.part"
 
 
 def get(download: Download, folder: Path, heard: Heard | None = None) -> Path:
@@ -299,7 +301,7 @@ class TestWrongContent:
     ) -> None:
         server.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
         text = failure(download, tmp_path)
-        assert f"(sha256:{hashlib.sha256(server.content).hexdigest()}, published {SHA256})" in text
+        assert f"expected {SHA256} but got {hashlib.sha256(server.content).hexdigest()}" in text
         assert visible(tmp_path) == []
         server.content = CONTENT
         assert get(download, tmp_path).read_bytes() == CONTENT
@@ -352,13 +354,13 @@ class TestWrongContent:
 
 class TestDisk:
     def test_too_little_room_is_found_before_anything_is_asked(
-        self, server: Server, download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, server: Server, download: Download, tmp_path: Path, part: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 100_000))
         assert "room for 0.1 MB" in failure(download, tmp_path)
         assert server.ranges == []
-        (tmp_path / "corpus.zip.part").write_bytes(CONTENT[:120_000])  # what is there already needs no room
+        part.write_bytes(CONTENT[:120_000])  # what is there already needs no room
         assert get(download, tmp_path).read_bytes() == CONTENT
 
     def test_a_disk_that_fills_up_is_one_line(self, download: Download, tmp_path: Path) -> None:

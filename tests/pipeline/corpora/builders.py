@@ -55,9 +55,9 @@ class Builder:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Why they are not: reason -> number of recordings."""
 
-    def build(self, root: Path) -> Path:
-        """The whole corpus."""
-        stub = put(root / ".stub")
+    def build(self, root: Path, content: bytes = STUB) -> Path:
+        """The whole corpus, each of its files with the same content."""
+        stub = put(root / ".stub", content)
         for path in (*self.paths(), *self.others()):
             file = root / path
             if not file.parent.exists():

@@ -1,0 +1,49 @@
+"""A corpus that nobody here has: got from its server as a ZIP, and prepared without unpacking it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline import corpora
+from emodna.pipeline.corpora.emodb import Emodb
+from emodna.pipeline.download import Download
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+from tests.pipeline.making import prepared
+from tests.pipeline.serving import cut_after, honest, serving
+
+
+def test_a_download_is_prepared_in_place(
+    emodna_prep: Command, emodb_root: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(emodb_root.rglob("*.wav")):
+            archive.write(path, Path("emodb") / path.relative_to(emodb_root))
+        archive.writestr("emodb/db.emotion.csv", "file,emotion\n")
+    content = packed.getvalue()
+
+    with serving() as server:
+        server.content, server.answers = content, [cut_after(10_000), honest]
+        where = Download(server.url, "emodb.zip", len(content), f"md5:{hashlib.md5(content).hexdigest()}", False)
+
+        class Small(Emodb):
+            facts = replace(Emodb.facts, download=where)
+
+        monkeypatch.setattr(corpora, "CORPORA", {"emodb": Small})
+        ran = emodna_prep("--corpus", "emodb", "--download", "--accept-licence", "--json")
+        assert (ran.code, server.ranges) == (0, [None, "bytes=10000-"])
+
+    (report,) = ran.json
+    expected = FeatureStore(prepared(emodb_root, tmp_path / "cache").store)
+    assert FeatureStore(report["store"]).fingerprint == expected.fingerprint
+    assert f"{len(expected)} utterances, 535 published" in ran.err  # no second source confirms the checksum
+    assert [path.name for path in (here / "data" / "emodb").glob("[!.]*")] == ["emodb.zip"]
+    again = emodna_prep("--corpus", "emodb", "--json")  # the folder that holds nothing else is as good as the ZIP
+    assert again.json[0]["reused"] == len(expected)

@@ -1,0 +1,97 @@
+"""A user's story: recordings of all kinds, without labels, become predictions beside the user's own columns."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from emodna.cli import fit, predict, prep
+from tests.cli.running import Command, in_process
+from tests.model.small import SETTINGS
+from tests.synthesis import make_emodb
+
+#: Format, sample rate in Hz, and subtype.
+FORMATS = [
+    ("wav", 8_000, "PCM_16"),
+    ("flac", 44_100, "PCM_24"),
+    ("ogg", 16_000, "VORBIS"),
+    ("mp3", 44_100, "MPEG_LAYER_III"),
+    ("aiff", 22_050, "PCM_16"),
+]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A call in each format, four utterances long, and a table of them."""
+    speech = tmp_path_factory.mktemp("speech")
+    voices = sorted(make_emodb(speech, speakers=("03", "08"), texts=("a01", "b03"), syllables=3))
+    folder = tmp_path_factory.mktemp("calls")
+    rows = []
+    for number, (ending, rate, subtype) in enumerate(FORMATS):
+        parts = []
+        for path in voices[4 * number :][:4]:
+            samples, at = soundfile.read(path, dtype="float32")
+            kept = np.arange(0, len(samples), at / rate)  # plain resampling will do
+            parts += [np.zeros(rate), np.interp(kept, np.arange(len(samples)), samples)]
+        call = np.concatenate(parts)
+        name = f"week 1/call {number}.{ending}"
+        (folder / name).parent.mkdir(exist_ok=True)
+        soundfile.write(folder / name, np.stack([call, 0.5 * call], 1) if number % 2 else call, rate, subtype=subtype)
+        rows.append({"path": name, "agent": f"A{number}", "label": "[bold]open"})
+    with (folder / "calls.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ["path", "agent", "label"])
+        table.writeheader()
+        table.writerows(rows)
+    return folder
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, Command]:
+    entry_points = {"prep": prep.main, "fit": fit.main, "predict": predict.main}
+    return {name: in_process(f"emodna-{name}", main, monkeypatch, capsys) for name, main in entry_points.items()}
+
+
+@pytest.mark.parametrize("segment", ["none", "energy"])
+def test_from_a_folder_of_recordings_to_predictions(
+    segment: str,
+    commands: dict[str, Command],
+    calls: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(cache / "ravdess", tmp_path / "cache" / "ravdess")
+    table = calls / "calls.csv"
+
+    (report,) = commands["prep"]("--manifest", table, "--segment", segment, "--json").json
+    assert (report["corpus"], report["rejected"]) == ("calls", 0)
+    assert report["utterances"] == (5 if segment == "none" else 20)
+
+    settings = [option for key, value in SETTINGS.items() for option in ("--set", f"{key}={value}")]
+    fitted = commands["fit"]("--src", "ravdess", "--tgt", "calls", "--steps", 2, "--threads", 1, *settings, "--json")
+    assert fitted.json["uar"] is None  # there is nothing to score
+    run = Path(fitted.json["run"])
+
+    predictions = pq.read_table(run / "predictions.parquet").to_pylist()
+    assert len(predictions) == report["utterances"]
+    for row in predictions:
+        number = int(row["path"].split("call ")[1][0])
+        assert (row["agent"], row["own_label"], row["label"]) == (f"A{number}", "[bold]open", row["probability"] >= 0.5)
+        assert row["id"].startswith(row["path"])
+
+    answers = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
+    assert answers.code == 0
+    assert [(each["agent"], each["own_label"]) for each in answers.json] == [(f"A{n}", "[bold]open") for n in range(5)]
+    assert all(0 <= each["probability"] <= 1 for each in answers.json)
+
+
+def test_a_folder_needs_no_table(commands: dict[str, Command], calls: Path, tmp_path: Path) -> None:
+    ran = commands["prep"]("--folder", calls, "--name", "mine", "--cache", tmp_path / "cache", "--json")
+    assert ran.json[0]["utterances"] == len(FORMATS)
