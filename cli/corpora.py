@@ -89,6 +89,8 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
         },
         **{key: row[key] for key in ("root", "found", "stores", "next")},
     }
+    if not row["found"] and download is None:  # `ls` sends its readers here
+        document["next"] = f"put it at {row['root']}, as a folder, ZIP or tar; then emodna-prep --corpus {name}"
     if as_json:
         common.print_json(document)
         return

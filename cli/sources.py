@@ -44,8 +44,9 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
             continue
         where = default_root(name) if root is None else root
         if there and root is None and not where.exists():
-            hint = " (or let --download get it)" if corpus.facts.download is not None else ""
-            raise EmodnaError(f"{name}: no folder {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
+            free = corpus.facts.download is not None
+            hint = " (or let --download get it)" if free else f" (how to get it: emodna-corpora show {name})"
+            raise EmodnaError(f"{name}: nothing at {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
         sources.append((corpus, where))
     return sources
 

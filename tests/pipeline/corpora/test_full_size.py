@@ -13,7 +13,6 @@ from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import noise, prepared, wav
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CORPORA))
 def test_its_store_has_the_published_balance(name: str, tmp_path: Path) -> None:
     published = BUILDERS[name].published
