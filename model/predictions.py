@@ -14,7 +14,17 @@ from emodna.pipeline.layout import INDEX_SCHEMA
 from emodna.pipeline.store import FeatureStore
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
-_DESCRIBING: Final = ("path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
+_DESCRIBING: Final = (
+    "path",
+    "duration",
+    "speaker",
+    "gender",
+    "language",
+    "text",
+    "intensity",
+    "emotion_code",
+    "emotion",
+)
 
 
 def write_predictions(

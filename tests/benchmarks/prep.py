@@ -1,5 +1,6 @@
 """The whole command emodna-prep, start-up included, against a loop over librosa, in the same run."""
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,22 +23,30 @@ def seconds(*command: str) -> float:
 @click.option("--corpus", default="ravdess", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(root: Path, corpus: str, rounds: int) -> None:
-    """Time the first run with 1 and 2 workers, a second run with nothing to do, and the loop, in turn."""
-    prep = [str(Path(sys.executable).with_name("emodna-prep")), "--corpus", corpus, "--root", str(root), "--quiet"]
+    """Time the first run with 1 and 2 workers, out of archives, with nothing to do, and the loop, in turn."""
     loop = [sys.executable, "-m", "tests.benchmarks.librosa_loop", str(root)]
     rows: list[dict[str, float]] = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as scratch:
-            caches = [str(Path(scratch, name)) for name in ("one", "two")]
-            Path(scratch, "npy").mkdir()
-            rows.append(
-                {
-                    "emodna-prep --workers 2": seconds(*prep, "--workers", "2", "--cache", caches[1]),
-                    "emodna-prep --workers 1": seconds(*prep, "--workers", "1", "--cache", caches[0]),
-                    "emodna-prep, nothing to do": seconds(*prep, "--workers", "2", "--cache", caches[1]),
-                    "librosa loop": seconds(*loop, str(Path(scratch, "npy"))),
-                }
-            )
+    with tempfile.TemporaryDirectory() as packed:
+        archives = {form: shutil.make_archive(f"{packed}/corpus", form, root) for form in ("zip", "gztar")}
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as scratch:
+
+                def prep(where: object, workers: int, cache: str, scratch: str = scratch) -> float:
+                    command = [str(Path(sys.executable).with_name("emodna-prep")), "--corpus", corpus, "--quiet"]
+                    options = ["--root", str(where), "--workers", str(workers), "--cache", f"{scratch}/{cache}"]
+                    return seconds(*command, *options)
+
+                Path(scratch, "npy").mkdir()
+                rows.append(
+                    {
+                        "emodna-prep --workers 2": prep(root, 2, "two"),
+                        "emodna-prep --workers 1": prep(root, 1, "one"),
+                        "the same of a ZIP, 2 workers": prep(archives["zip"], 2, "zip"),
+                        "the same of a tar.gz, 2": prep(archives["gztar"], 2, "tar"),
+                        "emodna-prep, nothing to do": prep(root, 2, "two"),
+                        "librosa loop": seconds(*loop, str(Path(scratch, "npy"))),
+                    }
+                )
     click.echo(f"{root}, whole processes, median of {rounds} rounds")
     for name in rows[0]:
         ratio = statistics.median(row["librosa loop"] / row[name] for row in rows)
