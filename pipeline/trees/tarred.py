@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Self, cast
 
@@ -69,8 +69,9 @@ class TarTree(ArchiveTree):
         return self.root.open("rb")
 
     def _unpack(self) -> IO[bytes]:
-        content = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the tree)
-        with _decompressed(self.root) as packed:
+        with ExitStack() as on_failure:
+            content = on_failure.enter_context(tempfile.TemporaryFile())  # lives as long as the tree
+            packed = on_failure.enter_context(_decompressed(self.root))
             with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
                 for info in archive:
                     if not self._is_file(info) or not info.name.lower().endswith(self._suffixes):
@@ -82,8 +83,9 @@ class TarTree(ArchiveTree):
                         shutil.copyfileobj(stream, content)
             while packed.read(_CHUNK):  # the checksum stands behind the last member
                 pass
-        content.flush()
-        return content
+            content.flush()
+            on_failure.pop_all()
+            return content
 
     def _is_file(self, info: tarfile.TarInfo) -> bool:
         if info.size < 0:

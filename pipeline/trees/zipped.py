@@ -1,5 +1,6 @@
 """A ZIP file as a root."""
 
+import errno
 import lzma
 import stat
 import struct
@@ -63,7 +64,7 @@ class ZipTree(ArchiveTree):
         except _BROKEN as error:
             raise AudioError(f"damaged in its archive: {error}") from error
         except OSError as error:
-            if error.errno is None:  # of a decompressor, not of the disk
+            if error.errno in (None, errno.EINVAL):  # of a decompressor, or a place before the file's beginning
                 raise AudioError(f"damaged in its archive: {error}") from error
             raise
 
