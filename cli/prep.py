@@ -186,7 +186,7 @@ def _own_name(name: str | None, place: Path) -> str:
     from emodna.pipeline.errors import EmodnaError
 
     name = default_name(place) if name is None else name
-    if name in CORPORA:
+    if name in {*CORPORA, *(f"{each}-{subset}" for each, kind in CORPORA.items() for subset in kind.subsets)}:
         raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
     return name
 
