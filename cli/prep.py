@@ -79,9 +79,9 @@ def prep(
     reason, and the rest goes on.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    sources = _sources(names, root, subset, manifest, folder, name)
     if segment != "none" and names:
         raise click.UsageError("--segment goes with --manifest or --folder: a corpus's utterances are its files")
+    sources = _sources(names, root, subset, manifest, folder, name)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
     from emodna.pipeline.errors import EmodnaError
