@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from emodna.pipeline.trees import Tree, open_tree
+
+#: Without a time, so that the same content gives the same bytes.
+COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": partial(gzip.compress, mtime=0),
+    "bz2": bz2.compress,
+    "xz": partial(lzma.compress, preset=0),
+}
 
 Members = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
 
@@ -34,10 +46,10 @@ def tar_of(
 ) -> bytes:
     """A tar of headers that a test made itself."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=f"w:{compression}", format=kind) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=packed, mode="w", format=kind) as archive:
         for info, content in members:
             archive.addfile(info, io.BytesIO(content))
-    return packed.getvalue()
+    return COMPRESSORS[compression](packed.getvalue())
 
 
 def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
