@@ -93,7 +93,9 @@ def _print(prediction: "Prediction", task: str, names: tuple[str, str], row: "Ma
         common.err.print(f"[red]error:[/red] {file}: {common.safe(prediction.error)}")
         return
     answer = f"{names[prediction.label or 0]} {task}  (p({names[1]}) = {prediction.probability:.3f})"
-    cells = "".join(f"  {common.safe(column)}={common.safe(cell)}" for column, cell in row.items() if cell)
+    cells = "".join(
+        f"  {common.safe(column)}={common.safe(cell)}" for column, cell in row.items() if cell not in (None, "")
+    )
     common.out.print(f"{file}: {answer}{cells}")
 
 

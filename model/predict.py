@@ -40,17 +40,20 @@ def predict_listed(
     model: TrainedModel, rows: Iterable[Mapping[str, object]], tree: Tree
 ) -> Iterator[tuple[Prediction, Mapping[str, object]]]:
     """Predict for each row of a user's table, by its `path` below a root."""
-    for row in rows:
-        path = str(row["path"] or "")
-        found = tree.relative(path) if path else None
-        if found is None:
-            yield Prediction(path, error=f"lies outside the root {tree.root}" if path else "a row without a path"), row
-        else:
-            yield _tried(model, path, partial(tree.open, found)), row
+    for number, row in enumerate(rows, start=1):
+        path = "" if row["path"] is None else str(row["path"]).strip()
+        yield _tried(model, path or f"row {number}", partial(_open_listed, tree, path)), row
 
 
 def _open(file: Path) -> BinaryIO:
     return file.open("rb")
+
+
+def _open_listed(tree: Tree, path: str) -> BinaryIO:
+    found = tree.relative(path) if path else None
+    if found is None:
+        raise AudioError(f"lies outside the root {tree.root}" if path else "no path")
+    return tree.open(found)
 
 
 def _tried(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> Prediction:

@@ -172,6 +172,8 @@ def prepare(
 
 def _plan(scan: Scan, tree: Tree, history: History, extraction: Extraction) -> list[_Plan]:
     """Sort the recordings into shards, and find out which need a look at their audio."""
+    if extraction.segmenter is not None and layout.START in scan.utterances[0].extra:
+        raise CorpusError(f"the store of a corpus that is cut has a column {layout.START} of its own: rename yours")
     count = layout.shard_count(len(scan.utterances), cut=extraction.segmenter is not None)
     shards: dict[int, list[Job]] = {}
     for utterance in scan.utterances:  # in order of id, so each shard's are too

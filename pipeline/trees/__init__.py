@@ -1,6 +1,5 @@
 """Roots: where a corpus's files lie, in a folder, a ZIP or a tar."""
 
-import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees.archive import ARCHIVE_SUFFIXES
 from emodna.pipeline.trees.base import Stamp, Tree
 from emodna.pipeline.trees.folder import FolderTree
-from emodna.pipeline.trees.tarred import TarTree
+from emodna.pipeline.trees.tarred import TarTree, is_tar
 from emodna.pipeline.trees.zipped import ZipTree
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "Tree", "open_tree"]
@@ -45,10 +44,12 @@ def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
             raise CorpusError(
                 f"root {root}: {'neither folder nor file' if root.exists() else 'no such folder or file'}"
             )
+        if is_tar(root):  # asked first: a tar that holds a ZIP may end as one
+            return TarTree(root, suffixes)
         if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":
             return ZipTree(root)
-        if tarfile.is_tarfile(root) or root.name.lower().endswith(ARCHIVE_SUFFIXES):
-            return TarTree(root, suffixes)
+        if root.name.lower().endswith(ARCHIVE_SUFFIXES):
+            return TarTree(root, suffixes)  # tells what is wrong with it
     except OSError as error:
         raise CorpusError(f"root {root}: cannot be read: {error.strerror or error}") from error
     raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")

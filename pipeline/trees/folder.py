@@ -52,5 +52,8 @@ class FolderTree(Tree):
         """Relative to the root, or absolute below it. Links inside the root are the user's choice."""
         lexical = Path(os.path.normpath(self.root / path))
         if not lexical.is_relative_to(self.root):  # the same place by another name, as where a part of it is a link
-            lexical = lexical.parent.resolve() / lexical.name
+            try:
+                lexical = lexical.parent.resolve() / lexical.name
+            except (ValueError, RuntimeError):  # a path that no file can have; links in a circle
+                return None
         return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None

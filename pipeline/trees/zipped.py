@@ -1,6 +1,9 @@
 """A ZIP file as a root."""
 
+import errno
+import lzma
 import stat
+import struct
 import threading
 import zipfile
 import zlib
@@ -12,6 +15,10 @@ from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.trees.archive import ArchiveTree, Member, refusal
 
 _ENCRYPTED: Final = 0x1
+_UTF8: Final = 0x800
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+#: RuntimeError: of a member that says it is encrypted in one of its two places only.
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error)
 _LINK: Final = stat.S_IFLNK
 
 
@@ -29,7 +36,7 @@ class ZipTree(ArchiveTree):
         super().__init__(root)
         try:
             self._archive: zipfile.ZipFile | None = zipfile.ZipFile(self.root)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except _BROKEN as error:
             raise CorpusError(f"root {root}: not readable as a ZIP file ({error}): incomplete?") from error
         self._opening = threading.Lock()
         self._infos = self._archive.infolist()
@@ -44,7 +51,9 @@ class ZipTree(ArchiveTree):
             why = refusal(info.file_size, info.compress_size)
             if info.flag_bits & _ENCRYPTED:
                 why = "encrypted in its archive: unpack it first"
-            self._add(info.orig_filename, Member(info.file_size, number, why))
+            elif info.compress_type not in _METHODS:
+                why = f"packed by method {info.compress_type} of ZIP, not read here: unpack it first"
+            self._add(_name(info), Member(info.file_size, number, why))
 
     def _read(self, member: Member) -> bytes:
         archive = self._opened()
@@ -52,8 +61,12 @@ class ZipTree(ArchiveTree):
         try:
             with archive.open(info) as stream:
                 return stream.read(member.size)  # also checks its CRC
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except _BROKEN as error:
             raise AudioError(f"damaged in its archive: {error}") from error
+        except OSError as error:
+            if error.errno in (None, errno.EINVAL):  # of a decompressor, or a place before the file's beginning
+                raise AudioError(f"damaged in its archive: {error}") from error
+            raise
 
     def _opened(self) -> zipfile.ZipFile:
         """The archive, opened anew where the tree was carried to another process."""
@@ -72,3 +85,13 @@ class ZipTree(ArchiveTree):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _opening=threading.Lock())
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Name of a member; macOS writes UTF-8 without saying so."""
+    if info.flag_bits & _UTF8:
+        return info.orig_filename
+    try:
+        return info.orig_filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.orig_filename

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -12,6 +14,7 @@ from emodna.model.fit import FitRequest
 from emodna.model.fit import fit as run_fit
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
+from tests.pipeline.trees.packing import pack
 
 KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
@@ -98,6 +101,113 @@ class TestText:
         assert answer.code == 0
         assert len(answer.out.splitlines()) == 1
         assert "[bold]a\\x1b[31m\\nb.wav: " in answer.out
+
+
+class TestManifest:
+    """The rows of a table, with its columns beside the answers."""
+
+    @pytest.fixture
+    def table(self, files: list[Path], tmp_path: Path) -> Path:
+        """Four rows: of two recordings, the second among two that cannot be answered."""
+        for file, name in zip(files, ("b.wav", "a [bold]é.wav"), strict=False):
+            shutil.copy(file, tmp_path / name)
+        rows = ["label,path,emotion,agent", "old,b.wav,anger,[red]x", 'new,absent.wav,,"1,2"', ",,,\x1b[31mred"]
+        (tmp_path / "t.csv").write_text("\n".join([*rows, "0, a [bold]é.wav ,hangry,"]) + "\n")
+        return tmp_path / "t.csv"
+
+    @pytest.mark.parametrize("archived", [False, True])
+    def test_gives_its_rows_in_order_with_their_columns(
+        self, run: Path, table: Path, archived: bool, tmp_path: Path
+    ) -> None:
+        root = []
+        if archived:
+            names = ("b.wav", "a [bold]é.wav")
+            root = ["--root", pack(tmp_path / "x.zip", {name: (tmp_path / name).read_bytes() for name in names})]
+            for name in names:
+                (tmp_path / name).unlink()
+        answer = predict(run, "--manifest", table, *root, "--json")
+        assert answer.code == 1
+        found = json.loads(answer.out)
+        assert [each["file"] for each in found] == ["b.wav", "absent.wav", "row 3", "a [bold]é.wav"]
+        for each in found:
+            assert list(each) == [*KEYS, "own_label", "emotion", "agent"]
+        assert [each["own_label"] for each in found] == ["old", "new", "", "0"]
+        assert [each["agent"] for each in found] == ["[red]x", "1,2", "\x1b[31mred", ""]
+        assert [each["error"] is None for each in found] == [True, False, False, True]
+        assert found[1]["error"] == "cannot be read: No such file or directory"
+        assert found[2]["error"] == "no path"
+        # A word that is no emotion of ours is no reason to leave a recording out: nobody asks for its label.
+        assert (found[3]["emotion"], found[3]["label"] in ("low", "high")) == ("hangry", True)
+
+    def test_gives_the_answers_that_the_files_get(self, run: Path, table: Path, tmp_path: Path) -> None:
+        listed = json.loads(predict(run, "--manifest", table, "--json").out)
+        alone = json.loads(predict(run, tmp_path / "b.wav", "--json").out)
+        assert {key: listed[0][key] for key in KEYS[1:]} == {key: alone[0][key] for key in KEYS[1:]}
+
+    def test_shows_a_line_per_row_with_harmless_cells(self, run: Path, table: Path) -> None:
+        answer = predict(run, "--manifest", table)
+        assert answer.code == 1
+        first, second = answer.out.splitlines()
+        assert first.startswith("b.wav: ")
+        assert first.endswith("  label=old  emotion=anger  agent=[red]x")
+        assert second.startswith("a [bold]é.wav: ")
+        assert second.endswith("  label=0  emotion=hangry")
+        assert answer.err.splitlines() == [
+            "error: absent.wav: cannot be read: No such file or directory",
+            "error: row 3: no path",
+        ]
+
+    def test_may_be_parquet_with_cells_of_any_type(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+        columns = {
+            "path": [files[0].name] * 2,
+            "age": pa.array([0, None], pa.int64()),
+            "rating": [float("nan"), 0.5],
+            "when": pa.array([0, 1], pa.timestamp("s")),
+            "raw": [b"\x1b", None],
+            "probability": [[1, 2], []],
+            "own_probability": ["x", "y"],
+        }
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        asked = (run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent)
+        answer = predict(*asked, "--json")
+        assert answer.code == 0
+        found = json.loads(answer.out)
+        assert [each["age"] for each in found] == [0, None]
+        assert [each["rating"] for each in found] == [None, 0.5]
+        assert found[0]["when"] == "1970-01-01 00:00:00"
+        assert found[0]["raw"] == "b'\\x1b'"
+        assert [each["own_probability"] for each in found] == [[1, 2], []]
+        assert [each["own_own_probability"] for each in found] == ["x", "y"]
+        assert found[0]["probability"] == found[1]["probability"]
+        lines = predict(*asked).out.splitlines()
+        assert "  age=0  " in lines[0]  # a zero is no empty cell
+        assert "age" not in lines[1]
+
+    @pytest.mark.parametrize("path", ["../out.wav", "/out.wav", "a\0.wav", "../x\0/y.wav", "x" * 300])
+    def test_has_errors_of_single_rows(self, path: str, run: Path, files: list[Path], tmp_path: Path) -> None:
+        pq.write_table(pa.table({"path": [path, None, files[0].name]}), tmp_path / "t.parquet")
+        answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
+        assert answer.code == 1
+        found = json.loads(answer.out)
+        assert [each["error"] is None for each in found] == [False, False, True]
+        assert found[0]["file"] == path
+        assert found[1] == {**dict.fromkeys(KEYS), "file": "row 2", "task": "arousal", "error": "no path"}
+
+    def test_that_cannot_be_used_is_one_line(self, run: Path, table: Path, tmp_path: Path) -> None:
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: no such file")
+        assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: no such folder")
+        (tmp_path / "x.csv").write_text("file\na.wav\n")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path'; its columns: file")
+
+    def test_goes_with_nothing_that_names_files_too(self, run: Path, table: Path, files: list[Path]) -> None:
+        for arguments, complaint in (
+            ((files[0], "--manifest", table), "give AUDIO files, or a --manifest that lists them"),
+            ((), "give AUDIO files, or a --manifest that lists them"),
+            ((files[0], "--root", "."), "--root goes with --manifest"),
+        ):
+            answer = predict(run, *arguments)
+            assert (answer.code, answer.out) == (2, "")
+            assert complaint in answer.err
 
 
 class TestMistakes:

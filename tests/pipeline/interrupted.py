@@ -63,6 +63,7 @@ def interrupt_renaming(moment: str, interrupt: Callable[[], None]) -> None:
 if __name__ == "__main__":
     point, name, *options = sys.argv[1:]
     layout.UTTERANCES_PER_SHARD = 4  # type: ignore[misc]
+    layout.CUT_RECORDINGS_PER_SHARD = 2  # type: ignore[misc]
     interrupt_at(point, lambda: os.kill(os.getpid(), signal.Signals[name]))
     sys.argv = ["emodna-prep", *options]
     main()

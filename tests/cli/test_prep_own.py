@@ -1,0 +1,186 @@
+"""emodna-prep with recordings of one's own, archives, cuts and subsets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
+from tests.pipeline.making import age, noise, wav
+from tests.pipeline.test_segment import bursts
+from tests.pipeline.trees.packing import files_below, pack
+
+EXCLUDE = "exclude each other"
+
+
+@pytest.fixture
+def calls(here: Path) -> Path:
+    """A folder of two recordings, with a table and an archive of it beside."""
+    folder = here / "calls"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).write_bytes(wav(bursts(4, [(0.8, 1.6), (2.6, 3.2)], rate=16_000, seed=len(name))))
+        age([folder / name])
+    (here / "calls.csv").write_text("path,emotion,agent\na.wav,anger,1\nb.wav,,2\n")
+    pack(here / "packed.zip", files_below(folder))
+    return folder
+
+
+def ids(store: str) -> list[str]:
+    return sorted(FeatureStore(Path(store)).ids)
+
+
+class TestFolders:
+    def test_become_a_corpus_of_their_name(self, emodna_prep: Command, calls: Path, here: Path) -> None:
+        ran = emodna_prep("--folder", calls, "--json")
+        (report,) = ran.json
+        assert (ran.code, ran.err) == (0, "")
+        assert (report["corpus"], report["utterances"], report["extracted"]) == ("calls", 2, 2)
+        assert report["store"].startswith(f"{here}/cache/calls/mfcc40-")
+        assert ids(report["store"]) == ["a.wav", "b.wav"]
+        (again,) = emodna_prep("--folder", calls, "--json").json
+        assert again["reused"] == 2
+
+    def test_may_be_archives_and_be_named(self, emodna_prep: Command, calls: Path, here: Path) -> None:
+        (report,) = emodna_prep("--folder", here / "packed.zip", "--json").json
+        assert (report["corpus"], report["utterances"]) == ("packed", 2)
+        (named,) = emodna_prep("--folder", here / "packed.zip", "--name", "calls", "--json").json
+        assert named["corpus"] == "calls"
+        (same,) = emodna_prep("--folder", calls, "--json").json
+        assert (same["store"], same["reused"]) == (named["store"], 2)
+
+    def test_may_be_the_one_that_the_command_is_called_in(
+        self, emodna_prep: Command, calls: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(calls)
+        (report,) = emodna_prep("--folder", ".", "--json").json
+        assert (report["corpus"], report["store"].startswith(f"{calls}/cache/calls/")) == ("calls", True)
+
+    def test_are_cut_where_that_is_asked_for(self, emodna_prep: Command, calls: Path) -> None:
+        (report,) = emodna_prep("--folder", calls, "--segment", "energy", "--json").json
+        assert report["utterances"] == 4
+        assert [id.rpartition("@")[0] for id in ids(report["store"])] == ["a.wav", "a.wav", "b.wav", "b.wav"]
+        (whole,) = emodna_prep("--folder", calls, "--segment", "none", "--json").json
+        assert (whole["utterances"], whole["reused"]) == (2, 0)
+
+    def test_with_broken_files_name_them(self, emodna_prep: Command, calls: Path) -> None:
+        (calls / "c.mp3").write_bytes(b"<html>")
+        (calls / "silent.wav").write_bytes(wav(bytes(64_000)))
+        ran = emodna_prep("--folder", calls, "--segment", "energy", "--strict")
+        assert ran.code == 1
+        assert [line.split(":")[:2] for line in ran.err.splitlines()] == [
+            ["rejected", " c.mp3"],
+            ["rejected", " silent.wav"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (("--folder", "absent"), "root absent: no such folder or file"),
+            (("--folder", "calls.csv"), "root calls.csv: neither a folder nor a ZIP or tar file"),
+            (("--folder", "calls", "--name", "My Calls"), "--name My Calls: only lower-case letters"),
+            (("--folder", "calls", "--name", "emodb"), "--name emodb: taken by a registered corpus"),
+            (("--folder", "calls", "--name", "iemocap-all"), "--name iemocap-all: taken by a registered corpus"),
+            (("--folder", "calls", "--segment", "loud"), "--segment loud: unknown; valid: none, energy"),
+        ],
+    )
+    @pytest.mark.usefixtures("calls")
+    def test_that_cannot_be_used_are_one_line(
+        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], complaint: str
+    ) -> None:
+        assert complaint in emodna_prep(*arguments).error()
+        assert not list(here.rglob("store.json"))
+
+    def test_named_as_a_corpus_need_another_name(self, emodna_prep: Command, calls: Path, here: Path) -> None:
+        calls.rename(here / "emodb")
+        assert "taken by a registered corpus; choose another" in emodna_prep("--folder", here / "emodb").error()
+
+
+class TestManifests:
+    @pytest.mark.usefixtures("calls")
+    def test_take_their_recordings_out_of_an_archive(self, emodna_prep: Command) -> None:
+        ran = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip", "--json")
+        (report,) = ran.json
+        assert (ran.code, report["corpus"], report["utterances"]) == (0, "calls", 2)
+        rows = FeatureStore(Path(report["store"])).table.to_pylist()
+        assert {row["path"]: (row["emotion"], row["agent"]) for row in rows} == {
+            "a.wav": ("anger", "1"),
+            "b.wav": (None, "2"),
+        }
+
+    def test_reject_what_their_archive_lacks(self, emodna_prep: Command, calls: Path, here: Path) -> None:
+        pack(here / "packed.tar.gz", {"b.wav": (calls / "b.wav").read_bytes()})
+        ran = emodna_prep("--manifest", "calls.csv", "--root", "packed.tar.gz")
+        assert ran.code == 0
+        assert ran.err == "rejected: a.wav: cannot be read: No such file or directory\n"
+
+    def test_refuse_paths_that_lead_out_of_their_archive(self, emodna_prep: Command, calls: Path, here: Path) -> None:
+        for path in (str(calls / "a.wav"), "../calls/a.wav"):
+            (here / "calls.csv").write_text(f"path\n{path}\n")
+            line = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip").error()
+            assert f"row 1: {path} lies outside the root {here}/packed.zip" in line
+
+    @pytest.mark.usefixtures("calls")
+    def test_are_cut_and_keep_their_columns(self, emodna_prep: Command) -> None:
+        (report,) = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip", "--segment", "energy", "--json").json
+        rows = FeatureStore(Path(report["store"])).table.to_pylist()
+        assert [(row["path"], row["agent"], row["emotion"]) for row in sorted(rows, key=lambda row: row["id"])] == [
+            *[("a.wav", "1", "anger")] * 2,
+            *[("b.wav", "2", None)] * 2,
+        ]
+
+
+class TestSubsets:
+    def test_get_a_store_of_their_own(self, emodna_prep: Command, here: Path) -> None:
+        root, builder = here / "iemocap", BUILDERS["iemocap"]
+        paths = {code: path for path, code in IEMOCAP_CODES.items()}  # one of each code
+        for path in paths.values():
+            builder.add(root, path).write_bytes(wav(noise()))
+        (usual,) = emodna_prep("--corpus", "iemocap", "--root", root, "--json").json
+        (every,) = emodna_prep("--corpus", "iemocap", "--root", root, "--subset", "all", "--json").json
+        assert (usual["corpus"], usual["utterances"]) == ("iemocap", 5)
+        assert (every["corpus"], every["utterances"]) == ("iemocap-all", len(paths))
+        assert every["store"].startswith(f"{here}/cache/iemocap-all/")
+        emotions = dict(zip(*map(FeatureStore(Path(every["store"])).column, ("emotion_code", "emotion")), strict=True))
+        assert (emotions["exc"], emotions["xxx"], emotions["fea"]) == ("happiness", None, "fear")
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (("iemocap", "--subset", "most"), "--subset most: iemocap has happiness-only, seven-class, all"),
+            (("emodb", "--subset", "all"), "--subset all: emodb has no subsets"),
+            (("nobody", "--subset", "all"), "corpus nobody: unknown"),
+        ],
+    )
+    def test_that_do_not_exist_are_one_line(
+        self, emodna_prep: Command, arguments: tuple[str, ...], complaint: str
+    ) -> None:
+        assert complaint in emodna_prep("--corpus", *arguments, "--root", ".").error()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--folder", "calls", "--corpus", "emodb"), EXCLUDE),
+        (("--folder", "calls", "--manifest", "calls.csv"), EXCLUDE),
+        (("--folder", "calls", "--subset", "all"), "--subset goes with --corpus, not with --folder"),
+        (("--manifest", "calls.csv", "--subset", "all"), "--subset goes with --corpus, not with --manifest"),
+        (("--folder", "calls", "--manifest", "calls.csv", "--corpus", "emodb"), EXCLUDE),
+        (("--folder", "calls", "--root", "calls"), "--root goes with --corpus or --manifest"),
+        (("--corpus", "emodb", "--segment", "energy"), "--segment goes with --manifest or --folder"),
+        (("--corpus", "emodb", "--corpus", "iemocap", "--subset", "all"), "--subset goes with one --corpus only"),
+        (("--name", "mine"), "--corpus is missing"),
+        (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest or --folder"),
+        (("--subset", "all"), "--corpus is missing"),
+        (("--segment", "energy"), "--corpus is missing"),
+        (("--root", "calls"), "--corpus is missing"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(
+    emodna_prep: Command, calls: Path, here: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    assert complaint in emodna_prep(*arguments).usage()
+    assert not (here / "cache").exists()

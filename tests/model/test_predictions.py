@@ -1,0 +1,57 @@
+"""predictions.parquet: beside each prediction stands what the corpus or the user's own table says of the utterance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from emodna.model.predictions import renamed, write_predictions
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, fit_small, listed
+
+FIRST = ["id", "probability", "label"]
+DESCRIBING = ["path", "duration", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion"]
+
+
+def test_a_run_writes_what_its_corpus_says(trained_run: Path, target: FeatureStore) -> None:
+    table = pq.read_table(trained_run / "predictions.parquet")
+    assert table.column_names == [*FIRST, *DESCRIBING]
+    for name in ("id", *DESCRIBING):
+        assert table[name].to_pylist() == target.table[name].to_pylist()
+
+
+def test_a_run_writes_what_the_users_table_says(
+    source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = emotions_of(target)
+    columns = {name: {path: f"{name} of {path}" for path in paths} for name in ("call", "label", "own_label", "Wer?")}
+    store = listed(roots["emodb"], dict.fromkeys(paths, ""), tmp_path, **columns)
+    fit_small(source, store, tmp_path / "run", steps=1)
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet")
+    assert table.column_names == [*FIRST, *DESCRIBING, "call", "own_label", "own_own_label", "Wer?"]
+    for row in table.to_pylist():
+        assert row["label"] == int(row["probability"] >= 0.5)
+        assert row["own_label"] == f"label of {row['path']}"
+        assert row["own_own_label"] == f"own_label of {row['path']}"
+        assert (row["call"], row["Wer?"]) == (f"call of {row['path']}", f"Wer? of {row['path']}")
+        assert row["emotion"] is None
+
+
+def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
+    probabilities = np.linspace(0, 1, len(target))
+    write_predictions(tmp_path / "p.parquet", target, probabilities, (probabilities >= 0.5).astype(np.int64))
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert table["id"].to_pylist() == target.ids
+    assert table["probability"].to_pylist() == probabilities.tolist()
+    assert str(table.schema.field("label").type) == "int8"
+
+
+def test_names_that_are_taken_are_told_apart() -> None:
+    assert renamed(["a", "label", "own_label"], ["label"]) == {
+        "a": "a",
+        "label": "own_label",
+        "own_label": "own_own_label",
+    }
+    assert renamed(["own_label", "label"], ["label"]) == {"own_label": "own_label", "label": "own_own_label"}

@@ -1,0 +1,162 @@
+"""A folder or archive of a user's own recordings, of any format and without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emodna.pipeline.corpora.own import AUDIO_SUFFIXES, Recordings, default_name
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.trees import FolderTree
+from tests.pipeline.corpora.builders import put
+from tests.pipeline.making import age, content, noise, prepared, wav
+from tests.pipeline.trees.packing import files_below, pack
+
+#: Ending -> format and subtype of libsndfile.
+FORMATS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "aiff": ("AIFF", "PCM_16"),
+    "au": ("AU", "PCM_16"),
+    "caf": ("CAF", "PCM_16"),
+    "w64": ("W64", "FLOAT"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
+RATES = (8000, 16_000, 44_100, 48_000)
+
+
+def record(path: Path, rate: int, channels: int, *, seconds: float = 0.4) -> None:
+    kind, subtype = FORMATS[path.suffix[1:].lower()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(seconds * rate)) / rate
+    voice = 0.3 * np.sin(2 * np.pi * 220 * time) * np.sin(np.pi * time / seconds)
+    other = noise(seconds, rate)[: len(time)]
+    samples = np.round(32767 * np.stack([voice, other][:channels], axis=1)).astype(np.int16)
+    soundfile.write(path, samples, rate, format=kind, subtype=subtype)
+
+
+class TestFormats:
+    def test_of_every_kind_and_rate_become_utterances(self, tmp_path: Path) -> None:
+        written = {}
+        for ending in FORMATS:
+            for rate in RATES:
+                if ending == "opus" and rate == 44_100:  # not a rate of that format
+                    continue
+                for channels in (1, 2):
+                    path = f"{ending}/{rate} Hz/{channels}.{ending}"
+                    record(tmp_path / "mine" / path, rate, channels)
+                    written[path] = (rate, channels)
+        report = prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
+        assert report.rejections == []
+        store = FeatureStore(report.store)
+        rows = {row["id"]: row for row in store.table.to_pylist()}
+        assert {id: (row["sample_rate"], row["channels"]) for id, row in rows.items()} == written
+        features = {row["id"]: store[number] for number, row in enumerate(store.table.to_pylist())}
+        for id, row in rows.items():
+            assert row["path"] == id
+            assert row["duration"] == pytest.approx(0.4, abs=0.1)  # compressed formats fill up their last frame
+            assert (
+                row["frames"]
+                == 1 + -(-round(row["duration"] * row["sample_rate"]) * 22_050 // row["sample_rate"]) // 512
+            )
+            assert {row[name] for name in ("emotion", "arousal", "valence", "speaker", "gender", "language")} == {None}
+            # The first channel is the voice: the second makes no difference, but to what a lossy coder leaves of it.
+            if FORMATS[Path(id).suffix[1:]][1] in ("PCM_16", "FLOAT"):
+                np.testing.assert_allclose(features[id], features[id.replace("/2.", "/1.")], atol=1e-3)
+
+    def test_without_loss_give_the_same_features(self, tmp_path: Path) -> None:
+        lossless = [ending for ending, (_, subtype) in FORMATS.items() if subtype == "PCM_16"]
+        for ending in lossless:
+            record(tmp_path / "mine" / f"a.{ending}", 16_000, 1)
+        store = FeatureStore(
+            prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine")).store
+        )
+        assert len(store) == len(lossless) > 3
+        for number in range(1, len(store)):
+            np.testing.assert_array_equal(store[number], store[0])
+
+    def test_are_taken_by_their_ending_in_any_case(self, tmp_path: Path) -> None:
+        for name in ("a.WAV", "b.Flac", "c.ogg", "d.MP3", "e.txt", "f.wav.bak", "g", "h.csv", "wav"):
+            put(tmp_path / name)
+        paths = [each.path for each in Recordings(tmp_path, "mine").scan(FolderTree(tmp_path)).utterances]
+        assert paths == ["a.WAV", "b.Flac", "c.ogg", "d.MP3"]
+        assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in AUDIO_SUFFIXES)
+
+    def test_that_lie_about_themselves_are_judged_by_their_content(self, tmp_path: Path) -> None:
+        record(tmp_path / "mine" / "a.flac", 16_000, 1)
+        (tmp_path / "mine" / "a.flac").rename(tmp_path / "mine" / "a.wav")
+        put(tmp_path / "mine" / "b.mp3", b"<html>")
+        report = prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
+        assert (report.utterances, [path for path, _ in report.rejections]) == (1, ["b.mp3"])
+
+
+class TestFolders:
+    def test_hidden_files_and_folders_stay_out(self, tmp_path: Path) -> None:
+        for name in (".a.wav", "._b.wav", ".hidden/c.wav", "__MACOSX/d.wav", "e/.f/g.wav", "h.wav", "i/j.wav"):
+            put(tmp_path / name)
+        scan = Recordings(tmp_path, "mine").scan(FolderTree(tmp_path))
+        assert [each.id for each in scan.utterances] == ["h.wav", "i/j.wav"]
+        assert scan.skipped == {}
+
+    def test_names_that_differ_in_ending_or_case_stay_apart(self, tmp_path: Path) -> None:
+        names = ["a.wav", "A.wav", "a.flac", "b/a.wav", "a b.wav", "ä.wav", "a\u0308.wav"]
+        members = {name: wav(noise(seed=name)) for name in names}
+        age([pack(tmp_path / "mine.zip", members)])
+        report = prepared(tmp_path / "mine.zip", tmp_path / "cache", Recordings(tmp_path / "mine.zip", "mine"))
+        assert sorted(FeatureStore(report.store).ids) == sorted(names)
+
+    def test_an_empty_one_says_what_it_looked_for(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        with pytest.raises(CorpusError, match=r"no \.wav or .* file; expected recordings in any folders"):
+            prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
+
+    @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
+    def test_an_archive_of_one_gives_the_same_store(self, kind: str, tmp_path: Path) -> None:
+        for name in ("a.flac", "b/c.wav", "b/d.aiff"):
+            record(tmp_path / "mine" / name, 16_000, 1)
+        packed = pack(tmp_path / f"packed{kind}", files_below(tmp_path / "mine"))
+        one = prepared(tmp_path / "mine", tmp_path / "one", Recordings(tmp_path / "mine", "mine"))
+        two = prepared(packed, tmp_path / "two", Recordings(packed, "mine"))
+        assert content(one.store) == content(two.store)
+        assert one.store.name == two.store.name == MfccSet().name
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("My Calls.zip", "my-calls"),
+        ("calls.tar.gz", "calls"),
+        ("calls.2024.TGZ", "calls-2024"),
+        ("calls.tar.xz", "calls"),
+        ("_-calls-_.zip", "calls"),
+        ("日本.tar", "own"),
+        (".zip", "own"),
+    ],
+)
+def test_a_corpus_is_named_after_any_archive(place: str, name: str) -> None:
+    assert default_name(Path(place)) == name
+
+
+@pytest.mark.parametrize(("folder", "name"), [("v1.2 calls", "v1-2-calls"), ("calls.zip", "calls-zip"), ("...", "own")])
+def test_a_corpus_is_named_after_any_folder(folder: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    assert default_name(tmp_path / folder) == name
+
+
+def test_a_corpus_is_named_after_the_folder_it_is_called_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calls").mkdir()
+    monkeypatch.chdir(tmp_path / "calls")
+    assert default_name(Path()) == "calls"
+
+
+@pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n"])
+def test_a_name_that_is_no_folders_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="only lower-case letters, digits, - and _ are valid"):
+        Recordings(tmp_path, name)

@@ -1,0 +1,410 @@
+"""Long recordings cut where the voice pauses: the rule itself, and the stores of pieces."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tests
+from emodna.pipeline import layout
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Recordings
+from emodna.pipeline.errors import AudioError, CorpusError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare import Report
+from emodna.pipeline.segment import EnergySegmenter, Segmenter, piece_id, recording_of, segmenter, start_of
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import LONG_AGO, Float32, Watched, age, content, noise, prepared, wav
+
+RATE = 22_050
+BLOCK = 220 / RATE  # s
+ENERGY = EnergySegmenter()
+
+Span = tuple[float, float]
+
+
+def bursts(
+    seconds: float, spans: Sequence[Span], *, level: float = 0.3, floor: float = 1e-3, rate: int = RATE, seed: int = 0
+) -> Float32:
+    """A tone that swells and fades four times a second, as syllables do, in each span, in quiet noise."""
+    samples = noise(seconds, rate, seed, floor)
+    for start, stop in spans:
+        first, last = round(start * rate), round(stop * rate)
+        time = np.arange(last - first) / rate
+        tone = (0.6 + 0.4 * np.cos(2 * np.pi * 4 * time)) * np.sin(2 * np.pi * 200 * time)
+        samples[first:last] += (level * tone).astype(np.float32)
+    return samples
+
+
+def cut(samples: Float32, rule: Segmenter = ENERGY) -> list[Span]:
+    """Pieces in s, after a check of what holds for all of them."""
+    pieces = rule.pieces(samples, RATE)
+    assert pieces == sorted(pieces)
+    for (_, stop), (start, _) in pairwise(pieces):
+        assert stop <= start
+    assert pieces[0][0] >= 0
+    assert pieces[-1][1] <= len(samples)
+    longest = rule.parameters()["max_piece"]
+    assert isinstance(longest, float)
+    for start, stop in pieces:
+        assert 0.2 - BLOCK <= (stop - start) / RATE <= longest + BLOCK
+    return [(start / RATE, stop / RATE) for start, stop in pieces]
+
+
+class TestTheRule:
+    @pytest.mark.parametrize("offset", [0.0, 0.02, -0.05])
+    @pytest.mark.parametrize("floor", [0.0, 1e-4, 1e-2])
+    def test_gives_each_utterance_a_piece_with_its_margin(self, offset: float, floor: float) -> None:
+        spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
+        pieces = cut(bursts(11, spans, floor=floor) + np.float32(offset))
+        assert len(pieces) == len(spans)
+        for (start, stop), (first, last) in zip(spans, pieces, strict=True):
+            assert start - 0.1 - 2 * BLOCK <= first <= start
+            assert stop <= last <= stop + 0.1 + 2 * BLOCK
+
+    def test_does_not_cut_where_a_pause_is_short(self) -> None:
+        ((start, stop),) = cut(bursts(5, [(1, 1.8), (2.2, 3), (3.4, 4)]))
+        assert start <= 1
+        assert stop >= 4
+
+    def test_hears_no_voice_in_a_click(self) -> None:
+        assert len(cut(bursts(8, [(1, 2), (4, 4.1), (6, 7)]))) == 2
+
+    def test_reaches_to_the_ends_of_the_recording(self) -> None:
+        pieces = cut(bursts(6, [(0, 1.5), (4.5, 6)]))
+        assert pieces[0][0] == 0
+        assert pieces[-1][1] >= 6 - BLOCK
+
+    @pytest.mark.parametrize(("seconds", "word"), [(10, 0.4), (60, 0.5), (60, 0.9), (300, 0.9)])
+    def test_finds_a_single_word_in_a_long_recording(self, seconds: float, word: float) -> None:
+        """The loudest second of such a recording is mostly noise, and everything passed for voice."""
+        ((start, stop),) = cut(bursts(seconds, [(3, 3 + word)]))
+        assert start <= 3
+        assert 3 + word <= stop <= 3.5 + word
+
+    def test_cuts_what_is_too_long_at_its_quietest_place(self) -> None:
+        samples = bursts(26, [(0.5, 25.5)])
+        dips = [7.2, 15.0]
+        for dip in dips:
+            samples[round((dip - 0.1) * RATE) : round((dip + 0.1) * RATE)] *= 0.05
+        pieces = cut(samples)
+        assert len(pieces) == 4
+        for dip in dips:
+            assert min(abs(start - dip) for start, _ in pieces) < 0.15
+        # What was cut for its length alone is cut without a loss.
+        assert all(stop == start for (_, stop), (start, _) in pairwise(pieces))
+
+    @pytest.mark.parametrize("longest", [1.0, 2.5, 10.0, 60.0])
+    def test_makes_no_piece_longer_than_it_is_told(self, longest: float) -> None:
+        cut(bursts(70, [(1, 69)]), replace(ENERGY, max_piece=longest))
+
+    def test_takes_a_voice_without_a_pause_for_one_utterance(self) -> None:
+        ((start, stop),) = cut(bursts(5, [(0, 5)]))
+        assert start <= 0.1
+        assert stop >= 4.9
+
+    @pytest.mark.parametrize("level", [0.0, 1e-6])
+    def test_finds_no_voice_in_silence(self, level: float) -> None:
+        with pytest.raises(AudioError, match="no voice found"):
+            ENERGY.pieces(noise(5, RATE, level=level), RATE)
+
+    @pytest.mark.parametrize("samples", [0, 1, 219, 220, 221, 2000, 4000])
+    def test_finds_no_voice_in_what_is_shorter_than_one(self, samples: int) -> None:
+        with pytest.raises(AudioError, match="no voice found"):
+            ENERGY.pieces(noise(1, RATE)[:samples], RATE)
+
+    def test_finds_no_voice_in_an_offset(self) -> None:
+        with pytest.raises(AudioError, match="no voice found"):
+            ENERGY.pieces(np.full(3 * RATE, 0.2, np.float32), RATE)
+
+    @pytest.mark.parametrize("seconds", [0.5, 5, 40])
+    def test_cuts_noise_alone_into_sound_pieces_at_least(self, seconds: float) -> None:
+        """Loudness cannot tell it from a voice."""
+        cut(noise(seconds, RATE))
+
+    def test_says_every_constant(self) -> None:
+        assert ENERGY.parameters() == {
+            "segment": "energy",
+            "above_noise_db": 10.0,
+            "below_voice_db": 40.0,
+            "min_range_db": 3.0,
+            "min_pause": 0.5,
+            "min_voice": 0.2,
+            "margin": 0.1,
+            "max_piece": 10.0,
+        }
+
+    @pytest.mark.parametrize(
+        "constants", [{"margin": 0.25}, {"margin": -0.1}, {"min_voice": 0.0}, {"max_piece": 0.01}, {"max_piece": 0.7}]
+    )
+    def test_refuses_constants_by_which_pieces_overlap_or_never_end(self, constants: dict[str, float]) -> None:
+        with pytest.raises(ValueError, match="margins must be shorter than a pause"):
+            EnergySegmenter(**constants)
+
+    @given(
+        spans=st.lists(st.tuples(st.floats(0.0, 3.0), st.floats(0.02, 14.0), st.floats(-30.0, 0.0)), max_size=5),
+        tail=st.floats(0.0, 2.0),
+        floor=st.sampled_from([0.0, 1e-5, 1e-3, 0.05]),
+        offset=st.sampled_from([0.0, 0.2]),
+    )
+    @settings(max_examples=60)
+    def test_makes_sound_pieces_of_anything(
+        self, spans: list[tuple[float, float, float]], tail: float, floor: float, offset: float
+    ) -> None:
+        parts = [np.zeros(0, np.float32)]
+        for pause, length, level in spans:
+            parts += [noise(pause, RATE, level=0), noise(length, RATE, seed=len(parts), level=0.2 * 10 ** (level / 20))]
+        samples = np.concatenate([*parts, noise(tail, RATE, level=0)])
+        samples = samples + noise(len(samples) / RATE, RATE, seed="floor", level=floor)[: len(samples)]
+        try:
+            cut(samples + np.float32(offset))
+        except AudioError as error:
+            assert str(error) == "no voice found"  # noqa: PT017
+
+    @given(
+        spans=st.lists(st.tuples(st.floats(0.8, 3.0), st.floats(0.3, 9.0)), min_size=1, max_size=5),
+        level=st.sampled_from([0.9, 0.1, 0.01]),
+    )
+    @settings(max_examples=30)
+    def test_loses_no_clear_utterance(self, spans: list[Span], level: float) -> None:
+        places, at = [], 0.0
+        for pause, length in spans:
+            places.append((at + pause, at + pause + length))
+            at += pause + length
+        pieces = cut(bursts(at + 1, places, level=level, floor=level / 1000))
+        for start, stop in places:
+            assert any(first <= start for first, _ in pieces)
+            inside = sum(max(0.0, min(stop, last) - max(start, first)) for first, last in pieces)
+            assert inside >= stop - start - 2 * BLOCK
+
+
+class TestNames:
+    def test_a_piece_is_named_by_its_recording_and_its_start(self) -> None:
+        assert piece_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
+
+    @given(st.text(max_size=20), st.integers(0, 99_999_999))
+    def test_say_where_they_come_from(self, recording: str, milliseconds: int) -> None:
+        id = piece_id(recording, milliseconds / 1000)
+        assert recording_of(id) == recording
+        assert start_of(id) == pytest.approx(milliseconds / 1000, abs=1e-9)
+
+    def test_are_in_order_of_time(self) -> None:
+        starts = [0, 0.5, 9.99, 10, 99.9, 100, 3599, 36_000]
+        ids = [piece_id("a", start) for start in starts]
+        assert ids == sorted(ids)
+
+    def test_of_rules_are_checked(self) -> None:
+        assert segmenter("none") is None
+        assert segmenter("energy") == ENERGY
+        with pytest.raises(CorpusError, match="--segment loud: unknown; valid: none, energy"):
+            segmenter("loud")
+
+
+#: Recordings of a call, of what is said in it: start and stop in s.
+CALLS: dict[str, list[Span]] = {
+    "a.wav": [(0.8, 2.0), (3.0, 4.0)],
+    "b b@00001.000.wav": [(1.0, 2.0)],
+    "c/d.wav": [(0.7, 1.5), (2.5, 3.0), (4.0, 4.7)],
+    "e.wav": [(0.0, 3.0)],
+    "f.wav": [(1.0, 2.5), (3.5, 4.5)],
+}
+
+
+def record(path: Path, spans: Sequence[Span], seed: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(wav(bursts(5, spans, rate=16_000, seed=len(seed), floor=1e-3), 16_000))
+    age([path], seconds=LONG_AGO + len(seed))
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    for name, spans in CALLS.items():
+        record(tmp_path / "calls" / name, spans)
+    return tmp_path / "calls"
+
+
+def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options: Any) -> Report:
+    return prepared(calls, cache, Recordings(calls, "calls"), segmenter=rule, **options)
+
+
+@pytest.fixture
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+    monkeypatch.setattr(layout, "CUT_RECORDINGS_PER_SHARD", 2)
+
+
+@pytest.mark.usefixtures("_small_shards")
+class TestStores:
+    def test_hold_the_pieces_by_name_start_and_duration(self, calls: Path, tmp_path: Path) -> None:
+        report = prepare(calls, tmp_path / "cache")
+        assert (report.utterances, report.extracted, report.rejected) == (9, 9, 0)
+        store = FeatureStore(report.store)
+        assert store.verify() == []
+        assert store.table.column_names == [*layout.INDEX_SCHEMA.names, "start"]
+        found: dict[str, list[Span]] = {}
+        for row in sorted(store.table.to_pylist(), key=lambda row: str(row["id"])):
+            assert row["id"] == f"{row['path']}@{row['start']:09.3f}"
+            assert row["sample_rate"] == 16_000
+            found.setdefault(row["path"], []).append((row["start"], row["start"] + row["duration"]))
+        assert found.keys() == CALLS.keys()
+        for path, spans in CALLS.items():
+            for (start, stop), (first, last) in zip(spans, found[path], strict=True):
+                assert start - 0.13 < first <= start
+                assert stop - BLOCK <= last < stop + 0.13
+        assert report.audio_seconds == pytest.approx(sum(store.column("duration")))
+
+    def test_hold_what_each_piece_alone_would_give(self, calls: Path, tmp_path: Path) -> None:
+        store = FeatureStore(prepare(calls, tmp_path / "cache").store)
+        features = MfccSet()
+        for number, row in enumerate(store.table.to_pylist()):
+            with (calls / row["path"]).open("rb") as stream:
+                recording = decode(stream)
+            samples = resample(recording.samples, recording.sample_rate, RATE)
+            start = round(row["start"] * RATE)
+            start += min(range(-12, 13), key=lambda shift: (start + shift) % 220)  # a name has ms, a cut has blocks
+            alone, peak = features.extract(samples[start : start + round(row["duration"] * RATE)])
+            np.testing.assert_array_equal(store[number], alone)
+            assert row["peak_db"] == np.float32(peak)
+
+    def test_say_of_each_piece_what_the_table_says_of_its_recording(self, calls: Path, tmp_path: Path) -> None:
+        rows = [f"{name},{'anger' if name < 'c' else ''},s{name[0]},{name[0]}!" for name in CALLS]
+        (calls / "t.csv").write_text("path,emotion,speaker,room\n" + "\n".join(rows))
+        store = FeatureStore(
+            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
+        )
+        assert store.table.column_names[-2:] == ["start", "room"]
+        for row in store.table.to_pylist():
+            initial = row["path"][0]
+            assert (row["speaker"], row["room"]) == (f"s{initial}", f"{initial}!")
+            labels = ("anger", 1, 0) if initial < "c" else (None, None, None)
+            assert (row["emotion"], row["arousal"], row["valence"]) == labels
+
+    def test_take_a_tables_ids_for_the_recordings(self, calls: Path, tmp_path: Path) -> None:
+        (calls / "t.csv").write_text("path,id\na.wav,x@00007.000\ne.wav,x\nf.wav,@\n")
+        store = FeatureStore(
+            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
+        )
+        assert {(recording_of(id), path) for id, path in zip(store.ids, store.column("path"), strict=True)} == {
+            ("x@00007.000", "a.wav"),
+            ("x", "e.wav"),
+            ("@", "f.wav"),
+        }
+        assert prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).reused == 5
+
+    def test_refuse_a_tables_column_start(self, calls: Path, tmp_path: Path) -> None:
+        """It took the place of the pieces' own without a word."""
+        (calls / "t.csv").write_text("path,start\na.wav,9:30\n")
+        with pytest.raises(CorpusError, match="has a column start of its own: rename yours"):
+            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY)
+        store = FeatureStore(prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t")).store)
+        assert store.column("start") == ["9:30"]
+
+    def test_reject_a_recording_without_voice(self, calls: Path, tmp_path: Path) -> None:
+        (calls / "silent.wav").write_bytes(wav(bytes(2 * 16_000)))
+        (calls / "broken.wav").write_bytes(b"RIFF")
+        report = prepare(calls, tmp_path / "cache")
+        assert report.utterances == 9
+        assert [path for path, _ in report.rejections] == ["broken.wav", "silent.wav"]
+        assert report.rejections[1] == ("silent.wav", "no voice found")
+
+    def test_need_no_second_look_when_nothing_changed(self, calls: Path, tmp_path: Path) -> None:
+        before = content(prepare(calls, tmp_path / "cache").store)
+        watcher = Watched()
+        report = prepare(calls, tmp_path / "cache", watcher=watcher)
+        assert (report.reused, report.extracted, watcher.planned_recordings) == (9, 0, 0)
+        assert content(report.store) == before
+        report = prepare(calls, tmp_path / "cache", rehash=True)
+        assert (report.reused, report.extracted) == (9, 0)
+        assert content(report.store) == before
+
+    def test_extract_a_changed_recording_and_no_other(self, calls: Path, tmp_path: Path) -> None:
+        prepare(calls, tmp_path / "cache")
+        record(calls / "c/d.wav", [(1.0, 2.0), (3.0, 4.0)], seed="new")
+        report = prepare(calls, tmp_path / "cache")
+        assert (report.utterances, report.extracted, report.reused) == (8, 2, 6)
+        assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
+
+    def test_follow_recordings_that_come_and_go(self, calls: Path, tmp_path: Path) -> None:
+        prepare(calls, tmp_path / "cache")
+        (calls / "a.wav").unlink()
+        for number in range(4):
+            record(calls / f"new{number}.wav", [(1, 2), (3, 4)])
+        report = prepare(calls, tmp_path / "cache")
+        assert (report.utterances, report.extracted) == (15, 8)
+        assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
+        assert "1 recordings of the earlier store are gone (the first: a.wav)" in report.warnings
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_have_the_same_bytes_whatever_the_workers(self, workers: int, calls: Path, tmp_path: Path) -> None:
+        one = content(prepare(calls, tmp_path / "cache", workers=workers).store)
+        assert one == content(prepare(calls, tmp_path / "other", workers=3).store)
+
+    def test_have_the_same_bytes_however_they_were_cut_before(self, calls: Path, tmp_path: Path) -> None:
+        """Nothing that was known of other pieces is used for these."""
+        ways: list[tuple[Segmenter | None, float]] = [
+            *((ENERGY, 3600.0), (None, 3600.0), (ENERGY, 3600.0), (ENERGY, 4000.0)),
+            *((replace(ENERGY, max_piece=1.0), 3600.0), (None, 4000.0), (replace(ENERGY, margin=0.0), 3600.0)),
+        ]
+        for number, (rule, seconds) in enumerate(ways):
+            report = prepare(calls, tmp_path / "cache", rule, max_seconds=seconds)
+            fresh = prepare(calls, tmp_path / f"fresh{number}", rule, max_seconds=seconds)
+            assert content(report.store) == content(fresh.store)
+            assert report.rejections == fresh.rejections
+            expected = None if rule is None else {**rule.parameters(), "max_seconds": seconds}
+            assert FeatureStore(report.store).snapshot.segmentation == expected
+            assert FeatureStore(report.store).verify() == []
+
+    def test_reject_recordings_over_a_lowered_limit(self, calls: Path, tmp_path: Path) -> None:
+        prepare(calls, tmp_path / "cache")
+        record(calls / "short.wav", [])
+        (calls / "short.wav").write_bytes(wav(bursts(2, [(0.5, 1.5)], rate=16_000)))
+        report = prepare(calls, tmp_path / "cache", max_seconds=4)
+        assert (report.utterances, report.rejected) == (1, 5)
+        assert content(report.store) == content(prepare(calls, tmp_path / "fresh", max_seconds=4).store)
+
+    def test_make_a_damaged_shard_again(self, calls: Path, tmp_path: Path) -> None:
+        store = prepare(calls, tmp_path / "cache").store
+        before = content(store)
+        next(store.glob("*.h5")).write_bytes(b"")
+        report = prepare(calls, tmp_path / "cache")
+        assert 0 < report.extracted < 9
+        assert content(store) == before
+
+    @pytest.mark.parametrize(("point", "finished"), [("after:write_journal:2", 2), ("before:store.json", 9)])
+    def test_have_the_same_bytes_after_a_kill(self, point: str, finished: int, calls: Path, tmp_path: Path) -> None:
+        """Also where the next run cuts otherwise: finished work of the killed one is of no use to it."""
+        command = [sys.executable, "-m", "tests.pipeline.interrupted", point, "SIGKILL"]
+        command += ["--folder", str(calls), "--cache", str(tmp_path / "cache"), "--segment", "energy", "--workers", "1"]
+        folder = Path(str(tests.__file__)).parents[1]
+        killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        ways: list[tuple[Segmenter | None, float]] = [(ENERGY, 3600.0), (None, 3600.0), (ENERGY, 4000.0)]
+        for number, (rule, seconds) in enumerate(ways):
+            cache = shutil.copytree(tmp_path / "cache", tmp_path / f"cache{number}")
+            report = prepare(calls, cache, rule, max_seconds=seconds)
+            fresh = prepare(calls, tmp_path / f"fresh{number}", rule, max_seconds=seconds)
+            assert content(report.store) == content(fresh.store)
+            assert report.reused >= finished if number == 0 else report.reused == 0
+
+    def test_of_an_archive_are_those_of_its_folder(self, calls: Path, tmp_path: Path) -> None:
+        shutil.make_archive(str(tmp_path / "packed"), "zip", calls)
+        packed = prepare(tmp_path / "packed.zip", tmp_path / "other")
+        assert content(packed.store) == content(prepare(calls, tmp_path / "cache").store)
+
+    def test_name_the_start_in_the_index_as_a_number(self, calls: Path, tmp_path: Path) -> None:
+        (index,) = prepare(calls, tmp_path / "cache").store.glob("index-*.parquet")
+        assert str(pq.read_schema(index).field("start").type) == "double"
