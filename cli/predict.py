@@ -75,13 +75,13 @@ def _predictions(
 ) -> "Iterator[tuple[Prediction, Mapping[str, object]]]":
     """Each prediction, with the columns of the manifest's row."""
     from emodna.model.predict import predict_files, predict_listed
-    from emodna.pipeline.corpora.manifest import read_table
+    from emodna.pipeline.tables import read_table, rows_of
     from emodna.pipeline.trees import open_tree
 
     if manifest is None:
         yield from ((prediction, {}) for prediction in predict_files(model, audio))
         return
-    rows = read_table(manifest)
+    rows = rows_of(read_table(manifest))
     tree = open_tree(manifest.parent if root is None else root, ("",))
     for prediction, row in predict_listed(model, rows, tree):
         yield prediction, {column: cell for column, cell in row.items() if column != "path"}

@@ -34,6 +34,7 @@ def commit(
     extraction: Extraction,
     history: History,
     scan: Scan,
+    own_columns: pa.Table,
     shards: Mapping[int, Sequence[Facts]],
     rejections: Sequence[tuple[str, str]],
 ) -> None:
@@ -41,6 +42,8 @@ def commit(
 
     Parameters
     ----------
+    own_columns
+        Of the corpus, a row per utterance of the scan.
     shards
         Number -> facts of the utterances that the shard on disk holds, in order.
     rejections
@@ -48,7 +51,7 @@ def commit(
     """
     store, parameters = history.store, extraction.features.parameters()
     files = [history.stored(facts[0].file, number) for number, facts in sorted(shards.items())]
-    index = _index(corpus, scan, shards, segmented=extraction.segmenter is not None)
+    index = _index(corpus, scan, own_columns, shards, segmented=extraction.segmenter is not None)
     files += [write_table(store, "index", part) for part in _parts(index)]
     if rejections:
         paths, reasons = zip(*rejections, strict=True)
@@ -79,11 +82,14 @@ def commit(
     _sweep(store, snapshot)
 
 
-def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]], *, segmented: bool) -> pa.Table:
+def _index(
+    corpus: Corpus, scan: Scan, own_columns: pa.Table, shards: Mapping[int, Sequence[Facts]], *, segmented: bool
+) -> pa.Table:
     """One row per utterance, in order of (shard, id); a piece is described as its recording is."""
-    described = {utterance.id: utterance for utterance in scan.utterances}
+    place = {utterance.id: number for number, utterance in enumerate(scan.utterances)}
     rows = [(number, each) for number, facts in sorted(shards.items()) for each in facts]
-    utterances = [described[recording_of(each.id) if segmented else each.id] for _, each in rows]
+    places = [place[recording_of(each.id) if segmented else each.id] for _, each in rows]
+    utterances = [scan.utterances[number] for number in places]
     facts = facts_table([each for _, each in rows])
     computed = {
         "corpus": [corpus.name] * len(rows),
@@ -100,8 +106,7 @@ def _index(corpus: Corpus, scan: Scan, shards: Mapping[int, Sequence[Facts]], *,
             columns[column.name] = pa.array(values, column.type)
     if segmented:
         columns[layout.START] = pa.array([start_of(each.id) for _, each in rows], pa.float64())
-    for name in utterances[0].extra:
-        columns[name] = pa.array([utterance.extra[name] for utterance in utterances])
+    columns |= {name: own_columns[name].take(pa.array(places)) for name in own_columns.column_names}
     return pa.table(columns)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio import Recording, decode, resample
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.segment import Segmenter, piece_id
+from emodna.pipeline.segment import Segmenter, piece_id, sample_at
 from emodna.pipeline.store import feature_crc
 from emodna.pipeline.trees import Tree
 
@@ -90,6 +90,11 @@ class Extraction:
     """Cuts recordings into utterances; None takes each as one."""
 
     @property
+    def parameters(self) -> dict[str, str | int | float | bool | None]:
+        """Everything that shapes what a shard holds."""
+        return {**self.features.parameters(), **(self.segmentation or {})}
+
+    @property
     def segmentation(self) -> dict[str, str | float] | None:
         """What the store says of how recordings were cut: facts of pieces cut otherwise say nothing."""
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
@@ -136,9 +141,11 @@ def _extract(
     if extraction.segmenter is None:
         yield _utterance(recording_id, samples, recording, recording.duration, sha256, extraction.features)
         return
-    for start, stop in extraction.segmenter.pieces(samples, rate):
-        id, duration = piece_id(recording_id, start / rate), (stop - start) / rate
-        yield _utterance(id, samples[start:stop], recording, duration, sha256, extraction.features)
+    # Found in what was recorded: the pieces are the same for all feature sets.
+    for start, stop in extraction.segmenter.pieces(recording.samples, recording.sample_rate):
+        piece = samples[sample_at(start, rate) : sample_at(stop, rate)]
+        id = piece_id(recording_id, start)
+        yield _utterance(id, piece, recording, stop - start, sha256, extraction.features)
 
 
 def _utterance(

@@ -59,12 +59,15 @@ class History:
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
         """Why an existing store could not be used, if so."""
+        self.cut_otherwise = False
+        """Whether an existing store holds other pieces of its recordings than are asked for."""
         self._facts: dict[str, tuple[Facts, ...]] = {}
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
                 _check_same(store, self.snapshot, corpus, features)
-                if self.snapshot.segmentation == segmentation:
+                self.cut_otherwise = self.snapshot.segmentation != segmentation
+                if not self.cut_otherwise:
                     self._remember_snapshot(self.snapshot, rehash=rehash)
             except ForeignStoreError:
                 raise

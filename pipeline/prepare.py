@@ -13,6 +13,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, Scan
@@ -30,7 +32,7 @@ from emodna.pipeline.extract import (
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.history import History, read_features, write_audio_stat, write_journal
 from emodna.pipeline.shards import write_shard, writer_lock
-from emodna.pipeline.trees import Tree, open_tree
+from emodna.pipeline.trees import Tree
 
 #: Recordings per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers. One that is
 #: cut into utterances is work enough.
@@ -129,14 +131,15 @@ def prepare(
         Another run holds the store and `wait` is false, or its folder holds another store.
     """
     began = time.perf_counter()
-    tree = open_tree(root, (*corpus.suffixes, *corpus.label_suffixes))
+    tree = corpus.open(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
     with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)) as waited:
         if waited:  # the files may have changed meanwhile
-            tree = open_tree(root, (*corpus.suffixes, *corpus.label_suffixes))
+            tree = corpus.open(root)
             scan = corpus.scan(tree)
         history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
+        own_columns = _own_columns(scan, extraction)
         plans = _plan(scan, tree, history, extraction)
         watcher.planned(sum(len(plan.due) for plan in plans))
         examination = partial(examine_all, tree=tree, extraction=extraction)
@@ -151,7 +154,7 @@ def prepare(
             path, reason = rejections[0]
             raise CorpusError(f"root {tree.root}: all {len(rejections)} files rejected; the first: {path}: {reason}")
         shards = {plan.number: result.facts for plan, result in zip(plans, results, strict=True) if result.facts}
-        commit(corpus, tree.root, extraction, history, scan, shards, rejections)
+        commit(corpus, tree.root, extraction, history, scan, own_columns, shards, rejections)
         write_audio_stat(store, _audio_states(scan, history, outcomes))
 
     extracted = sum(len(outcome.facts) for outcome in outcomes if outcome.extracted)
@@ -170,10 +173,17 @@ def prepare(
     )
 
 
+def _own_columns(scan: Scan, extraction: Extraction) -> pa.Table:
+    """The corpus's own columns, if they can stand beside the store's."""
+    columns = scan.own_columns()
+    taken = {*layout.INDEX_SCHEMA.names, *([layout.START] if extraction.segmenter is not None else [])}
+    if both := sorted(taken & set(columns.column_names)):
+        raise CorpusError(f"the store has columns {', '.join(both)} of its own: rename yours")
+    return columns
+
+
 def _plan(scan: Scan, tree: Tree, history: History, extraction: Extraction) -> list[_Plan]:
     """Sort the recordings into shards, and find out which need a look at their audio."""
-    if extraction.segmenter is not None and layout.START in scan.utterances[0].extra:
-        raise CorpusError(f"the store of a corpus that is cut has a column {layout.START} of its own: rename yours")
     count = layout.shard_count(len(scan.utterances), cut=extraction.segmenter is not None)
     shards: dict[int, list[Job]] = {}
     for utterance in scan.utterances:  # in order of id, so each shard's are too
@@ -264,7 +274,7 @@ def _write_usable(store: Path, number: int, extraction: Extraction, outcomes: Se
     if not facts:
         return []
     ids = [each.id for each in facts]
-    file = write_shard(store, number, extraction.features.parameters(), ids, [features[id] for id in ids])
+    file = write_shard(store, number, extraction.parameters, ids, [features[id] for id in ids])
     facts = [replace(each, file=file.name) for each in facts]
     write_journal(store, file.name, facts, extraction.segmentation)
     return facts
@@ -283,6 +293,8 @@ def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> 
 def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Facts]) -> list[str]:
     """What a user should know of the store and its audio, a line each."""
     lines = [f"rebuilt: {history.damage}"] if history.damage else []
+    if history.cut_otherwise:
+        lines.append("the earlier store was cut into utterances otherwise (--segment): it was replaced")
     gone = sorted(history.ids - {utterance.id for utterance in scan.utterances})
     if gone:
         lines.append(f"{len(gone)} recordings of the earlier store are gone (the first: {gone[0]})")

@@ -14,6 +14,14 @@ from emodna.pipeline.errors import AudioError, CorpusError
 _MARK: Final = "@"
 _DIGITS: Final = "09.3f"
 
+#: Blocks per s in which levels are taken, and in a minute, as many as are looked at together.
+_BLOCKS: Final = 100
+_MINUTE: Final = 60 * _BLOCKS
+#: Level in dB of digital silence.
+_SILENCE: Final = -100.0
+#: Lowest sample rate in Hz whose blocks hold enough samples to have a level.
+_MIN_RATE: Final = 1000
+
 
 class Segmenter(Protocol):
     """Finds the utterances in a recording."""
@@ -21,8 +29,8 @@ class Segmenter(Protocol):
     def parameters(self) -> dict[str, str | float]:
         """Everything that decides where it cuts; written into the store."""
 
-    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> Sequence[tuple[int, int]]:
-        """First sample of each utterance and the one behind its last, in order of time, for (n,) samples."""
+    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> Sequence[tuple[float, float]]:
+        """Start and end of each utterance in (n,) samples, in s, in order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +40,10 @@ class EnergySegmenter:
     The level of each block of 10 ms is its mean power in dB. A recording's noise is the level that a tenth of its
     blocks stay below, its voice the level that its loudest `min_voice` exceed (the loudest twentieth, if that is
     shorter): a recording may hold a single word. A block is voice if it is louder than the noise by `above_noise_db`,
-    or by half of what lies between the two where that is less, and not `below_voice_db` under the voice; all blocks
-    are where less than `min_range_db` lies between the two. Pauses shorter than `min_pause` do not cut, sounds shorter
-    than `min_voice` are no voice; each piece keeps `margin` before and behind, and one longer than `max_piece` is cut
-    at its quietest place between the half and the whole of that.
+    or by `noise_share` of what lies between the two where that is less, and not `below_voice_db` under the voice; all
+    blocks are where less than `min_range_db` lies between the two. Pauses shorter than `min_pause` do not cut, sounds
+    shorter than `min_voice` are no voice; each piece keeps `margin` before and behind, and one longer than `max_piece`
+    is cut at its quietest place between the half and the whole of that.
 
     Raises
     ------
@@ -46,6 +54,7 @@ class EnergySegmenter:
     """
 
     above_noise_db: float = 10.0
+    noise_share: float = 0.45
     below_voice_db: float = 40.0
     min_range_db: float = 3.0
     min_pause: float = 0.5
@@ -67,16 +76,17 @@ class EnergySegmenter:
         """The rule's name and constants."""
         return {"segment": "energy", **asdict(self)}
 
-    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]]:
-        """Voice in (n,) samples."""
-        block = sample_rate // 100
-        level = _levels(samples, block)
-        margin, longest = round(100 * self.margin), round(100 * self.max_piece)
+    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> list[tuple[float, float]]:
+        """Voice in (n,) samples, in s: whole blocks of 10 ms, whatever the sample rate."""
+        if sample_rate < _MIN_RATE:
+            raise AudioError(f"no voice can be found at {sample_rate} Hz")
+        level = _levels(samples, sample_rate)
+        margin, longest = round(_BLOCKS * self.margin), round(_BLOCKS * self.max_piece)
         pieces = []
         for first, last in self._voiced(level):
             # Two margins are shorter than a pause: neighbours do not overlap.
             start, stop = max(first - margin, 0), min(last + margin, len(level))
-            pieces += [(block * a, min(block * b, len(samples))) for a, b in _cut(level, start, stop, longest)]
+            pieces += [(a / _BLOCKS, b / _BLOCKS) for a, b in _cut(level, start, stop, longest)]
         if not pieces:
             raise AudioError("no voice found")
         return pieces
@@ -85,10 +95,12 @@ class EnergySegmenter:
         """First block of each run of voice, and the one behind its last."""
         if not len(level) or level.max() <= _SILENCE:
             return
-        pause, shortest = round(100 * self.min_pause), round(100 * self.min_voice)
+        pause, shortest = round(_BLOCKS * self.min_pause), round(_BLOCKS * self.min_voice)
         loudest = min(len(level) // 20, shortest)  # not a share of a long recording, which may be mostly pause
         noise, voice = np.percentile(level, 10), np.sort(level)[-1 - loudest]
-        threshold = max(noise + min(self.above_noise_db, (voice - noise) / 2), voice - self.below_voice_db)
+        threshold = max(
+            noise + min(self.above_noise_db, self.noise_share * (voice - noise)), voice - self.below_voice_db
+        )
         if voice - noise < self.min_range_db:  # what would be cut is chance
             threshold = level.min()
         loud = np.pad(level >= threshold, pause)  # closing would otherwise eat the ends
@@ -99,16 +111,16 @@ class EnergySegmenter:
                 yield run.start, run.stop
 
 
-_SILENCE: Final = -100.0
-
-
-def _levels(samples: NDArray[np.float32], block: int) -> NDArray[np.float64]:
+def _levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     """Mean power in dB of each whole block of (n,) samples, about their mean."""
-    blocks = samples[: len(samples) // block * block].reshape(-1, block)
+    edges = np.round(np.arange(len(samples) * _BLOCKS // sample_rate + 1) * (sample_rate / _BLOCKS)).astype(np.int64)
     offset = samples.mean(dtype=np.float64) if len(samples) else 0.0  # of the microphone, inaudible
-    squares = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64) / block
-    power = squares - 2 * offset * blocks.mean(axis=1, dtype=np.float64) + offset**2
-    level: NDArray[np.float64] = 10 * np.log10(np.maximum(power, 10 ** (_SILENCE / 10)))
+    level = np.empty(len(edges) - 1)
+    for first in range(0, len(level), _MINUTE):
+        part = edges[first : first + _MINUTE + 1]
+        squares = np.square(samples[part[0] : part[-1]] - offset, dtype=np.float64)
+        power = np.add.reduceat(squares, part[:-1] - part[0]) / np.diff(part)
+        level[first : first + _MINUTE] = 10 * np.log10(np.maximum(power, 10 ** (_SILENCE / 10)))
     return level
 
 
@@ -152,3 +164,8 @@ def recording_of(id: str) -> str:
 def start_of(id: str) -> float:
     """Return the start of a piece in s."""
     return float(id.rpartition(_MARK)[2])
+
+
+def sample_at(time: float, sample_rate: int) -> int:
+    """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
+    return int(time * sample_rate + 1e-3)

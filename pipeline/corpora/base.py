@@ -9,12 +9,14 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
+
+import pyarrow as pa
 
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.trees import Tree
+from emodna.pipeline.trees import Tree, open_tree
 
 Gender = Literal["f", "m"]
 
@@ -57,6 +59,29 @@ class Scan:
     """In order of id."""
     skipped: Mapping[str, int]
     """Files left out, counted by reason."""
+    columns: pa.Table | None = None
+    """Further columns of the corpus's own, a row per utterance in their order; None: in each utterance's `extra`."""
+
+    def own_columns(self) -> pa.Table:
+        """The corpus's own columns, of whatever type, a row per utterance in their order.
+
+        Raises
+        ------
+        CorpusError
+            Utterances with different columns, or values of different types in one.
+        """
+        if self.columns is not None:
+            return self.columns
+        first = self.utterances[0]
+        if odd := next((each for each in self.utterances if each.extra.keys() != first.extra.keys()), None):
+            raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
+        arrays = {}
+        for name in first.extra:
+            try:
+                arrays[name] = pa.array([each.extra[name] for each in self.utterances])
+            except (pa.ArrowException, OverflowError) as error:
+                raise CorpusError(f"column {name}: values of no common type ({error})") from error
+        return pa.table(arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +110,10 @@ class CorpusFacts:
 
 
 class Corpus(ABC):
-    """A corpus whose file names (and folders) tell everything; one with label files overrides `scan`.
+    """A corpus: its `facts`, and `scan`, which says what each of its files holds.
 
-    A subclass declares its `facts` and says in `describe` what one path means.
+    Most corpora tell everything in their file names, and are a `PathCorpus`; one with label files reads those first,
+    and then has its files `described`.
     """
 
     name: str
@@ -100,9 +126,6 @@ class Corpus(ABC):
     """Other selections of the corpus than the usual one: name -> what it holds. Its constructor takes the name."""
 
     @abstractmethod
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Tell what the file at a relative path is; None for a file outside the corpus's grammar."""
-
     def scan(self, tree: Tree) -> Scan:
         """Describe every file of a tree; a second copy of an utterance (a nested unpacking) is counted, not used.
 
@@ -111,35 +134,60 @@ class Corpus(ABC):
         CorpusError
             Nothing in the tree belongs to this corpus; names the layout expected and what was found instead.
         """
-        return self._scan(tree, self.describe, Counter())
 
-    def _scan(
-        self, tree: Tree, describe: Callable[[PurePosixPath], Utterance | Skip | None], skipped: Counter[str]
+    def open(self, root: Path) -> Tree:
+        """Open a root with all files that a scan needs.
+
+        Raises
+        ------
+        CorpusError
+            As `open_tree`.
+        """
+        return open_tree(root, self.suffixes, self.label_suffixes)
+
+    def described(
+        self,
+        tree: Tree,
+        describe: Callable[[PurePosixPath], Utterance | Skip | None],
+        skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every file of a tree by a function; `skipped` counts what was left out before, and is added to."""
+        """Describe every audio file of a tree by a function.
+
+        Parameters
+        ----------
+        describe
+            Tells what the file at a relative path is; None for a file outside the corpus's grammar.
+        skipped
+            What was left out before, counted by reason.
+
+        Raises
+        ------
+        CorpusError
+            As `scan`.
+        """
         found: dict[str, Utterance] = {}
+        left_out = Counter(skipped or {})
         strangers: list[str] = []
         # The copy nearest to the root is the one that counts.
         for path in sorted(tree.files(self.suffixes), key=lambda path: (path.count("/"), path)):
             if not _is_utf8(path):
-                skipped["file name that is not valid UTF-8"] += 1
+                left_out["file name that is not valid UTF-8"] += 1
                 continue
             match describe(PurePosixPath(path)):
                 case None:
                     strangers.append(path)
                 case Skip(reason):
-                    skipped[reason] += 1
+                    left_out[reason] += 1
                 case Utterance() as utterance if utterance.id in found:
-                    skipped["second copy of an utterance"] += 1
+                    left_out["second copy of an utterance"] += 1
                 case Utterance() as utterance:
                     found[utterance.id] = utterance
         if not found:
-            raise CorpusError(
-                f"root {tree.root}: {self._nothing_found(strangers, skipped)}; expected {self.facts.layout}"
-            )
+            what = self._nothing_found(strangers, {**left_out, **tree.left_out})
+            raise CorpusError(f"root {tree.root}: {what}; expected {self.facts.layout}")
         if strangers:
-            skipped["file name outside the corpus's grammar"] = len(strangers)
-        return Scan([found[id] for id in sorted(found)], dict(skipped))
+            left_out["file name outside the corpus's grammar"] = len(strangers)
+        return Scan([found[id] for id in sorted(found)], dict(left_out))
 
     def _nothing_found(self, strangers: Sequence[str], skipped: Mapping[str, int]) -> str:
         if skipped:
@@ -182,6 +230,18 @@ class Corpus(ABC):
             if facts.sample_rate is not None and rate != facts.sample_rate:
                 lines.append(f"{files} files at {rate} Hz, published at {facts.sample_rate} Hz: an altered copy?")
         return lines
+
+
+class PathCorpus(Corpus):
+    """A corpus whose file names (and folders) tell everything."""
+
+    @abstractmethod
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        """Tell what the file at a relative path is; None for a file outside the corpus's grammar."""
+
+    def scan(self, tree: Tree) -> Scan:
+        """Describe every file."""
+        return self.described(tree, self.describe)
 
 
 def _is_utf8(path: str) -> bool:

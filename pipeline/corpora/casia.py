@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Gender, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, Gender, PathCorpus, Scan, Skip, Utterance
 
 # Many copies are sorted by emotion alone, and carry emotion and speaker in the name: angry/201-angry-liuchanhg.wav.
 _NAME = re.compile(
@@ -22,7 +22,7 @@ _SPELLINGS: Final = {"zhaoziwen": "zhaozuoxiang"}
 _GENDERS: Final[Mapping[str, Gender]] = {"liuchanhg": "f", "zhaoquanyin": "f", "wangzhe": "m", "zhaozuoxiang": "m"}
 
 
-class Casia(Corpus):
+class Casia(PathCorpus):
     """Names are a number; the folder is the emotion, the folder above it the speaker, whatever its name.
 
     Or names are number-emotion-speaker, in any folder.

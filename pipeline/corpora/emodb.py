@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Scan, Skip, Utterance
 from emodna.pipeline.download import Download
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])\.wav", re.IGNORECASE)
@@ -15,7 +15,7 @@ _TEXTS = frozenset({"a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09
 _UTTERANCES_2_0 = 816
 
 
-class Emodb(Corpus):
+class Emodb(PathCorpus):
     """Names are SSTTTEv: speaker, text, emotion (a German initial), version."""
 
     name = "emodb"

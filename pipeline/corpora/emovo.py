@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
 
 _NAME = re.compile(
     r"(?P<emotion>[a-z]{3})-(?P<speaker>[a-z][0-9])-(?P<sentence>[a-z][0-9])\.wav", re.IGNORECASE | re.ASCII
@@ -12,7 +12,7 @@ _SPEAKERS = frozenset({"f1", "f2", "f3", "m1", "m2", "m3"})
 _SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"})
 
 
-class Emovo(Corpus):
+class Emovo(PathCorpus):
     """Names are emotion-speaker-sentence.
 
     All but one of the files have two channels, from two microphones that stand apart: features come from the first.

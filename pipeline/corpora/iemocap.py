@@ -132,11 +132,6 @@ class Iemocap(Corpus):
             self.name = f"{self.name}-{subset}"
             self.facts = self._selection.facts(self.facts)
 
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Nothing: without the label files no path tells what it holds."""
-        del path
-        return None
-
     def scan(self, tree: Tree) -> Scan:
         """Describe every WAV by the label line of its turn.
 
@@ -155,7 +150,7 @@ class Iemocap(Corpus):
             heard.add(turn)
             return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
 
-        scan = self._scan(tree, describe, skipped)
+        scan = self.described(tree, describe, skipped)
         unheard = len(labels.keys() - heard)
         return Scan(scan.utterances, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
 

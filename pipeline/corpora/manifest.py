@@ -1,15 +1,15 @@
 """A user's own recordings, listed in a CSV or Parquet table."""
 
-import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, cast
 
 from emodna.pipeline.corpora.base import Gender, Scan, Skip, Utterance
 from emodna.pipeline.corpora.own import Own
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.layout import INDEX_SCHEMA
+from emodna.pipeline.tables import read_table, rows_of
 from emodna.pipeline.trees import Tree
 
 #: Columns with a meaning; any other is carried into the store's index as it is.
@@ -45,12 +45,14 @@ class Manifest(Own):
             name, title=f"own recordings listed in {table.name}", layout=f"the files listed in {table.name}"
         )
         self._table = table
-        self._rows = read_table(table)
-        reserved = sorted(set().union(*self._rows) & (set(INDEX_SCHEMA.names) - set(COLUMNS)))
-        if reserved:
+        content = read_table(table)
+        own = [name for name in content.column_names if name not in COLUMNS]
+        if reserved := [name for name in own if name in INDEX_SCHEMA.names]:
             raise CorpusError(
                 f"--manifest {table}: the store has columns {', '.join(reserved)} of its own: rename yours"
             )
+        self._rows = rows_of(content.drop_columns(own))
+        self._own_columns = content.select(own)
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every row.
@@ -61,6 +63,7 @@ class Manifest(Own):
             A row without a path, a path outside the root, an id that occurs twice, or a table without usable rows.
         """
         found: dict[str, Utterance] = {}
+        place: dict[str, int] = {}
         skipped: Counter[str] = Counter()
         for number, row in enumerate(self._rows, start=1):
             match self._utterance(row, number, tree):
@@ -70,15 +73,13 @@ class Manifest(Own):
                     raise CorpusError(f"{self._table}: row {number}: id {utterance.id!r} occurs twice")
                 case utterance:
                     found[utterance.id] = utterance
+                    place[utterance.id] = number - 1
         if not found:
             reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
             raise CorpusError(f"{self._table}: no usable row ({reasons})")
-        return Scan([found[id] for id in sorted(found)], dict(skipped))
-
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Nothing: a file that the table does not list is not part of the corpus."""
-        del path
-        return None
+        ids = sorted(found)
+        columns = self._own_columns.take([place[id] for id in ids]) if self._own_columns.num_columns else None
+        return Scan([found[id] for id in ids], dict(skipped), columns)
 
     def _utterance(self, row: _Row, number: int, tree: Tree) -> Utterance | Skip:
         path = _text(row, "path")
@@ -103,55 +104,7 @@ class Manifest(Own):
             intensity=_text(row, "intensity"),
             emotion_code=code,
             emotion=emotion,
-            extra={column: value for column, value in row.items() if column not in COLUMNS},
         )
-
-
-def read_table(table: Path) -> list[_Row]:
-    """Rows of a CSV or Parquet file with a column `path`: column -> cell.
-
-    Raises
-    ------
-    CorpusError
-        A table that cannot be read, or has no column `path`.
-    """
-    if not table.is_file():
-        raise CorpusError(f"--manifest {table}: no such file")
-    try:
-        columns, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
-        raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {_one_line(error)}") from error
-    if "path" not in columns:
-        raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {', '.join(map(str, columns))}")
-    return rows
-
-
-def _read_csv(table: Path) -> tuple[Sequence[str], list[_Row]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
-        file.seek(0)
-        columns = next(lines, [])
-        cells = [row for row in lines if row]
-    twice = [column for column, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise ValueError(f"column {twice[0]!r} occurs twice")
-    for number, row in enumerate(cells, start=1):
-        if len(row) != len(columns):
-            raise ValueError(f"row {number} has not as many cells as the header")
-    named = [column for column in columns if column]  # pandas writes its row numbers under no name
-    return named, [{column: cell for column, cell in zip(columns, row, strict=True) if column} for row in cells]
-
-
-def _delimiter(header: str) -> str:
-    """Comma, semicolon (as spreadsheets write where the comma is the decimal point) or tab."""
-    return max(",;\t", key=header.count)
-
-
-def _read_parquet(table: Path) -> tuple[Sequence[str], list[_Row]]:
-    import pyarrow.parquet
-
-    content = pyarrow.parquet.read_table(table)
-    return content.column_names, content.to_pylist()
 
 
 def _text(row: _Row, column: str) -> str | None:
@@ -159,7 +112,3 @@ def _text(row: _Row, column: str) -> str | None:
     value = row.get(column)
     text = "" if value is None else str(value).strip()
     return text or None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

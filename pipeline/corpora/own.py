@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import Corpus, CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees import ARCHIVE_SUFFIXES
@@ -52,7 +52,7 @@ class Own(Corpus):
         )
 
 
-class Recordings(Own):
+class Recordings(Own, PathCorpus):
     """Every recording below a folder or in an archive, unlabelled; a recording's id is its path.
 
     Parameters

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.download import Download
 
 _NAME = re.compile(
@@ -17,7 +17,7 @@ _TWO = frozenset({"01", "02"})
 _VALID = {"intensity": _TWO, "statement": _TWO, "repetition": _TWO, "actor": _ACTORS}
 
 
-class Ravdess(Corpus):
+class Ravdess(PathCorpus):
     """Names are MM-VC-EE-II-SS-RR-AA: modality, vocal channel, emotion, intensity, statement, repetition, actor."""
 
     name = "ravdess"

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
 
 # Taking both letters where there are two reads sa (sadness) and su (surprise) before any single letter.
 _NAME = re.compile(
@@ -15,7 +15,7 @@ _SENTENCES = 15
 _NEUTRAL_SENTENCES = 30
 
 
-class Savee(Corpus):
+class Savee(PathCorpus):
     """Names are an emotion code and a number, below a folder per speaker or behind the speaker's initials."""
 
     name = "savee"

@@ -14,13 +14,15 @@ from emodna.pipeline.trees.zipped import ZipTree
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "Tree", "open_tree"]
 
 
-def open_tree(root: Path, suffixes: Sequence[str]) -> Tree:
+def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
     """Open a root: a folder, an archive, or a folder with nothing of the kind but one archive, as downloads leave it.
 
     Parameters
     ----------
     suffixes
-        Lower-case endings of the files that will be asked for.
+        Lower-case endings of the files that it is opened for.
+    also
+        Endings of further files that will be asked for; a readme beside an archive may have one of these.
 
     Raises
     ------
@@ -28,14 +30,14 @@ def open_tree(root: Path, suffixes: Sequence[str]) -> Tree:
         No such root, neither folder nor archive, or several archives to choose from.
     """
     if not root.is_dir():
-        return _archive(root, suffixes)
+        return _archive(root, (*suffixes, *also))
     tree = FolderTree(root)
     if next(tree.files(suffixes), None) is not None:
         return tree
     archives = [path for path in tree.files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
         raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
-    return _archive(root / archives[0], suffixes) if archives else tree
+    return _archive(root / archives[0], (*suffixes, *also)) if archives else tree
 
 
 def _archive(root: Path, suffixes: Sequence[str]) -> Tree:

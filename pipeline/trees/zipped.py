@@ -1,7 +1,6 @@
 """A ZIP file as a root."""
 
 import errno
-import lzma
 import stat
 import struct
 import threading
@@ -16,9 +15,10 @@ from emodna.pipeline.trees.archive import ArchiveTree, Member, refusal
 
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+#: Python reads bzip2 and LZMA, too, but without a limit to what a few bytes of them become.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: RuntimeError: of a member that says it is encrypted in one of its two places only.
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error)
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 _LINK: Final = stat.S_IFLNK
 
 

@@ -25,7 +25,9 @@ def seconds(extract: Callable[[Any], object], audio: list[Any]) -> float:
 
 
 @click.command()
-@click.option("--root", type=click.Path(path_type=Path, exists=True), default="data/ravdess", show_default=True)
+@click.option(
+    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
+)
 @click.option("--files", default=120, show_default=True)
 @click.option("--rounds", default=7, show_default=True, help="Both in turn, so that a noisy machine slows both.")
 def main(root: Path, files: int, rounds: int) -> None:

@@ -35,7 +35,7 @@ def joined(
 
 
 @click.command()
-@click.option("--root", type=click.Path(path_type=Path, exists=True), required=True, help="WAVs of utterances.")
+@click.option("--root", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="WAVs.")
 @click.option("--recordings", default=20, show_default=True)
 @click.option("--each", default=20, show_default=True, help="Utterances per recording.")
 def main(root: Path, recordings: int, each: int) -> None:
@@ -53,8 +53,9 @@ def main(root: Path, recordings: int, each: int) -> None:
                 utterances.append(resample(recording.samples, recording.sample_rate, _RATE))
             samples, places = joined(utterances, snr, random)
             began = time.perf_counter()
-            pieces = EnergySegmenter().pieces(samples, _RATE)
+            found_at = EnergySegmenter().pieces(samples, _RATE)
             speeds.append(len(samples) / _RATE / (time.perf_counter() - began))
+            pieces = [(round(start * _RATE), round(stop * _RATE)) for start, stop in found_at]
             truth, found = (np.zeros(len(samples), bool) for _ in range(2))
             for spans, mask in ((places, truth), (pieces, found)):
                 for start, stop in spans:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline import layout, shards
 from emodna.pipeline import prepare as preparation
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.extract import extracting_threads
 from emodna.pipeline.features import MfccSet
@@ -560,7 +560,7 @@ class TestThreads:
             torch.set_num_threads(before)
 
 
-class Own(Corpus):
+class Own(PathCorpus):
     """A corpus of a user's own making."""
 
     name = "own"
@@ -581,6 +581,46 @@ class Own(Corpus):
         if path.name == "skip.wav":
             return Skip("not wanted")
         return Utterance(id=path.stem, path=str(path), emotion="surprise", extra={"rating": 2.5})
+
+
+class Uneven(Own):
+    """A corpus whose files have columns of their own each."""
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        return Utterance(id=path.stem, path=str(path), extra={path.stem: 1})
+
+
+class Mixed(Own):
+    """A corpus with a column of no type."""
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        return Utterance(id=path.stem, path=str(path), extra={"rating": 1 if path.stem == "a" else "one"})
+
+
+class Covering(Own):
+    """A corpus with a column that the store has."""
+
+    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
+        return Utterance(id=path.stem, path=str(path), extra={"frames": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        (Uneven, r"'b' has columns \['b'\], but 'a' has \['a'\]"),
+        (Mixed, "column rating: values of no common type"),
+        (Covering, "the store has columns frames of its own"),
+    ],
+)
+def test_columns_that_no_table_can_hold_are_told_before_any_work(
+    kind: type[Own], complaint: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
+    watcher = Watched()
+    with pytest.raises(CorpusError, match=complaint):
+        prepared(tmp_path, tmp_path / "cache", kind(), watcher=watcher)
+    assert watcher.planned_recordings == 0
 
 
 def test_a_corpus_of_a_third_party_is_prepared_like_the_others(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from emodna.pipeline.errors import CorpusError, PluginError, StoreError
 from tests.plugging import plug
 
 GOOD = """
-from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.corpora.base import PathCorpus
 from emodna.pipeline.corpora.emodb import Emodb
 
 class Studio(Emodb):
@@ -28,12 +28,12 @@ class Studio(Emodb):
 class Unnamed(Emodb):
     pass
 
-class Factless(Corpus):
+class Factless(PathCorpus):
     name = "factless"
     def describe(self, path):
         return None
 
-class Unfinished(Corpus):
+class Unfinished(PathCorpus):
     name = "unfinished"
 
 class Failing(Emodb):

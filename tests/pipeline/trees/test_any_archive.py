@@ -39,7 +39,7 @@ def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path
         assert stamp.size == len(content)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_STORED])
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 def test_a_damaged_zip_never_gives_what_was_not_packed(method: int, tmp_path: Path) -> None:
     """Names are not covered by a checksum; contents are."""
     whole = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
