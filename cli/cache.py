@@ -156,6 +156,8 @@ def _open(cache: Path, store: str) -> "FeatureStore":
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     """Counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
+    from emodna.pipeline.layout import INDEX_SCHEMA
+
     snapshot = store.snapshot
     document = {
         "store": str(store.path),
@@ -175,6 +177,8 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "gender": _counts(store.column("gender")),
         "sample_rate": _counts(store.column("sample_rate")),
         "rejected": store.rejected().to_pylist(),
+        "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
+        "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
         "parameters": dict(snapshot.parameters),
         "libraries": dict(snapshot.libraries),
     }
@@ -184,10 +188,14 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     lines = {}
     for name, value in document.items():
         match value:
-            case dict() if name in ("parameters", "libraries"):
+            case None:
+                lines[name] = "-"
+            case dict() if name in ("parameters", "libraries", "segmentation"):
                 lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
             case dict():
                 lines[name] = ", ".join(f"{item} {_word(name, key)}" for key, item in value.items())
+            case list() if name == "own_columns":
+                lines[name] = ", ".join(value) or "-"
             case list():
                 lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
             case float():

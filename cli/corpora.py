@@ -200,7 +200,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     here = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     here.add_column("corpus", overflow="fold")
     here.add_column("where", overflow="fold")
-    here.add_column("prepared", justify="right")
+    here.add_column("prepared", no_wrap=True)
     here.add_column("next", overflow="fold")
     for row in rows:
         name = common.safe(row["corpus"])
@@ -221,8 +221,12 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _prepared(stores: list[dict[str, Any]]) -> str:
-    """Utterances of each store."""
-    return "\n".join("[red]damaged[/red]" if store["error"] else str(store["utterances"]) for store in stores) or "-"
+    """Utterances of each store, and what of them."""
+    lines = []
+    for store in stores:
+        size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
+        lines.append(f"{size} {common.safe(store['feature_set'].partition('-')[0])}")
+    return "\n".join(lines) or "-"
 
 
 def _relative(path: str) -> str:

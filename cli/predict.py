@@ -45,12 +45,13 @@ def predict(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if bool(audio) == (manifest is not None):
-        raise click.UsageError("give AUDIO files, or a --manifest that lists them")
+        both = "AUDIO and --manifest exclude each other: "
+        raise click.UsageError(f"{both if audio else ''}give AUDIO files, or a --manifest that lists them")
     if root is not None and manifest is None:
         raise click.UsageError("--root goes with --manifest")
     import torch
 
-    from emodna.model.predictions import beside
+    from emodna.model.predictions import beside, renamed
     from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
     from emodna.pipeline.emotions import CLASS_NAMES
@@ -62,9 +63,10 @@ def predict(
     common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.framer.frames} frames")
     documents = []
     for prediction, row in _predictions(model, audio, manifest, root):
-        documents.append(beside(_json(prediction, model.task, names), row))
+        document = _json(prediction, model.task, names)
+        documents.append(beside(document, row))
         if not as_json:
-            _print(prediction, model.task, names, row)
+            _print(prediction, model.task, names, {new: row[column] for column, new in renamed(row, document).items()})
     if as_json:
         common.print_json(documents)
     return int(any(document["error"] for document in documents))
@@ -92,7 +94,8 @@ def _print(prediction: "Prediction", task: str, names: tuple[str, str], row: "Ma
     if prediction.probability is None:
         common.err.print(f"[red]error:[/red] {file}: {common.safe(prediction.error)}")
         return
-    answer = f"{names[prediction.label or 0]} {task}  (p({names[1]}) = {prediction.probability:.3f})"
+    heard = f", {prediction.start:.1f} to {prediction.end:.1f} s" if prediction.start else ""  # the middle alone
+    answer = f"{names[prediction.label or 0]} {task}  (p({names[1]}) = {prediction.probability:.3f}{heard})"
     cells = "".join(
         f"  {common.safe(column)}={common.safe(cell)}" for column, cell in row.items() if cell not in (None, "")
     )

@@ -69,15 +69,15 @@ def _that_are_there() -> list[str]:
     """Names of all corpora whose default root exists; tells the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.errors import EmodnaError
-    from emodna.pipeline.roots import data_root, default_root
+    from emodna.pipeline.roots import contents, data_root, default_root
 
     roots = {name: default_root(name) for name in corpora.names()}
-    absent = [f"{name} ({where})" for name, where in roots.items() if not where.exists()]
+    absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]
     if absent:
         common.note(f"not found: {common.safe(', '.join(absent))}")
     if len(absent) == len(roots):
         raise EmodnaError(f"--corpus all: no corpus has its default root below {data_root()}")
-    return [name for name, where in roots.items() if where.exists()]
+    return [name for name, where in roots.items() if contents(where)]
 
 
 def _own_name(name: str | None, place: Path) -> str:

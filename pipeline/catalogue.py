@@ -31,32 +31,38 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
         return store
+    which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
+    where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
+    options = corpora.options(corpus)
+    command = f"emodna-prep {options or f'--manifest TABLE --name {shlex.quote(corpus)}'}{which}{where}"
     found = [path.name for path in stores(cache) if path.parent.name == corpus]
     if found:
-        raise StoreError(
-            f"{corpus}: no features {folder} in {cache}; there are: {', '.join(found)} (choose one by --feature-set)"
-        )
-    which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
-    asked = corpora.options(corpus) or f"--manifest TABLE --name {shlex.quote(corpus)}"
-    where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
-    raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{which}{where}")
+        there = f"there are: {', '.join(found)} (choose one by --feature-set)"
+        raise StoreError(f"{corpus}: no features {folder} in {cache}; {there}; or extract them by: {command}")
+    there = "" if options else f" ({_prepared(cache)})"
+    raise StoreError(f"{corpus}: not prepared in {cache}{there}; prepare it by: {command}")
 
 
 def resolve_store(cache: Path, place: str) -> Path:
-    """A store by its path, or by its corpus's name if that has one store.
+    """A store by its path, here or below the cache, or by its corpus's name: of several, the one of the usual features.
 
     Raises
     ------
     StoreError
         No such store, or several.
     """
-    if (Path(place) / layout.STORE_JSON).exists():
-        return Path(place)
+    for path in (Path(place), cache / place):
+        if (path / layout.STORE_JSON).exists():
+            return path
     found = [path for path in stores(cache) if path.parent.name == place]
-    if len(found) > 1:
+    usual = [path for path in found if path.name == FEATURE_SETS[DEFAULT_FEATURE_SET].name]
+    if len(found) == 1 or usual:
+        return (usual or found)[0]
+    if found:
         raise StoreError(f"{place}: several stores, give a path: {', '.join(map(str, found))}")
-    if not found:
-        others = sorted({path.parent.name for path in stores(cache)})
-        there = f"there are: {', '.join(others)}" if others else "the cache is empty; fill it by emodna-prep"
-        raise StoreError(f"{place}: neither a store's path nor a corpus prepared in {cache}; {there}")
-    return found[0]
+    raise StoreError(f"{place}: neither a store's path nor a corpus prepared in {cache}; {_prepared(cache)}")
+
+
+def _prepared(cache: Path) -> str:
+    others = sorted({path.parent.name for path in stores(cache)})
+    return f"there are: {', '.join(others)}" if others else "the cache is empty; fill it by emodna-prep"

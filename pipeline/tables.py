@@ -27,7 +27,8 @@ def read_table(table: Path) -> pa.Table:
         reason = " ".join(str(error).split())
         raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {reason}") from error
     if "path" not in content.column_names:
-        raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {', '.join(content.column_names)}")
+        columns = ", ".join(content.column_names) or "none"
+        raise CorpusError(f"--manifest {table}: no column 'path'; its columns: {columns}")
     return content
 
 

@@ -195,7 +195,7 @@ class Corpus(ABC):
             return f"no usable {self.name} file ({reasons})"
         if strangers:
             return f"none of the {len(strangers)} audio files is {self.name}'s (the first: {strangers[0]})"
-        return f"no {' or '.join(self.suffixes)} file"
+        return f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
 
     def emotion_of(self, code: str) -> str | None:
         """Category of one of the corpus's emotion codes; None if unknown: never guessed."""

@@ -26,6 +26,8 @@ _TURN = re.compile(
 )
 _DIALOG = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE | re.ASCII)
 _LABEL_FOLDER: Final = ("dialog", "emoevaluation")
+#: A dialog's has some 100 kB.
+_LABEL_FILE_BYTES: Final = 4_000_000
 
 _FOUR: Final = {"ang": "anger", "exc": "happiness", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
 _SEVEN: Final = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
@@ -177,17 +179,19 @@ def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, _Label]:
     # Only direct children: the folders below hold the votes of single raters.
     files = [path for path in tree.files((".txt",)) if _folders(path)[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
+        stamp = tree.stamp(path)
+        if stamp is None or stamp.size > _LABEL_FILE_BYTES:
+            skipped["label file larger than 4 MB"] += 1
+            continue
         try:
-            with tree.open(path) as file:
-                content = file.read()
+            # Any byte is a character in Latin-1: a rater's comment in another encoding is no reason to lose the labels.
+            with io.TextIOWrapper(tree.open(path), "latin-1") as file:
+                lines = [line.rstrip() for line in file if line.startswith("[")]  # no header, nor what one rater said
         except (AudioError, OSError):
             skipped["label file that cannot be read"] += 1
             continue
-        # Any byte is a character in Latin-1: a rater's comment in another encoding is no reason to lose the labels.
-        for line in io.StringIO(content.decode("latin-1"), newline=None):
-            if not line.startswith("["):
-                continue  # header, blank, or what one rater said
-            if label := _label(line.rstrip()):
+        for line in lines:
+            if label := _label(line):
                 labels.setdefault(label.turn.lower(), label)
             else:
                 skipped["label line outside the grammar"] += 1

@@ -70,7 +70,8 @@ class Manifest(Own):
                 case Skip(reason):
                     skipped[reason] += 1
                 case utterance if utterance.id in found:
-                    raise CorpusError(f"{self._table}: row {number}: id {utterance.id!r} occurs twice")
+                    first = place[utterance.id] + 1
+                    raise CorpusError(f"{self._table}: rows {first} and {number}: id {utterance.id!r} occurs twice")
                 case utterance:
                     found[utterance.id] = utterance
                     place[utterance.id] = number - 1

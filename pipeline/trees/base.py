@@ -33,9 +33,9 @@ class Tree(ABC):
 
     @abstractmethod
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """Relative POSIX paths of the files with one of these lower-case suffixes, in sorted order.
+        """Relative POSIX paths of the files with one of these lower-case suffixes.
 
-        macOS's `._*` side files and hidden folders are left out.
+        Their order depends on the names alone. macOS's `._*` side files and hidden folders are left out.
         """
 
     @abstractmethod

@@ -121,7 +121,7 @@ class Gated(Emodb):
         line = emodna_prep("--corpus", "broken").error()
         assert line == f"error: {rows['broken']['error']}"
         assert emodna_corpora("show", "broken").error() == line
-        (Path("data") / "broken").mkdir(parents=True)
+        (Path("data") / "broken" / "wav").mkdir(parents=True)
         assert "left out: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
 
 

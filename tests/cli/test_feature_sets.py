@@ -129,5 +129,10 @@ class TestFinding:
         with pytest.raises(StoreError, match=r"no features wave16k-\w+ in .*there are: mfcc40-22050hz-1d163ad7 "):
             find_store(cache, "emodb", "wave16k")
 
-    def test_a_corpus_with_several_stores_is_shown_by_path(self, caches: Path, emodna_cache: Command) -> None:
-        assert "emodb: several stores, give a path: " in emodna_cache("show", "emodb", "--cache", caches).error()
+    def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(
+        self, caches: Path, emodna_cache: Command
+    ) -> None:
+        shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
+        assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
+        other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))
+        assert emodna_cache("show", f"emodb/{other}", "--cache", caches, "--json").json["feature_set"] == other

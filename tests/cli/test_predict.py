@@ -149,9 +149,9 @@ class TestManifest:
         assert answer.code == 1
         first, second = answer.out.splitlines()
         assert first.startswith("b.wav: ")
-        assert first.endswith("  label=old  emotion=anger  agent=[red]x")
+        assert first.endswith("  own_label=old  emotion=anger  agent=[red]x")
         assert second.startswith("a [bold]é.wav: ")
-        assert second.endswith("  label=0  emotion=hangry")
+        assert second.endswith("  own_label=0  emotion=hangry")
         assert answer.err.splitlines() == [
             "error: absent.wav: cannot be read: No such file or directory",
             "error: row 3: no path",

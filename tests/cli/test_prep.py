@@ -258,7 +258,7 @@ class TestErrors:
             ("path\n../a.wav\n", "row 1: ../a.wav lies outside the root"),
             ("file\na.wav\n", "no column 'path'"),
             ("path,arousal\na.wav,1\n", "columns arousal of its own"),
-            ("path,id\na.wav,1\nb.wav,1\n", "row 2: id '1' occurs twice"),
+            ("path,id\na.wav,1\nb.wav,1\n", "rows 1 and 2: id '1' occurs twice"),
             ("path\n", "no usable row"),
         ],
     )

@@ -174,7 +174,7 @@ class TestRefusals:
 
     def test_an_id_that_occurs_twice(self, tmp_path: Path) -> None:
         text = refusal(table(tmp_path, "path,id\na.wav,one\nb.wav,two\nc.wav,one\n"))
-        assert "row 3: id 'one' occurs twice" in text
+        assert "rows 1 and 3: id 'one' occurs twice" in text
 
     def test_a_path_that_occurs_twice_without_ids(self, tmp_path: Path) -> None:
         assert "'a.wav' occurs twice" in refusal(table(tmp_path, "path\na.wav\n./a.wav\n"))

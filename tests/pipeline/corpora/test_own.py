@@ -114,7 +114,7 @@ class TestFolders:
 
     def test_an_empty_one_says_what_it_looked_for(self, tmp_path: Path) -> None:
         (tmp_path / "mine").mkdir()
-        with pytest.raises(CorpusError, match=r"no \.wav or .* file; expected recordings in any folders"):
+        with pytest.raises(CorpusError, match=r"no audio file; expected recordings in any folders"):
             prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
 
     @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
