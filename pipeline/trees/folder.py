@@ -30,7 +30,9 @@ class FolderTree(Tree):
                 subfolders.clear()
                 continue
             seen.add(real)
+            # A folder counts under its own name, not under that of a link to it.
             subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
+            subfolders.sort(key=[name for name in subfolders if Path(folder, name).is_symlink()].count)
             below = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
             for name in sorted(names):
                 if not is_hidden(name) and name.lower().endswith(endings):

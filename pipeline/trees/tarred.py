@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Self, cast
 
@@ -64,30 +64,35 @@ class TarTree(ArchiveTree):
     def _index(self) -> IO[bytes]:
         with tarfile.open(self.root, "r:", tarinfo=_Header) as archive:
             for info in archive:
-                if self._is_file(info):
+                if self._takes(info):
                     self._add(info.name, Member(info.size, info.offset_data, refusal(info.size, info.size)))
         return self.root.open("rb")
 
     def _unpack(self) -> IO[bytes]:
-        with ExitStack() as on_failure:
-            content = on_failure.enter_context(tempfile.TemporaryFile())  # lives as long as the tree
-            packed = on_failure.enter_context(_decompressed(self.root))
-            with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
-                for info in archive:
-                    if not self._is_file(info) or not info.name.lower().endswith(self._suffixes):
-                        continue
-                    why = refusal(info.size, info.size)
-                    self._add(info.name, Member(info.size, content.tell(), why))
-                    stream = archive.extractfile(info)
-                    if why is None and stream is not None:
-                        shutil.copyfileobj(stream, content)
-            while packed.read(_CHUNK):  # the checksum stands behind the last member
-                pass
+        content = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the tree)
+        try:
+            with _decompressed(self.root) as packed:
+                with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
+                    for info in archive:
+                        if self._takes(info) and info.name.lower().endswith(self._suffixes):
+                            self._copy(archive, info, content)
+                while packed.read(_CHUNK):  # the checksum stands behind the last member
+                    pass
             content.flush()
-            on_failure.pop_all()
-            return content
+        except BaseException:
+            content.close()
+            raise
+        return content
 
-    def _is_file(self, info: tarfile.TarInfo) -> bool:
+    def _copy(self, archive: tarfile.TarFile, info: tarfile.TarInfo, content: IO[bytes]) -> None:
+        why = refusal(info.size, info.size)
+        self._add(info.name, Member(info.size, content.tell(), why))
+        stream = archive.extractfile(info)
+        if why is None and stream is not None:
+            shutil.copyfileobj(stream, content)
+
+    def _takes(self, info: tarfile.TarInfo) -> bool:
+        """Whether a member is a file with a content of its own; what is none is noted here."""
         if info.size < 0:
             raise tarfile.ReadError(f"a member of {info.size} bytes")
         if info.isdir():

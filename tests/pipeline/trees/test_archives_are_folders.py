@@ -229,3 +229,11 @@ def test_names_in_utf_8_that_do_not_say_so_are_read_as_macos_means_them(tmp_path
     assert contents(ZipTree(tmp_path / "mac.zip")) == {"Übung.wav": b"a"}
     (tmp_path / "dos.zip").write_bytes(zipped({"Xbung.wav": b"a"}).replace(b"Xbung", b"\x9abung"))
     assert contents(ZipTree(tmp_path / "dos.zip")) == {"Übung.wav": b"a"}
+
+
+def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
+    """An id that is a path changed when a link to its folder was added."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.wav").write_bytes(b"")
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    assert list(open_tree(tmp_path, (".wav",)).files((".wav",))) == ["real/a.wav"]
