@@ -2,18 +2,24 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+
+#: Bytes that small parts of a content are gathered into.
+_BUFFER: Final = 1 << 20
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write under a temporary name, flush to the disk, rename into place, and flush the folder.
 
-    The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
+    The content comes whole or in parts. The temporary name carries no suffix of a store's files, so that an unfinished
+    file is never taken for one.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
+        with temporary.open("wb", buffering=_BUFFER) as stream:
+            stream.writelines([content] if isinstance(content, bytes) else content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
