@@ -93,7 +93,7 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return np.pad(resampled, (0, length - len(resampled)))
 
 
-class _ReadOn(soundfile.SoundFile):
+class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A sound file that is read from its beginning on.
 
     After each block of a file that it can seek in, soundfile seeks to where it is, and there some decoders start anew.
