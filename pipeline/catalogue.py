@@ -38,8 +38,12 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
         )
     which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
     asked = corpora.options(corpus) or f"--manifest TABLE --name {shlex.quote(corpus)}"
-    where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
-    raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{which}{where}")
+    raise StoreError(f"{corpus}: not prepared in {cache}; prepare it by: emodna-prep {asked}{which}{in_cache(cache)}")
+
+
+def in_cache(cache: Path) -> str:
+    """What a command that is to use a cache folder ends in: nothing, if that is the usual one."""
+    return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
 
 
 def resolve_store(cache: Path, place: str) -> Path:
