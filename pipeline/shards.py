@@ -22,9 +22,6 @@ from emodna.pipeline.store import StoredFile, file_sha256
 #: A step between shards' numbers of frames that keeps the alignment of all that follows, whatever the dimension.
 _STEP: Final = 1024
 
-#: Features up to this size are small enough for HDF5 to hold room for them in memory.
-_SMALL_BYTES: Final = 8 << 20
-
 _in_memory = itertools.count()
 
 
@@ -111,7 +108,7 @@ def _around_features(
     """
     frames = int(offsets[-1])
     steps = frames // _STEP - 1
-    if steps <= 2 or 4 * frames * dim <= _SMALL_BYTES:
+    if steps <= 2:
         return _around_frames(frames, parameters, ids, offsets, dim)
     small = [_around_frames(frames % _STEP + n * _STEP, parameters, ids, offsets, dim) for n in (1, 2, 3)]
     first, second, third = (int.from_bytes(before + behind, "little") for before, behind in small)

@@ -80,7 +80,6 @@ def utterances(frames: Sequence[int], dim: int) -> list[Float32]:
         max_size=40,
     ),
     prefix=st.sampled_from(["", "f03-", "grüße/", "caf\udce9", "x" * 300]),
-    small=st.sampled_from([0, shards._SMALL_BYTES]),
 )
 def test_a_shard_has_the_bytes_that_hdf5_would_write(
     tmp_path_factory: pytest.TempPathFactory,
@@ -89,15 +88,12 @@ def test_a_shard_has_the_bytes_that_hdf5_would_write(
     dim: int,
     parameters: dict[str, Any],
     prefix: str,
-    small: int,
 ) -> None:
     """Also where all but the features is extrapolated from smaller files."""
     features = utterances([*frames, longest], dim)
     ids = [f"{prefix}{number}" for number in range(len(features))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "_SMALL_BYTES", small)
-        folder = tmp_path_factory.mktemp("store")
-        file = write_shard(folder, 7, parameters, ids, features)
+    folder = tmp_path_factory.mktemp("store")
+    file = write_shard(folder, 7, parameters, ids, features)
     content = (folder / file.name).read_bytes()
     assert content == by_hdf5_alone(parameters, ids, features)
     assert file == StoredFile(file.name, len(content), file_sha256(folder / file.name), 7)
@@ -120,7 +116,6 @@ def test_where_files_do_not_grow_evenly_the_shard_is_made_whole(
             return before, behind
         return before, behind + (b"\0" * (frames // 1024) if broken == "lengths" else bytes([frames // 1024 == 2]))
 
-    monkeypatch.setattr(shards, "_SMALL_BYTES", 0)
     monkeypatch.setattr(shards, "_around_frames", uneven)
     file = write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features)
     assert (tmp_path / file.name).read_bytes() == expected
