@@ -152,8 +152,8 @@ class FeatureSetOption(click.Option):
         """Option and help, as click lists them."""
         from emodna.pipeline.features import FEATURE_SETS
 
-        self.help = (self.help or "").replace("{names}", ", ".join(FEATURE_SETS))
-        return super().get_help_record(ctx)
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("{names}", ", ".join(FEATURE_SETS)))
 
 
 def config_option(command: Command) -> Command:

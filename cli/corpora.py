@@ -1,6 +1,5 @@
 """emodna-corpora: which corpora there are, how to get them, and which are prepared."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,26 +163,26 @@ def _is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:
 
 def _next(name: str, facts: "CorpusFacts", cache: Path, *, found: bool, prepared: bool) -> str:
     """The command that brings a user further with a corpus."""
+    from emodna.pipeline.catalogue import in_cache
+
     if prepared:
-        return f"emodna-fit --src {name} --tgt CORPUS{_where(cache)}"
+        return f"emodna-fit --src {name} --tgt CORPUS{in_cache(cache)}"
     if found:
-        return f"emodna-prep --corpus {name}{_where(cache)}"
+        return f"emodna-prep --corpus {name}{in_cache(cache)}"
     if facts.download is not None:
-        return f"emodna-prep --corpus {name} --download{_where(cache)}"
+        return f"emodna-prep --corpus {name} --download{in_cache(cache)}"
     return f"emodna-corpora show {name}"
 
 
 def _name_targets(rows: list[dict[str, Any]], cache: Path) -> None:
     """Let each `emodna-fit` name another prepared corpus, if there is one."""
+    from emodna.pipeline.catalogue import in_cache
+
     prepared = [row["corpus"] for row in rows if _is_prepared(row["corpus"], row["stores"])]
     for row in rows:
         others = [name for name in prepared if name != row["corpus"]]
         if row["corpus"] in prepared and others:
-            row["next"] = f"emodna-fit --src {row['corpus']} --tgt {others[0]}{_where(cache)}"
-
-
-def _where(cache: Path) -> str:
-    return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
+            row["next"] = f"emodna-fit --src {row['corpus']} --tgt {others[0]}{in_cache(cache)}"
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

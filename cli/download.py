@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -19,6 +19,7 @@ from emodna.pipeline.transfer import progress as so_far
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
+    from emodna.pipeline.transfer import Watcher
 
 #: Between two lines of a run without a terminal.
 _PLAIN_SECONDS: Final = 10.0
@@ -103,19 +104,6 @@ def _ask(corpus: "Corpus", download: Download, *, accepted: bool) -> None:
         raise DownloadError(f"{corpus.name}: licence not accepted: nothing was downloaded")
 
 
-class _Watcher(Protocol):
-    """Shows how the download of one corpus goes."""
-
-    def waiting(self, file: Path) -> None:
-        """Another process is getting this file."""
-
-    def received(self, position: int) -> None:
-        """The file is there up to this byte."""
-
-    def retrying(self, reason: str, pause: float) -> None:
-        """A try has failed; the next one follows in so many seconds."""
-
-
 class _Notes:
     """What is told with and without a bar."""
 
@@ -160,7 +148,7 @@ class _PlainWatcher(_Notes):
 
 
 @contextmanager
-def _watching(corpus: str, size: int, *, quiet: bool) -> Iterator[_Watcher]:
+def _watching(corpus: str, size: int, *, quiet: bool) -> "Iterator[Watcher]":
     """Show the progress of one download on standard error."""
     if quiet or not common.err.is_terminal:
         yield _PlainWatcher(corpus, size)

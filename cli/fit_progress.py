@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.console import Group
@@ -11,15 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from emodna.cli import common
 
+if TYPE_CHECKING:
+    from emodna.model.trainer import Watcher
+
 #: Lines that a terminal-less run prints in all.
 _PLAIN_LINES = 10
-
-
-class FitWatcher(Protocol):
-    """Shows how training goes."""
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """So many steps are done, with these values."""
 
 
 class _LiveWatcher:
@@ -58,7 +54,7 @@ class _PlainWatcher:
 
 
 @contextmanager
-def watching(title: str, steps: int, *, quiet: bool) -> Iterator[FitWatcher]:
+def watching(title: str, steps: int, *, quiet: bool) -> "Iterator[Watcher]":
     """Show the progress of one run on standard error."""
     if quiet or not common.err.is_terminal:
         yield _PlainWatcher(steps)

@@ -86,6 +86,7 @@ def prep(
         "--root": root,
         "--subset": subset,
         "--download": download,
+        "--accept-licence": accept_licence,
         "--name": name,
         "--segment": segment != "none",
     }
@@ -141,10 +142,12 @@ def prep(
 
 #: What tells which corpora are meant -> the options that go with it.
 _GOES_WITH: Final = {
-    "--corpus": ("--root", "--subset", "--download"),
+    "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
+#: Options that say nothing without another.
+_NEEDS: Final = {"--accept-licence": "--download"}
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:
@@ -160,6 +163,8 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
         if other not in _GOES_WITH[meant[0]]:
             fitting = " or ".join(option for option, with_it in _GOES_WITH.items() if other in with_it)
             raise click.UsageError(f"{other} goes with {fitting}, not with {meant[0]}")
+        if _NEEDS.get(other, other) not in others:
+            raise click.UsageError(f"{other} goes with {_NEEDS[other]} only")
 
 
 def _tell(report: "Report", *, verbose: bool) -> None:

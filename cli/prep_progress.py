@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -12,22 +12,10 @@ from emodna.cli import common
 
 if TYPE_CHECKING:
     from emodna.pipeline.extract import Outcome
+    from emodna.pipeline.prepare import Watcher
 
 #: Between two lines of a run without a terminal.
 _PLAIN_SECONDS: Final = 10.0
-
-
-class PrepWatcher(Protocol):
-    """Shows how the preparation of one corpus goes."""
-
-    def waiting(self, store: Path) -> None:
-        """Another run holds the store."""
-
-    def planned(self, recordings: int) -> None:
-        """So many recordings have to be looked at."""
-
-    def examined(self, outcomes: "Sequence[Outcome]") -> None:
-        """These recordings have been looked at."""
 
 
 class _Tally:
@@ -92,7 +80,7 @@ class _PlainWatcher(_Tally):
 
 
 @contextmanager
-def watching(corpus: str, *, quiet: bool) -> Iterator[PrepWatcher]:
+def watching(corpus: str, *, quiet: bool) -> "Iterator[Watcher]":
     """Show the progress of one corpus on standard error."""
     if quiet or not common.err.is_terminal:
         yield _PlainWatcher(corpus)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.audio import decode, resample
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.trees import Tree
 
@@ -59,12 +59,8 @@ def _open_listed(tree: Tree, path: str) -> BinaryIO:
 def _tried(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> Prediction:
     try:
         return _predict(model, file, opened)
-    except AudioError as error:
-        return Prediction(file, error=str(error))
-    except OSError as error:
-        return Prediction(file, error=f"cannot be read: {error.strerror or error}")
-    except ValueError as error:  # a path that no file can have
-        return Prediction(file, error=f"cannot be read: {error}")
+    except UNUSABLE as error:
+        return Prediction(file, error=rejection(error))
 
 
 def _predict(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> Prediction:

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
 import soundfile
@@ -13,6 +13,8 @@ from emodna.pipeline.errors import AudioError
 
 #: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
 _UNKNOWN_LENGTH = 0xFFFFFFFF
+#: Samples of all channels together that are decoded at a time.
+_BLOCK_SAMPLES: Final = 1 << 20
 #: From here on libsndfile's number of frames means that it knows none (a streamed FLAC).
 _NO_LENGTH = 2**62
 
@@ -64,12 +66,11 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
                 raise AudioError("its header declares no length")
             if declared > max_seconds * rate:
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
-            samples = file.read(dtype="float32", always_2d=True)
+            chosen = _read_channel(stream, file, channel)
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
         raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
-    if len(samples) < declared:
-        raise AudioError(f"truncated: {len(samples)} of {declared} samples could be decoded")
-    chosen: NDArray[np.float32] = np.ascontiguousarray(samples[:, channel])
+    if len(chosen) < declared:
+        raise AudioError(f"truncated: {len(chosen)} of {declared} samples could be decoded")
     if not np.isfinite(chosen).all():
         raise AudioError("samples that are not finite (NaN or infinity)")
     return Recording(chosen, rate, channels)
@@ -90,6 +91,34 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     length = -(-len(samples) * target // source)
     resampled: NDArray[np.float32] = soxr.resample(samples, source, target, quality="HQ")[:length]
     return np.pad(resampled, (0, length - len(resampled)))
+
+
+class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound file that is read from its beginning on.
+
+    After each block of a file that it can seek in, soundfile seeks to where it is, and there some decoders start anew.
+    """
+
+    def seekable(self) -> bool:
+        """Tell soundfile not to."""
+        return False
+
+
+def _read_channel(stream: BinaryIO, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
+    """Decode a file that was just opened, in blocks of which one channel is kept: of eight, the others are the most."""
+    if file.channels == 1 or file.frames * file.channels <= _BLOCK_SAMPLES or not file.seekable():
+        return np.ascontiguousarray(file.read(dtype="float32", always_2d=True)[:, channel])
+    block = np.empty((max(1, _BLOCK_SAMPLES // file.channels), file.channels), np.float32)
+    chosen, decoded = np.empty(file.frames, np.float32), 0
+    stream.seek(0)
+    with _ReadOn(stream) as again:
+        while decoded < len(chosen):
+            samples = again.read(out=block[: len(chosen) - decoded])
+            chosen[decoded : decoded + len(samples)] = samples[:, channel]
+            decoded += len(samples)
+            if len(samples) < len(block):
+                break
+    return chosen[:decoded]
 
 
 def _check_wav_complete(stream: BinaryIO) -> None:

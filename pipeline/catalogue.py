@@ -32,15 +32,20 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     if (store / layout.STORE_JSON).exists():
         return store
     which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
-    where = "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
     options = corpora.options(corpus)
-    command = f"emodna-prep {options or f'--manifest TABLE --name {shlex.quote(corpus)}'}{which}{where}"
+    asked = options or f"--manifest TABLE --name {shlex.quote(corpus)}"
+    command = f"emodna-prep {asked}{which}{in_cache(cache)}"
     found = [path.name for path in stores(cache) if path.parent.name == corpus]
     if found:
         there = f"there are: {', '.join(found)} (choose one by --feature-set)"
         raise StoreError(f"{corpus}: no features {folder} in {cache}; {there}; or extract them by: {command}")
     there = "" if options else f" ({_prepared(cache)})"
     raise StoreError(f"{corpus}: not prepared in {cache}{there}; prepare it by: {command}")
+
+
+def in_cache(cache: Path) -> str:
+    """What a command that is to use a cache folder ends in: nothing, if that is the usual one."""
+    return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
 
 
 def resolve_store(cache: Path, place: str) -> Path:

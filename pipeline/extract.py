@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio import Recording, decode, resample
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.errors import UNUSABLE, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.segment import Segmenter, piece_id, sample_at
 from emodna.pipeline.store import feature_crc
@@ -117,12 +117,8 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
                 return Outcome(job, job.known, state=state, looked_at=True)
             recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
         utterances = list(_extract(job.id, recording, sha256, extraction))
-    except AudioError as error:
-        return Outcome(job, rejection=str(error), looked_at=True)
-    except OSError as error:
-        return Outcome(job, rejection=f"cannot be read: {error.strerror or error}", looked_at=True)
-    except ValueError as error:  # a path that no file can have
-        return Outcome(job, rejection=f"cannot be read: {error}", looked_at=True)
+    except UNUSABLE as error:
+        return Outcome(job, rejection=rejection(error), looked_at=True)
     facts, arrays = zip(*utterances, strict=True)
     return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from emodna.pipeline.errors import PluginError
+from emodna.pipeline.names import is_valid_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 Kind = TypeVar("Kind")
 
 
@@ -42,7 +41,7 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
     PluginError
         It cannot be used; names the distribution that brought it.
     """
-    if not _NAME.fullmatch(entry.name) or entry.name == "all":
+    if not is_valid_name(entry.name):
         raise broken(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
     try:
         kind = entry.load()

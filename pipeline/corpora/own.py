@@ -7,6 +7,7 @@ from typing import Final
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.names import is_valid_name
 from emodna.pipeline.trees import ARCHIVE_SUFFIXES
 
 #: Endings of the formats that libsndfile knows by their content.
@@ -14,8 +15,6 @@ AUDIO_SUFFIXES: Final = (
     *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
 )
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class Own(Corpus):
@@ -31,12 +30,12 @@ class Own(Corpus):
     Raises
     ------
     CorpusError
-        A name that is not usable as a folder's.
+        A name that no corpus may have.
     """
 
     def __init__(self, name: str, *, title: str, layout: str) -> None:
-        if not _NAME.fullmatch(name):
-            raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid")
+        if not is_valid_name(name):
+            raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid, and not `all`")
         self.name = name
         self.facts = CorpusFacts(
             title=title,

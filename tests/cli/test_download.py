@@ -252,6 +252,18 @@ class TestOthers:
     ) -> None:
         assert expected in emodna_prep(*arguments, "--download").usage()
 
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (("--corpus", "harbour"), "--accept-licence goes with --download only"),
+            (("--folder", "calls"), "--accept-licence goes with --corpus, not with --folder"),
+        ],
+    )
+    def test_a_licence_is_accepted_for_a_download_only(
+        self, emodna_prep: Command, arguments: tuple[str, ...], expected: str
+    ) -> None:
+        assert expected in emodna_prep(*arguments, "--accept-licence").usage()
+
     def test_a_corpus_that_is_not_there_names_the_way_to_get_it(self, emodna_prep: Command) -> None:
         assert "let --download get it" in emodna_prep("--corpus", "harbour").error()
         assert "--download" not in emodna_prep("--corpus", "gated").error()

@@ -10,6 +10,7 @@ import pytest
 
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
+from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.errors import StoreError
@@ -98,6 +99,14 @@ class TestFromPrepToPredict:
     def test_help_names_it(self, name: str, emodna_prep: Command) -> None:
         for text in (emodna_prep("--help").out, command(fit_command.main, "--help").out):
             assert name in text.split("--feature-set")[1].split("--channel")[0].split("--out")[0]
+
+
+def test_help_names_the_sets_that_there_are_whenever_it_is_asked_for(
+    emodna_prep: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "whisper" not in emodna_prep("--help").out
+    monkeypatch.setattr(features, "FEATURE_SETS", {**FEATURE_SETS, "whisper": FEATURE_SETS["logmel"]})
+    assert "whisper" in emodna_prep("--help").out
 
 
 class TestShortWindows:

@@ -82,6 +82,7 @@ class TestFolders:
             (("--folder", "absent"), "root absent: no such folder or file"),
             (("--folder", "calls.csv"), "root calls.csv: neither a folder nor a ZIP or tar file"),
             (("--folder", "calls", "--name", "My Calls"), "--name My Calls: only lower-case letters"),
+            (("--folder", "calls", "--name", "all"), "--name all: only lower-case letters"),
             (("--folder", "calls", "--name", "emodb"), "--name emodb: taken by a registered corpus"),
             (("--folder", "calls", "--name", "iemocap-all"), "--name iemocap-all: taken by a registered corpus"),
             (("--folder", "calls", "--segment", "loud"), "--segment loud: unknown; valid: none, energy"),

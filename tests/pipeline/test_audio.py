@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emodna.pipeline import audio
 from emodna.pipeline.audio import Recording, decode, resample
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.extract import Extraction, Job, examine
@@ -85,6 +88,83 @@ class TestChannels:
 
     def test_a_channel_that_the_file_lacks_is_refused(self) -> None:
         assert reason(encoded(self.STEREO), channel=2) == "no channel 2: the file has 2"
+
+
+#: Decodes a minute of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
+MEASURED = """
+import resource, sys
+from io import BytesIO
+from pathlib import Path
+from emodna.pipeline import audio
+from emodna.pipeline.audio import decode
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+content = BytesIO(Path(sys.argv[1]).read_bytes())
+before = peak()
+samples = decode(content, channel=7).samples
+assert samples.shape == (60 * 192_000,)
+print(peak() - before)
+"""
+
+
+class TestBlocks:
+    """A large file of several channels is decoded in blocks, of which one channel is kept."""
+
+    @pytest.fixture(autouse=True, params=[1, 100, 999, 7999])
+    def _small_blocks(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(audio, "_BLOCK_SAMPLES", request.param)
+
+    @pytest.mark.parametrize(
+        ("format", "subtype"),
+        [
+            ("WAV", "PCM_16"),
+            ("WAV", "FLOAT"),
+            ("WAV", "MS_ADPCM"),
+            ("FLAC", "PCM_24"),
+            ("OGG", "VORBIS"),
+            ("OGG", "OPUS"),
+            ("MP3", "MPEG_LAYER_III"),
+            ("CAF", "ALAC_16"),
+        ],
+    )
+    def test_blocks_make_no_difference(self, format: str, subtype: str) -> None:
+        """Opus does if its decoder is told to go to where it is."""
+        if format not in soundfile.available_formats():
+            pytest.skip(f"this libsndfile has no {format}")
+        both = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
+        content = encoded(both, format=format, subtype=subtype)
+        with soundfile.SoundFile(BytesIO(content)) as file:
+            whole = file.read(dtype="float32")
+        for channel in (0, 1):
+            recording = read(content, channel=channel)
+            assert np.array_equal(recording.samples, whole[:, channel])
+            assert (recording.sample_rate, recording.channels) == (16_000, 2)
+
+    def test_a_file_of_fewer_samples_than_it_declares_is_truncated(self) -> None:
+        content = bytearray(encoded(np.stack([SAMPLES, SAMPLES], axis=1), format="FLAC"))
+        content[22:26] = struct.pack(">I", 5000)
+        assert reason(bytes(content)) == "truncated: 4000 of 5000 samples could be decoded"
+
+    def test_samples_that_are_not_finite_count_in_the_channel_that_is_taken(self) -> None:
+        samples = np.stack([SAMPLES, SAMPLES], axis=1)
+        samples[3999, 1] = np.nan
+        content = encoded(samples, subtype="FLOAT")
+        assert reason(content, channel=1) == "samples that are not finite (NaN or infinity)"
+        assert np.array_equal(read(content).samples, SAMPLES)
+
+
+def test_channels_that_are_not_taken_need_no_memory(tmp_path: Path) -> None:
+    """An hour of silence in 8 channels at 192 kHz is a FLAC of a few MB, and was decoded to 21 GB."""
+    file = tmp_path / "silence.flac"
+    with soundfile.SoundFile(file, "w", 192_000, 8, "PCM_16", format="FLAC") as silence:
+        for _ in range(60):
+            silence.write(np.zeros((192_000, 8), np.int16))
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(file)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(run.stdout) < 120  # of the 369 MB of all channels; the one that is taken has 46 MB
 
 
 class TestChunks:

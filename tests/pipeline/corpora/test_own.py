@@ -156,7 +156,7 @@ def test_a_corpus_is_named_after_the_folder_it_is_called_in(tmp_path: Path, monk
     assert default_name(Path()) == "calls"
 
 
-@pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n"])
-def test_a_name_that_is_no_folders_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n", "all"])
+def test_a_name_that_no_corpus_may_have_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="only lower-case letters, digits, - and _ are valid"):
         Recordings(tmp_path, name)

@@ -1,0 +1,58 @@
+"""Shards: the same features give the same file, written once and whole."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.shards import write_shard
+from tests.pipeline.making import Float32, noise
+
+PARAMETERS = MfccSet().parameters()
+
+
+def utterances(frames: Sequence[int], dim: int) -> list[Float32]:
+    return [noise(count * dim / 16_000, seed=number).reshape(count, dim) for number, count in enumerate(frames)]
+
+
+def test_features_that_lie_otherwise_in_memory_give_the_same_shard(tmp_path: Path) -> None:
+    features = utterances([50, 60], 40)
+    first = write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features)
+    turned = [np.asfortranarray(each) for each in features]
+    assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], turned) == first
+
+
+def test_a_shard_that_is_there_is_not_written_again_and_a_damaged_one_is(tmp_path: Path) -> None:
+    features = utterances([50], 40)
+    path = tmp_path / write_shard(tmp_path, 0, PARAMETERS, ["a"], features).name
+    content, inode = path.read_bytes(), path.stat().st_ino
+    write_shard(tmp_path, 0, PARAMETERS, ["a"], features)
+    assert path.stat().st_ino == inode
+    for damaged in (content[:-1], content[:-1] + b"!"):
+        path.write_bytes(damaged)
+        write_shard(tmp_path, 0, PARAMETERS, ["a"], features)
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000, 1_000_000])
+def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_nothing(tmp_path: Path, room: int) -> None:
+    """HDF5 must not notice: after a failed write it crashes when the process ends."""
+    features = utterances([4000, 4000], 40)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as full:
+            write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.errno == errno.EFBIG
+    assert Path(full.value.filename).parent == tmp_path
+    assert Path(full.value.filename).suffix == ".h5"
+    assert list(tmp_path.iterdir()) == []
+    assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features).size > 1_280_000
