@@ -40,10 +40,10 @@ class EnergySegmenter:
     The level of each block of 10 ms is its mean power in dB. A recording's noise is the level that a tenth of its
     blocks stay below, its voice the level that its loudest `min_voice` exceed (the loudest twentieth, if that is
     shorter): a recording may hold a single word. A block is voice if it is louder than the noise by `above_noise_db`,
-    or by `noise_share` of what lies between the two where that is less, and not `below_voice_db` under the voice; all
-    blocks are where less than `min_range_db` lies between the two. Pauses shorter than `min_pause` do not cut, sounds
-    shorter than `min_voice` are no voice; each piece keeps `margin` before and behind, and one longer than `max_piece`
-    is cut at its quietest place between the half and the whole of that.
+    or by `noise_share` of what lies between the two where that is less, and not `below_voice_db` under the voice. Where
+    less than `min_range_db` lies between the two, the noise is the voice, and what is that far below it is not. Pauses
+    shorter than `min_pause` do not cut, sounds shorter than `min_voice` are no voice; each piece keeps `margin` before
+    and behind, and one longer than `max_piece` is cut at its quietest place between the half and the whole of that.
 
     Raises
     ------
@@ -101,8 +101,8 @@ class EnergySegmenter:
         threshold = max(
             noise + min(self.above_noise_db, self.noise_share * (voice - noise)), voice - self.below_voice_db
         )
-        if voice - noise < self.min_range_db:  # what would be cut is chance
-            threshold = level.min()
+        if voice - noise < self.min_range_db:  # the noise is the voice; to cut at its own ups and downs is chance
+            threshold = noise - self.min_range_db
         loud = np.pad(level >= threshold, pause)  # closing would otherwise eat the ends
         closed = scipy.ndimage.binary_closing(loud, np.ones(pause))[pause:-pause]
         runs, _ = scipy.ndimage.label(closed)

@@ -88,6 +88,10 @@ class TestTheRule:
         tone = 0.3 * np.sin(2 * np.pi * 200 * np.arange(25 * RATE) / RATE)
         pieces = cut(tone.astype(np.float32))
         assert (pieces[0][0], pieces[-1][1]) == (0, 25)
+        tone[5 * RATE : 6 * RATE] = 0  # but a pause in it is one
+        first, second = cut(tone[: 12 * RATE].astype(np.float32))
+        assert (first[1], second[0]) == (pytest.approx(5.1), pytest.approx(5.9))
+        pieces = cut(tone[6 * RATE :].astype(np.float32))
         assert all(stop == start for (_, stop), (start, _) in pairwise(pieces))
 
     def test_hears_no_voice_in_an_offset(self) -> None:
