@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Final, Protocol
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, CorpusError
@@ -93,6 +92,8 @@ class EnergySegmenter:
 
     def _voiced(self, level: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
         """First block of each run of voice, and the one behind its last."""
+        import scipy.ndimage  # half a second that only a run that cuts should take
+
         if not len(level) or level.max() <= _SILENCE:
             return
         pause, shortest = round(_BLOCKS * self.min_pause), round(_BLOCKS * self.min_voice)
@@ -126,6 +127,8 @@ def _levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float6
 
 def _cut(level: NDArray[np.float64], start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
     """Cut a run of blocks that is too long at its quietest places."""
+    import scipy.ndimage
+
     smooth = scipy.ndimage.uniform_filter1d(level[start:stop], size=10, mode="nearest")
     while stop - start > longest:
         window = smooth[longest // 2 : min(longest, len(smooth) - longest // 4)]  # what remains is no scrap

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,3 +77,12 @@ def test_a_label_file_without_end_is_not_read(tmp_path: Path) -> None:
     iemocap = corpus("iemocap")
     scan = iemocap.scan(iemocap.open(tmp_path))
     assert (len(scan.utterances), scan.skipped) == (1, {"label file larger than 4 MB": 1})
+
+
+def test_a_run_with_nothing_to_do_loads_no_heavy_library() -> None:
+    """The rule that cuts had each run load scipy, which took longer than the run."""
+    code = (
+        "import sys, emodna.pipeline.prepare; print(*{'scipy', 'torch', 'librosa', 'dask', 'pooch'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert loaded.split() == []
