@@ -1,0 +1,154 @@
+"""A corpus that changed since its store was made: what the next run finds unchanged, changed, new, gone and corrupt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+
+from emodna.cli.prep import main
+from emodna.pipeline import layout
+from emodna.pipeline.store import FeatureStore
+from tests.faults import forking
+from tests.pipeline.making import LONG_AGO, age, content, emodb_names, tiny_emodb
+
+
+@dataclass(frozen=True)
+class State:
+    """What a store holds, read by opening it whole."""
+
+    files: dict[str, str]
+    """Shards and tables that store.json names, with the hash of their bytes."""
+    audio: dict[str, str]
+    """Utterance -> hash of its audio."""
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A root, the store of what was there before, and the store that an undisturbed run makes of it."""
+
+    corpus: str
+    root: Path
+    older: Path
+    """Cache with the older store."""
+    before: State
+    expected: State
+
+    @property
+    def unchanged(self) -> set[str]:
+        """Utterances that every run finds in the older store as they are."""
+        return {id for id, sha256 in self.before.audio.items() if self.expected.audio.get(id) == sha256}
+
+    def prep(self, cache: Path, *options: object) -> Callable[[], object]:
+        """Return emodna-prep on this root, to be run in a child."""
+        return forking.command(
+            main, "--corpus", self.corpus, "--root", self.root, "--cache", cache, "--workers", 2, *options
+        )
+
+    def store(self, cache: Path) -> Path:
+        """Return the store in a cache."""
+        (store,) = (cache / self.corpus).iterdir()
+        return store
+
+
+def make(folder: Path, *, corpus: str = "emodb", source: Path | None = None) -> Scenario:
+    """Make a scenario in a folder from the audio files of a root, or from 16 synthesised ones; preload what runs need."""
+    if source is None:
+        source = folder / "source"
+        tiny_emodb(source, emodb_names(16))
+    files = sorted(source.rglob("*.wav"))
+    # Few recordings, several shards, some of which nothing touches.
+    layout.UTTERANCES_PER_SHARD = max(2, len(files) // 8)  # type: ignore[misc]
+    root, older = folder / "root", folder / "older"
+    scenario = Scenario(corpus, root, older, State({}, {}, ""), State({}, {}, ""))
+
+    _lay_out(root, source, [*files[: len(files) // 2], files[-1]])
+    for path, other in pairwise(files[: len(files) // 2 : 3]):  # other audio under the same name
+        _put(root / path.relative_to(source), other.read_bytes(), LONG_AGO + 3600)
+    forking.preload(scenario.prep(folder / "warm-up"))
+    assert forking.run(scenario.prep(older)).code == 0
+    before = State(**forking.answer(lambda: state(scenario.store(older))))
+
+    _lay_out(root, source, files[:-1])
+    corrupt = files[1]
+    _put(root / corrupt.relative_to(source), corrupt.read_bytes()[:-100], LONG_AGO + 7200)
+    fresh = folder / "fresh"
+    assert forking.run(scenario.prep(fresh)).code == 0
+    expected = State(**forking.answer(lambda: state(scenario.store(fresh))))
+    return Scenario(corpus, root, older, before, expected)
+
+
+def state(store: Path) -> dict[str, object]:
+    """Open a store whole, or fail; what it holds, as the fields of a State."""
+    opened = FeatureStore(store)
+    problems = opened.verify()
+    assert problems == [], problems
+    opened.rejected()
+    on_disk = content(store)
+    return {
+        "files": {file.name: on_disk[file.name] for file in opened.snapshot.files},
+        "audio": dict(zip(opened.ids, opened.column("audio_sha256"), strict=True)),
+        "fingerprint": opened.fingerprint,
+    }
+
+
+def finished(store: Path) -> set[str]:
+    """Utterances of the shards that are noted in the journal."""
+    ids: set[str] = set()
+    for note in (store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}"):
+        with h5py.File(store / note.stem) as shard:
+            ids |= {id.decode() for id in shard["ids"][:]}
+    return ids
+
+
+def left_over(store: Path) -> list[str]:
+    """Files that no finished run leaves: unfinished ones, a journal, shards and tables that nothing names."""
+    temporary = {path for path in store.rglob("*") if ".tmp" in path.name or path.parent.name == layout.JOURNAL}
+    named = {file.name for file in FeatureStore(store).snapshot.files}
+    return sorted({path.name for path in temporary} | (content(store).keys() - named))
+
+
+def _lay_out(root: Path, source: Path, files: Sequence[Path]) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    for path in files:
+        link = root / path.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+
+
+def _put(path: Path, audio: bytes, seconds: int) -> None:
+    path.unlink(missing_ok=True)
+    path.write_bytes(audio)
+    age([path], seconds=seconds)
+
+
+def copy_older(scenario: Scenario, cache: Path) -> Path:
+    """Copy the older store into a new cache, times and all; return the copy."""
+    shutil.copytree(scenario.older, cache, copy_function=shutil.copy2)
+    return scenario.store(cache)
+
+
+def phase_of(operation: str, path: str, scenario: Scenario) -> str:
+    """Name the part of a run that a call belongs to."""
+    name = os.path.basename(path)
+    folder = os.path.basename(os.path.dirname(path))
+    if Path(path).is_relative_to(scenario.root):
+        return "decode" if operation in ("open", "read") else "scan"
+    if operation == "unlink":
+        return "sweep"
+    if name in (layout.WRITER_LOCK, layout.READER_LOCK) or operation == "mkdir":
+        return "lock"
+    what = "journal" if layout.JOURNAL in (name, folder) else name.partition("-")[0]
+    if name.endswith(".tmp") or operation == "rename":
+        what = {"index": "table", "rejected": "table", "audio": "side file"}.get(what, what)
+        what = "store.json" if name.startswith(layout.STORE_JSON) else what
+        return "commit" if (what, operation) == ("store.json", "rename") else f"{what}: {operation}"
+    if operation == "fsync":
+        return "folder: fsync"
+    return "history"
