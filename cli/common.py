@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, explained
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ def detail(text: str) -> None:
         err.print(text)
 
 
-def print_error(error: Exception) -> None:
+def print_error(error: Exception | str) -> None:
     """Print a user's mistake as one line."""
     err.print(f"[red]error:[/red] {safe(error)}")
 
@@ -115,8 +115,11 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        where = "" if error.filename is None else f"{safe(error.filename)}: "
-        err.print(f"[red]error:[/red] {where}{safe(error.strerror or error)}")
+        where = "" if error.filename is None else f"{error.filename}: "
+        print_error(f"{where}{explained(error)}; {interrupted}")
+        code = 1
+    except MemoryError:
+        print_error(f"not enough memory: free some or use fewer workers; {interrupted}")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

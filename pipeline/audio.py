@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import soundfile
@@ -57,8 +57,9 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
     """
     _check_wav_complete(stream)
     stream.seek(0)
+    source = _Source(stream)
     try:
-        with soundfile.SoundFile(stream) as file:
+        with soundfile.SoundFile(source) as file:
             rate, channels, declared = file.samplerate, file.channels, file.frames
             if channel >= channels:
                 raise AudioError(f"no channel {channel}: the file has {channels}")
@@ -66,8 +67,10 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
                 raise AudioError("its header declares no length")
             if declared > max_seconds * rate:
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
-            chosen = _read_channel(stream, file, channel)
+            chosen = _read_channel(source, file, channel)
+        source.check()
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
+        source.check()
         raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
     if len(chosen) < declared:
         raise AudioError(f"truncated: {len(chosen)} of {declared} samples could be decoded")
@@ -93,6 +96,30 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return np.pad(resampled, (0, length - len(resampled)))
 
 
+class _Source:
+    """A stream whose error of reading waits until libsndfile is done: raised inside its callback it would be lost."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._error: OSError | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as there is, or nothing from an error on."""
+        try:
+            return 0 if self._error else self._stream.readinto(buffer)  # type: ignore[attr-defined]
+        except OSError as error:
+            self._error = error
+            return 0
+
+    def check(self) -> None:
+        """Raise the error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A sound file that is read from its beginning on.
 
@@ -104,14 +131,14 @@ class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no ty
         return False
 
 
-def _read_channel(stream: BinaryIO, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
+def _read_channel(source: _Source, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
     """Decode a file that was just opened, in blocks of which one channel is kept: of eight, the others are the most."""
     if file.channels == 1 or file.frames * file.channels <= _BLOCK_SAMPLES or not file.seekable():
         return np.ascontiguousarray(file.read(dtype="float32", always_2d=True)[:, channel])
     block = np.empty((max(1, _BLOCK_SAMPLES // file.channels), file.channels), np.float32)
     chosen, decoded = np.empty(file.frames, np.float32), 0
-    stream.seek(0)
-    with _ReadOn(stream) as again:
+    source.seek(0)
+    with _ReadOn(source) as again:
         while decoded < len(chosen):
             samples = again.read(out=block[: len(chosen) - decoded])
             chosen[decoded : decoded + len(samples)] = samples[:, channel]

@@ -1,5 +1,6 @@
 """What goes wrong for a reason that a user can mend. The commands print each as one line, without a traceback."""
 
+import errno
 from typing import Final
 
 
@@ -25,6 +26,56 @@ def rejection(error: AudioError | OSError | ValueError) -> str:
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
+def _numbers(*names: str) -> frozenset[int]:
+    """Numbers of errors, those that this system knows."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+_MACHINE: Final = _numbers(
+    *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "ENOLCK", "ENOSPC", "EDQUOT"),
+    *(
+        "ESTALE",
+        "ETIMEDOUT",
+        "ENOTCONN",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENODEV",
+    ),
+)
+_NO_FILE: Final = _numbers("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
+
+_ADVICE: Final = {
+    "free some space or choose another place": _numbers("ENOSPC", "EDQUOT", "EFBIG"),
+    "raise the limit of open files (ulimit -n)": _numbers("EMFILE", "ENFILE"),
+    "free some memory or use fewer workers": _numbers("ENOMEM"),
+    "make it writable or choose another place": _numbers("EROFS"),
+    "check its permissions": _numbers("EACCES", "EPERM"),
+    "check the disk": _numbers("EIO", "EBADMSG", "EUCLEAN"),
+    "check the network and its mounts": _numbers(
+        *("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH")
+    ),
+}
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether an error tells of the machine at this moment, such as no memory, and nothing of the file that it met."""
+    return isinstance(error, OSError) and error.errno in _MACHINE
+
+
+def of_an_existing_file(error: Exception) -> bool:
+    """Whether an error tells of a file that is there, but cannot be read."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE
+
+
+def explained(error: OSError) -> str:
+    """What the system says, and what a user can do about it."""
+    advice = next((what for what, numbers in _ADVICE.items() if error.errno in numbers), None)
+    return ": ".join(filter(None, [error.strerror or str(error), advice]))
+
+
 class CorpusError(EmodnaError):
     """A root, a manifest or a corpus name that cannot be used."""
 
@@ -39,6 +90,10 @@ class DownloadError(EmodnaError):
 
 class StoreError(EmodnaError):
     """A feature store that is missing, damaged or locked."""
+
+
+class UnreadableStoreError(StoreError):
+    """A store that cannot be read at the moment; nothing says that it is damaged."""
 
 
 class ForeignStoreError(StoreError):

@@ -13,12 +13,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
-from emodna.pipeline.errors import ForeignStoreError, StoreError
+from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, of_the_machine
 from emodna.pipeline.extract import AudioState, Facts
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.segment import recording_of
-from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
+from emodna.pipeline.store import (
+    Snapshot,
+    StoredFile,
+    feature_crc,
+    file_sha256,
+    has_content,
+    map_shard,
+    read_snapshot,
+)
 from emodna.pipeline.trees import Tree
 
 #: Where a journal's file says how its recordings were cut.
@@ -69,7 +77,7 @@ class History:
                 self.cut_otherwise = self.snapshot.segmentation != segmentation
                 if not self.cut_otherwise:
                     self._remember_snapshot(self.snapshot, rehash=rehash)
-            except ForeignStoreError:
+            except (ForeignStoreError, UnreadableStoreError):
                 raise
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
@@ -189,14 +197,17 @@ def _read_audio_stat(store: Path) -> dict[str, AudioState]:
 
 
 def _named_by_its_content(shard: Path) -> bool:
-    return shard.is_file() and shard.name == layout.content_name("shard", file_sha256(shard), layout.SHARD_SUFFIX)
+    """Whether a shard is there and whole; one that its disk cannot read is not."""
+    try:
+        return shard.name == layout.content_name("shard", file_sha256(shard), layout.SHARD_SUFFIX)
+    except OSError as error:
+        if of_the_machine(error):
+            raise
+        return False
 
 
 def _intact(store: Path, file: StoredFile, *, rehash: bool) -> bool:
-    path = store / file.name
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    return not rehash or file_sha256(path) == file.sha256
+    return has_content(store / file.name, file.size, file.sha256 if rehash else None)
 
 
 def _check_same(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:

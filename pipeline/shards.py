@@ -1,13 +1,15 @@
 """The feature store's write side: shards, tables, and the lock around them. `commit` makes them the store's content."""
 
+import fcntl
 import hashlib
 import itertools
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import filelock
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -16,15 +18,19 @@ from numpy.typing import NDArray
 
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
-from emodna.pipeline.files import write_atomically
-from emodna.pipeline.store import StoredFile
+from emodna.pipeline.files import UNFINISHED, make_folder, write_atomically
+from emodna.pipeline.store import StoredFile, has_content
 
 _in_memory = itertools.count()
+
+_POLL_SECONDS: Final = 0.05
 
 
 @contextmanager
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
+
+    What a writer that was killed left half written is removed: its room may be what this one lacks.
 
     Parameters
     ----------
@@ -39,26 +45,48 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     Raises
     ------
     StoreError
-        Another writer holds it and `wait` is false; or the folder cannot be written.
+        Another writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
     """
-    lock = filelock.FileLock(store / layout.WRITER_LOCK)
-    waited = False
+    waits = 0
     try:
-        (store / layout.JOURNAL).mkdir(parents=True, exist_ok=True)
-        (store / layout.READER_LOCK).touch()
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        if not wait:
-            raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)") from None
-        on_wait()
-        lock.acquire()
-        waited = True
+        while (descriptor := _try_lock(store)) is None:
+            if not wait:
+                raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)")
+            if not waits:
+                on_wait()
+            waits += 1
+            time.sleep(_POLL_SECONDS)
     except OSError as error:
         raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
-        yield waited
+        for path in (*store.glob(f"*{UNFINISHED}"), *(store / layout.JOURNAL).glob(f"*{UNFINISHED}")):
+            path.unlink(missing_ok=True)
+        yield waits > 0
     finally:
-        lock.release()
+        os.close(descriptor)
+
+
+def _try_lock(store: Path) -> int | None:
+    """Lock a store, made if there is none; the lock lasts as long as its descriptor. None if another writer has it.
+
+    Not by filelock: where a file system has no locks, that one takes the lock for held, or leaves a file behind that
+    outlives its holder.
+    """
+    make_folder(store / layout.JOURNAL)
+    (store / layout.READER_LOCK).touch()
+    path = store / layout.WRITER_LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):  # held, or deleted with its folder meanwhile
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def write_shard(
@@ -108,6 +136,6 @@ def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
 def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
     sha256 = hashlib.sha256(content).hexdigest()
     name = layout.content_name(kind, sha256, suffix)
-    if not (store / name).is_file() or (store / name).read_bytes() != content:
+    if not has_content(store / name, len(content), sha256):
         write_atomically(store / name, content)
     return StoredFile(name, len(content), sha256, shard)

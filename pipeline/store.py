@@ -7,6 +7,7 @@ import os
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
-from emodna.pipeline.errors import ForeignStoreError, StoreError
+from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
+from emodna.pipeline.files import naming
 
 #: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
 _NUMERIC = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
@@ -72,6 +74,8 @@ def read_snapshot(store: Path) -> Snapshot:
     ------
     StoreError
         Missing, damaged, or of another format version.
+    UnreadableStoreError
+        The machine fails to read it at the moment.
     """
     file = store / layout.STORE_JSON
     try:
@@ -79,7 +83,7 @@ def read_snapshot(store: Path) -> Snapshot:
     except FileNotFoundError:
         raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
     except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}") from error
+        raise _unreadable(file, error) from error
     try:
         content = json.loads(text)
         if content["format"] != layout.FORMAT:
@@ -107,8 +111,35 @@ def checksum(content: Mapping[str, Any]) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
+    with naming(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def has_content(path: Path, size: int, sha256: str | None) -> bool:
+    """Whether a file is there, of this size and these bytes; one that its disk cannot read is not.
+
+    Parameters
+    ----------
+    sha256
+        None to trust the size.
+
+    Raises
+    ------
+    OSError
+        The machine fails to read it at the moment.
+    """
+    try:
+        return path.stat().st_size == size and (sha256 is None or file_sha256(path) == sha256)
+    except OSError as error:
+        if of_the_machine(error):
+            raise
+        return False
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    """What to say of a file of a store that cannot be read."""
+    kind = UnreadableStoreError if of_the_machine(error) else StoreError
+    return kind(f"{path}: cannot be read: {explained(error)}")
 
 
 def feature_crc(features: NDArray[np.float32]) -> int:
@@ -131,17 +162,20 @@ def map_shard(path: Path) -> NDArray[np.float32]:
             contiguous = dataset.chunks is None and dataset.compression is None
     except (OSError, KeyError, AttributeError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno and path.exists():  # no file's fault: too many are open, say
-            raise StoreError(f"{path}: cannot be read: {os.strerror(error.errno)}") from error
+            raise _unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
         reason = f"damaged ({error})" if path.exists() else "missing"
         raise StoreError(f"{path}: {reason}; delete it and run emodna-prep again") from error
     if not (contiguous and offset is not None and dtype == np.dtype("<f4") and len(shape) == 2):
         raise StoreError(
             f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
         )
-    if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
-        raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
-    # A plain ndarray over the map: slicing np.memmap itself costs several times as much.
-    return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape))
+    try:
+        if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
+            raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
+        # A plain ndarray over the map: slicing np.memmap itself costs several times as much.
+        return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 class FeatureStore:
@@ -149,7 +183,8 @@ class FeatureStore:
 
     `len(store)` utterances; `store[i]` are the features of utterance i, float32 [frames, dim], read-only and
     memory-mapped; `store.table` is the whole index as a pyarrow table, row i describing utterance i. The snapshot stays
-    readable while later runs of emodna-prep commit new ones.
+    readable while later runs of emodna-prep commit new ones. A forked process goes on with it; one that gets it pickled
+    opens the same snapshot.
 
     Parameters
     ----------
@@ -171,7 +206,19 @@ class FeatureStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         _hold_for_reading(self)
-        self.snapshot = read_snapshot(self.path)
+        snapshot = read_snapshot(self.path)
+        while True:
+            try:
+                self._open(snapshot)
+                break
+            except StoreError:
+                # Where there are no locks, another run may have replaced what store.json named a moment ago.
+                earlier, snapshot = snapshot, read_snapshot(self.path)
+                if snapshot == earlier:
+                    raise
+
+    def _open(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
         self._index_files = [self._checked(file) for file in self.snapshot.tables("index")]
         table = self._columns(_NUMERIC)
         numeric = {name: _numpy(table, name) for name in _NUMERIC}
@@ -184,6 +231,14 @@ class FeatureStore:
         self._shards = self.snapshot.shards
         self._maps: dict[int, NDArray[np.float32]] = {}
         self._checked_rows = np.zeros(len(self.frames), dtype=bool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "snapshot": self.snapshot}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        _hold_for_reading(self)
+        self._open(state["snapshot"])
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -254,13 +309,18 @@ class FeatureStore:
     def verify(self) -> list[str]:
         """Check every byte; return what is wrong, a line each, with the file's name."""
         problems = []
+        unreadable = set()
         for file in self.snapshot.files:
             try:
                 self._checked(file)
             except StoreError as error:
                 problems.append(str(error))
+                if isinstance(error.__cause__, OSError):
+                    unreadable.add(file.shard)  # a map of what its disk cannot read ends the process
         damaged: dict[str, list[str]] = {}
         for row, shard in enumerate(self._shard):
+            if int(shard) in unreadable:
+                continue
             try:
                 self._read_checked(row)
             except StoreError:
@@ -287,9 +347,13 @@ class FeatureStore:
     def _checked(self, file: StoredFile) -> Path:
         """Path of a file whose bytes are those that store.json names."""
         path = self.path / file.name
-        if not path.is_file():
-            raise StoreError(f"{path}: missing; run emodna-prep again")
-        if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
+        try:
+            intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
+        except FileNotFoundError:
+            raise StoreError(f"{path}: missing; run emodna-prep again") from None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not intact:
             raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
         return path
 
@@ -309,9 +373,12 @@ def _numpy(table: pa.Table, column: str) -> NDArray[Any]:
 
 def _hold_for_reading(store: FeatureStore) -> None:
     """Take a shared lock for as long as the object lives: no file of its snapshot is removed meanwhile."""
+    # Of a store that was copied without its locks, the lock is made; of a folder that is no store, none is.
+    make = os.O_CREAT if (store.path / layout.STORE_JSON).exists() else 0
     try:
-        descriptor = os.open(store.path / layout.READER_LOCK, os.O_RDONLY)
-    except OSError:  # no store, which `read_snapshot` says, or one that was copied without its locks
+        descriptor = os.open(store.path / layout.READER_LOCK, os.O_RDONLY | make, 0o666)
+    except OSError:  # no store, which `read_snapshot` says, or one where nothing may be written
         return
     weakref.finalize(store, os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with suppress(OSError):  # a file system without locks: no run can write there, so none removes anything
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
