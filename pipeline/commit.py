@@ -18,7 +18,7 @@ from emodna.pipeline import layout
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.extract import Extraction, Facts
-from emodna.pipeline.files import write_atomically
+from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.history import History, facts_table
 from emodna.pipeline.segment import recording_of, start_of
 from emodna.pipeline.shards import write_table
@@ -77,6 +77,7 @@ def commit(
         segmentation=extraction.segmentation,
     )
     earlier = history.snapshot
+    flush_folder(store)  # the files that a killed run made may not have their names on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         _write_store_json(store, snapshot)
     _sweep(store, snapshot)
@@ -139,7 +140,7 @@ def _sweep(store: Path, snapshot: Snapshot) -> None:
     """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
     for path in (store / layout.JOURNAL).iterdir():
         path.unlink(missing_ok=True)
-    with (store / layout.READER_LOCK).open() as lock:
+    with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -147,7 +148,7 @@ def _sweep(store: Path, snapshot: Snapshot) -> None:
         named = {file.name for file in snapshot.files}
         for path in store.iterdir():
             data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
-            if (data and path.name not in named) or path.suffix == ".tmp":
+            if data and path.name not in named:
                 path.unlink(missing_ok=True)
 
 
