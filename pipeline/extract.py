@@ -3,7 +3,9 @@
 Usually a recording is an utterance. Each is computed alone: nothing else can change its bytes.
 """
 
+import errno
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio import Recording, decode, resample
-from emodna.pipeline.errors import UNUSABLE, rejection
+from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.files import naming
 from emodna.pipeline.segment import Segmenter, piece_id, sample_at
 from emodna.pipeline.store import feature_crc
 from emodna.pipeline.trees import Tree
@@ -73,6 +76,8 @@ class Outcome:
     """[frames, dim] of each utterance, until they are written; empty where the earlier facts stand."""
     extracted: bool = False
     rejection: str | None = None
+    unread: str | None = None
+    """Why the audio could not be read, though it is there: what an earlier run knew stands until it can."""
     state: AudioState | None = None
     """Of the file when it was hashed; None if it was not opened, or changed so recently that it may have again."""
     looked_at: bool = False
@@ -106,20 +111,36 @@ def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list
 
 
 def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
-    """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file."""
+    """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file.
+
+    Raises
+    ------
+    OSError
+        The machine fails at the moment: no descriptor, no memory, no network. Names the file.
+    """
     try:
-        now, stamp = time.time_ns(), tree.stamp(job.path)
-        with tree.open(job.path) as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
-            state = AudioState(*stamp, sha256) if stamp is not None and settled else None
-            if stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-                return Outcome(job, job.known, state=state, looked_at=True)
-            recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
-        utterances = list(_extract(job.id, recording, sha256, extraction))
+        with naming(tree.root / job.path):
+            return _examine(job, tree, extraction)
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(tree.root / job.path)) from error
     except UNUSABLE as error:
+        if of_the_machine(error):
+            raise
+        if of_an_existing_file(error) and stands(job.known, extraction):
+            return Outcome(job, job.known, unread=rejection(error), looked_at=True)
         return Outcome(job, rejection=rejection(error), looked_at=True)
-    facts, arrays = zip(*utterances, strict=True)
+
+
+def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
+    now, stamp = time.time_ns(), tree.stamp(job.path)
+    with tree.open(job.path) as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
+        state = AudioState(*stamp, sha256) if stamp is not None and settled else None
+        if stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
+            return Outcome(job, job.known, state=state, looked_at=True)
+        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+    facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
 
 

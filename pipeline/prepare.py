@@ -169,7 +169,7 @@ def prepare(
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.left_out},
         rejections=rejections,
-        warnings=_warnings(corpus, history, scan, facts),
+        warnings=_warnings(corpus, history, scan, facts, outcomes),
     )
 
 
@@ -290,7 +290,9 @@ def _audio_states(scan: Scan, history: History, outcomes: Sequence[Outcome]) -> 
     return states
 
 
-def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Facts]) -> list[str]:
+def _warnings(
+    corpus: Corpus, history: History, scan: Scan, facts: Sequence[Facts], outcomes: Sequence[Outcome]
+) -> list[str]:
     """What a user should know of the store and its audio, a line each."""
     lines = [f"rebuilt: {history.damage}"] if history.damage else []
     if history.cut_otherwise:
@@ -298,6 +300,10 @@ def _warnings(corpus: Corpus, history: History, scan: Scan, facts: Sequence[Fact
     gone = sorted(history.ids - {utterance.id for utterance in scan.utterances})
     if gone:
         lines.append(f"{len(gone)} recordings of the earlier store are gone (the first: {gone[0]})")
+    unread = sorted((outcome.job.path, outcome.unread) for outcome in outcomes if outcome.unread is not None)
+    if unread:
+        path, reason = unread[0]
+        lines.append(f"{len(unread)} recordings stay as they were in the store (the first: {path}: {reason})")
     silent = [each.id for each in facts if each.peak_db <= SILENCE_DB]
     if silent:
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
