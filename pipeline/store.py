@@ -138,6 +138,8 @@ def has_content(path: Path, size: int, sha256: str | None) -> bool:
 
 def _unreadable(path: Path, error: OSError) -> StoreError:
     """What to say of a file of a store that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{path}: missing; run emodna-prep again")
     kind = UnreadableStoreError if of_the_machine(error) else StoreError
     return kind(f"{path}: cannot be read: {explained(error)}")
 
@@ -163,8 +165,9 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     except (OSError, KeyError, AttributeError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno and path.exists():  # no file's fault: too many are open, say
             raise _unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
-        reason = f"damaged ({error})" if path.exists() else "missing"
-        raise StoreError(f"{path}: {reason}; delete it and run emodna-prep again") from error
+        if not path.exists():
+            raise StoreError(f"{path}: missing; run emodna-prep again") from error
+        raise StoreError(f"{path}: damaged ({error}); delete it and run emodna-prep again") from error
     if not (contiguous and offset is not None and dtype == np.dtype("<f4") and len(shape) == 2):
         raise StoreError(
             f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
@@ -349,8 +352,6 @@ class FeatureStore:
         path = self.path / file.name
         try:
             intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
-        except FileNotFoundError:
-            raise StoreError(f"{path}: missing; run emodna-prep again") from None
         except OSError as error:
             raise _unreadable(path, error) from error
         if not intact:

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -41,7 +40,7 @@ class Child:
     """A forked process that runs a function, then ends; its exit code is that of a SystemExit."""
 
     def __init__(self, action: Callable[[], object]) -> None:
-        self._streams = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
+        self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 (they live as long as the child)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -69,7 +68,7 @@ class Child:
         """Kill it by SIGKILL, if it has not ended."""
         os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self, seconds: float = 120) -> Ended:
+    def wait(self, seconds: float = 3600) -> Ended:
         """Wait for its end; one that does not come in time is killed, which the code tells."""
         deadline = time.monotonic() + seconds
         while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
@@ -89,11 +88,22 @@ def run(action: Callable[[], object]) -> Ended:
     return Child(action).wait()
 
 
+class Asked:
+    """A child that works out something, which JSON can carry; what it prints before does not matter."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._child = Child(lambda: print(f"\n{json.dumps(action())}"))
+
+    def answer(self) -> Any:
+        """Wait for it."""
+        ended = self._child.wait()
+        assert ended.code == 0, ended
+        return json.loads(ended.out.splitlines()[-1])
+
+
 def answer(action: Callable[[], object]) -> Any:
-    """Return what a function returns in a child, as JSON carries it; what it prints before does not matter."""
-    ended = run(lambda: print(f"\n{json.dumps(action())}"))
-    assert ended.code == 0, ended
-    return json.loads(ended.out.splitlines()[-1])
+    """Return what a function returns in a child, as JSON carries it."""
+    return Asked(action).answer()
 
 
 def preload(action: Callable[[], object]) -> None:
@@ -114,7 +124,8 @@ def succeed(action: Callable[[], object]) -> None:
     try:
         action()
     except SystemExit as ended:
-        assert not ended.code, f"exit {ended.code}"
+        if ended.code:
+            raise RuntimeError(f"exit {ended.code}") from None
 
 
 def command(main: Callable[[], object], *arguments: object) -> Callable[[], object]:

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -120,6 +121,17 @@ def faults(of: Scenario, cache: Path) -> Iterator[Fault]:
                 yield Fault(operation, place, number, kind)
 
 
+def mixed(chosen: list[Fault], draw: random.Random) -> list[Fault]:
+    """Faults in random order, but one of each kind of call and error before the second of any."""
+    draw.shuffle(chosen)
+    seen = Counter[tuple[str, str]]()
+    turns = []
+    for fault in chosen:
+        seen[fault.operation, fault.kind] += 1
+        turns.append(seen[fault.operation, fault.kind])
+    return [fault for _, fault in sorted(zip(turns, chosen, strict=True), key=lambda pair: pair[0])]
+
+
 def suffer(of: Scenario, cache: Path, fault: Fault) -> str:
     """Run once with a fault; return how it ended: `told`, `tolerated`, or `rejected` for an unreadable new file."""
     store = scenario.copy_older(of, cache)
@@ -148,11 +160,15 @@ def suffer(of: Scenario, cache: Path, fault: Fault) -> str:
         assert fault.place == "decode", f"{fault}: another end"
         assert len(lost) + 1 >= rejected, f"{fault}: {lost}"
         outcome = "rejected" if lost else "kept as it was"
-    forking.run(of.prep(cache, "--no-wait")).code
-    assert State(**forking.answer(lambda: scenario.state(store))) == of.expected, (
-        f"{fault}: the next run ends otherwise"
-    )
-    assert forking.answer(lambda: scenario.left_over(store)) == [], fault
+
+    def next_run() -> object:
+        forking.succeed(of.prep(cache, "--no-wait"))
+        return scenario.state(store), scenario.left_over(store)
+
+    after, left_over = forking.answer(next_run)
+    assert State(**after) == of.expected, f"{fault}: the next run ends otherwise"
+    assert left_over == [], fault
+    shutil.rmtree(cache)
     return outcome
 
 
@@ -169,7 +185,7 @@ def main(sample: int | None, seed: int, only: str, keep_going: bool) -> None:
         of = scenario.make(folder)
         chosen = [fault for fault in faults(of, folder / "traced") if only in str(fault)]
         if sample is not None:
-            chosen = random.Random(seed).sample(chosen, min(sample, len(chosen)))
+            chosen = mixed(chosen, random.Random(seed))[:sample]
         for number, fault in enumerate(chosen):
             try:
                 outcome = suffer(of, folder / f"cache-{number}", fault)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import shutil
 import signal
 import tempfile
 import threading
@@ -138,8 +139,10 @@ def finish(of: Scenario, cache: Path, *, committed: bool) -> bool:
     kept = of.unchanged | ({*finished} & of.expected.audio.keys())
     expected = len(of.expected.audio) if committed else len(kept)
     assert report["reused"] >= expected, f"{report['reused']} utterances reused of {expected} that were finished"
-    assert State(**forking.answer(lambda: scenario.state(store))) == of.expected
-    assert forking.answer(lambda: scenario.left_over(store)) == []
+    after, left_over = forking.answer(lambda: (scenario.state(store), scenario.left_over(store)))
+    assert State(**after) == of.expected
+    assert left_over == []
+    shutil.rmtree(cache)
     return not committed and len(kept) > len(of.unchanged)
 
 

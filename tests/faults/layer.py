@@ -27,7 +27,7 @@ class Call(NamedTuple):
 class Watcher:
     """Is told of each call. `before` may raise an OSError, which becomes the call's."""
 
-    def before(self, call: Call) -> int | None:
+    def before(self, call: Call) -> int | None:  # noqa: ARG002
         """Return how many bytes a write may write; None for all."""
         return None
 
@@ -46,7 +46,7 @@ def install(folders: Sequence[Path], watcher: Watcher) -> None:
             return names.get(path)
         if not isinstance(path, str | os.PathLike):
             return None
-        name = os.path.abspath(os.fspath(path))
+        name = str(Path(path).absolute())
         return name if name.startswith(below) or name in whole else None
 
     def around(operation: str, original: Callable[..., Any], which: int = 0) -> Callable[..., Any]:

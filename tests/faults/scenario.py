@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ class Scenario:
 
 
 def make(folder: Path, *, corpus: str = "emodb", source: Path | None = None) -> Scenario:
-    """Make a scenario in a folder from the audio files of a root, or from 16 synthesised ones; preload what runs need."""
+    """Make a scenario from the audio files of a root, or from 16 synthesised ones, and preload what its runs need."""
     if source is None:
         source = folder / "source"
         tiny_emodb(source, emodb_names(16))
@@ -136,8 +135,7 @@ def copy_older(scenario: Scenario, cache: Path) -> Path:
 
 def phase_of(operation: str, path: str, scenario: Scenario) -> str:
     """Name the part of a run that a call belongs to."""
-    name = os.path.basename(path)
-    folder = os.path.basename(os.path.dirname(path))
+    name, folder = Path(path).name, Path(path).parent.name
     if Path(path).is_relative_to(scenario.root):
         return "decode" if operation in ("open", "read") else "scan"
     if operation == "unlink":

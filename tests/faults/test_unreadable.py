@@ -1,0 +1,143 @@
+"""Files that are there and cannot be read: audio, and the store's own."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from emodna.pipeline import layout
+from emodna.pipeline.audio import decode
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import Watched, content, emodb_names, noise, prepared, tiny_emodb, wav
+
+NAMES = emodb_names(12)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+
+
+@contextmanager
+def unreadable(path: Path, number: int) -> Iterator[None]:
+    """Let the opening of a file fail, but not that of another which takes its name."""
+    inode, original = path.stat().st_ino, io.open
+
+    def refuse(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if "r" in mode and not isinstance(file, int) and Path(file).exists() and Path(file).stat().st_ino == inode:
+            raise OSError(number, os.strerror(number), os.fspath(file))
+        return original(file, mode, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(io, "open", refuse)
+        patch.setattr(builtins, "open", refuse)
+        yield
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    tiny_emodb(tmp_path / "root", NAMES)
+    return tmp_path / "root"
+
+
+class TestAudio:
+    @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+    def test_what_the_store_has_of_it_stays_until_it_can_be_read(self, root: Path, tmp_path: Path, number: int) -> None:
+        before = content(prepared(root, tmp_path / "cache").store)
+        tiny_emodb(root, NAMES[3:4], variant="new")
+        with unreadable(root / "wav" / NAMES[3], number):
+            report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.reused, report.rejected) == (12, 12, 0)
+        assert content(report.store) == before
+        line = f"1 recordings stay as they were in the store (the first: wav/{NAMES[3]}: cannot be read: "
+        assert f"{line}{os.strerror(number)})" in report.warnings
+        watcher = Watched()
+        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        assert (report.extracted, watcher.planned_recordings) == (1, 1)
+        assert content(report.store) == content(prepared(root, tmp_path / "alone").store)
+
+    def test_a_new_one_is_rejected_with_its_reason(self, root: Path, tmp_path: Path) -> None:
+        with unreadable(root / "wav" / NAMES[3], errno.EIO):
+            report = prepared(root, tmp_path / "cache")
+        assert report.rejections == [(f"wav/{NAMES[3]}", f"cannot be read: {os.strerror(errno.EIO)}")]
+
+    def test_one_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")
+        (root / "wav" / NAMES[3]).unlink()
+        (root / "wav" / NAMES[3]).symlink_to(tmp_path / "nowhere")
+        report = prepared(root, tmp_path / "cache")
+        assert (report.utterances, report.rejected) == (11, 1)
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
+    def test_an_error_of_the_machine_ends_the_run_and_rejects_nothing(
+        self, root: Path, tmp_path: Path, number: int
+    ) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = content(store)
+        tiny_emodb(root, NAMES[3:4], variant="new")
+        with unreadable(root / "wav" / NAMES[3], number), pytest.raises(OSError, match=NAMES[3]) as raised:
+            prepared(root, tmp_path / "cache")
+        assert raised.value.errno == number
+        assert content(store) == before
+
+    def test_no_memory_for_one_ends_the_run_with_its_name(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> NoReturn:
+            raise MemoryError
+
+        monkeypatch.setattr(MfccSet, "extract", fail)
+        with pytest.raises(OSError, match=r"\.wav") as raised:
+            prepared(root, tmp_path / "cache")
+        assert raised.value.errno == errno.ENOMEM
+
+    def test_an_error_in_the_middle_of_decoding_is_no_truncated_file(self, capfd: pytest.CaptureFixture[str]) -> None:
+        class Failing(io.BytesIO):
+            reads = 0
+
+            def readinto(self, buffer: Any) -> int:
+                self.reads += 1
+                if self.reads > 2:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                return super().readinto(buffer)
+
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            decode(Failing(wav(noise(2.0))))
+        assert capfd.readouterr().err == ""
+
+
+class TestStore:
+    @pytest.mark.parametrize("kind", ["shard-", "index-", "store.json"])
+    def test_what_its_disk_cannot_read_is_made_again(self, root: Path, tmp_path: Path, kind: str) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = content(store)
+        bad = next(path for path in store.iterdir() if path.name.startswith(kind))
+        inode = bad.stat().st_ino
+        with unreadable(bad, errno.EIO):
+            prepared(root, tmp_path / "cache", rehash=True)
+        assert content(store) == before
+        assert bad.stat().st_ino != inode
+
+    def test_verify_names_it_and_does_not_map_it(self, root: Path, tmp_path: Path) -> None:
+        opened = FeatureStore(prepared(root, tmp_path / "cache").store)
+        bad = next(opened.path.glob("shard-*"))
+        with unreadable(bad, errno.EIO):
+            assert opened.verify() == [f"{bad}: cannot be read: {os.strerror(errno.EIO)}: check the disk"]
+
+    def test_an_error_of_the_machine_is_no_damage(self, root: Path, tmp_path: Path) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        with (
+            unreadable(store / layout.STORE_JSON, errno.EMFILE),
+            pytest.raises(StoreError, match=r"store\.json: cannot be read: .*ulimit -n"),
+        ):
+            prepared(root, tmp_path / "cache")
