@@ -5,6 +5,7 @@ a few frames of noise, come from here. Each figure is that of a process of its o
 allocated at its highest, beyond what its imports take; pages of the mapped shards are the system's and not counted.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, feature_crc
-from tests.pipeline.making import LONG_AGO, Watched
+from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
 _READS = 20_000
@@ -43,11 +44,21 @@ def imagined(jobs: Sequence[Job], **_: object) -> list[Outcome]:
     outcomes = []
     for job in jobs:
         array, crc = _features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
-        sha256 = f"{hash(job.id) % 2**64:064x}"
+        sha256 = hashlib.sha256(job.id.encode()).hexdigest()
         facts = Facts(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
         state = AudioState(0, LONG_AGO * 10**9, sha256)
         outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state, looked_at=True))
     return outcomes
+
+
+class _Silent:
+    """A watcher that keeps nothing."""
+
+    def waiting(self, store: Path) -> None: ...
+
+    def planned(self, recordings: int) -> None: ...
+
+    def examined(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 class Place:
@@ -69,9 +80,9 @@ class Place:
 
     def prepare(self) -> str:
         """Bring the store up to date."""
-        preparation.examine_all = imagined  # type: ignore[assignment]
+        preparation.examine_all = imagined  # type: ignore[attr-defined,assignment]
         corpus = Recordings(self.root, "scale")
-        report = preparation.prepare(corpus, self.root, self.cache, Extraction(MfccSet()), Watched(), workers=2)
+        report = preparation.prepare(corpus, self.root, self.cache, Extraction(MfccSet()), _Silent(), workers=2)
         return f"{report.extracted} new"
 
     def open(self) -> str:
