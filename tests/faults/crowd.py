@@ -1,8 +1,8 @@
 """Many readers and writers of one store: `python -m tests.faults.crowd --seconds 60`.
 
 Writers prepare one of two roots in turn, and some of them are killed; readers open the store over and over, wait a
-little, and read all of it. Each must find one of the two contents, whole. With --unlocked the readers get no locks, as
-on another host: they may be told that a file is gone, but must never read anything else.
+little, and read all of it. Each must find one of the two contents, whole. Some readers get no locks, as on another
+host: they may be told that a file is gone, but must never read anything else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read(store: Path, fingerprints: Sequence[str], until: float, seed: int, *, u
             frames = sum(len(features) for features in opened)  # each compared with its checksum
             assert frames == opened.snapshot.counts["frames"]
             assert len(opened.rejected()) == opened.snapshot.counts["rejected"]
-            found[f"content {fingerprints.index(opened.fingerprint)}"] += 1
+            found[f"read {'AB'[fingerprints.index(opened.fingerprint)]}"] += 1
         except StoreError as error:
             if not unlocked or "missing" not in str(error):
                 raise
@@ -71,7 +71,7 @@ def write(roots: Sequence[Path], cache: Path, until: float, seed: int) -> Counte
     return ended
 
 
-def crowd(folder: Path, seconds: float, readers: int, writers: int, *, unlocked: bool) -> Counter[str]:
+def crowd(folder: Path, seconds: float, readers: int, unlocked: int, writers: int) -> Counter[str]:
     """Let them run; what became of them, counted."""
     layout.UTTERANCES_PER_SHARD = 4  # type: ignore[misc]
     roots, names = [folder / "a", folder / "b"], emodb_names(14)
@@ -90,7 +90,8 @@ def crowd(folder: Path, seconds: float, readers: int, writers: int, *, unlocked:
 
     until = time.monotonic() + seconds
     children = [
-        forking.Asked(lambda n=n: read(store, fingerprints, until, n, unlocked=unlocked)) for n in range(readers)
+        forking.Asked(lambda n=n: read(store, fingerprints, until, n, unlocked=n >= readers))
+        for n in range(readers + unlocked)
     ]
     children += [forking.Asked(lambda n=n: write(roots, cache, until, n)) for n in range(writers)]
     total = sum((Counter(child.answer()) for child in children), Counter[str]())
@@ -105,12 +106,12 @@ def crowd(folder: Path, seconds: float, readers: int, writers: int, *, unlocked:
 @click.command()
 @click.option("--seconds", default=60.0, show_default=True)
 @click.option("--readers", default=4, show_default=True)
+@click.option("--unlocked", default=1, show_default=True, help="Readers that get no locks.")
 @click.option("--writers", default=2, show_default=True)
-@click.option("--unlocked", is_flag=True, help="Readers get no locks.")
-def main(seconds: float, readers: int, writers: int, unlocked: bool) -> None:
+def main(seconds: float, readers: int, unlocked: int, writers: int) -> None:
     """Read and write one store from many processes, and print what they found."""
     with tempfile.TemporaryDirectory() as folder:
-        total = crowd(Path(folder), seconds, readers, writers, unlocked=unlocked)
+        total = crowd(Path(folder), seconds, readers, unlocked, writers)
     click.echo(", ".join(f"{name}: {count}" for name, count in sorted(total.items())))
 
 

@@ -27,18 +27,14 @@ def test_a_run_killed_at_any_instant_harms_nothing_and_the_next_goes_on_from_the
 
 
 def test_a_call_on_a_file_that_fails_is_told_or_does_no_harm() -> None:
-    printed = harness("tests.faults.inject", "--sample", 14, "--seed", 4)
-    assert "| **all** | | | **14** |" in printed
+    printed = harness("tests.faults.inject", "--sample", 10, "--seed", 4)
+    assert "| **all** | | | **10** |" in printed
     assert "| told |" in printed
 
 
 def test_readers_find_one_content_or_the_other_while_runs_commit_and_are_killed() -> None:
-    printed = harness("tests.faults.crowd", "--seconds", 4, "--readers", 3)
-    assert re.fullmatch(r"content 0: \d+, content 1: \d+, finished: \d+(, killed: \d+)?\n", printed)
-
-
-def test_a_reader_without_locks_is_told_what_is_gone_and_reads_nothing_else() -> None:
-    assert "content " in harness("tests.faults.crowd", "--seconds", 2, "--readers", 2, "--unlocked")
+    printed = harness("tests.faults.crowd", "--seconds", 4, "--readers", 2)
+    assert re.search(r"finished: \d+.*read [AB]: \d+", printed)
 
 
 def test_a_full_disk_and_a_folder_mounted_read_only() -> None:
