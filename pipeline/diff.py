@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from emodna.pipeline.store import FeatureStore, Snapshot
 
@@ -100,10 +101,11 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
     if not parameters:
         other = _differs(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
         due = pc.indices_nonzero(pc.and_not(other, other_audio))
-        pairs = zip(rows_a.take(due).to_pylist(), rows_b.take(due).to_pylist(), strict=True)
+        due_a, due_b = rows_a.take(due), rows_b.take(due)
+        ids = table_a["id"].take(due_a).to_pylist()
         read = told(len(due))
-        for row_a, row_b in pairs:
-            features.append(_feature_diff(a, b, row_a, row_b))
+        for id, row_a, row_b in zip(ids, due_a.to_pylist(), due_b.to_pylist(), strict=True):
+            features.append(_feature_diff(id, a[row_a], b[row_b]))
             read(1)
     return Difference(
         origin=_changed(_facts(a.snapshot, _ORIGIN), _facts(b.snapshot, _ORIGIN)),
@@ -172,13 +174,12 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return values
 
 
-def _feature_diff(a: FeatureStore, b: FeatureStore, row_a: int, row_b: int) -> FeatureDiff:
-    one, other = a[row_a], b[row_b]
+def _feature_diff(id: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> FeatureDiff:
     largest = None
-    if one.shape == other.shape:
-        distance = np.abs(one.astype(np.float64) - other)
+    if a.shape == b.shape:
+        distance = np.abs(a.astype(np.float64) - b)
         largest = float("inf") if np.isnan(distance).any() else float(distance.max(initial=0))
-    return FeatureDiff(a.ids[row_a], (len(one), len(other)), largest)
+    return FeatureDiff(id, (len(a), len(b)), largest)
 
 
 def _facts(snapshot: Snapshot, names: Sequence[str]) -> dict[str, Any]:

@@ -61,10 +61,9 @@ def main(stores: tuple[Path, ...], rounds: int) -> None:
         copy = statistics.median(row[0] for row in rows["copy"])
         for name, measured in rows.items():
             seconds, written, megabytes = (statistics.median(column) for column in zip(*measured, strict=True))
-            click.echo(
-                f"{name:12} {seconds:6.2f} s  {size / 1e6 / seconds:6.0f} MB/s"
-                f"  {len(store) / seconds:7.0f} utterances/s  copy's time x {seconds / copy:5.1f}  size / features {written / size:5.2f}  +{megabytes:5.0f} MB"
-            )
+            speed = f"{size / 1e6 / seconds:6.0f} MB/s  {len(store) / seconds:7.0f} utterances/s"
+            costs = f"copy's time x {seconds / copy:5.1f}  size / features {written / size:5.2f}  +{megabytes:4.0f} MB"
+            click.echo(f"{name:12} {seconds:6.2f} s  {speed}  {costs}")
 
 
 if __name__ == "__main__":

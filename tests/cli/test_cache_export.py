@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from emodna.cli import cache_progress, common
 from emodna.pipeline.export import FORMATS
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -58,6 +61,26 @@ def test_a_wrong_format_names_the_right_ones(emodna_cache: Command) -> None:
 
 def test_an_unknown_store_names_those_that_exist(emodna_cache: Command, cache: Path) -> None:
     assert "there are: emodb, ravdess" in emodna_cache("export", "x", "--to", "npz", "--cache", cache).error()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_progress, "_PLAIN_SECONDS", 0.0)
+    size = len(FeatureStore(emodb_store))
+    ran = emodna_cache("export", "emodb", "--to", "npz", "--cache", cache)
+    assert ran.err.splitlines()[0] == f"exporting: {size}/{size} utterances"
+    assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache, "--force", "-q").err == ""
+
+
+def test_on_a_terminal_progress_is_a_bar(
+    emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(common, "err", Console(file=terminal, force_terminal=True, width=100))
+    assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache).code == 0
+    assert "exporting" in terminal.getvalue()
+    assert str(len(FeatureStore(emodb_store))) in terminal.getvalue()
 
 
 def test_ctrl_c_leaves_nothing(emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
