@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emodna.pipeline.export.base import BLOCK_VALUES, Format, about_json, columns
+from emodna.pipeline.export import base
+from emodna.pipeline.export.base import Format, about_json, columns
 from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("dim", "features")
@@ -30,7 +31,7 @@ def _write(store: FeatureStore, file: Path, told: Callable[[int], None]) -> None
         metadata={"emodna": about_json(store.snapshot)},
     )
     with open_writer(file, schema, "features.list.element") as writer:
-        for rows, features in store.blocks(BLOCK_VALUES):
+        for rows, features in store.blocks(base.BLOCK_VALUES):
             part = table.slice(rows.start, rows.stop - rows.start)
             ends = np.cumsum([0, *store.frames[rows]]) * features.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))

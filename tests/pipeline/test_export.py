@@ -70,11 +70,12 @@ def store(request: pytest.FixtureRequest, own: FeatureStore, emodb_store: Path) 
 
 
 @pytest.fixture(params=[False, True], ids=["one-file", "many-files"])
-def _split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Formats of several files begin a new one for each block; blocks are small, too."""
+def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether formats of several files begin a new one for each block; blocks are small then, too."""
     if request.param:
         monkeypatch.setattr(base, "FILE_BYTES", 1)
         monkeypatch.setattr(base, "BLOCK_VALUES", 1000)
+    return bool(request.param)
 
 
 def written(store: FeatureStore, name: str, place: Path, *, force: bool = False) -> Exported:
@@ -94,7 +95,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 class TestParquet:
-    @pytest.mark.usefixtures("_split")
+    @pytest.mark.usefixtures("split")
     def test_pyarrow_reads_it(self, store: FeatureStore, tmp_path: Path) -> None:
         written(store, "parquet", tmp_path / "x.parquet")
         table = pq.read_table(tmp_path / "x.parquet")
@@ -171,13 +172,13 @@ class TestNpz:
 
 
 class TestWebDataset:
-    @pytest.mark.usefixtures("_split")
-    def test_webdataset_reads_it(self, store: FeatureStore, tmp_path: Path) -> None:
+    def test_webdataset_reads_it(self, store: FeatureStore, tmp_path: Path, split: bool) -> None:
         import webdataset
 
         exported = written(store, "webdataset", tmp_path / "x")
         tars = sorted(map(str, (tmp_path / "x").glob("*.tar")))
         assert exported.files == len(tars) + 1
+        assert (len(tars) > 1) == split
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to the garbage collector
             samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
@@ -219,14 +220,17 @@ class TestWebDataset:
 
 
 class TestHuggingFace:
-    @pytest.mark.usefixtures("_split")
-    def test_datasets_reads_it(self, store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_datasets_reads_it(
+        self, store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
+    ) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
         import datasets
 
         exported = written(store, "hf", tmp_path / "x")
-        assert exported.files == len(list((tmp_path / "x" / "data").iterdir())) + 1
+        files = list((tmp_path / "x" / "data").iterdir())
+        assert exported.files == len(files) + 1
+        assert (len(files) > 1) == split
         datasets.disable_progress_bars()
         found = datasets.load_dataset(str(tmp_path / "x"), split="train", cache_dir=str(tmp_path / "cache"))
         assert found.features["features"] == datasets.Array2D(shape=(None, 40), dtype="float32")
