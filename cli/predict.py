@@ -84,7 +84,7 @@ def _predictions(
     if manifest is None:
         yield from ((prediction, {}) for prediction in predict_files(model, audio))
         return
-    rows = rows_of(read_table(manifest))
+    rows = list(rows_of(read_table(manifest)))
     tree = open_tree(manifest.parent if root is None else root, ("",))
     for prediction, row in predict_listed(model, rows, tree):
         yield prediction, {column: cell for column, cell in row.items() if column != "path"}

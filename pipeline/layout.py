@@ -60,6 +60,17 @@ INDEX_SCHEMA: Final = pa.schema(
     ]
 )
 
+#: What a corpus says of a recording.
+DESCRIBED_SCHEMA: Final = pa.schema(
+    [
+        INDEX_SCHEMA.field(name)
+        for name in (
+            *("id", "path", "speaker", "gender", "language", "text", "intensity"),
+            *("emotion_code", "emotion"),
+        )
+    ]
+)
+
 #: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
 START: Final = "start"
 

@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -141,8 +142,11 @@ def map_shard(path: Path) -> NDArray[np.float32]:
         )
     if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
         raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
-    # A plain ndarray over the map: slicing np.memmap itself costs several times as much.
-    return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape))
+    # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards than
+    # a process may have open files.
+    with pa.memory_map(str(path)) as mapped:
+        content = mapped.read_buffer()
+    return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
 
 
 class FeatureStore:
@@ -276,11 +280,12 @@ class FeatureStore:
         StoreError
             No such utterance; names a few that exist.
         """
-        try:
-            return self.ids.index(utterance_id)
-        except ValueError:
-            some = ", ".join(sorted(self.ids)[:3])
-            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}") from None
+        ids = self._columns(["id"])["id"]
+        row: int = pc.index(ids, utterance_id).as_py()
+        if row < 0:
+            some = ", ".join(sorted(ids.slice(length=3).to_pylist()))
+            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}")
+        return row
 
     def rejected(self) -> pa.Table:
         """Files that could not be used: path and reason."""
