@@ -26,6 +26,7 @@ def cache() -> None:
 cache.add_command(plot)
 cache.add_command(stats)
 
+
 @cache.command("ls")
 @common.cache_option
 @common.common_options

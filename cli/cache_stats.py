@@ -133,8 +133,12 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _line(len(unusable), "whose audio could not be judged", unusable)
     far = [f"{each['id']} ({each['figure']} {each['value']:.4g}, z {each['z']:+.1f})" for each in document["outliers"]]
     yield from _line(len(far), "outliers (robust z-score of 6 and more)", far)
-    yield from _line(len(document["other_sample_rate"]), "sample rates that are the exception", document["other_sample_rate"])
-    yield from _line(len(document["other_channels"]), "numbers of channels that are the exception", document["other_channels"])
+    yield from _line(
+        len(document["other_sample_rate"]), "sample rates that are the exception", document["other_sample_rate"]
+    )
+    yield from _line(
+        len(document["other_channels"]), "numbers of channels that are the exception", document["other_channels"]
+    )
     for task, balance in document["labels"].items():
         yield from _imbalance(task, balance)
 
@@ -175,19 +179,15 @@ def _print_labels(labels: Mapping[str, Any]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("task")
-    for heading in ("low / negative", "high / positive", "unlabelled", "share of 1", "women", "men", "over speakers"):
-        table.add_column(heading, justify="right")
+    for heading in ("low / neg.", "high / pos.", "unlabelled", "% high", "% women", "% men", "% of a speaker"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for task, balance in labels.items():
         gender, spread = balance["by_gender"], balance["share_over_speakers"]
         table.add_row(
             task,
             *(str(balance[key]) for key in ("0", "1", "unlabelled")),
-            _percent(balance["share"]),
-            *(_percent(gender.get(key, {}).get("share")) for key in ("f", "m")),
-            f"{_percent(spread['min'])} ({common.safe(spread['least'])}) to {_percent(spread['max'])} "
-            f"({common.safe(spread['most'])})"
-            if spread
-            else "-",
+            *(_percent(share) for share in (balance["share"], *(gender.get(each, {}).get("share") for each in "fm"))),
+            f"{_percent(spread['min'])} to {_percent(spread['max'])}" if spread else "-",
         )
     common.out.print()
     common.out.print(table)
@@ -202,7 +202,7 @@ def _class(task: str) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _speakers(speakers: Mapping[str, Any]) -> str:

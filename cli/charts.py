@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.statistics import balance
-from emodna.pipeline.statistics.moments import Moments, survey
+from emodna.pipeline.statistics.moments import Moments, overall, survey
 from emodna.pipeline.statistics.oddities import is_silent
 from emodna.pipeline.statistics.shift import described, mean_difference, plane
 from emodna.pipeline.store import FeatureStore
@@ -23,6 +23,8 @@ _STORES: Final = ("#0072B2", "#D55E00")
 _CLASSES: Final = ("#56B4E9", "#E69F00")
 _NEUTRAL: Final = "#999999"
 _BINS: Final = 40
+#: Least range of a histogram, in s or dB: what differs by less is alike.
+_LEAST_RANGE: Final = 1.0
 #: Speakers that a chart can name.
 _NAMED: Final = 30
 
@@ -31,7 +33,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     """Labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
     from matplotlib.figure import Figure
 
-    moments, found = survey(store)
+    moments = overall(store)
     features = feature_set_from(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
     labels, speakers = balance.labels(store), balance.speakers(store)
@@ -41,8 +43,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     figure.suptitle(
-        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, "
-        f"{store.snapshot.feature_set}",
+        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}",
         parse_math=False,
     )
     _label_bars(axes[0], [labels], [""])
@@ -52,7 +53,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     axes[3].set(title="durations", xlabel="s", ylabel="utterances")
     _steps(axes[4], peaks, _STORES, [""])
     axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
-    _coefficients(figure, axes[5], [moments], [""], features)
+    _coefficients(axes[5], [moments], [""], features)
     numbers = {
         "labels": labels,
         "emotions": emotions,
@@ -81,7 +82,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
     figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}", parse_math=False)
-    _coefficients(figure, figure.add_subplot(grid[0, :2]), moments, names, features)
+    _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
     _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
     axes.bar(np.arange(len(difference)), difference, color=_NEUTRAL, width=0.9)
@@ -93,8 +94,8 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     axes = figure.add_subplot(grid[1, 1])
     _steps(axes, durations, _STORES, names)
     axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
-    _scatter(figure.add_subplot(grid[1, 2]), points, [each.labels(task)[r] for each, r in zip(stores, rows, strict=True)],
-             names, task, explained)  # fmt: skip
+    shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
+    _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
     numbers = {
         "against": str(other.path),
         "task": task,
@@ -125,7 +126,8 @@ def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[
     """Counts of some groups of values in the same bins, or their shares."""
     together = np.concatenate(groups)
     low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
-    edges = np.linspace(low, high if high > low else low + 1.0, _BINS + 1)
+    spare = max(_LEAST_RANGE - (high - low), 0) / 2
+    edges = np.linspace(low - spare, high + spare, _BINS + 1)
     counts = [np.histogram(group, edges)[0] for group in groups]
     divided = [(each / max(each.sum(), 1)) if shares else each for each in counts]
     return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
@@ -141,8 +143,12 @@ def _steps(axes: "Axes", histogram: dict[str, Any], colours: Sequence[str], name
 def _legend(axes: "Axes", names: Sequence[str]) -> None:
     """A legend, where there is something to tell apart; its names are text, not formulas."""
     if any(names):
-        for text in axes.legend(fontsize=8).get_texts():
+        legend = axes.legend(fontsize=8)
+        for text in legend.get_texts():
             text.set_parse_math(False)
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1)
 
 
 def _ticks(axes: "Axes", names: Sequence[str], **how: Any) -> None:
@@ -179,7 +185,8 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
 
 def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=_STORES[0])
-    _ticks(axes, list(counts), rotation=40, ha="right", rotation_mode="anchor")
+    turned = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
+    _ticks(axes, list(counts), rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
 
 
@@ -197,9 +204,7 @@ def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
         axes.set(title="speakers", xticks=[], yticks=[])
 
 
-def _coefficients(
-    figure: "Figure", axes: "Axes", moments: Sequence[Moments], names: Sequence[str], features: FeatureSet
-) -> None:
+def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
     """Mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
     dim = len(moments[0].mean)
     apart = 1 if not features.one_scale and dim > 1 else 0
@@ -213,7 +218,9 @@ def _coefficients(
             axes.fill_between(place, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
             axes.plot(place, mean, color=colour, label=name or None)
         else:
-            axes.errorbar(place + shift, mean, std, fmt="o", markersize=3, linewidth=1, color=colour, label=name or None)
+            axes.errorbar(
+                place + shift, mean, std, fmt="o", markersize=3, linewidth=1, color=colour, label=name or None
+            )
         if twin is not None:
             twin.errorbar([shift], each.mean[:1], each.std[:1], fmt="s", markersize=5, linewidth=1.5, color=colour)
     if twin is not None:
@@ -236,13 +243,26 @@ def _scatter(
 ) -> None:
     """Utterances in their plane: a colour for each store, a mark for each class."""
     for place, label, name, colour in zip(points, labels, names, _STORES, strict=True):
-        for value, marker, word in ((0, "o", CLASS_NAMES[task][0]), (1, "^", CLASS_NAMES[task][1]), (-1, "x", "unlabelled")):
+        for value, marker, word in (
+            (0, "o", CLASS_NAMES[task][0]),
+            (1, "^", CLASS_NAMES[task][1]),
+            (-1, "x", "unlabelled"),
+        ):
             chosen = place[label == value]
             if len(chosen):
-                axes.scatter(*chosen.T, s=9, marker=marker, color=colour, alpha=0.5, linewidths=0.5, label=f"{name}, {word}")
+                axes.scatter(
+                    chosen[:, 0],
+                    chosen[:, 1],
+                    s=9,
+                    marker=marker,
+                    color=colour,
+                    alpha=0.5,
+                    linewidths=0.5,
+                    label=f"{name}, {word}",
+                )
     axes.set(
-        title=f"utterances by their mean c0 to c12 (PCA), {task}",
-        xlabel=f"first axis ({100 * explained[0]:.0f} % of the variance)",
-        ylabel=f"second axis ({100 * explained[1]:.0f} %)",
+        title="utterances by their mean c0 to c12",
+        xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
+        ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )
     _legend(axes, names)

@@ -34,9 +34,10 @@ _NEAREST: Final = 3
 _GRIDS: Final = 16
 _CELL: Final = 1.0
 _NEIGHBOURS: Final = 32
-#: dB and s: an utterance that varies less over time, or has less voice, has no course to be recognised by.
+#: dB and s: an utterance that varies less over time, or has less voice (each frame by its weight), has no course to be
+#: recognised by.
 _MIN_SPREAD: Final = 0.5
-_MIN_VOICE: Final = 0.2
+_MIN_VOICE: Final = 0.05
 #: Places between two frames at which a fit is looked for.
 _FINE: Final = 4
 _SEED: Final = 0

@@ -51,7 +51,8 @@ class Moments:
     @property
     def std(self) -> NDArray[np.float64]:
         """Standard deviation."""
-        return np.sqrt(self.squares / max(self.frames, 1))
+        std: NDArray[np.float64] = np.sqrt(self.squares / max(self.frames, 1))
+        return std
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,20 @@ class Utterances:
     """(n,) share of its frames that are what digital silence would be beside its peak."""
     headroom: NDArray[np.float32]
     """(n,) from the floor of its spectrum to the peak, in dB."""
+
+
+def overall(store: FeatureStore) -> Moments:
+    """Mean, deviation and range of all frames of a store, alone.
+
+    Raises
+    ------
+    StoreError
+        Damaged features.
+    """
+    moments = Moments.none(store.dim)
+    for _, features in store.blocks(BLOCK):
+        moments.add(features)
+    return moments
 
 
 def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
@@ -100,7 +115,8 @@ def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
 def voice_weights(frames: Frames) -> NDArray[np.float64]:
     """(frames,) how much of the voice each frame is: 1 the loudest of its utterance, 0 from `VOICE_RANGE` below it."""
     loudest = np.repeat(np.maximum.reduceat(frames.level, frames.starts), frames.frames)
-    return np.clip((frames.level - loudest + VOICE_RANGE) / VOICE_RANGE, 0.0, 1.0)
+    weights: NDArray[np.float64] = np.clip((frames.level - loudest + VOICE_RANGE) / VOICE_RANGE, 0.0, 1.0)
+    return weights
 
 
 def _take(found: Utterances, rows: slice, frames: Frames) -> None:

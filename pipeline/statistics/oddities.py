@@ -41,7 +41,7 @@ def is_flat(store: FeatureStore, found: Utterances) -> NDArray[np.bool_]:
 
 
 def band_limits(store: FeatureStore, found: Utterances, features: FeatureSet) -> NDArray[np.float64]:
-    """(n,) the lowest limit in Hz beyond which a file holds nothing though its sample rate has room for it; else nan."""
+    """(n,) lowest limit in Hz beyond which a file holds nothing though its sample rate has room for it; else nan."""
     rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
     judged = (found.headroom >= _ENOUGH_HEADROOM) & ~is_flat(store, found)
     limits = np.full(len(store), np.nan)

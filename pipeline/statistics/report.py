@@ -1,7 +1,6 @@
 """All statistics of a store as one document."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from emodna.pipeline.store import FeatureStore
 _SHOULD_AGREE = ("speaker", "gender", "text", "emotion", "arousal", "valence")
 
 
-def statistics(
-    store: FeatureStore, *, window: float, waveforms: Iterable[Waveform] | None = None
-) -> dict[str, Any]:
+def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Waveform] | None = None) -> dict[str, Any]:
     """What a store holds, and what in it should be looked at; docs/STATISTICS.md says what each key means.
 
     Parameters
@@ -40,8 +37,7 @@ def statistics(
     silent = oddities.is_silent(store)
     names = _Names(store)
     limits = oddities.band_limits(store, found, features)
-    # Read last: it is what takes longest, and what may fail.
-    document = {
+    return {
         "store": str(store.path),
         "corpus": store.snapshot.corpus,
         "feature_set": store.snapshot.feature_set,
@@ -71,7 +67,6 @@ def statistics(
         "duplicates": _duplicates(store, found, silent, names),
         "audio": None if waveforms is None else _audio(waveforms, names),
     }
-    return document
 
 
 class _Names:
@@ -112,7 +107,9 @@ def _duplicates(store: FeatureStore, found: Utterances, silent: Any, names: _Nam
             {
                 "ids": names(list(group.rows)),
                 "similarity": group.similarity,
-                "differ": [name for name in _SHOULD_AGREE if len(set(facts[name].take(list(group.rows)).to_pylist())) > 1],
+                "differ": [
+                    name for name in _SHOULD_AGREE if len(set(facts[name].take(list(group.rows)).to_pylist())) > 1
+                ],
             }
             for group in groups
         ]

@@ -1,4 +1,4 @@
-"""How well `emodna-cache stats` finds altered copies of recordings, what it takes for copies that are none, and its cost.
+"""How well `emodna-cache stats` finds altered copies of recordings, what else it takes for copies, and what it costs.
 
 python -m tests.benchmarks.near_duplicates --root data/ravdess --root data/emodb
 """
@@ -111,7 +111,9 @@ def main(roots: tuple[Path, ...], name: str, scale: str, missed: bool) -> None:
         for size in map(int, filter(None, scale.split(","))):
             store = _chimeras(Path(folder) / str(size), plain, size)
             command = [sys.executable, "-m", "tests.benchmarks.near_duplicates", "--cost", str(store)]
-            click.echo(f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False)
+            click.echo(
+                f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False
+            )
 
 
 def _read(path: Path) -> tuple[Samples, int]:
@@ -174,7 +176,7 @@ def _recall(folder: Path, name: str, files: list[Path], *, show_missed: bool) ->
 
 
 def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
-    """A store of utterances that begin as one recording and end as another, stretched and tilted; some of them twice."""
+    """A store of utterances that begin as one recording and end as another, stretched and tilted; some twice."""
     random = np.random.default_rng(size)
     parameters, features = MfccSet().parameters(), []
     for _ in range(size - planted):
