@@ -12,6 +12,8 @@ from emodna.pipeline.store import FeatureStore
 
 #: Values that are looked at together: some MB as float64.
 BLOCK: Final = 1 << 20
+#: Frames at each end of an utterance that reach beyond it: half a window of four hops.
+_EDGE: Final = 2
 #: dB below an utterance's loudest frame at which its frames count nothing; between, in proportion. The quiet ones are
 #: the room's and the codec's, not the voice's.
 VOICE_RANGE: Final = 20.0
@@ -119,6 +121,14 @@ def voice_weights(frames: Frames) -> NDArray[np.float64]:
     return weights
 
 
+def _inner(frames: Frames) -> NDArray[np.float64]:
+    """(frames,) 0 where a frame reaches beyond the ends of the audio, so that its level falls; else 1."""
+    counts = np.repeat(frames.frames, frames.frames)
+    place = np.arange(len(counts)) - np.repeat(frames.starts, frames.frames)
+    within = (place >= _EDGE) & (place < counts - _EDGE)
+    return (within | (counts <= 4 * _EDGE)).astype(np.float64)
+
+
 def _take(found: Utterances, rows: slice, frames: Frames) -> None:
     """Write the figures of some utterances, summed over their frames, to their rows."""
 
@@ -132,11 +142,12 @@ def _take(found: Utterances, rows: slice, frames: Frames) -> None:
     mean = per_utterance(weights * shape) / weight
     apart = shape - np.repeat(mean, frames.frames, axis=0)
     deviation = np.sqrt(per_utterance(weights * apart**2) / weight)
-    level = per_utterance(frames.level) / frames.frames
+    inner = _inner(frames)
+    level = per_utterance(inner * frames.level) / per_utterance(inner)
     unlike = frames.level - np.repeat(level, frames.frames)
     found.cepstra[rows] = per_utterance(frames.cepstra) / frames.frames[:, None]
     found.sketch[rows] = np.hstack([mean, deviation])
     found.beyond[rows] = per_utterance(weights * frames.beyond) / weight
-    found.spread[rows] = np.sqrt(per_utterance(unlike**2) / frames.frames)
+    found.spread[rows] = np.sqrt(per_utterance(inner * unlike**2) / per_utterance(inner))
     found.silent_share[rows] = per_utterance(frames.silent.astype(np.float64)) / frames.frames
     found.headroom[rows] = frames.headroom
