@@ -178,8 +178,8 @@ def _print_labels(labels: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("task")
-    for heading in ("low / neg.", "high / pos.", "unlabelled", "% high", "% women", "% men", "% of a speaker"):
+    table.add_column("task", no_wrap=True)
+    for heading in ("low, neg.", "high, pos.", "none", "% high", "of f", "of m", "of a speaker"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task, balance in labels.items():
         gender, spread = balance["by_gender"], balance["share_over_speakers"]

@@ -34,6 +34,8 @@ _NEAREST: Final = 3
 _GRIDS: Final = 16
 _CELL: Final = 1.0
 _NEIGHBOURS: Final = 32
+#: Pairs per utterance that are held until the nearest are chosen.
+_HELD: Final = 16
 #: dB and s: an utterance that varies less over time, or has less voice (each frame by its weight), has no course to be
 #: recognised by.
 _MIN_SPREAD: Final = 0.5
@@ -111,10 +113,11 @@ def altered_copies(store: FeatureStore, found: Utterances, equal: Sequence[Group
 
 def _equal(values: NDArray[np.integer]) -> list[list[int]]:
     """Rows of each value that occurs more than once, in order of the first."""
-    order = np.argsort(values, kind="stable")
-    bounds = np.flatnonzero(np.diff(values[order])) + 1
-    groups = [group.tolist() for group in np.split(order, bounds) if len(group) > 1] if len(values) else []
-    return sorted(groups)
+    _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(counts[value] > 1)
+    order = rows[np.argsort(value[rows], kind="stable")]
+    groups = np.split(order, np.flatnonzero(np.diff(value[order])) + 1) if len(order) else []
+    return sorted(group.tolist() for group in groups)
 
 
 def _candidates(sketch: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -140,6 +143,8 @@ def _candidates(sketch: NDArray[np.float64]) -> NDArray[np.int64]:
         order = np.lexsort((places[:, axes], cell))
         for pairs, distance in _neighbours(scaled, order, cell):
             best, near = np.vstack([best, pairs]), np.concatenate([near, distance])
+            if len(best) > _HELD * count:
+                best, near = _nearest(best, near)
         best, near = _nearest(best, near)
     return np.unique(np.sort(best, axis=1), axis=0)
 

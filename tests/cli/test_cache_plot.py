@@ -101,15 +101,15 @@ def test_other_feature_sets_are_drawn(
 
 def test_names_from_outside_are_text(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
     """No formulas, no missing glyph, no path, and no name that is too long for a file."""
-    ids = ["$x_1$", "日本語", "../up", "a\nb", "[red]%s", "." * 50 + "x" * 300]
+    ids = ["$x_1$", "x$_$y", "日本語", "../up", "a\nb", "[red]%s", "." * 50 + "x" * 300]
     lines = []
     for number, id in enumerate(ids):
         (tmp_path / f"{number}.wav").write_bytes(wav(noise(seed=number)))
         lines.append(f'{number}.wav,"{id}","{id}",anger\n')
     (tmp_path / "own.csv").write_text("path,id,speaker,emotion\n" + "".join(lines))
-    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "$own$"))
-    for arguments in (*((id,) for id in ids), (), ("--against", "$own$")):
-        ran = emodna_cache("plot", "$own$", *arguments)
+    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    for arguments in (*((id,) for id in ids), (), ("--against", "own")):
+        ran = emodna_cache("plot", "own", *arguments)
         assert (ran.code, ran.err) == (0, "")
         assert (here / ran.out.removeprefix("wrote ").rstrip("\n")).parent == here
     assert len(list(here.glob("*.png"))) == len(ids) + 2
