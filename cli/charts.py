@@ -89,7 +89,13 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
     axes.annotate(
-        f"above 0: {names[1]} is higher", (0.02, 0.97), xycoords="axes fraction", va="top", fontsize=8, parse_math=False
+        f"above 0: {names[1]} is higher",
+        (0.98, 0.97),
+        xycoords="axes fraction",
+        ha="right",
+        va="top",
+        fontsize=8,
+        parse_math=False,
     )
     axes = figure.add_subplot(grid[1, 1])
     _steps(axes, durations, _STORES, names)
