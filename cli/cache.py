@@ -11,6 +11,8 @@ from emodna.cli import common
 from emodna.cli.cache_diff import diff
 from emodna.cli.cache_export import export
 from emodna.cli.cache_gc import collect_garbage
+from emodna.cli.cache_plot import plot
+from emodna.cli.cache_stats import stats
 from emodna.cli.stores import open_store
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def cache() -> None:
 cache.add_command(diff)
 cache.add_command(export)
 cache.add_command(collect_garbage)
+cache.add_command(plot)
+cache.add_command(stats)
 
 
 @cache.command("ls")
