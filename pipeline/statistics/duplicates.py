@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.segment import recording_of
+from emodna.pipeline.segment import recordings_of
 from emodna.pipeline.statistics.moments import Utterances, voice_weights
 from emodna.pipeline.statistics.spectra import Spectra
 from emodna.pipeline.store import FeatureStore
@@ -62,8 +62,8 @@ def same_audio(store: FeatureStore) -> list[Group]:
         return [Group(tuple(rows), 1.0) for rows in groups]
     found = []
     for rows in groups:
-        ids = table["id"].take(rows).to_pylist()
-        first = {recording_of(id): row for id, row in zip(reversed(ids), reversed(rows), strict=True)}
+        recordings = recordings_of(table["id"].take(rows)).to_pylist()
+        first = {recording: row for recording, row in zip(reversed(recordings), reversed(rows), strict=True)}
         if len(first) > 1:
             found.append(Group(tuple(sorted(first.values())), 1.0))
     return found
