@@ -63,7 +63,7 @@ def same_audio(store: FeatureStore) -> list[Group]:
     found = []
     for rows in groups:
         recordings = recordings_of(table["id"].take(rows)).to_pylist()
-        first = {recording: row for recording, row in zip(reversed(recordings), reversed(rows), strict=True)}
+        first = dict(zip(reversed(recordings), reversed(rows), strict=True))
         if len(first) > 1:
             found.append(Group(tuple(sorted(first.values())), 1.0))
     return found
