@@ -51,10 +51,11 @@ def predict(
         raise click.UsageError("--root goes with --manifest")
     import torch
 
-    from emodna.model.predictions import beside, renamed
+    from emodna.model.predictions import beside
     from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
     from emodna.pipeline.emotions import CLASS_NAMES
+    from emodna.pipeline.names import renamed
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """The commit: from written shards to a new content of the store."""
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -28,6 +27,7 @@ from emodna.pipeline.history import History
 from emodna.pipeline.segment import recordings_of, starts_of
 from emodna.pipeline.shards import write_table
 from emodna.pipeline.store import Snapshot, checksum
+from emodna.pipeline.sweep import sweep
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -87,7 +87,7 @@ def commit(
     flush_folder(store)  # the files that a killed run made may not have their names on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         _write_store_json(store, snapshot)
-    _sweep(store, snapshot)
+    sweep(store, snapshot)
 
 
 def _index(corpus: Corpus, scan: Scan, facts: pa.Table, shards: NDArray[np.int64], *, segmented: bool) -> pa.Table:
@@ -134,22 +134,6 @@ def _write_store_json(store: Path, snapshot: Snapshot) -> None:
     content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     content["checksum"] = checksum(content)
     write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
-
-
-def _sweep(store: Path, snapshot: Snapshot) -> None:
-    """Remove what the committed snapshot does not name; data files stay while a reader may hold an older snapshot."""
-    for path in (store / layout.JOURNAL).iterdir():
-        path.unlink(missing_ok=True)
-    with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return  # a later commit removes it
-        named = {file.name for file in snapshot.files}
-        for path in store.iterdir():
-            data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
-            if data and path.name not in named:
-                path.unlink(missing_ok=True)
 
 
 def _library_versions() -> dict[str, str]:

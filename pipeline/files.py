@@ -2,13 +2,10 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
-
-#: Ending of a file that is being written.
-UNFINISHED: Final = ".tmp"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -16,7 +13,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    temporary = temporary_for(path)
     try:
         with naming(path):
             with temporary.open("wb") as stream:
@@ -37,6 +34,16 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
         flush_folder(each.parent)
+
+
+def temporary_for(path: Path) -> Path:
+    """Name, unlike any other process's, under which a file or folder is written before it is renamed into place."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a path's name is one that `temporary_for` makes."""
+    return re.fullmatch(r".+\.\d+\.tmp", path.name, re.DOTALL) is not None
 
 
 def flush_folder(folder: Path) -> None:

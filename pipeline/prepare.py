@@ -27,6 +27,7 @@ from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.history import EarlierFeatures, History, facts_table, write_audio_stat, write_journal
 from emodna.pipeline.plan import Plan, ShardPlan
 from emodna.pipeline.shards import write_shard, writer_lock
+from emodna.pipeline.sweep import clear
 
 #: Recordings per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers. One that is
 #: cut into utterances is work enough.
@@ -121,6 +122,7 @@ def prepare(
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
     with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)) as waited:
+        clear(store)
         if waited:  # the files may have changed meanwhile
             tree = corpus.open(root)
             scan = corpus.scan(tree)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
-from emodna.pipeline.files import UNFINISHED, make_folder, write_atomically
+from emodna.pipeline.files import make_folder, write_atomically
 from emodna.pipeline.store import StoredFile, has_content
 
 _in_memory = itertools.count()
@@ -29,8 +29,6 @@ _POLL_SECONDS: Final = 0.05
 @contextmanager
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
-
-    What a writer that was killed left half written is removed: its room may be what this one lacks.
 
     Parameters
     ----------
@@ -59,8 +57,6 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     except OSError as error:
         raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
-        for path in (*store.glob(f"*{UNFINISHED}"), *(store / layout.JOURNAL).glob(f"*{UNFINISHED}")):
-            path.unlink(missing_ok=True)
         yield waits > 0
     finally:
         os.close(descriptor)
