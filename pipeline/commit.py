@@ -22,7 +22,7 @@ from emodna.pipeline.files import write_atomically
 from emodna.pipeline.history import History, facts_table
 from emodna.pipeline.segment import recording_of, start_of
 from emodna.pipeline.shards import write_table
-from emodna.pipeline.store import Snapshot, checksum
+from emodna.pipeline.store import Snapshot, checksum, encoded
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -132,7 +132,7 @@ def _write_store_json(store: Path, snapshot: Snapshot) -> None:
     content = asdict(snapshot)
     content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     content["checksum"] = checksum(content)
-    write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
+    write_atomically(store / layout.STORE_JSON, encoded(content))
 
 
 def _sweep(store: Path, snapshot: Snapshot) -> None:

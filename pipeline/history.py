@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
@@ -18,7 +17,7 @@ from emodna.pipeline.extract import AudioState, Facts
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.segment import recording_of
-from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_snapshot
+from emodna.pipeline.store import Snapshot, StoredFile, feature_crc, file_sha256, map_shard, read_index, read_snapshot
 from emodna.pipeline.trees import Tree
 
 #: Where a journal's file says how its recordings were cut.
@@ -111,21 +110,17 @@ class History:
 
     def _remember_snapshot(self, snapshot: Snapshot, *, rehash: bool) -> None:
         intact = {number: file for number, file in snapshot.shards.items() if _intact(self.store, file, rehash=rehash)}
-        for index in snapshot.tables("index"):
-            if not _intact(self.store, index, rehash=True):
-                raise StoreError(f"{self.store / index.name}: damaged")
-            table = pq.read_table(self.store / index.name, columns=[*layout.FACT_COLUMNS, "shard"])
-            shards = table["shard"].to_pylist()
-            files = [intact[shard].name if shard in intact else "" for shard in shards]
-            self._remember(table.drop_columns("shard").append_column("file", pa.array(files, pa.string())))
+        table = read_index(self.store, snapshot, [*layout.FACT_COLUMNS, "shard"])
+        files = [intact[shard].name if shard in intact else "" for shard in table["shard"].to_pylist()]
+        self._remember(table.drop_columns("shard").append_column("file", pa.array(files, pa.string())))
 
     def _remember_journal(self) -> None:
         for path in sorted((self.store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}")):
-            table = read_sealed(path)
+            table = read_sealed(path, layout.JOURNAL_SCHEMA)
             # A file of a run that was killed may be anything; if it is not whole, its work is done again.
             if table is None or not _named_by_its_content(self.store / path.stem):
                 continue
-            if _segmentation_of(table) == self._segmentation:
+            if _is_of(table, path.stem, self._segmentation):
                 self._remember(table)
 
     def _remember(self, table: pa.Table) -> None:
@@ -160,8 +155,13 @@ def write_journal(store: Path, name: str, facts: Iterable[Facts], segmentation: 
     write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
 
 
-def _segmentation_of(table: pa.Table) -> object:
-    return json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+def _is_of(table: pa.Table, shard: str, segmentation: Mapping[str, Any] | None) -> bool:
+    """Whether a journal's table tells of this shard alone, and of recordings that were cut in this way."""
+    try:
+        cut = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+    except (ValueError, RecursionError):
+        return False
+    return bool(cut == segmentation) and set(table["file"].to_pylist()) == {shard}
 
 
 def facts_table(facts: Iterable[Facts]) -> pa.Table:
@@ -181,7 +181,7 @@ def write_audio_stat(store: Path, states: Mapping[str, AudioState]) -> None:
 
 
 def _read_audio_stat(store: Path) -> dict[str, AudioState]:
-    table = read_sealed(store / layout.AUDIO_STAT)
+    table = read_sealed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA)
     if table is None:
         return {}  # a first run, or a damaged side file: everything is hashed
     columns = [table[name].to_pylist() for name in layout.AUDIO_STAT_SCHEMA.names]
