@@ -1,6 +1,7 @@
 """Decode one recording, choose a channel, resample."""
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -9,6 +10,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from emodna.pipeline.complete import check_complete
 from emodna.pipeline.errors import AudioError
 
 #: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
@@ -17,6 +19,7 @@ _UNKNOWN_LENGTH = 0xFFFFFFFF
 _BLOCK_SAMPLES: Final = 1 << 20
 #: From here on libsndfile's number of frames means that it knows none (a streamed FLAC).
 _NO_LENGTH = 2**62
+_SAMPLE_DUMP: Final = b"\xf0\x7e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,13 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
         Empty, truncated or unreadable file, no such channel, too long, or samples that are not finite.
     """
     _check_wav_complete(stream)
+    check_complete(stream)
+    stream.seek(0)
+    if stream.read(2) == _SAMPLE_DUMP:  # libsndfile prints on standard output what it finds wrong in one
+        raise AudioError("a MIDI sample dump: not read here")
     stream.seek(0)
     try:
-        with soundfile.SoundFile(stream) as file:
+        with soundfile.SoundFile(_Lenient(stream)) as file:
             rate, channels, declared = file.samplerate, file.channels, file.frames
             if channel >= channels:
                 raise AudioError(f"no channel {channel}: the file has {channels}")
@@ -67,6 +74,8 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
             if declared > max_seconds * rate:
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
             chosen = _read_channel(stream, file, channel)
+    except MemoryError as error:  # for as many samples as a header may declare
+        raise AudioError(f"not enough memory for the {declared} samples that its header declares") from error
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
         raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
     if len(chosen) < declared:
@@ -93,6 +102,24 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return np.pad(resampled, (0, length - len(resampled)))
 
 
+class _Lenient:
+    """A stream for libsndfile, which goes where a damaged header sends it.
+
+    It learns from its place whether it got there; an exception on the way would be printed, with its traceback.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.read, self.tell = stream.read, stream.tell
+        self.readinto = stream.readinto  # type: ignore[attr-defined]  # binary streams have it; typing does not say so
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place, or stay."""
+        with suppress(ValueError, OSError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self._stream.tell()
+
+
 class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A sound file that is read from its beginning on.
 
@@ -107,11 +134,12 @@ class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no ty
 def _read_channel(stream: BinaryIO, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
     """Decode a file that was just opened, in blocks of which one channel is kept: of eight, the others are the most."""
     if file.channels == 1 or file.frames * file.channels <= _BLOCK_SAMPLES or not file.seekable():
-        return np.ascontiguousarray(file.read(dtype="float32", always_2d=True)[:, channel])
+        # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
+        return np.ascontiguousarray(file.read(file.frames, dtype="float32", always_2d=True)[:, channel])
     block = np.empty((max(1, _BLOCK_SAMPLES // file.channels), file.channels), np.float32)
     chosen, decoded = np.empty(file.frames, np.float32), 0
     stream.seek(0)
-    with _ReadOn(stream) as again:
+    with _ReadOn(_Lenient(stream)) as again:
         while decoded < len(chosen):
             samples = again.read(out=block[: len(chosen) - decoded])
             chosen[decoded : decoded + len(samples)] = samples[:, channel]
