@@ -43,7 +43,9 @@ def check_description(content: Mapping[str, Any]) -> None:
     for name in _COUNTS:
         count = content["counts"][name]
         number = (int, float) if name == "seconds" else (int,)
-        _refuse_unless(type(count) in number and 0 <= count < 2**62 and math.isfinite(count), f"counts: {name} {count}")
+        _refuse_unless(
+            type(count) in number and 0 <= count < 2**62 and math.isfinite(count), f"counts: {name} {count!r}"
+        )
 
 
 def check_files(files: "Sequence[StoredFile]") -> None:
@@ -56,13 +58,13 @@ def check_files(files: "Sequence[StoredFile]") -> None:
     """
     for file in files:
         _refuse_unless(isinstance(file.sha256, str) and bool(_SHA256.fullmatch(file.sha256)), "a file without SHA-256")
-        _refuse_unless(type(file.size) is int and file.size >= 0, f"a file of {file.size} bytes")
+        _refuse_unless(type(file.size) is int and file.size >= 0, f"a file of {file.size!r} bytes")
         if file.shard is None:
             named = {layout.content_name(kind, file.sha256, layout.TABLE_SUFFIX) for kind in ("index", "rejected")}
         else:
-            _refuse_unless(type(file.shard) is int and 0 <= file.shard < _SHARDS, f"shard {file.shard}")
+            _refuse_unless(type(file.shard) is int and 0 <= file.shard < _SHARDS, f"shard {file.shard!r}")
             named = {layout.content_name("shard", file.sha256, layout.SHARD_SUFFIX)}
-        _refuse_unless(file.name in named, f"a file named {file.name}")
+        _refuse_unless(file.name in named, f"a file named {file.name!r}")
     for what, values in (
         ("file", [file.name for file in files]),
         ("shard", [file.shard for file in files if file.shard is not None]),

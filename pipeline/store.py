@@ -89,7 +89,7 @@ def read_snapshot(store: Path) -> Snapshot:
             raise StoreError(f"{file}: not the description of a feature store")
         if content["version"] != layout.FORMAT_VERSION:
             raise ForeignStoreError(
-                f"{file}: format version {content['version']}, this emodna reads version {layout.FORMAT_VERSION}: "
+                f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
                 "prepare the corpus again into another --cache"
             )
         if content.pop("checksum") != checksum(content):
