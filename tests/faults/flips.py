@@ -1,7 +1,7 @@
 """Flip every byte of a small store in turn: `python -m tests.faults.flips`.
 
-Each flip has to be found by `verify`, or at opening, under the name of the file that it is in, and of the utterance where
-it is in one's features; nothing that is read may differ from what was written.
+Each flip has to be found by `verify`, or at opening, under the name of the file that it is in, and of the utterance
+whose features it is in; nothing that is read may differ from what was written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from tests.pipeline.making import features_offset, flip
 
 def kind(path: Path) -> str:
     """What a file is, whatever its content."""
-    return "journal" if path.parent.name == "journal" else path.name.split("-")[0]
+    if path.parent.name == "journal":
+        return "journal"
+    return path.name.split("-")[0] if path.suffix in (".h5", ".parquet") else path.name
 
 
 def flips(truth: Truth, masks: Sequence[int], step: int, offset: int = 0) -> Iterator[tuple[str, str | None]]:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -60,11 +60,11 @@ def batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str
                 ended, end = False, f"no end in {_SECONDS} s"
             reached = int(place.read_text()) if place.exists() else at
             lines = results.read_text().splitlines() if results.exists() else []
-        for line in map(json.loads, lines):
-            tally = tallies[line["target"]]
-            tally.outcomes[line["outcome"]] += line["count"]
-            tally.trials += line["count"]
-            tally.findings += [line["finding"]] if "finding" in line else []
+        for name, outcome, finding in map(json.loads, lines):
+            tally = tallies[name]
+            tally.outcomes[outcome] += 1
+            tally.trials += 1
+            tally.findings += [finding] if finding else []
         if ended:
             break
         number, which = divmod(reached, len(targets))
@@ -74,17 +74,16 @@ def batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str
 
 
 def _child(targets: list[str], seed: int, at: int, stop: int, place: str, results: str) -> None:
-    """Run trials; write findings as they come, and counts at the end."""
+    """Run trials; write what became of each."""
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import ctypes
 
-    from tests.faults.targets import TARGETS
+    from tests.faults.targets import target
 
     libc = ctypes.CDLL(None)
     raised: list[str] = []
     sys.unraisablehook = lambda hook: raised.append(repr(hook.exc_value))
-    outcomes: Counter[tuple[str, str]] = Counter()
     # What a library in C prints would spoil the JSON of a command.
     stdout = os.open(f"{results}.stdout", os.O_CREAT | os.O_RDWR)
     os.dup2(stdout, 1)
@@ -95,9 +94,10 @@ def _child(targets: list[str], seed: int, at: int, stop: int, place: str, result
             reached.write(f"{each}\n")
             reached.flush()
             number, which = divmod(each, len(targets))
-            target = targets[which]
+            name = targets[which]
+            outcome = ""
             try:
-                outcomes[target, TARGETS[target](_generator(target, seed, number))] += 1
+                outcome = target(name)(_generator(name, seed, number))
             except Exception:
                 raised.append(traceback.format_exc(limit=-4))
             libc.fflush(None)
@@ -106,15 +106,11 @@ def _child(targets: list[str], seed: int, at: int, stop: int, place: str, result
                 os.ftruncate(1, 0)
                 os.lseek(1, 0, os.SEEK_SET)
             if raised:
-                finding = f"{target}:{seed}:{number}: {' / '.join(raised)}"
-                _say(told, target=target, outcome="FOUND", count=1, finding=finding)
+                finding = f"{name}:{seed}:{number}: {' / '.join(raised)}"
                 raised.clear()
-        for (target, outcome), count in outcomes.items():
-            _say(told, target=target, outcome=outcome, count=count)
-
-
-def _say(told: IO[str], **document: object) -> None:
-    print(json.dumps(document), file=told, flush=True)
+                print(json.dumps([name, "FOUND", finding]), file=told, flush=True)
+            else:
+                print(json.dumps([name, outcome, None]), file=told, flush=True)
 
 
 def _generator(target: str, seed: int, number: int) -> np.random.Generator:
@@ -135,8 +131,8 @@ def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, chi
     from tests.faults.targets import TARGETS
 
     if only is not None:
-        target, *rest = only.split(":")
-        click.echo(TARGETS[target](_generator(target, *map(int, rest))))
+        name, *rest = only.split(":")
+        click.echo(TARGETS[name](_generator(name, *map(int, rest))))
         return
     names = list(chosen or TARGETS)
     tallies = {name: Tally() for name in names}

@@ -7,7 +7,9 @@ finding.
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -385,6 +387,26 @@ TARGETS: Mapping[str, Target] = {
         *(side_files, tables, iemocap_labels, names),
     )
 }
+
+
+_faulty_trials = itertools.count()
+
+
+def faulty(_generator: Generator) -> str:
+    """What must be found, for the tests of the command itself: one that prints, one that raises, one that crashes."""
+    match next(_faulty_trials):
+        case 1:
+            os.write(1, b"noise")
+        case 2:
+            raise ValueError("on purpose")
+        case 3:
+            os.abort()
+    return "read"
+
+
+def target(name: str) -> Target:
+    """A target by its name."""
+    return faulty if name == "faulty" else TARGETS[name]
 
 
 def _require(holds: bool, complaint: str) -> None:
