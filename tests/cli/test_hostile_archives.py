@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import tarfile
 import zipfile
@@ -132,14 +131,3 @@ class TestManyMembers:
         ran = emodna_prep("--folder", tmp_path / "x.zip", "--name", "many", "--json")
         assert [ran.code, ran.json[0]["utterances"], ran.json[0]["rejected"]] == [0, 1, 1000]
         assert "... and 995 more (-v names them all)" in ran.err
-
-
-def test_json_is_one_document_whatever_libsndfile_prints(tmp_path: Path, here: Path) -> None:
-    """It prints on standard output what it finds wrong in a MIDI sample dump."""
-    from tests.cli.running import script
-
-    (tmp_path / "good.wav").write_bytes(sound("good"))
-    dump = b"\xf0\x7e\0\1" + bytes(17) + b"\xf7" + b"\xf0\x7e" * 500
-    (tmp_path / "dump.wav").write_bytes(dump)
-    ran = script("emodna-prep", "--folder", tmp_path, "--name", "x", "--json", cwd=here)
-    assert json.loads(ran.out)[0]["rejected"] == 1

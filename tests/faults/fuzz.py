@@ -77,16 +77,10 @@ def _child(targets: list[str], seed: int, at: int, stop: int, place: str, result
     """Run trials; write what became of each."""
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    import ctypes
-
     from tests.faults.targets import target
 
-    libc = ctypes.CDLL(None)
     raised: list[str] = []
     sys.unraisablehook = lambda hook: raised.append(repr(hook.exc_value))
-    # What a library in C prints would spoil the JSON of a command.
-    stdout = os.open(f"{results}.stdout", os.O_CREAT | os.O_RDWR)
-    os.dup2(stdout, 1)
     with Path(place).open("w") as reached, Path(results).open("w") as told, warnings.catch_warnings():
         warnings.simplefilter("error")
         for each in range(at, stop):
@@ -100,11 +94,6 @@ def _child(targets: list[str], seed: int, at: int, stop: int, place: str, result
                 outcome = target(name)(_generator(name, seed, number))
             except Exception:
                 raised.append(traceback.format_exc(limit=-4))
-            libc.fflush(None)
-            if os.fstat(1).st_size:
-                raised.append(f"printed {os.pread(1, 200, 0)!r}")
-                os.ftruncate(1, 0)
-                os.lseek(1, 0, os.SEEK_SET)
             if raised:
                 finding = f"{name}:{seed}:{number}: {' / '.join(raised)}"
                 raised.clear()
