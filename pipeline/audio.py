@@ -1,6 +1,7 @@
 """Decode one recording, choose a channel, resample."""
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -9,6 +10,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from emodna.pipeline.complete import check_complete
 from emodna.pipeline.errors import AudioError
 
 #: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
@@ -56,6 +58,7 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
         Empty, truncated or unreadable file, no such channel, too long, or samples that are not finite.
     """
     _check_wav_complete(stream)
+    check_complete(stream)
     stream.seek(0)
     source = _Source(stream)
     try:
@@ -69,6 +72,8 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
                 raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
             chosen = _read_channel(source, file, channel)
         source.check()
+    except MemoryError as error:  # for as many samples as a header may declare
+        raise AudioError(f"not enough memory for the {declared} samples that its header declares") from error
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
         source.check()
         raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
@@ -97,11 +102,16 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
 
 
 class _Source:
-    """A stream whose error of reading waits until libsndfile is done: raised inside its callback it would be lost."""
+    """A stream for libsndfile, out of whose callbacks no exception can come: it would be printed, and lost.
+
+    libsndfile goes where a damaged header sends it, and learns from its place whether it got there. An error of reading
+    waits until it is done.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._error: OSError | None = None
+        self.read, self.tell = stream.read, stream.tell
 
     def readinto(self, buffer: Any) -> int:
         """Read as much as there is, or nothing from an error on."""
@@ -111,13 +121,16 @@ class _Source:
             self._error = error
             return 0
 
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place, or stay."""
+        with suppress(ValueError, OSError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self._stream.tell()
+
     def check(self) -> None:
         """Raise the error, if there was one."""
         if self._error is not None:
             raise self._error
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -134,7 +147,8 @@ class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no ty
 def _read_channel(source: _Source, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
     """Decode a file that was just opened, in blocks of which one channel is kept: of eight, the others are the most."""
     if file.channels == 1 or file.frames * file.channels <= _BLOCK_SAMPLES or not file.seekable():
-        return np.ascontiguousarray(file.read(dtype="float32", always_2d=True)[:, channel])
+        # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
+        return np.ascontiguousarray(file.read(file.frames, dtype="float32", always_2d=True)[:, channel])
     block = np.empty((max(1, _BLOCK_SAMPLES // file.channels), file.channels), np.float32)
     chosen, decoded = np.empty(file.frames, np.float32), 0
     source.seek(0)
