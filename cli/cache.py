@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emodna.cli import common
+from emodna.cli.cache_diff import diff
+from emodna.cli.cache_export import export
+from emodna.cli.cache_gc import collect_garbage
+from emodna.cli.cache_plot import plot
+from emodna.cli.cache_stats import stats
+from emodna.cli.stores import open_store
 
 if TYPE_CHECKING:
     from emodna.pipeline.features import FeatureSet
@@ -18,6 +24,13 @@ if TYPE_CHECKING:
 @click.version_option(package_name="emodna")
 def cache() -> None:
     """Look at feature stores. STORE is a corpus's name, or the path of a store."""
+
+
+cache.add_command(diff)
+cache.add_command(export)
+cache.add_command(collect_garbage)
+cache.add_command(plot)
+cache.add_command(stats)
 
 
 @cache.command("ls")
@@ -70,7 +83,7 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what a store holds, or one utterance: its row, and its features as a picture."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    opened = _open(cache, store)
+    opened = open_store(cache, store)
     if id is None:
         if png is not None:
             raise click.UsageError("--png goes with the ID of an utterance")
@@ -101,7 +114,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check every byte of a store; exit 1 if something is wrong."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    opened = _open(cache, store)
+    opened = open_store(cache, store)
     problems = opened.verify()
     if as_json:
         common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
@@ -143,15 +156,6 @@ def _feature_set(store: "FeatureStore") -> "FeatureSet":
     from emodna.pipeline.features import feature_set_from
 
     return feature_set_from(store.snapshot.parameters)
-
-
-def _open(cache: Path, store: str) -> "FeatureStore":
-    from emodna.pipeline.catalogue import resolve_store
-    from emodna.pipeline.store import FeatureStore
-
-    path = resolve_store(cache, store)
-    common.detail(f"store {common.safe(path)}")
-    return FeatureStore(path)
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:

@@ -1,14 +1,17 @@
-"""Features as a picture: in the terminal, and as PNG."""
+"""Features as a picture: in the terminal, and as a file."""
 
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
 from emodna.pipeline.features import FeatureSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Without colours: light to dark.
 _SHADES: Final = " .:-=+*#%@"
@@ -59,7 +62,12 @@ def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, wid
 
 
 def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> None:
-    """Draw features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
+    """Draw features [frames, dim] as a PNG."""
+    save(features_figure(features, feature_set, title), path, "png")
+
+
+def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> "Figure":
+    """Features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
     from matplotlib.figure import Figure
 
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
@@ -78,9 +86,14 @@ def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet
         figure.colorbar(image, ax=axes[-1], label=feature_set.unit)
     axes[0].set_title(title, parse_math=False)
     axes[-1].set(xlabel="time (s)")
+    return figure
+
+
+def save(figure: "Figure", path: Path, format: str) -> None:
+    """Write a picture; whatever its names are written in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
-        figure.savefig(path, format="png", dpi=150)
+        figure.savefig(path, format=format, dpi=150)
 
 
 def _curve(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:

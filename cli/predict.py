@@ -51,10 +51,11 @@ def predict(
         raise click.UsageError("--root goes with --manifest")
     import torch
 
-    from emodna.model.predictions import beside, renamed
+    from emodna.model.predictions import beside
     from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
     from emodna.pipeline.emotions import CLASS_NAMES
+    from emodna.pipeline.names import renamed
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -83,7 +84,7 @@ def _predictions(
     if manifest is None:
         yield from ((prediction, {}) for prediction in predict_files(model, audio))
         return
-    rows = rows_of(read_table(manifest))
+    rows = list(rows_of(read_table(manifest)))
     tree = open_tree(manifest.parent if root is None else root, ("",))
     for prediction, row in predict_listed(model, rows, tree):
         yield prediction, {column: cell for column, cell in row.items() if column != "path"}

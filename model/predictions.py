@@ -1,6 +1,6 @@
 """Predictions as a table: beside each, what the corpus or the user's own table says of the utterance."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.layout import INDEX_SCHEMA
+from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
@@ -51,14 +52,3 @@ def write_predictions(
 def beside(prediction: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """A prediction with a user's row behind it."""
     return {**prediction, **{new: row[name] for name, new in renamed(row, prediction).items()}}
-
-
-def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """Name of each of a user's columns beside the predictions': `own_` before those that are taken."""
-    new: dict[str, str] = {}
-    for name in names:
-        free = name
-        while free in taken or free in new.values():
-            free = f"own_{free}"
-        new[name] = free
-    return new

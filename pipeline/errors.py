@@ -43,3 +43,7 @@ class StoreError(EmodnaError):
 
 class ForeignStoreError(StoreError):
     """A sound store that is not the one asked for: of another format version, corpus or configuration."""
+
+
+class ExportError(EmodnaError):
+    """A place where no export can be written."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 
@@ -10,7 +11,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
@@ -24,6 +25,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     flush_folder(path.parent)
+
+
+def temporary_for(path: Path) -> Path:
+    """Name, unlike any other process's, under which a file or folder is written before it is renamed into place."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a path's name is one that `temporary_for` makes."""
+    return re.fullmatch(r".+\.\d+\.tmp", path.name, re.DOTALL) is not None
 
 
 def flush_folder(folder: Path) -> None:

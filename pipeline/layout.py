@@ -11,6 +11,7 @@
 """
 
 import hashlib
+import re
 from typing import Final
 
 import pyarrow as pa
@@ -59,6 +60,17 @@ INDEX_SCHEMA: Final = pa.schema(
     ]
 )
 
+#: What a corpus says of a recording.
+DESCRIBED_SCHEMA: Final = pa.schema(
+    [
+        INDEX_SCHEMA.field(name)
+        for name in (
+            *("id", "path", "speaker", "gender", "language", "text", "intensity"),
+            *("emotion_code", "emotion"),
+        )
+    ]
+)
+
 #: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
 START: Final = "start"
 
@@ -85,6 +97,13 @@ AUDIO_STAT_SCHEMA: Final = pa.schema(
 def content_name(kind: str, sha256: str, suffix: str) -> str:
     """Return the name of a file of a kind by its content."""
     return f"{kind}-{sha256[:16]}{suffix}"
+
+
+def is_content_name(name: str) -> bool:
+    """Whether a file's name is one that `content_name` makes."""
+    return (
+        re.fullmatch(rf"[a-z]+-[0-9a-f]{{16}}({re.escape(SHARD_SUFFIX)}|{re.escape(TABLE_SUFFIX)})", name) is not None
+    )
 
 
 def shard_count(recordings: int, *, cut: bool = False) -> int:

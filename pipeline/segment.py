@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Final, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, CorpusError
@@ -159,14 +161,14 @@ def piece_id(recording_id: str, start: float) -> str:
     return f"{recording_id}{_MARK}{start:{_DIGITS}}"
 
 
-def recording_of(id: str) -> str:
-    """Return the id of the recording that a piece was cut from."""
-    return id.rpartition(_MARK)[0]
+def recordings_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Ids of the recordings that pieces of these ids were cut from."""
+    return pc.replace_substring_regex(ids, f"{_MARK}[^{_MARK}]*$", "")
 
 
-def start_of(id: str) -> float:
-    """Return the start of a piece in s."""
-    return float(id.rpartition(_MARK)[2])
+def starts_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Starts of pieces of these ids in s."""
+    return pc.replace_substring_regex(ids, f"(?s)^.*{_MARK}", "").cast(pa.float64())
 
 
 def sample_at(time: float, sample_rate: int) -> int:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -172,8 +174,11 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     offset, shape = place
     if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
         raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
-    # A plain ndarray over the map: slicing np.memmap itself costs several times as much.
-    return np.asarray(np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape))
+    # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards than
+    # a process may have open files.
+    with pa.memory_map(str(path)) as mapped:
+        content = mapped.read_buffer()
+    return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
 
 
 def _place(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
@@ -275,6 +280,43 @@ class FeatureStore:
         values: list[Any] = self._columns([name])[name].to_pylist()
         return values
 
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Return some columns of the index, in order, and read no others."""
+        return self._columns(names)
+
+    def blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Everything once, in order: runs of utterances that lie end to end in one shard, each checked.
+
+        No shard stays mapped, so that memory does not grow with the store.
+
+        Parameters
+        ----------
+        values
+            Utterances are taken together up to so many values; a longer one comes alone.
+
+        Yields
+        ------
+        rows
+            Of the utterances.
+        features
+            (sum of their frames, dim), read-only.
+
+        Raises
+        ------
+        StoreError
+            A shard or an utterance is damaged.
+        """
+        ends = self._offset + self.frames
+        bounds = np.flatnonzero(np.diff(self._shard) | (self._offset[1:] != ends[:-1])) + 1
+        for first, last in pairwise([0, *bounds.tolist(), len(self)]):
+            shard = map_shard(self.path / self._shards[int(self._shard[first])].name)
+            limit = max(values // shard.shape[1], 1)
+            while first < last:
+                fitting = int(np.searchsorted(ends[first:last], self._offset[first] + limit, side="right"))
+                rows = slice(first, first + max(fitting, 1))
+                yield rows, self._run(shard, rows)
+                first = rows.stop
+
     def row_of(self, utterance_id: str) -> int:
         """Row of an utterance.
 
@@ -283,11 +325,12 @@ class FeatureStore:
         StoreError
             No such utterance; names a few that exist.
         """
-        try:
-            return self.ids.index(utterance_id)
-        except ValueError:
-            some = ", ".join(sorted(self.ids)[:3])
-            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}") from None
+        ids = self._columns(["id"])["id"]
+        row: int = pc.index(ids, utterance_id).as_py()
+        if row < 0:
+            some = ", ".join(sorted(ids.slice(length=3).to_pylist()))
+            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}")
+        return row
 
     def rejected(self) -> pa.Table:
         """Files that could not be used: path and reason."""
@@ -335,12 +378,23 @@ class FeatureStore:
             self._maps[shard] = map_shard(self.path / self._shards[shard].name)
         return self._maps[shard][offset : offset + int(self.frames[row])]
 
+    def _run(self, shard: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
+        """Features of neighbours in a shard, each compared with its checksum."""
+        for row in range(rows.start, rows.stop):
+            features = shard[self._offset[row] : self._offset[row] + self.frames[row]]
+            if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
+                raise self._damaged(row)
+        return shard[self._offset[rows.start] : self._offset[rows.stop - 1] + self.frames[rows.stop - 1]]
+
+    def _damaged(self, row: int) -> StoreError:
+        file = self.path / self._shards[int(self._shard[row])].name
+        return StoreError(f"{file}: {self.ids[row]!r} is damaged; delete this file and run emodna-prep again")
+
     def _read_checked(self, row: int) -> NDArray[np.float32]:
         """Features of a row, compared with its checksum."""
         features = self._read(row)
         if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
-            file = self.path / self._shards[int(self._shard[row])].name
-            raise StoreError(f"{file}: {self.ids[row]!r} is damaged; delete this file and run emodna-prep again")
+            raise self._damaged(row)
         return features
 
     def _columns(self, names: Sequence[str] | None) -> pa.Table:

@@ -2,12 +2,15 @@
 
 import csv
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from emodna.pipeline.columns import ROWS_AT_ONCE
 from emodna.pipeline.errors import CorpusError
 
 
@@ -32,10 +35,12 @@ def read_table(table: Path) -> pa.Table:
     return content
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of a table as Python values: column -> cell."""
-    columns = [_values(table[name]) for name in table.column_names]
-    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows of a table as Python values: column -> cell; few at a time."""
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        part = table.slice(start, ROWS_AT_ONCE)
+        columns = [_values(part[name]) for name in part.column_names]
+        yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
@@ -51,14 +56,25 @@ def _read_csv(table: Path) -> pa.Table:
         lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
         file.seek(0)
         names = next(lines, [])
-        rows = [row for row in lines if row]
-    _refuse_twins(names)
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(names):
-            raise ValueError(f"row {number} has not as many cells as the header")
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    # pandas writes its row numbers under no name.
-    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True) if name})
+        _refuse_twins(names)
+        # pandas writes its row numbers under no name.
+        schema = pa.schema([(name, pa.string()) for name in names if name])
+        parts = [_text_columns(rows, names).select(schema.names) for rows in _complete(lines, names)]
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _complete(lines: Iterator[list[str]], names: list[str]) -> Iterator[list[list[str]]]:
+    """Rows that are not empty, some at a time; each has as many cells as there are names."""
+    numbered = enumerate((row for row in lines if row), start=1)
+    while rows := list(islice(numbered, ROWS_AT_ONCE)):
+        for number, row in rows:
+            if len(row) != len(names):
+                raise ValueError(f"row {number} has not as many cells as the header")
+        yield [row for _, row in rows]
+
+
+def _text_columns(rows: list[list[str]], names: list[str]) -> pa.Table:
+    return pa.table([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], names=names)
 
 
 def _delimiter(header: str) -> str:

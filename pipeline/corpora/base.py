@@ -7,81 +7,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from emodna.pipeline.columns import ROWS_AT_ONCE, values
+from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, utterance_table
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees import Tree, open_tree
 
-Gender = Literal["f", "m"]
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One recording, as its corpus describes it."""
-
-    id: str
-    """Unique in the corpus, from its file grammar: never from the content, never dependent on where the corpus lies."""
-    path: str
-    """Relative to the root, POSIX."""
-    speaker: str | None = None
-    gender: Gender | None = None
-    language: str | None = None
-    """ISO 639-1."""
-    text: str | None = None
-    """Sentence id."""
-    intensity: str | None = None
-    emotion_code: str | None = None
-    """As in the corpus."""
-    emotion: str | None = None
-    """One of `emotions.EMOTIONS`; None if unlabelled."""
-    extra: Mapping[str, object] = field(default_factory=dict)
-    """Further columns of the corpus's own, the same for all its utterances."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """A file that is left out, and why. Reasons are counted, so they name no file."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a corpus found under a root."""
-
-    utterances: Sequence[Utterance]
-    """In order of id."""
-    skipped: Mapping[str, int]
-    """Files left out, counted by reason."""
-    columns: pa.Table | None = None
-    """Further columns of the corpus's own, a row per utterance in their order; None: in each utterance's `extra`."""
-
-    def own_columns(self) -> pa.Table:
-        """The corpus's own columns, of whatever type, a row per utterance in their order.
-
-        Raises
-        ------
-        CorpusError
-            Utterances with different columns, or values of different types in one.
-        """
-        if self.columns is not None:
-            return self.columns
-        first = self.utterances[0]
-        if odd := next((each for each in self.utterances if each.extra.keys() != first.extra.keys()), None):
-            raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
-        arrays = {}
-        for name in first.extra:
-            try:
-                arrays[name] = pa.array([each.extra[name] for each in self.utterances])
-            except (pa.ArrowException, OverflowError) as error:
-                raise CorpusError(f"column {name}: values of no common type ({error})") from error
-        return pa.table(arrays)
+__all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utterance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,36 +107,26 @@ class Corpus(ABC):
         CorpusError
             As `scan`.
         """
-        found: dict[str, Utterance] = {}
         left_out = Counter(skipped or {})
-        strangers: list[str] = []
-        # The copy nearest to the root is the one that counts.
-        for path in sorted(tree.files(self.suffixes), key=lambda path: (path.count("/"), path)):
-            if not _is_utf8(path):
-                left_out["file name that is not valid UTF-8"] += 1
-                continue
-            match describe(PurePosixPath(path)):
-                case None:
-                    strangers.append(path)
-                case Skip(reason):
-                    left_out[reason] += 1
-                case Utterance() as utterance if utterance.id in found:
-                    left_out["second copy of an utterance"] += 1
-                case Utterance() as utterance:
-                    found[utterance.id] = utterance
-        if not found:
+        strangers = _Strangers()
+        table = utterance_table(_described(tree, self.suffixes, describe, left_out, strangers))
+        if not len(table):
             what = self._nothing_found(strangers, {**left_out, **tree.left_out})
             raise CorpusError(f"root {tree.root}: {what}; expected {self.facts.layout}")
-        if strangers:
-            left_out["file name outside the corpus's grammar"] = len(strangers)
-        return Scan([found[id] for id in sorted(found)], dict(left_out))
+        nearest = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
+        rows = nearest.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]
+        if copies := len(table) - len(rows):
+            left_out["second copy of an utterance"] += copies
+        if strangers.count:
+            left_out["file name outside the corpus's grammar"] = strangers.count
+        return Scan(table.take(rows), dict(left_out))
 
-    def _nothing_found(self, strangers: Sequence[str], skipped: Mapping[str, int]) -> str:
+    def _nothing_found(self, strangers: _Strangers, skipped: Mapping[str, int]) -> str:
         if skipped:
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
             return f"no usable {self.name} file ({reasons})"
-        if strangers:
-            return f"none of the {len(strangers)} audio files is {self.name}'s (the first: {strangers[0]})"
+        if strangers.count:
+            return f"none of the {strangers.count} audio files is {self.name}'s (the first: {strangers.first})"
         return f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
 
     def emotion_of(self, code: str) -> str | None:
@@ -213,17 +145,17 @@ class Corpus(ABC):
         """
         facts = self.facts
         lines = []
-        if facts.utterances is not None and len(scan.utterances) != facts.utterances:
-            lines.append(f"{len(scan.utterances)} utterances, {facts.utterances} published")
-        counts = Counter(utterance.emotion for utterance in scan.utterances)
+        if facts.utterances is not None and len(scan) != facts.utterances:
+            lines.append(f"{len(scan)} utterances, {facts.utterances} published")
+        counts = {each["values"]: each["counts"] for each in pc.value_counts(scan.table["emotion"]).to_pylist()}
         differing = [
-            f"{emotion} {counts[emotion]} (published {published})"
+            f"{emotion} {counts.get(emotion, 0)} (published {published})"
             for emotion, published in facts.counts.items()
-            if counts[emotion] != published
+            if counts.get(emotion, 0) != published
         ]
         if differing:
             lines.append("emotion counts differ: " + ", ".join(differing))
-        speakers = len({utterance.speaker for utterance in scan.utterances})
+        speakers = len(pc.unique(scan.table["speaker"]))
         if facts.speakers is not None and speakers != facts.speakers:
             lines.append(f"{speakers} speakers, {facts.speakers} published")
         for rate, files in sorted(sample_rates.items()):
@@ -242,6 +174,49 @@ class PathCorpus(Corpus):
     def scan(self, tree: Tree) -> Scan:
         """Describe every file."""
         return self.described(tree, self.describe)
+
+
+@dataclass(slots=True)
+class _Strangers:
+    """Files outside a corpus's grammar."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, path: str) -> None:
+        self.first = self.first or path
+        self.count += 1
+
+
+def _described(
+    tree: Tree,
+    suffixes: Sequence[str],
+    describe: Callable[[PurePosixPath], Utterance | Skip | None],
+    left_out: Counter[str],
+    strangers: _Strangers,
+) -> Iterator[Utterance]:
+    """What the files of a tree are; of several copies, the one nearest to the root comes first."""
+    for path in _nearest_first(tree.files(suffixes), left_out):
+        match describe(PurePosixPath(path)):
+            case None:
+                strangers.add(path)
+            case Skip(reason):
+                left_out[reason] += 1
+            case Utterance() as utterance:
+                yield utterance
+
+
+def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str]:
+    """Paths in order of their depth, then of themselves; those that no table can hold are left out."""
+    chunks = []
+    while chunk := list(islice(paths, ROWS_AT_ONCE)):
+        usable = [path for path in chunk if _is_utf8(path)]
+        if len(usable) < len(chunk):
+            left_out["file name that is not valid UTF-8"] += len(chunk) - len(usable)
+        chunks.append(pa.array(usable, pa.string()))
+    names = pa.chunked_array(chunks, pa.string())
+    table = pa.table({"depth": pc.count_substring(names, "/"), "path": names})
+    yield from values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
 
 
 def _is_utf8(path: str) -> bool:

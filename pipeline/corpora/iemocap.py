@@ -154,7 +154,7 @@ class Iemocap(Corpus):
 
         scan = self.described(tree, describe, skipped)
         unheard = len(labels.keys() - heard)
-        return Scan(scan.utterances, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
+        return Scan(scan.table, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
 
     def _utterance(self, path: PurePosixPath, label: _Label) -> Utterance | Skip:
         emotion = self._selection.emotions.get(label.code)

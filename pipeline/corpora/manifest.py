@@ -1,14 +1,17 @@
 """A user's own recordings, listed in a CSV or Parquet table."""
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from emodna.pipeline.corpora.base import Gender, Scan, Skip, Utterance
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from emodna.pipeline.corpora.own import Own
+from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.layout import INDEX_SCHEMA
 from emodna.pipeline.tables import read_table, rows_of
 from emodna.pipeline.trees import Tree
 
@@ -47,12 +50,12 @@ class Manifest(Own):
         self._table = table
         content = read_table(table)
         own = [name for name in content.column_names if name not in COLUMNS]
-        if reserved := [name for name in own if name in INDEX_SCHEMA.names]:
-            raise CorpusError(
-                f"--manifest {table}: the store has columns {', '.join(reserved)} of its own: rename yours"
-            )
-        self._rows = rows_of(content.drop_columns(own))
-        self._own_columns = content.select(own)
+        try:
+            refuse_reserved(own)
+        except CorpusError as error:
+            raise CorpusError(f"--manifest {table}: {error}") from None
+        self._described = content.drop_columns(own)
+        self._own = content.select(own)
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every row.
@@ -62,25 +65,36 @@ class Manifest(Own):
         CorpusError
             A row without a path, a path outside the root, an id that occurs twice, or a table without usable rows.
         """
-        found: dict[str, Utterance] = {}
-        place: dict[str, int] = {}
         skipped: Counter[str] = Counter()
-        for number, row in enumerate(self._rows, start=1):
-            match self._utterance(row, number, tree):
-                case Skip(reason):
-                    skipped[reason] += 1
-                case utterance if utterance.id in found:
-                    first = place[utterance.id] + 1
-                    raise CorpusError(f"{self._table}: rows {first} and {number}: id {utterance.id!r} occurs twice")
-                case utterance:
-                    found[utterance.id] = utterance
-                    place[utterance.id] = number - 1
-        if not found:
+        kept = array("q")
+        table = utterance_table(self._utterances(tree, skipped, kept))
+        if not len(table):
             reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
             raise CorpusError(f"{self._table}: no usable row ({reasons})")
-        ids = sorted(found)
-        columns = self._own_columns.take([place[id] for id in ids]) if self._own_columns.num_columns else None
-        return Scan([found[id] for id in ids], dict(skipped), columns)
+        self._refuse_twins(table["id"], kept)
+        own = self._own.take(pa.array(kept))
+        for name in own.column_names:
+            table = table.append_column(name, own[name])
+        return Scan(table.sort_by("id"), dict(skipped))
+
+    def _utterances(self, tree: Tree, skipped: Counter[str], kept: "array[int]") -> Iterator[Utterance]:
+        """What the rows describe; `kept` takes the number of each row that is an utterance."""
+        for number, row in enumerate(rows_of(self._described)):
+            match self._utterance(row, number + 1, tree):
+                case Skip(reason):
+                    skipped[reason] += 1
+                case utterance:
+                    kept.append(number)
+                    yield utterance
+
+    def _refuse_twins(self, ids: pa.ChunkedArray, kept: "array[int]") -> None:
+        if pc.count_distinct(ids).as_py() == len(ids):
+            return
+        rows: dict[str, int] = {}
+        for number, id in zip(kept, ids.to_pylist(), strict=True):
+            if id in rows:
+                raise CorpusError(f"{self._table}: rows {rows[id] + 1} and {number + 1}: id {id!r} occurs twice")
+            rows[id] = number
 
     def _utterance(self, row: _Row, number: int, tree: Tree) -> Utterance | Skip:
         path = _text(row, "path")

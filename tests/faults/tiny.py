@@ -33,9 +33,9 @@ def tiny_store(folder: Path) -> Truth:
     (root / "wav" / "08b01Wa.wav").write_bytes(b"no audio")
     store = prepared(root, folder / "cache", workers=1).store
     opened = FeatureStore(store)
-    facts = History(store, "emodb", MfccSet(), None, root, rehash=False)
+    facts = History(store, "emodb", MfccSet(), None, root, rehash=False).facts
     (shard,) = opened.snapshot.shards.values()
-    write_journal(store, shard.name, [each for id in sorted(facts.ids) for each in facts.known(id)], None)
+    write_journal(store, shard.name, facts, None)
     for lock in (layout.READER_LOCK, layout.WRITER_LOCK):
         (store / lock).unlink(missing_ok=True)
     features = {id: np.array(opened[row]) for row, id in enumerate(opened.ids)}

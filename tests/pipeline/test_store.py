@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,7 +103,8 @@ class TestContent:
         base: object = FeatureStore(emodb_store)[0]
         while isinstance(base, np.ndarray) and base.base is not None:
             base = base.base
-        assert isinstance(base, mmap.mmap)
+        assert isinstance(base, pa.Buffer)
+        assert not base.is_mutable
 
     def test_rows_are_in_order_of_shard_and_id(self, tiny_store: Path) -> None:
         store = FeatureStore(tiny_store)

@@ -224,8 +224,8 @@ def test_a_partial_copy_is_named_by_what_is_missing(
 def test_a_missing_speaker_is_named(name: str, full_scan: Scan, builder: Builder) -> None:
     speakers = builder.published.women + builder.published.men
     absent = full_scan.utterances[0].speaker
-    rest = Scan([u for u in full_scan.utterances if u.speaker != absent], {})
-    lines = corpus(name).differences(rest, {builder.published.sample_rate: len(rest.utterances)})
+    rest = Scan.of([u for u in full_scan.utterances if u.speaker != absent], {})
+    lines = corpus(name).differences(rest, {builder.published.sample_rate: len(rest)})
     assert f"{speakers - 1} speakers, {speakers} published" in lines
 
 

@@ -1,0 +1,121 @@
+"""emodna-cache plot: an utterance, a store, or two of them, as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from emodna.cli import common
+from emodna.cli.stores import open_store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from emodna.pipeline.store import FeatureStore
+
+#: Formats of --out, by ending.
+_FORMATS: Final = ("png", "svg", "pdf")
+
+
+@click.command()
+@click.argument("store")
+@click.argument("id", required=False)
+@click.option("--against", metavar="STORE", help="Draw the shift from STORE to this one.")
+@click.option(
+    "--task",
+    type=click.Choice(["arousal", "valence"]),
+    default="arousal",
+    help="Whose classes mark the utterances in the plane of --against.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture: .png, .svg or .pdf.  [default: a PNG here, named by what it shows]",
+)
+@common.cache_option
+@common.common_options
+def plot(
+    store: str,
+    id: str | None,
+    against: str | None,
+    task: str,
+    out: Path | None,
+    cache: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Draw the features of an utterance over time; or without ID what a store holds, or how it differs from another.
+
+    An existing picture is overwritten. --json prints the numbers behind it.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    if id is not None and against is not None:
+        raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
+    if out is not None and out.suffix.lower()[1:] not in _FORMATS:
+        raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
+    from emodna.cli.picture import save
+
+    opened = open_store(cache, store)
+    if id is not None:
+        name = f"{opened.snapshot.corpus}-{id}"
+        figure, numbers = _utterance(opened, id)
+    elif against is not None:
+        other = open_store(cache, against)
+        name = f"{opened.snapshot.corpus}-{other.snapshot.corpus}"
+        figure, numbers = _shift(opened, other, task)
+    else:
+        name = opened.snapshot.corpus
+        figure, numbers = _distributions(opened)
+    path = out or Path(_file_name(name, opened.snapshot.feature_set))
+    save(figure, path, path.suffix.lower()[1:])
+    if as_json:
+        common.print_json({"file": str(path.absolute()), "store": str(opened.path), **numbers})
+    else:
+        common.out.print(f"wrote {common.safe(path)}")
+
+
+def _file_name(name: str, feature_set: str) -> str:
+    """Name of a picture by what it shows, without what no folder can hold."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
+    return f"{plain[:80].lstrip('.')}-{feature_set.split('-')[0]}.png"
+
+
+def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
+    """Features over time, and what is known of the utterance in the title."""
+    from emodna.cli.picture import features_figure
+    from emodna.pipeline.features import feature_set_from
+
+    row = store.row_of(id)
+    facts = store.table.slice(row, 1).to_pylist()[0]
+    features, feature_set = store[row], feature_set_from(store.snapshot.parameters)
+    known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
+    title = f"{store.snapshot.corpus} {id}"
+    about = ", ".join([*(str(each) for each in known if each), f"{facts['duration']:.2f} s, {facts['sample_rate']} Hz"])
+    figure = features_figure(features, feature_set, f"{title}\n{about}")
+    numbers = {
+        "utterance": facts,
+        "seconds_per_frame": feature_set.hop_length / feature_set.sample_rate,
+        "value": feature_set.value,
+        "unit": feature_set.unit,
+        "features": features.tolist(),
+    }
+    return figure, numbers
+
+
+def _distributions(store: "FeatureStore") -> tuple["Figure", dict[str, Any]]:
+    from emodna.cli.charts import distributions_figure
+
+    return distributions_figure(store)
+
+
+def _shift(store: "FeatureStore", other: "FeatureStore", task: str) -> tuple["Figure", dict[str, Any]]:
+    from emodna.cli.charts import shift_figure
+    from emodna.pipeline.errors import EmodnaError
+
+    if store.snapshot.parameters != other.snapshot.parameters:
+        raise EmodnaError(
+            f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {store.path} "
+            f"{store.snapshot.feature_set}; two stores of the same features can be compared"
+        )
+    return shift_figure(store, other, task)

@@ -1,0 +1,65 @@
+"""Stores in the formats of other tools. The registry: one module per format, loaded when it is asked for."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from emodna.pipeline.export.place import replacing
+
+if TYPE_CHECKING:
+    from emodna.pipeline.export.base import Format
+    from emodna.pipeline.store import FeatureStore
+
+FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    files: int
+    bytes: int
+
+
+def export_format(name: str) -> "Format":
+    """One of `FORMATS`."""
+    module = importlib.import_module(f"emodna.pipeline.export.{name}")
+    found: Format = module.FORMAT
+    return found
+
+
+def default_place(store: "FeatureStore", name: str) -> Path:
+    """Where an export goes if nobody says where: here, by the names of the corpus and the features."""
+    return Path(f"{store.snapshot.corpus}-{store.path.name}{export_format(name).suffix}")
+
+
+def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: Callable[[int], None]) -> Exported:
+    """Write all of a store in a format; it is whole when it appears at its place.
+
+    The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
+
+    Parameters
+    ----------
+    name
+        One of `FORMATS`.
+    place
+        File or folder, as the format is.
+    force
+        Whether an earlier export there is replaced.
+    told
+        How many more utterances have been written.
+
+    Raises
+    ------
+    ExportError
+        The place is taken, or is none for this format.
+    StoreError
+        Features are damaged.
+    """
+    chosen = export_format(name)
+    with replacing(place, own_files=chosen.own_files, force=force) as fresh:
+        chosen.write(store, fresh, told)
+        files = [path for path in fresh.rglob("*") if path.is_file()] if chosen.own_files else [fresh]
+        return Exported(len(files), sum(path.stat().st_size for path in files))

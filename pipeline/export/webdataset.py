@@ -1,0 +1,80 @@
+"""A folder of tar files for WebDataset: of each utterance its features as .npy and its row as .json."""
+
+import hashlib
+import io
+import json
+import math
+import re
+import tarfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import numpy as np
+
+from emodna.pipeline.export import base
+from emodna.pipeline.export.base import Format, about_json, columns, plain
+from emodna.pipeline.store import FeatureStore
+
+#: A key has no more characters, so that it stays a file's name wherever the tar is unpacked.
+_LONGEST_KEY: Final = 120
+_ABOUT: Final = "about.json"
+
+
+def key_of(utterance_id: str) -> str:
+    """Key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
+
+    WebDataset takes all behind the first dot of a name for its suffix. An id too long for a file's name is cut, with a
+    hash of the whole behind it.
+    """
+    key = quote(utterance_id, safe="", errors="surrogatepass").replace(".", "%2E")
+    if len(key) > _LONGEST_KEY:
+        digest = hashlib.sha256(utterance_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        key = f"{key[: _LONGEST_KEY - len(digest) - 1]}-{digest}"
+    return key
+
+
+def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> None:
+    table = plain(columns(store))
+    (folder / _ABOUT).write_text(about_json(store.snapshot), encoding="utf-8")
+    number, size = 0, 0
+    with ExitStack() as stack:
+        tar: tarfile.TarFile | None = None
+        for rows, features in store.blocks(base.BLOCK_VALUES):
+            if tar is None or size + features.nbytes > base.FILE_BYTES:
+                stack.close()
+                tar = stack.enter_context(tarfile.open(folder / f"{number:06}.tar", "w"))
+                number, size = number + 1, 0
+            size += features.nbytes
+            start = 0
+            for row in table.slice(rows.start, rows.stop - rows.start).to_pylist():
+                key, stop = key_of(row["id"]), start + row["frames"]
+                content = io.BytesIO()
+                np.save(content, features[start:stop], allow_pickle=False)
+                _add(tar, f"{key}.npy", content.getvalue())
+                known = {name: None if _is_no_number(value) else value for name, value in row.items()}
+                _add(tar, f"{key}.json", json.dumps(known).encode())
+                start = stop
+            told(rows.stop - rows.start)
+
+
+def _is_no_number(value: object) -> bool:
+    """Whether JSON has no word for a value."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file whose owner and time are always the same."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+FORMAT: Final = Format(
+    suffix="-webdataset",
+    own_files=re.compile(rf"\d{{6}}\.tar|{re.escape(_ABOUT)}"),
+    write=_write,
+    load="samples = webdataset.WebDataset(sorted(glob.glob({place!r} + '/*.tar')), shardshuffle=False).decode()",
+)

@@ -1,0 +1,103 @@
+"""How the utterances of a store are spread over labels, speakers, durations and levels."""
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.store import FeatureStore
+
+#: Key of what is not known.
+UNKNOWN: Final = "unknown"
+_QUARTILES: Final = ("min", "q1", "median", "q3", "max")
+
+
+def quartiles(values: NDArray[Any]) -> dict[str, float] | None:
+    """Least, quartiles and greatest of some values; None of no values."""
+    if not len(values):
+        return None
+    return dict(zip(_QUARTILES, np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True))
+
+
+def counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value occurs, the most frequent first; null under `unknown`."""
+    found = column.value_counts()
+    pairs = zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+    return dict(sorted(((UNKNOWN if v is None else str(v), n) for v, n in pairs), key=lambda pair: (-pair[1], pair[0])))
+
+
+def labels(store: FeatureStore) -> dict[str, Any]:
+    """Of each task: its classes, in all, by gender, and how their share varies over speakers."""
+    table = store.columns(["speaker", "gender"])
+    speaker, speakers = _coded(table["speaker"])
+    gender, genders = _coded(table["gender"])
+    return {task: _balance(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
+
+
+def _balance(
+    label: NDArray[np.int8], speaker: tuple[NDArray[np.int64], list[str]], gender: tuple[NDArray[np.int64], list[str]]
+) -> dict[str, Any]:
+    by_speaker = _crossed(label, *speaker)
+    shares = {name: each["share"] for name, each in by_speaker.items() if name != UNKNOWN and each["share"] is not None}
+    spread = None
+    if shares:
+        least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        spread = {**(quartiles(np.array(list(shares.values()))) or {}), "least": least, "most": most}
+    (whole,) = _crossed(label, np.zeros(len(label), np.int64), ["all"]).values()
+    return {**whole, "by_gender": _crossed(label, *gender), "share_over_speakers": spread, "by_speaker": by_speaker}
+
+
+def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Labels of each group: `0`, `1`, `unlabelled`, and `share`, that of 1 among the labelled."""
+    table = np.bincount(group * 3 + label + 1, minlength=3 * len(names)).reshape(-1, 3)
+    return {
+        name: {
+            "0": int(low),
+            "1": int(high),
+            "unlabelled": int(none),
+            "share": float(high / (low + high)) if low + high else None,
+        }
+        for name, (none, low, high) in zip(names, table, strict=True)
+    }
+
+
+def speakers(store: FeatureStore) -> dict[str, Any]:
+    """How many there are, and how many utterances and s each has."""
+    table = store.columns(["speaker", "duration"])
+    code, names = _coded(table["speaker"])
+    utterances = np.bincount(code, minlength=len(names))
+    seconds = np.bincount(code, weights=table["duration"].to_numpy(), minlength=len(names))
+    each = {
+        name: {"utterances": int(number), "seconds": float(time)}
+        for name, number, time in zip(names, utterances, seconds, strict=True)
+    }
+    unknown = each.pop(UNKNOWN, {"utterances": 0})["utterances"]
+    known = np.array([speaker["utterances"] for speaker in each.values()])
+    return {"known": len(each), "without": unknown, "utterances": quartiles(known), "each": each}
+
+
+def durations(store: FeatureStore, window: float) -> dict[str, Any]:
+    """In s; how many utterances are longer than a training window, and how much of the audio lies outside it."""
+    duration = store.columns(["duration"])["duration"].to_numpy()
+    beyond, spare = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
+    return {
+        **(quartiles(duration) or {}),
+        "mean": float(duration.mean()),
+        "total": float(duration.sum()),
+        "window": window,
+        "longer": int(np.count_nonzero(beyond)),
+        "cut": float(beyond.sum()),
+        "cut_share": float(beyond.sum() / duration.sum()),
+        "padding_share": float(spare.sum() / (window * len(duration))),
+    }
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """A column of names as numbers into a list of them, null as the last name, `unknown`."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    if encoded.null_count:
+        names.append(UNKNOWN)
+    return encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False).astype(np.int64), names

@@ -1,0 +1,70 @@
+"""Each export of a store against writing what the store holds with nothing done to it, in the same run."""
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from emodna.pipeline.export import FORMATS
+
+#: A process that exports, and says what it took: seconds, bytes, and MB at the peak that are its own, not mapped files.
+_EXPORT = """
+import re, sys, threading, time
+from pathlib import Path
+from emodna.pipeline.export import export, export_format
+from emodna.pipeline.store import FeatureStore
+
+def own_mb():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
+
+store, name, place = FeatureStore(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+export_format(name)
+before, peak = own_mb(), [0.0]
+def told(_):
+    peak[0] = max(peak[0], own_mb())
+began = time.perf_counter()
+done = export(store, name, place, force=False, told=told)
+print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
+"""
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--rounds", default=3, show_default=True)
+def main(stores: tuple[Path, ...], rounds: int) -> None:
+    """Export each of STORES in each format, in turn with a plain copy of its folder (Linux)."""
+    from emodna.pipeline.store import FeatureStore
+
+    for path in stores:
+        store = FeatureStore(path)
+        size = int(store.frames.sum(dtype="int64")) * store.dim * 4
+        click.echo(f"{path}: {len(store)} utterances, {size / 1e6:.1f} MB of features, median of {rounds} rounds")
+        rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ("copy", *FORMATS)}
+        for _ in range(rounds):
+            for name in rows:
+                with tempfile.TemporaryDirectory() as scratch:
+                    place = Path(scratch, "export")
+                    if name == "copy":
+                        began = time.perf_counter()
+                        shutil.copytree(path, place)
+                        rows[name].append((time.perf_counter() - began, size, 0.0))
+                        continue
+                    command = [sys.executable, "-c", _EXPORT, str(path), name, str(place)]
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    seconds, written, megabytes = map(float, done.stdout.split())
+                    rows[name].append((seconds, written, megabytes))
+        copy = statistics.median(row[0] for row in rows["copy"])
+        for name, measured in rows.items():
+            seconds, written, megabytes = (statistics.median(column) for column in zip(*measured, strict=True))
+            speed = f"{size / 1e6 / seconds:6.0f} MB/s  {len(store) / seconds:7.0f} utterances/s"
+            costs = f"copy's time x {seconds / copy:5.1f}  size / features {written / size:5.2f}  +{megabytes:4.0f} MB"
+            click.echo(f"{name:12} {seconds:6.2f} s  {speed}  {costs}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""How well `emodna-cache stats` finds altered copies of recordings, what else it takes for copies, and what it costs.
+
+python -m tests.benchmarks.near_duplicates --root data/ravdess --root data/emodb
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+import soundfile
+from numpy.typing import NDArray
+
+from emodna.pipeline import layout
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.features import MfccSet, feature_set
+from emodna.pipeline.shards import write_shard, write_table
+from emodna.pipeline.statistics.duplicates import altered_copies, same_audio
+from emodna.pipeline.statistics.moments import survey
+from emodna.pipeline.statistics.oddities import band_limits
+from emodna.pipeline.store import FeatureStore, Snapshot, checksum, feature_crc
+from tests.pipeline.making import prepared
+
+Samples = NDArray[np.float32]
+Alteration = Callable[[Samples, int, np.random.Generator], tuple[Samples, int]]
+
+
+def _coded(samples: Samples, rate: int, **how: object) -> tuple[Samples, int]:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, **how)
+    recording = decode(stream)
+    return recording.samples, recording.sample_rate
+
+
+def _noisy(samples: Samples, snr: float, random: np.random.Generator) -> Samples:
+    level = np.sqrt(np.mean(samples**2)) * 10 ** (-snr / 20)
+    return (samples + level * random.standard_normal(len(samples))).astype(np.float32)
+
+
+def _to(rate: int) -> Alteration:
+    return lambda x, s, _: (resample(x, s, rate), rate)
+
+
+ALTERATIONS: dict[str, Alteration] = {
+    "20 dB quieter, 16 bits": lambda x, s, _: ((np.round(0.1 * x * 32767) / 32767).astype(np.float32), s),
+    "to full scale": lambda x, s, _: (x * (0.99 / np.abs(x).max()), s),
+    "6 dB louder, clipped": lambda x, s, _: (np.clip(2 * x, -1, 1), s),
+    "FLAC, half as loud": lambda x, s, _: _coded(0.5 * x, s, format="FLAC", subtype="PCM_16"),
+    "MP3, libsndfile's default": lambda x, s, _: _coded(x, s, format="MP3", subtype="MPEG_LAYER_III"),
+    "MP3, its smallest": lambda x, s, _: _coded(
+        x, s, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.95, bitrate_mode="CONSTANT"
+    ),
+    "OGG Vorbis, default": lambda x, s, _: _coded(x, s, format="OGG", subtype="VORBIS"),
+    "OGG Vorbis, its smallest": lambda x, s, _: _coded(x, s, format="OGG", subtype="VORBIS", compression_level=1.0),
+    "to 44.1 kHz": _to(44_100),
+    "to 16 kHz": _to(16_000),
+    "to 8 kHz": _to(8_000),
+    "to 8 kHz and back to 48": lambda x, s, _: (resample(resample(x, s, 8_000), 8_000, 48_000), 48_000),
+    "first 6 ms cut": lambda x, s, _: (x[round(0.0058 * s) :], s),
+    "first 12 ms cut (half a hop)": lambda x, s, _: (x[round(0.0116 * s) :], s),
+    "50 and 30 ms cut": lambda x, s, _: (x[round(0.05 * s) : -round(0.03 * s)], s),
+    "200 and 100 ms cut": lambda x, s, _: (x[round(0.2 * s) : -round(0.1 * s)], s),
+    "300 and 200 ms of zeros": lambda x, s, _: (np.pad(x, (round(0.3 * s), round(0.2 * s))), s),
+    "noise, 40 dB below": lambda x, s, r: (_noisy(x, 40, r), s),
+    "noise, 30 dB below": lambda x, s, r: (_noisy(x, 30, r), s),
+    "noise, 20 dB below": lambda x, s, r: (_noisy(x, 20, r), s),
+    "52 ms cut, 10 dB quieter, 16 kHz, OGG": lambda x, s, _: _coded(
+        resample(0.3 * x[round(0.0516 * s) :], s, 16_000), 16_000, format="OGG", subtype="VORBIS"
+    ),
+}
+
+
+@click.command()
+@click.option(
+    "--root", "roots", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, multiple=True,
+    help="WAVs; several may be given.",
+)  # fmt: skip
+@click.option("--feature-set", "name", default="mfcc40", show_default=True)
+@click.option("--scale", default="1440,5760,23040", show_default=True, help="Sizes of synthetic stores; empty: none.")
+@click.option("--missed", is_flag=True, help="Name each copy that was not found.")
+def main(roots: tuple[Path, ...], name: str, scale: str, missed: bool) -> None:
+    """Print recall by alteration, what else was taken for a copy, and time and memory by size."""
+    files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = _store(Path(folder) / "plain", name, ((path.name, *_read(path)) for path in files))
+        originals, found = survey(plain)[1], None
+        equal = same_audio(plain)
+        found = altered_copies(plain, originals, equal)
+        click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups equal byte for byte, "
+                   f"{len(found)} taken for altered copies")  # fmt: skip
+        for group in found:
+            click.echo(f"  {group.similarity:.3f} {' '.join(plain.ids[row] for row in group.rows)}")
+        twins = {plain.ids[row] for group in equal for row in group.rows[1:]}
+        _recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins], show_missed=missed)
+        if scale:
+            click.echo(
+                "utterances | survey, CPU s | altered copies, CPU s | planted of 100 found | largest resident MB"
+            )
+        for size in map(int, filter(None, scale.split(","))):
+            store = _chimeras(Path(folder) / str(size), plain, size)
+            command = [sys.executable, "-m", "tests.benchmarks.near_duplicates", "--cost", str(store)]
+            click.echo(
+                f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False
+            )
+
+
+def _read(path: Path) -> tuple[Samples, int]:
+    with path.open("rb") as stream:
+        recording = decode(stream)
+    return recording.samples, recording.sample_rate
+
+
+def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int]]) -> FeatureStore:
+    folder.mkdir()
+    ids = []
+    for id, samples, rate in recordings:
+        # 24 bits: what an alteration left is not to be rounded away.
+        soundfile.write(folder / f"{len(ids)}.wav", np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_24")
+        ids.append(id)
+    table = folder / "table.csv"
+    table.write_text("path,id\n" + "".join(f'{number}.wav,"{id}"\n' for number, id in enumerate(ids)))
+    report = prepared(folder, folder / "cache", Manifest(table, "copies"), features=feature_set(name))
+    return FeatureStore(report.store)
+
+
+def _recall(folder: Path, name: str, files: list[Path], *, show_missed: bool) -> None:
+    """Every recording beside one altered copy of itself, the alterations in turn."""
+    random = np.random.default_rng(0)
+    order = random.permutation(len(files))
+    altered = {files[number].name: turn % len(ALTERATIONS) for turn, number in enumerate(order.tolist())}
+    kinds = list(ALTERATIONS)
+
+    def recordings() -> Iterator[tuple[str, Samples, int]]:
+        for path in files:
+            samples, rate = _read(path)
+            yield path.name, samples, rate
+            kind = kinds[altered[path.name]]
+            yield f"copy {path.name}", *ALTERATIONS[kind](samples, rate, random)
+
+    store = _store(folder, name, recordings())
+    figures, equal = survey(store)[1], same_audio(store)
+    groups = [*equal, *altered_copies(store, figures, equal)]  # an alteration may change nothing
+    right, wrong, together = defaultdict(int), [], set()
+    for group in groups:
+        originals = {store.ids[row].removeprefix("copy ") for row in group.rows}
+        together |= originals if len(originals) == 1 else set()
+        wrong += [sorted(originals)] if len(originals) > 1 else []
+    limited = np.isfinite(band_limits(store, figures, feature_set(name)))
+    cut = defaultdict(int)
+    for id, limit in zip(store.ids, limited, strict=True):
+        cut[kinds[altered[id.removeprefix("copy ")]] if id.startswith("copy ") else "(originals)"] += int(limit)
+    for path, kind in altered.items():
+        right[kinds[kind]] += path in together
+    click.echo("alteration | copies | found % | said to be cut off in frequency")
+    for kind in kinds:
+        copies = sum(kinds[each] == kind for each in altered.values())
+        click.echo(f"{kind} | {copies} | {100 * right[kind] / copies:.1f} | {cut[kind]}")
+    click.echo(f"originals said to be cut off in frequency: {cut['(originals)']} of {len(files)}")
+    for path in sorted(set(altered) - together):
+        click.echo(f"  not found: {kinds[altered[path]]}: {path}") if show_missed else None
+    click.echo(f"groups of different recordings: {len(wrong)}")
+    for each in wrong:
+        click.echo(f"  {' '.join(each)}")
+
+
+def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
+    """A store of utterances that begin as one recording and end as another, stretched and tilted; some twice."""
+    random = np.random.default_rng(size)
+    parameters, features = MfccSet().parameters(), []
+    for _ in range(size - planted):
+        one, other = (source[int(row)] for row in random.integers(len(source), size=2))
+        joined = np.concatenate([one[: len(one) // 2], other[len(other) // 2 :]])
+        places = np.arange(0, len(joined), random.uniform(0.8, 1.25)).astype(int)
+        features.append(joined[places] * random.uniform(0.8, 1.2, joined.shape[1]).astype(np.float32))
+    for row in random.choice(size - planted, planted, replace=False):
+        copy = features[row][2:].copy()
+        features.append(copy + random.normal(0, 0.5, copy.shape).astype(np.float32))
+    folder.mkdir()
+    count, files, rows = layout.shard_count(size), [], []
+    ids = sorted((layout.shard_of(str(number), count), str(number), number) for number in range(size))
+    for shard in range(count):
+        mine = [each for each in ids if each[0] == shard]
+        arrays = [features[number] for _, _, number in mine]
+        files.append(write_shard(folder, shard, parameters, [id for _, id, _ in mine], arrays))
+        offset = 0
+        for (_, id, number), array in zip(mine, arrays, strict=True):
+            rows.append(
+                dict.fromkeys(layout.INDEX_SCHEMA.names)
+                | {"id": id, "path": id, "corpus": "chimeras", "sample_rate": 48_000, "channels": 1}
+                | {"duration": len(array) * 512 / 22_050, "frames": len(array), "peak_db": 20.0, "shard": shard}
+                | {"offset": offset, "feature_crc": feature_crc(array)}
+                | {"audio_sha256": hashlib.sha256(str(number).encode()).hexdigest()}
+            )
+            offset += len(array)
+    files.append(write_table(folder, "index", pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)))
+    snapshot = Snapshot(
+        corpus="chimeras", feature_set=MfccSet().name, parameters=parameters, libraries={}, root="", licence="",
+        citation="", counts={"utterances": size, "rejected": 0}, fingerprint="", files=files, created="",
+    )  # fmt: skip
+    document = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+    (folder / layout.STORE_JSON).write_text(json.dumps(document | {"checksum": checksum(document)}))
+    return folder
+
+
+def cost(store: FeatureStore) -> None:
+    """Time of the two long parts, planted copies that were found, and memory of this process."""
+    began = time.process_time()
+    figures = survey(store)[1]
+    surveyed = time.process_time()
+    groups = altered_copies(store, figures, [])
+    done = time.process_time()
+    found = sum(int(store.ids[row]) >= len(store) - 100 for group in groups for row in group.rows)
+    click.echo(f"{surveyed - began:13.1f} | {done - surveyed:21.1f} | {found:20} | {_peak_mb():.0f}")
+
+
+def _peak_mb() -> float:
+    """Largest resident memory of this process; getrusage counts that of the process it was forked from, too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--cost"]:
+        cost(FeatureStore(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,195 @@
+"""How the cost of a store grows with its utterances: python -m tests.benchmarks.scale [--sizes N,N...].
+
+The stores are written by the product's own preparation; only the audio is imagined: files of no bytes, whose features,
+a few frames of noise, come from here. Each figure is that of a process of its own. Memory is what the process has
+allocated at its highest, beyond what its imports take; pages of the mapped shards are the system's and not counted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import click
+import numpy as np
+
+from emodna.pipeline import prepare as preparation
+from emodna.pipeline.corpora.own import Recordings
+from emodna.pipeline.extract import AudioState, Extraction, Facts, Job, Outcome
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore, feature_crc
+from tests.pipeline.making import LONG_AGO
+
+_IN_A_FOLDER = 1000
+_READS = 20_000
+
+
+@cache
+def _features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.float32]]", int]:
+    array = np.random.default_rng(frames).standard_normal((frames, 40), np.float32)
+    return array, feature_crc(array)
+
+
+def imagined(jobs: Sequence[Job], **_: object) -> list[Outcome]:
+    """Features without audio: 4 to 11 frames each."""
+    outcomes = []
+    for job in jobs:
+        array, crc = _features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
+        sha256 = hashlib.sha256(job.id.encode()).hexdigest()
+        facts = Facts(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
+        state = AudioState(0, LONG_AGO * 10**9, sha256)
+        outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state, looked_at=True))
+    return outcomes
+
+
+class _Silent:
+    """A watcher that keeps nothing."""
+
+    def waiting(self, store: Path) -> None: ...
+
+    def planned(self, recordings: int) -> None: ...
+
+    def examined(self, outcomes: Sequence[Outcome]) -> None: ...
+
+
+class Place:
+    """A corpus of files of no bytes, and its store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.cache = folder / "root", folder / "cache"
+        self.store = self.cache / "scale" / MfccSet().name
+
+    def fill(self, files: range) -> None:
+        """Make the files of these numbers."""
+        for number in files:
+            folder = self.root / f"{number // _IN_A_FOLDER:05d}"
+            if number % _IN_A_FOLDER == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{number:08d}.wav"
+            os.close(os.open(path, os.O_CREAT))
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+    def prepare(self) -> str:
+        """Bring the store up to date."""
+        preparation.examine_all = imagined  # type: ignore[attr-defined,assignment]
+        corpus = Recordings(self.root, "scale")
+        report = preparation.prepare(corpus, self.root, self.cache, Extraction(MfccSet()), _Silent(), workers=2)
+        return f"{report.extracted} new"
+
+    def open(self) -> str:
+        """Open the store."""
+        return f"{len(FeatureStore(self.store))} utterances"
+
+    def random_reads(self) -> str:
+        """Read utterances in random order, each for the first time and so with its check."""
+        store = FeatureStore(self.store)
+        rows = np.random.default_rng(0).integers(0, len(store), _READS).tolist()
+        began = time.perf_counter()
+        for row in rows:
+            store[row].sum()
+        first = time.perf_counter() - began
+        began = time.perf_counter()
+        for row in rows:
+            store[row].sum()
+        again = time.perf_counter() - began
+        return f"{first / _READS * 1e6:.0f} us each, again {again / _READS * 1e6:.1f} us"
+
+    def sequential_reads(self) -> str:
+        """Read all utterances in order, with their checks."""
+        began, size = time.perf_counter(), 0
+        store = FeatureStore(self.store)
+        for features in store:
+            size += features.nbytes
+        return f"{size / 1e6 / (time.perf_counter() - began):.0f} MB/s"
+
+    def verify(self) -> str:
+        """Check every byte."""
+        problems = FeatureStore(self.store).verify()
+        return f"{len(problems)} problems"
+
+
+MEASURES: dict[str, tuple[str, Callable[[Place], str]]] = {
+    "first": ("first preparation, extraction apart", Place.prepare),
+    "nothing": ("preparation, nothing to do", Place.prepare),
+    "one": ("preparation, one new file", Place.prepare),
+    "open": ("open", Place.open),
+    "random": (f"{_READS} random reads", Place.random_reads),
+    "sequential": ("all reads in order", Place.sequential_reads),
+    "verify": ("verify", Place.verify),
+}
+
+
+@contextmanager
+def highest_memory() -> Iterator[Callable[[], float]]:
+    """Watch what this process has allocated; the yielded function tells the growth of its peak in MB."""
+    stop, peak, before = threading.Event(), 0, _allocated()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(0.02):
+            peak = max(peak, _allocated())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: (max(peak, _allocated()) - before) / 1e6
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _allocated() -> int:
+    """Resident memory that no file backs, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("this benchmark needs Linux")
+
+
+def measure(name: str, folder: Path) -> dict[str, object]:
+    """Take one figure, in this process."""
+    with highest_memory() as peak:
+        began = time.perf_counter()
+        what = MEASURES[name][1](Place(folder))
+        seconds = time.perf_counter() - began
+        return {"seconds": seconds, "megabytes": peak(), "what": what}
+
+
+@click.command()
+@click.option("--sizes", default="10000,100000,1000000", show_default=True, help="Utterances of each store.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where the files go: 3 GB for 10^6 utterances. [default: $TMPDIR]"
+)
+@click.option("--measure", "name", type=click.Choice(list(MEASURES)), hidden=True)
+def main(sizes: str, folder: Path | None, name: str | None) -> None:
+    """Write stores of several sizes, and measure what people do with them."""
+    if name is not None and folder is not None:
+        click.echo(json.dumps(measure(name, folder)))
+        return
+    for size in map(int, sizes.split(",")):
+        scratch = Path(tempfile.mkdtemp(dir=folder))
+        try:
+            click.echo(f"{size} utterances")
+            place = Place(scratch)
+            place.fill(range(size))
+            for name, (title, _) in MEASURES.items():
+                if name == "one":
+                    place.fill(range(size, size + 1))
+                command = [sys.executable, "-m", "tests.benchmarks.scale", "--measure", name, "--folder", str(scratch)]
+                row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                click.echo(f"  {title:36} {row['seconds']:8.2f} s  {row['megabytes']:7.0f} MB   {row['what']}")
+        finally:
+            shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    main()

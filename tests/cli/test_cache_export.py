@@ -1,0 +1,93 @@
+"""emodna-cache export: what it says, and where the export goes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from emodna.cli import cache_progress, common
+from emodna.pipeline.export import FORMATS
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+
+
+def test_it_goes_to_the_folder_one_is_in(emodna_cache: Command, cache: Path, emodb_store: Path, here: Path) -> None:
+    ran = emodna_cache("export", "emodb", "--to", "parquet", "--cache", cache)
+    store = FeatureStore(emodb_store)
+    name = f"emodb-{emodb_store.name}.parquet"
+    assert ran.code == 0
+    first, second = ran.out.splitlines()
+    assert first == f"{name}: {len(store)} utterances, 1 file, {(here / name).stat().st_size / 1e6:.1f} MB"
+    assert second == f"open it by: table = pyarrow.parquet.read_table('{name}')"
+    assert ran.err == f"the corpus's licence holds for the copy: {store.snapshot.licence}\n"
+    assert pq.read_table(here / name)["id"].to_pylist() == store.ids
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_json_says_what_was_written(
+    emodna_cache: Command, cache: Path, emodb_store: Path, here: Path, name: str
+) -> None:
+    ran = emodna_cache("export", emodb_store, "--to", name, "--out", "mine", "--json", "-q")
+    store = FeatureStore(emodb_store)
+    document = ran.json
+    assert (ran.code, ran.err) == (0, "")
+    assert document.pop("wall_seconds") > 0
+    files = [path for path in (here / "mine", *(here / "mine").rglob("*")) if path.is_file()]
+    assert document == {
+        "store": str(store.path),
+        "to": name,
+        "out": str(here / "mine"),
+        "utterances": len(store),
+        "frames": int(store.frames.sum()),
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+        "fingerprint": store.fingerprint,
+    }
+    again = emodna_cache("export", emodb_store, "--to", name, "--out", "mine").error()
+    assert "--out mine: " in again
+    assert "--force" in again
+    assert emodna_cache("export", emodb_store, "--to", name, "--out", "mine", "--force").code == 0
+
+
+def test_a_wrong_format_names_the_right_ones(emodna_cache: Command) -> None:
+    assert "'parquet', 'npz', 'webdataset', 'hf'" in emodna_cache("export", "emodb", "--to", "csv").usage()
+    assert "Missing option '--to'" in emodna_cache("export", "emodb").usage() + emodna_cache("export", "emodb").err
+
+
+def test_an_unknown_store_names_those_that_exist(emodna_cache: Command, cache: Path) -> None:
+    assert "there are: emodb, ravdess" in emodna_cache("export", "x", "--to", "npz", "--cache", cache).error()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_progress, "_PLAIN_SECONDS", 0.0)
+    size = len(FeatureStore(emodb_store))
+    ran = emodna_cache("export", "emodb", "--to", "npz", "--cache", cache)
+    assert ran.err.splitlines()[0] == f"exporting: {size}/{size} utterances"
+    assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache, "--force", "-q").err == ""
+
+
+def test_on_a_terminal_progress_is_a_bar(
+    emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(common, "err", Console(file=terminal, force_terminal=True, width=100))
+    assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache).code == 0
+    assert "exporting" in terminal.getvalue()
+    assert str(len(FeatureStore(emodb_store))) in terminal.getvalue()
+
+
+def test_ctrl_c_leaves_nothing(emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", interrupted)
+    ran = emodna_cache("export", "emodb", "--to", "webdataset", "--cache", cache)
+    assert ran.code == 130
+    assert list(here.iterdir()) == []

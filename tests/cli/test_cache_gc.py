@@ -1,0 +1,160 @@
+"""emodna-cache gc: says what can go, and removes it when told to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline import shards
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+
+OLD = "shard-0123456789abcdef.h5"
+HALF = "index-0123456789abcdef.parquet.4711.tmp"
+
+
+@pytest.fixture
+def stores(cache: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of two stores, EMODB's with two files left over."""
+    copied = Path(shutil.copytree(cache, tmp_path / "copied"))
+    emodb, ravdess = (next((copied / corpus).iterdir()) for corpus in ("emodb", "ravdess"))
+    (emodb / OLD).write_bytes(bytes(2_000_000))
+    (emodb / HALF).write_bytes(bytes(500))
+    return emodb, ravdess
+
+
+def test_by_default_it_only_tells(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, _ = stores
+    ran = emodna_cache("gc", "--cache", emodb.parents[1])
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        f"{emodb}: 2 files, 2.0 MB: 1 old, 1 temporary",
+        "2 files, 2.0 MB can be removed by --delete; nothing was changed",
+    ]
+    assert (emodb / OLD).exists()
+    assert (emodb / HALF).exists()
+    verbose = emodna_cache("gc", "-v", "--cache", emodb.parents[1]).out
+    assert f"  {OLD}: 2.0 MB\n" in verbose
+    assert f"  {HALF}: 500 bytes\n" in verbose
+
+
+def test_delete_removes_and_says_how_much(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, _ = stores
+    ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "removed 2 files, 2.0 MB"
+    assert not (emodb / OLD).exists()
+    assert not (emodb / HALF).exists()
+    for store in stores:
+        assert FeatureStore(store).verify() == []
+    assert emodna_cache("gc", "--delete", "--cache", emodb.parents[1]).out == "nothing to remove\n"
+
+
+def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, ravdess = stores
+    expected = {
+        "cache": str(emodb.parents[1]),
+        "deleted": False,
+        "bytes": 2_000_500,
+        "stores": [
+            {
+                "store": str(emodb),
+                "corpus": "emodb",
+                "feature_set": emodb.name,
+                "bytes": 2_000_500,
+                "files": [
+                    {"file": HALF, "bytes": 500, "kind": "temporary"},
+                    {"file": OLD, "bytes": 2_000_000, "kind": "old"},
+                ],
+                "kept": [],
+                "skipped": None,
+            },
+            {
+                "store": str(ravdess),
+                "corpus": "ravdess",
+                "feature_set": ravdess.name,
+                "bytes": 0,
+                "files": [],
+                "kept": [],
+                "skipped": None,
+            },
+        ],
+    }
+    assert emodna_cache("gc", "--json", "--cache", emodb.parents[1]).json == expected
+    assert emodna_cache("gc", "--json", "--delete", "--cache", emodb.parents[1]).json == expected | {"deleted": True}
+
+
+def test_stores_can_be_named(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, _ = stores
+    options = ("--json", "--cache", emodb.parents[1])
+    assert [each["corpus"] for each in emodna_cache("gc", "ravdess", *options).json["stores"]] == ["ravdess"]
+    assert [each["corpus"] for each in emodna_cache("gc", emodb, "emodb", *options).json["stores"]] == ["emodb"]
+    assert "savee: neither a store's path nor a corpus" in emodna_cache("gc", "savee", *options).error()
+
+
+def test_an_interrupted_first_run_can_be_named_by_its_path(emodna_cache: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "emodb" / "x"
+    (folder / "journal").mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / HALF).write_bytes(bytes(500))
+    assert emodna_cache("gc", folder, "--json").json["bytes"] == 500
+
+
+def test_finished_work_is_told_apart(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, ravdess = stores
+    (ravdess / OLD).write_bytes(bytes(300))
+    (ravdess / "journal" / f"{OLD}.sealed").write_bytes(bytes(30))
+    ran = emodna_cache("gc", "ravdess", "--cache", emodb.parents[1])
+    assert ran.out.splitlines() == [
+        f"{ravdess}: kept 2 files, 330 bytes: finished work of an interrupted run, which the next one uses",
+        "nothing to remove",
+    ]
+    (entry,) = emodna_cache("gc", "ravdess", "--cache", emodb.parents[1], "--json").json["stores"]
+    assert [(each["file"], each["kind"]) for each in entry["kept"]] == [
+        (f"journal/{OLD}.sealed", "unfinished"),
+        (OLD, "unfinished"),
+    ]
+    ran = emodna_cache("gc", "ravdess", "--unfinished", "--delete", "--cache", emodb.parents[1])
+    assert ran.out.splitlines()[-1] == "removed 2 files, 330 bytes"
+
+
+def test_what_is_left_alone_is_said_and_the_rest_goes_on(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+    emodb, ravdess = stores
+    (ravdess / OLD).write_bytes(bytes(300))
+    with shards.writer_lock(emodb, wait=False, on_wait=pytest.fail):
+        ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
+    assert ran.code == 0
+    assert ran.err == f"left alone: {emodb}: another process is writing it\n"
+    assert ran.out.splitlines()[-1] == "removed 1 file, 300 bytes"
+    (emodb / "store.json").write_text("[red]")
+    ran = emodna_cache("gc", "--delete", "--json", "--cache", emodb.parents[1])
+    assert ran.code == 0
+    assert "store.json: damaged" in ran.json["stores"][0]["skipped"]
+    assert (emodb / OLD).exists()
+    assert emodna_cache("gc", "-q", "--cache", emodb.parents[1]).err == ""
+
+
+def test_what_cannot_be_removed_is_exit_1(
+    emodna_cache: Command, stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(self: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    emodb, _ = stores
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
+    assert ran.code == 1
+    assert ran.out.splitlines() == [
+        f"{emodb}: kept 2 files, 2.0 MB: cannot be removed: Permission denied",
+        "nothing to remove",
+    ]
+
+
+def test_an_empty_cache_has_nothing_to_remove(emodna_cache: Command, here: Path) -> None:
+    assert emodna_cache("gc").out == "nothing to remove\n"
+    assert emodna_cache("gc", "--json").json == {
+        "cache": str(here / "cache"), "deleted": False, "bytes": 0, "stores": []
+    }  # fmt: skip

@@ -1,0 +1,158 @@
+"""emodna-cache plot: files that are pictures, the numbers behind them, and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.features import LogMelSet, WaveSet
+from emodna.pipeline.store import FeatureStore
+from tests.cli.running import Command
+from tests.pipeline.making import noise, prepared, wav
+
+BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:  # type: ignore[type-arg]
+    """The figures of which files are made."""
+    from matplotlib.figure import Figure
+
+    kept: list[Figure] = []
+    save = Figure.savefig
+
+    def keeping(figure: Figure, *arguments: object, **options: object) -> None:
+        kept.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keeping)
+    return kept
+
+
+@pytest.mark.parametrize("ending", BEGINNINGS)
+def test_the_ending_says_the_format(emodna_cache: Command, cache: Path, here: Path, ending: str) -> None:
+    ran = emodna_cache("plot", "emodb", "08b03Wa", "--cache", cache, "--out", f"a.{ending}")
+    assert (ran.code, ran.out, ran.err) == (0, f"wrote a.{ending}\n", "")
+    assert (here / f"a.{ending}").read_bytes().startswith(BEGINNINGS[ending])
+
+
+def test_an_utterance_is_drawn_as_show_does(emodna_cache: Command, cache: Path, here: Path, drawn: list) -> None:  # type: ignore[type-arg]
+    document = emodna_cache("plot", "emodb", "08b03Wa", "--cache", cache, "--json").json
+    assert tuple(document) == ("file", "store", "utterance", "seconds_per_frame", "value", "unit", "features")
+    assert document["file"] == str(here / "emodb-08b03Wa-mfcc40.png")
+    assert Path(document["file"]).is_file()
+    store = FeatureStore(document["store"])
+    features = store[store.row_of("08b03Wa")]
+    assert document["utterance"]["emotion"] == "anger"
+    np.testing.assert_allclose(document["features"], features, rtol=1e-6)
+    upper, lower, _ = drawn[-1].axes
+    assert np.array_equal(lower.images[0].get_array(), features[:, 1:].T)
+    assert upper.get_title().splitlines()[0] == "emodb 08b03Wa"
+    assert upper.get_title().splitlines()[1].startswith("anger, speaker 08, f, ")
+    assert (lower.get_xlabel(), lower.get_ylabel()) == ("time (s)", "coefficient")
+
+
+def test_a_store_is_drawn_as_distributions(emodna_cache: Command, cache: Path, here: Path, drawn: list) -> None:  # type: ignore[type-arg]
+    document = emodna_cache("plot", "emodb", "--cache", cache, "--json").json
+    assert tuple(document) == ("file", "store", "labels", "emotions", "speakers", "durations", "peak_db", "features")
+    assert document["file"] == str(here / "emodb-mfcc40.png")
+    store = FeatureStore(document["store"])
+    assert sum(document["durations"]["counts"][0]) == len(store)
+    assert sum(document["emotions"].values()) == len(store)
+    titles = [axes.get_title() for axes in drawn[-1].axes[:6]]
+    assert titles == ["labels", "emotions", "speakers", "durations", "peaks", "features: mean and standard deviation"]
+    assert all(axes.get_ylabel() for axes in drawn[-1].axes)
+
+
+def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, here: Path, drawn: list) -> None:  # type: ignore[type-arg]
+    arguments = ("plot", "emodb", "--against", "ravdess", "--task", "valence", "--cache", cache)
+    document = emodna_cache(*arguments, "--json").json
+    assert tuple(document) == (
+        "file", "store", "against", "task", "corpora", "features", "mean_difference", "labels", "durations", "plane",
+    )  # fmt: skip
+    assert document["file"] == str(here / "emodb-ravdess-mfcc40.png")
+    one, other = document["features"]
+    pooled = np.sqrt((np.square(one["std"]) + np.square(other["std"])) / 2)
+    expected = (np.array(other["mean"]) - one["mean"]) / pooled
+    np.testing.assert_allclose(document["mean_difference"], expected, rtol=1e-9)
+    for points, path in zip(document["plane"]["utterances"], (document["store"], document["against"]), strict=True):
+        assert points["ids"] == FeatureStore(path).ids
+        assert len(points["x"]) == len(points["y"]) == len(points["ids"])
+    assert [sum(counts) for counts in document["durations"]["counts"]] == pytest.approx([1, 1])
+    assert len(drawn[-1].axes) == 6
+    first = Path(document["file"]).read_bytes()
+    assert emodna_cache(*arguments).code == 0
+    assert Path(document["file"]).read_bytes() == first
+
+
+@pytest.mark.parametrize("features", [LogMelSet(), WaveSet()], ids=["logmel", "wave16k"])
+def test_other_feature_sets_are_drawn(
+    emodna_cache: Command, here: Path, emodb_root: Path, features: LogMelSet | WaveSet
+) -> None:
+    prepared(emodb_root, here / "cache", features=features)
+    for arguments in (("--against", "emodb"), ("08b03Wa",)):
+        ran = emodna_cache("plot", "emodb", *arguments)
+        assert (ran.code, ran.err) == (0, "")
+
+
+def test_names_from_outside_are_text(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+    """No formulas, no missing glyph, no path, and no name that is too long for a file."""
+    ids = ["$x_1$", "x$_$y", "日本語", "../up", "a\nb", "[red]%s", "." * 50 + "x" * 300]
+    lines = []
+    for number, id in enumerate(ids):
+        (tmp_path / f"{number}.wav").write_bytes(wav(noise(seed=number)))
+        lines.append(f'{number}.wav,"{id}","{id}",anger\n')
+    (tmp_path / "own.csv").write_text("path,id,speaker,emotion\n" + "".join(lines))
+    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    for arguments in (*((id,) for id in ids), (), ("--against", "own")):
+        ran = emodna_cache("plot", "own", *arguments)
+        assert (ran.code, ran.err) == (0, "")
+        assert (here / ran.out.removeprefix("wrote ").rstrip("\n")).parent == here
+    assert len(list(here.glob("*.png"))) == len(ids) + 2
+
+
+def test_silence_is_drawn_too(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(bytes(8000)))
+    (tmp_path / "own.csv").write_text("path\na.wav\n")
+    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    for arguments in ((), ("--against", "own")):
+        ran = emodna_cache("plot", "own", *arguments)
+        assert (ran.code, ran.err) == (0, "")
+
+
+def test_an_existing_picture_is_overwritten(emodna_cache: Command, cache: Path, here: Path) -> None:
+    (here / "a.png").write_text("old")
+    assert emodna_cache("plot", "emodb", "--cache", cache, "--out", "a.png").code == 0
+    assert (here / "a.png").read_bytes().startswith(BEGINNINGS["png"])
+
+
+class TestErrors:
+    def test_an_ending_that_is_no_picture(self, emodna_cache: Command, cache: Path) -> None:
+        for name in ("a.gif", "a"):
+            line = emodna_cache("plot", "emodb", "--cache", cache, "--out", name).usage()
+            assert f"--out {name}: must end in .png, .svg, .pdf" in line
+
+    def test_an_utterance_has_nothing_to_be_compared_with(self, emodna_cache: Command, cache: Path) -> None:
+        line = emodna_cache("plot", "emodb", "08b03Wa", "--against", "ravdess", "--cache", cache).usage()
+        assert "--against compares stores" in line
+
+    def test_features_of_two_kinds_cannot_be_compared(
+        self, emodna_cache: Command, cache: Path, here: Path, emodb_root: Path
+    ) -> None:
+        prepared(emodb_root, here / "cache", features=LogMelSet())
+        line = emodna_cache(
+            "plot", "ravdess", "--against", here / "cache/emodb" / LogMelSet().name, "--cache", cache
+        ).error()
+        assert "two stores of the same features can be compared" in line
+
+    def test_a_folder_that_is_missing_is_named(self, emodna_cache: Command, cache: Path) -> None:
+        ran = emodna_cache("plot", "emodb", "--cache", cache, "--out", "absent/a.png")
+        assert ran.code == 1
+        assert ran.err == "error: absent/a.png: No such file or directory\n"
+
+    def test_an_unknown_utterance_names_some(self, emodna_cache: Command, cache: Path) -> None:
+        assert "no utterance '03a01Zz'" in emodna_cache("plot", "emodb", "03a01Zz", "--cache", cache).error()

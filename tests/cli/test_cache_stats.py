@@ -1,0 +1,128 @@
+"""emodna-cache stats: what is printed, every key of the JSON, and its mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.features import LogMelSet
+from tests.cli.running import Command
+from tests.pipeline.making import noise, prepared, wav
+
+KEYS = (
+    "store", "corpus", "feature_set", "fingerprint", "utterances", "rejected", "labels", "emotions", "gender",
+    "language", "texts", "speakers", "durations", "sample_rate", "channels", "peak_db", "silent_share",
+    "features", "silent", "flat", "band_limited", "other_sample_rate", "other_channels", "outliers", "duplicates",
+    "audio",
+)  # fmt: skip
+QUARTILES = ("min", "q1", "median", "q3", "max")
+CLASSES = ("0", "1", "unlabelled", "share")
+
+
+@pytest.fixture
+def own(tmp_path: Path, here: Path) -> Path:
+    """Two recordings that are equal and unequally labelled, silence, and one with a name like markup."""
+    for name, content in (
+        ("a.wav", wav(noise(0.5))),
+        ("b.wav", wav(noise(0.5))),
+        ("c.wav", wav(bytes(16_000))),
+        ("[red]d.wav", wav(np.clip(9 * noise(0.5, seed=1), -0.9, 0.9))),
+    ):
+        (tmp_path / name).write_bytes(content)
+    table = "path,emotion,speaker\na.wav,anger,[bold]x\nb.wav,sadness,[bold]x\nc.wav,,\n[red]d.wav,,\n"
+    (tmp_path / "own.csv").write_text(table)
+    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    return tmp_path
+
+
+def test_the_json_has_every_key(emodna_cache: Command, cache: Path) -> None:
+    ran = emodna_cache("stats", "emodb", "--cache", cache, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    document = ran.json
+    assert tuple(document) == KEYS
+    assert tuple(document["labels"]) == ("arousal", "valence")
+    for balance in document["labels"].values():
+        assert tuple(balance) == (*CLASSES, "by_gender", "share_over_speakers", "by_speaker")
+        assert tuple(balance["by_gender"]["f"]) == tuple(balance["by_speaker"]["03"]) == CLASSES
+        assert tuple(balance["share_over_speakers"]) == (*QUARTILES, "least", "most")
+    assert tuple(document["speakers"]) == ("known", "without", "utterances", "each")
+    assert tuple(document["speakers"]["each"]["03"]) == ("utterances", "seconds")
+    assert tuple(document["durations"]) == (
+        *QUARTILES, "mean", "total", "window", "longer", "cut", "cut_share", "padding_share",
+    )  # fmt: skip
+    assert tuple(document["peak_db"]) == tuple(document["silent_share"]) == QUARTILES
+    assert tuple(document["features"]) == ("value", "unit", "frames", "mean", "std", "min", "max")
+    assert len(document["features"]["mean"]) == 40
+    assert tuple(document["duplicates"]) == ("audio", "features", "altered")
+    assert document["audio"] is None
+
+
+def test_the_audio_adds_its_keys(emodna_cache: Command, own: Path) -> None:
+    document = emodna_cache("stats", "own", "--audio", "--json").json
+    assert tuple(document["audio"]) == ("recordings", "clipped", "offset", "zeros", "unusable")
+    (clipped,) = document["audio"]["clipped"]
+    assert clipped["id"] == "[red]d.wav"
+    assert clipped["samples"] > 100
+    (zeros,) = document["audio"]["zeros"]
+    assert zeros == {"id": "c.wav", "before": 0.5, "behind": 0.0}
+    (group,) = document["duplicates"]["audio"]
+    assert sorted(group["ids"]) == ["a.wav", "b.wav"]
+    assert group["differ"] == ["emotion", "arousal"]
+    assert document["silent"] == ["c.wav"]
+
+
+def test_what_should_be_looked_at_comes_first(emodna_cache: Command, own: Path) -> None:
+    ran = emodna_cache("stats", "own", "--audio")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("own  mfcc40-22050hz-")
+    assert "4 utterances, 0 rejected" in lines[0]
+    assert lines[2] == "Look at these"
+    findings = "\n".join(lines[3 : lines.index("", 3)])
+    assert "byte for byte the same: " in findings
+    assert "they differ in emotion, arousal" in findings
+    assert "all samples zero: c.wav" in findings
+    assert "clipped: [red]d.wav" in findings
+    assert len(lines) < 40
+    assert "4 16000 Hz" in ran.out
+
+
+def test_a_clean_store_has_nothing_to_look_at(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(noise()))
+    (tmp_path / "own.csv").write_text("path\na.wav\n")
+    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    ran = emodna_cache("stats", "own", "--audio")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Nothing stands out." in ran.out
+
+
+def test_the_window_is_the_users(emodna_cache: Command, cache: Path) -> None:
+    document = emodna_cache("stats", "ravdess", "--cache", cache, "--window", "0.5", "--json").json
+    assert document["durations"]["window"] == 0.5
+    assert document["durations"]["longer"] == document["utterances"]
+    assert emodna_cache("stats", "ravdess", "--cache", cache, "--window", "0").code == 2
+
+
+def test_other_feature_sets_are_printed_too(
+    emodna_cache: Command, tmp_path: Path, here: Path, emodb_root: Path
+) -> None:
+    prepared(emodb_root, here / "cache", features=LogMelSet())
+    ran = emodna_cache("stats", "emodb")
+    assert ran.code == 0
+    assert "mel band 0 to 4:" in ran.out
+    assert "128 in all" in ran.out
+
+
+class TestErrors:
+    def test_a_root_without_audio_is_a_wrong_usage(self, emodna_cache: Command, cache: Path) -> None:
+        assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
+
+    def test_a_root_that_is_gone_is_one_line(self, emodna_cache: Command, cache: Path) -> None:
+        line = emodna_cache("stats", "emodb", "--cache", cache, "--audio", "--root", "absent").error()
+        assert "--audio: root absent: no such folder or file" in line
+
+    def test_an_unknown_store_names_those_that_exist(self, emodna_cache: Command, cache: Path) -> None:
+        assert "there are: emodb, ravdess" in emodna_cache("stats", "savee", "--cache", cache).error()

@@ -1,0 +1,233 @@
+"""What differs between two stores."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.pipeline import diff as diff_module
+from emodna.pipeline import layout
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.diff import Difference, FeatureDiff, compare, compare_tables
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.shards import write_shard, write_table
+from emodna.pipeline.store import FeatureStore, checksum, feature_crc
+from tests.pipeline.making import age, emodb_names, flip, noise, prepared, tiny_emodb, wav
+
+NAMES = emodb_names(8)
+
+
+def compared(a: Path, b: Path) -> Difference:
+    return compare(FeatureStore(a), FeatureStore(b), lambda _total: lambda _more: None)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight utterances. Only for reading."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_emodb(root, NAMES)
+    return prepared(root, root / "cache").store
+
+
+def changed_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> Path:
+    """A store of the same audio whose first utterance has other features, as another machine might make."""
+    shutil.copytree(store, copy)
+    opened = FeatureStore(copy)
+    features = [features.copy() for features in opened]
+    features[0] = change(features[0])
+    shard = write_shard(copy, 0, opened.snapshot.parameters, opened.ids, features)
+    table, crcs = opened.table, [feature_crc(each) for each in features]
+    for name, values in {
+        "feature_crc": crcs,
+        "frames": [len(each) for each in features],
+        "offset": [sum(map(len, features[:row])) for row in range(len(features))],
+    }.items():
+        number = table.column_names.index(name)
+        table = table.set_column(number, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    index = write_table(copy, "index", table)
+    content = json.loads((copy / layout.STORE_JSON).read_text())
+    del content["checksum"]
+    content["files"] = [{"name": f.name, "size": f.size, "sha256": f.sha256, "shard": f.shard} for f in (shard, index)]
+    content["libraries"]["torch"] = "1.0"
+    content["checksum"] = checksum(content)
+    (copy / layout.STORE_JSON).write_text(json.dumps(content))
+    return copy
+
+
+def own(folder: Path, text: str, names: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
+    """A store of a user's own table."""
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.wav").write_bytes(wav(noise(seed=name)))
+    age(folder.iterdir())
+    (folder / "own.csv").write_text(text)
+    return prepared(folder, folder / "cache", Manifest(folder / "own.csv", "own")).store
+
+
+class TestSame:
+    def test_a_store_is_the_same_as_itself_and_as_its_copy(self, tiny: Path, tmp_path: Path) -> None:
+        for other in (tiny, Path(shutil.copytree(tiny, tmp_path / "copy"))):
+            difference = compared(tiny, other)
+            assert difference.same
+            assert not difference.origin
+            assert difference.table.both == 8
+
+    def test_another_root_other_shards_and_order_make_no_difference(
+        self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 2)
+        tiny_emodb(tmp_path, NAMES)
+        other = prepared(tmp_path, tmp_path / "cache").store
+        assert FeatureStore(other).ids != FeatureStore(tiny).ids
+        difference = compared(tiny, other)
+        assert difference.same
+        assert difference.origin["root"] == {"a": str(tiny.parents[2]), "b": str(tmp_path)}
+
+
+class TestUtterances:
+    def test_those_of_one_side_are_named(self, tiny: Path, tmp_path: Path) -> None:
+        tiny_emodb(tmp_path, NAMES[2:] + emodb_names(10)[8:])
+        difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
+        assert difference.table.only_a == sorted(Path(name).stem for name in NAMES[:2])
+        assert difference.table.only_b == sorted(Path(name).stem for name in emodb_names(10)[8:])
+        assert difference.table.both == 6
+        assert not difference.table.changes
+        assert not difference.same
+
+    def test_other_audio_is_named_and_its_features_are_not_another_difference(self, tiny: Path, tmp_path: Path) -> None:
+        tiny_emodb(tmp_path, NAMES)
+        tiny_emodb(tmp_path, NAMES[3:5], variant="other")
+        difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
+        assert difference.audio == sorted(Path(name).stem for name in NAMES[3:5])
+        assert difference.features == []
+        assert set(difference.table.changes) == {"peak_db"}
+        assert not difference.same
+
+    def test_rejected_files_are_compared(self, tmp_path: Path) -> None:
+        stores = []
+        for side, bad in (("a", {"03b01Wa": b"", "08b01Wa": b"no"}), ("b", {"08b01Wa": b"", "13b01Wa": b""})):
+            tiny_emodb(tmp_path / side, NAMES)
+            for name, text in bad.items():
+                (tmp_path / side / "wav" / f"{name}.wav").write_bytes(text)
+            stores.append(prepared(tmp_path / side, tmp_path / side / "cache").store)
+        difference = compared(*stores)
+        assert difference.rejected.only_a == ["wav/03b01Wa.wav"]
+        assert difference.rejected.only_b == ["wav/13b01Wa.wav"]
+        (reason,) = difference.rejected.changes["reason"]
+        assert (reason["id"], reason["b"]) == ("wav/08b01Wa.wav", "empty file (0 bytes)")
+        assert not difference.same
+
+
+class TestColumns:
+    def test_labels_and_own_columns_are_compared_value_by_value(self, tmp_path: Path) -> None:
+        one = own(tmp_path / "a", "path,emotion,room,x\na.wav,anger,1,u\nb.wav,,2,u\nc.wav,fear,,u\nd.wav,fear,4,u\n")
+        other = own(tmp_path / "b", "path,emotion,room,y\na.wav,fear,1,u\nb.wav,fear,2,u\nc.wav,,,u\nd.wav,fear,5,u\n")
+        table = compared(one, other).table
+        assert table.changes["emotion"] == [
+            {"id": "a.wav", "a": "anger", "b": "fear"},
+            {"id": "b.wav", "a": None, "b": "fear"},
+            {"id": "c.wav", "a": "fear", "b": None},
+        ]
+        assert table.changes["arousal"][0] == {"id": "b.wav", "a": None, "b": 1}
+        assert table.changes["room"] == [{"id": "d.wav", "a": "4", "b": "5"}]
+        assert (table.columns_only_a, table.columns_only_b) == (["x"], ["y"])
+
+    @pytest.mark.parametrize(
+        ("one", "other", "differing"),
+        [
+            ([1.0, math.nan, None, math.nan, 2.0], [1.0, math.nan, None, None, 3.0], ["3", "4"]),
+            ([[1], [2], None, [], [1]], [[1], [3], None, None, [1]], ["1", "3"]),
+            ([{"x": 1}, {"x": 2}, None, None, None], [{"x": 1}, {"x": 1}, None, None, {"x": None}], ["1", "4"]),
+            (["1", "2", None, "4", "5"], [1, 2, None, 4, 5], ["0", "1", "3", "4"]),
+            ([None] * 5, ["1", None, "", None, None], ["0", "2"]),
+        ],
+    )
+    def test_columns_of_any_type_are_compared(self, one: list[Any], other: list[Any], differing: list[str]) -> None:
+        a, b = (pa.table({"id": list("01234"), "x": values}) for values in (one, other))
+        assert [row["id"] for row in compare_tables(a, b, "id").changes.get("x", ())] == differing
+
+    @given(*[st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.integers(0, 2)), max_size=8)] * 2)
+    def test_it_finds_what_a_loop_would_find(self, a: dict[str, int | None], b: dict[str, int | None]) -> None:
+        tables = [
+            pa.table({"id": pa.array(list(x), pa.string()), "x": pa.array(list(x.values()), pa.int8())}) for x in (a, b)
+        ]
+        found = compare_tables(*tables, "id")
+        assert found.only_a == sorted(a.keys() - b.keys())
+        assert found.only_b == sorted(b.keys() - a.keys())
+        assert found.both == len(a.keys() & b.keys())
+        expected = [{"id": id, "a": a[id], "b": b[id]} for id in sorted(a.keys() & b.keys()) if a[id] != b[id]]
+        assert found.changes.get("x", []) == expected
+
+    def test_python_looks_only_at_what_differs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+        original = diff_module._values
+        monkeypatch.setattr(diff_module, "_values", lambda column: seen.append(len(column)) or original(column))
+        ids = pa.array([str(number) for number in range(1000)])
+        values = pa.array(range(1000))
+        other = pa.array([*range(999), -1])
+        found = compare_tables(pa.table({"id": ids, "x": values}), pa.table({"id": ids, "x": other}), "id")
+        assert found.changes == {"x": [{"id": "999", "a": 999, "b": -1}]}
+        assert max(seen) == 1
+
+
+class TestFeatures:
+    def test_last_bits_are_measured(self, tiny: Path, tmp_path: Path) -> None:
+        def nudge(features: Any) -> Any:
+            features[2, 5] += 0.25
+            return features
+
+        other = changed_features(tiny, tmp_path / "other", nudge)
+        difference = compared(tiny, other)
+        first = FeatureStore(tiny)
+        (found,) = difference.features
+        assert (found.id, found.frames) == (first.ids[0], (len(first[0]),) * 2)
+        assert found.largest == pytest.approx(0.25, rel=1e-4)
+        assert difference.libraries["torch"]["b"] == "1.0"
+        assert not difference.same
+
+    def test_what_is_no_number_is_infinitely_far(self, tiny: Path, tmp_path: Path) -> None:
+        (found,) = compared(
+            tiny, changed_features(tiny, tmp_path / "other", lambda features: features * math.nan)
+        ).features
+        assert found.largest == math.inf
+
+    def test_another_number_of_frames_has_no_distance(self, tiny: Path, tmp_path: Path) -> None:
+        (found,) = compared(tiny, changed_features(tiny, tmp_path / "other", lambda features: features[:-1])).features
+        frames = len(FeatureStore(tiny)[0])
+        assert found == FeatureDiff(FeatureStore(tiny).ids[0], (frames, frames - 1), None)
+
+    def test_only_what_differs_is_read_and_damage_there_is_an_error(self, tiny: Path, tmp_path: Path) -> None:
+        other = changed_features(tiny, tmp_path / "other", lambda features: features + 1)
+        (shard,) = FeatureStore(other).snapshot.shards.values()
+        flip(other / shard.name, shard.size // 2)  # of an utterance that does not differ
+        totals, steps = [], []
+        compare(FeatureStore(tiny), FeatureStore(other), lambda total: totals.append(total) or steps.append)
+        assert (totals, steps) == ([1], [1])
+        (other / shard.name).write_bytes(b"")
+        with pytest.raises(StoreError, match=shard.name):
+            compared(tiny, other)
+
+
+class TestConfiguration:
+    def test_parameters_are_named_and_their_features_not_compared(self, tiny: Path) -> None:
+        root = tiny.parents[2]
+        other = prepared(root, root / "cache", features=MfccSet(top_db=60.0)).store
+        difference = compared(tiny, other)
+        assert difference.parameters == {"top_db": {"a": 80.0, "b": 60.0}}
+        assert difference.description["feature_set"] == {"a": tiny.name, "b": other.name}
+        assert difference.features == []
+        assert not difference.same
+
+    def test_what_one_side_does_not_have_is_missing(self) -> None:
+        found = diff_module._changed({"x": None, "y": 1, "z": 1}, {"y": 2, "z": 1, "n": None})
+        assert found == {"x": {"a": None}, "y": {"a": 1, "b": 2}, "n": {"b": None}}

@@ -1,0 +1,328 @@
+"""What is left over in stores' folders: what goes, what stays, and for whom."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tests
+from emodna.pipeline import layout, prepare, shards
+from emodna.pipeline.files import is_temporary, temporary_for
+from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.sweep import IN_USE, USEFUL, Kind, Tidied, folders, tidy
+from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
+
+NAMES = emodb_names(12)
+OLD_SHARD = "shard-0123456789abcdef.h5"
+HALF = "shard-0123456789abcdef.h5.4711.tmp"
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve recordings, their store, and the state that a run leaves which is stopped before its commit."""
+    pool = tmp_path_factory.mktemp("pool")
+    tiny_emodb(pool / "root", NAMES)
+    tiny_emodb(pool / "other", NAMES, variant="other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+        prepared(pool / "root", pool / "cache")
+        shutil.copytree(pool / "cache", pool / "stopped")
+        stop(pool / "other", pool / "stopped", patch)
+        stop(pool / "other", pool / "first", patch)
+    return pool
+
+
+def stop(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Prepare up to the commit, and no further."""
+
+    def fail(*_: Any) -> None:
+        raise InterruptedError
+
+    with patch.context() as inner:
+        inner.setattr(prepare, "commit", fail)
+        with pytest.raises(InterruptedError):
+            prepared(root, cache)
+
+
+@pytest.fixture
+def store(pool: Path, tmp_path: Path) -> Path:
+    """A copy of a whole store."""
+    return only(Path(shutil.copytree(pool / "cache", tmp_path / "cache")))
+
+
+@pytest.fixture
+def stopped(pool: Path, tmp_path: Path) -> Path:
+    """A copy of a store on which a run was interrupted that wrote all shards anew."""
+    return only(Path(shutil.copytree(pool / "stopped", tmp_path / "stopped")))
+
+
+@pytest.fixture
+def first(pool: Path, tmp_path: Path) -> Path:
+    """A copy of a folder whose first run was interrupted."""
+    return only(Path(shutil.copytree(pool / "first", tmp_path / "first")))
+
+
+def only(cache: Path) -> Path:
+    (store,) = folders(cache)
+    return store
+
+
+def everything(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def removed(tidied: Tidied) -> dict[str, Kind]:
+    return {leftover.path.name: leftover.kind for leftover in tidied.removed}
+
+
+def kept(tidied: Tidied) -> dict[str, str]:
+    return {each.leftover.path.name: each.reason for each in tidied.kept}
+
+
+class TestWhole:
+    def test_a_clean_store_has_nothing_left_over_and_is_not_touched(self, store: Path) -> None:
+        before = everything(store)
+        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert everything(store) == before
+
+    def test_old_and_half_written_files_go(self, store: Path) -> None:
+        before = everything(store)
+        for name in (OLD_SHARD, HALF, "index-0123456789abcdef.parquet", "store.json.7.tmp", "journal/x.sealed.8.tmp"):
+            (store / name).write_bytes(b"left")
+        gone = {
+            OLD_SHARD: Kind.OLD,
+            "index-0123456789abcdef.parquet": Kind.OLD,
+            HALF: Kind.TEMPORARY,
+            "store.json.7.tmp": Kind.TEMPORARY,
+            "x.sealed.8.tmp": Kind.TEMPORARY,
+        }
+        with_them = everything(store)
+        dry = tidy(store, delete=False, unfinished=False)
+        assert removed(dry) == gone
+        assert {leftover.bytes for leftover in dry.removed} == {4}
+        assert everything(store) == with_them  # a dry run changes nothing
+        assert tidy(store, delete=True, unfinished=False) == dry
+        assert everything(store) == before
+        assert FeatureStore(store).verify() == []
+
+    def test_what_a_user_laid_there_stays(self, store: Path) -> None:
+        """Also when the next run commits."""
+        for name in ("mine.h5", "notes.parquet", "a.tmp", "shard-mine.h5", "journal/mine.txt"):
+            (store / name).write_bytes(b"mine")
+        (store / "shard-ffffffffffffffff.h5").symlink_to(store / "mine.h5")
+        (store / "index-ffffffffffffffff.parquet").mkdir()
+        before = everything(store)
+        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert everything(store) == before
+
+    def test_asking_makes_no_lock_files(self, store: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(store, copy, ignore=shutil.ignore_patterns(".*", "journal", "*.sealed"))
+        (copy / OLD_SHARD).write_bytes(b"")
+        before = everything(copy)
+        assert removed(tidy(copy, delete=False, unfinished=False)) == {OLD_SHARD: Kind.OLD}
+        assert everything(copy) == before
+        assert removed(tidy(copy, delete=True, unfinished=False)) == {OLD_SHARD: Kind.OLD}
+
+    def test_a_commit_sweeps_by_the_same_rule(self, store: Path, pool: Path) -> None:
+        for name in (OLD_SHARD, HALF, "mine.h5", "journal/x.sealed", "journal/x.sealed.8.tmp"):
+            (store / name).write_bytes(b"left")
+        prepared(pool / "root", store.parents[1])
+        left = {name for name in everything(store) if Path(name).name in (OLD_SHARD, HALF, "mine.h5")}
+        assert left == {"mine.h5"}
+        assert list((store / layout.JOURNAL).iterdir()) == []
+
+
+class TestInterrupted:
+    def test_finished_work_stays_and_is_used(self, stopped: Path, pool: Path) -> None:
+        tidied = tidy(stopped, delete=True, unfinished=False)
+        assert tidied.removed == ()
+        assert set(kept(tidied).values()) == {USEFUL}
+        assert len(tidied.kept) == 8  # four shards, four entries of the journal
+        report = prepared(pool / "other", stopped.parents[1])
+        assert (report.reused, report.extracted) == (12, 0)
+
+    def test_finished_work_goes_if_asked_for(self, stopped: Path, store: Path) -> None:
+        tidied = tidy(stopped, delete=True, unfinished=True)
+        assert set(removed(tidied).values()) == {Kind.UNFINISHED}
+        assert tidied.kept == ()
+        assert everything(stopped).keys() == everything(store).keys()
+        assert FeatureStore(stopped).verify() == []
+
+    def test_an_entry_whose_shard_is_gone_is_worth_nothing(self, stopped: Path) -> None:
+        entry = sorted((stopped / layout.JOURNAL).iterdir())[0]
+        (stopped / entry.stem).unlink()
+        assert removed(tidy(stopped, delete=True, unfinished=False)) == {entry.name: Kind.OLD}
+
+    def test_a_first_run_is_finished_work_too(self, first: Path, pool: Path) -> None:
+        assert not (first / layout.STORE_JSON).exists()
+        (first / OLD_SHARD).write_bytes(b"whose?")
+        (first / HALF).write_bytes(b"half")
+        tidied = tidy(first, delete=True, unfinished=False)
+        assert removed(tidied) == {HALF: Kind.TEMPORARY}
+        assert len(tidied.kept) == 8
+        assert prepared(pool / "other", first.parents[1]).reused == 12
+
+    def test_without_a_description_nothing_else_is_judged(self, store: Path) -> None:
+        """It may be lost, and come back from a backup."""
+        (store / layout.STORE_JSON).unlink()
+        before = everything(store)
+        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert everything(store) == before
+
+
+class TestLeftAlone:
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("", "damaged"),
+            ('{"format": "emodna feature store", "version": 99}', "format version 99"),
+            ('{"format": "other"}', "not the description of a feature store"),
+        ],
+    )
+    def test_a_store_that_cannot_be_read(self, store: Path, text: str, reason: str) -> None:
+        (store / layout.STORE_JSON).write_text(text)
+        (store / HALF).write_bytes(b"half")
+        before = everything(store)
+        tidied = tidy(store, delete=True, unfinished=True)
+        assert tidied.skipped is not None
+        assert reason in tidied.skipped
+        assert (tidied.removed, tidied.kept) == ((), ())
+        assert everything(store) == before
+
+    def test_a_folder_that_is_no_store(self, tmp_path: Path, store: Path) -> None:
+        (tmp_path / "cache" / "notes" / "2024").mkdir(parents=True)
+        (tmp_path / "cache" / "notes" / "2024" / OLD_SHARD).write_bytes(b"")
+        (tmp_path / "cache" / "README").write_text("")
+        assert folders(tmp_path / "cache") == [store]
+        assert folders(tmp_path / "absent") == []
+
+    @pytest.mark.parametrize("delete", [True, False])
+    def test_a_store_that_is_being_written(self, store: Path, delete: bool) -> None:
+        (store / HALF).write_bytes(b"half")
+        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
+            tidied = tidy(store, delete=delete, unfinished=True)
+        assert tidied == Tidied(store, skipped="another process is writing it")
+        assert (store / HALF).exists()
+
+    @pytest.mark.parametrize("delete", [True, False])
+    def test_data_while_a_reader_may_hold_it(self, store: Path, delete: bool) -> None:
+        for name in (OLD_SHARD, HALF):
+            (store / name).write_bytes(b"left")
+        reader = FeatureStore(store)
+        tidied = tidy(store, delete=delete, unfinished=True)
+        assert removed(tidied) == {HALF: Kind.TEMPORARY}
+        assert kept(tidied) == {OLD_SHARD: IN_USE}
+        assert not tidied.failed
+        assert (store / OLD_SHARD).exists()
+        del reader
+        assert OLD_SHARD in removed(tidy(store, delete=delete, unfinished=True))
+
+    def test_a_file_that_cannot_be_removed_is_named_and_the_rest_goes(
+        self, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in (OLD_SHARD, HALF):
+            (store / name).write_bytes(b"left")
+        original = Path.unlink
+
+        def unlink(self: Path, *, missing_ok: bool = False) -> None:
+            if self.name == OLD_SHARD:
+                raise PermissionError(1, "Operation not permitted", str(self))
+            original(self, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        tidied = tidy(store, delete=True, unfinished=False)
+        assert tidied.failed
+        assert removed(tidied) == {HALF: Kind.TEMPORARY}
+        assert kept(tidied) == {OLD_SHARD: "cannot be removed: Operation not permitted"}
+
+    def test_a_folder_that_cannot_be_listed_is_named(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        assert tidy(store, delete=True, unfinished=False) == Tidied(
+            store, skipped=f"{store}: Permission denied", failed=True
+        )
+
+
+class TestProcesses:
+    """With real processes: one that reads, one that writes."""
+
+    def test_a_reader_of_an_older_commit_loses_nothing(self, store: Path, pool: Path) -> None:
+        program = (
+            "import sys; from emodna.pipeline.store import FeatureStore; store = FeatureStore(sys.argv[1]);"
+            "print('open', flush=True); sys.stdin.readline(); print(store.verify(), flush=True)"
+        )
+        command = [sys.executable, "-c", program, str(store)]
+        old = content(store).keys()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdin
+            assert reader.stdout
+            assert reader.stdout.readline() == "open\n"
+            prepared(pool / "other", store.parents[1])
+            tidied = tidy(store, delete=True, unfinished=True)
+            assert set(kept(tidied)) == old - {file.name for file in FeatureStore(store).snapshot.files}
+            reader.stdin.write("\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline() == "[]\n"
+        assert set(removed(tidy(store, delete=True, unfinished=True))) == set(kept(tidied))
+        assert FeatureStore(store).verify() == []
+        assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
+
+    def test_a_prep_that_is_writing_is_not_disturbed_and_its_work_outlives_its_death(
+        self, store: Path, pool: Path, tmp_path: Path
+    ) -> None:
+        expected = content(prepared(pool / "other", tmp_path / "undisturbed").store)
+        options = ("--corpus", "emodb", "--root", pool / "other", "--cache", store.parents[1], "--workers", 1)
+        command = [sys.executable, "-m", "tests.pipeline.interrupted", "before:store.json", "SIGSTOP", *options]
+        folder = Path(str(tests.__file__)).parents[1]
+        with subprocess.Popen(list(map(str, command)), cwd=folder, stderr=subprocess.DEVNULL) as writer:
+            try:
+                assert os.WIFSTOPPED(os.waitpid(writer.pid, os.WUNTRACED)[1])
+                before = everything(store)
+                assert tidy(store, delete=True, unfinished=True).skipped == "another process is writing it"
+                assert everything(store) == before
+            finally:
+                writer.kill()
+        assert writer.returncode == -signal.SIGKILL
+        tidied = tidy(store, delete=True, unfinished=False)
+        assert set(removed(tidied).values()) == {Kind.OLD, Kind.TEMPORARY}  # the index, and half a store.json
+        assert len(tidied.kept) == 8
+        report = prepared(pool / "other", store.parents[1])
+        assert (report.reused, report.extracted) == (12, 0)
+        assert content(store) == expected
+
+
+class TestNames:
+    @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
+    def test_a_temporary_name_is_known_as_such(self, name: str) -> None:
+        if name not in (".", ".."):
+            assert is_temporary(temporary_for(Path("folder") / name))
+            assert not layout.is_content_name(temporary_for(Path(name)).name)
+
+    @given(st.sampled_from(["shard", "index", "rejected"]), st.binary(), st.sampled_from([".h5", ".parquet"]))
+    def test_a_content_name_is_known_as_such(self, kind: str, content: bytes, suffix: str) -> None:
+        name = layout.content_name(kind, content.hex().ljust(64, "0"), suffix)
+        assert layout.is_content_name(name)
+        assert not is_temporary(Path(name))
+
+    @pytest.mark.parametrize("name", ["store.json", "audio-stat.sealed", "a.tmp", "shard-mine.h5", ".lock"])
+    def test_other_names_are_neither(self, name: str) -> None:
+        assert not layout.is_content_name(name)
+        assert not is_temporary(Path(name))
