@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from emodna.pipeline import layout
@@ -115,8 +114,9 @@ def check_index(table: pa.Table, shards: Mapping[int, object], utterances: float
     _refuse_unless(bool((table["frames"].to_numpy() > 0).all()), "utterances without frames")
     _refuse_unless(bool((table["offset"].to_numpy() >= 0).all()), "utterances before their shard's beginning")
     numbers = table["shard"].to_numpy()
-    runs = numbers[np.flatnonzero(np.diff(numbers, prepend=-2))]  # few, since the rows of a shard stand together
-    unknown = sorted(set(runs.tolist()) - shards.keys())
+    # Few, since the rows of a shard stand together.
+    runs = [*numbers[1:][numbers[1:] != numbers[:-1]].tolist(), *numbers[:1].tolist()]
+    unknown = sorted(set(runs) - shards.keys())
     _refuse_unless(not unknown, f"utterances in shard {unknown[:1]}, which is not there")
 
 

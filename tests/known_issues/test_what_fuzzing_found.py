@@ -23,7 +23,7 @@ from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.trees import open_tree
 from tests.pipeline.making import Float32, noise, wav
-from tests.pipeline.trees.packing import COMPRESSORS, tar_file, tar_of, tarred
+from tests.pipeline.trees.packing import COMPRESSORS, contents, opened, patched, tar_file, tar_of, tarred, zipped
 
 
 def encoded(samples: Float32, format: str, subtype: str) -> bytes:
@@ -137,6 +137,13 @@ class TestTars:
         (tmp_path / "x.tar").write_bytes(tar_of([tar_file(f"{number}.wav", b"") for number in range(50)]))
         assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).files((".wav",)))) == 50
         assert max(kept) <= 1
+
+
+def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+    content = patched(zipped({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"})
+    tree = opened(content, tmp_path / "x.zip")
+    assert contents(tree) == {"b.wav": b"b"}
+    assert tree.left_out == {"name that leads out of the archive": 1}
 
 
 class TestTables:
