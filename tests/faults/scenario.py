@@ -142,11 +142,11 @@ def phase_of(operation: str, path: str, scenario: Scenario) -> str:
         return "sweep"
     if name in (layout.WRITER_LOCK, layout.READER_LOCK) or operation == "mkdir":
         return "lock"
-    what = "journal" if layout.JOURNAL in (name, folder) else name.partition("-")[0]
-    if name.endswith(".tmp") or operation == "rename":
-        what = {"index": "table", "rejected": "table", "audio": "side file"}.get(what, what)
-        what = "store.json" if name.startswith(layout.STORE_JSON) else what
-        return "commit" if (what, operation) == ("store.json", "rename") else f"{what}: {operation}"
-    if operation == "fsync":
-        return "folder: fsync"
-    return "history"
+    if operation not in ("create", "write", "fsync", "rename"):
+        return "history"
+    if not Path(path).suffix:
+        return f"folder: {operation}"
+    kind = "journal" if folder == layout.JOURNAL else name.partition("-")[0]
+    kind = {"index": "table", "rejected": "table", "audio": "side file"}.get(kind, kind)
+    kind = layout.STORE_JSON if name.startswith(layout.STORE_JSON) else kind
+    return "commit" if (kind, operation) == (layout.STORE_JSON, "rename") else f"{kind}: {operation}"

@@ -70,7 +70,7 @@ def main() -> None:
         folder = Path(name)
         mount("-t", "tmpfs", "tmpfs", folder)  # the mounts below go with it
         of = scenario.make(folder)
-        spares = range(0, 40, 9)
+        spares = range(0, 40, 18)
         too_small = sum(full(of, folder / f"disk-{spare}", spare) for spare in spares)
         (folder / "ro").mkdir()
         read_only(of, folder / "ro")
