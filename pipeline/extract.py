@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from emodna.pipeline.trees import Tree
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000
+#: Files up to this size are read at once, and hashed and decoded from memory: from the disk, both take longer.
+_AT_ONCE: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,8 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file."""
     try:
         now, stamp = time.time_ns(), tree.stamp(job.path)
-        with tree.open(job.path) as stream:
+        with tree.open(job.path) as opened:
+            stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
             state = AudioState(*stamp, sha256) if stamp is not None and settled else None

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft
-import torch
 from numpy.typing import NDArray
 
 from emodna.pipeline.logmel import cached_log_mel
@@ -27,7 +26,7 @@ class Mfcc:
 
     def __init__(self, *, n_mfcc: int, n_mels: int, **spectrogram: float) -> None:
         self._log_mel = cached_log_mel(n_mels=n_mels, **spectrogram)
-        self._dct = torch.from_numpy(scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].T.copy())
+        self._dct = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].T.copy()
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Extract the coefficients of one utterance.
@@ -45,7 +44,7 @@ class Mfcc:
             Maximum of the log-mel spectrogram in dB; -100 for digital silence.
         """
         log_mel, peak_db = self._log_mel.tensor(samples)
-        return (log_mel.double() @ self._dct).float().numpy(), peak_db
+        return (log_mel.numpy().astype(np.float64) @ self._dct).astype(np.float32), peak_db
 
 
 @lru_cache(maxsize=8)
