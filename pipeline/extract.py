@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     try:
         now, stamp = time.time_ns(), tree.stamp(job.path)
         with tree.open(job.path) as opened:
-            stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
+            stream = _read_at_once(opened) if stamp is not None and stamp.size <= _AT_ONCE else opened
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
             state = AudioState(*stamp, sha256) if stamp is not None and settled else None
@@ -125,6 +125,10 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         return Outcome(job, rejection=rejection(error), looked_at=True)
     facts, arrays = zip(*utterances, strict=True)
     return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+
+
+def _read_at_once(opened: BinaryIO) -> BytesIO:
+    return BytesIO(opened.read())
 
 
 def stands(known: Sequence[Facts], extraction: Extraction) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 #: Power below which the logarithm is cut off (librosa.power_to_db's `amin`): digital silence is -100 dB.
 POWER_FLOOR: Final = 1e-10
 
-_FRAMES_PER_BLOCK: Final = 256
+_FRAMES_PER_BLOCK: Final = 128
 _MELS_PER_BAND: Final = 16
 
 
