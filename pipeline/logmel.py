@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import librosa.filters
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,8 +59,7 @@ class LogMel:
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, top_db: float) -> None:
         self._n_fft, self._hop, self._top_db = n_fft, hop_length, top_db
         self._window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
-        filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=False, norm="slaney")
-        self._bands = tuple(_bands(filters))
+        self._bands = tuple(_bands(mel_filters(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)))
         self._n_mels = n_mels
         self._workspace = _Workspace(n_fft)
 
@@ -110,6 +108,24 @@ class LogMel:
 def cached_log_mel(**parameters: float) -> LogMel:
     """Return the process's extractor for these parameters: its filters cost more to make than an utterance."""
     return LogMel(**parameters)  # type: ignore[arg-type]
+
+
+def mel_filters(*, sample_rate: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
+    """Triangles of equal area (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale from 0 Hz to the highest.
+
+    Those of librosa.filters.mel with its defaults, which takes a second to load. Slaney's scale (Auditory Toolbox,
+    Interval Research 1998-010) is linear up to 1 kHz, which is 15 mel, and reaches 6.4 kHz after 27 mel more.
+    """
+    per_hertz, corner, per_factor = 15 / 1000, 15.0, 27 / np.log(6.4)
+    top = sample_rate / 2
+    highest = per_hertz * top if top < 1000 else corner + per_factor * np.log(top / 1000)
+    mel = np.linspace(0, highest, n_mels + 2)
+    hertz = np.where(mel < corner, mel / per_hertz, 1000 * np.exp((mel - corner) / per_factor))
+    below, centre, above = hertz[:-2, None], hertz[1:-1, None], hertz[2:, None]
+    bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)
+    triangles = np.minimum((bins - below) / (centre - below), (above - bins) / (above - centre)).clip(min=0)
+    filters: NDArray[np.float32] = (triangles.astype(np.float32) * (2 / (above - below))).astype(np.float32)
+    return filters
 
 
 def _bands(filters: NDArray[np.float32]) -> Iterator[_Band]:
