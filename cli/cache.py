@@ -129,7 +129,7 @@ def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet
 def _summary(store: Path) -> dict[str, Any]:
     """A row of `ls`; what is not known of a damaged store is None."""
     from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.store import read_snapshot
+    from emodna.pipeline.snapshot import read_snapshot
 
     snapshot = error = None
     try:

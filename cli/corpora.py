@@ -140,7 +140,7 @@ def _broken(name: str, reason: Exception) -> dict[str, Any]:
 def _store(path: Path) -> dict[str, Any]:
     """A prepared store; how many utterances a damaged one holds is not known."""
     from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.store import read_snapshot
+    from emodna.pipeline.snapshot import read_snapshot
 
     utterances = error = None
     try:

@@ -26,7 +26,7 @@ from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.history import History
 from emodna.pipeline.segment import recordings_of, starts_of
 from emodna.pipeline.shards import write_table
-from emodna.pipeline.store import Snapshot, checksum, encoded
+from emodna.pipeline.snapshot import Snapshot, checksum, encoded
 from emodna.pipeline.sweep import sweep
 
 #: Shards whose utterances share one index file.

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.store import FeatureStore, Snapshot
+from emodna.pipeline.snapshot import Snapshot
+from emodna.pipeline.store import FeatureStore
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
 _APART: Final = ("id", "audio_sha256", "feature_crc", "shard", "offset")

@@ -15,18 +15,11 @@ from emodna.pipeline import layout
 from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, of_the_machine
 from emodna.pipeline.extract import Facts
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.index import Index
+from emodna.pipeline.mapped import feature_crc, map_shard
 from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.segment import recordings_of
-from emodna.pipeline.store import (
-    Snapshot,
-    StoredFile,
-    feature_crc,
-    file_sha256,
-    has_content,
-    map_shard,
-    read_index,
-    read_snapshot,
-)
+from emodna.pipeline.snapshot import Snapshot, StoredFile, file_sha256, has_content, read_snapshot
 
 #: Where a journal's file says how its recordings were cut.
 _SEGMENTATION: Final = b"segmentation"
@@ -123,7 +116,7 @@ def _committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
     """Facts of the utterances of a snapshot whose shards are intact."""
     intact = {number: file.name for number, file in snapshot.shards.items() if _intact(store, file, rehash=rehash)}
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
-    table = read_index(store, snapshot, [*layout.FACT_COLUMNS, "shard"])
+    table = Index(store, snapshot).columns([*layout.FACT_COLUMNS, "shard"])
     files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
     facts = table.drop_columns("shard").append_column("file", files)
     return facts.filter(pc.is_valid(facts["file"])).select(layout.JOURNAL_SCHEMA.names)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import make_folder, write_atomically
-from emodna.pipeline.store import StoredFile, has_content
+from emodna.pipeline.snapshot import StoredFile, has_content
 
 _in_memory = itertools.count()
 

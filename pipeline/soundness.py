@@ -13,7 +13,7 @@ import pyarrow as pa
 from emodna.pipeline import layout
 
 if TYPE_CHECKING:
-    from emodna.pipeline.store import StoredFile
+    from emodna.pipeline.snapshot import StoredFile
 
 _TEXTS: Final = ("corpus", "feature_set", "root", "licence", "citation", "fingerprint", "created")
 _COUNTS: Final = ("utterances", "rejected", "frames", "seconds")
@@ -88,8 +88,8 @@ def check_schemas(schemas: Sequence[pa.Schema]) -> None:
         _refuse_unless(schema.equals(schemas[0]), "parts with different columns")
 
 
-def check_index(table: pa.Table, shards: Mapping[int, object], utterances: float) -> None:
-    """Check the numeric columns of an index.
+def check_index(table: pa.Table, shards: Mapping[int, object]) -> None:
+    """Check the numeric columns of a part of an index.
 
     Parameters
     ----------
@@ -97,15 +97,12 @@ def check_index(table: pa.Table, shards: Mapping[int, object], utterances: float
         With the columns arousal, valence, frames, peak_db, shard, offset and feature_crc.
     shards
         By number.
-    utterances
-        How many there are by store.json.
 
     Raises
     ------
     ValueError
-        Another number of rows, no value where there must be one, an unknown shard, or a value that none can be.
+        No value where there must be one, an unknown shard, or a value that none can be.
     """
-    _refuse_unless(len(table) == utterances, f"{len(table)} utterances, {utterances} by store.json")
     for name in ("frames", "peak_db", "shard", "offset", "feature_crc"):
         _refuse_unless(not table[name].null_count, f"utterances without {name}")
     for task in ("arousal", "valence"):

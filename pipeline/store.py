@@ -1,21 +1,16 @@
 """The feature store's read side: open, read, verify. The write side is `shards`."""
 
 import fcntl
-import hashlib
 import json
 import os
-import stat
 import weakref
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,210 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
-from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
-from emodna.pipeline.files import naming
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.index import Index, believing_tables
+from emodna.pipeline.mapped import feature_crc, map_shard
 from emodna.pipeline.sealed import read_sealed, side_files
-from emodna.pipeline.soundness import check_description, check_files, check_index, check_schemas
-
-#: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
-_NUMERIC = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
-#: Some 150 bytes a shard: a million utterances have 1.2 MB.
-_DESCRIPTION_BYTES: Final = 2**28
-#: What h5py raises of a damaged file, or of one that was made to harm.
-_HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeError, ValueError, ArithmeticError)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of a store, as store.json names it."""
-
-    name: str
-    size: int
-    sha256: str
-    shard: int | None = None
-    """Number of the shard; None for the tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one store.json says."""
-
-    corpus: str
-    feature_set: str
-    parameters: Mapping[str, Any]
-    libraries: Mapping[str, str]
-    root: str
-    licence: str
-    citation: str
-    counts: Mapping[str, float]
-    fingerprint: str
-    """SHA-256 of the content: configuration, ids, labels, audio hashes and feature checksums."""
-    files: Sequence[StoredFile]
-    created: str
-    segmentation: Mapping[str, Any] | None = None
-    """Rule by which recordings were cut into utterances; None if each is one."""
-
-    @property
-    def shards(self) -> dict[int, StoredFile]:
-        """Shard number -> file."""
-        return {file.shard: file for file in self.files if file.shard is not None}
-
-    def tables(self, kind: str) -> list[StoredFile]:
-        """Return the `index` or `rejected` files, in order."""
-        return [file for file in self.files if file.shard is None and file.name.startswith(f"{kind}-")]
-
-
-def read_snapshot(store: Path) -> Snapshot:
-    """Read and check a store's store.json.
-
-    Raises
-    ------
-    StoreError
-        Missing, damaged, or of another format version.
-    UnreadableStoreError
-        The machine fails to read it at the moment.
-    """
-    file = store / layout.STORE_JSON
-    text = _description(store)
-    try:
-        content = json.loads(text)
-        if content["format"] != layout.FORMAT:
-            raise StoreError(f"{file}: not the description of a feature store")
-        if content["version"] != layout.FORMAT_VERSION:
-            raise ForeignStoreError(
-                f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
-                "prepare the corpus again into another --cache"
-            )
-        if content.pop("checksum") != checksum(content):
-            raise StoreError(
-                f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
-            )
-        files = [StoredFile(**entry) for entry in content.pop("files")]
-        check_files(files)
-        check_description(content)
-        del content["format"], content["version"]
-        return Snapshot(**content, files=files)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
-
-
-def _description(store: Path) -> bytes:
-    """Content of a store's store.json.
-
-    Raises
-    ------
-    StoreError
-        There is none, or it cannot be one.
-    """
-    file = store / layout.STORE_JSON
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
-            raise StoreError(f"{file}: not a file")
-        if status.st_size > _DESCRIPTION_BYTES:
-            raise StoreError(f"{file}: damaged ({status.st_size} bytes); run emodna-prep again to rebuild the store")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def encoded(content: Mapping[str, Any]) -> bytes:
-    """A store.json's document as it is written."""
-    return json.dumps(content, indent=1).encode() + b"\n"
-
-
-def checksum(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON document in canonical form."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with naming(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def has_content(path: Path, size: int, sha256: str | None) -> bool:
-    """Whether a file is there, of this size and these bytes; one that its disk cannot read is not.
-
-    Parameters
-    ----------
-    sha256
-        None to trust the size.
-
-    Raises
-    ------
-    OSError
-        The machine fails to read it at the moment.
-    """
-    try:
-        return path.stat().st_size == size and (sha256 is None or file_sha256(path) == sha256)
-    except OSError as error:
-        if of_the_machine(error):
-            raise
-        return False
-
-
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    """What to say of a file of a store that cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return StoreError(f"{path}: missing; run emodna-prep again")
-    kind = UnreadableStoreError if of_the_machine(error) else StoreError
-    return kind(f"{path}: cannot be read: {explained(error)}")
-
-
-def feature_crc(features: NDArray[np.float32]) -> int:
-    """CRC-32 of an utterance's features as they lie in the shard."""
-    return zlib.crc32(np.ascontiguousarray(features).data)
-
-
-def map_shard(path: Path) -> NDArray[np.float32]:
-    """Memory-map the features [frames, dim] of one shard, read-only.
-
-    Raises
-    ------
-    StoreError
-        Missing, not HDF5, or not laid out as the store writes it.
-    """
-    if not path.is_file():
-        raise StoreError(f"{path}: missing; run emodna-prep again")
-    try:
-        with h5py.File(path, "r") as file:
-            place = _place(file)
-    except _HDF5_ERRORS as error:
-        if isinstance(error, OSError) and error.errno:  # no file's fault: too many are open, say
-            raise _unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
-        raise StoreError(f"{path}: damaged ({error}); delete it and run emodna-prep again") from error
-    if place is None:
-        raise StoreError(
-            f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
-        )
-    offset, shape = place
-    try:
-        if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
-            raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
-        # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards
-        # than a process may have open files.
-        with pa.memory_map(str(path)) as mapped:
-            content = mapped.read_buffer()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
-
-
-def _place(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
-    """Where in its file a shard's features [frames, dim] lie as they are; None if they do not."""
-    # Not what a link names: it may lie in another file.
-    if not isinstance(shard.get("features", getlink=True), h5py.HardLink):
-        return None
-    dataset = shard["features"]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype("<f4"):
-        return None
-    contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS and not dataset.external
-    offset, shape = dataset.id.get_offset(), dataset.shape
-    return (offset, shape) if contiguous and offset is not None and len(shape) == 2 and min(shape) > 0 else None
+from emodna.pipeline.snapshot import Snapshot, checked_file, encoded, read_snapshot
 
 
 class FeatureStore:
@@ -270,9 +66,8 @@ class FeatureStore:
 
     def _open(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        table = read_index(self.path, snapshot, _NUMERIC)
-        self._index_files = [self.path / file.name for file in snapshot.tables("index")]
-        numeric = {name: _numpy(table, name) for name in _NUMERIC}
+        self._index = Index(self.path, snapshot)
+        numeric = self._index.numeric
         self.frames: NDArray[np.int32] = numeric["frames"]
         """(n,) number of frames of each utterance."""
         self.peak_db: NDArray[np.float32] = numeric["peak_db"]
@@ -324,7 +119,7 @@ class FeatureStore:
     @cached_property
     def table(self) -> pa.Table:
         """The whole index, in order; read when first asked for."""
-        return self._columns(None)
+        return self._index.columns(None)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -333,12 +128,12 @@ class FeatureStore:
 
     def column(self, name: str) -> list[Any]:
         """One column of the index as Python values, in order."""
-        values: list[Any] = self._columns([name])[name].to_pylist()
+        values: list[Any] = self.columns([name])[name].to_pylist()
         return values
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Return some columns of the index, in order, and read no others."""
-        return self._columns(names)
+        return self._index.columns(names)
 
     def blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Everything once, in order: runs of utterances that lie end to end in one shard, each checked.
@@ -381,7 +176,7 @@ class FeatureStore:
         StoreError
             No such utterance; names a few that exist.
         """
-        ids = self._columns(["id"])["id"]
+        ids = self.columns(["id"])["id"]
         row: int = pc.index(ids, utterance_id).as_py()
         if row < 0:
             some = ", ".join(sorted(ids.slice(length=3).to_pylist()))
@@ -391,7 +186,7 @@ class FeatureStore:
     def rejected(self) -> pa.Table:
         """Files that could not be used: path and reason."""
         files = [checked_file(self.path, file) for file in self.snapshot.tables("rejected")]
-        with _believing_tables(self.path):
+        with believing_tables(self.path):
             tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
             return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
@@ -457,67 +252,6 @@ class FeatureStore:
         if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
             raise self._damaged(row)
         return features
-
-    def _columns(self, names: Sequence[str] | None) -> pa.Table:
-        columns = None if names is None else list(names)
-        with _believing_tables(self.path):
-            return pa.concat_tables([pq.read_table(file, columns=columns) for file in self._index_files])
-
-
-def checked_file(store: Path, file: StoredFile) -> Path:
-    """Path of a file whose bytes are those that store.json names.
-
-    Raises
-    ------
-    StoreError
-        Missing or damaged.
-    """
-    path = store / file.name
-    try:
-        if not path.is_file():
-            raise StoreError(f"{path}: missing; run emodna-prep again")
-        intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not intact:
-        raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
-    return path
-
-
-def read_index(store: Path, snapshot: Snapshot, columns: Iterable[str]) -> pa.Table:
-    """Columns of a store's index, in order; before, every byte of it is checked, and that it is an index.
-
-    Raises
-    ------
-    StoreError
-        A file is missing or damaged, or says what no index can.
-    """
-    files = [checked_file(store, file) for file in snapshot.tables("index")]
-    with _believing_tables(store):
-        check_schemas([pq.read_schema(file) for file in files])
-        names = list(dict.fromkeys([*_NUMERIC, *columns]))
-        table = pa.concat_tables([pq.read_table(file, columns=names) for file in files])
-        check_index(table, snapshot.shards, snapshot.counts["utterances"])
-    return table.select(list(columns))
-
-
-@contextmanager
-def _believing_tables(store: Path) -> Iterator[None]:
-    """Read tables whose bytes are those that store.json names, which may still not be what they should."""
-    try:
-        yield
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{store}: its tables are not a store's ({reason}); run emodna-prep again") from error
-
-
-def _numpy(table: pa.Table, column: str) -> NDArray[Any]:
-    """A column as an array of its own type, null as -1."""
-    values = table[column]
-    if values.null_count:
-        values = values.fill_null(pa.scalar(-1, values.type))
-    array: NDArray[Any] = values.to_numpy()
-    return array
 
 
 def _hold_for_reading(store: FeatureStore) -> None:

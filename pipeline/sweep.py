@@ -16,7 +16,7 @@ from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import is_temporary
 from emodna.pipeline.shards import writer_lock
-from emodna.pipeline.store import Snapshot, read_snapshot
+from emodna.pipeline.snapshot import Snapshot, read_snapshot
 
 #: Why a leftover stays: a reader may have it open; the next run has less to do with it.
 IN_USE: Final = "a process that reads the store may hold it"

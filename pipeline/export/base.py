@@ -10,7 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from emodna.pipeline.names import renamed
-from emodna.pipeline.store import FeatureStore, Snapshot
+from emodna.pipeline.snapshot import Snapshot
+from emodna.pipeline.store import FeatureStore
 
 #: Columns of the index that say where in the store an utterance lies: not where it lies in an export.
 _PLACES: Final = ("shard", "offset")

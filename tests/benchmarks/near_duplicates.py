@@ -28,11 +28,13 @@ from emodna.pipeline import layout
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
+from emodna.pipeline.mapped import feature_crc
 from emodna.pipeline.shards import write_shard, write_table
+from emodna.pipeline.snapshot import Snapshot, checksum
 from emodna.pipeline.statistics.duplicates import altered_copies, same_audio
 from emodna.pipeline.statistics.moments import survey
 from emodna.pipeline.statistics.oddities import band_limits
-from emodna.pipeline.store import FeatureStore, Snapshot, checksum, feature_crc
+from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import prepared
 
 Samples = NDArray[np.float32]

@@ -26,7 +26,8 @@ from emodna.pipeline import prepare as preparation
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore, feature_crc
+from emodna.pipeline.mapped import feature_crc
+from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000

@@ -32,7 +32,9 @@ from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.history import History
-from emodna.pipeline.store import FeatureStore, checksum, encoded, feature_crc, file_sha256
+from emodna.pipeline.mapped import feature_crc
+from emodna.pipeline.snapshot import checksum, encoded, file_sha256
+from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.trees import FolderTree, open_tree
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store

@@ -11,7 +11,7 @@ import pytest
 from emodna.pipeline import layout
 from emodna.pipeline.errors import ForeignStoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import checksum
+from emodna.pipeline.snapshot import checksum
 from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.shards import write_shard
-from emodna.pipeline.store import StoredFile, file_sha256
+from emodna.pipeline.snapshot import StoredFile, file_sha256
 from tests.pipeline.making import noise
 
 

@@ -21,7 +21,7 @@ from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
 from emodna.pipeline.segment import Segmenter
-from emodna.pipeline.store import file_sha256
+from emodna.pipeline.snapshot import file_sha256
 
 Float32 = NDArray[np.float32]
 

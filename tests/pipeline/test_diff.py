@@ -20,8 +20,10 @@ from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.diff import Difference, FeatureDiff, compare, compare_tables
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.mapped import feature_crc
 from emodna.pipeline.shards import write_shard, write_table
-from emodna.pipeline.store import FeatureStore, checksum, feature_crc
+from emodna.pipeline.snapshot import checksum
+from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import age, emodb_names, flip, noise, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(8)

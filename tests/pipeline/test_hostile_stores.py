@@ -19,8 +19,10 @@ import pytest
 
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
+from emodna.pipeline.mapped import map_shard
 from emodna.pipeline.sealed import write_sealed
-from emodna.pipeline.store import FeatureStore, checksum, encoded, file_sha256, map_shard
+from emodna.pipeline.snapshot import checksum, encoded, file_sha256
+from emodna.pipeline.store import FeatureStore
 from tests.faults.tiny import Truth, tiny_store
 from tests.pipeline.making import content, flip, prepared
 

@@ -23,7 +23,8 @@ from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utteranc
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.extract import extracting_threads
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore, file_sha256
+from emodna.pipeline.snapshot import file_sha256
+from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import (
     LONG_AGO,
     Watched,
