@@ -1,5 +1,6 @@
 """What all commands share: options, consoles, errors as one line, TOML configuration."""
 
+import fcntl
 import io
 import json
 import logging
@@ -93,6 +94,7 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
     interrupted
         What Ctrl-C leaves, and how to go on.
     """
+    _keep_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name still gets its line
@@ -122,6 +124,19 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
         print_error(f"not enough memory: free some or use fewer workers; {interrupted}")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_stdout() -> None:
+    """Let only Python print on standard output: libsndfile prints there what it finds wrong in some damaged files."""
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        kept = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+        try:
+            os.dup2(2, 1)
+        except OSError:  # standard error is closed
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (it lives as long as we do)
 
 
 def common_options(command: Command) -> Command:

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from threadpoolctl import threadpool_limits
+
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
@@ -68,7 +70,8 @@ def _predict(model: TrainedModel, file: str, opened: Callable[[], BinaryIO]) -> 
     with opened() as stream:
         recording = decode(stream, channel=features.channel)
     samples = resample(recording.samples, recording.sample_rate, features.sample_rate)
-    extracted, peak_db = features.extract(samples)
+    with threadpool_limits(1, user_api="blas"):  # as in preparation: the digits depend on it
+        extracted, peak_db = features.extract(samples)
     if peak_db <= SILENCE_DB:
         raise AudioError("all zeros: there is nothing to hear")
     probability = float(model.probabilities([(extracted, peak_db)])[0])

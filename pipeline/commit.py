@@ -26,7 +26,7 @@ from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.history import History
 from emodna.pipeline.segment import recordings_of, starts_of
 from emodna.pipeline.shards import write_table
-from emodna.pipeline.store import Snapshot, checksum
+from emodna.pipeline.store import Snapshot, checksum, encoded
 from emodna.pipeline.sweep import sweep
 
 #: Shards whose utterances share one index file.
@@ -133,7 +133,7 @@ def _write_store_json(store: Path, snapshot: Snapshot) -> None:
     content = asdict(snapshot)
     content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     content["checksum"] = checksum(content)
-    write_atomically(store / layout.STORE_JSON, json.dumps(content, indent=1).encode() + b"\n")
+    write_atomically(store / layout.STORE_JSON, encoded(content))
 
 
 def _library_versions() -> dict[str, str]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from io import BytesIO
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from emodna.pipeline.trees import Tree
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000
+#: Files up to this size are read at once, and hashed and decoded from memory: from the disk, both take longer.
+_AT_ONCE: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
 
 def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     now, stamp = time.time_ns(), tree.stamp(job.path)
-    with tree.open(job.path) as stream:
+    with tree.open(job.path) as opened:
+        stream = _read_at_once(opened) if stamp is not None and stamp.size <= _AT_ONCE else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
         state = AudioState(*stamp, sha256) if stamp is not None and settled else None
@@ -142,6 +146,10 @@ def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
     facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+
+
+def _read_at_once(opened: BinaryIO) -> BytesIO:
+    return BytesIO(opened.read())
 
 
 def stands(known: Sequence[Facts], extraction: Extraction) -> bool:

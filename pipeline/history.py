@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline import layout
@@ -25,6 +24,7 @@ from emodna.pipeline.store import (
     file_sha256,
     has_content,
     map_shard,
+    read_index,
     read_snapshot,
 )
 
@@ -68,26 +68,26 @@ class History:
         """Why an existing store could not be used, if so."""
         self.cut_otherwise = False
         """Whether an existing store holds other pieces of its recordings than are asked for."""
-        committed = []
+        committed = layout.JOURNAL_SCHEMA.empty_table()
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
                 _check_same(store, self.snapshot, corpus, features)
                 self.cut_otherwise = self.snapshot.segmentation != segmentation
                 if not self.cut_otherwise:
-                    committed = list(_committed(store, self.snapshot, rehash=rehash))
+                    committed = _committed(store, self.snapshot, rehash=rehash)
             except (ForeignStoreError, UnreadableStoreError):
                 raise
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
         finished = list(_finished(store, segmentation))
-        self.members = _members([*committed, *finished])
+        self.members = _members([committed, *finished])
         """Shard file -> number of utterances in it."""
-        self.facts = self._newest([_together(committed), *finished])
+        self.facts = self._newest([committed, *finished])
         """Columns of `layout.JOURNAL_SCHEMA`; of utterances whose shard is there."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         here = self.snapshot is not None and self.snapshot.root == str(root)
-        known = read_sealed(store / layout.AUDIO_STAT) if here and not rehash else None
+        known = read_sealed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if here and not rehash else None
         self.audio = layout.AUDIO_STAT_SCHEMA.empty_table() if known is None else known
         """State in which each audio file was when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
 
@@ -119,27 +119,24 @@ class History:
         return facts.filter(pa.array(source == newest[recording]))
 
 
-def _committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> Iterator[pa.Table]:
-    """Facts of the utterances of a snapshot whose shards are intact, a table per index file."""
+def _committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
+    """Facts of the utterances of a snapshot whose shards are intact."""
     intact = {number: file.name for number, file in snapshot.shards.items() if _intact(store, file, rehash=rehash)}
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
-    for index in snapshot.tables("index"):
-        if not _intact(store, index, rehash=True):
-            raise StoreError(f"{store / index.name}: damaged")
-        table = pq.read_table(store / index.name, columns=[*layout.FACT_COLUMNS, "shard"])
-        files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
-        facts = table.drop_columns("shard").append_column("file", files)
-        yield facts.filter(pc.is_valid(facts["file"])).select(layout.JOURNAL_SCHEMA.names)
+    table = read_index(store, snapshot, [*layout.FACT_COLUMNS, "shard"])
+    files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
+    facts = table.drop_columns("shard").append_column("file", files)
+    return facts.filter(pc.is_valid(facts["file"])).select(layout.JOURNAL_SCHEMA.names)
 
 
 def _finished(store: Path, segmentation: Mapping[str, Any] | None) -> Iterator[pa.Table]:
     """Facts of the shards that a run finished which did not come to its commit, a table per shard."""
     for path in sorted((store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}")):
-        table = read_sealed(path)
+        table = read_sealed(path, layout.JOURNAL_SCHEMA)
         # A file of a run that was killed may be anything; if it is not whole, its work is done again.
         if table is None or not _named_by_its_content(store / path.stem):
             continue
-        if _segmentation_of(table) == segmentation:
+        if _is_of(table, path.stem, segmentation):
             yield table.replace_schema_metadata(None)
 
 
@@ -188,8 +185,13 @@ def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping
     write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
 
 
-def _segmentation_of(table: pa.Table) -> object:
-    return json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+def _is_of(table: pa.Table, shard: str, segmentation: Mapping[str, Any] | None) -> bool:
+    """Whether a journal's table tells of this shard alone, and of recordings that were cut in this way."""
+    try:
+        cut = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+    except (ValueError, RecursionError):
+        return False
+    return bool(cut == segmentation) and set(table["file"].to_pylist()) == {shard}
 
 
 def facts_table(facts: Iterable[Facts]) -> pa.Table:

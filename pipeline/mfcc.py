@@ -7,8 +7,6 @@ rounding (a sum of 128 values of up to 100 dB) would be the largest error.
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
-import torch
 from numpy.typing import NDArray
 
 from emodna.pipeline.logmel import cached_log_mel
@@ -27,7 +25,7 @@ class Mfcc:
 
     def __init__(self, *, n_mfcc: int, n_mels: int, **spectrogram: float) -> None:
         self._log_mel = cached_log_mel(n_mels=n_mels, **spectrogram)
-        self._dct = torch.from_numpy(scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].T.copy())
+        self._dct = _dct(n_mels)[:, :n_mfcc].copy()
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Extract the coefficients of one utterance.
@@ -45,7 +43,15 @@ class Mfcc:
             Maximum of the log-mel spectrogram in dB; -100 for digital silence.
         """
         log_mel, peak_db = self._log_mel.tensor(samples)
-        return (log_mel.double() @ self._dct).float().numpy(), peak_db
+        return (log_mel.numpy().astype(np.float64) @ self._dct).astype(np.float32), peak_db
+
+
+def _dct(size: int) -> NDArray[np.float64]:
+    """Orthonormal DCT-II as a matrix (values, coefficients)."""
+    values, coefficients = np.arange(size)[:, None], np.arange(size)
+    matrix: NDArray[np.float64] = np.sqrt(2 / size) * np.cos(np.pi / size * (values + 0.5) * coefficients)
+    matrix[:, 0] = np.sqrt(1 / size)
+    return matrix
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.feather
 
+from emodna.pipeline import layout
 from emodna.pipeline.files import write_atomically
 
 _DIGEST_SIZE: Final = hashlib.sha256().digest_size
@@ -20,8 +21,8 @@ def write_sealed(path: Path, table: pa.Table) -> None:
     write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
-def read_sealed(path: Path) -> pa.Table | None:
-    """Read what `write_sealed` wrote; None if it is missing or damaged."""
+def read_sealed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
+    """Read what `write_sealed` wrote; None if it is missing or damaged, or no whole table of `schema`, if given."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -29,4 +30,14 @@ def read_sealed(path: Path) -> pa.Table | None:
     digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
     if hashlib.sha256(content).digest() != digest:
         return None
-    return pyarrow.feather.read_table(pa.BufferReader(content))
+    try:
+        table = pyarrow.feather.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, ValueError, OSError):  # sealed by something else
+        return None
+    whole = schema is None or (table.schema.equals(schema) and not any(each.null_count for each in table.columns))
+    return table if whole else None
+
+
+def side_files(store: Path) -> list[Path]:
+    """The side files that lie in a store."""
+    return sorted(path for path in store.glob(f"**/*{layout.SEALED_SUFFIX}") if path.is_file())

@@ -4,15 +4,16 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -24,9 +25,15 @@ from numpy.typing import NDArray
 from emodna.pipeline import layout
 from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
 from emodna.pipeline.files import naming
+from emodna.pipeline.sealed import read_sealed, side_files
+from emodna.pipeline.soundness import check_description, check_files, check_index, check_schemas
 
 #: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
 _NUMERIC = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
+#: Some 150 bytes a shard: a million utterances have 1.2 MB.
+_DESCRIPTION_BYTES: Final = 2**28
+#: What h5py raises of a damaged file, or of one that was made to harm.
+_HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeError, ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +87,14 @@ def read_snapshot(store: Path) -> Snapshot:
         The machine fails to read it at the moment.
     """
     file = store / layout.STORE_JSON
-    try:
-        text = file.read_bytes()
-    except FileNotFoundError:
-        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
-    except OSError as error:
-        raise _unreadable(file, error) from error
+    text = _description(store)
     try:
         content = json.loads(text)
         if content["format"] != layout.FORMAT:
             raise StoreError(f"{file}: not the description of a feature store")
         if content["version"] != layout.FORMAT_VERSION:
             raise ForeignStoreError(
-                f"{file}: format version {content['version']}, this emodna reads version {layout.FORMAT_VERSION}: "
+                f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
                 "prepare the corpus again into another --cache"
             )
         if content.pop("checksum") != checksum(content):
@@ -100,10 +102,39 @@ def read_snapshot(store: Path) -> Snapshot:
                 f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
             )
         files = [StoredFile(**entry) for entry in content.pop("files")]
+        check_files(files)
+        check_description(content)
         del content["format"], content["version"]
         return Snapshot(**content, files=files)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
+
+
+def _description(store: Path) -> bytes:
+    """Content of a store's store.json.
+
+    Raises
+    ------
+    StoreError
+        There is none, or it cannot be one.
+    """
+    file = store / layout.STORE_JSON
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise StoreError(f"{file}: not a file")
+        if status.st_size > _DESCRIPTION_BYTES:
+            raise StoreError(f"{file}: damaged ({status.st_size} bytes); run emodna-prep again to rebuild the store")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """A store.json's document as it is written."""
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -159,21 +190,20 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     StoreError
         Missing, not HDF5, or not laid out as the store writes it.
     """
+    if not path.is_file():
+        raise StoreError(f"{path}: missing; run emodna-prep again")
     try:
         with h5py.File(path, "r") as file:
-            dataset = file["features"]
-            offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
-            contiguous = dataset.chunks is None and dataset.compression is None
-    except (OSError, KeyError, AttributeError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno and path.exists():  # no file's fault: too many are open, say
+            place = _place(file)
+    except _HDF5_ERRORS as error:
+        if isinstance(error, OSError) and error.errno:  # no file's fault: too many are open, say
             raise _unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
-        if not path.exists():
-            raise StoreError(f"{path}: missing; run emodna-prep again") from error
         raise StoreError(f"{path}: damaged ({error}); delete it and run emodna-prep again") from error
-    if not (contiguous and offset is not None and dtype == np.dtype("<f4") and len(shape) == 2):
+    if place is None:
         raise StoreError(
             f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
         )
+    offset, shape = place
     try:
         if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
             raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
@@ -184,6 +214,19 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     except OSError as error:
         raise _unreadable(path, error) from error
     return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
+
+
+def _place(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
+    """Where in its file a shard's features [frames, dim] lie as they are; None if they do not."""
+    # Not what a link names: it may lie in another file.
+    if not isinstance(shard.get("features", getlink=True), h5py.HardLink):
+        return None
+    dataset = shard["features"]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.dtype("<f4"):
+        return None
+    contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS and not dataset.external
+    offset, shape = dataset.id.get_offset(), dataset.shape
+    return (offset, shape) if contiguous and offset is not None and len(shape) == 2 and min(shape) > 0 else None
 
 
 class FeatureStore:
@@ -227,8 +270,8 @@ class FeatureStore:
 
     def _open(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._index_files = [self._checked(file) for file in self.snapshot.tables("index")]
-        table = self._columns(_NUMERIC)
+        table = read_index(self.path, snapshot, _NUMERIC)
+        self._index_files = [self.path / file.name for file in snapshot.tables("index")]
         numeric = {name: _numpy(table, name) for name in _NUMERIC}
         self.frames: NDArray[np.int32] = numeric["frames"]
         """(n,) number of frames of each utterance."""
@@ -347,18 +390,18 @@ class FeatureStore:
 
     def rejected(self) -> pa.Table:
         """Files that could not be used: path and reason."""
-        files = [self._checked(file) for file in self.snapshot.tables("rejected")]
-        return (
-            pa.concat_tables([pq.read_table(file) for file in files]) if files else layout.REJECTED_SCHEMA.empty_table()
-        )
+        files = [checked_file(self.path, file) for file in self.snapshot.tables("rejected")]
+        with _believing_tables(self.path):
+            tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
+            return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
     def verify(self) -> list[str]:
-        """Check every byte; return what is wrong, a line each, with the file's name."""
-        problems = []
+        """Check every byte, of the side files too; return what is wrong, a line each, with the file's name."""
+        problems = self._damaged_beside()
         unreadable = set()
         for file in self.snapshot.files:
             try:
-                self._checked(file)
+                checked_file(self.path, file)
             except StoreError as error:
                 problems.append(str(error))
                 if isinstance(error.__cause__, OSError):
@@ -374,6 +417,20 @@ class FeatureStore:
         for name, ids in damaged.items():
             problems.append(f"{self.path / name}: {len(ids)} utterances are not readable (the first: {ids[0]})")
         return problems
+
+    def _damaged_beside(self) -> list[str]:
+        """What is wrong with the files that store.json does not name: itself, and the side files."""
+        problems = []
+        description = self.path / layout.STORE_JSON
+        try:
+            read_snapshot(self.path)
+            if encoded(json.loads(description.read_bytes())) != description.read_bytes():
+                problems.append(f"{description}: damaged (not the bytes that were written); run emodna-prep again")
+        except StoreError as error:
+            problems.append(str(error))
+        # A run that ends meanwhile takes its journal away.
+        damaged = [path for path in side_files(self.path) if read_sealed(path) is None and path.exists()]
+        return [*problems, *(f"{path}: damaged; delete it and run emodna-prep again" for path in damaged)]
 
     def _read(self, row: int) -> NDArray[np.float32]:
         """Features of a row, as a view of its shard's memory map."""
@@ -401,20 +458,57 @@ class FeatureStore:
             raise self._damaged(row)
         return features
 
-    def _checked(self, file: StoredFile) -> Path:
-        """Path of a file whose bytes are those that store.json names."""
-        path = self.path / file.name
-        try:
-            intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if not intact:
-            raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
-        return path
-
     def _columns(self, names: Sequence[str] | None) -> pa.Table:
         columns = None if names is None else list(names)
-        return pa.concat_tables([pq.read_table(file, columns=columns) for file in self._index_files])
+        with _believing_tables(self.path):
+            return pa.concat_tables([pq.read_table(file, columns=columns) for file in self._index_files])
+
+
+def checked_file(store: Path, file: StoredFile) -> Path:
+    """Path of a file whose bytes are those that store.json names.
+
+    Raises
+    ------
+    StoreError
+        Missing or damaged.
+    """
+    path = store / file.name
+    try:
+        if not path.is_file():
+            raise StoreError(f"{path}: missing; run emodna-prep again")
+        intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not intact:
+        raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
+    return path
+
+
+def read_index(store: Path, snapshot: Snapshot, columns: Iterable[str]) -> pa.Table:
+    """Columns of a store's index, in order; before, every byte of it is checked, and that it is an index.
+
+    Raises
+    ------
+    StoreError
+        A file is missing or damaged, or says what no index can.
+    """
+    files = [checked_file(store, file) for file in snapshot.tables("index")]
+    with _believing_tables(store):
+        check_schemas([pq.read_schema(file) for file in files])
+        names = list(dict.fromkeys([*_NUMERIC, *columns]))
+        table = pa.concat_tables([pq.read_table(file, columns=names) for file in files])
+        check_index(table, snapshot.shards, snapshot.counts["utterances"])
+    return table.select(list(columns))
+
+
+@contextmanager
+def _believing_tables(store: Path) -> Iterator[None]:
+    """Read tables whose bytes are those that store.json names, which may still not be what they should."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{store}: its tables are not a store's ({reason}); run emodna-prep again") from error
 
 
 def _numpy(table: pa.Table, column: str) -> NDArray[Any]:

@@ -26,7 +26,7 @@ def read_table(table: Path) -> pa.Table:
         raise CorpusError(f"--manifest {table}: no such file")
     try:
         content = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors or OSErrors
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {reason}") from error
     if "path" not in content.column_names:
@@ -84,6 +84,7 @@ def _delimiter(header: str) -> str:
 
 def _read_parquet(table: Path) -> pa.Table:
     content = pyarrow.parquet.ParquetFile(table).read()
+    content.validate(full=True)  # text that is no UTF-8, say: its reader believes what it reads
     _refuse_twins(content.column_names)
     return content
 

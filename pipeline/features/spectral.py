@@ -55,7 +55,7 @@ class LogMelSet(FeatureSet):
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB and their maximum."""
-        from emodna.pipeline.logmel import cached_log_mel  # torch and librosa: only where audio is really transformed
+        from emodna.pipeline.logmel import cached_log_mel  # torch: only where audio is really transformed
 
         return cached_log_mel(**self.front_end())(samples)
 

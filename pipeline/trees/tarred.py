@@ -16,7 +16,8 @@ from typing import IO, Any, BinaryIO, Final, Self, cast
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees.archive import RATIO, ArchiveTree, Member, refusal
 
-_BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+#: RecursionError: of a header of attributes before a header of attributes, a thousand times.
+_BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError)
 
 #: How a compressed file begins, and what reads it: each reads all of its parts (pbzip2 writes many), and checks them.
 _COMPRESSIONS: Final[Mapping[bytes, Callable[[BinaryIO], Any]]] = {
@@ -63,7 +64,7 @@ class TarTree(ArchiveTree):
 
     def _index(self) -> IO[bytes]:
         with tarfile.open(self.root, "r:", tarinfo=_Header) as archive:
-            for info in archive:
+            for info in _members(archive):
                 if self._takes(info):
                     self._add(info.name, Member(info.size, info.offset_data, refusal(info.size, info.size)))
         return self.root.open("rb")
@@ -73,7 +74,7 @@ class TarTree(ArchiveTree):
         try:
             with _decompressed(self.root) as packed:
                 with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
-                    for info in archive:
+                    for info in _members(archive):
                         if self._takes(info) and info.name.lower().endswith(self._suffixes):
                             self._copy(archive, info, content)
                 while packed.read(_CHUNK):  # the checksum stands behind the last member
@@ -132,6 +133,13 @@ class _Header(tarfile.TarInfo):
         return header
 
 
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Each member in turn; tarfile itself would keep them all."""
+    while (info := archive.next()) is not None:
+        yield info
+        archive.members.clear()  # type: ignore[attr-defined]  # not in typeshed
+
+
 class _Measured:
     """A stream that ends in an error where it is longer than it may be."""
 
@@ -158,7 +166,7 @@ def is_tar(root: Path) -> bool:
     if _is_plain(root):
         return True
     try:
-        with _decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|"):
+        with _decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
             return True
     except _BROKEN:
         return False
@@ -170,7 +178,7 @@ def is_tar(root: Path) -> bool:
 
 def _is_plain(root: Path) -> bool:
     try:
-        with tarfile.open(root, "r:"):
+        with tarfile.open(root, "r:", tarinfo=_Header):
             return True
     except _BROKEN:
         return False

@@ -42,7 +42,7 @@ class ZipTree(ArchiveTree):
         self._infos = self._archive.infolist()
         self._refuse_overlaps()
         for number, info in enumerate(self._infos):
-            if info.is_dir():
+            if info.filename.endswith("/"):  # its is_dir() fails at a name of no letters
                 continue
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG):

@@ -17,11 +17,11 @@ from emodna.pipeline.features import MfccSet
 
 
 def seconds(extract: Callable[[Any], object], audio: list[Any]) -> float:
-    """Wall time of extracting from all recordings."""
-    began = time.perf_counter()
+    """CPU time of extracting from all recordings: the machine may have other work, too."""
+    began = time.thread_time()
     for samples in audio:
         extract(samples)
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 @click.command()
@@ -49,10 +49,15 @@ def main(root: Path, files: int, rounds: int) -> None:
         times = [(seconds(features.extract, audio), seconds(reference, audio)) for _ in range(rounds)]
     ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(b / a for a, b in times)
-    click.echo(f"{len(audio)} files of {root}, {duration:.0f} s of audio, one core, median of {rounds} rounds")
+    least = min(b for _, b in times) / min(a for a, _ in times)
+    click.echo(
+        f"{len(audio)} files of {root}, {duration:.0f} s of audio, one core, CPU time, median of {rounds} rounds"
+    )
     click.echo(f"emodna               {duration / ours:6.0f} x real time")
     click.echo(f"librosa.feature.mfcc {duration / theirs:6.0f} x real time")
-    click.echo(f"ratio                {ratio:6.2f}   largest difference {worst:.1e}")
+    click.echo(
+        f"ratio                {ratio:6.2f}   of the fastest rounds {least:.2f}   largest difference {worst:.1e}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import librosa
@@ -12,6 +15,7 @@ import soundfile
 
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.features import LogMelSet, MfccSet
+from emodna.pipeline.logmel import mel_filters
 from tests.pipeline.making import Float32, noise
 from tests.pipeline.test_mfcc import RATE, REAL_DATA, SIGNALS
 
@@ -96,3 +100,23 @@ def test_an_utterance_gives_the_same_bytes_every_time() -> None:
     MfccSet().extract(samples)
     again, _ = LogMelSet().extract(samples.copy())
     assert again.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("rate", [1600, 8000, 16_000, 22_050, 48_000])
+@pytest.mark.parametrize("bands", [40, 128])
+def test_its_filters_are_librosas(rate: int, bands: int) -> None:
+    """1600 Hz: where Slaney's scale never becomes logarithmic. 40 bands of 512 samples: some touch no bin at all."""
+    for n_fft in (2048, 512):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Empty filters")
+            expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=bands)
+        filters = mel_filters(sample_rate=rate, n_fft=n_fft, n_mels=bands)
+        assert filters.dtype == np.float32
+        np.testing.assert_allclose(filters, expected, rtol=0, atol=1e-9)
+
+
+def test_neither_librosa_nor_scipy_is_loaded_to_extract() -> None:
+    """They take a second that every first run would wait for."""
+    code = "import numpy, sys; from emodna.pipeline.features import MfccSet; MfccSet().extract(numpy.zeros(2048, 'f'))"
+    run = [sys.executable, "-c", f"{code}; sys.exit('librosa' in sys.modules or 'scipy' in sys.modules)"]
+    subprocess.run(run, check=True, timeout=120)

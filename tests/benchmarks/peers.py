@@ -1,0 +1,183 @@
+"""What people would use instead: how fast other extractors are on the same recordings in the same run, per core.
+
+They do not compute the same: each row says what. Where a package lets one choose, frames, bands and coefficients are as
+many as here. It needs the extra packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
+"""
+
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import librosa
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from emodna.pipeline import corpora
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.features import MfccSet
+from tests.benchmarks.steady import prepared
+
+try:
+    import kaldi_native_fbank
+    import opensmile
+    import python_speech_features
+except ImportError as error:
+    raise SystemExit(
+        f"{error.name} is not installed; this benchmark needs: pip install -c constraints.txt -e '.[benchmarks]'"
+    ) from None
+
+RATE, N_FFT, HOP, MELS, COEFFICIENTS = 22050, 2048, 512, 128, 40
+EMODNA, LIBROSA = "emodna", "librosa.feature.mfcc"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to features."""
+
+    name: str
+    computes: str
+    extract: Callable[[Any], Any]
+    """(n,) samples -> features."""
+
+
+def kaldi() -> Callable[[Any], Any]:
+    """kaldi-native-fbank, whose frames are fetched one by one."""
+    options = kaldi_native_fbank.MfccOptions()
+    frames, mels = options.frame_opts, options.mel_opts
+    frames.samp_freq, frames.frame_length_ms, frames.frame_shift_ms = RATE, 1000 * N_FFT / RATE, 1000 * HOP / RATE
+    frames.dither, frames.preemph_coeff, frames.remove_dc_offset, frames.window_type = 0, 0, False, "hanning"
+    mels.num_bins, mels.low_freq, mels.high_freq = MELS, 0, 0
+    options.num_ceps, options.use_energy, options.cepstral_lifter = COEFFICIENTS, False, 0
+
+    def extract(samples: Any) -> Any:
+        mfcc = kaldi_native_fbank.OnlineMfcc(options)
+        mfcc.accept_waveform(RATE, samples)
+        mfcc.input_finished()
+        return np.stack([mfcc.get_frame(number) for number in range(mfcc.num_frames_ready)])
+
+    return extract
+
+
+def smile(features: Any, level: Any) -> Callable[[Any], Any]:
+    """openSMILE, without the table that its Python package makes of the features."""
+    return functools.partial(opensmile.Smile(features, level), sampling_rate=RATE)
+
+
+def peers() -> list[Peer]:
+    """All of them, this project first."""
+    return [
+        Peer(EMODNA, "40 MFCCs, librosa's", MfccSet().extract),
+        Peer(
+            LIBROSA,
+            "40 MFCCs",
+            lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS),
+        ),
+        Peer("kaldi-native-fbank", "40 MFCCs, Kaldi's mel scale, no top_db", kaldi()),
+        Peer(
+            "python_speech_features",
+            "40 MFCCs, HTK mel scale, no top_db",
+            functools.partial(
+                python_speech_features.mfcc,
+                samplerate=RATE,
+                winlen=N_FFT / RATE,
+                winstep=HOP / RATE,
+                numcep=COEFFICIENTS,
+                nfilt=MELS,
+                nfft=N_FFT,
+                preemph=0,
+                ceplifter=0,
+                winfunc=np.hanning,
+                appendEnergy=False,
+            ),
+        ),
+        Peer(
+            "opensmile, mfcc40.conf",
+            "40 MFCCs, HTK mel scale, no top_db",
+            smile(str(Path(__file__).with_name("mfcc40.conf")), "lld"),
+        ),
+        Peer(
+            "opensmile, eGeMAPSv02",
+            "25 descriptors (pitch, formants, ...) every 10 ms",
+            smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors),
+        ),
+    ]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of the whole process: some peers have threads of their own."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def write_all(peer: Peer, paths: Sequence[Path]) -> None:
+    """The plain loop: load, extract, save."""
+    with tempfile.TemporaryDirectory() as dest:
+        for path in paths:
+            samples, _ = librosa.load(path, sr=RATE)
+            np.save(Path(dest, f"{path.stem}.npy"), peer.extract(samples))
+
+
+def prepare_all(corpus: str, root: Path) -> None:
+    """What this project does instead of that loop: hashes, shards, index and all."""
+    with tempfile.TemporaryDirectory() as cache:
+        prepared(corpora.corpus(corpus), root, Path(cache), workers=1)
+
+
+def table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:
+    """Time some works in turn, and print a line for each."""
+    for _, work in works.values():
+        work()
+    rows = [{name: cpu_seconds(work) for name, (_, work) in works.items()} for _ in range(rounds)]
+    click.echo(f"\n{title:24} {'x real time':>11} {'of librosa':>11}   computes")
+    for name, (computes, _) in works.items():
+        speed = statistics.median(duration / row[name] for row in rows)
+        ratio = statistics.median(row[LIBROSA] / row[name] for row in rows)
+        click.echo(f"{name:24} {speed:11.0f} {ratio:11.2f}   {computes}")
+
+
+@click.command()
+@click.option(
+    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
+)
+@click.option("--corpus", default="ravdess", show_default=True)
+@click.option("--files", default=120, show_default=True, help="Evenly chosen.")
+@click.option("--rounds", default=5, show_default=True, help="All in turn, so that a noisy machine slows all.")
+def main(root: Path, corpus: str, files: int, rounds: int) -> None:
+    """Show the speed of each peer on decoded audio, and from files to files."""
+    found = sorted(root.rglob("*.wav"))
+    paths = found[:: max(1, len(found) // files)][:files]
+    audio = []
+    for path in paths:
+        with path.open("rb") as stream:
+            recording = decode(stream)
+        audio.append(resample(recording.samples, recording.sample_rate, RATE))
+    duration = sum(map(len, audio)) / RATE
+    torch.set_num_threads(1)
+    with threadpool_limits(1), tempfile.TemporaryDirectory() as chosen:
+        for path in paths:
+            Path(chosen, path.name).symlink_to(path.resolve())
+        click.echo(f"{len(audio)} files of {root}, {duration:.0f} s of audio, CPU time, median of {rounds} rounds")
+        in_memory: dict[str, tuple[str, Callable[[], object]]] = {
+            peer.name: (peer.computes, lambda peer=peer: [peer.extract(samples) for samples in audio])
+            for peer in peers()
+        }
+        table("decoded audio", in_memory, duration, rounds)
+        from_files: dict[str, tuple[str, Callable[[], object]]] = {
+            EMODNA: ("emodna-prep: hashes, store, index", lambda: prepare_all(corpus, Path(chosen)))
+        } | {
+            peer.name: (f"librosa.load, {peer.computes}, np.save", lambda peer=peer: write_all(peer, paths))
+            for peer in peers()[1:]
+        }
+        table("files to files", from_files, duration, rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Where the CPU time of a first preparation goes, step by step, in a real run of it."""
+
+import functools
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Self
+
+import click
+import h5py
+import numpy as np
+import soundfile
+import soxr
+import torch
+
+from emodna.pipeline import audio, corpora, extract, logmel, mfcc, shards
+from tests.benchmarks.steady import prepared
+
+#: Step -> the functions that do it. What one of them calls of another step counts there.
+STEPS: dict[str, list[tuple[Any, str]]] = {
+    "hash": [(extract.hashlib, "file_digest"), (extract.hashlib, "sha256")],
+    "decode": [
+        (extract, "_read_at_once"),
+        (soundfile.SoundFile, "__init__"),
+        (soundfile.SoundFile, "read"),
+        (soundfile.SoundFile, "close"),
+        (audio, "_to_float"),
+    ],
+    "resample": [(soxr, "resample")],
+    "frames and window": [(torch, "zeros"), (torch, "mul")],
+    "FFT": [(torch.fft, "rfft")],
+    "power": [(torch.Tensor, "square_")],
+    "mel bands": [(np, "matmul")],
+    "logarithm and floor": [(logmel.LogMel, "tensor")],
+    "DCT": [(mfcc.Mfcc, "__call__")],
+    "the spectrogram's rest": [(logmel.LogMel, "_mel")],
+    "CRC": [(extract, "feature_crc")],
+    "HDF5": [(h5py.File, "__init__"), (h5py.File, "close"), (h5py.File, "flush"), (h5py.Group, "create_dataset")],
+    "writing files": [(shards, "_write_named_by_content")],
+    "a recording's rest": [(extract, "examine")],
+}
+#: The libraries' own work, which no rewriting around them could spare.
+CORE = ("decode", "resample", "FFT", "hash")
+
+
+class Stopwatch:
+    """CPU time by step, of all threads, while it is entered; what it takes itself is left out."""
+
+    def __init__(self) -> None:
+        self._spent: list[tuple[str, float]] = []
+        self._thread = threading.local()
+        self._originals: list[tuple[Any, str, Any]] = []
+        self._cost_inside, self._cost_outside = self._costs()
+
+    def __enter__(self) -> Self:
+        for step, functions in STEPS.items():
+            for owner, name in functions:
+                self._originals.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, self._timed(step, getattr(owner, name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, original in self._originals:
+            setattr(owner, name, original)
+
+    def seconds(self) -> Counter[str]:
+        """CPU time of each step in s."""
+        total: Counter[str] = Counter()
+        for step, spent in self._spent:
+            total[step] += spent
+        return total
+
+    @property
+    def overhead(self) -> float:
+        """CPU time in s that the reading of clocks took."""
+        return len(self._spent) * (self._cost_inside + self._cost_outside)
+
+    def _timed(self, step: str, function: Any) -> Any:
+        @functools.wraps(function)
+        def timed(*args: Any, **options: Any) -> Any:
+            outside, self._thread.inside = getattr(self._thread, "inside", 0.0), 0.0
+            began = time.thread_time()
+            try:
+                return function(*args, **options)
+            finally:
+                spent = time.thread_time() - began
+                self._spent.append((step, spent - self._thread.inside - self._cost_inside))
+                self._thread.inside = outside + spent + self._cost_outside
+
+        return timed
+
+    def _costs(self, calls: int = 20_000) -> tuple[float, float]:
+        """What timing a call adds to its own time, and to that of its caller."""
+        self._cost_inside = self._cost_outside = 0.0
+        timed = self._timed("nothing", lambda: None)
+        began = time.thread_time()
+        for _ in range(calls):
+            timed()
+        spent = time.thread_time() - began
+        inside = self.seconds()["nothing"]
+        self._spent.clear()
+        self._thread.inside = 0.0
+        return inside / calls, (spent - inside) / calls
+
+
+@click.command()
+@click.option(
+    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
+)
+@click.option("--corpus", default="ravdess", show_default=True)
+@click.option("--workers", default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
+    """Prepare a corpus some times, and show the round that took the least CPU time."""
+    runs = []
+    for _ in range(1 + rounds):  # the first loads libraries and makes filters
+        with tempfile.TemporaryDirectory() as cache, Stopwatch() as stopwatch:
+            began = time.process_time()
+            report = prepared(corpora.corpus(corpus), root, Path(cache), workers)
+            runs.append((time.process_time() - began - stopwatch.overhead, stopwatch.seconds()))
+    total, seconds = min(runs[1:], key=lambda run: run[0])
+    seconds["everything else"] = total - sum(seconds.values())
+    files, duration = report.extracted, report.audio_seconds
+    click.echo(f"{root}, {files} files, {duration:.0f} s of audio, {workers} worker(s), start-up left out")
+    click.echo(f"{'CPU time':22} {'us per file':>11} {'share':>7} {'x real time':>12}")
+    for step, spent in [*seconds.most_common(), ("all", total)]:
+        click.echo(f"{step:22} {1e6 * spent / files:11.0f} {spent / total:7.1%} {duration / spent:12.0f}")
+    click.echo(f"{', '.join(CORE)}: {sum(seconds[step] for step in CORE) / total:.0%} of the CPU time")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Fuzz everything that reads what comes from outside: `python -m tests.faults.fuzz --minutes 10 --seed 0`.
+
+Each target runs in a process of its own with limited memory and time, so that a crash or a hang is a finding like any
+other. Every trial has a random generator of its own: `--only TARGET:SEED:NUMBER` repeats one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+#: Of one process: torch and Arrow map some GB without using them.
+_BYTES = 8 * 2**30
+#: Longest time of one batch.
+_SECONDS = 300
+_BATCH = 200
+
+
+@dataclass
+class Tally:
+    """What became of a target's trials."""
+
+    trials: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+
+def batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str, Tally]:
+    """Run some trials of each of some targets in a process of its own; behind a trial that ends it, in another one."""
+    tallies = {target: Tally() for target in targets}
+    at, stop = start * len(targets), (start + count) * len(targets)
+    while at < stop:
+        with tempfile.TemporaryDirectory() as folder:
+            place, results = Path(folder) / "trial", Path(folder) / "results"
+            child = json.dumps([list(targets), seed, at, stop, str(place), str(results)])
+            command = [sys.executable, "-m", "tests.faults.fuzz", "--child", child]
+            environment = {**os.environ, "TMPDIR": folder}
+            try:
+                ran = subprocess.run(
+                    command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
+                )
+                ended, end = ran.returncode == 0, f"exit {ran.returncode}: {ran.stderr[-600:]}"
+            except subprocess.TimeoutExpired:
+                ended, end = False, f"no end in {_SECONDS} s"
+            reached = int(place.read_text()) if place.exists() else at
+            lines = results.read_text().splitlines() if results.exists() else []
+        for name, outcome, finding in map(json.loads, lines):
+            tally = tallies[name]
+            tally.outcomes[outcome] += 1
+            tally.trials += 1
+            tally.findings += [finding] if finding else []
+        if ended:
+            break
+        number, which = divmod(reached, len(targets))
+        tallies[targets[which]].findings.append(f"{targets[which]}:{seed}:{number}: {end}")
+        at = reached + 1
+    return tallies
+
+
+def _child(targets: list[str], seed: int, at: int, stop: int, place: str, results: str) -> None:
+    """Run trials; write what became of each."""
+    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from tests.faults.targets import target
+
+    raised: list[str] = []
+    sys.unraisablehook = lambda hook: raised.append(repr(hook.exc_value))
+    with Path(place).open("w") as reached, Path(results).open("w") as told, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for each in range(at, stop):
+            reached.seek(0)
+            reached.write(f"{each}\n")
+            reached.flush()
+            number, which = divmod(each, len(targets))
+            name = targets[which]
+            outcome = ""
+            try:
+                outcome = target(name)(_generator(name, seed, number))
+            except Exception:
+                raised.append(traceback.format_exc(limit=-4))
+            if raised:
+                finding = f"{name}:{seed}:{number}: {' / '.join(raised)}"
+                raised.clear()
+                print(json.dumps([name, "FOUND", finding]), file=told, flush=True)
+            else:
+                print(json.dumps([name, outcome, None]), file=told, flush=True)
+
+
+def _generator(target: str, seed: int, number: int) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32(target.encode()), seed, number])
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--minutes", type=float, default=10.0, help="How long, all targets together.")
+@click.option("--seed", type=int, default=0, help="Another one tries other inputs.")
+@click.option("--target", "chosen", multiple=True, help="Only these.")
+@click.option("--only", help="TARGET:SEED:NUMBER: one trial, in this process.")
+@click.option("--child", hidden=True)
+def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, child: str | None) -> None:
+    """Fuzz, and print the outcomes of each target; exit 1 if there is a finding."""
+    if child is not None:
+        _child(*json.loads(child))
+        return
+    from tests.faults.targets import TARGETS
+
+    if only is not None:
+        name, *rest = only.split(":")
+        click.echo(TARGETS[name](_generator(name, *map(int, rest))))
+        return
+    names = list(chosen or TARGETS)
+    tallies = {name: Tally() for name in names}
+    end = time.monotonic() + 60 * minutes
+    start = 0
+    while time.monotonic() < end:
+        for name, ran in batch(names, seed, start, _BATCH).items():
+            for finding in ran.findings:
+                click.echo(f"FOUND {finding}", err=True)
+            tallies[name].trials += ran.trials
+            tallies[name].outcomes += ran.outcomes
+            tallies[name].findings += ran.findings
+        start += _BATCH
+    _print(tallies)
+    sys.exit(int(any(tally.findings for tally in tallies.values())))
+
+
+def _print(tallies: dict[str, Any]) -> None:
+    click.echo("| target | inputs | findings | outcomes |\n|---|---:|---:|---|")
+    for name, tally in tallies.items():
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in tally.outcomes.most_common())
+        click.echo(f"| {name} | {tally.trials} | {len(tally.findings)} | {outcomes} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Recordings that lie, are damaged or extreme, each prepared in one process of limited memory and time.
+
+`python -m tests.faults.hostile_audio FOLDER` writes each into the folder, examines it as emodna-prep does, and prints
+a JSON line: its name, why it was rejected or None, whether its features are finite, frames, CPU seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from emodna.pipeline.extract import Extraction, Job, examine
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.trees import FolderTree
+from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
+
+#: More than the whole list may take beyond what the libraries have mapped before.
+MEMORY = 2**30
+SECONDS = 120
+
+_SAMPLES = noise(0.3, 22_050)
+_PCM = pcm16(_SAMPLES)
+
+
+def riff(*chunks: bytes) -> bytes:
+    body = b"".join(chunks)
+    return struct.pack("<4sI4s", b"RIFF", (4 + len(body)) % 2**32, b"WAVE") + body
+
+
+def fmt(
+    tag: int = 1, channels: int = 1, rate: int = 22_050, align: int = 2, bits: int = 16, byte_rate: int | None = None
+) -> bytes:
+    bytes_per_second = rate * align % 2**32 if byte_rate is None else byte_rate
+    return chunk(b"fmt ", struct.pack("<HHIIHH", tag, channels, rate, bytes_per_second, align, bits))
+
+
+def encoded(samples: Float32, rate: int = 22_050, **options: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **{"format": "WAV", **options})
+    return file.getvalue()
+
+
+def headers() -> Iterator[tuple[str, bytes]]:
+    """WAVs whose header lies."""
+    data = chunk(b"data", _PCM)
+    for rate in (0, 1, 7, 999, 2**31 - 1, 2**31, 2**32 - 1):
+        yield f"rate {rate}", riff(fmt(rate=rate), data)
+    for channels in (0, 2, 255, 1024, 1025, 65_535):
+        yield f"{channels} channels", riff(fmt(channels=channels, align=2 * channels % 2**16), data)
+        yield f"{channels} channels, align 2", riff(fmt(channels=channels), data)
+    for bits in (0, 1, 3, 12, 17, 33, 64, 65_535):
+        yield f"{bits} bits", riff(fmt(bits=bits), data)
+        yield f"{bits} bits of float", riff(fmt(tag=3, bits=bits), data)
+    for align in (0, 1, 3, 65_535):
+        yield f"align {align}", riff(fmt(align=align), data)
+    for byte_rate in (0, 1, 2**32 - 1):
+        yield f"byte rate {byte_rate}", riff(fmt(byte_rate=byte_rate), data)
+    for tag in (0, 2, 5, 0x11, 0x31, 0x55, 0x161, 0xFFFE, 0xFFFF):
+        yield f"format tag {tag}", riff(fmt(tag=tag), data)
+    yield "no fmt", riff(data)
+    yield "fmt of 3 bytes", riff(chunk(b"fmt ", b"\1\0\1"), data)
+    yield "fmt of 64 kB", riff(chunk(b"fmt ", fmt()[8:] + bytes(2**16)), data)
+    yield "fmt that declares 4 GB", riff(chunk(b"fmt ", fmt()[8:], declared=2**32 - 1), data)
+    yield "two fmt", riff(fmt(), fmt(rate=8000, channels=2, align=4), data)
+    yield "data before fmt", riff(data, fmt())
+    yield "two data", riff(fmt(), data, data)
+    yield "chunk that runs over", riff(chunk(b"note", b"x", declared=2**32 - 2), fmt(), data)
+    yield "chunk that runs back", riff(fmt(), chunk(b"note", b"xx", declared=2**32 - 8), data)
+    yield "data declares 4 GB", riff(fmt(), chunk(b"data", _PCM, declared=2**32 - 2))
+    yield "data declares nothing", riff(fmt(), chunk(b"data", _PCM, declared=0))
+    yield "data declares half", riff(fmt(), chunk(b"data", _PCM, declared=len(_PCM) // 2))
+    yield "riff declares nothing", wav(_SAMPLES, 22_050, riff_size=0)
+    yield "riff declares 4 GB", wav(_SAMPLES, 22_050, riff_size=2**32 - 2)
+    yield "ten thousand chunks", riff(fmt(), *[chunk(b"note", b"")] * 10_000, data)
+
+
+def contents() -> Iterator[tuple[str, bytes]]:
+    """Sound formats and samples of every kind, extreme ones included."""
+    for subtype in ("PCM_U8", "PCM_24", "PCM_32", "DOUBLE", "ALAW", "ULAW", "MS_ADPCM", "IMA_ADPCM", "GSM610"):
+        yield f"sound {subtype}", encoded(_SAMPLES, subtype=subtype)
+    extremes: dict[str, Float32] = {
+        "denormals": np.full(5000, 1e-40, np.float32),
+        "smallest": np.full(5000, 1e-45, np.float32),
+        "offset": np.full(5000, 0.99, np.float32),
+        "offset of noise": _SAMPLES[:5000] * 0.01 + np.float32(0.9),
+        "clipped": np.sign(_SAMPLES).astype(np.float32),
+        "beyond one": _SAMPLES * 32_768,
+        "one million": _SAMPLES * 1e6,
+        "largest": np.full(5000, 3e38, np.float32),
+        "one sample of all": np.eye(1, 5000, 2500, dtype=np.float32)[0],
+        "alternating": np.resize(np.array([1, -1], np.float32), 5000),
+        "silence": np.zeros(5000, np.float32),
+    }
+    for name, samples in extremes.items():
+        yield f"sound {name}", encoded(samples.astype(np.float32), subtype="FLOAT")
+        yield f"sound {name}, resampled", encoded(samples.astype(np.float32), 16_000, subtype="FLOAT")
+    for name, value in {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf}.items():
+        samples = _SAMPLES.copy()
+        samples[77] = value
+        yield f"bad {name}", encoded(samples, subtype="FLOAT")
+    yield "bad double overflow", riff(fmt(tag=3, align=8, bits=64), chunk(b"data", np.full(5000, 1e300).tobytes()))
+    for count in (0, 1, 2047):
+        yield f"bad {count} samples", wav(_SAMPLES[:count], 22_050)
+        yield f"bad {count} samples of FLAC", encoded(_SAMPLES[:count], format="FLAC")
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    """Compressed recordings, damaged in the middle."""
+    for format, subtype in (
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+        ("AIFF", "PCM_16"),
+        ("CAF", "ALAC_16"),
+    ):
+        if format not in soundfile.available_formats():
+            continue
+        whole = encoded(noise(2.0, 48_000), 48_000, format=format, subtype=subtype)
+        half = len(whole) // 2
+        yield f"{format} {subtype} zeros inside", whole[:half] + bytes(500) + whole[half + 500 :]
+        yield f"{format} {subtype} noise inside", whole[:half] + noise(0.03).tobytes()[:500] + whole[half + 500 :]
+        yield f"{format} {subtype} a hole", whole[:half] + whole[half + 500 :]
+        yield f"{format} {subtype} half", whole[:half]
+
+
+def long_ones(folder: Path) -> Iterator[tuple[str, Path, float]]:
+    """Files that are, or say they are, ten hours long: name, file, --max-seconds."""
+    ten_hours = 36_000 * 8000
+    by_header = folder / "ten hours by header.wav"
+    by_header.write_bytes(riff(fmt(rate=8000), chunk(b"data", _PCM, declared=2 * ten_hours)))
+    yield "ten hours by header", by_header, 1e9
+    real = folder / "ten hours of zeros.wav"
+    with real.open("wb") as file:
+        file.write(riff(fmt(rate=8000), chunk(b"data", b"", declared=2 * ten_hours)))
+        file.truncate(44 + 2 * ten_hours)
+    yield "ten hours of zeros", real, 3600.0
+    flac = bytearray(encoded(_SAMPLES, format="FLAC"))
+    flac[18:26] = struct.pack(">Q", 655_350 << 44 | 15 << 36 | (2**36 - 1))  # rate, 1 channel, 16 bits, samples
+    (folder / "flac.flac").write_bytes(flac)
+    yield "a day of FLAC by header", folder / "flac.flac", 3600.0
+    yield "a day of FLAC by header, allowed", folder / "flac.flac", 1e9
+
+
+def examined(folder: Path) -> Iterator[dict[str, object]]:
+    """What becomes of each."""
+    files: list[tuple[str, Path, float]] = []
+    for number, (name, content) in enumerate([*headers(), *contents(), *damaged()]):
+        path = folder / f"{number}.wav"
+        path.write_bytes(content)
+        files.append((name, path, 3600.0))
+    for name, path, max_seconds in [*files, *long_ones(folder)]:
+        began = time.process_time()
+        outcome = examine(Job(name, path.name), FolderTree(folder), Extraction(MfccSet(), max_seconds))
+        finite = all(np.isfinite(array).all() for array in outcome.features)
+        yield {
+            "name": name,
+            "rejection": outcome.rejection,
+            "finite": finite and all(np.isfinite(each.peak_db) for each in outcome.facts),
+            "frames": [each.frames for each in outcome.facts],
+            "seconds": round(time.process_time() - began, 3),
+            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+
+
+def main(folder: Path) -> None:
+    warnings.simplefilter("error")
+    (folder / "first.wav").write_bytes(wav(_SAMPLES, 16_000))
+    examine(Job("first", "first.wav"), FolderTree(folder), Extraction(MfccSet()))  # loads the libraries
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    for line in examined(folder):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,418 @@
+"""What is fuzzed: each target takes a random generator and tries one bad input.
+
+A target returns what became of it, in a word. An error that is not the project's own, a wrong value, or a crash is a
+finding.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import soundfile
+from numpy.random import Generator
+
+from emodna.pipeline import corpora, layout
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.errors import AudioError, CorpusError, StoreError
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.history import History
+from emodna.pipeline.store import FeatureStore, checksum, encoded, feature_crc, file_sha256
+from emodna.pipeline.trees import FolderTree, open_tree
+from tests.faults.mutations import mutated
+from tests.faults.tiny import Truth, tiny_store
+from tests.pipeline.making import noise, wav
+from tests.pipeline.trees.packing import PACKERS
+
+Target = Callable[[Generator], str]
+
+_SOUNDS = (
+    *(("WAV", each) for each in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "ALAW")),
+    *(("WAV", each) for each in ("MS_ADPCM", "IMA_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_24")),
+    *(("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")),
+    *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AIFF", "IMA_ADPCM")),
+    *(("AU", "PCM_16"), ("AU", "G723_24"), ("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("SVX", "PCM_16"), ("VOC", "PCM_16")),
+    *(("NIST", "PCM_16"), ("IRCAM", "PCM_16"), ("PAF", "PCM_16"), ("SDS", "PCM_16"), ("AVR", "PCM_16")),
+    *(
+        ("MAT4", "FLOAT"),
+        ("MAT5", "FLOAT"),
+        ("PVF", "PCM_16"),
+        ("HTK", "PCM_16"),
+        ("XI", "DPCM_16"),
+        ("MPC2K", "PCM_16"),
+    ),
+)
+
+
+@cache
+def _folder() -> Path:
+    """A folder of this process's own."""
+    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+
+
+@cache
+def _sounds() -> list[bytes]:
+    """One short recording in each format that this libsndfile writes."""
+    made = [wav(noise(0.2))]
+    for format, subtype in _SOUNDS:
+        for channels in (1, 2):
+            file = io.BytesIO()
+            samples = noise(0.2, 8000).reshape(-1, channels)
+            try:
+                soundfile.write(file, samples, 8000, format=format, subtype=subtype)
+            except (soundfile.LibsndfileError, ValueError):  # a format that another libsndfile lacks
+                continue
+            made.append(file.getvalue())
+    return made
+
+
+def audio(generator: Generator) -> str:
+    """A damaged recording is refused, or gives finite features."""
+    sounds = _sounds()
+    content = mutated(sounds[int(generator.integers(len(sounds)))], sounds, generator)
+    try:
+        recording = decode(io.BytesIO(content), channel=int(generator.integers(2)), max_seconds=30.0)
+        _require(bool(np.isfinite(recording.samples).all()), "samples that are not finite")
+        _require(0 < recording.sample_rate < 2**31 and recording.duration <= 30.0, "an impossible rate or duration")
+        features, peak_db = MfccSet().extract(resample(recording.samples, recording.sample_rate, 22_050))
+    except AudioError as error:
+        _one_line(error)
+        return "refused"
+    _require(bool(np.isfinite(features).all()) and bool(np.isfinite(peak_db)), "features that are not finite")
+    return "read"
+
+
+@cache
+def _archives() -> dict[str, bytes]:
+    members = {f"wav/{name}.wav": noise(0.01, seed=name).tobytes() for name in "abc"} | {"note.txt": b"text" * 99}
+    return {kind: packer(members) for kind, packer in PACKERS.items()}
+
+
+def archives(generator: Generator) -> str:
+    """A damaged archive is refused, or its members are read or rejected one by one."""
+    packed = _archives()
+    kind = sorted(packed)[int(generator.integers(len(packed)))]
+    path = _folder() / f"x{kind}"
+    path.write_bytes(mutated(packed[kind], list(packed.values()), generator))
+    refused = False
+    try:
+        tree = open_tree(path, (".wav",))
+        for name in tree.files((".wav",)):
+            _require(tree.relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
+            try:
+                tree.open(name).close()
+            except AudioError as error:
+                _one_line(error)
+                refused = True
+    except CorpusError as error:
+        _one_line(error)
+        return "refused"
+    return "partly read" if refused else "read"
+
+
+@cache
+def _store() -> Truth:
+    return tiny_store(_folder() / "tiny")
+
+
+def _copy() -> Path:
+    shutil.rmtree(_folder() / "copy", ignore_errors=True)
+    return Path(shutil.copytree(_store().path, _folder() / "copy"))
+
+
+def _used(store: Path, *, labels: bool) -> str:
+    """Open a store, read and verify it: the truth or a StoreError."""
+    truth = _store()
+    damaged = False
+    try:
+        opened = FeatureStore(store)
+        for row, id in enumerate(opened.ids):
+            try:
+                features = opened[row]
+            except StoreError as error:
+                _one_line(error)
+                damaged = True
+                continue
+            if labels:
+                expected = truth.features[id]
+                _require(
+                    features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}"
+                )
+                _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
+        opened.rejected()
+        _require(bool(opened.verify()) or not damaged, "damage that verify does not see")
+    except StoreError as error:
+        _one_line(error)
+        return "refused"
+    return "partly read" if damaged else "read"
+
+
+def store_bytes(generator: Generator) -> str:
+    """Damage in any file of a store is found; what is read is the truth."""
+    store = _copy()
+    files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size]
+    path = files[int(generator.integers(len(files)))]
+    before = path.read_bytes()
+    path.write_bytes(mutated(before, [each.read_bytes() for each in files], generator))
+    result = _used(store, labels=True)
+    if path.read_bytes() != before and result != "refused":
+        problems = FeatureStore(store).verify()
+        _require(any(path.name in each for each in problems), f"{path.name}: not named by verify: {problems}")
+    return result
+
+
+def store_shards(generator: Generator) -> str:
+    """A shard that is damaged, under a right hash: the truth or a StoreError, and no crash of HDF5."""
+    store = _copy()
+    shard = sorted(store.glob("*.h5"))[0]
+    shard.write_bytes(mutated(shard.read_bytes(), [shard.read_bytes()], generator))
+    return _used(_resealed(store), labels=True)
+
+
+def store_index(generator: Generator) -> str:
+    """A table that says what none can, under a right hash: read or a StoreError."""
+    store = _copy()
+    path = sorted(store.glob(f"{('index', 'rejected')[int(generator.random() < 0.1)]}-*"))[0]
+    table = pq.read_table(path)
+    name = table.column_names[int(generator.integers(table.num_columns))]
+    place = table.column_names.index(name)
+    column = table[name]
+    strange: tuple[Callable[[], Any], ...] = (
+        lambda: table.drop_columns(name),
+        lambda: table.append_column(name, column),
+        lambda: table.set_column(place, name, pa.nulls(len(table), column.type)),
+        lambda: table.set_column(place, name, pa.array(["x"] * len(table))),
+        lambda: table.set_column(place, name, pa.array([[1]] * len(table))),
+        lambda: table.set_column(place, name, pa.array([_number(generator, column.type)] * len(table), column.type)),
+        lambda: table.slice(1),
+        lambda: table.slice(0, 0),
+        lambda: pa.concat_tables([table, table]),
+    )
+    pq.write_table(strange[int(generator.integers(len(strange)))](), path)
+    return _used(_resealed(store), labels=False)
+
+
+def _number(generator: Generator, kind: pa.DataType) -> Any:
+    if pa.types.is_integer(kind):
+        low, high = (
+            (0, 2**kind.bit_width - 1)
+            if kind == pa.uint32()
+            else (-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
+        )
+        return (low, -1 if low else 0, 0, 7, high)[int(generator.integers(5))]
+    if pa.types.is_floating(kind):
+        return (float("nan"), float("inf"), -1e300 if kind == pa.float64() else -1e30)[int(generator.integers(3))]
+    return ("", "../../etc/passwd", "\n\x1b[31m[red]", "x" * 10_000)[int(generator.integers(4))]
+
+
+_STRANGE: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1.5, 2**31, 2**63, 2**200, float("nan"), float("inf"), "", "x", [], {}, [[]], {"": None}),
+    *("../store.json", "/etc/passwd", "index-..", "\ud800", "\0", "[red]\x1b[31m\n"),
+)
+
+
+def store_json(generator: Generator) -> str:
+    """A store.json that says anything at all, with a right checksum: read or a StoreError."""
+    store = _copy()
+    content = json.loads((store / layout.STORE_JSON).read_bytes())
+    for _ in range(int(generator.integers(1, 4))):
+        _make_strange(content, generator)
+    if isinstance(content, dict):
+        _write_json(store, content)
+    return _used(store, labels=True)
+
+
+def _make_strange(document: Any, generator: Generator) -> None:
+    """Change, drop or double something somewhere in a document."""
+    while True:
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        if not keys:
+            return
+        key = keys[int(generator.integers(len(keys)))]
+        inner = document[key]
+        if isinstance(inner, dict | list) and inner and generator.random() < 0.8:
+            document = inner
+            continue
+        match int(generator.integers(5)):
+            case 0:
+                del document[key]
+            case 1 if isinstance(document, list):
+                document.append(inner)
+            case 1:
+                document[f"{key}2"] = inner
+            case _:
+                document[key] = _STRANGE[int(generator.integers(len(_STRANGE)))]
+        return
+
+
+def _write_json(store: Path, content: dict[str, Any]) -> None:
+    content.pop("checksum", None)
+    content["checksum"] = checksum(content)
+    (store / layout.STORE_JSON).write_bytes(encoded(content))
+
+
+def _resealed(store: Path) -> Path:
+    """Name every file of a store by its content, as if it had been written so."""
+    content = json.loads((store / layout.STORE_JSON).read_bytes())
+    for file in content["files"]:
+        path = store / file["name"]
+        file["sha256"], file["size"] = file_sha256(path), path.stat().st_size
+        file["name"] = layout.content_name(path.name.split("-")[0], file["sha256"], path.suffix)
+        path.rename(store / file["name"])
+    _write_json(store, content)
+    return store
+
+
+def side_files(generator: Generator) -> str:
+    """A side file that is damaged is not believed: the history of a store is the truth or nothing."""
+    store = _copy()
+    paths = sorted(store.rglob(f"*{layout.SEALED_SUFFIX}"))
+    path = paths[int(generator.integers(len(paths)))]
+    path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
+    history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
+    for facts in history.facts.to_pylist():
+        _require(facts["feature_crc"] == feature_crc(_store().features[facts["id"]]), f"wrong facts: {facts['id']}")
+    return "known" if len(history.facts) else "unknown"
+
+
+@cache
+def _tables() -> dict[str, bytes]:
+    columns = {
+        "path": ["a.wav", "b/ü.wav", "c"],
+        "id": ["1", "2", "3"],
+        "emotion": ["anger", "", "x"],
+        "age": [1, 2, 3],
+    }
+    table = pa.table(columns)
+    made = {}
+    for number, options in enumerate(({}, {"compression": "zstd"}, {"use_dictionary": False, "version": "1.0"})):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, **options)
+        made[f"{number}.parquet"] = sink.getvalue().to_pybytes()
+    made["a.csv"] = b'path,id,emotion\na.wav,1,anger\n"b ""x"".wav",2,\n"c\nd.wav",3,fear\n'
+    made["b.csv"] = "\ufeffpath;id\r\na.wav;1\r\nü.wav;2\r\n".encode()
+    return made
+
+
+def tables(generator: Generator) -> str:
+    """A damaged table of a user's own is refused, or gives utterances."""
+    made = _tables()
+    name = sorted(made)[int(generator.integers(len(made)))]
+    path = _folder() / f"table{name}"
+    path.write_bytes(mutated(made[name], list(made.values()), generator))
+    try:
+        scan = Manifest(path, "mine").scan(FolderTree(_folder()))
+        _require(len(scan.own_columns()) in (0, len(scan.utterances)), "columns of another length")
+    except CorpusError as error:
+        _one_line(error)
+        return "refused"
+    _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
+    return "read"
+
+
+_LABELS = (
+    b"% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+    b"[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\nC-E2:\tNeutral;\t()\n"
+    b"A-E3:\tval 3; act 2; dom  2;\t()\n\n[10.0100 - 11.3925]\tSes01F_impro01_F001\tang\t[2.5000, 3.5000, 2.5000]\n"
+)
+
+
+def iemocap_labels(generator: Generator) -> str:
+    """A damaged label file loses labels, never the scan."""
+    root = _folder() / "iemocap"
+    labels = root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    if not labels.exists():
+        labels.parent.mkdir(parents=True)
+        for turn in ("F000", "F001"):
+            audio = root / f"Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_{turn}.wav"
+            audio.parent.mkdir(parents=True, exist_ok=True)
+            audio.touch()
+    labels.write_bytes(mutated(_LABELS, [_LABELS, bytes(range(256))], generator))
+    corpus = corpora.corpus("iemocap", "all")
+    try:
+        scan = corpus.scan(corpus.open(root))
+        scan.own_columns()
+    except CorpusError as error:
+        _one_line(error)
+        return "refused"
+    return f"{len(scan.utterances)} labels"
+
+
+_NAMES: Mapping[str, str] = {
+    "casia": "liuchanhg/angry/201.wav",
+    "emodb": "wav/03a01Fa.wav",
+    "emovo": "f1/rab-f1-b1.wav",
+    "iemocap": "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M013.wav",
+    "ravdess": "Actor_01/03-01-01-01-01-01-01.wav",
+    "savee": "AudioData/DC/a01.wav",
+}
+
+
+def names(generator: Generator) -> str:
+    """No name of a file ends a scan."""
+    name = sorted(_NAMES)[int(generator.integers(len(_NAMES)))]
+    spelled = mutated(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
+    path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
+    corpus: Corpus = corpora.corpus(name)
+    if not isinstance(corpus, PathCorpus):
+        return "no path corpus"
+    described = corpus.describe(path)
+    match described:
+        case None | Skip():
+            return "left out"
+        case Utterance():
+            _require(bool(described.id), "an utterance without an id")
+            return "described"
+
+
+TARGETS: Mapping[str, Target] = {
+    each.__name__: each
+    for each in (
+        *(audio, archives, store_bytes, store_shards, store_index, store_json),
+        *(side_files, tables, iemocap_labels, names),
+    )
+}
+
+
+_faulty_trials = itertools.count()
+
+
+def faulty(_generator: Generator) -> str:
+    """What must be found, for the command's own tests: one that fails unseen, one that raises, one that crashes."""
+    match next(_faulty_trials):
+        case 1:
+            weakref.finalize(io.BytesIO(), int, "unseen")
+        case 2:
+            raise ValueError("on purpose")
+        case 3:
+            os.abort()
+    return "read"
+
+
+def target(name: str) -> Target:
+    """A target by its name."""
+    return faulty if name == "faulty" else TARGETS[name]
+
+
+def _require(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise AssertionError(complaint)
+
+
+def _one_line(error: Exception) -> None:
+    _require("\n" not in str(error) and bool(str(error)), f"not one line: {error}")

@@ -1,0 +1,43 @@
+"""A store so small that each of its bytes can be damaged in turn, with every kind of file that a store has."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.pipeline import layout
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.history import History, write_journal
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import emodb_names, prepared, tiny_emodb
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What reading a store may give."""
+
+    path: Path
+    root: Path
+    features: dict[str, NDArray[np.float32]]
+    arousal: dict[str, int]
+
+
+def tiny_store(folder: Path) -> Truth:
+    """Three utterances, a rejected file, a side file and the journal of a run that was killed."""
+    root = folder / "root"
+    tiny_emodb(root, emodb_names(3))
+    (root / "wav" / "08b01Wa.wav").write_bytes(b"no audio")
+    store = prepared(root, folder / "cache", workers=1).store
+    opened = FeatureStore(store)
+    facts = History(store, "emodb", MfccSet(), None, root, rehash=False)
+    (shard,) = opened.snapshot.shards.values()
+    write_journal(store, shard.name, facts.facts, None)
+    for lock in (layout.READER_LOCK, layout.WRITER_LOCK):
+        (store / lock).unlink(missing_ok=True)
+    features = {id: np.array(opened[row]) for row, id in enumerate(opened.ids)}
+    place = Path(shutil.copytree(store, folder / "store"))
+    return Truth(place, root, features, dict(zip(opened.ids, opened.labels("arousal").tolist(), strict=True)))
