@@ -2,10 +2,8 @@
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import math
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -28,6 +26,7 @@ from emodna.pipeline.history import History
 from emodna.pipeline.segment import recordings_of, starts_of
 from emodna.pipeline.shards import write_table
 from emodna.pipeline.store import Snapshot, checksum
+from emodna.pipeline.versions import library_versions
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -68,7 +67,7 @@ def commit(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=_library_versions(),
+        libraries=library_versions(),
         root=str(root),
         licence=corpus.facts.licence,
         citation=corpus.facts.citation,
@@ -149,10 +148,3 @@ def _sweep(store: Path, snapshot: Snapshot) -> None:
             data = path.suffix in (layout.SHARD_SUFFIX, layout.TABLE_SUFFIX)
             if (data and path.name not in named) or path.suffix == ".tmp":
                 path.unlink(missing_ok=True)
-
-
-def _library_versions() -> dict[str, str]:
-    """Versions of what shapes the bytes of a store."""
-    names = ("emodna", "numpy", "soundfile", "soxr", "torch", "librosa", "h5py", "pyarrow")
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return versions | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

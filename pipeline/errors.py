@@ -43,3 +43,7 @@ class StoreError(EmodnaError):
 
 class ForeignStoreError(StoreError):
     """A sound store that is not the one asked for: of another format version, corpus or configuration."""
+
+
+class ClusterError(EmodnaError):
+    """A cluster, or one of its workers, that cannot be used."""

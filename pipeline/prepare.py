@@ -6,7 +6,7 @@ follows when every shard is there. A shard that nothing has touched is not part 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -22,19 +22,19 @@ from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
-from emodna.pipeline.extract import Extraction, Facts, Job, Outcome, examine_all, extracting_threads
+from emodna.pipeline.extract import Extraction, Facts, Outcome
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.history import EarlierFeatures, History, facts_table, write_audio_stat, write_journal
 from emodna.pipeline.plan import Plan, ShardPlan
 from emodna.pipeline.shards import write_shard, writer_lock
+from emodna.pipeline.trees import Tree
+from emodna.pipeline.workers import Examination, StartWorkers
 
 #: Recordings per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers. One that is
 #: cut into utterances is work enough.
 _BATCH = 16
 #: Shards whose tasks are one graph.
 _SHARDS_PER_GRAPH = 512
-
-Examination = Callable[[Sequence[Job]], list[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def prepare(
     extraction: Extraction,
     watcher: Watcher,
     *,
-    workers: int,
+    workers: StartWorkers,
     rehash: bool = False,
     wait: bool = True,
 ) -> Report:
@@ -101,7 +101,8 @@ def prepare(
     cache
         The store is <cache>/<corpus>/<feature set>.
     workers
-        Threads that extract; libsndfile, soxr and torch's FFT work outside Python's global lock.
+        Who examines the recordings. They are started only where there is something to do. Whoever they are, this
+        process alone reads earlier features and writes to the store.
     rehash
         Trust no earlier hash.
     wait
@@ -126,9 +127,7 @@ def prepare(
         _refuse_reserved(scan, extraction)
         plan = Plan(scan, tree, history, extraction)
         watcher.planned(plan.due)
-        results = _run(
-            plan, store, extraction, partial(examine_all, tree=tree, extraction=extraction), watcher, workers
-        )
+        results = _run(plan, store, tree, extraction, watcher, workers)
 
         rejections = sorted(rejection for result in results for rejection in result.rejections)
         facts = pa.concat_tables([result.facts for result in results])
@@ -163,10 +162,10 @@ def _refuse_reserved(scan: Scan, extraction: Extraction) -> None:
 def _run(
     plan: Plan,
     store: Path,
+    tree: Tree,
     extraction: Extraction,
-    examination: Examination,
     watcher: Watcher,
-    workers: int,
+    start_workers: StartWorkers,
 ) -> list[_Result]:
     """Do what is to be done, so many shards at a time that a graph of them is small; a result per shard, in order."""
     results = [_unlooked(plan.known[shard.known]) for shard in plan.shards]
@@ -181,26 +180,24 @@ def _run(
         if key.startswith("examine-"):
             watcher.examined(value)
 
-    def examine(shard: ShardPlan, rows: NDArray[np.int64]) -> list[Outcome]:
-        return examination(plan.jobs(shard, rows))
+    def task(shard: ShardPlan, examination: Examination) -> Any:
+        def examine(rows: NDArray[np.int64]) -> list[Outcome]:
+            return examination(plan.jobs(shard, rows))
 
-    def task(shard: ShardPlan) -> Any:
         size = _BATCH if extraction.segmenter is None else 1
         batches = [
-            delayed(partial(examine, shard, shard.due[start : start + size]))(
-                dask_key_name=f"examine-{shard.number}-{start}"
-            )
+            delayed(partial(examine, shard.due[start : start + size]))(dask_key_name=f"examine-{shard.number}-{start}")
             for start in range(0, len(shard.due), size)
         ]
         write = _ShardWriter(plan, shard, store, extraction, examination)
         return delayed(write)(batches, dask_key_name=f"write-{shard.number}")
 
-    # The pool ends inside the store's lock, so that nothing writes behind the back of the next run.
-    with extracting_threads(workers) as pool, Callback(posttask=tell):
+    # They end inside the store's lock, so that nothing writes behind the back of the next run.
+    with start_workers(tree, extraction) as workers, Callback(posttask=tell):
         for start in range(0, len(active), _SHARDS_PER_GRAPH):
             some = active[start : start + _SHARDS_PER_GRAPH]
-            tasks = [task(plan.shards[at]) for at in some]
-            done = compute(*tasks, scheduler="threads", pool=pool, num_workers=workers)
+            tasks = [task(plan.shards[at], workers.examine) for at in some]
+            done = compute(*tasks, scheduler="threads", pool=workers.pool, num_workers=workers.size)
             for at, result in zip(some, done, strict=True):
                 results[at] = result
     return results
