@@ -7,12 +7,13 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from emodna.pipeline.errors import ClusterError, CorpusError
 from emodna.pipeline.extract import Extraction, Job, Outcome, examine
@@ -130,6 +131,20 @@ def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threa
         stop.wait(_LOOK_SECONDS)
 
 
+class _Call:
+    """Unpickled, it is what `examine_there` found out.
+
+    So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
+    task. Of a task that it cannot unpickle, Dask would not tell, and wait for ever.
+    """
+
+    def __init__(self, versions: Mapping[str, str], order: bytes, jobs: bytes) -> None:
+        self._arguments = (versions, order, jobs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return examine_there, self._arguments
+
+
 class _Errand:
     """Has batches examined by a cluster; called by many threads.
 
@@ -188,37 +203,32 @@ class _Errand:
             if self._ended:
                 raise ClusterError("given up")  # for nobody to read: the run has ended for another reason
             with self.lost_connection():
-                future = self._client.submit(
-                    examine_there, self._versions, self.order, pickle.dumps(list(jobs)), pure=False
-                )
+                call = pickle.dumps(_Call(self._versions, self.order, pickle.dumps(list(jobs))))
+                future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
             self._on_their_way.add(future)
         return future
 
     @contextmanager
     def _useless_workers(self, jobs: Sequence[Job]) -> Iterator[None]:
         """Turn what Dask raises where workers cannot do a batch, or die of it, into one line."""
+        from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         try:
             yield
+        except CommClosedError:  # an OSError, but not of a worker
+            raise
         except KilledWorker as error:
             paths = ", ".join(job.path for job in jobs)
             raise ClusterError(
                 f"{error.allowed_failures + 1} workers died, one after the other, of these recordings, or of what "
                 f"else they did (the last: {error.last_worker.address}): {paths}; {_RESUMABLE}"
             ) from error
-        except (ImportError, AttributeError) as error:
-            raise self._no_emodna(error) from error
-        except RuntimeError as error:
-            if not isinstance(error.__cause__, (ImportError, AttributeError)):
-                raise
-            raise self._no_emodna(error.__cause__) from error
-
-    def _no_emodna(self, error: BaseException) -> ClusterError:
-        return ClusterError(
-            f"the scheduler at {self._scheduler}, or a worker of it, cannot load emodna ({error}): "
-            "both need the environment that emodna-prep runs in"
-        )
+        except (ImportError, AttributeError, OSError) as error:
+            raise ClusterError(
+                f"a worker at {self._scheduler} cannot load emodna ({error}): "
+                "every worker needs the environment that emodna-prep runs in"
+            ) from error
 
     def _compare(self, answer: Answer) -> None:
         """Refuse the answer of a worker that sees other files."""

@@ -18,6 +18,12 @@ def seconds(*command: str) -> float:
     return time.perf_counter() - began
 
 
+def prep_seconds(corpus: str, root: object, cache: object, *options: object) -> float:
+    """Wall time of emodna-prep, start-up included."""
+    command = [Path(sys.executable).with_name("emodna-prep"), "--corpus", corpus, "--quiet", "--root", root]
+    return seconds(*map(str, [*command, "--cache", cache, *options]))
+
+
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path, exists=True), default="data/ravdess", show_default=True)
 @click.option("--corpus", default="ravdess", show_default=True)
@@ -32,9 +38,7 @@ def main(root: Path, corpus: str, rounds: int) -> None:
             with tempfile.TemporaryDirectory() as scratch:
 
                 def prep(where: object, workers: int, cache: str, scratch: str = scratch) -> float:
-                    command = [str(Path(sys.executable).with_name("emodna-prep")), "--corpus", corpus, "--quiet"]
-                    options = ["--root", str(where), "--workers", str(workers), "--cache", f"{scratch}/{cache}"]
-                    return seconds(*command, *options)
+                    return prep_seconds(corpus, where, f"{scratch}/{cache}", "--workers", workers)
 
                 Path(scratch, "npy").mkdir()
                 rows.append(
