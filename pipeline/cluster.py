@@ -93,8 +93,11 @@ def _address(scheduler: str) -> str:
         reason = getattr(error, "strerror", None) or error
         valid = "tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
         raise ClusterError(f"--scheduler {scheduler}: {reason}; valid: {valid}") from error
-    if parse_address(address)[0] == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+    encrypts, security = parse_address(address)[0] in ("tls", "wss"), Security()
+    if encrypts and security.get_connection_args("client").get("ssl_context") is None:
         raise ClusterError(f"--scheduler {scheduler}: TLS needs distributed.comm.tls in Dask's configuration")
+    if security.require_encryption and not encrypts:
+        raise ClusterError(f"--scheduler {scheduler}: Dask's configuration requires encryption: tls://HOST:PORT")
     return str(address)
 
 
@@ -251,7 +254,7 @@ class _Errand:
             self._cpus.setdefault(answer.cpu, answer.worker)
             if news and len(self._cpus) == 2:
                 kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
-                self._tell(f"the workers' processors differ ({kinds}): the last bits will depend on who did what")
+                self._tell(f"the workers' processors differ ({kinds}): the last bits may depend on who did what")
 
 
 def _bytes(size: int | None) -> str:

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import pytest
 
 from emodna.pipeline import cluster as cluster_module
@@ -318,16 +319,18 @@ class TestWorkersThatDoNotFit:
             on(running, pool / "root", tmp_path)
         assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: the features would not be" in str(caught.value)
 
-    def test_are_refused_where_the_package_is_missing(self, pool: Path, tmp_path: Path) -> None:
-        hide = "import sys; sys.modules['emodna.pipeline.remote'] = None"
-        with cluster(tmp_path / "bare") as bare:
-            bare.add_worker(threads=1)
-            with bare.client() as client:
-                client.run(exec, hide)
-            with pytest.raises(ClusterError) as caught:
-                on(bare, pool / "root", tmp_path / "cache")
+    def test_are_refused_where_the_package_is_missing(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        hide = "import sys; sys.hidden = sys.modules.get({0!r}); sys.modules[{0!r}] = None"
+        show = "import sys; sys.modules.pop({0!r}); sys.modules |= {{{0!r}: sys.hidden}} if sys.hidden else {{}}"
+        with running.client() as client:
+            client.run(exec, hide.format("emodna.pipeline.remote"))
+            try:
+                with pytest.raises(ClusterError) as caught:
+                    on(running, pool / "root", tmp_path / "cache")
+            finally:
+                client.run(exec, show.format("emodna.pipeline.remote"))
         (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"a worker at {bare.address} cannot load emodna (")
+        assert line.startswith(f"a worker at {running.address} cannot load emodna (")
 
     def test_of_several_kinds_of_processors_are_named(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
         told: list[str] = []
@@ -369,6 +372,11 @@ class TestAnAddress:
 
     def test_that_wants_tls_without_certificates_is_one_line(self) -> None:
         with pytest.raises(ClusterError, match=r"TLS needs distributed\.comm\.tls"), connected("tls://a:1", [].append):
+            pass
+
+    def test_that_is_not_encrypted_where_that_is_required_is_one_line(self) -> None:
+        required = dask.config.set({"distributed.comm.require-encryption": True})
+        with required, pytest.raises(ClusterError, match="requires encryption"), connected("tcp://a:1", [].append):
             pass
 
     def test_of_a_file_that_no_scheduler_wrote_is_one_line(self, tmp_path: Path) -> None:
