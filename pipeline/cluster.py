@@ -3,11 +3,12 @@
 The store stays with this process, which holds its lock: the workers see the audio only.
 """
 
+import asyncio
 import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,6 +32,8 @@ _CONNECT_SECONDS: Final = 10.0
 _BATCHES: Final = 64
 #: Between two looks at whether there are workers.
 _LOOK_SECONDS: Final = 3.0
+#: What Dask raises where the scheduler or the client is gone.
+_GONE: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
 #: What a run that ends leaves.
 _RESUMABLE: Final = "finished shards are kept, the same command goes on from there"
 
@@ -113,8 +116,7 @@ def _workers(client: "Client", scheduler: str, tell: Tell, tree: Tree, extractio
         watch.start()
         try:
             yield Workers(pool, size, errand)
-            with errand.lost_connection():
-                client.run(forget, errand.order, on_error="ignore")
+            errand.close_roots()
         finally:
             stop.set()
             errand.end()
@@ -126,7 +128,7 @@ def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threa
     while not stop.is_set():
         try:
             here = bool(client.nthreads())
-        except (OSError, RuntimeError, CancelledError):  # whoever waits for a batch finds out, too
+        except _GONE:  # whoever waits for a batch finds out, too
             return
         if not here and not told:
             tell(f"waiting for workers: none at {scheduler} (Ctrl-C ends this: {_RESUMABLE})")
@@ -135,17 +137,17 @@ def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threa
 
 
 class _Call:
-    """Unpickled, it is what `examine_there` found out.
+    """Unpickled, it is what a function returns.
 
     So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
     task. Of a task that it cannot unpickle, Dask would not tell, and wait for ever.
     """
 
-    def __init__(self, versions: Mapping[str, str], order: bytes, jobs: bytes) -> None:
-        self._arguments = (versions, order, jobs)
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self._call = function, arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return examine_there, self._arguments
+        return self._call
 
 
 class _Errand:
@@ -158,7 +160,7 @@ class _Errand:
         self._client, self._scheduler, self._tell = client, scheduler, tell
         self._tree, self._extraction = tree, extraction
         self._versions = feature_versions()
-        self.order = written_order(tree, extraction)
+        self._order = written_order(tree, extraction)
         self._on_their_way: set[Future[Answer]] = set()
         self._ended = False
         self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
@@ -190,8 +192,20 @@ class _Errand:
             self._ended = True
             left = list(self._on_their_way)
         if left:
-            with suppress(OSError, RuntimeError, CancelledError):
+            with suppress(*_GONE):
                 self._client.cancel(left)
+
+    def close_roots(self) -> None:
+        """Let the workers close what they opened: what a compressed tar holds fills their disks."""
+
+        def close() -> None:
+            with suppress(*_GONE):
+                self._client.run(pickle.loads, pickle.dumps(_Call(forget, self._order)), on_error="ignore")
+
+        # The work is done: no worker that does not answer may hold it up.
+        closing = threading.Thread(target=close, daemon=True)
+        closing.start()
+        closing.join(_CONNECT_SECONDS)
 
     @contextmanager
     def lost_connection(self) -> Iterator[None]:
@@ -206,7 +220,7 @@ class _Errand:
             if self._ended:
                 raise ClusterError("given up")  # for nobody to read: the run has ended for another reason
             with self.lost_connection():
-                call = pickle.dumps(_Call(self._versions, self.order, pickle.dumps(list(jobs))))
+                call = pickle.dumps(_Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
                 future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
             self._on_their_way.add(future)
         return future
@@ -224,8 +238,8 @@ class _Errand:
         except KilledWorker as error:
             paths = ", ".join(job.path for job in jobs)
             raise ClusterError(
-                f"{error.allowed_failures + 1} workers died, one after the other, of these recordings, or of what "
-                f"else they did (the last: {error.last_worker.address}): {paths}; {_RESUMABLE}"
+                f"given up: the worker died, {error.allowed_failures + 1} times, that had these recordings (the last: "
+                f"{error.last_worker.address}): {paths}; {_RESUMABLE}"
             ) from error
         except (ImportError, AttributeError, OSError) as error:
             raise ClusterError(

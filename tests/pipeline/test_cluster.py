@@ -169,7 +169,9 @@ class TestAWorkerThatIsKilled:
             with pytest.raises(ClusterError) as caught:
                 on(mortal, pool / "root", tmp_path / "cache")
             (line,) = str(caught.value).splitlines()
-            assert line.startswith("1 workers died")
+            assert line.startswith(
+                "given up: the worker died, 1 times, that had these recordings (the last: tcp://127.0.0.1:"
+            )
             assert line.count(".wav") in range(1, 5)
             assert line.endswith("finished shards are kept, the same command goes on from there")
 
@@ -391,3 +393,19 @@ class TestAnAddress:
             pass
         (line,) = str(caught.value).splitlines()
         assert line.startswith("--scheduler 127.0.0.1:9: no Dask scheduler answers there")
+
+
+def test_a_run_without_a_cluster_does_not_load_what_clusters_need(tmp_path: Path) -> None:
+    tiny_emodb(tmp_path / "root", NAMES[:2])
+    code = """
+import sys
+from emodna.cli.prep import main
+try:
+    main()
+except SystemExit:
+    print({"distributed", "tornado"} & set(sys.modules), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", code, "--corpus", "emodb", "--root", tmp_path / "root", "--cache", tmp_path, "-q"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert "2 extracted" in done.stdout
+    assert done.stderr == "set()\n"
