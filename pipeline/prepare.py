@@ -175,6 +175,7 @@ def _run(
     from dask.base import compute
     from dask.callbacks import Callback
     from dask.delayed import delayed
+    from dask.threaded import get  # by its name, Dask would load its distributed part to look it up
 
     def tell(key: str, value: Any, *_: Any) -> None:
         if key.startswith("examine-"):
@@ -197,7 +198,7 @@ def _run(
         for start in range(0, len(active), _SHARDS_PER_GRAPH):
             some = active[start : start + _SHARDS_PER_GRAPH]
             tasks = [task(plan.shards[at], workers.examine) for at in some]
-            done = compute(*tasks, scheduler="threads", pool=workers.pool, num_workers=workers.size)
+            done = compute(*tasks, scheduler=get, pool=workers.pool, num_workers=workers.size)
             for at, result in zip(some, done, strict=True):
                 results[at] = result
     return results
