@@ -1,5 +1,6 @@
 """emodna-prep: decode, label and transform corpora into feature stores."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,7 @@ from emodna.cli import common, sources
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
+    from emodna.pipeline.workers import StartWorkers
 
 
 @common.environment("EMODNA_PREP")
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
 )
 @click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), default=3600.0, help="Reject longer files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that extract.  [default: the processor's cores]")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE",
+    help="Extract on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
+)
 @click.option("--rehash", is_flag=True, help="Trust neither times nor sizes: hash all audio and all shards again.")
 @click.option("--no-wait", is_flag=True, help="Fail instead of waiting for another run on the same store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any file was rejected.")
@@ -68,6 +75,7 @@ def prep(
     fixed_samples: int | None,
     max_seconds: float,
     workers: int | None,
+    scheduler: str | None,
     rehash: bool,
     no_wait: bool,
     strict: bool,
@@ -82,6 +90,8 @@ def prep(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
+    if workers and scheduler:
+        raise click.UsageError("--workers and --scheduler exclude each other: a cluster's workers are started with it")
     others = {
         "--root": root,
         "--subset": subset,
@@ -99,7 +109,7 @@ def prep(
         chosen = sources.registered(names, subset, root, there=not download)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
-    from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.errors import ClusterError, EmodnaError
     from emodna.pipeline.extract import Extraction
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.segment import segmenter
@@ -110,31 +120,34 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    for corpus, where in chosen:
-        try:
-            if download:
-                from emodna.cli.download import downloaded
+    with _starting(workers, scheduler) as start_workers:
+        for corpus, where in chosen:
+            try:
+                if download:
+                    from emodna.cli.download import downloaded
 
-                where = downloaded(corpus, where, accepted=accept_licence, quiet=quiet)
-            with watching(corpus.name, quiet=quiet) as watcher:
-                report = prepare(
-                    corpus,
-                    where,
-                    cache,
-                    extraction,
-                    watcher,
-                    workers=workers or common.cores(),
-                    rehash=rehash,
-                    wait=not no_wait,
-                )
-        except EmodnaError as error:  # of one corpus; the others go on
-            common.print_error(error)
-            failed = True
-            continue
-        _tell(report, verbose=verbose)
-        reports.append(report)
-        if not as_json:
-            common.out.print(_summary(report))
+                    where = downloaded(corpus, where, accepted=accept_licence, quiet=quiet)
+                with watching(corpus.name, quiet=quiet) as watcher:
+                    report = prepare(
+                        corpus,
+                        where,
+                        cache,
+                        extraction,
+                        watcher,
+                        workers=start_workers,
+                        rehash=rehash,
+                        wait=not no_wait,
+                    )
+            except EmodnaError as error:  # of one corpus; the others go on
+                common.print_error(error)
+                failed = True
+                if isinstance(error, ClusterError):
+                    break
+                continue
+            _tell(report, verbose=verbose)
+            reports.append(report)
+            if not as_json:
+                common.out.print(_summary(report))
     if as_json and reports:
         common.print_json([_json(report) for report in reports])
     return int(failed or (strict and any(report.rejected for report in reports)))
@@ -148,6 +161,17 @@ _GOES_WITH: Final = {
 }
 #: Options that say nothing without another.
 _NEEDS: Final = {"--accept-licence": "--download"}
+
+
+def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":
+    """Threads of this process, or a cluster."""
+    if scheduler is None:
+        from emodna.pipeline.workers import local_threads
+
+        return nullcontext(local_threads(workers or common.cores()))
+    from emodna.pipeline.cluster import connected
+
+    return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:

@@ -1,10 +1,8 @@
 """The commit: from written shards to a new content of the store."""
 
 import hashlib
-import importlib.metadata
 import json
 import math
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -28,6 +26,7 @@ from emodna.pipeline.segment import recordings_of, starts_of
 from emodna.pipeline.shards import write_table
 from emodna.pipeline.snapshot import Snapshot, checksum, encoded
 from emodna.pipeline.sweep import sweep
+from emodna.pipeline.versions import library_versions
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -68,7 +67,7 @@ def commit(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=_library_versions(),
+        libraries=library_versions(),
         root=str(root),
         licence=corpus.facts.licence,
         citation=corpus.facts.citation,
@@ -134,10 +133,3 @@ def _write_store_json(store: Path, snapshot: Snapshot) -> None:
     content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     content["checksum"] = checksum(content)
     write_atomically(store / layout.STORE_JSON, encoded(content))
-
-
-def _library_versions() -> dict[str, str]:
-    """Versions of what shapes the bytes of a store."""
-    names = ("emodna", "numpy", "soundfile", "soxr", "torch", "librosa", "h5py", "pyarrow")
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return versions | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

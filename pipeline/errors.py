@@ -102,3 +102,7 @@ class ForeignStoreError(StoreError):
 
 class ExportError(EmodnaError):
     """A place where no export can be written."""
+
+
+class ClusterError(EmodnaError):
+    """A cluster, or one of its workers, that cannot be used."""

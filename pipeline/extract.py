@@ -192,6 +192,18 @@ def _utterance(
     return facts, array
 
 
+def hold_to_one_thread() -> None:
+    """Hold BLAS, FFT and OpenMP to one thread each where they are called by the present thread.
+
+    OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
 @contextmanager
 def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads to extract in, BLAS, FFT and OpenMP held to one thread each.
@@ -201,14 +213,9 @@ def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     import torch
     from threadpoolctl import threadpool_limits
 
-    def hold() -> None:
-        torch.set_num_threads(1)
-        threadpool_limits(1)
-
     before = torch.get_num_threads()
     try:
-        # In each thread anew: OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
-        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold) as pool:
+        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)

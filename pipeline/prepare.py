@@ -6,7 +6,7 @@ follows when every shard is there. A shard that nothing has touched is not part 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -22,20 +22,20 @@ from emodna.pipeline import layout
 from emodna.pipeline.commit import commit
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
-from emodna.pipeline.extract import Extraction, Facts, Job, Outcome, examine_all, extracting_threads
+from emodna.pipeline.extract import Extraction, Facts, Outcome
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.history import EarlierFeatures, History, facts_table, write_audio_stat, write_journal
 from emodna.pipeline.plan import Plan, ShardPlan
 from emodna.pipeline.shards import write_shard, writer_lock
 from emodna.pipeline.sweep import clear
+from emodna.pipeline.trees import Tree
+from emodna.pipeline.workers import Examination, StartWorkers
 
 #: Recordings per extraction task: enough to make Dask's own cost vanish, few enough to balance the workers. One that is
 #: cut into utterances is work enough.
 _BATCH = 16
 #: Shards whose tasks are one graph.
 _SHARDS_PER_GRAPH = 512
-
-Examination = Callable[[Sequence[Job]], list[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def prepare(
     extraction: Extraction,
     watcher: Watcher,
     *,
-    workers: int,
+    workers: StartWorkers,
     rehash: bool = False,
     wait: bool = True,
 ) -> Report:
@@ -104,7 +104,8 @@ def prepare(
     cache
         The store is <cache>/<corpus>/<feature set>.
     workers
-        Threads that extract; libsndfile, soxr and torch's FFT work outside Python's global lock.
+        Who examines the recordings. They are started only where there is something to do. Whoever they are, this
+        process alone reads earlier features and writes to the store.
     rehash
         Trust no earlier hash.
     wait
@@ -130,9 +131,7 @@ def prepare(
         _refuse_reserved(scan, extraction)
         plan = Plan(scan, tree, history, extraction)
         watcher.planned(plan.due)
-        results = _run(
-            plan, store, extraction, partial(examine_all, tree=tree, extraction=extraction), watcher, workers
-        )
+        results = _run(plan, store, tree, extraction, watcher, workers)
 
         rejections = sorted(rejection for result in results for rejection in result.rejections)
         facts = pa.concat_tables([result.facts for result in results])
@@ -169,17 +168,16 @@ def _refuse_reserved(scan: Scan, extraction: Extraction) -> None:
 def _run(
     plan: Plan,
     store: Path,
+    tree: Tree,
     extraction: Extraction,
-    examination: Examination,
     watcher: Watcher,
-    workers: int,
+    start_workers: StartWorkers,
 ) -> list[_Result]:
     """Do what is to be done, so many shards at a time that a graph of them is small; a result per shard, in order."""
     results = [_unlooked(plan.known[shard.known]) for shard in plan.shards]
     active = [at for at, shard in enumerate(plan.shards) if not shard.stands]
     if not active:
         return results
-    batch = _BATCH if extraction.segmenter is None else 1
     from dask.callbacks import Callback
     from dask.threaded import get
 
@@ -187,24 +185,33 @@ def _run(
         if key.startswith("examine-"):
             watcher.examined(value)
 
-    def examine(shard: ShardPlan, rows: NDArray[np.int64]) -> list[Outcome]:
-        return examination(plan.jobs(shard, rows))
-
-    # The pool ends inside the store's lock, so that nothing writes behind the back of the next run.
-    with extracting_threads(workers) as pool, Callback(posttask=tell):
+    # They end inside the store's lock, so that nothing writes behind the back of the next run.
+    with start_workers(tree, extraction) as workers, Callback(posttask=tell):
         for start in range(0, len(active), _SHARDS_PER_GRAPH):
             some = active[start : start + _SHARDS_PER_GRAPH]
-            # A graph as Dask's schedulers take it: dask.delayed makes the same one at five times the cost.
-            graph: dict[str, tuple[Any, ...]] = {}
-            for shard in (plan.shards[at] for at in some):
-                batches = [shard.due[first : first + batch] for first in range(0, len(shard.due), batch)]
-                examined = [f"examine-{shard.number}-{number}" for number in range(len(batches))]
-                graph |= {key: (partial(examine, shard, rows),) for key, rows in zip(examined, batches, strict=True)}
-                graph[f"write-{shard.number}"] = (_ShardWriter(plan, shard, store, extraction, examination), examined)
-            keys = [f"write-{plan.shards[at].number}" for at in some]
-            for at, result in zip(some, get(graph, keys, pool=pool, num_workers=workers), strict=True):
+            writers = [_ShardWriter(plan, plan.shards[at], store, extraction, workers.examine) for at in some]
+            graph, keys = _graph(writers)
+            for at, result in zip(some, get(graph, keys, pool=workers.pool, num_workers=workers.size), strict=True):
                 results[at] = result
     return results
+
+
+def _graph(writers: Sequence["_ShardWriter"]) -> tuple[dict[str, tuple[Any, ...]], list[str]]:
+    """Tasks that examine batches and write shards, and the keys of those that write.
+
+    As Dask's schedulers take it: dask.delayed makes the same at five times the cost.
+    """
+    graph: dict[str, tuple[Any, ...]] = {}
+    keys = []
+    for writer in writers:
+        number = writer.shard.number
+        examined = []
+        for batch, examine in enumerate(writer.batches()):
+            examined.append(f"examine-{number}-{batch}")
+            graph[examined[-1]] = (examine,)
+        keys.append(f"write-{number}")
+        graph[keys[-1]] = (writer, examined)
+    return graph, keys
 
 
 def _unlooked(facts: pa.Table) -> _Result:
@@ -221,7 +228,17 @@ class _ShardWriter:
     extraction: Extraction
     examination: Examination
 
+    def batches(self) -> Iterator[Callable[[], list[Outcome]]]:
+        """What has to be examined before, batch by batch."""
+        size = _BATCH if self.extraction.segmenter is None else 1
+        for start in range(0, len(self.shard.due), size):
+            yield partial(self._examine, self.shard.due[start : start + size])
+
+    def _examine(self, recordings: NDArray[np.int64]) -> list[Outcome]:
+        return self.examination(self.plan.jobs(self.shard, recordings))
+
     def __call__(self, batches: Sequence[Sequence[Outcome]]) -> _Result:
+        """Write the shard from what was examined."""
         looked_at = {outcome.job.id: outcome for batch in batches for outcome in batch}
         # Where the audio needed no look, the earlier facts stand.
         jobs = self.plan.jobs(self.shard, self.shard.recordings)

@@ -11,6 +11,7 @@ from emodna.pipeline.extract import Extraction
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.workers import local_threads
 from tests.synthesis import make_emodb, make_ravdess
 from tests.synthesis.__main__ import EMODB_SHARE, RAVDESS_REPETITIONS
 
@@ -33,7 +34,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
     make_ravdess(home / "ravdess", repetitions=RAVDESS_REPETITIONS)
     make_emodb(home / "emodb", share=EMODB_SHARE)
     reports = [
-        prepare(corpus(name), home / name, home / "cache", Extraction(feature_set("mfcc40")), Silent(), workers=2)
+        prepare(
+            corpus(name),
+            home / name,
+            home / "cache",
+            Extraction(feature_set("mfcc40")),
+            Silent(),
+            workers=local_threads(2),
+        )
         for name in ("ravdess", "emodb")
     ]
     return {report.corpus: FeatureStore(report.store) for report in reports}

@@ -15,12 +15,12 @@ class Stamp(NamedTuple):
 
 
 class Tree(ABC):
-    """Files below a root. Can be pickled, and used by several threads at once.
+    """Files below a root. Can be used by several threads at once, and pickled: it is opened anew where it is unpickled.
 
     Raises
     ------
     CorpusError
-        From the constructor and `files`: no such root, or it cannot be listed.
+        From the constructor, unpickling and `files`: no such root, or it cannot be listed.
     """
 
     root: Path

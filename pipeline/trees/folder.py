@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.trees.base import Stamp, Tree, is_hidden
@@ -59,3 +60,6 @@ class FolderTree(Tree):
             except (ValueError, RuntimeError):  # a path that no file can have; links in a circle
                 return None
         return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FolderTree, (self.root,)

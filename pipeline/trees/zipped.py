@@ -3,7 +3,6 @@
 import errno
 import stat
 import struct
-import threading
 import zipfile
 import zlib
 from itertools import pairwise
@@ -35,10 +34,9 @@ class ZipTree(ArchiveTree):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         try:
-            self._archive: zipfile.ZipFile | None = zipfile.ZipFile(self.root)
+            self._archive = zipfile.ZipFile(self.root)
         except _BROKEN as error:
             raise CorpusError(f"root {root}: not readable as a ZIP file ({error}): incomplete?") from error
-        self._opening = threading.Lock()
         self._infos = self._archive.infolist()
         self._refuse_overlaps()
         for number, info in enumerate(self._infos):
@@ -56,10 +54,9 @@ class ZipTree(ArchiveTree):
             self._add(_name(info), Member(info.file_size, number, why))
 
     def _read(self, member: Member) -> bytes:
-        archive = self._opened()
         info = self._infos[member.place]
         try:
-            with archive.open(info) as stream:
+            with self._archive.open(info) as stream:
                 return stream.read(member.size)  # also checks its CRC
         except _BROKEN as error:
             raise AudioError(f"damaged in its archive: {error}") from error
@@ -68,23 +65,13 @@ class ZipTree(ArchiveTree):
                 raise AudioError(f"damaged in its archive: {error}") from error
             raise
 
-    def _opened(self) -> zipfile.ZipFile:
-        """The archive, opened anew where the tree was carried to another process."""
-        with self._opening:
-            if self._archive is None:
-                self._archive = zipfile.ZipFile(self.root)
-            return self._archive
-
     def _refuse_overlaps(self) -> None:
         members = sorted((info.header_offset, info.compress_size) for info in self._infos)
         if any(start + packed > following for (start, packed), (following, _) in pairwise(members)):
             raise CorpusError(f"root {self.root}: its members overlap: not a sound ZIP file")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_archive": None, "_opening": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _opening=threading.Lock())
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ZipTree, (self.root,)
 
 
 def _name(info: zipfile.ZipInfo) -> str:

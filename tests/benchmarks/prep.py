@@ -33,6 +33,12 @@ def both_times(work: Callable[[Path], object]) -> tuple[float, float]:
         return time.perf_counter() - began, time.process_time() - cpu_began
 
 
+def prep_seconds(corpus: str, root: object, cache: object, *options: object) -> float:
+    """Wall time of emodna-prep, start-up included."""
+    command = [Path(sys.executable).with_name("emodna-prep"), "--corpus", corpus, "--quiet", "--root", root]
+    return seconds(*map(str, [*command, "--cache", cache, *options]))
+
+
 def whole_processes(root: Path, corpus: str, rounds: int) -> None:
     """Time the first run with 1 and 2 workers, out of archives, with nothing to do, and the loop, in turn."""
     rows: list[dict[str, float]] = []
@@ -42,9 +48,7 @@ def whole_processes(root: Path, corpus: str, rounds: int) -> None:
             with tempfile.TemporaryDirectory() as scratch:
 
                 def prep(where: object, workers: int, cache: str, scratch: str = scratch) -> float:
-                    command = [str(Path(sys.executable).with_name("emodna-prep")), "--corpus", corpus, "--quiet"]
-                    options = ["--root", str(where), "--workers", str(workers), "--cache", f"{scratch}/{cache}"]
-                    return seconds(*command, *options)
+                    return prep_seconds(corpus, where, f"{scratch}/{cache}", "--workers", workers)
 
                 def librosa_loop(scratch: str = scratch) -> float:
                     Path(scratch, "npy").mkdir()

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from emodna.pipeline import prepare as preparation
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.mapped import feature_crc
+from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.trees import Tree
+from emodna.pipeline.workers import Workers
 from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
@@ -40,7 +43,7 @@ def _features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.flo
     return array, feature_crc(array)
 
 
-def imagined(jobs: Sequence[Job], **_: object) -> list[Outcome]:
+def _imagined(jobs: Sequence[Job]) -> list[Outcome]:
     """Features without audio: 4 to 11 frames each."""
     outcomes = []
     for job in jobs:
@@ -50,6 +53,12 @@ def imagined(jobs: Sequence[Job], **_: object) -> list[Outcome]:
         state = AudioState(0, LONG_AGO * 10**9, sha256)
         outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state, looked_at=True))
     return outcomes
+
+
+@contextmanager
+def _imagining(_tree: Tree, _extraction: Extraction) -> Iterator[Workers]:
+    with ThreadPoolExecutor(2) as pool:
+        yield Workers(pool, 2, _imagined)
 
 
 class _Silent:
@@ -81,9 +90,8 @@ class Place:
 
     def prepare(self) -> str:
         """Bring the store up to date."""
-        preparation.examine_all = imagined  # type: ignore[attr-defined,assignment]
         corpus = Recordings(self.root, "scale")
-        report = preparation.prepare(corpus, self.root, self.cache, Extraction(MfccSet()), _Silent(), workers=2)
+        report = prepare(corpus, self.root, self.cache, Extraction(MfccSet()), _Silent(), workers=_imagining)
         return f"{report.extracted} new"
 
     def open(self) -> str:

@@ -312,6 +312,10 @@ class TestUsage:
             ),
             (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest"),
             (("--corpus", "emodb", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),
+            (
+                ("--corpus", "emodb", "--workers", "2", "--scheduler", "tcp://host:8786"),
+                "--workers and --scheduler exclude each other: a cluster's workers are started with it",
+            ),
             (("--corpus", "emodb", "--workers", "many"), "'--workers': 'many' is not a valid integer"),
             (("--corpus", "emodb", "--channel", "-1"), "'--channel': -1 is not in the range x>=0"),
             (("--corpus", "emodb", "--fixed-samples", "2047"), "'--fixed-samples': 2047 is not in the range x>=2048"),
@@ -578,7 +582,7 @@ sys.argv = ["emodna-prep", "--help"]
 try:
     main()
 except SystemExit:
-    heavy = {"torch", "librosa", "dask", "scipy", "h5py", "pyarrow", "matplotlib"}
+    heavy = {"torch", "librosa", "dask", "distributed", "scipy", "h5py", "pyarrow", "matplotlib"}
     print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)

@@ -25,6 +25,7 @@ from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.workers import local_threads
 from tests.synthesis import make_emodb, make_ravdess
 
 #: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.
@@ -70,7 +71,7 @@ def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet |
     if isinstance(kind, str):
         kind = corpus(kind)
     features = features or feature_set("mfcc40")
-    return FeatureStore(prepare(kind, root, cache, Extraction(features), Silent(), workers=1).store)
+    return FeatureStore(prepare(kind, root, cache, Extraction(features), Silent(), workers=local_threads(1)).store)
 
 
 def listed(

@@ -22,6 +22,7 @@ from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
 from emodna.pipeline.segment import Segmenter
 from emodna.pipeline.snapshot import file_sha256
+from emodna.pipeline.workers import StartWorkers, local_threads
 
 Float32 = NDArray[np.float32]
 
@@ -112,14 +113,15 @@ def prepared(
     *,
     features: FeatureSet | None = None,
     watcher: Watched | None = None,
-    workers: int = 2,
+    workers: int | StartWorkers = 2,
     max_seconds: float = 3600.0,
     segmenter: Segmenter | None = None,
     **options: Any,
 ) -> Report:
     """Prepare a corpus, EMODB unless told otherwise."""
     extraction = Extraction(features or MfccSet(), max_seconds, segmenter)
-    return prepare(which or corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=workers, **options)
+    start = local_threads(workers) if isinstance(workers, int) else workers
+    return prepare(which or corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=start, **options)
 
 
 def content(store: Path) -> dict[str, str]:

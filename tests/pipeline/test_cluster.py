@@ -1,0 +1,411 @@
+"""Preparing on a real Dask cluster: the same bytes, and a clear end where something is missing or dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import pytest
+
+from emodna.pipeline import cluster as cluster_module
+from emodna.pipeline import layout
+from emodna.pipeline.cluster import connected
+from emodna.pipeline.corpora.own import Recordings
+from emodna.pipeline.errors import ClusterError, CorpusError
+from emodna.pipeline.extract import Extraction, Job, Outcome
+from emodna.pipeline.features import FEATURE_SETS
+from emodna.pipeline.prepare import Report
+from emodna.pipeline.segment import EnergySegmenter
+from emodna.pipeline.trees import Tree
+from emodna.pipeline.versions import feature_versions
+from emodna.pipeline.workers import Workers
+from tests.cli.running import script
+from tests.pipeline.clusters import PATIENCE, Cluster, can_hide_files, cluster, until
+from tests.pipeline.making import Watched, age, content, emodb_names, noise, prepared, tiny_emodb, wav
+
+NAMES = emodb_names(24)
+needs_mounts = pytest.mark.skipif(not can_hide_files(), reason="needs unshare -rm, which hides files from a worker")
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and two worker processes of several threads."""
+    with cluster(tmp_path_factory.mktemp("cluster") / "running") as running:
+        running.add_worker(threads=2)
+        running.add_worker(threads=3)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small corpus as folder, ZIP and tar.gz, with files that cannot be used. Only for reading."""
+    folder = tmp_path_factory.mktemp("pool")
+    wavs = tiny_emodb(folder / "root", NAMES)
+    wavs[3].write_bytes(b"RIFF")
+    wavs[8].write_bytes(wavs[8].read_bytes()[:-100])
+    age(wavs)
+    for form in ("zip", "gztar"):
+        shutil.make_archive(str(folder / "root"), form, folder / "root")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(pool: Path) -> dict[str, str]:
+    """Shards and index of the pool, prepared without a cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
+        return content(prepared(pool / "root", pool / "cache").store)
+
+
+def on(
+    cluster: Cluster, root: Path, cache: Path, *arguments: Any, told: list[str] | None = None, **options: Any
+) -> Report:
+    """Prepare on a cluster."""
+    with connected(cluster.address, (told if told is not None else []).append) as start:
+        return prepared(root, cache, *arguments, workers=start, **options)
+
+
+class TestTheSameBytes:
+    @pytest.mark.parametrize("root", ["root", "root.zip", "root.tar.gz"])
+    def test_out_of_a_folder_or_an_archive(
+        self, running: Cluster, pool: Path, local: dict[str, str], tmp_path: Path, root: str
+    ) -> None:
+        watcher = Watched()
+        report = on(running, pool / root, tmp_path, watcher=watcher)
+        assert content(report.store) == local
+        assert (report.utterances, report.extracted, report.rejected) == (22, 22, 2)
+        assert watcher.planned_recordings == len(watcher.outcomes) == 24
+        with running.client() as client:  # and the workers hold nothing open
+            assert set(client.run(opened_roots).values()) == {0}
+
+    def test_of_another_feature_set(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        for name in ("wave16k", "logmel"):
+            features = FEATURE_SETS[name]
+            expected = content(prepared(pool / "root", tmp_path / "local", features=features).store)
+            assert content(on(running, pool / "root", tmp_path / "cluster", features=features).store) == expected
+
+    def test_of_recordings_that_are_cut(self, running: Cluster, tmp_path: Path) -> None:
+        (tmp_path / "calls").mkdir()
+        for number in range(5):
+            voice, pause = noise(1.0, seed=number), noise(1.0, seed=number, level=1e-4)
+            (tmp_path / "calls" / f"{number}.wav").write_bytes(wav(b"".join(pcm(voice, pause, voice, pause))))
+        own: Any = (Recordings(tmp_path / "calls", "calls"),)
+        options: Any = {"segmenter": EnergySegmenter()}
+        report = on(running, tmp_path / "calls", tmp_path / "cluster", *own, **options)
+        assert report.utterances == 10
+        assert content(report.store) == content(prepared(tmp_path / "calls", tmp_path / "local", *own, **options).store)
+
+    def test_after_a_local_run_that_saw_less(self, running: Cluster, tmp_path: Path) -> None:
+        tiny_emodb(tmp_path / "root", NAMES[:12])
+        prepared(tmp_path / "root", tmp_path / "cache")
+        tiny_emodb(tmp_path / "root", NAMES)
+        report = on(running, tmp_path / "root", tmp_path / "cache")
+        assert (report.extracted, report.reused) == (12, 12)
+        assert content(report.store) == content(prepared(tmp_path / "root", tmp_path / "fresh").store)
+        watcher = Watched()
+        on(running, tmp_path / "root", tmp_path / "cache", watcher=watcher)
+        assert watcher.planned_recordings == 0
+
+    def test_by_the_command(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        options = ("--corpus", "emodb", "--root", pool / "root", "--cache", tmp_path / "cache", "--scheduler")
+        ran = script("emodna-prep", *options, running.file, "--json", "-q")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.json[0]["extracted"] == 22
+
+
+def pcm(*parts: Any) -> Iterator[bytes]:
+    return ((part * 32767).astype("<i2").tobytes() for part in parts)
+
+
+def opened_roots() -> int:
+    from emodna.pipeline import remote
+
+    return len(remote._opened)
+
+
+class TestAWorkerThatIsKilled:
+    def test_costs_only_its_batches(self, running: Cluster, pool: Path, local: dict[str, str], tmp_path: Path) -> None:
+        doomed = running.add_worker()
+        with running.client() as client:
+            pids = client.run(os.getpid)
+            try:
+                for pid in pids.values():  # so that each has something in hand when one dies
+                    os.kill(pid, signal.SIGSTOP)
+                preparing = Preparing(lambda: on(running, pool / "root", tmp_path / "cache"))
+                until(lambda: all(client.processing().values()))
+                doomed.kill()
+                doomed.wait()
+            finally:
+                for pid in set(pids.values()) - {doomed.pid}:
+                    os.kill(pid, signal.SIGCONT)
+        report = preparing.result()
+        assert report.extracted == 22
+        assert content(report.store) == local
+
+    def test_again_and_again_by_the_same_recordings_ends_the_run_and_names_them(
+        self, pool: Path, tmp_path: Path
+    ) -> None:
+        with cluster(tmp_path / "mortal", SCHEDULER__ALLOWED_FAILURES=0) as mortal:
+            mortal.add_worker(threads=1)
+            with mortal.client() as client:
+                dies = "import os; from emodna.pipeline import remote; remote._open = lambda _: os._exit(1)"
+                client.run(exec, dies)
+            with pytest.raises(ClusterError) as caught:
+                on(mortal, pool / "root", tmp_path / "cache")
+            (line,) = str(caught.value).splitlines()
+            assert line.startswith(
+                "given up: the worker died, 1 times, that had these recordings (the last: tcp://127.0.0.1:"
+            )
+            assert line.count(".wav") in range(1, 5)
+            assert line.endswith("finished shards are kept, the same command goes on from there")
+
+            # Nobody is left to work: the command says so, and waits.
+            command = [Path(sys.executable).with_name("emodna-prep"), "--corpus", "emodb", "--root", pool / "root"]
+            command += ["--cache", tmp_path / "cache", "--scheduler", mortal.address]
+            with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as waiting:
+                assert waiting.stderr is not None
+                assert f"waiting for workers: none at {mortal.address}" in waiting.stderr.readline()
+                waiting.send_signal(signal.SIGINT)
+                _, rest = waiting.communicate(timeout=PATIENCE)
+            assert rest.splitlines() == ["interrupted; the same command goes on from here"]
+            assert waiting.returncode == 130
+        assert prepared(pool / "root", tmp_path / "cache", wait=False).utterances == 22
+
+
+class Preparing:
+    """A run in a thread."""
+
+    def __init__(self, run: Callable[[], Report]) -> None:
+        self._reports: list[Report] = []
+        self._thread = threading.Thread(target=lambda: self._reports.append(run()))
+        self._thread.start()
+
+    def result(self) -> Report:
+        self._thread.join(PATIENCE)
+        (report,) = self._reports
+        return report
+
+
+def test_a_scheduler_that_is_killed_ends_the_run_and_its_finished_work_is_used(
+    pool: Path, local: dict[str, str], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    journal = cache / "emodb" / FEATURE_SETS["mfcc40"].name / "journal"
+    with cluster(tmp_path / "mortal") as mortal:
+        worker = mortal.add_worker(threads=1)
+        calls = count(1)
+
+        @contextmanager
+        def kill(tree: Tree, extraction: Extraction) -> Iterator[Workers]:
+            with start(tree, extraction) as workers:
+
+                def examine(jobs: Sequence[Job]) -> list[Outcome]:
+                    """Two batches pass; what comes then will not end before the scheduler does."""
+                    number = next(calls)
+                    if number > 2:
+                        until(lambda: len(list(journal.glob("*.sealed"))) >= 2)
+                        worker.send_signal(signal.SIGSTOP)
+                    if number == 3:
+                        threading.Timer(0.5, mortal.scheduler.kill).start()
+                    return workers.examine(jobs)
+
+                yield replace(workers, examine=examine)
+
+        with pytest.raises(ClusterError) as caught, connected(mortal.address, [].append) as start:
+            prepared(pool / "root", cache, workers=kill)
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"lost the connection to the scheduler at {mortal.address}: finished shards are kept")
+    report = prepared(pool / "root", cache, wait=False)
+    assert report.reused >= 2
+    assert report.extracted == 22 - report.reused
+    assert content(report.store) == local
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder: Path, pool: Path) -> Iterator[Cluster]:
+    """A cluster whose worker finds other things in some folders than this process does."""
+    here, there = folder / "here", folder / "there"
+    for name in ("without-one", "cut-short", "longer", "copied"):
+        shutil.copytree(pool / "root", here / name)
+        shutil.copytree(pool / "root", there / name)
+    (there / "without-one" / "wav" / NAMES[5]).unlink()
+    (there / "cut-short" / "wav" / NAMES[5]).write_bytes(wav(noise(0.1))[:-100])
+    (there / "longer" / "wav" / NAMES[5]).write_bytes(wav(noise(0.3)))
+    age((there / "copied" / "wav").iterdir(), seconds=1_500_000_000)
+    (here / "packed").mkdir()
+    shutil.copy(pool / "root.zip", here / "packed" / "other.zip")
+    shutil.make_archive(str(there / "packed" / "other"), "zip", there / "longer")
+    (here / "unmounted" / "root").mkdir(parents=True)
+    shutil.copytree(pool / "root", here / "unmounted" / "root", dirs_exist_ok=True)
+    (there / "unmounted").mkdir()
+    with cluster(folder / "elsewhere") as elsewhere:
+        elsewhere.add_worker(over={here: there})
+        yield elsewhere
+
+
+@needs_mounts
+class TestAWorkerThatSeesOtherFiles:
+    @pytest.mark.parametrize(
+        ("root", "file", "what"),
+        [
+            ("unmounted/root", "", "no such folder; the audio has to lie at the same path on every worker"),
+            (
+                "without-one",
+                f"/wav/{NAMES[5]}",
+                "cannot be read: No such file or directory; where emodna-prep runs: sound;",
+            ),
+            ("cut-short", f"/wav/{NAMES[5]}", "bytes of audio, the file holds"),
+            ("longer", f"/wav/{NAMES[5]}", "9644 bytes; where emodna-prep runs: 4844 bytes;"),
+            ("packed/other.zip", "", "where emodna-prep runs; the audio has to lie"),
+        ],
+    )
+    def test_ends_the_run_which_names_worker_and_path(
+        self, elsewhere: Cluster, folder: Path, tmp_path: Path, root: str, file: str, what: str
+    ) -> None:
+        with pytest.raises(CorpusError) as caught:
+            on(elsewhere, folder / "here" / root, tmp_path / "cache")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith("worker tcp://127.0.0.1:")
+        assert f"{folder}/here/{root}{file}: " in line
+        assert what in line
+        assert not list(tmp_path.rglob("store.json"))
+        assert prepared(folder / "here" / root, tmp_path / "cache").rejected == 2
+
+    def test_is_no_matter_where_they_are_copies(
+        self, elsewhere: Cluster, folder: Path, tmp_path: Path, local: dict[str, str]
+    ) -> None:
+        """Of other times: each is hashed again by the next run, and believed."""
+        root = folder / "here" / "copied"
+        assert content(on(elsewhere, root, tmp_path / "cache").store) == local
+        report = prepared(root, tmp_path / "cache")
+        assert (report.extracted, report.reused) == (0, 22)
+        assert content(report.store) == local
+
+
+def test_a_file_that_nobody_can_read_is_rejected_as_locally(running: Cluster, tmp_path: Path) -> None:
+    tiny_emodb(tmp_path / "root", NAMES[:4])
+    (tmp_path / "root" / "wav" / NAMES[4]).symlink_to("nowhere.wav")
+    report = on(running, tmp_path / "root", tmp_path / "cache")
+    assert report.rejections == [(f"wav/{NAMES[4]}", "cannot be read: No such file or directory")]
+    assert report.rejections == prepared(tmp_path / "root", tmp_path / "local").rejections
+
+
+class TestWorkersThatDoNotFit:
+    def test_are_refused_where_a_library_has_another_version(
+        self, running: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mine = feature_versions()
+        monkeypatch.setattr(cluster_module, "feature_versions", lambda: mine | {"soxr": "0.0.1"})
+        with pytest.raises(ClusterError, match=r"^worker tcp://") as caught:
+            on(running, pool / "root", tmp_path)
+        assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: the features would not be" in str(caught.value)
+
+    def test_are_refused_where_the_package_is_missing(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        hide = "import sys; sys.hidden = sys.modules.get({0!r}); sys.modules[{0!r}] = None"
+        show = "import sys; sys.modules.pop({0!r}); sys.modules |= {{{0!r}: sys.hidden}} if sys.hidden else {{}}"
+        with running.client() as client:
+            client.run(exec, hide.format("emodna.pipeline.remote"))
+            try:
+                with pytest.raises(ClusterError) as caught:
+                    on(running, pool / "root", tmp_path / "cache")
+            finally:
+                client.run(exec, show.format("emodna.pipeline.remote"))
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"a worker at {running.address} cannot load emodna (")
+
+    def test_of_several_kinds_of_processors_are_named(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        told: list[str] = []
+        with running.client() as client:
+            one, *_ = client.nthreads()
+            lie = "from emodna.pipeline import remote; remote._cpu = lambda: {!r}"
+            client.run(exec, lie.format("PDP-11"), workers=[one])
+            try:
+                until(
+                    lambda: (
+                        on(running, pool / "root", tmp_path / str(len(list(tmp_path.iterdir()))), told=told) and told
+                    )
+                )
+            finally:
+                client.run(exec, "import importlib; from emodna.pipeline import remote; importlib.reload(remote)")
+        assert all(line.startswith("the workers' processors differ (") and "PDP-11" in line for line in told)
+
+
+class TestAnAddress:
+    @pytest.mark.parametrize(
+        ("address", "why"),
+        [
+            ("", "missing port number"),
+            ("somewhere", "missing port number"),
+            ("tcp://host:port", "invalid literal"),
+            ("tcp://host:0", "no such port"),
+            ("tcp://:8786", "no host"),
+            ("http://host:8786", "unknown address scheme 'http'"),
+            ("missing.json", "No such file or directory"),
+        ],
+    )
+    def test_that_is_none_is_one_line(self, address: str, why: str) -> None:
+        with pytest.raises(ClusterError) as caught, connected(address, [].append):
+            pass
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"--scheduler {address}: ")
+        assert why in line
+        assert "; valid: tcp://HOST:PORT" in line
+
+    def test_that_wants_tls_without_certificates_is_one_line(self) -> None:
+        with pytest.raises(ClusterError, match=r"TLS needs distributed\.comm\.tls"), connected("tls://a:1", [].append):
+            pass
+
+    def test_that_is_not_encrypted_where_that_is_required_is_one_line(self) -> None:
+        required = dask.config.set({"distributed.comm.require-encryption": True})
+        with required, pytest.raises(ClusterError, match="requires encryption"), connected("tcp://a:1", [].append):
+            pass
+
+    def test_of_a_file_that_no_scheduler_wrote_is_one_line(self, tmp_path: Path) -> None:
+        for text in ("{}", "[", '{"address": 5}'):
+            (tmp_path / "s.json").write_text(text)
+            with pytest.raises(ClusterError, match="valid: tcp"), connected(str(tmp_path / "s.json"), [].append):
+                pass
+
+    def test_where_nobody_is_ends_the_command_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.5)
+        with pytest.raises(ClusterError) as caught, connected("127.0.0.1:9", [].append):
+            pass
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith("--scheduler 127.0.0.1:9: no Dask scheduler answers there")
+
+
+def test_a_run_without_a_cluster_does_not_load_what_clusters_need(tmp_path: Path) -> None:
+    tiny_emodb(tmp_path / "root", NAMES[:2])
+    code = """
+import sys
+from emodna.cli.prep import main
+try:
+    main()
+except SystemExit:
+    print({"distributed", "tornado"} & set(sys.modules), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", code, "--corpus", "emodb", "--root", tmp_path / "root", "--cache", tmp_path, "-q"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert "2 extracted" in done.stdout
+    assert done.stderr == "set()\n"
