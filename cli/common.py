@@ -86,13 +86,13 @@ def print_error(error: Exception | str) -> None:
     err.print(f"[red]error:[/red] {safe(error)}")
 
 
-def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoReturn:
+def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
 
     Parameters
     ----------
-    interrupted
-        What Ctrl-C leaves, and how to go on.
+    resumable
+        What a run that was interrupted leaves, and how to go on.
     """
     _keep_stdout()
     for stream in (sys.stdout, sys.stderr):
@@ -111,17 +111,17 @@ def run(command: click.Command, *, interrupted: str = "nothing is lost") -> NoRe
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        err.print(f"interrupted; {interrupted}")
+        err.print(f"interrupted; {resumable or 'nothing is lost'}")
         code = 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
-        print_error(f"{where}{explained(error)}; {interrupted}")
+        print_error("; ".join(filter(None, [f"{where}{explained(error)}", resumable])))
         code = 1
     except MemoryError:
-        print_error(f"not enough memory: free some or use fewer workers; {interrupted}")
+        print_error("; ".join(filter(None, ["not enough memory: free some", resumable])))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -148,4 +148,4 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
 
 def main() -> None:
     """Entry point of `emodna-fit`."""
-    common.run(fit, interrupted="the same command with --resume goes on from the last checkpoint")
+    common.run(fit, resumable="the same command with --resume goes on from the last checkpoint")

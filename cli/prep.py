@@ -229,4 +229,4 @@ def _json(report: "Report") -> dict[str, object]:
 
 def main() -> None:
     """Entry point of `emodna-prep`."""
-    common.run(prep, interrupted="the same command goes on from here")
+    common.run(prep, resumable="the same command goes on from here")
