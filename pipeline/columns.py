@@ -27,6 +27,15 @@ def values(column: pa.ChunkedArray) -> Iterator[Any]:
     return chain.from_iterable(batches(column))
 
 
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """A column's values; as text where Python has no type for them, such as times in ns."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except ValueError:
+        values = column.cast(pa.string()).to_pylist()
+    return values
+
+
 def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
     """(n,) row of each value in another column, the first one; `NOWHERE` where it is not there."""
     rows: NDArray[np.int32] = pc.index_in(column, value_set=among).fill_null(NOWHERE).to_numpy()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emodna.pipeline.columns import python_values
 from emodna.pipeline.snapshot import Snapshot
 from emodna.pipeline.store import FeatureStore
 
@@ -131,7 +132,7 @@ def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:
         differs = _differs(old, new)
         if pc.any(differs).as_py():
             columns = (a[key].take(rows_a).filter(differs), old.filter(differs), new.filter(differs))
-            rows = sorted(zip(*map(_values, columns), strict=True), key=lambda row: str(row[0]))
+            rows = sorted(zip(*map(python_values, columns), strict=True), key=lambda row: str(row[0]))
             changes[name] = [dict(zip(("id", "a", "b"), row, strict=True)) for row in rows]
     return TableDiff(
         only_a=_only(a[key], b[key]),
@@ -164,15 +165,7 @@ def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
             unequal = pc.and_not(unequal, pc.fill_null(pc.and_(pc.is_nan(a), pc.is_nan(b)), fill_value=False))
         return pc.or_(unequal, pc.xor(a.is_null(), b.is_null()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, say, or types that have nothing in common
-        return pa.chunked_array([[x != y for x, y in zip(_values(a), _values(b), strict=True)]], pa.bool_())
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except ValueError:  # what Python has no type for, such as times in ns
-        values = column.cast(pa.string()).to_pylist()
-    return values
+        return pa.chunked_array([[x != y for x, y in zip(python_values(a), python_values(b), strict=True)]], pa.bool_())
 
 
 def _feature_diff(id: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> FeatureDiff:

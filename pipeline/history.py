@@ -16,10 +16,11 @@ from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStor
 from emodna.pipeline.extract import Facts
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.index import Index
+from emodna.pipeline.layout import StoredFile
 from emodna.pipeline.mapped import feature_crc, map_shard
 from emodna.pipeline.sealed import read_sealed, write_sealed
 from emodna.pipeline.segment import recordings_of
-from emodna.pipeline.snapshot import Snapshot, StoredFile, file_sha256, has_content, read_snapshot
+from emodna.pipeline.snapshot import Snapshot, file_sha256, has_content, read_snapshot
 
 #: Where a journal's file says how its recordings were cut.
 _SEGMENTATION: Final = b"segmentation"

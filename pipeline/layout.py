@@ -12,6 +12,7 @@
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -92,6 +93,17 @@ REJECTED_SCHEMA: Final = pa.schema([("path", pa.string()), ("reason", pa.string(
 AUDIO_STAT_SCHEMA: Final = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("audio_sha256", pa.string())]
 )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a store, as store.json names it."""
+
+    name: str
+    size: int
+    sha256: str
+    shard: int | None = None
+    """Number of the shard; None for the tables."""
 
 
 def content_name(kind: str, sha256: str, suffix: str) -> str:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import make_folder, write_atomically
-from emodna.pipeline.snapshot import StoredFile, has_content
+from emodna.pipeline.layout import StoredFile
+from emodna.pipeline.snapshot import has_content
 
 _in_memory = itertools.count()
 

@@ -11,21 +11,11 @@ from typing import Any, Final
 from emodna.pipeline import layout
 from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
 from emodna.pipeline.files import naming
+from emodna.pipeline.layout import StoredFile
 from emodna.pipeline.soundness import check_description, check_files
 
 #: Some 150 bytes a shard: a million utterances have 1.2 MB.
 _DESCRIPTION_BYTES: Final = 2**28
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of a store, as store.json names it."""
-
-    name: str
-    size: int
-    sha256: str
-    shard: int | None = None
-    """Number of the shard; None for the tables."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,11 @@ Checksums find damage. These checks find what no run of this project writes: a t
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
 from emodna.pipeline import layout
-
-if TYPE_CHECKING:
-    from emodna.pipeline.snapshot import StoredFile
 
 _TEXTS: Final = ("corpus", "feature_set", "root", "licence", "citation", "fingerprint", "created")
 _COUNTS: Final = ("utterances", "rejected", "frames", "seconds")
@@ -47,7 +44,7 @@ def check_description(content: Mapping[str, Any]) -> None:
         )
 
 
-def check_files(files: "Sequence[StoredFile]") -> None:
+def check_files(files: Sequence[layout.StoredFile]) -> None:
     """Check that files lie in the store's own folder, under the names of their content, each shard once.
 
     Raises

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from emodna.pipeline.columns import ROWS_AT_ONCE
+from emodna.pipeline.columns import ROWS_AT_ONCE, python_values
 from emodna.pipeline.errors import CorpusError
 
 
@@ -39,16 +39,8 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of a table as Python values: column -> cell; few at a time."""
     for start in range(0, len(table), ROWS_AT_ONCE):
         part = table.slice(start, ROWS_AT_ONCE)
-        columns = [_values(part[name]) for name in part.column_names]
+        columns = [python_values(part[name]) for name in part.column_names]
         yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except ValueError:  # what Python has no type for, such as times in ns
-        values = column.cast(pa.string()).to_pylist()
-    return values
 
 
 def _read_csv(table: Path) -> pa.Table:
