@@ -172,8 +172,8 @@ class TestColumns:
 
     def test_python_looks_only_at_what_differs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
-        original = diff_module._values
-        monkeypatch.setattr(diff_module, "_values", lambda column: seen.append(len(column)) or original(column))
+        original = diff_module.python_values
+        monkeypatch.setattr(diff_module, "python_values", lambda column: seen.append(len(column)) or original(column))
         ids = pa.array([str(number) for number in range(1000)])
         values = pa.array(range(1000))
         other = pa.array([*range(999), -1])
