@@ -21,8 +21,8 @@ from torch import Tensor
 #: Power below which the logarithm is cut off (librosa.power_to_db's `amin`): digital silence is -100 dB.
 POWER_FLOOR: Final = 1e-10
 
-_FRAMES_PER_BLOCK: Final = 128
-_MELS_PER_BAND: Final = 16
+_FRAMES_PER_BLOCK: Final = 192
+_MELS_PER_BAND: Final = 8
 
 
 class _Band(NamedTuple):
@@ -40,6 +40,7 @@ class _Workspace(threading.local):
         # torch's own memory is aligned always alike: the FFT's rounding may depend on that.
         self.frames = torch.empty(_FRAMES_PER_BLOCK, n_fft)
         self.spectrum = torch.empty(_FRAMES_PER_BLOCK, n_fft // 2 + 1, dtype=torch.complex64)
+        self.parts = torch.view_as_real(self.spectrum).flatten(1).numpy()  # (frames, 2 * bins), the same memory
 
 
 class LogMel:
@@ -93,14 +94,15 @@ class LogMel:
         padded[self._n_fft // 2 :][: len(samples)] = torch.from_numpy(samples)
         frames = padded.unfold(0, self._n_fft, self._hop)  # (frames, n_fft), a view
         mel = np.empty((len(frames), self._n_mels), np.float32)
-        for start in range(0, len(frames), _FRAMES_PER_BLOCK):
-            block = frames[start : start + _FRAMES_PER_BLOCK]
-            windowed = torch.mul(block, self._window, out=self._workspace.frames[: len(block)])
-            spectrum = torch.fft.rfft(windowed, out=self._workspace.spectrum[: len(block)])
-            power = torch.view_as_real(spectrum).flatten(1).square_().numpy()  # (frames, 2 * bins)
-            with np.errstate(all="ignore"):  # what is not finite is found in the end
+        with np.errstate(all="ignore"):  # what is not finite is found in the end
+            for start in range(0, len(frames), _FRAMES_PER_BLOCK):
+                block, rows = frames[start : start + _FRAMES_PER_BLOCK], mel[start : start + _FRAMES_PER_BLOCK]
+                windowed = torch.mul(block, self._window, out=self._workspace.frames[: len(rows)])
+                torch.fft.rfft(windowed, out=self._workspace.spectrum[: len(rows)])
+                power = self._workspace.parts[: len(rows)]
+                np.square(power, out=power)
                 for band in self._bands:
-                    np.matmul(power[:, band.columns], band.weights, out=mel[start : start + len(block), band.filters])
+                    np.matmul(power[:, band.columns], band.weights, out=rows[:, band.filters])
         return mel
 
 

@@ -31,7 +31,7 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
     "resample": [(soxr, "resample")],
     "frames and window": [(torch, "zeros"), (torch, "mul")],
     "FFT": [(torch.fft, "rfft")],
-    "power": [(torch.Tensor, "square_")],
+    "power": [(np, "square")],
     "mel bands": [(np, "matmul")],
     "logarithm and floor": [(logmel.LogMel, "tensor")],
     "DCT": [(mfcc.Mfcc, "__call__")],
