@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from emodna.pipeline.errors import ClusterError, CorpusError
+from emodna.pipeline.errors import ClusterError, CorpusError, explained
 from emodna.pipeline.extract import Extraction, Job, Outcome, examine
 from emodna.pipeline.remote import Answer, examine_there, forget, written_order
 from emodna.pipeline.trees import Tree
@@ -242,6 +242,9 @@ class _Errand:
                 f"{error.last_worker.address}): {paths}; {_RESUMABLE}"
             ) from error
         except (ImportError, AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
+                where = "" if error.filename is None else f"{error.filename}: "
+                raise ClusterError(f"a worker at {self._scheduler}: {where}{explained(error)}; {_RESUMABLE}") from error
             raise ClusterError(
                 f"a worker at {self._scheduler} cannot load emodna ({error}): "
                 "every worker needs the environment that emodna-prep runs in"

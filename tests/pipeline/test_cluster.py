@@ -334,6 +334,23 @@ class TestWorkersThatDoNotFit:
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"a worker at {running.address} cannot load emodna (")
 
+    def test_are_named_where_their_machine_fails(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        """Too many open files there, say: nothing is missing but those."""
+        fail = (
+            "import errno; from emodna.pipeline import remote\n"
+            "def failing(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
+            "remote.examine_all = failing"
+        )
+        with running.client() as client:
+            client.run(exec, fail)
+            try:
+                with pytest.raises(ClusterError) as caught:
+                    on(running, pool / "root", tmp_path / "cache")
+            finally:
+                client.run(exec, "import importlib; from emodna.pipeline import remote; importlib.reload(remote)")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"a worker at {running.address}: /there/a.wav: Too many open files: raise the limit of")
+
     def test_of_several_kinds_of_processors_are_named(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
         told: list[str] = []
         with running.client() as client:
