@@ -59,7 +59,7 @@ def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: 
         Features are damaged.
     """
     chosen = export_format(name)
-    with replacing(place, own_files=chosen.own_files, force=force) as fresh:
+    with replacing(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:
         chosen.write(store, fresh, told)
         files = [path for path in fresh.rglob("*") if path.is_file()] if chosen.own_files else [fresh]
         return Exported(len(files), sum(path.stat().st_size for path in files))

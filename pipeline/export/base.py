@@ -33,6 +33,8 @@ class Format:
     """Writes a store to a new file, or into a new folder; calls with the number of utterances it has written."""
     load: str
     """Python that opens an export at {place}."""
+    always: frozenset[str] = frozenset()
+    """Those of `own_files` that every export has: a folder without them was not written here."""
 
 
 def columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:

@@ -134,6 +134,7 @@ def _text(value: Any) -> str:
 FORMAT: Final = Format(
     suffix="-hf",
     own_files=re.compile(r"data/train-\d{5}\.parquet|" + re.escape(_CARD)),
+    always=frozenset({_CARD, "data/train-00000.parquet"}),
     write=_write,
     load='dataset = datasets.load_dataset({place!r}, split="train")',
 )

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from emodna.pipeline.files import flush_folder, temporary_for
 
 
 @contextmanager
-def replacing(place: Path, *, own_files: re.Pattern[str] | None, force: bool) -> Iterator[Path]:
+def replacing(
+    place: Path, *, own_files: re.Pattern[str] | None, always: Collection[str], force: bool
+) -> Iterator[Path]:
     """Write beside a place, and rename into it at the end.
 
     Parameters
@@ -20,6 +22,8 @@ def replacing(place: Path, *, own_files: re.Pattern[str] | None, force: bool) ->
     own_files
         Of a folder: paths of the files that an export consists of; a folder that holds any other is never replaced.
         None if an export is a single file.
+    always
+        Those that every export has; a full folder without one of them is never replaced either.
     force
         Whether an earlier export is replaced.
 
@@ -33,7 +37,7 @@ def replacing(place: Path, *, own_files: re.Pattern[str] | None, force: bool) ->
     ExportError
         The place is taken.
     """
-    _check(place, own_files, force=force)
+    _check(place, own_files, always, force=force)
     fresh = temporary_for(place)
     try:
         if own_files:
@@ -56,7 +60,9 @@ def replacing(place: Path, *, own_files: re.Pattern[str] | None, force: bool) ->
     flush_folder(place.parent)
 
 
-def _check(place: Path, own_files: re.Pattern[str] | None, *, force: bool) -> None:
+def _check(place: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool) -> None:
+    if place.name in ("", ".."):
+        raise ExportError(f"--out {place}: name the file or folder to write, not one that you are in")
     if not place.parent.is_dir():
         raise ExportError(f"--out {place}: there is no folder {place.parent}")
     if not os.path.lexists(place):
@@ -70,7 +76,8 @@ def _check(place: Path, own_files: re.Pattern[str] | None, *, force: bool) -> No
     if not place.is_dir() or place.is_symlink():
         raise ExportError(f"--out {place}: is no folder; this format is one")
     held = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir())
-    if foreign := [path for path in held if not own_files.fullmatch(path)]:
+    foreign = [path for path in held if not own_files.fullmatch(path)]
+    if foreign := foreign or (held if not set(always) <= set(held) else []):
         raise ExportError(
             f"--out {place}: holds files that no export wrote, such as {foreign[0]}: choose another place"
         )

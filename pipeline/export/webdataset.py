@@ -75,6 +75,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 FORMAT: Final = Format(
     suffix="-webdataset",
     own_files=re.compile(rf"\d{{6}}\.tar|{re.escape(_ABOUT)}"),
+    always=frozenset({_ABOUT, "000000.tar"}),
     write=_write,
     load="samples = webdataset.WebDataset(sorted(glob.glob({place!r} + '/*.tar')), shardshuffle=False).decode()",
 )

@@ -363,6 +363,22 @@ class TestPlace:
         written(own, "webdataset", tmp_path / "x")
         assert (tmp_path / "x" / "000000.tar").is_file()
 
+    @pytest.mark.parametrize(("name", "mine"), [("hf", "README.md"), ("webdataset", "000000.tar")])
+    def test_what_is_only_named_like_an_export_is_never_replaced(
+        self, own: FeatureStore, tmp_path: Path, name: str, mine: str
+    ) -> None:
+        (tmp_path / mine).write_text("mine")
+        for force in (False, True):
+            with pytest.raises(ExportError, match=f"holds files that no export wrote, such as {mine}"):
+                written(own, name, tmp_path, force=force)
+        assert (tmp_path / mine).read_text() == "mine"
+
+    @pytest.mark.parametrize("place", [".", "..", "/"])
+    def test_a_place_without_a_name_is_refused(self, own: FeatureStore, place: str) -> None:
+        for name in FORMATS:
+            with pytest.raises(ExportError, match="name the file or folder to write"):
+                written(own, name, Path(place), force=True)
+
     @pytest.mark.parametrize("force", [False, True])
     def test_a_file_is_no_folder_nor_the_other_way_round(self, own: FeatureStore, tmp_path: Path, force: bool) -> None:
         (tmp_path / "folder").mkdir()
