@@ -1,5 +1,6 @@
 """How the utterances of a store are spread over labels, speakers, durations and levels."""
 
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
@@ -24,8 +25,10 @@ def quartiles(values: NDArray[Any]) -> dict[str, float] | None:
 def counts(column: pa.ChunkedArray) -> dict[str, int]:
     """How often each value occurs, the most frequent first; null under `unknown`."""
     found = column.value_counts()
-    pairs = zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
-    return dict(sorted(((UNKNOWN if v is None else str(v), n) for v, n in pairs), key=lambda pair: (-pair[1], pair[0])))
+    numbers: Counter[str] = Counter()
+    for value, number in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+        numbers[UNKNOWN if value is None else str(value)] += number  # a user's table may say "unknown", too
+    return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def labels(store: FeatureStore) -> dict[str, Any]:
@@ -95,9 +98,6 @@ def durations(store: FeatureStore, window: float) -> dict[str, Any]:
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """A column of names as numbers into a list of them, null as the last name, `unknown`."""
-    encoded = column.combine_chunks().dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    if encoded.null_count:
-        names.append(UNKNOWN)
-    return encoded.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False).astype(np.int64), names
+    """A column of names as numbers into a list of them, null as the name `unknown`."""
+    encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()

@@ -315,3 +315,16 @@ class TestShift:
         again = plane(parts)
         assert all(np.array_equal(a, b) for a, b in zip(points, again[1], strict=True))
         assert [each.tolist() for each in rows] == [list(range(len(each))) for each in points]
+
+
+def test_a_table_that_says_unknown_means_that_nothing_is_known(tmp_path: Path) -> None:
+    """It was counted over those of which the table says nothing."""
+    rows = "path,speaker,language\na.wav,unknown,unknown\nb.wav,,\nc.wav,x,de\n"
+    files = {f"{name}.wav": wav(speech(seed), RATE) for seed, name in enumerate("abc")}
+    found = statistics(own(tmp_path / "root", files, rows=rows), window=4.4)
+    assert (found["speakers"]["known"], found["speakers"]["without"]) == (1, 2)
+    assert found["language"] == {"unknown": 2, "de": 1}
+    assert {name: each["unlabelled"] for name, each in found["labels"]["arousal"]["by_speaker"].items()} == {
+        "unknown": 2,
+        "x": 1,
+    }
