@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from emodna.pipeline.columns import ROWS_AT_ONCE, python_values
 from emodna.pipeline.errors import CorpusError
+
+#: Types whose rows Arrow cannot choose -> those of the same values whose rows it can.
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def read_table(table: Path) -> pa.Table:
@@ -77,6 +80,10 @@ def _delimiter(header: str) -> str:
 def _read_parquet(table: Path) -> pa.Table:
     content = pyarrow.parquet.ParquetFile(table).read()
     content.validate(full=True)  # text that is no UTF-8, say: its reader believes what it reads
+    for at, field in enumerate(content.schema):
+        if field.type in _VIEWS:
+            content = content.set_column(at, field.name, content[field.name].cast(_VIEWS[field.type]))
+    content.take(pa.array([], pa.int64()))  # of what else Arrow cannot choose rows, a list of views say, it tells here
     _refuse_twins(content.column_names)
     return content
 

@@ -136,3 +136,18 @@ class TestNoFiles:
         (tmp_path / "t.parquet").mkdir()
         with pytest.raises(CorpusError, match="no such file"):
             Manifest(tmp_path / "t.parquet", "mine").scan(FolderTree(tmp_path))
+
+
+def test_views_are_read_as_what_they_show(tmp_path: Path) -> None:
+    """Arrow's own types for text that others hold; their rows could not be chosen."""
+    views = {"path": pa.array(["b.wav", "a.wav"], pa.string_view()), "own": pa.array([b"b", None], pa.binary_view())}
+    pq.write_table(pa.table(views), tmp_path / "t.parquet")
+    scan = scanned(tmp_path / "t.parquet")
+    assert [each.path for each in scan.utterances] == ["a.wav", "b.wav"]
+    assert scan.own_columns()["own"].to_pylist() == [None, b"b"]
+
+
+def test_a_column_whose_rows_cannot_be_chosen_is_refused(tmp_path: Path) -> None:
+    lists = pa.array([["x"], ["y"]], pa.list_(pa.string_view()))
+    pq.write_table(pa.table({"path": ["a.wav", "b.wav"], "own": lists}), tmp_path / "t.parquet")
+    assert "not readable as CSV (UTF-8) or Parquet: " in refusal(tmp_path / "t.parquet")
