@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.columns import python_values
-from emodna.pipeline.snapshot import Snapshot
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.snapshot import Snapshot, has_content
 from emodna.pipeline.store import FeatureStore
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
@@ -93,8 +94,10 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
     Raises
     ------
     StoreError
-        An utterance that has to be read is damaged.
+        A shard is missing or cut off, or an utterance that has to be read is damaged.
     """
+    for store in (a, b):
+        _refuse_missing(store)
     parameters = _changed(a.snapshot.parameters, b.snapshot.parameters)
     table_a, table_b = a.table, b.table
     rows_a, rows_b = _common(table_a["id"], table_b["id"])
@@ -119,6 +122,13 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
         features=sorted(features, key=lambda each: each.id),
         rejected=compare_tables(a.rejected(), b.rejected(), "path"),
     )
+
+
+def _refuse_missing(store: FeatureStore) -> None:
+    """Refuse a store that lacks features which its index has checksums of."""
+    for file in store.snapshot.shards.values():
+        if not has_content(store.path / file.name, file.size, None):
+            raise StoreError(f"{store.path / file.name}: missing or damaged; delete it and run emodna-prep again")
 
 
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:

@@ -233,3 +233,13 @@ class TestConfiguration:
     def test_what_one_side_does_not_have_is_missing(self) -> None:
         found = diff_module._changed({"x": None, "y": 1, "z": 1}, {"y": 2, "z": 1, "n": None})
         assert found == {"x": {"a": None}, "y": {"a": 1, "b": 2}, "n": {"b": None}}
+
+
+def test_a_store_whose_features_are_gone_is_not_called_the_same(tiny: Path, tmp_path: Path) -> None:
+    """Checksums in the index say nothing of features that are gone."""
+    copy = Path(shutil.copytree(tiny, tmp_path / "copy"))
+    (shard,) = copy.glob("shard-*.h5")
+    shard.unlink()
+    for a, b in ((tiny, copy), (copy, tiny)):
+        with pytest.raises(StoreError, match=rf"{shard.name}: missing or damaged"):
+            compared(a, b)
