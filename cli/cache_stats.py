@@ -23,9 +23,7 @@ _UNEVEN: Final = 0.2
 
 @click.command()
 @click.argument("store")
-@click.option(
-    "--window", type=click.FloatRange(min=0, min_open=True), default=4.4, help="Length in s of the training window."
-)
+@click.option("--window", type=common.Seconds(), default=4.4, help="Length in s of the training window.")
 @click.option("--audio", is_flag=True, help="Also read the audio again: clipping, offset, digital silence at the ends.")
 @click.option(
     "--root",

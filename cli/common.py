@@ -163,6 +163,18 @@ def cache_option(command: Command) -> Command:
     )(command)
 
 
+class Seconds(click.FloatRange):
+    """A length of time: nan and inf, which are floats, too, are none."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take what is finite."""
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
+
+
 class FeatureSetOption(click.Option):
     """An option whose help lists the feature sets in place of {names}; they are loaded when somebody asks for it."""
 

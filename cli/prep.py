@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2048),
     help="Crop or zero-pad each waveform to this length first, as the paper's authors do (96000).",
 )
-@click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), default=3600.0, help="Reject longer files.")
+@click.option("--max-seconds", type=common.Seconds(), default=3600.0, help="Reject longer files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that extract.  [default: the processor's cores]")
 @click.option(
     "--scheduler",

@@ -126,3 +126,8 @@ class TestErrors:
 
     def test_an_unknown_store_names_those_that_exist(self, emodna_cache: Command, cache: Path) -> None:
         assert "there are: emodb, ravdess" in emodna_cache("stats", "savee", "--cache", cache).error()
+
+
+@pytest.mark.parametrize("window", ["0", "nan", "inf"])
+def test_a_window_without_a_length_is_refused(emodna_cache: Command, window: str) -> None:
+    assert "Invalid value for '--window'" in emodna_cache("stats", "emodb", "--window", window).usage()

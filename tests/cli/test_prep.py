@@ -320,6 +320,7 @@ class TestUsage:
             (("--corpus", "emodb", "--channel", "-1"), "'--channel': -1 is not in the range x>=0"),
             (("--corpus", "emodb", "--fixed-samples", "2047"), "'--fixed-samples': 2047 is not in the range x>=2048"),
             (("--corpus", "emodb", "--max-seconds", "0"), "'--max-seconds': 0.0 is not in the range x>0"),
+            (("--corpus", "emodb", "--max-seconds", "nan"), "'--max-seconds': nan is not a length in s"),
             (("--corpus", "emodb", "--config", "absent.toml"), "'--config': File 'absent.toml' does not exist"),
             (("--corpora", "emodb"), "No such option"),
             (("emodb",), "unexpected extra argument"),
