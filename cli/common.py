@@ -114,16 +114,25 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         err.print(f"interrupted; {resumable or 'nothing is lost'}")
         code = 130
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         code = 0
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         print_error("; ".join(filter(None, [f"{where}{explained(error)}", resumable])))
         code = 1
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is what failed: Python would try once more at the end, and say so in its own words
+            _abandon_stdout()
     except MemoryError:
         print_error("; ".join(filter(None, ["not enough memory: free some", resumable])))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _abandon_stdout() -> None:
+    """Let what is still to be written on standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _keep_stdout() -> None:

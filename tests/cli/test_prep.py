@@ -526,6 +526,14 @@ class TestProcesses:
         os.close(writing)
         assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    def test_standard_output_on_a_full_disk_is_one_line(self, tmp_path: Path) -> None:
+        command = [str(Path(sys.executable).with_name("emodna-cache")), "ls", "--cache", str(tmp_path)]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
+        assert done.returncode == 1
+        assert done.stderr == "error: No space left on device: free some space or choose another place\n"
+
     def test_ctrl_c_exits_130_and_the_same_command_goes_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
