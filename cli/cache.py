@@ -89,8 +89,10 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
             raise click.UsageError("--png goes with the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
+    from emodna.pipeline.tables import rows_of
+
     row = opened.row_of(id)
-    facts = opened.table.slice(row, 1).to_pylist()[0]
+    facts = next(rows_of(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
     else:

@@ -85,9 +85,10 @@ def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]
     """Features over time, and what is known of the utterance in the title."""
     from emodna.cli.picture import features_figure
     from emodna.pipeline.features import feature_set_from
+    from emodna.pipeline.tables import rows_of
 
     row = store.row_of(id)
-    facts = store.table.slice(row, 1).to_pylist()[0]
+    facts = next(rows_of(store.table.slice(row, 1)))
     features, feature_set = store[row], feature_set_from(store.snapshot.parameters)
     known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
     title = f"{store.snapshot.corpus} {id}"
