@@ -1,4 +1,4 @@
-"""Progress over the utterances of a store, on standard error."""
+"""Progress over the utterances of a store, or its recordings, on standard error."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int], Callable[[in
     Yields
     ------
     begin
-        Takes the number of utterances, and returns a function that is told how many more are done.
+        Takes their number, and returns a function that is told how many more are done.
     """
     if quiet or not common.err.is_terminal:
         yield lambda total: _lines(what, total)
@@ -42,7 +42,7 @@ def _lines(what: str, total: int) -> Callable[[int], None]:
         nonlocal done, due
         done += more
         if time.monotonic() >= due:
-            common.note(f"{what}: {done}/{total} utterances")
+            common.note(f"{what}: {done}/{total}")
             due = time.monotonic() + _PLAIN_SECONDS
 
     return tell

@@ -59,17 +59,16 @@ def stats(
 def _reading(
     store: "FeatureStore", root: Path | None, *, quiet: bool, wanted: bool
 ) -> "Iterator[Iterable[Waveform] | None]":
-    """Waveforms, if they are wanted, with a bar while they are read; none in a pipe."""
+    """Waveforms, if they are wanted, and how many have been read."""
     if not wanted:
         yield None
         return
-    from rich.progress import Progress
-
+    from emodna.cli.cache_progress import counting
     from emodna.pipeline.statistics.waveforms import waveforms
 
-    with Progress(console=common.err, transient=True, disable=quiet or not common.err.is_terminal) as progress:
-        task = progress.add_task("audio", total=len(set(store.column("path"))))
-        yield waveforms(store, root, lambda: progress.advance(task))
+    with counting("reading audio", quiet=quiet) as begin:
+        told = begin(len(store.columns(["path"])["path"].unique()))
+        yield waveforms(store, root, lambda: told(1))
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -69,7 +69,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     monkeypatch.setattr(cache_progress, "_PLAIN_SECONDS", 0.0)
     size = len(FeatureStore(emodb_store))
     ran = emodna_cache("export", "emodb", "--to", "npz", "--cache", cache)
-    assert ran.err.splitlines()[0] == f"exporting: {size}/{size} utterances"
+    assert ran.err.splitlines()[0] == f"exporting: {size}/{size}"
     assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache, "--force", "-q").err == ""
 
 
