@@ -45,7 +45,8 @@ def collect_garbage(
     from emodna.pipeline.sweep import folders, tidy
 
     chosen = [_folder(cache, store) for store in stores] or folders(cache)
-    results = [tidy(folder.absolute(), delete=delete, unfinished=unfinished) for folder in dict.fromkeys(chosen)]
+    different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
+    results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
         common.print_json(
             {

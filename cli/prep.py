@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from emodna.cli import common, sources
 
@@ -90,8 +91,12 @@ def prep(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
-    if workers and scheduler:
-        raise click.UsageError("--workers and --scheduler exclude each other: a cluster's workers are started with it")
+    if workers and scheduler and not _set_before("workers", "scheduler"):
+        if not _set_before("scheduler", "workers"):
+            raise click.UsageError(
+                "--workers and --scheduler exclude each other: a cluster's workers are started with it"
+            )
+        workers = None
     others = {
         "--root": root,
         "--subset": subset,
@@ -120,7 +125,7 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    with _starting(workers, scheduler) as start_workers:
+    with _starting(workers, None if workers else scheduler) as start_workers:
         for corpus, where in chosen:
             try:
                 if download:
@@ -161,6 +166,14 @@ _GOES_WITH: Final = {
 }
 #: Options that say nothing without another.
 _NEEDS: Final = {"--accept-licence": "--download"}
+
+
+def _set_before(one: str, other: str) -> bool:
+    """Whether an option was set in a place that wins over another's: the command line, the environment, the file."""
+    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
+    sources = [click.get_current_context().get_parameter_source(name) for name in (one, other)]
+    first, second = (order.index(source) for source in sources if source is not None)
+    return first < second
 
 
 def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":

@@ -65,7 +65,7 @@ def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="emodna-prep")
     except OSError as error:
-        why = error.__cause__ or error
+        why = str(error.__cause__ or error).rpartition(">: ")[2]  # without the object that it happened in
         raise ClusterError(
             f"--scheduler {scheduler}: no Dask scheduler answers there, for {_CONNECT_SECONDS:g} s ({why})"
         ) from error

@@ -50,7 +50,7 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     try:
         while (descriptor := _try_lock(store)) is None:
             if not wait:
-                raise StoreError(f"{store}: another emodna-prep is writing this store (--no-wait given)")
+                raise StoreError(f"{store}: another emodna-prep is writing this store")
             if not waits:
                 on_wait()
             waits += 1

@@ -390,6 +390,19 @@ class TestSettings:
         assert ran.json[0]["utterances"] == 6
         assert ran.err == ""
 
+    def test_of_workers_and_scheduler_the_one_that_is_said_nearer_wins(
+        self, emodna_prep: Command, root: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nobody = "nonsense://here"
+        (here / "workers.toml").write_text("workers = 1\n")
+        (here / "scheduler.toml").write_text(f'scheduler = "{nobody}"\n')
+        options: tuple[object, ...] = ("--corpus", "emodb", "--root", root)
+        assert nobody in emodna_prep(*options, "--config", "workers.toml", "--scheduler", nobody).err
+        assert emodna_prep(*options, "--config", "scheduler.toml", "--workers", 1).code == 0
+        monkeypatch.setenv("EMODNA_PREP_WORKERS", "1")
+        assert emodna_prep(*options, "--config", "scheduler.toml").code == 0
+        assert nobody in emodna_prep(*options, "--scheduler", nobody).err
+
     def test_a_single_corpus_needs_no_list(self, emodna_prep: Command, root: Path, here: Path) -> None:
         (here / "prep.toml").write_text(f'corpus = "emodb"\nroot = "{root}"\njson = true\n')
         assert emodna_prep("--config", "prep.toml").json[0]["utterances"] == 6

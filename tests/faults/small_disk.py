@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import click
+
 from emodna.pipeline.store import FeatureStore
 from tests.faults import forking, scenario
 from tests.faults.scenario import Scenario, State
@@ -64,8 +66,9 @@ def read_only(of: Scenario, folder: Path) -> None:
     assert forking.answer(lambda: len(FeatureStore(store))) == len(of.before.audio)
 
 
+@click.command()
 def main() -> None:
-    """Print how many disks were too small."""
+    """Print how many disks were too small; mounts and unmounts below $TMPDIR."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mount("-t", "tmpfs", "tmpfs", folder)  # the mounts below go with it
@@ -75,7 +78,7 @@ def main() -> None:
         (folder / "ro").mkdir()
         read_only(of, folder / "ro")
         subprocess.run(["umount", "--recursive", "--lazy", str(folder)], check=True)
-    print(f"{too_small} of {len(spares)} disks were too small")
+    click.echo(f"{too_small} of {len(spares)} disks were too small")
 
 
 if __name__ == "__main__":
