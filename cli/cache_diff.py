@@ -28,7 +28,8 @@ def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, qui
 
     Like diff, exit 0 if both hold the same, and 1 if not (or if they cannot be compared: then standard output is
     empty). When and from where they were made, and by which versions of libraries, is said but makes no difference.
-    Features are compared by their checksums in the index; whether every byte is there says emodna-cache verify.
+    Where the audio is the same, features are compared by their checksums in the index; whether every byte is there
+    says emodna-cache verify.
     With --json everything that differs is listed; else the first few of each kind are named.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)

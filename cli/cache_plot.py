@@ -62,7 +62,7 @@ def plot(
         figure, numbers = _utterance(opened, id)
     elif against is not None:
         other = open_store(cache, against)
-        name = f"{opened.snapshot.corpus}-{other.snapshot.corpus}"
+        name = f"{opened.snapshot.corpus}-{other.snapshot.corpus}-{task}"
         figure, numbers = _shift(opened, other, task)
     else:
         name = opened.snapshot.corpus

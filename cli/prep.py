@@ -155,7 +155,10 @@ def prep(
                 common.out.print(_summary(report))
     if as_json and reports:
         common.print_json([_json(report) for report in reports])
-    return int(failed or (strict and any(report.rejected for report in reports)))
+    refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
+    if refused:
+        common.print_error(EmodnaError(f"--strict: files rejected: {', '.join(refused)}; emodna-cache show names them"))
+    return int(failed or bool(refused))
 
 
 #: What tells which corpora are meant -> the options that go with it.
@@ -235,6 +238,7 @@ def _json(report: "Report") -> dict[str, object]:
         "reused": report.reused,
         "extracted": report.extracted,
         "rejected": report.rejected,
+        "left_out": dict(report.skipped),
         "audio_seconds": report.audio_seconds,
         "wall_seconds": report.wall_seconds,
     }

@@ -60,6 +60,7 @@ def resolve_store(cache: Path, place: str) -> Path:
         if (path / layout.STORE_JSON).exists():
             return path
     found = [path for path in stores(cache) if path.parent.name == place]
+    found = found or [file.parent for file in sorted(Path(place).glob(f"*/{layout.STORE_JSON}"))]  # a corpus's folder
     usual = [path for path in found if path.name == FEATURE_SETS[DEFAULT_FEATURE_SET].name]
     if len(found) == 1 or usual:
         return (usual or found)[0]

@@ -128,7 +128,7 @@ def _refuse_missing(store: FeatureStore) -> None:
     """Refuse a store that lacks features which its index has checksums of."""
     for file in store.snapshot.shards.values():
         if not has_content(store.path / file.name, file.size, None):
-            raise StoreError(f"{store.path / file.name}: missing or damaged; delete it and run emodna-prep again")
+            raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
 
 
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:

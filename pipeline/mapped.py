@@ -38,15 +38,13 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     except _HDF5_ERRORS as error:
         if isinstance(error, OSError) and error.errno:  # no file's fault: too many are open, say
             raise unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
-        raise StoreError(f"{path}: damaged ({error}); delete it and run emodna-prep again") from error
+        raise StoreError(f"{path}: damaged ({error}); run emodna-prep --rehash") from error
     if place is None:
-        raise StoreError(
-            f"{path}: damaged (no contiguous float32 dataset 'features'); delete it and run emodna-prep again"
-        )
+        raise StoreError(f"{path}: damaged (no contiguous float32 dataset 'features'); run emodna-prep --rehash")
     offset, shape = place
     try:
         if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
-            raise StoreError(f"{path}: damaged (shorter than its dataset); delete it and run emodna-prep again")
+            raise StoreError(f"{path}: damaged (shorter than its dataset); run emodna-prep --rehash")
         # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards
         # than a process may have open files.
         with pa.memory_map(str(path)) as mapped:

@@ -164,5 +164,5 @@ def checked_file(store: Path, file: StoredFile) -> Path:
     except OSError as error:
         raise unreadable(path, error) from error
     if not intact:
-        raise StoreError(f"{path}: damaged (not the bytes that were written); delete it and run emodna-prep again")
+        raise StoreError(f"{path}: damaged (not the bytes that were written); run emodna-prep --rehash")
     return path

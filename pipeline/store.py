@@ -6,10 +6,11 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,9 @@ from emodna.pipeline.index import Index, believing_tables
 from emodna.pipeline.mapped import feature_crc, map_shard
 from emodna.pipeline.sealed import read_sealed, side_files
 from emodna.pipeline.snapshot import Snapshot, checked_file, encoded, read_snapshot
+
+#: Ids that a mistyped one is compared with, at most: a second's work.
+_IDS_TO_COMPARE: Final = 20_000
 
 
 class FeatureStore:
@@ -179,8 +183,9 @@ class FeatureStore:
         ids = self.columns(["id"])["id"]
         row: int = pc.index(ids, utterance_id).as_py()
         if row < 0:
-            some = ", ".join(sorted(ids.slice(length=3).to_pylist()))
-            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {some}")
+            some = ids.slice(length=_IDS_TO_COMPARE).to_pylist()
+            near = get_close_matches(utterance_id, some, cutoff=0.5) or some[:3]
+            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {', '.join(near)}")
         return row
 
     def rejected(self) -> pa.Table:
@@ -244,7 +249,7 @@ class FeatureStore:
 
     def _damaged(self, row: int) -> StoreError:
         file = self.path / self._shards[int(self._shard[row])].name
-        return StoreError(f"{file}: {self.ids[row]!r} is damaged; delete this file and run emodna-prep again")
+        return StoreError(f"{file}: {self.ids[row]!r} is damaged; run emodna-prep --rehash")
 
     def _read_checked(self, row: int) -> NDArray[np.float32]:
         """Features of a row, compared with its checksum."""

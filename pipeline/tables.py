@@ -31,6 +31,8 @@ def read_table(table: Path) -> pa.Table:
         content = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"byte {error.start} is {error.object[error.start]:#x}: save it as UTF-8"
         raise CorpusError(f"--manifest {table}: not readable as CSV (UTF-8) or Parquet: {reason}") from error
     if "path" not in content.column_names:
         columns = ", ".join(content.column_names) or "none"

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from emodna.pipeline.corpora.own import Own
 from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.tables import read_table, rows_of
 from emodna.pipeline.trees import Tree
@@ -50,6 +51,9 @@ class Manifest(Own):
         self._table = table
         content = read_table(table)
         own = [name for name in content.column_names if name not in COLUMNS]
+        for column in own:
+            if (meant := column.strip().lower()) in COLUMNS:
+                raise CorpusError(f"--manifest {table}: column {column!r}: spell it {meant!r}, or rename it")
         try:
             refuse_reserved(own)
         except CorpusError as error:
@@ -70,7 +74,7 @@ class Manifest(Own):
         table = utterance_table(self._utterances(tree, skipped, kept))
         if not len(table):
             reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
-            raise CorpusError(f"{self._table}: no usable row ({reasons})")
+            raise CorpusError(f"{self._table}: no usable row ({reasons}); emotions are {', '.join(EMOTIONS)}")
         self._refuse_twins(table["id"], kept)
         own = self._own.take(pa.array(kept))
         for name in own.column_names:

@@ -31,6 +31,7 @@ from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.trees import Tree
 from emodna.pipeline.workers import Workers
+from tests.benchmarks.steady import Silent
 from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
@@ -61,16 +62,6 @@ def _imagining(_tree: Tree, _extraction: Extraction) -> Iterator[Workers]:
         yield Workers(pool, 2, _imagined)
 
 
-class _Silent:
-    """A watcher that keeps nothing."""
-
-    def waiting(self, store: Path) -> None: ...
-
-    def planned(self, recordings: int) -> None: ...
-
-    def examined(self, outcomes: Sequence[Outcome]) -> None: ...
-
-
 class Place:
     """A corpus of files of no bytes, and its store."""
 
@@ -91,7 +82,7 @@ class Place:
     def prepare(self) -> str:
         """Bring the store up to date."""
         corpus = Recordings(self.root, "scale")
-        report = prepare(corpus, self.root, self.cache, Extraction(MfccSet()), _Silent(), workers=_imagining)
+        report = prepare(corpus, self.root, self.cache, Extraction(MfccSet()), Silent(), workers=_imagining)
         return f"{report.extracted} new"
 
     def open(self) -> str:
