@@ -77,7 +77,7 @@ def steady_rates(root: Path, corpus: str, rounds: int) -> None:
         return lambda cache: prepared(corpora.corpus(corpus), root, cache, workers)
 
     def one_thread_loop(dest: Path) -> None:
-        with threadpool_limits(1):  # on a busy machine it is faster with one
+        with threadpool_limits(1):  # no slower, and on a busy machine much faster
             loop(root, dest)
 
     works = {"librosa loop": one_thread_loop, "1 worker": prep(1), "2 workers": prep(2)}
