@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import threadpoolctl
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emodna.pipeline import layout, shards
@@ -333,6 +333,13 @@ class TestSameBytes:
         history=st.lists(
             st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.booleans(), st.booleans()), max_size=3
         )
+    )
+    # A journal's shard with another number of shards: what it holds of others was once taken for part of its own.
+    @example(
+        history=[
+            ({"03a01Aa.wav", "03a01La.wav", "03a01Wa.wav", "08a01Wa.wav", "13a01Wa.wav"}, False, False),
+            ({"03a01Wa.wav", "08a01Wa.wav", "13a01Wa.wav"}, False, True),
+        ]
     )
     def test_whatever_the_history(
         self,
