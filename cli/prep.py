@@ -49,7 +49,11 @@ if TYPE_CHECKING:
     help="Crop or zero-pad each waveform to this length first, as the paper's authors do (96000).",
 )
 @click.option("--max-seconds", type=common.Seconds(), default=3600.0, help="Reject longer files.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that extract.  [default: the processor's cores]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that extract; where there is little to do, threads.  [default: the processor's cores]",
+)
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
@@ -114,7 +118,7 @@ def prep(
         chosen = sources.registered(names, subset, root, there=not download)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
-    from emodna.pipeline.errors import ClusterError, EmodnaError
+    from emodna.pipeline.errors import EmodnaError, WorkerError
     from emodna.pipeline.extract import Extraction
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.segment import segmenter
@@ -146,7 +150,7 @@ def prep(
             except EmodnaError as error:  # of one corpus; the others go on
                 common.print_error(error)
                 failed = True
-                if isinstance(error, ClusterError):
+                if isinstance(error, WorkerError):
                     break
                 continue
             _tell(report, verbose=verbose)
@@ -182,9 +186,9 @@ def _set_before(one: str, other: str) -> bool:
 def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":
     """Threads of this process, or a cluster."""
     if scheduler is None:
-        from emodna.pipeline.workers import local_threads
+        from emodna.pipeline.workers import local_workers
 
-        return nullcontext(local_threads(workers or common.cores()))
+        return nullcontext(local_workers(workers or common.cores()))
     from emodna.pipeline.cluster import connected
 
     return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
@@ -238,7 +242,6 @@ def _json(report: "Report") -> dict[str, object]:
         "reused": report.reused,
         "extracted": report.extracted,
         "rejected": report.rejected,
-        "left_out": dict(report.skipped),
         "audio_seconds": report.audio_seconds,
         "wall_seconds": report.wall_seconds,
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from emodna.pipeline.errors import ClusterError, CorpusError, explained
+from emodna.pipeline.errors import CorpusError, WorkerError, explained
 from emodna.pipeline.extract import Extraction, Job, Outcome, examine
 from emodna.pipeline.remote import Answer, examine_there, forget, written_order
 from emodna.pipeline.trees import Tree
@@ -53,7 +53,7 @@ def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
 
     Raises
     ------
-    ClusterError
+    WorkerError
         No address, or nobody there.
     """
     address = _address(scheduler)
@@ -66,7 +66,7 @@ def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="emodna-prep")
     except OSError as error:
         why = str(error.__cause__ or error).rpartition(">: ")[2]  # without the object that it happened in
-        raise ClusterError(
+        raise WorkerError(
             f"--scheduler {scheduler}: no Dask scheduler answers there, for {_CONNECT_SECONDS:g} s ({why})"
         ) from error
     try:
@@ -80,7 +80,7 @@ def _address(scheduler: str) -> str:
 
     Raises
     ------
-    ClusterError
+    WorkerError
         There is none.
     """
     from distributed.comm.addressing import get_address_host_port, parse_address
@@ -95,17 +95,19 @@ def _address(scheduler: str) -> str:
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = getattr(error, "strerror", None) or error
         valid = "tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
-        raise ClusterError(f"--scheduler {scheduler}: {reason}; valid: {valid}") from error
+        raise WorkerError(f"--scheduler {scheduler}: {reason}; valid: {valid}") from error
     encrypts, security = parse_address(address)[0] in ("tls", "wss"), Security()
     if encrypts and security.get_connection_args("client").get("ssl_context") is None:
-        raise ClusterError(f"--scheduler {scheduler}: TLS needs distributed.comm.tls in Dask's configuration")
+        raise WorkerError(f"--scheduler {scheduler}: TLS needs distributed.comm.tls in Dask's configuration")
     if security.require_encryption and not encrypts:
-        raise ClusterError(f"--scheduler {scheduler}: Dask's configuration requires encryption: tls://HOST:PORT")
+        raise WorkerError(f"--scheduler {scheduler}: Dask's configuration requires encryption: tls://HOST:PORT")
     return str(address)
 
 
 @contextmanager
-def _workers(client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction) -> Iterator[Workers]:
+def _workers(
+    client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction, _due: int
+) -> Iterator[Workers]:
     """Start so many threads that the cluster is never short of batches."""
     errand = _Errand(client, scheduler, tell, tree, extraction)
     stop = threading.Event()
@@ -171,7 +173,7 @@ class _Errand:
 
         Raises
         ------
-        ClusterError
+        WorkerError
             The scheduler is gone, workers cannot do it, or they died of it.
         CorpusError
             A worker sees other audio than this process.
@@ -213,12 +215,12 @@ class _Errand:
         try:
             yield
         except (CancelledError, OSError) as error:
-            raise ClusterError(f"lost the connection to the scheduler at {self._scheduler}: {_RESUMABLE}") from error
+            raise WorkerError(f"lost the connection to the scheduler at {self._scheduler}: {_RESUMABLE}") from error
 
     def _submit(self, jobs: Sequence[Job]) -> "Future[Answer]":
         with self._lock:
             if self._ended:
-                raise ClusterError("given up")  # for nobody to read: the run has ended for another reason
+                raise WorkerError("given up")  # for nobody to read: the run has ended for another reason
             with self.lost_connection():
                 call = pickle.dumps(_Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
                 future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
@@ -237,15 +239,15 @@ class _Errand:
             raise
         except KilledWorker as error:
             paths = ", ".join(job.path for job in jobs)
-            raise ClusterError(
+            raise WorkerError(
                 f"given up: the worker died, {error.allowed_failures + 1} times, that had these recordings (the last: "
                 f"{error.last_worker.address}): {paths}; {_RESUMABLE}"
             ) from error
         except (ImportError, AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
                 where = "" if error.filename is None else f"{error.filename}: "
-                raise ClusterError(f"a worker at {self._scheduler}: {where}{explained(error)}; {_RESUMABLE}") from error
-            raise ClusterError(
+                raise WorkerError(f"a worker at {self._scheduler}: {where}{explained(error)}; {_RESUMABLE}") from error
+            raise WorkerError(
                 f"a worker at {self._scheduler} cannot load emodna ({error}): "
                 "every worker needs the environment that emodna-prep runs in"
             ) from error

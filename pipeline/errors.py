@@ -104,5 +104,5 @@ class ExportError(EmodnaError):
     """A place where no export can be written."""
 
 
-class ClusterError(EmodnaError):
-    """A cluster, or one of its workers, that cannot be used."""
+class WorkerError(EmodnaError):
+    """Workers that cannot be used, here or in a cluster, or a cluster that is not there."""

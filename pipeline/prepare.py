@@ -186,7 +186,7 @@ def _run(
             watcher.examined(value)
 
     # They end inside the store's lock, so that nothing writes behind the back of the next run.
-    with start_workers(tree, extraction) as workers, Callback(posttask=tell):
+    with start_workers(tree, extraction, plan.due) as workers, Callback(posttask=tell):
         for start in range(0, len(active), _SHARDS_PER_GRAPH):
             some = active[start : start + _SHARDS_PER_GRAPH]
             writers = [_ShardWriter(plan, plan.shards[at], store, extraction, workers.examine) for at in some]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from emodna.pipeline.errors import ClusterError, CorpusError
+from emodna.pipeline.errors import CorpusError, WorkerError
 from emodna.pipeline.extract import Extraction, Job, Outcome, examine_all, hold_to_one_thread
 from emodna.pipeline.trees import Stamp, Tree
 from emodna.pipeline.versions import feature_versions
@@ -54,7 +54,7 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
 
     Raises
     ------
-    ClusterError
+    WorkerError
         Other versions here.
     CorpusError
         The root is not here, or is another one.
@@ -113,7 +113,7 @@ def _refuse_differences(asked: Mapping[str, str]) -> None:
     different = [name for name, version in asked.items() if here.get(name) != version]
     if different:
         there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
-        raise ClusterError(f"{_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
+        raise WorkerError(f"{_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
 
 
 @cache

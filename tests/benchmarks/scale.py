@@ -57,7 +57,7 @@ def _imagined(jobs: Sequence[Job]) -> list[Outcome]:
 
 
 @contextmanager
-def _imagining(_tree: Tree, _extraction: Extraction) -> Iterator[Workers]:
+def _imagining(_tree: Tree, _extraction: Extraction, _due: int) -> Iterator[Workers]:
     with ThreadPoolExecutor(2) as pool:
         yield Workers(pool, 2, _imagined)
 

@@ -7,7 +7,7 @@ from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import Report, prepare
-from emodna.pipeline.workers import local_threads
+from emodna.pipeline.workers import local_workers
 
 
 class Silent:
@@ -25,4 +25,4 @@ class Silent:
 
 def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> Report:
     """Prepare a corpus with the default features."""
-    return prepare(corpus, root, cache, Extraction(MfccSet()), Silent(), workers=local_threads(workers))
+    return prepare(corpus, root, cache, Extraction(MfccSet()), Silent(), workers=local_workers(workers))

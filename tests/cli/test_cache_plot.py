@@ -74,7 +74,7 @@ def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, h
     assert tuple(document) == (
         "file", "store", "against", "task", "corpora", "features", "mean_difference", "labels", "durations", "plane",
     )  # fmt: skip
-    assert document["file"] == str(here / "emodb-ravdess-mfcc40.png")
+    assert document["file"] == str(here / "emodb-ravdess-valence-mfcc40.png")
     one, other = document["features"]
     pooled = np.sqrt((np.square(one["std"]) + np.square(other["std"])) / 2)
     expected = (np.array(other["mean"]) - one["mean"]) / pooled

@@ -74,7 +74,9 @@ class TestFolders:
         assert [line.split(":")[:2] for line in ran.err.splitlines()] == [
             ["rejected", " c.mp3"],
             ["rejected", " silent.wav"],
+            ["error", " --strict"],
         ]
+        assert ran.err.endswith("files rejected: calls 2; emodna-cache show names them\n")
 
     @pytest.mark.parametrize(
         ("arguments", "complaint"),

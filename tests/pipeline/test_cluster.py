@@ -22,7 +22,7 @@ from emodna.pipeline import cluster as cluster_module
 from emodna.pipeline import layout
 from emodna.pipeline.cluster import connected
 from emodna.pipeline.corpora.own import Recordings
-from emodna.pipeline.errors import ClusterError, CorpusError
+from emodna.pipeline.errors import CorpusError, WorkerError
 from emodna.pipeline.extract import Extraction, Job, Outcome
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.prepare import Report
@@ -166,7 +166,7 @@ class TestAWorkerThatIsKilled:
             with mortal.client() as client:
                 dies = "import os; from emodna.pipeline import remote; remote._open = lambda _: os._exit(1)"
                 client.run(exec, dies)
-            with pytest.raises(ClusterError) as caught:
+            with pytest.raises(WorkerError) as caught:
                 on(mortal, pool / "root", tmp_path / "cache")
             (line,) = str(caught.value).splitlines()
             assert line.startswith(
@@ -212,8 +212,8 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_its_finished_work_is_used(
         calls = count(1)
 
         @contextmanager
-        def kill(tree: Tree, extraction: Extraction) -> Iterator[Workers]:
-            with start(tree, extraction) as workers:
+        def kill(tree: Tree, extraction: Extraction, due: int) -> Iterator[Workers]:
+            with start(tree, extraction, due) as workers:
 
                 def examine(jobs: Sequence[Job]) -> list[Outcome]:
                     """Two batches pass; what comes then will not end before the scheduler does."""
@@ -227,7 +227,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_its_finished_work_is_used(
 
                 yield replace(workers, examine=examine)
 
-        with pytest.raises(ClusterError) as caught, connected(mortal.address, [].append) as start:
+        with pytest.raises(WorkerError) as caught, connected(mortal.address, [].append) as start:
             prepared(pool / "root", cache, workers=kill)
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"lost the connection to the scheduler at {mortal.address}: finished shards are kept")
@@ -317,7 +317,7 @@ class TestWorkersThatDoNotFit:
     ) -> None:
         mine = feature_versions()
         monkeypatch.setattr(cluster_module, "feature_versions", lambda: mine | {"soxr": "0.0.1"})
-        with pytest.raises(ClusterError, match=r"^worker tcp://") as caught:
+        with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
             on(running, pool / "root", tmp_path)
         assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: the features would not be" in str(caught.value)
 
@@ -327,7 +327,7 @@ class TestWorkersThatDoNotFit:
         with running.client() as client:
             client.run(exec, hide.format("emodna.pipeline.remote"))
             try:
-                with pytest.raises(ClusterError) as caught:
+                with pytest.raises(WorkerError) as caught:
                     on(running, pool / "root", tmp_path / "cache")
             finally:
                 client.run(exec, show.format("emodna.pipeline.remote"))
@@ -344,7 +344,7 @@ class TestWorkersThatDoNotFit:
         with running.client() as client:
             client.run(exec, fail)
             try:
-                with pytest.raises(ClusterError) as caught:
+                with pytest.raises(WorkerError) as caught:
                     on(running, pool / "root", tmp_path / "cache")
             finally:
                 client.run(exec, "import importlib; from emodna.pipeline import remote; importlib.reload(remote)")
@@ -382,7 +382,7 @@ class TestAnAddress:
         ],
     )
     def test_that_is_none_is_one_line(self, address: str, why: str) -> None:
-        with pytest.raises(ClusterError) as caught, connected(address, [].append):
+        with pytest.raises(WorkerError) as caught, connected(address, [].append):
             pass
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"--scheduler {address}: ")
@@ -390,23 +390,23 @@ class TestAnAddress:
         assert "; valid: tcp://HOST:PORT" in line
 
     def test_that_wants_tls_without_certificates_is_one_line(self) -> None:
-        with pytest.raises(ClusterError, match=r"TLS needs distributed\.comm\.tls"), connected("tls://a:1", [].append):
+        with pytest.raises(WorkerError, match=r"TLS needs distributed\.comm\.tls"), connected("tls://a:1", [].append):
             pass
 
     def test_that_is_not_encrypted_where_that_is_required_is_one_line(self) -> None:
         required = dask.config.set({"distributed.comm.require-encryption": True})
-        with required, pytest.raises(ClusterError, match="requires encryption"), connected("tcp://a:1", [].append):
+        with required, pytest.raises(WorkerError, match="requires encryption"), connected("tcp://a:1", [].append):
             pass
 
     def test_of_a_file_that_no_scheduler_wrote_is_one_line(self, tmp_path: Path) -> None:
         for text in ("{}", "[", '{"address": 5}'):
             (tmp_path / "s.json").write_text(text)
-            with pytest.raises(ClusterError, match="valid: tcp"), connected(str(tmp_path / "s.json"), [].append):
+            with pytest.raises(WorkerError, match="valid: tcp"), connected(str(tmp_path / "s.json"), [].append):
                 pass
 
     def test_where_nobody_is_ends_the_command_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.5)
-        with pytest.raises(ClusterError) as caught, connected("127.0.0.1:9", [].append):
+        with pytest.raises(WorkerError) as caught, connected("127.0.0.1:9", [].append):
             pass
         (line,) = str(caught.value).splitlines()
         assert line.startswith("--scheduler 127.0.0.1:9: no Dask scheduler answers there")

@@ -211,7 +211,7 @@ class TestShards:
         assert attributes == expected
 
     def test_its_features_can_be_mapped_by_anybody(self, tiny_store: Path) -> None:
-        path = one(tiny_store, "*.h5")
+        path = max(tiny_store.glob("*.h5"), key=lambda path: path.stat().st_size)  # below a page, none is aligned
         with h5py.File(path, "r") as file:
             dataset = file["features"]
             assert (dataset.dtype, dataset.chunks, dataset.compression) == (np.dtype("<f4"), None, None)
