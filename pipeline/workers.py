@@ -41,7 +41,7 @@ def local_workers(count: int) -> StartWorkers:
     """Processes where there is enough for each to do, else threads: both find the same bytes."""
 
     def start(tree: Tree, extraction: Extraction, due: int) -> AbstractContextManager[Workers]:
-        many = count > 1 and due >= count * _WORTH_A_PROCESS
+        many = count > 1 and due >= count * _WORTH_A_PROCESS and tree.opens_at_once
         return (local_processes if many else local_threads)(count)(tree, extraction, due)
 
     return start

@@ -31,6 +31,11 @@ class Tree(ABC):
         """Files that `files` does not name though they are there, counted by reason."""
         return {}
 
+    @property
+    def opens_at_once(self) -> bool:
+        """Whether another process has it open at once, where it is unpickled."""
+        return True
+
     @abstractmethod
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """Relative POSIX paths of the files with one of these lower-case suffixes.

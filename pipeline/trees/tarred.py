@@ -58,6 +58,11 @@ class TarTree(ArchiveTree):
         with _readable(self.root):
             self._content = self._index() if _is_plain(self.root) else self._unpack()
 
+    @property
+    def opens_at_once(self) -> bool:
+        """Not if it would be unpacked again."""
+        return _is_plain(self.root)
+
     def _read(self, member: Member) -> bytes:
         # At a position of its own, so that several threads may read.
         return os.pread(self._content.fileno(), member.size, member.place)

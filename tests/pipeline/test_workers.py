@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.extract import Outcome
+from emodna.pipeline.extract import Extraction, Outcome
+from emodna.pipeline.features import MfccSet
 from emodna.pipeline.segment import EnergySegmenter
-from emodna.pipeline.workers import local_processes
+from emodna.pipeline.workers import local_processes, local_workers
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
 RECORDINGS = 240
@@ -86,3 +88,23 @@ def test_end_with_their_parent(root: Path, tmp_path: Path, sent: signal.Signals)
     if sent is signal.SIGINT and run.returncode:  # unless it was ready before
         assert run.returncode == 130
         assert err == "interrupted; the same command goes on from here\n"
+
+
+@pytest.mark.parametrize(
+    ("packed", "count", "due", "processes"),
+    [
+        (None, 2, RECORDINGS, True),
+        (None, 2, 150, False),
+        (None, 1, RECORDINGS, False),
+        ("tar", 2, RECORDINGS, True),
+        ("gztar", 2, RECORDINGS, False),
+    ],
+    ids=["many", "few", "one worker", "tar", "tar.gz, which each process would unpack"],
+)
+def test_are_processes_where_that_pays(
+    root: Path, tmp_path: Path, packed: str | None, count: int, due: int, processes: bool
+) -> None:
+    place = Path(shutil.make_archive(str(tmp_path / "many"), packed, root)) if packed else root
+    tree = Recordings(place, "many").open(place)
+    with local_workers(count)(tree, Extraction(MfccSet()), due) as workers:
+        assert workers.size == (2 * count if processes else count)
