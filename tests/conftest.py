@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tests.synthesis import make_emodb, make_ravdess
 # A shared or busy machine is no failure, and a failure found once should be found again.
 settings.register_profile("emodna", deadline=None, derandomize=True)
 settings.load_profile("emodna")
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -182,7 +182,10 @@ class TestAWorkerThatIsKilled:
                 assert waiting.stderr is not None
                 assert f"waiting for workers: none at {mortal.address}" in waiting.stderr.readline()
                 waiting.send_signal(signal.SIGINT)
-                _, rest = waiting.communicate(timeout=PATIENCE)
+                try:
+                    _, rest = waiting.communicate(timeout=PATIENCE)
+                finally:
+                    waiting.kill()
             assert rest.splitlines() == ["interrupted; the same command goes on from here"]
             assert waiting.returncode == 130
         assert prepared(pool / "root", tmp_path / "cache", wait=False).utterances == 22

@@ -81,7 +81,10 @@ def test_end_with_their_parent(root: Path, tmp_path: Path, sent: signal.Signals)
                 process.send_signal(sent)
         else:
             parent.kill()
-        _, err = run.communicate(timeout=PATIENCE)
+        try:
+            _, err = run.communicate(timeout=PATIENCE)
+        finally:
+            run.kill()
         _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert alive == []
     assert len(children) >= 2
