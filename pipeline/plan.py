@@ -75,12 +75,13 @@ class Plan:
         """Some of a shard's recordings, each with what is known of it."""
         rows = pa.array(recordings)
         described = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
-        facts, owner = self.facts(shard), self._owner[shard.known]
+        mine = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
+        facts, owner = _objects(self.known[shard.known].filter(pa.array(mine))), self._owner[shard.known][mine]
         return [Job(id, path, tuple(facts[at] for at in np.flatnonzero(owner == row))) for row, id, path in described]
 
     def facts(self, shard: ShardPlan) -> list[Facts]:
         """What is known of a shard's utterances, in order of id."""
-        return [Facts(**row) for row in self.known[shard.known].to_pylist()]
+        return _objects(self.known[shard.known])
 
     def _usable(self, extraction: Extraction) -> NDArray[np.bool_]:
         """Per recording, whether its facts are what this run would find in the same audio."""
@@ -119,6 +120,10 @@ class Plan:
             mine = order[recordings[at] : recordings[at + 1]]
             rows = slice(int(known[at]), int(known[at + 1]))
             yield ShardPlan(int(number), mine, mine[due[mine]], rows, whole(rows))
+
+
+def _objects(facts: pa.Table) -> list[Facts]:
+    return [Facts(**row) for row in facts.to_pylist()]
 
 
 class _Whole:
