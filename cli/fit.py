@@ -6,11 +6,18 @@ from typing import Any
 import click
 
 from emodna.cli import common
+from emodna.pipeline.errors import EmodnaError
 
 
 @common.environment("EMODNA_FIT")
 @click.command(context_settings=common.CONTEXT)
-@click.option("--src", "sources", multiple=True, metavar="CORPUS", help="Labelled source corpus.")
+@click.option(
+    "--src",
+    "sources",
+    multiple=True,
+    metavar="CORPUS",
+    help="Labelled source corpus; several give equal parts of each batch.",
+)
 @click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result.")
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
@@ -60,23 +67,19 @@ def fit(
         return
     if not sources or target is None:
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
+    if target in sources:
+        raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
     parsed = _parse_settings(settings)
     from emodna.cli.fit_progress import watching
-    from emodna.model.errors import ConfigError
-    from emodna.model.fit import FitRequest
     from emodna.model.fit import fit as run_fit
+    from emodna.model.request import JOIN, FitRequest
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
-    if len(sources) > 1:
-        raise ConfigError(f"--src {' --src '.join(sources)}: one source corpus at a time for now")
-    (source,) = sources
-    if source == target:
-        raise ConfigError(f"--tgt {target}: the same corpus as --src; give another")
-    paths = [find_store(cache, corpus, feature_set) for corpus in (source, target)]
+    stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     request = FitRequest(
-        source=FeatureStore(paths[0]),
-        target=FeatureStore(paths[1]),
+        sources=stores[:-1],
+        target=stores[-1],
         task=task,  # type: ignore[arg-type]
         method=method,
         steps=steps,
@@ -87,10 +90,10 @@ def fit(
         out=out,
         resume=resume,
     )
-    for path in paths:
-        common.detail(f"store {common.safe(path)}")
+    for store in stores:
+        common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
-    title = f"{source} -> {target}, {task}, {method}"
+    title = f"{JOIN.join(sources)} -> {target}, {task}, {method}"
     with watching(title, steps, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
         result = run_fit(request, watcher, stop)
     if as_json:

@@ -33,6 +33,10 @@ class _LiveWatcher:
         self._task = self._progress.add_task(common.safe(title), total=steps)
         live.update(self._progress)
 
+    def began(self, done: int) -> None:
+        """Set the bar to where a checkpoint was."""
+        self._progress.update(self._task, completed=done)
+
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         """Move the bar, and show the new values."""
         self._progress.update(self._task, completed=step)
@@ -45,6 +49,11 @@ class _PlainWatcher:
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self._next = 0.0
+
+    def began(self, done: int) -> None:
+        """Say where a resumed run goes on."""
+        if done:
+            common.note(f"goes on from step {done}")
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         """Print a line, if the last one is long enough ago."""

@@ -10,7 +10,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from emodna.model.errors import RunError
 from emodna.pipeline.files import write_atomically
@@ -78,35 +77,6 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
         odd = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
         raise RunError(f"{path}: damaged: tensor {odd} does not fit the method")
     module.load_state_dict(dict(tensors))
-
-
-def optimizer_tensors(optimizer: Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """State of an optimiser over all parameters of a module, as `parameter.key` -> tensor."""
-    return {
-        f"{name}.{key}": value
-        for name, parameter in module.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-    }
-
-
-def load_optimizer(optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load what `optimizer_tensors` gave.
-
-    Raises
-    ------
-    ValueError
-        It does not fit the parameters.
-    """
-    for name, parameter in module.named_parameters():
-        # A parameter's name may be the beginning of another's; the optimiser's own keys have no dots.
-        state = {key: value for key, value in without_prefix(name, tensors).items() if "." not in key}
-        shapes = {key: value.shape for key, value in state.items()}
-        if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
-            raise ValueError(f"the optimiser's state of {name} does not fit")
-        # The step counts stay on the CPU, where the optimiser makes them.
-        optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
-        }
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from emodna.model.errors import ConfigError
-from emodna.model.framing import Normalisation, Padding
+from emodna.model.framing import Padding
+from emodna.model.normalisation import Normalisation
 
 Config = TypeVar("Config")
 

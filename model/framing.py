@@ -7,46 +7,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.store import FeatureStore
+from emodna.model.normalisation import Statistics
 
 Padding = Literal["silence", "zero", "mask"]
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
-
-Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
-NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
-
-_MIN_STD = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Mean and standard deviation of each value of a frame, (dim,) each."""
-
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
-
-    @classmethod
-    def identity(cls, dim: int) -> "Statistics":
-        """Statistics that change nothing."""
-        return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
-
-    @classmethod
-    def of_frames(cls, features: NDArray[np.float32]) -> "Statistics":
-        """Statistics over the frames of one utterance [frames, dim]."""
-        return cls(features.mean(axis=0), np.maximum(features.std(axis=0), _MIN_STD))
-
-    @classmethod
-    def of_corpus(cls, store: FeatureStore, rows: NDArray[np.int64]) -> "Statistics":
-        """Statistics over all frames of some utterances, in float64, one utterance at a time."""
-        frames, total, squares = 0, np.zeros(store.dim), np.zeros(store.dim)
-        for row in rows:
-            features = store[int(row)].astype(np.float64)
-            frames += len(features)
-            total += features.sum(axis=0)
-            squares += np.square(features).sum(axis=0)
-        mean = total / frames
-        std = np.sqrt(np.maximum(squares / frames - mean**2, _MIN_STD**2))
-        return cls(mean.astype(np.float32), std.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def not_finite(self) -> Path:
+        """Where a loss ceased to be finite: its term and step, and the ids of the batches."""
+        return self.path / "not_finite.json"
+
+    @property
     def done(self) -> Path:
         """Mark of a finished run."""
         return self.path / "done"

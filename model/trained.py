@@ -12,9 +12,10 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from emodna.model.framing import PADDINGS, Framer, Statistics
+from emodna.model.framing import PADDINGS, Framer
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
+from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError

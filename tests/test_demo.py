@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from emodna.model.fit import FitRequest, fit
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.extract import Extraction
 from emodna.pipeline.features import feature_set
@@ -54,7 +55,13 @@ def test_emo_dna_beats_source_only_and_every_constant(
 ) -> None:
     def uar(method: str) -> tuple[float, dict[str, Any]]:
         request = FitRequest(
-            stores["ravdess"], stores["emodb"], method=method, steps=STEPS, seed=seed, threads=1, out=tmp_path / method
+            [stores["ravdess"]],
+            stores["emodb"],
+            method=method,
+            steps=STEPS,
+            seed=seed,
+            threads=1,
+            out=tmp_path / method,
         )
         result = fit(request, Silent())
         return result["uar"], result["constant"]

@@ -1,7 +1,7 @@
 """What a method is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Share
 from emodna.model.networks import EmotionNetwork
+from emodna.model.optimizers import ParameterGroup
+from emodna.model.phases import Phase
 from emodna.model.seeding import seeded
 
 #: Both tasks are binary.
@@ -35,15 +37,29 @@ class Method(nn.Module, ABC):
         As `--list-methods` prints them.
     defaults
         A frozen dataclass: the keys that `--set` can change. The constructor takes (dim, config, seed).
+    phases
+        Stages of the training, in order. By default there is one, in which all parameters move at once.
+
+    Attributes
+    ----------
+    phase, turn
+        Where the training is, for `losses` to ask: name of the phase, and names of the parameter groups that are
+        about to be updated.
     """
 
     name: ClassVar[str]
     reference: ClassVar[str]
     defaults: ClassVar[Any]
+    phases: ClassVar[Sequence[Phase]] = (Phase(),)
+
+    phase: str = ""
+    turn: tuple[str, ...] = ()
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Compute the named terms of the objective, already weighted; the trainer sums them.
+
+        Called once per step, or once per turn of a phase that has several.
 
         Parameters
         ----------
@@ -54,6 +70,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, 2) of features (batch, dim, frames)."""
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Every trained parameter in one group or another; a group's settings default to the run's."""
+        return [ParameterGroup("all", tuple(self.parameters()))]
 
     def monitor(self) -> Mapping[str, Tensor]:
         """0-d tensors worth watching beside the terms, of the last step."""

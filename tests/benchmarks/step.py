@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from emodna.model.config import TrainConfig
-from emodna.model.framing import Framer, Statistics
+from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
+from emodna.model.normalisation import Statistics
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
@@ -66,11 +67,11 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
     where = torch.device(device)
     config = TrainConfig()
     source, target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
-    statistics = Statistics.of_corpus(source, np.arange(len(source)))
+    statistics = Statistics.of_corpora([(source, np.arange(len(source)))])
     silence = feature_set_from(source.snapshot.parameters).silence
     framer = Framer(config.frames, config.padding, statistics, silence)
-    sources = SourceStream(Windows(source, framer, []), source.labels("arousal"), batch_size=64, seed=0)
-    targets = TargetStream(target, Windows(target, framer, []), batch_size=64, seed=0)
+    sources = SourceStream([(Windows(source, framer, []), source.labels("arousal"))], batch_size=64, seed=0)
+    targets = TargetStream(Windows(target, framer, []), batch_size=64, seed=0)
     method = METHODS[method_name](source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
 

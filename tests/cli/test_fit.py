@@ -140,7 +140,7 @@ class TestMistakes:
         [
             (["--tgt", "calls"], ["calls: not prepared", "emodna-prep --manifest TABLE --name calls --cache"]),
             (["--tgt", "[red]x\x1b[2J"], ["[red]x\\x1b[2J: not prepared"]),
-            (["--src", "emotions"], ["--src ravdess --src emotions", "one source corpus at a time"]),
+            (["--src", "ravdess"], ["--src ravdess", "given twice"]),
             (["--tgt", "ravdess"], ["--tgt ravdess", "same corpus as --src"]),
             (["--method", "emodna"], ["--method emodna", *METHODS]),
             (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from emodna.cli import predict as predict_command
-from emodna.model.fit import FitRequest
 from emodna.model.fit import fit as run_fit
+from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, Ran
 from tests.model.small import SETTINGS, Silent, command
@@ -162,7 +162,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, in a folder of such a name."""
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     folder = tmp_path_factory.mktemp("runs") / "[red]\nrun"
-    run_fit(FitRequest(source, target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder), Silent())
+    run_fit(FitRequest([source], target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder), Silent())
     return folder
 
 

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from emodna.cli import predict as predict_command
-from emodna.model.fit import FitRequest
 from emodna.model.fit import fit as run_fit
+from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
 from tests.pipeline.trees.packing import pack
@@ -29,7 +29,7 @@ def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     folder = tmp_path_factory.mktemp("runs")
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     for task in ("arousal", "valence"):
-        request = FitRequest(source, target, task=task, steps=2, threads=1, settings=SETTINGS, out=folder / task)
+        request = FitRequest([source], target, task=task, steps=2, threads=1, settings=SETTINGS, out=folder / task)
         run_fit(request, Silent())
     return {task: folder / task for task in ("arousal", "valence")}
 

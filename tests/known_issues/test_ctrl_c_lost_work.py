@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from emodna.model import checkpoint
-from emodna.model.fit import FitRequest, fit
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
 from emodna.model.run import RunFolder
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Silent
@@ -20,7 +21,7 @@ def test_a_wish_to_stop_leaves_a_checkpoint_of_that_step_and_the_same_end(
     settings = {**SETTINGS, "checkpoint_seconds": "1000"}
 
     def request(name: str) -> FitRequest:
-        return FitRequest(source, target, steps=6, threads=1, settings=settings, out=tmp_path / name, resume=True)
+        return FitRequest([source], target, steps=6, threads=1, settings=settings, out=tmp_path / name, resume=True)
 
     asked = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
-from emodna.model.fit import FitRequest, fit
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
 from emodna.model.trainer import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
@@ -40,6 +41,8 @@ class Silent:
     def planned(self, recordings: int) -> None: ...
 
     def examined(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def began(self, done: int) -> None: ...
 
     def logged(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -94,7 +97,7 @@ def emotions_of(store: FeatureStore) -> dict[str, str]:
 
 
 def fit_small(
-    source: FeatureStore,
+    source: FeatureStore | Sequence[FeatureStore],
     target: FeatureStore,
     out: Path | None,
     *,
@@ -103,7 +106,8 @@ def fit_small(
     **request: Any,
 ) -> dict[str, Any]:
     """Run a short training of small networks."""
-    asked = FitRequest(source, target, out=out, settings={**SETTINGS, **(settings or {})}, **{"steps": 4, **request})
+    sources = [source] if isinstance(source, FeatureStore) else source
+    asked = FitRequest(sources, target, out=out, settings={**SETTINGS, **(settings or {})}, **{"steps": 4, **request})
     return fit(asked, watcher or Silent())
 
 

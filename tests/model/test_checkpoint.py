@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
+from emodna.model.optimizers import load_optimizers, optimizer_tensors
 from tests.model.small import assert_same_tensors, refused_or_taken
 
 FACTS = {"step": 3, "name": "emo-dna", "nested": {"a": [1, 2.5, None]}}
@@ -92,9 +93,9 @@ class TestRoundTrip:
         steps(whole, optimizers[0], 0, 12)
         steps(half, optimizers[1], 0, 4)
         checkpoint.save_tensors(tmp_path / "module", half.state_dict(), {})
-        checkpoint.save_tensors(tmp_path / "optimizer", checkpoint.optimizer_tensors(optimizers[1], half), {})
+        checkpoint.save_tensors(tmp_path / "optimizer", optimizer_tensors({"all": optimizers[1]}, half), {})
         checkpoint.load_module(resumed, checkpoint.load_tensors(tmp_path / "module")[0], tmp_path / "module")
-        checkpoint.load_optimizer(optimizers[2], resumed, checkpoint.load_tensors(tmp_path / "optimizer")[0])
+        load_optimizers({"all": optimizers[2]}, resumed, checkpoint.load_tensors(tmp_path / "optimizer")[0])
         steps(resumed, optimizers[2], 4, 12)
         assert_same_tensors(whole.state_dict(), resumed.state_dict())
 

@@ -191,7 +191,8 @@ class TestResume:
 import os, signal, sys
 from pathlib import Path
 import torch
-from emodna.model.fit import FitRequest, fit
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 
 torch.set_num_threads(1)
@@ -206,6 +207,7 @@ def fsync(descriptor):
     flush(descriptor)
 
 class Watcher:
+    def began(self, done): ...
     def logged(self, step, values):
         if step == 5:
             die()
@@ -213,7 +215,7 @@ class Watcher:
 if blow == "while a checkpoint is written":
     os.fsync = fsync
 request = FitRequest(
-    FeatureStore(source), FeatureStore(target), steps=7, out=Path(out),
+    [FeatureStore(source)], FeatureStore(target), steps=7, out=Path(out),
     settings=dict(setting.split("=") for setting in settings),
 )
 fit(request, Watcher())
@@ -274,7 +276,7 @@ fit(request, Watcher())
         stores = [listed(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))]
         with pytest.raises(Interruption):
             fit_small(source, stores[0], tmp_path / "run", watcher=InterruptAt(2))
-        with pytest.raises(RunError, match=r"fingerprints\.tgt"):
+        with pytest.raises(RunError, match=r"fingerprints\.own"):
             fit_small(source, stores[1], tmp_path / "run", resume=True)
 
     def test_of_somebody_else_s_folder_is_refused(self, pair: Pair, tmp_path: Path) -> None:
@@ -342,7 +344,7 @@ class TestRunFolder:
         assert decisive["train"] == {**as_settings(TrainConfig()), "batch_size": 8, "frames": 32, "log_every": 1}
         assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
         assert decisive["features"] == feature_set("mfcc40").parameters()
-        assert decisive["fingerprints"] == dict(zip(("src", "tgt"), (s.fingerprint for s in pair), strict=True))
+        assert decisive["fingerprints"] == {store.snapshot.corpus: store.fingerprint for store in pair}
         assert config["versions"]["torch"] == torch.__version__
         assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())
 
@@ -391,7 +393,7 @@ class TestLabels:
             emotions[path] = ""
         store = listed(roots["ravdess"], emotions, tmp_path)
         fit_small(store, pair[1], tmp_path / "run", steps=1)
-        assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"]["src"] == 5
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"] == {"own": 5}
 
     @pytest.mark.parametrize(
         ("emotion", "says"), [("anger", "only class 1 of arousal"), ("sadness", "only class 0"), ("", "no label of")]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from emodna.model.framing import NORMALISATIONS, PADDINGS, Framer, Padding, Statistics
+from emodna.model.framing import PADDINGS, Framer, Padding
+from emodna.model.normalisation import NORMALISATIONS, Statistics
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, LogMelSet, MfccSet, WaveSet
 from emodna.pipeline.store import FeatureStore
@@ -168,7 +169,7 @@ class TestStatistics:
     def test_of_a_corpus_are_those_of_all_its_frames_together(self, source: FeatureStore) -> None:
         rows = np.array([3, 0, 17, 31])
         together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
-        statistics = Statistics.of_corpus(source, rows)
+        statistics = Statistics.of_corpora([(source, rows)])
         np.testing.assert_allclose(statistics.mean, together.mean(axis=0), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(statistics.std, together.std(axis=0), rtol=1e-4)
         assert statistics.mean.dtype == statistics.std.dtype == np.float32

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.framing import Framer, Statistics
+from emodna.model.framing import Framer
+from emodna.model.normalisation import Statistics
 from emodna.model.stream import Sampler, SourceStream, TargetStream, Windows
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
@@ -27,11 +28,11 @@ def windows(store: FeatureStore) -> Windows:
 
 
 def source_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> SourceStream:
-    return SourceStream(windows(store), store.labels("arousal"), batch_size=batch_size, seed=seed)
+    return SourceStream([(windows(store), store.labels("arousal"))], batch_size=batch_size, seed=seed)
 
 
 def target_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> TargetStream:
-    return TargetStream(store, windows(store), batch_size=batch_size, seed=seed)
+    return TargetStream(windows(store), batch_size=batch_size, seed=seed)
 
 
 def rows_of(batch: Batch, store: FeatureStore) -> list[int]:

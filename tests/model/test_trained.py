@@ -11,8 +11,9 @@ import torch
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from emodna.model.framing import NORMALISATIONS, PADDINGS
+from emodna.model.framing import PADDINGS
 from emodna.model.methods import METHODS
+from emodna.model.normalisation import NORMALISATIONS
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore

@@ -17,8 +17,9 @@ from emodna.model import checkpoint
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.framing import Framer, Statistics
+from emodna.model.framing import Framer
 from emodna.model.methods.base import Method
+from emodna.model.normalisation import Statistics
 from emodna.model.run import RunFolder
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trainer import train
@@ -81,11 +82,11 @@ class Told(Silent):
 
 @pytest.fixture(scope="module")
 def streams(source: FeatureStore, target: FeatureStore) -> tuple[SourceStream, TargetStream]:
-    framer = Framer(32, "silence", Statistics.of_corpus(source, np.arange(len(source))), MfccSet().silence)
+    framer = Framer(32, "silence", Statistics.of_corpora([(source, np.arange(len(source)))]), MfccSet().silence)
     mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
     return (
-        SourceStream(mine, source.labels("arousal"), batch_size=8, seed=0),
-        TargetStream(target, other, batch_size=8, seed=0),
+        SourceStream([(mine, source.labels("arousal"))], batch_size=8, seed=0),
+        TargetStream(other, batch_size=8, seed=0),
     )
 
 

@@ -1,0 +1,85 @@
+"""Means and standard deviations that make utterances of different recordings comparable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.pipeline.store import FeatureStore
+
+Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
+
+_MIN_STD: Final = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and standard deviation of each value of a frame, (dim,) each."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def identity(cls, dim: int) -> "Statistics":
+        """Statistics that change nothing."""
+        return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
+
+    @classmethod
+    def of_frames(cls, features: NDArray[np.float32]) -> "Statistics":
+        """Statistics over the frames of one utterance [frames, dim]."""
+        return cls(features.mean(axis=0), np.maximum(features.std(axis=0), _MIN_STD))
+
+    @classmethod
+    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> "Statistics":
+        """Statistics over all frames of some utterances of each corpus, in float64, one utterance at a time.
+
+        Every corpus weighs the same, as it does in the batches of several sources.
+
+        Parameters
+        ----------
+        corpora
+            A store and the rows of its utterances, each.
+        """
+        moments = [_moments(store, rows) for store, rows in corpora]
+        mean, square = np.mean(moments, axis=0)
+        std = np.sqrt(np.maximum(square - mean**2, _MIN_STD**2))
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+
+def statistics_of_run(
+    normalisation: Normalisation, sources: Sequence[tuple[FeatureStore, NDArray[np.int8]]], target: FeatureStore
+) -> tuple[list[Statistics | None], Statistics | None]:
+    """Statistics that normalise each source's utterances, and the target's; None for each utterance's own.
+
+    Parameters
+    ----------
+    sources
+        Each with its (n,) labels: those without (-1) are not trained on, and do not count.
+    """
+    labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
+    everything = (target, np.arange(len(target)))
+    match normalisation:
+        case "none":
+            nothing = Statistics.identity(target.dim)
+            return [nothing] * len(sources), nothing
+        case "per-utterance":
+            return [None] * len(sources), None
+        case "per-corpus":
+            return [Statistics.of_corpora([each]) for each in labelled], Statistics.of_corpora([everything])
+        case "source":
+            of_sources = Statistics.of_corpora(labelled)
+            return [of_sources] * len(sources), of_sources
+
+
+def _moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and mean square over the frames of some utterances."""
+    frames, total, squares = 0, np.zeros(store.dim), np.zeros(store.dim)
+    for row in rows.tolist():
+        features = store[row].astype(np.float64)
+        frames += len(features)
+        total += features.sum(axis=0)
+        squares += np.square(features).sum(axis=0)
+    return total / frames, squares / frames

@@ -1,0 +1,78 @@
+"""Optimisers over a method's parameters, one per group, and their state by the parameters' names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer, RAdam
+
+from emodna.model.config import TrainConfig
+
+_KINDS: Final[Mapping[str, type[RAdam] | type[Adam]]] = {"radam": RAdam, "adam": Adam}
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters of a method that are updated together; what is None is as the run's settings say."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    optimizer: Literal["radam", "adam"] = "radam"
+    learning_rate: float | None = None
+    betas: tuple[float, float] | None = None
+
+
+def make_optimizers(groups: Sequence[ParameterGroup], config: TrainConfig) -> dict[str, Optimizer]:
+    """One optimiser per group, by its name."""
+    return {
+        group.name: _KINDS[group.optimizer](
+            group.parameters,
+            lr=config.learning_rate if group.learning_rate is None else group.learning_rate,
+            betas=group.betas or (config.beta1, config.beta2),
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+        for group in groups
+    }
+
+
+def optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) -> dict[str, Tensor]:
+    """State of the optimisers over a module's parameters, as `parameter.key` -> tensor; none of parameters at rest."""
+    states = {parameter: state for each in optimizers.values() for parameter, state in each.state.items()}
+    return {
+        f"{name}.{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in states.get(parameter, {}).items()
+    }
+
+
+def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` gave.
+
+    Raises
+    ------
+    ValueError
+        It does not fit the parameters.
+    """
+    owners = {p: each for each in optimizers.values() for group in each.param_groups for p in group["params"]}
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        parameter_name, _, key = name.rpartition(".")
+        found.setdefault(parameter_name, {})[key] = value
+    parameters = dict(module.named_parameters())
+    for name, state in found.items():
+        parameter = parameters.get(name)
+        shapes = {key: value.shape for key, value in state.items()}
+        if parameter not in owners or shapes != {
+            "step": torch.Size(),
+            "exp_avg": parameter.shape,
+            "exp_avg_sq": parameter.shape,
+        }:
+            raise ValueError(f"the optimiser's state of {name} does not fit")
+        # The step counts stay on the CPU, where the optimiser makes them.
+        owners[parameter].state[parameter] = {
+            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+        }

@@ -1,0 +1,129 @@
+"""What a user asks a training for, checked and resolved to all that decides its weights."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from emodna.model.config import TrainConfig, as_settings
+from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.run import settings_hash
+from emodna.pipeline.emotions import Task
+from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.store import FeatureStore
+
+#: About a syllable: a shorter window is a mistake.
+_MIN_SECONDS: Final = 0.25
+#: The authors' usual 96 000 samples at 22 050 Hz, rounded.
+_USUAL_SECONDS: Final = 4.375
+#: Between the names of several source corpora; no corpus's name has it.
+JOIN: Final = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What a user asks for."""
+
+    sources: Sequence[FeatureStore]
+    target: FeatureStore
+    task: Task = "arousal"
+    method: str = "emo-dna"
+    steps: int = 1000
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    threads: int | None = None
+    """Of torch, on the CPU; None leaves them as they are."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Keys of `TrainConfig` and of the method's configuration, as text."""
+    out: Path | None = None
+    """Run folder; by default one below `runs` that is named by the request."""
+    resume: bool = False
+
+    @property
+    def stores(self) -> dict[str, FeatureStore]:
+        """Sources, then the target, by corpus."""
+        return {store.snapshot.corpus: store for store in (*self.sources, self.target)}
+
+
+def check_stores(request: FitRequest, frames: int) -> FeatureSet:
+    """Return the feature set that all stores share.
+
+    Parameters
+    ----------
+    frames
+        Length of the window that the networks see.
+
+    Raises
+    ------
+    ConfigError, TrainingError
+        Stores that do not go together, a source of which nothing can be learnt, a window that is too short.
+    """
+    target = request.target
+    corpora = [source.snapshot.corpus for source in request.sources]
+    if not request.sources:
+        raise ConfigError("--src: give a source corpus")
+    twice = next((corpus for corpus in corpora if corpora.count(corpus) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--src {twice}: given twice")
+    for source in request.sources:
+        if source.snapshot.parameters != target.snapshot.parameters:
+            raise ConfigError(f"{source.path} and {target.path}: features of different parameters do not go together")
+    features = feature_set_from(target.snapshot.parameters)
+    _check_window(frames, features)
+    for source in request.sources:
+        _check_source(source, request.task)
+    return features
+
+
+def resolved(request: FitRequest, train_config: TrainConfig, method_config: object) -> dict[str, Any]:
+    """Content of config.json; what stands under `decisive` decides the weights, bit by bit."""
+    stores = request.stores
+    return {
+        "decisive": {
+            "src": JOIN.join(source.snapshot.corpus for source in request.sources),
+            "tgt": request.target.snapshot.corpus,
+            "task": request.task,
+            "method": request.method,
+            "seed": request.seed,
+            "steps": request.steps,
+            "train": as_settings(train_config),
+            "method_config": as_settings(method_config),
+            "features": dict(request.target.snapshot.parameters),
+            "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
+            "device": request.device.type,
+            "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
+        },
+        "stores": {corpus: str(store.path) for corpus, store in stores.items()},
+        "left_out": {
+            source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
+        },
+        "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
+    }
+
+
+def default_folder(decisive: Mapping[str, Any]) -> Path:
+    """Where a run goes whose user names no folder."""
+    name = "{src}-{tgt}-{task}-{method}-s{seed}".format(**decisive)
+    return Path("runs") / f"{name}-{settings_hash(decisive)}"
+
+
+def _check_window(frames: int, features: FeatureSet) -> None:
+    """Refuse a window in which there is no emotion to hear: the default counts MFCC frames, not samples."""
+    frames_per_second = features.sample_rate / features.hop_length
+    if frames < _MIN_SECONDS * frames_per_second:
+        usual = round(_USUAL_SECONDS * frames_per_second)
+        raise ConfigError(
+            f"--set frames={frames}: only {frames / frames_per_second:.3f} s of {features.name}, at least "
+            f"{_MIN_SECONDS} s needed; {usual} frames are {usual / frames_per_second:.1f} s"
+        )
+
+
+def _check_source(store: FeatureStore, task: str) -> None:
+    present = set(np.unique(store.labels(task)).tolist()) - {-1}
+    if len(present) < 2:
+        found = f"only class {present.pop()}" if present else "no label"
+        raise TrainingError(f"--src {store.snapshot.corpus}: {found} of {task}: there is nothing to learn from")

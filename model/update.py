@@ -1,0 +1,49 @@
+"""One training step: losses, gradients, optimisers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.finite import FiniteGuard
+from emodna.model.methods.base import Method
+from emodna.model.phases import Phase
+
+
+class Update:
+    """Moves a method's parameters by one step. Nothing in it waits for the device.
+
+    Parameters
+    ----------
+    optimizers
+        By the names of the method's parameter groups.
+    done
+        Steps that are behind.
+    """
+
+    def __init__(
+        self, method: Method, optimizers: Mapping[str, Optimizer], device: torch.device, *, done: int = 0
+    ) -> None:
+        self._method, self._optimizers = method, optimizers
+        self._step = torch.tensor(done, device=device)
+        self.guard = FiniteGuard(device)
+
+    def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
+        """Take a step in a phase; return the terms of the loss."""
+        method = self._method
+        method.phase = phase.name
+        terms: dict[str, Tensor] = {}
+        for turn in phase.turns or (tuple(self._optimizers),):
+            method.turn = turn
+            for optimizer in self._optimizers.values():
+                optimizer.zero_grad(set_to_none=True)
+            of_turn = method.losses(source, target, self._step)
+            torch.stack(list(of_turn.values())).sum().backward()  # type: ignore[no-untyped-call]
+            for name in turn:
+                self._optimizers[name].step()
+            terms |= of_turn
+        self.guard.look(self._step, terms)
+        self._step += 1
+        return terms
