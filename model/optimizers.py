@@ -66,13 +66,14 @@ def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tens
     for name, state in found.items():
         parameter = parameters.get(name)
         shapes = {key: value.shape for key, value in state.items()}
-        if parameter not in owners or shapes != {
-            "step": torch.Size(),
-            "exp_avg": parameter.shape,
-            "exp_avg_sq": parameter.shape,
-        }:
+        if parameter is None or parameter not in owners or shapes != _shapes(parameter):
             raise ValueError(f"the optimiser's state of {name} does not fit")
         # The step counts stay on the CPU, where the optimiser makes them.
         owners[parameter].state[parameter] = {
             key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
         }
+
+
+def _shapes(parameter: Tensor) -> dict[str, torch.Size]:
+    """Of the state that these optimisers keep of a parameter."""
+    return {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
