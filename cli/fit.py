@@ -93,7 +93,7 @@ def fit(
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
-    title = f"{JOIN.join(sources)} -> {target}, {task}, {method}"
+    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {method}"
     with watching(title, steps, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
         result = run_fit(request, watcher, stop)
     if as_json:

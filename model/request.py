@@ -43,6 +43,10 @@ class FitRequest:
     """Run folder; by default one below `runs` that is named by the request."""
     resume: bool = False
 
+    def __post_init__(self) -> None:
+        """Put the sources in the order of their names: the same corpora are the same request."""
+        object.__setattr__(self, "sources", sorted(self.sources, key=lambda source: source.snapshot.corpus))
+
     @property
     def stores(self) -> dict[str, FeatureStore]:
         """Sources, then the target, by corpus."""

@@ -72,6 +72,7 @@ def train(
     done = state.restore(run.resume, steps)
     log = MetricsLog(run.metrics, keep=done)
     update = Update(method, optimizers, device, done=done)
+    run.not_finite.unlink(missing_ok=True)
     saved = time.monotonic()
     watcher.began(done)
 

@@ -185,6 +185,24 @@ class TestNotFinite:
         good = trained(streams, tmp_path / "good", steps=3)
         assert_same_tensors(checkpoint.without_prefix("method", tensors), good.state_dict())
 
+    def test_names_the_batch_and_leaves_all_its_ids(self, streams: Streams, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path)
+        with pytest.raises(TrainingError) as raised:
+            trained(streams, tmp_path, Linear(Trouble(3)), log_every=100, steps=7)
+        source, target = (stream.ids(3) for stream in streams)
+        assert json.loads(run.not_finite.read_text()) == {
+            "term": "decay",
+            "step": 4,
+            "source": source,
+            "target": target,
+        }
+        assert len(source) == len(target) == 8
+        for named in (source[0], target[0], str(run.not_finite)):
+            assert named in str(raised.value)
+        assert "\n" not in str(raised.value)
+        trained(streams, tmp_path)
+        assert not run.not_finite.exists()
+
     def test_logs_no_line_that_is_not_json(self, streams: Streams, tmp_path: Path) -> None:
         with pytest.raises(TrainingError):
             trained(streams, tmp_path, Linear(Trouble(3)))

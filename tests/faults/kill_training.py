@@ -1,0 +1,81 @@
+"""Kill emodna-fit at random instants and go on: `python -m tests.faults.kill_training --kills 3 --rounds 1`.
+
+Each round kills one run so many times, resumes it to its end, and compares the bytes of what it leaves with those of a
+run that nobody disturbed.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from emodna.model.checkpoint import load_tensors
+from emodna.model.run import RunFolder
+
+#: What must not depend on the kills.
+OUTCOME = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "predictions.parquet")
+
+
+def outcome(run: Path) -> dict[str, bytes]:
+    """Bytes of what a finished run leaves."""
+    return {name: (run / name).read_bytes() for name in OUTCOME}
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
+@click.option("--src", default="ravdess", show_default=True)
+@click.option("--tgt", default="emodb", show_default=True)
+@click.option("--method", default="emo-dna", show_default=True)
+@click.option("--steps", default=200, show_default=True)
+@click.option("--kills", default=3, show_default=True, help="Per round.")
+@click.option("--rounds", default=1, show_default=True)
+@click.option("--every", default=1.0, show_default=True, help="Seconds between two checkpoints.")
+@click.option("--seed", default=0, show_default=True, help="Of the instants.")
+def main(
+    cache: Path, src: str, tgt: str, method: str, steps: int, kills: int, rounds: int, every: float, seed: int
+) -> None:
+    """Compare runs that were killed with one that was not; exit 1 if a byte differs."""
+    instants = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [
+            *(str(Path(sys.executable).with_name("emodna-fit")), "--src", src, "--tgt", tgt, "--method", method),
+            *("--steps", str(steps), "--threads", "1", "--device", "cpu", "--cache", str(cache), "--quiet"),
+            *("--set", f"checkpoint_seconds={every}", "--resume", "--out"),
+        ]
+        whole = Path(scratch) / "whole"
+        began = time.monotonic()
+        subprocess.run([*command, whole], check=True, stdout=subprocess.DEVNULL)
+        duration = time.monotonic() - began
+        click.echo(f"undisturbed: {steps} steps in {duration:.1f} s")
+        differing = 0
+        for number in range(rounds):
+            run = Path(scratch) / f"round{number}"
+            for _ in range(kills):
+                click.echo(f"killed with {_kill(command, run, instants.uniform(0, duration / kills))}")
+            subprocess.run([*command, run], check=True, stdout=subprocess.DEVNULL)
+            odd = [name for name, content in outcome(whole).items() if content != outcome(run)[name]]
+            differing += bool(odd)
+            click.echo(f"round {number + 1}: " + (f"DIFFERS in {', '.join(odd)}" if odd else "the same bytes"))
+    sys.exit(int(differing > 0))
+
+
+def _kill(command: list[str], run: Path, after: float) -> str:
+    """Start or resume a run, and kill it some seconds after its first checkpoint; say which step is safe."""
+    resume = RunFolder(run).resume
+    before = resume.stat().st_mtime_ns if resume.exists() else None
+    process = subprocess.Popen([*command, run], stdout=subprocess.DEVNULL)
+    while process.poll() is None and (not resume.exists() or resume.stat().st_mtime_ns == before):
+        time.sleep(0.01)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return f"step {load_tensors(resume)[1]['step']} safe" + (" (it had ended)" if process.returncode == 0 else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Methods that train in stages, or one part against another."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import TrainConfig
+from emodna.model.methods import METHODS
+from emodna.model.methods.base import Method
+from emodna.model.optimizers import ParameterGroup, make_optimizers
+from emodna.model.phases import Phase, phase_at
+from emodna.model.run import RunFolder
+from emodna.model.trainer import train
+from tests.model.methods.test_every_method import small
+from tests.model.small import InterruptAt, Interruption, Silent, assert_same_tensors, logged_lines
+from tests.model.test_trainer import CPU, Streams, streams
+
+__all__ = ["streams"]
+
+
+class Duel(Method):
+    """An encoder that learns alone first, then against a discriminator of the corpora with an optimiser of its own."""
+
+    name = "duel"
+    reference = "this test"
+    defaults = None
+    phases = (Phase("alone", 0.25, (("encoder",),)), Phase("duel", 0.75, (("discriminator",), ("encoder",))))
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Linear(40, 4), nn.Dropout(0.5))
+        self.classifier = nn.Linear(4, 2)
+        self.discriminator = nn.Linear(4, 2)
+        self.calls: list[tuple[int, str, tuple[str, ...]]] = []
+        self.moved: list[set[str]] = []
+        self._before = self._now()
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        self.calls.append((int(step), self.phase, self.turn))
+        now = self._now()
+        self.moved.append({name for name in now if not torch.equal(now[name], self._before[name])})
+        self._before = now
+        joint = self.encoder(torch.cat([source.features, target.features]).mean(2))
+        corpus = F.cross_entropy(self.discriminator(joint), torch.cat([source.corpus, target.corpus]))
+        if self.turn == ("discriminator",):
+            return {"discriminator": corpus}
+        emotion = F.cross_entropy(self.classifier(joint[: len(source.labels)]), source.labels)
+        return {"emotion": emotion} if self.phase == "alone" else {"emotion": emotion, "fooling": -0.1 * corpus}
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
+        logits: Tensor = self.classifier(self.encoder(features.mean(2)))
+        return logits
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        encoder = (*self.encoder.parameters(), *self.classifier.parameters())
+        discriminator = tuple(self.discriminator.parameters())
+        return [
+            ParameterGroup("encoder", encoder),
+            ParameterGroup("discriminator", discriminator, "adam", learning_rate=0.01, betas=(0.5, 0.9)),
+        ]
+
+    def _now(self) -> dict[str, Tensor]:
+        return {name.split(".")[0]: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
+
+
+def fought(streams: Streams, run: Path, *, steps: int = 8, watcher: Silent | None = None) -> Duel:
+    method = Duel()
+    run.mkdir(exist_ok=True)
+    config = TrainConfig(log_every=1, checkpoint_seconds=0)
+    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "watcher": watcher or Silent()}
+    train(method, *streams, config, **parts)
+    return method
+
+
+class TestTraining:
+    def test_goes_through_the_phases_and_their_turns(self, streams: Streams, tmp_path: Path) -> None:
+        alone = [(step, "alone", ("encoder",)) for step in (0, 1)]
+        turns = (("discriminator",), ("encoder",))
+        assert fought(streams, tmp_path).calls == alone + [(step, "duel", t) for step in range(2, 8) for t in turns]
+
+    def test_moves_only_the_groups_whose_turn_it_is(self, streams: Streams, tmp_path: Path) -> None:
+        encoder = {"encoder", "classifier"}
+        # What had moved when each call began: the discriminator stands still until its phase, then they alternate.
+        assert fought(streams, tmp_path).moved == [
+            set(),
+            encoder,
+            encoder,
+            *[{"discriminator"}, encoder] * 5,
+            {"discriminator"},
+        ]
+
+    def test_logs_the_terms_of_all_turns_and_their_total(self, streams: Streams, tmp_path: Path) -> None:
+        fought(streams, tmp_path)
+        lines = logged_lines(tmp_path)
+        assert list(lines[0]) == ["step", "emotion", "total"]
+        assert list(lines[-1]) == ["step", "discriminator", "emotion", "fooling", "total"]
+        last = lines[-1]
+        assert last["total"] == pytest.approx(last["discriminator"] + last["emotion"] + last["fooling"])
+
+    @pytest.mark.parametrize("stop", [1, 2, 3, 5, 7])
+    def test_resumed_anywhere_ends_bit_for_bit_the_same(self, stop: int, streams: Streams, tmp_path: Path) -> None:
+        whole = fought(streams, tmp_path / "whole")
+        with pytest.raises(Interruption):
+            fought(streams, tmp_path / "run", watcher=InterruptAt(stop))
+        assert_same_tensors(fought(streams, tmp_path / "run").state_dict(), whole.state_dict())
+        assert logged_lines(tmp_path / "run") == logged_lines(tmp_path / "whole")
+
+
+class TestOptimizers:
+    def test_have_their_groups_settings_and_else_the_run_s(self) -> None:
+        made = make_optimizers(Duel().parameter_groups(), TrainConfig(learning_rate=0.5, beta1=0.8, weight_decay=0.1))
+        encoder, discriminator = (made[name].param_groups[0] for name in ("encoder", "discriminator"))
+        assert isinstance(made["encoder"], torch.optim.RAdam)
+        assert isinstance(made["discriminator"], torch.optim.Adam)
+        assert (encoder["lr"], encoder["betas"], encoder["weight_decay"]) == (0.5, (0.8, 0.999), 0.1)
+        assert (discriminator["lr"], discriminator["betas"]) == (0.01, (0.5, 0.9))
+
+
+class TestPhases:
+    @given(shares=st.lists(st.integers(1, 20), min_size=1, max_size=5), steps=st.integers(1, 200))
+    def test_follow_each_other_and_take_their_shares(self, shares: list[int], steps: int) -> None:
+        total = sum(shares)
+        phases = [Phase(str(n), share / total) for n, share in enumerate(shares)]
+        sequence = [int(phase_at(phases, step, steps).name) for step in range(steps)]
+        assert sequence == sorted(sequence)
+        for n, share in enumerate(shares):
+            assert abs(sequence.count(n) - Fraction(share * steps, total)) <= 1
+
+
+@pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)
+def test_every_method_has_phases_that_fill_the_training_and_groups_that_hold_each_parameter_once(
+    kind: type[Method],
+) -> None:
+    method = Duel() if kind is Duel else small(kind)
+    groups = method.parameter_groups()
+    assert sum(phase.share for phase in method.phases) == pytest.approx(1)
+    assert {name for phase in method.phases for turn in phase.turns for name in turn} <= {
+        group.name for group in groups
+    }
+    held = [id(parameter) for group in groups for parameter in group.parameters]
+    assert sorted(held) == sorted(id(parameter) for parameter in method.parameters())

@@ -1,0 +1,134 @@
+"""Training on several labelled corpora: equal parts of each batch, whatever their sizes and the order they are named in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emodna.model.errors import ConfigError
+from emodna.model.framing import Framer
+from emodna.model.normalisation import Statistics
+from emodna.model.stream import SourceStream, Windows
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import InterruptAt, Interruption, emotions_of, fit_small, listed
+
+EVERY_STEP = {"checkpoint_seconds": "0"}
+
+
+@pytest.fixture(scope="module")
+def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A corpus of five utterances, one of them without a label: smaller than a batch."""
+    paths = list(emotions_of(target))[:5]
+    emotions = dict(zip(paths, ("anger", "sadness", "fear", "boredom", ""), strict=True))
+    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
+
+
+def stream(*stores: FeatureStore, batch_size: int = 8) -> SourceStream:
+    framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
+    corpora = [(Windows(store, framer, ("de", "en")), store.labels("arousal")) for store in stores]
+    return SourceStream(corpora, batch_size=batch_size, seed=0)
+
+
+def model_bytes(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+class TestBatches:
+    @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(batch_size=st.integers(2, 11), first=st.integers(0, 5))
+    def test_take_turns(
+        self, batch_size: int, first: int, source: FeatureStore, target: FeatureStore, third: FeatureStore
+    ) -> None:
+        stores = (source, target, third)
+        mixed = stream(*stores, batch_size=batch_size)
+        ids = [each for step in range(first, first + 4) for each in mixed.ids(step)]
+        owners = [next(n for n, store in enumerate(stores) if each in store.ids) for each in ids]
+        assert owners == [(first * batch_size + place) % 3 for place in range(4 * batch_size)]
+
+    def test_of_a_corpus_are_those_that_it_gives_alone(self, source: FeatureStore, third: FeatureStore) -> None:
+        mixed, alone = stream(source, third), stream(source)
+        ids = [each for step in range(4) for each in mixed.ids(step)]
+        assert ids[::2] == [each for step in range(2) for each in alone.ids(step)]
+
+    def test_hold_what_their_ids_say(self, source: FeatureStore, third: FeatureStore) -> None:
+        mixed = stream(source, third)
+        for step in range(3):
+            batch = mixed.batch(step)
+            for row, each in enumerate(mixed.ids(step)):
+                store = source if each in source.ids else third
+                place = store.row_of(each)
+                expected = stream_window(store, place)
+                assert torch.equal(batch.features[row], expected)
+                assert batch.labels[row] == int(store.labels("arousal")[place])
+            assert set(batch.corpus.tolist()) == {1}
+
+    def test_repeat_a_corpus_that_is_smaller_than_its_part_and_leave_out_what_has_no_label(
+        self, source: FeatureStore, third: FeatureStore
+    ) -> None:
+        ids = [
+            each for step in range(3) for each in stream(source, third, batch_size=16).ids(step) if each in third.ids
+        ]
+        labelled = [each for each, label in zip(third.ids, third.labels("arousal"), strict=True) if label >= 0]
+        assert [ids.count(each) for each in labelled] == [6] * 4
+
+
+def stream_window(store: FeatureStore, row: int) -> torch.Tensor:
+    out = np.empty((24, 40), np.float32)
+    Framer(24, "silence", Statistics.identity(40), MfccSet().silence)(store[row], float(store.peak_db[row]), out)
+    return torch.from_numpy(out.T)
+
+
+class TestStatistics:
+    def test_weigh_every_corpus_the_same(self, source: FeatureStore, third: FeatureStore) -> None:
+        rows = [np.arange(len(source)), np.arange(3)]
+        mixed = Statistics.of_corpora(list(zip((source, third), rows, strict=True)))
+        moments = []
+        for store, some in zip((source, third), rows, strict=True):
+            frames = np.concatenate([store[int(row)] for row in some]).astype(np.float64)
+            moments.append((frames.mean(0), np.square(frames).mean(0)))
+        mean, square = (sum(each) / 2 for each in zip(*moments, strict=True))
+        np.testing.assert_allclose(mixed.mean, mean, rtol=1e-5)
+        np.testing.assert_allclose(mixed.std, np.sqrt(square - mean**2), rtol=1e-4)
+
+
+class TestRuns:
+    def test_are_named_and_described_by_all_sources_in_one_order(
+        self, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
+    ) -> None:
+        for name, sources in (("a", [third, source]), ("b", [source, third])):
+            result = fit_small(sources, target, tmp_path / name)
+            assert result["src"] == "ravdess+third"
+        assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+        config = json.loads((tmp_path / "a" / "config.json").read_text())
+        assert config["decisive"]["fingerprints"].keys() == {"ravdess", "third", "emodb"}
+        assert config["left_out"] == {"ravdess": 0, "third": 1}
+
+    def test_differ_from_those_of_one_of_them(
+        self, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
+    ) -> None:
+        fit_small([source, third], target, tmp_path / "both")
+        fit_small([source], target, tmp_path / "one")
+        assert model_bytes(tmp_path / "both") != model_bytes(tmp_path / "one")
+
+    @pytest.mark.parametrize("normalisation", ["source", "per-corpus", "per-utterance", "none"])
+    def test_resume_bit_for_bit(
+        self, normalisation: str, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
+    ) -> None:
+        asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 5}
+        fit_small([source, third], target, tmp_path / "whole", **asked)
+        with pytest.raises(Interruption):
+            fit_small([source, third], target, tmp_path / "run", watcher=InterruptAt(3), **asked)
+        fit_small([third, source], target, tmp_path / "run", **asked)
+        assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+        TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))
+
+    def test_refuse_a_source_given_twice(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="--src ravdess: given twice"):
+            fit_small([source, source], target, tmp_path / "run")
