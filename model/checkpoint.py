@@ -63,20 +63,25 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
     """Load a module's state.
+
+    Parameters
+    ----------
+    assign
+        Let the module have these tensors instead of copies, as one that has no memory yet needs.
 
     Raises
     ------
     RunError
         It does not fit the module; names the first tensor that differs.
     """
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+    expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         odd = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
         raise RunError(f"{path}: damaged: tensor {odd} does not fit the method")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), assign=assign)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

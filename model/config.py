@@ -24,6 +24,7 @@ class Valid:
 
 Count = Annotated[int, Valid("at least 1", lambda value: value >= 1)]
 BatchSize = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
+Blocks = Annotated[int, Valid("from 1 to 16 (their dilation doubles)", lambda value: 1 <= value <= 16)]
 Odd = Annotated[int, Valid("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
 Positive = Annotated[float, Valid("a positive number", lambda value: 0 < value < math.inf)]
 Weight = Annotated[float, Valid("a number, 0 or more", lambda value: 0 <= value < math.inf)]
@@ -80,17 +81,39 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
     return tuple(changed)
 
 
+def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
+    """A configuration with all its values, as `as_settings` gave them.
+
+    Raises
+    ------
+    ConfigError
+        Unknown or missing keys, or a value of the wrong type or range.
+    """
+    kinds = typing.get_type_hints(type(defaults), include_extras=True)
+    if not isinstance(values, Mapping):
+        raise ConfigError("not a table of settings")
+    if kinds.keys() != values.keys():
+        odd = sorted(kinds.keys() ^ values.keys())[0]
+        raise ConfigError(f"{odd}: {'missing' if odd in kinds else 'unknown'}")
+    return type(defaults)(**{key: _checked(key, value, str(value), kinds[key]) for key, value in values.items()})
+
+
 def as_settings(config: object) -> dict[str, Any]:
     """Every key of a configuration with its value."""
     return asdict(config)  # type: ignore[call-overload,no-any-return]
 
 
 def _parse(key: str, text: str, kind: Any) -> object:
-    """Read a value as TOML would, or as plain text, and check it against its field's type."""
+    """Read a value as TOML would, or as plain text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    return _checked(f"--set {key}", value, text, kind)
+
+
+def _checked(key: str, value: object, text: str, kind: Any) -> object:
+    """A value, if it is of its field's type and range."""
     if typing.get_origin(kind) is Literal:
         options = typing.get_args(kind)
         _require(value in options, key, text, "one of " + ", ".join(map(str, options)))
@@ -106,4 +129,4 @@ def _parse(key: str, text: str, kind: Any) -> object:
 
 def _require(condition: bool, key: str, text: str, valid: str) -> None:
     if not condition:
-        raise ConfigError(f"--set {key}={text}: must be {valid}")
+        raise ConfigError(f"{key}={text:.40}: must be {valid}")

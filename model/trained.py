@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodna.model import checkpoint
+from emodna.model.config import configured
 from emodna.model.errors import RunError
 from emodna.model.framing import PADDINGS, Framer
 from emodna.model.methods import METHODS
@@ -22,6 +23,10 @@ from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import FeatureSet, feature_set_from
 
 _BATCH = 256
+#: As of `TrainConfig.frames`.
+_MIN_FRAMES: Final = 8
+#: More than an hour of samples at 16 kHz.
+_MAX_FRAMES: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +103,26 @@ class TrainedModel:
         """
         tensors, facts = checkpoint.load_tensors(path)
         try:
-            kind = METHODS[facts["method"]]
-            method = kind(facts["dim"], type(kind.defaults)(**facts["method_config"]), 0)
             features = feature_set_from(facts["features"])
-            framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), features.silence)
             _check(facts, features)
+            kind = METHODS[facts["method"]]
+            with torch.device("meta"):  # no memory before it is known that the file's tensors fit
+                method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
+            framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), features.silence)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
-            raise RunError(f"{path}: damaged, or not of this version ({error})") from error
-        checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path)
+            explained = str(error).partition("\n")[0]  # behind it, torch's errors have a stack of C++
+            raise RunError(f"{path}: damaged, or not of this version ({explained})") from error
+        checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path, assign=True)
         method.to(device).eval()
         return model
 
 
 def _check(facts: Mapping[str, Any], features: FeatureSet) -> None:
-    if facts["task"] not in TASKS or facts["padding"] not in PADDINGS or facts["frames"] < 1:
-        raise ValueError("unknown task, padding or window")
+    if facts["task"] not in TASKS or facts["padding"] not in PADDINGS:
+        raise ValueError("unknown task or padding")
+    if type(facts["frames"]) is not int or not _MIN_FRAMES <= facts["frames"] <= _MAX_FRAMES:
+        raise ValueError("an impossible window")
     if facts["dim"] != features.dim:
         raise ValueError("a network that does not fit the features")
 

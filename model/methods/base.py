@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.config import Count, Share
+from emodna.model.config import Blocks, Count, Share
 from emodna.model.networks import EmotionNetwork
 from emodna.model.optimizers import ParameterGroup
 from emodna.model.phases import Phase
@@ -24,7 +24,7 @@ class EncoderConfig:
 
     channels: Count = 64
     dropout: Share = 0.1
-    tcn_blocks: Count = 5
+    tcn_blocks: Blocks = 5
     tcn_kernel: Count = 2
 
 

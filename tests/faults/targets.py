@@ -23,8 +23,16 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import soundfile
+import torch
 from numpy.random import Generator
 
+from emodna.model.checkpoint import load_tensors, save_tensors
+from emodna.model.config import as_settings
+from emodna.model.errors import RunError
+from emodna.model.framing import Framer
+from emodna.model.methods import METHODS
+from emodna.model.normalisation import Statistics
+from emodna.model.trained import TrainedModel
 from emodna.pipeline import corpora, layout
 from emodna.pipeline.audio import decode, resample
 from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
@@ -382,11 +390,58 @@ def names(generator: Generator) -> str:
             return "described"
 
 
+@cache
+def _model() -> bytes:
+    torch.set_num_threads(1)
+    kind = METHODS["emo-dna"]
+    settings = {**as_settings(kind.defaults), "channels": 2, "tcn_blocks": 1, "projection_dim": 2}
+    framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
+    path = _folder() / "whole.safetensors"
+    method = kind(40, type(kind.defaults)(**settings), 0)
+    TrainedModel(method, settings, "arousal", 40, framer, MfccSet()).save(path)
+    return path.read_bytes()
+
+
+def model_bytes(generator: Generator) -> str:
+    """A damaged model is refused, or is the one that was written."""
+    path = _folder() / "damaged.safetensors"
+    path.write_bytes(mutated(_model(), [_model()], generator))
+    try:
+        tensors, facts = load_tensors(path)
+    except RunError as error:
+        _one_line(error)
+        return "refused"
+    expected, said = load_tensors(_folder() / "whole.safetensors")
+    same = facts == said and tensors.keys() == expected.keys()
+    _require(same and all(torch.equal(tensors[name], expected[name]) for name in expected), "another model")
+    return "read"
+
+
+def model_facts(generator: Generator) -> str:
+    """A model that says anything of itself, with a right checksum, is refused, or gives a probability."""
+    _model()
+    tensors, facts = load_tensors(_folder() / "whole.safetensors")
+    facts = json.loads(json.dumps(facts))
+    path = _folder() / "strange.safetensors"
+    for _ in range(int(generator.integers(1, 4))):
+        _make_strange(facts, generator)
+    save_tensors(path, tensors, facts)
+    try:
+        model = TrainedModel.load(path, torch.device("cpu"))
+        features = np.asarray(generator.standard_normal((31, 40)), np.float32)
+        probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros(1)
+    except (RunError, AudioError) as error:
+        _one_line(error)
+        return "refused"
+    _require(probability.shape == (1,), "no probability")
+    return "read"
+
+
 TARGETS: Mapping[str, Target] = {
     each.__name__: each
     for each in (
         *(audio, archives, store_bytes, store_shards, store_index, store_json),
-        *(side_files, tables, iemocap_labels, names),
+        *(side_files, tables, iemocap_labels, names, model_bytes, model_facts),
     )
 }
 

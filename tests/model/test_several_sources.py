@@ -1,4 +1,4 @@
-"""Training on several labelled corpora: equal parts of each batch, whatever their sizes and the order they are named in."""
+"""Training on several labelled corpora: equal parts of each batch, whatever their sizes and their order."""
 
 import json
 from pathlib import Path
