@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
-_STORES: Final = ("#0072B2", "#D55E00")
+STORES: Final = ("#0072B2", "#D55E00")
 _CLASSES: Final = ("#56B4E9", "#E69F00")
-_NEUTRAL: Final = "#999999"
+NEUTRAL: Final = "#999999"
 _BINS: Final = 40
 #: Least range of a histogram, in s or dB: what differs by less is alike.
 _LEAST_RANGE: Final = 1.0
@@ -49,9 +49,9 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     _label_bars(axes[0], [labels], [""])
     _bars(axes[1], emotions, "emotions")
     _speaker_bars(axes[2], speakers)
-    _steps(axes[3], durations, _STORES, [""])
+    _steps(axes[3], durations, STORES, [""])
     axes[3].set(title="durations", xlabel="s", ylabel="utterances")
-    _steps(axes[4], peaks, _STORES, [""])
+    _steps(axes[4], peaks, STORES, [""])
     axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
     _coefficients(axes[5], [moments], [""], features)
     numbers = {
@@ -85,7 +85,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
     _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
-    axes.bar(np.arange(len(difference)), difference, color=_NEUTRAL, width=0.9)
+    axes.bar(np.arange(len(difference)), difference, color=NEUTRAL, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
     axes.annotate(
@@ -98,7 +98,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
         parse_math=False,
     )
     axes = figure.add_subplot(grid[1, 1])
-    _steps(axes, durations, _STORES, names)
+    _steps(axes, durations, STORES, names)
     axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
     shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
     _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
@@ -173,7 +173,7 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
     for key, colour, word in (("0", _CLASSES[0], "low / negative"), ("1", _CLASSES[1], "high / positive"),
-                              ("unlabelled", _NEUTRAL, "unlabelled")):  # fmt: skip
+                              ("unlabelled", NEUTRAL, "unlabelled")):  # fmt: skip
         counts = np.array([entry[key] for _, entry, _ in bars])
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
@@ -190,7 +190,7 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
 
 
 def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
-    axes.bar(range(len(counts)), list(counts.values()), color=_STORES[0])
+    axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
     turned = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
     _ticks(axes, list(counts), rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
@@ -200,7 +200,7 @@ def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
     """A bar for each speaker; of many, how often each number of utterances occurs."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _NAMED:
-        _steps(axes, _histogram([np.array(list(each.values()))]), _STORES, [""])
+        _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
         axes.set(title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
     elif each:
         _bars(axes, dict(sorted(each.items())), "speakers")
@@ -217,7 +217,7 @@ def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str]
     spread = 0.18 if dim <= 64 else 0.0
     twin = axes.twinx() if apart else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):
-        colour, shift = _STORES[number], spread * (2 * number - len(moments) + 1)
+        colour, shift = STORES[number], spread * (2 * number - len(moments) + 1)
         place = np.arange(apart, dim)
         mean, std = each.mean[apart:], each.std[apart:]
         if dim > 64:  # a band for each of so many would be a carpet
@@ -231,7 +231,7 @@ def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str]
             twin.errorbar([shift], each.mean[:1], each.std[:1], fmt="s", markersize=5, linewidth=1.5, color=colour)
     if twin is not None:
         twin.set_ylabel("c0 (squares)")
-        axes.axvline(0.5, color=_NEUTRAL, linewidth=0.8, linestyle=":")
+        axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
     unit = f" ({features.unit})" if features.unit else ""
     axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
     if dim == 1:
@@ -248,7 +248,7 @@ def _scatter(
     explained: Sequence[float],
 ) -> None:
     """Utterances in their plane: a colour for each store, a mark for each class."""
-    for place, label, name, colour in zip(points, labels, names, _STORES, strict=True):
+    for place, label, name, colour in zip(points, labels, names, STORES, strict=True):
         for value, marker, word in (
             (0, "o", CLASS_NAMES[task][0]),
             (1, "^", CLASS_NAMES[task][1]),

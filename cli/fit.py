@@ -131,21 +131,13 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
             f"{utterances} predictions (id, probability, label): {common.safe(predictions)}"
         )
         return
-    from rich import box
-    from rich.table import Table
+    from emodna.cli.scores import score_table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
     scored = f"{labelled} utterances" if labelled == utterances else f"{labelled} labelled of {utterances} utterances"
-    table = Table(title=f"{common.safe(title)}; {scored}", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("percent")
-    names = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
-    for name in names.values():
-        table.add_column(name, justify="right")
-    rows = {result["method"]: result} | {name.replace("_", " "): row for name, row in result["constant"].items()}
-    for name, row in rows.items():
-        cells = [f"{row[key]:.1f}" for key in names]
-        table.add_row(common.safe(name), *cells, style="bold" if row is result else "")
-    common.out.print(table)
+    common.out.print(f"{common.safe(title)}; {scored}\n")
+    common.out.print(score_table(result))
+    common.out.print()
     common.out.print(common.safe(result["run"]))
 
 

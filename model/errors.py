@@ -13,3 +13,7 @@ class RunError(EmodnaError):
 
 class TrainingError(EmodnaError):
     """Training cannot go on: a loss is no longer finite, or a corpus has nothing to train on."""
+
+
+class EvaluationError(EmodnaError):
+    """A corpus that a run's model cannot be evaluated on."""

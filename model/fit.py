@@ -17,7 +17,7 @@ from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics, statistics_of_run
 from emodna.model.precision import float32_throughout
-from emodna.model.predictions import write_predictions
+from emodna.model.predictions import probabilities_of, write_predictions
 from emodna.model.request import FitRequest, check_stores, default_folder, resolved
 from emodna.model.run import RunFolder, read_json, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
@@ -58,7 +58,7 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
             return read_json(run.result)
         model = _trained(request, features, method, train_config, as_settings(method_config), run, watcher, stop)
         model.save(run.model)
-        probabilities = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
+        probabilities = probabilities_of(model, target)
         predicted = (probabilities >= 0.5).astype(np.int64)
         write_predictions(run.predictions, target, probabilities, predicted)
         result = {

@@ -1,6 +1,6 @@
-"""Predictions as a table: beside each, what the corpus or the user's own table says of the utterance."""
+"""Predictions for a store, and as a table: beside each, what the corpus or the user's table says of the utterance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.trained import TrainedModel
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.layout import INDEX_SCHEMA
 from emodna.pipeline.names import renamed
@@ -26,6 +27,29 @@ _DESCRIBING: Final = (
     "emotion_code",
     "emotion",
 )
+
+#: Features that are read at a time, at most.
+_VALUES: Final = 1 << 22
+
+
+def probabilities_of(
+    model: TrainedModel, store: FeatureStore, told: Callable[[int], None] = lambda _more: None
+) -> NDArray[np.float64]:
+    """Probability of class 1 (n,) for all utterances of a store, in its order, read piece by piece.
+
+    Parameters
+    ----------
+    told
+        Is told how many more utterances have been read.
+    """
+
+    def utterances() -> Iterator[tuple[NDArray[np.float32], float]]:
+        for rows, features in store.blocks(_VALUES):
+            ends = np.cumsum(store.frames[rows])
+            yield from zip(np.split(features, ends[:-1]), store.peak_db[rows].tolist(), strict=True)
+            told(len(ends))
+
+    return model.probabilities(utterances())
 
 
 def write_predictions(

@@ -31,11 +31,17 @@ def counts(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """A column of names as numbers into a list of them, null as the name `unknown`."""
+    encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
 def labels(store: FeatureStore) -> dict[str, Any]:
     """Of each task: its classes, in all, by gender, and how their share varies over speakers."""
     table = store.columns(["speaker", "gender"])
-    speaker, speakers = _coded(table["speaker"])
-    gender, genders = _coded(table["gender"])
+    speaker, speakers = coded(table["speaker"])
+    gender, genders = coded(table["gender"])
     return {task: _balance(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
 
 
@@ -69,7 +75,7 @@ def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]
 def speakers(store: FeatureStore) -> dict[str, Any]:
     """How many there are, and how many utterances and s each has."""
     table = store.columns(["speaker", "duration"])
-    code, names = _coded(table["speaker"])
+    code, names = coded(table["speaker"])
     utterances = np.bincount(code, minlength=len(names))
     seconds = np.bincount(code, weights=table["duration"].to_numpy(), minlength=len(names))
     each = {
@@ -95,9 +101,3 @@ def durations(store: FeatureStore, window: float) -> dict[str, Any]:
         "cut_share": float(beyond.sum() / duration.sum()),
         "padding_share": float(spare.sum() / (window * len(duration))),
     }
-
-
-def _coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """A column of names as numbers into a list of them, null as the name `unknown`."""
-    encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()

@@ -1,0 +1,146 @@
+"""emodna-eval: how good a run's model is on other corpora."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from emodna.cli import common
+from emodna.cli.stores import open_store
+
+if TYPE_CHECKING:
+    from emodna.model.finished import FinishedRun
+    from emodna.pipeline.store import FeatureStore
+
+#: What is to be known of scores on a corpus that was part of the training.
+_SEEN: Final = {
+    "source": "the run was trained on it, with its labels: its scores do not say how good the model is on new audio",
+    "target": "the run was adapted to it, without its labels: its scores are those of emodna-fit, not of new audio",
+}
+
+
+@common.environment("EMODNA_EVAL")
+@click.command(context_settings=common.CONTEXT)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--corpus", "corpora", multiple=True, required=True, help="A corpus, or a store's path; repeatable.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.  [default: neither is written]",
+)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability curves.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
+@click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@common.cache_option
+@common.config_option
+@common.common_options
+def evaluate(
+    run: Path,
+    corpora: tuple[str, ...],
+    resamples: int,
+    seed: int,
+    out: Path | None,
+    png: Path | None,
+    threads: int | None,
+    device: str,
+    cache: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Judge the model of a RUN (a folder of emodna-fit) by the labels of corpora, best of such as it has never seen.
+
+    Scores stand beside the constant answers and between the bounds of 95 % intervals; then follow emotions, speakers,
+    gender, and how far the probabilities can be trusted. docs/EVALUATION.md says how each figure is made.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    import torch
+
+    from emodna.cli.cache_progress import counting
+    from emodna.cli.eval_print import print_evaluation
+    from emodna.model.bootstrap import Resampling
+    from emodna.model.evaluate import evaluate_run
+    from emodna.model.finished import FinishedRun
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    finished = FinishedRun.load(run, common.torch_device(device))
+    stores = [_opened(finished, cache, corpus) for corpus in corpora]  # all of them, before any is predicted
+    if out is not None:
+        _check_names(stores)
+    documents: list[dict[str, Any]] = []
+    for store in stores:
+        name = store.snapshot.corpus
+        with counting(f"predicting {name}", quiet=quiet) as begin:
+            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), begin(len(store)))
+        document["predictions"] = None
+        if out is not None:
+            document["predictions"] = str(_save(out, document, store, probabilities))
+        if document["seen"] is not None:
+            common.note(f"{common.safe(name)}: {_SEEN[document['seen']]}")
+        if not as_json:
+            print_evaluation(document, first=not documents)
+        documents.append(document)
+    if png is not None:
+        _draw(documents, png)
+    if as_json:
+        common.print_json(documents)
+
+
+def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
+    """A corpus's store with the model's features; of a corpus that has several feature sets, it is found by itself."""
+    from emodna.pipeline.layout import STORE_JSON
+
+    own = cache / corpus / run.model.features.name
+    store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
+    run.check(store)
+    return store
+
+
+def _check_names(stores: "list[FeatureStore]") -> None:
+    """See that each store's files have a name, and one of their own."""
+    from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.names import is_valid_name
+
+    names = [store.snapshot.corpus for store in stores]
+    for name in names:
+        if not is_valid_name(name):  # store.json came from outside
+            raise EmodnaError(f"--out: the corpus {name!r} has a name that no file may have")
+        if names.count(name) > 1:
+            raise EmodnaError(
+                f"--out: --corpus names {name} {names.count(name)} times, and its files would be the same"
+            )
+
+
+def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
+    """Write a corpus's files; return the predictions'."""
+    from emodna.model.predictions import write_predictions
+    from emodna.model.run import write_json
+    from emodna.pipeline.files import make_folder
+
+    make_folder(out)
+    name = store.snapshot.corpus
+    predictions = (out / f"predictions-{name}.parquet").absolute()
+    write_predictions(predictions, store, probabilities, (probabilities >= 0.5).astype("int64"))
+    write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
+    return predictions
+
+
+def _draw(documents: list[dict[str, Any]], png: Path) -> None:
+    """The reliability curves of those corpora that have labels."""
+    judged = [document for document in documents if document["labelled"]]
+    if not judged:
+        common.note(f"{common.safe(png)}: not drawn, no corpus has labels")
+        return
+    from emodna.cli.eval_chart import reliability_figure
+    from emodna.cli.picture import save
+
+    save(reliability_figure(judged), png, "png")
+    common.note(f"wrote {common.safe(png)}")
+
+
+def main() -> None:
+    """Entry point of `emodna-eval`."""
+    common.run(evaluate)

@@ -1,0 +1,40 @@
+"""Scores on the screen: beside the constant answers, and between what they lie."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.table import Table
+
+from emodna.cli import common
+
+#: Scores by their names.
+NAMES: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
+
+
+def score_table(result: Mapping[str, Any]) -> Table:
+    """Scores of a run's result: the method's, the bounds of their intervals, the constants'."""
+    scores = table("percent", *NAMES.values())
+    scores.add_row(common.safe(result["method"]), *cells(result), style="bold")
+    intervals = result.get("intervals", {})  # a run may have been finished before there were any
+    for unit in ("utterances", "speakers") if intervals else ():
+        bounds = intervals[unit]
+        between = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in NAMES]
+        scores.add_row(f"{intervals['level']:g} %, {bounds['n']} {unit}", *between)
+    for name, row in result["constant"].items():
+        scores.add_row(name.replace("_", " "), *cells(row))
+    return scores
+
+
+def cells(row: Mapping[str, Any]) -> Sequence[str]:
+    """Scores in the order of their names."""
+    return ["-" if row[key] is None else f"{row[key]:.1f}" for key in NAMES]
+
+
+def table(*headings: str) -> Table:
+    """An empty table: a column of names, and figures."""
+    empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    empty.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        empty.add_column(heading, justify="right", no_wrap=True)
+    return empty

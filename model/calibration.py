@@ -1,0 +1,68 @@
+"""Whether probabilities mean what they say: of the utterances that are called high with 0.8, 80 % should be high.
+
+ECE and MCE are those of Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5: over the
+confidence in the answer that is given, which of two classes is at least one half. The reliability curve is that of the
+probability of class 1, which also shows an answer that leans to one class.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Of equal width between 0 and 1, each without its lower end (but the first): those of Guo et al.
+BINS: Final = 15
+#: Nearest that a probability comes to 0 or 1 under a logarithm.
+_LEAST: Final = float(np.finfo(np.float64).eps)
+
+
+def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
+    """Judge probabilities (n,) of class 1 by the truth (n,), n at least 1.
+
+    Returns
+    -------
+    calibration
+        `bins` their number; `ece`, `mce` expected and maximum calibration error, 0 to 1; `brier` mean squared
+        difference of probability and class, 0 to 1; `nll` mean negative log-likelihood, nats; `confidence`,
+        `probability` the bins of the answers' confidence against how many were right, and of the probability of class
+        1 against how many were class 1, each as `reliability` gives them.
+    """
+    predicted = (probability >= 0.5).astype(np.int64)
+    confidence = reliability(np.maximum(probability, 1 - probability), predicted == truth)
+    filled = [each for each in confidence if each["count"]]
+    gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])
+    shares = np.array([each["count"] for each in filled]) / len(truth)
+    of_truth = np.clip(np.where(truth == 1, probability, 1 - probability), _LEAST, 1 - _LEAST)
+    return {
+        "bins": BINS,
+        "ece": float(shares @ gaps),
+        "mce": float(gaps.max()),
+        "brier": float(np.square(probability - truth).mean()),
+        "nll": float(-np.log(of_truth).mean()),
+        "confidence": confidence,
+        "probability": reliability(probability, truth == 1),
+    }
+
+
+def reliability(said: NDArray[np.float64], held: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """What was said, with probabilities (n,), and how often it held, in bins.
+
+    Returns
+    -------
+    bins
+        Of each: `from` and `to`, its ends; `count`; `mean` of what was said, `share` of what held, null in an empty
+        one.
+    """
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.digitize(said, edges[1:-1], right=True)
+    counts, total, right = (np.bincount(place, weights, BINS) for weights in (None, said, held))
+    return [
+        {
+            "from": float(lower),
+            "to": float(upper),
+            "count": int(count),
+            "mean": float(sums / count) if count else None,
+            "share": float(hits / count) if count else None,
+        }
+        for lower, upper, count, sums, hits in zip(edges[:-1], edges[1:], counts, total, right, strict=True)
+    ]
