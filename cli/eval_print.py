@@ -18,7 +18,9 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     if not first:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
-    trained = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['method']}, seed {document['seed']}"
+    trained = (
+        f"{document['src']} -> {document['tgt']}, {document['task']}, {document['method']}, seed {document['seed']}"
+    )
     scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
     common.out.print(f"[bold]{common.safe(corpus)}[/bold], {scored}, by {common.safe(trained)}")
     if document["normalisation"] == "per-corpus":

@@ -48,9 +48,11 @@ class FinishedRun:
             fingerprints = dict(decisive["fingerprints"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
-        if facts["normalisation"] not in NORMALISATIONS or not isinstance(facts["src"], str):
-            raise RunError(f"{folder.config}: damaged: not the configuration of a run")
-        return cls(path, TrainedModel.load(folder.model, device), facts, fingerprints)
+        texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method"))
+        model = TrainedModel.load(folder.model, device)
+        if not texts or facts["task"] != model.task or facts["normalisation"] not in NORMALISATIONS:
+            raise RunError(f"{folder.config}: damaged: not the configuration of the run whose model lies there")
+        return cls(path, model, facts, fingerprints)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -101,4 +103,3 @@ class FinishedRun:
             f"{store.path}: its features are {store.snapshot.feature_set}, the model of {self.path} was trained on "
             f"{features.name}{advice}"
         )
-
