@@ -16,7 +16,7 @@ from emodna.model.methods import METHODS
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
-KEYS = ["src", "tgt", "task", "method", "seed", "steps", "war", "f1", "uar", "macro_f1", "constant"]
+KEYS = ["src", "tgt", "task", "method", "seed", "steps", "war", "f1", "uar", "macro_f1", "constant", "intervals"]
 SCORES = ["war", "f1", "uar", "macro_f1"]
 
 
@@ -120,8 +120,9 @@ class TestText:
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
     script = """
 import sys
-from emodna.cli import fit, predict
-for main, arguments in ((fit.main, ["--help"]), (predict.main, ["--help"]), (fit.main, ["--steps", "0"])):
+from emodna.cli import eval, fit, predict
+helps = [(command.main, ["--help"]) for command in (eval, fit, predict)]
+for main, arguments in (*helps, (fit.main, ["--steps", "0"]), (eval.main, ["run"])):
     sys.argv = ["emodna", *arguments]
     try:
         main()

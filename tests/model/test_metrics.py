@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from emodna.model.evaluate import evaluate
-from emodna.model.metrics import Scores, constant_scores, scores
+from emodna.model.metrics import SCORES, Scores, confusions, constant_scores, scores, scores_of
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 
@@ -94,6 +95,40 @@ def test_against_counts(pairs: list[tuple[int, int]]) -> None:
     )
 
 
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=30))
+def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    truth, predicted = (labels(*column) for column in zip(*pairs, strict=True))
+    occurring = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
+    assert asdict(scores(truth, predicted)) == pytest.approx(
+        {
+            "war": 100 * accuracy_score(truth, predicted),
+            "f1": 100 * f1_score(truth, predicted, zero_division=0),
+            "uar": 100 * recall_score(truth, predicted, **occurring),
+            "macro_f1": 100 * f1_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0),
+        }
+    )
+
+
+class TestConfusions:
+    def test_are_counted_in_each_group(self) -> None:
+        truth, predicted, group = labels(0, 0, 1, 1, 1), labels(0, 1, 0, 1, 1), labels(2, 0, 0, 2, 2)
+        expected = [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 2]]
+        assert confusions(truth, predicted, group, 3).tolist() == expected
+        assert confusions(truth, predicted).tolist() == [[1, 1, 1, 2]]
+
+    def test_of_many_sets_are_scored_at_once(self) -> None:
+        counts = np.random.default_rng(0).integers(0, 5, (3, 7, 4)) + 1
+        found = scores_of(counts)
+        assert found.shape == (3, 7, 4)
+        for place in np.ndindex(3, 7):
+            truth, predicted = np.repeat([0, 0, 1, 1], counts[place]), np.repeat([0, 1, 0, 1], counts[place])
+            assert dict(zip(SCORES, found[place], strict=True)) == pytest.approx(asdict(scores(truth, predicted)))
+
+    def test_of_nothing_have_no_accuracy(self) -> None:
+        assert np.isnan(scores_of(np.zeros(4))[[SCORES.index("war"), SCORES.index("uar")]]).all()
+
+
 class TestConstants:
     def test_are_the_answers_that_look_at_nothing(self) -> None:
         truth = labels(1, 1, 1, 0)
@@ -148,7 +183,12 @@ class TestEvaluate:
         predicted = np.arange(len(truth)) % 2
         found = evaluate(predicted, target, "valence")
         assert found.pop("constant") == {name: asdict(each) for name, each in constant_scores(truth).items()}
+        intervals = found.pop("intervals")
         assert found == asdict(scores(truth, predicted))
+        assert (intervals["utterances"]["n"], intervals["speakers"]["n"]) == (len(target), 2)
+        for name, score in found.items():
+            lower, upper = intervals["utterances"][name]
+            assert 0 <= lower < score < upper <= 100
 
     def test_leaves_unlabelled_utterances_out(
         self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
@@ -160,11 +200,12 @@ class TestEvaluate:
         found = evaluate(np.where(truth < 0, 1, truth), store, "arousal")
         assert found["war"] == found["uar"] == found["f1"] == found["macro_f1"] == 100
         assert found["constant"]["always_high"]["war"] == pytest.approx(100 * truth[truth >= 0].mean())
+        assert found["intervals"]["utterances"]["n"] == np.count_nonzero(truth >= 0)
 
     def test_gives_null_without_labels(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
         store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
-        nothing = dict.fromkeys(("war", "f1", "uar", "macro_f1"))
-        assert evaluate(np.ones(len(store), np.int64), store, "arousal") == {
-            **nothing,
-            "constant": dict.fromkeys(("always_high", "always_low", "majority"), nothing),
-        }
+        nothing = dict.fromkeys(SCORES)
+        found = evaluate(np.ones(len(store), np.int64), store, "arousal")
+        intervals = found.pop("intervals")
+        assert found == {**nothing, "constant": dict.fromkeys(("always_high", "always_low", "majority"), nothing)}
+        assert intervals["utterances"] == intervals["speakers"] == {"n": 0, **nothing, "why": "no labels"}

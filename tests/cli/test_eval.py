@@ -1,0 +1,210 @@
+"""emodna-eval as its users meet it: scores on the screen and as JSON, files, pictures, mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from emodna.cli import eval as eval_command
+from emodna.model.fit import fit as run_fit
+from emodna.model.request import FitRequest
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.features import feature_set
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
+from tests.pipeline.making import prepared
+
+KEYS = [
+    "run", "src", "tgt", "task", "method", "seed", "steps", "normalisation", "corpus", "store", "seen", "utterances",
+    "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration", "breakdown",
+    "wall_seconds", "predictions",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run from RAVDESS to EMODB."""
+    source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
+    out = tmp_path_factory.mktemp("runs") / "run"
+    run_fit(FitRequest([source], target, steps=2, threads=1, settings=SETTINGS, out=out), Silent())
+    return out
+
+
+@pytest.fixture(scope="module")
+def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that also holds `calls`, without labels, and `staff`, with labels and a speaker of an odd name."""
+    folder = Path(shutil.copytree(cache, tmp_path_factory.mktemp("own") / "cache"))
+    files = sorted(path.relative_to(emodb_root) for path in emodb_root.glob("wav/*.wav"))
+    for name, header, cells in (
+        ("calls", "path", [""] * 5),
+        ("staff", "path,emotion,speaker", [",anger,[red]x\x1b[2J", ",sadness,b", ",anger,b", ",sadness,c", ",anger,c"]),
+    ):
+        table = folder.parent / f"{name}.csv"
+        table.write_text("\n".join([header, *(f"{file}{cell}" for file, cell in zip(files, cells, strict=False))]))
+        prepared(emodb_root, folder, Manifest(table, name))
+    return folder
+
+
+def evaluate(run: Path, cache: Path, *arguments: object) -> Answer:
+    return command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
+
+
+def documents(answer: Answer) -> list[dict[str, Any]]:
+    assert answer.code == 0, answer.err
+    found: list[dict[str, Any]] = json.loads(answer.out)
+    return found
+
+
+class TestJson:
+    def test_is_an_array_with_the_documented_keys_of_each_corpus(self, run: Path, own: Path) -> None:
+        answer = evaluate(run, own, *("--corpus", "staff", "--corpus", "emodb", "--json"))
+        found = documents(answer)
+        assert [list(each) for each in found] == [KEYS, KEYS]
+        assert [each["corpus"] for each in found] == ["staff", "emodb"]
+        assert [each["seen"] for each in found] == [None, "target"]
+        for each in found:
+            assert each["run"] == str(run)
+            assert Path(each["store"]).parent.name == each["corpus"]
+            assert list(each["intervals"]) == ["level", "resamples", "seed", "utterances", "speakers"]
+            assert (each["intervals"]["resamples"], each["predictions"]) == (100, None)
+            assert list(each["constant"]) == ["always_high", "always_low", "majority"]
+
+    def test_of_a_store_by_its_path(self, run: Path, cache: Path) -> None:
+        (store,) = (cache / "emodb").iterdir()
+        (found,) = documents(evaluate(run, Path("nowhere"), "--corpus", store, "--json"))
+        assert (found["corpus"], found["store"]) == ("emodb", str(store))
+
+    def test_without_labels_is_null(self, run: Path, own: Path) -> None:
+        (found,) = documents(evaluate(run, own, "--corpus", "calls", "--json"))
+        assert list(found) == KEYS
+        assert (found["utterances"], found["labelled"], found["war"], found["calibration"]) == (5, 0, None, None)
+
+    def test_finds_the_runs_features_among_others(self, run: Path, own: Path, emodb_root: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(own, tmp_path / "cache"))
+        shutil.rmtree(folder / "ravdess")
+        prepared(emodb_root, folder, corpus("emodb"), features=feature_set("mfcc39"))
+        (found,) = documents(evaluate(run, folder, "--corpus", "emodb", "--json"))
+        assert Path(found["store"]).name.startswith("mfcc40-")
+
+    def test_of_a_real_process(self, run: Path, cache: Path) -> None:
+        program = Path(sys.executable).with_name("emodna-eval")
+        arguments = ["--corpus", "ravdess", "--cache", str(cache), "--threads", "1", "--json"]
+        done = subprocess.run([program, str(run), *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (found,) = json.loads(done.stdout)
+        assert found["seen"] == "source"
+        assert done.stderr.startswith("ravdess: the run was trained on it, with its labels")
+
+
+class TestScreen:
+    def test_has_scores_beside_constants_then_where_the_errors_are(self, run: Path, own: Path) -> None:
+        answer = evaluate(run, own, "--corpus", "staff")
+        assert (answer.code, answer.err) == (0, "")
+        lines = [line.strip() for line in answer.out.splitlines()]
+        assert lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna, seed 0"
+        for beginning in (
+            "emo-dna ",
+            "95 %, 5 utterances ",
+            "95 %, 3 speakers ",
+            "always high ",
+            "majority ",
+            "anger ",
+        ):
+            assert any(line.startswith(beginning) for line in lines)
+        assert any(line.startswith("calibration  ECE 0.") for line in lines)
+        assert "[red]x\\x1b[2J" in answer.out
+        assert "\x1b" not in answer.out
+        assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
+
+    def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
+        assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err
+        assert evaluate(run, cache, "--corpus", "emodb", "-q").err == ""
+
+    def test_says_that_there_are_no_labels(self, run: Path, own: Path) -> None:
+        answer = evaluate(run, own, "--corpus", "calls")
+        assert answer.code == 0
+        assert answer.out.splitlines()[-1] == "no labels of arousal: nothing to score"
+
+    def test_says_by_what_it_was_normalised(self, cache: Path, tmp_path: Path) -> None:
+        source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
+        settings = {**SETTINGS, "normalisation": "per-corpus"}
+        asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
+        run_fit(asked, Silent())
+        assert "normalised by its own statistics" in evaluate(tmp_path / "run", cache, "--corpus", "emodb").out
+
+    def test_help_names_every_option(self) -> None:
+        answer = command(eval_command.main, "--help")
+        assert answer.code == 0
+        for option in ("RUN", "--corpus", "--cache", "--out", "--png", "--device", "--threads", "--json", "--config"):
+            assert option in answer.out
+        for default in ("10000", "auto", "EMODNA_CACHE"):
+            assert default in answer.out
+
+
+class TestFiles:
+    def test_are_the_document_and_the_predictions(self, run: Path, own: Path, tmp_path: Path) -> None:
+        out = tmp_path / "a" / "b"
+        answer = evaluate(run, own, *("--corpus", "staff", "--corpus", "calls", "--out", out, "--json"))
+        for each in documents(answer):
+            name = each["corpus"]
+            assert json.loads((out / f"evaluation-{name}.json").read_text()) == each
+            assert each["predictions"] == str(out / f"predictions-{name}.parquet")
+            table = pq.read_table(each["predictions"])
+            assert table.column_names[:3] == ["id", "probability", "label"]
+            assert table["id"].to_pylist() == FeatureStore(each["store"]).ids
+        assert len(list(out.iterdir())) == 4
+
+    def test_are_none_by_default(self, run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        before = sorted(path.name for path in run.iterdir())
+        assert evaluate(run, cache, "--corpus", "emodb").code == 0
+        assert list(tmp_path.iterdir()) == []
+        assert sorted(path.name for path in run.iterdir()) == before
+
+    def test_picture_of_the_corpora_that_have_labels(self, run: Path, own: Path, tmp_path: Path) -> None:
+        arguments = ("--corpus", "staff", "--corpus", "calls", "--corpus", "emodb", "--png", tmp_path / "r.png")
+        answer = evaluate(run, own, *arguments)
+        assert answer.code == 0
+        assert answer.err.splitlines()[-1] == f"wrote {tmp_path / 'r.png'}"
+        assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_picture_of_nothing_is_none(self, run: Path, own: Path, tmp_path: Path) -> None:
+        answer = evaluate(run, own, "--corpus", "calls", "--png", tmp_path / "r.png")
+        assert answer.code == 0
+        assert "not drawn, no corpus has labels" in answer.err
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestMistakes:
+    def test_a_corpus_that_is_not_there_is_found_before_any_work(self, run: Path, cache: Path, tmp_path: Path) -> None:
+        answer = evaluate(run, cache, "--corpus", "emodb", "--corpus", "savee", "--out", tmp_path / "out")
+        assert_one_line_error(answer, "savee", "emodb, ravdess")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_other_features(self, run: Path, emodb_root: Path, tmp_path: Path) -> None:
+        prepared(emodb_root, tmp_path, corpus("emodb"), features=feature_set("mfcc39"))
+        assert_one_line_error(evaluate(run, tmp_path, "--corpus", "emodb"), "mfcc39-", "--feature-set mfcc40")
+
+    def test_no_run(self, cache: Path, tmp_path: Path) -> None:
+        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
+
+    def test_two_stores_for_one_file(self, run: Path, cache: Path, tmp_path: Path) -> None:
+        (store,) = (cache / "emodb").iterdir()
+        arguments = ("--corpus", "emodb", "--corpus", store)
+        answer = evaluate(run, cache, *arguments, "--out", tmp_path / "out")
+        assert_one_line_error(answer, "--out: --corpus names emodb 2 times")
+        assert not (tmp_path / "out").exists()
+        assert len(documents(evaluate(run, cache, *arguments, "--json"))) == 2
+
+    def test_no_corpus(self, run: Path) -> None:
+        answer = command(eval_command.main, run)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--corpus" in answer.err

@@ -1,0 +1,81 @@
+"""Scores of groups: against those of each group's utterances alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.model.breakdown import Groups
+from emodna.model.metrics import SCORES, confusions, scores
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, listed
+
+
+@pytest.fixture(scope="module")
+def truth(target: FeatureStore) -> np.ndarray:  # type: ignore[type-arg]
+    return target.labels("arousal").astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def predicted(truth: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.where(np.random.default_rng(0).random(len(truth)) < 0.3, 1 - truth, truth)
+
+
+@pytest.mark.parametrize("column", ["speaker", "gender", "language"])
+def test_scores_are_those_of_the_group_alone(
+    column: str,
+    target: FeatureStore,
+    truth: np.ndarray,  # type: ignore[type-arg]
+    predicted: np.ndarray,  # type: ignore[type-arg]
+) -> None:
+    values = np.array(target.column(column))
+    found = Groups.by(column, target, np.arange(len(target)), truth, predicted).scores()
+    assert list(found) == sorted(set(values))
+    for name, row in found.items():
+        here = values == name
+        assert (row["count"], row["high"]) == (here.sum(), truth[here].sum())
+        assert {key: row[key] for key in SCORES} == pytest.approx(asdict(scores(truth[here], predicted[here])))
+
+
+def test_emotions_have_a_recall_and_a_share_called_high(
+    target: FeatureStore,
+    truth: np.ndarray,  # type: ignore[type-arg]
+    predicted: np.ndarray,  # type: ignore[type-arg]
+) -> None:
+    values = np.array(target.column("emotion"))
+    found = Groups.by("emotion", target, np.arange(len(target)), truth, predicted).emotions()
+    assert list(found) == sorted(set(values))
+    for name, row in found.items():
+        here = values == name
+        assert row["label"] == truth[here][0]
+        assert row["count"] == here.sum()
+        assert row["called_high"] == pytest.approx(100 * predicted[here].mean())
+        assert row["recall"] == pytest.approx(100 * (predicted[here] == truth[here]).mean())
+
+
+def test_add_up(
+    target: FeatureStore,
+    truth: np.ndarray,  # type: ignore[type-arg]
+    predicted: np.ndarray,  # type: ignore[type-arg]
+) -> None:
+    for column in ("emotion", "speaker", "gender", "language"):
+        groups = Groups.by(column, target, np.arange(len(target)), truth, predicted)
+        assert groups.confusions.sum(axis=0).tolist() == confusions(truth, predicted)[0].tolist()
+        assert groups.unknown == 0
+
+
+def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+    emotions = emotions_of(target)
+    speakers = {path: "" if place % 3 else f"s{place % 2}" for place, path in enumerate(emotions)}
+    store = listed(roots["emodb"], emotions, tmp_path, speaker=speakers)
+    rows = np.flatnonzero(store.labels("arousal") == 1)
+    truth = np.ones(len(rows), np.int64)
+    groups = Groups.by("speaker", store, rows, truth, truth)
+    found = groups.scores()
+    assert list(found) == ["s0", "s1", "unknown"]
+    assert groups.unknown == found["unknown"]["count"] == sum(store.column("speaker")[row] is None for row in rows)
+    # Of one class the recall of the other is not known.
+    assert [(row["uar"], row["war"]) for row in found.values()] == [(None, 100)] * 3

@@ -1,0 +1,110 @@
+"""Calibration: a case computed by hand, naive loops, scikit-learn, and the edges of the bins."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
+
+from emodna.model.calibration import BINS, calibration, reliability
+
+answers = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
+
+
+def test_by_hand() -> None:
+    # Confidences .9 .9 .8 .6, of which the answers are right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
+    # (8/15, 9/15] hold 2, 1, 1 with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
+    found = calibration(np.array([1, 0, 0, 1]), np.array([0.9, 0.9, 0.2, 0.6]))
+    assert found["ece"] == pytest.approx((2 * 0.4 + 0.2 + 0.4) / 4)
+    assert found["mce"] == pytest.approx(0.4)
+    assert found["brier"] == pytest.approx((0.01 + 0.81 + 0.04 + 0.16) / 4)
+    assert found["nll"] == pytest.approx(-(math.log(0.9) + math.log(0.1) + math.log(0.8) + math.log(0.6)) / 4)
+    filled = [row for row in found["probability"] if row["count"]]
+    assert [(row["count"], row["share"]) for row in filled] == [(1, 0), (1, 1), (2, 0.5)]
+    assert [row["mean"] for row in filled] == pytest.approx([0.2, 0.6, 0.9])
+
+
+@given(answers)
+def test_against_naive_loops(pairs: list[tuple[int, float]]) -> None:
+    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
+    gaps, sizes = [], []
+    for number in range(BINS):
+        lower, upper = np.linspace(0, 1, BINS + 1)[number : number + 2]
+        inside = [
+            (max(p, 1 - p), (p >= 0.5) == y)
+            for y, p in pairs
+            if lower < max(p, 1 - p) <= upper or (number == 0 and max(p, 1 - p) == 0)
+        ]
+        if inside:
+            confidences, right = zip(*inside, strict=True)
+            gaps.append(abs(sum(right) / len(right) - sum(confidences) / len(confidences)))
+            sizes.append(len(inside))
+    found = calibration(truth, probability)
+    assert sum(sizes) == len(pairs)
+    assert found["ece"] == pytest.approx(sum(g * n for g, n in zip(gaps, sizes, strict=True)) / len(pairs))
+    assert found["mce"] == pytest.approx(max(gaps))
+
+
+@settings(max_examples=30)
+@given(answers)
+def test_against_scikit_learn(pairs: list[tuple[int, float]]) -> None:
+    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
+    found = calibration(truth, probability)
+    assert found["brier"] == pytest.approx(brier_score_loss(truth, probability, labels=[0, 1]))
+    assert found["nll"] == pytest.approx(log_loss(truth, probability, labels=[0, 1]), abs=1e-12)
+
+
+@given(answers)
+def test_bins_hold_everything_once(pairs: list[tuple[int, float]]) -> None:
+    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
+    found = calibration(truth, probability)
+    assert 0 <= found["ece"] <= found["mce"] <= 1
+    for kind in ("confidence", "probability"):
+        rows = found[kind]
+        assert len(rows) == found["bins"] == BINS
+        assert sum(row["count"] for row in rows) == len(pairs)
+        assert [row["to"] for row in rows[:-1]] == [row["from"] for row in rows[1:]]
+        for row in rows:
+            assert (row["mean"] is None) == (row["share"] is None) == (row["count"] == 0)
+            if row["count"]:
+                assert row["from"] - 1e-12 <= row["mean"] <= row["to"] + 1e-12
+
+
+@given(answers, st.randoms(use_true_random=False))
+def test_the_order_of_the_utterances_is_nothing(pairs: list[tuple[int, float]], random: Random) -> None:
+    order = random.sample(range(len(pairs)), len(pairs))
+    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
+    found, shuffled = calibration(truth, probability), calibration(truth[order], probability[order])
+    for key in ("ece", "mce", "brier", "nll"):
+        assert shuffled[key] == pytest.approx(found[key])
+
+
+def test_an_edge_belongs_to_the_bin_below() -> None:
+    edges = np.linspace(0, 1, BINS + 1)
+    rows = reliability(edges, np.ones(len(edges), bool))
+    assert [row["count"] for row in rows] == [2] + [1] * (BINS - 1)
+
+
+def test_of_answers_that_are_sure_and_right() -> None:
+    found = calibration(np.array([0, 1]), np.array([0.0, 1.0]))
+    assert (found["ece"], found["mce"], found["brier"]) == (0, 0, 0)
+    assert found["nll"] == pytest.approx(0, abs=1e-15)
+
+
+def test_of_answers_that_are_sure_and_wrong_is_finite() -> None:
+    found = calibration(np.array([1, 0]), np.array([0.0, 1.0]))
+    assert (found["ece"], found["mce"], found["brier"]) == (1, 1, 1)
+    assert 30 < found["nll"] < 40
+
+
+def test_probabilities_that_are_true_have_next_to_no_error() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.random(200_000)
+    truth = (rng.random(200_000) < probability).astype(np.int64)
+    assert calibration(truth, probability)["mce"] < 0.02
+    assert calibration(truth, probability**3)["ece"] > 0.1

@@ -1,0 +1,176 @@
+"""A finished run on corpora: those it has seen, one it has not, and such as it cannot be used on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from emodna.model import predictions
+from emodna.model.bootstrap import Resampling
+from emodna.model.errors import EvaluationError, RunError
+from emodna.model.evaluate import evaluate_run
+from emodna.model.finished import FinishedRun
+from emodna.model.metrics import SCORES
+from emodna.model.predictions import probabilities_of
+from emodna.pipeline.features import feature_set
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, fit_small, listed, prepared
+
+CPU = torch.device("cpu")
+FEW = Resampling(resamples=100)
+
+
+def finished(run: Path) -> FinishedRun:
+    return FinishedRun.load(run, CPU)
+
+
+@pytest.fixture(scope="module")
+def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Half of the target's recordings under another name, with a speaker each."""
+    emotions = dict(list(emotions_of(target).items())[::2])
+    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions})
+
+
+class TestSeen:
+    def test_is_what_the_corpus_was_in_the_training(
+        self, trained_run: Path, source: FeatureStore, target: FeatureStore, unseen: FeatureStore
+    ) -> None:
+        run = finished(trained_run)
+        assert [run.seen(store) for store in (source, target, unseen)] == ["source", "target", None]
+
+    def test_knows_each_of_several_sources(
+        self, source: FeatureStore, target: FeatureStore, unseen: FeatureStore, tmp_path: Path
+    ) -> None:
+        fit_small([source, unseen], target, tmp_path / "run", steps=1, method="source-only")
+        run = finished(tmp_path / "run")
+        assert [run.seen(store) for store in (source, target, unseen)] == ["source", "target", "source"]
+        assert run.facts["src"] == "own+ravdess"
+
+    def test_knows_the_content_under_another_name(
+        self, trained_run: Path, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        shutil.copytree(trained_run, tmp_path / "run")
+        text = (tmp_path / "run" / "config.json").read_text()
+        (tmp_path / "run" / "config.json").write_text(text.replace('"emodb"', '"renamed"'))
+        run = finished(tmp_path / "run")
+        assert run.facts["tgt"] == "renamed"
+        assert run.seen(target) == "target"
+
+
+class TestEvaluation:
+    def test_on_the_target_repeats_the_result_of_the_run(self, trained_run: Path, target: FeatureStore) -> None:
+        result = json.loads((trained_run / "result.json").read_text())
+        found, probabilities = evaluate_run(finished(trained_run), target)
+        shared = [*SCORES, "constant", "intervals", "src", "tgt", "task", "method", "seed", "steps", "run"]
+        assert {key: found[key] for key in shared} == {key: result[key] for key in shared}
+        table = pq.read_table(trained_run / "predictions.parquet")
+        assert probabilities.tolist() == table["probability"].to_pylist()
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+    def test_of_an_unseen_corpus_has_all_parts(self, trained_run: Path, unseen: FeatureStore) -> None:
+        found, probabilities = evaluate_run(finished(trained_run), unseen, FEW)
+        truth, called = unseen.labels("arousal"), probabilities >= 0.5
+        assert (found["corpus"], found["seen"], found["utterances"]) == ("own", None, len(unseen))
+        assert found["war"] == pytest.approx(100 * (called == truth).mean())
+        (low, wrong_high), (missed, high) = found["confusion"]
+        assert (low + wrong_high, missed + high) == ((truth == 0).sum(), (truth == 1).sum())
+        assert (low, high) == ((~called & (truth == 0)).sum(), (called & (truth == 1)).sum())
+        assert found["calibration"]["brier"] == pytest.approx(np.square(probabilities - truth).mean())
+        assert list(found["breakdown"]) == ["emotion", "speaker", "gender", "language"]
+        assert len(found["breakdown"]["speaker"]) == len(unseen)
+        for unit in ("utterances", "speakers"):
+            assert found["intervals"][unit]["n"] == len(unseen)
+        assert found["wall_seconds"] > 0
+
+    def test_without_labels_is_null_and_still_predicts(
+        self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
+        found, probabilities = evaluate_run(finished(trained_run), store, FEW)
+        _, expected = evaluate_run(finished(trained_run), target, FEW)
+        of_path = dict(zip(target.column("path"), expected, strict=True))
+        assert probabilities == pytest.approx([of_path[path] for path in store.column("path")], abs=1e-6)
+        assert [found[key] for key in (*SCORES, "confusion", "calibration", "labelled")] == [None] * 6 + [0]
+        assert found["breakdown"] == {"emotion": {}, "speaker": {}, "gender": {}, "language": {}}
+
+    def test_of_unknown_speakers_has_no_interval_over_them(
+        self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = emotions_of(target)
+        speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
+        found, _ = evaluate_run(
+            finished(trained_run), listed(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
+        )
+        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "of 3 utterances nobody knows the speaker"}
+        assert found["intervals"]["speakers"] == nothing
+
+    def test_is_read_piece_by_piece(
+        self, trained_run: Path, target: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, told = finished(trained_run).model, []
+        expected = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
+        monkeypatch.setattr(predictions, "_VALUES", 3000)
+        assert probabilities_of(model, target, told.append).tolist() == expected.tolist()
+        assert len(told) > 5
+        assert sum(told) == len(target)
+
+
+class TestNormalisation:
+    @pytest.fixture
+    def runs(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> dict[str, FinishedRun]:
+        for each in ("source", "none", "per-corpus", "per-utterance"):
+            fit_small(source, target, tmp_path / each, steps=1, method="source-only", settings={"normalisation": each})
+        return {each.name: finished(each) for each in tmp_path.iterdir()}
+
+    def test_is_the_runs_but_per_corpus_takes_each_corpus_by_its_own(
+        self, runs: dict[str, FinishedRun], target: FeatureStore, unseen: FeatureStore
+    ) -> None:
+        for each in ("source", "none", "per-utterance"):
+            assert runs[each].model_for(unseen) is runs[each].model
+            assert runs[each].facts["normalisation"] == each
+        frames = np.concatenate(list(unseen))
+        own = runs["per-corpus"].model_for(unseen).framer.statistics
+        assert own is not None
+        assert own.mean == pytest.approx(frames.mean(axis=0), rel=1e-3, abs=1e-3)
+        assert own.std == pytest.approx(frames.std(axis=0), rel=1e-3)
+        saved = runs["per-corpus"].model.framer.statistics
+        of_target = runs["per-corpus"].model_for(target).framer.statistics
+        assert saved is not None
+        assert of_target is not None
+        assert np.array_equal(of_target.mean, saved.mean)
+        assert np.array_equal(of_target.std, saved.std)
+
+
+class TestMistakes:
+    def test_other_features(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
+        store = prepared("emodb", roots["emodb"], tmp_path, feature_set("mfcc39"))
+        with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
+            evaluate_run(finished(trained_run), store)
+
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    def test_a_folder_that_lacks_a_file(self, name: str, trained_run: Path, tmp_path: Path) -> None:
+        shutil.copytree(trained_run, tmp_path / "run")
+        (tmp_path / "run" / name).unlink()
+        with pytest.raises(RunError, match=f"{name}: no such file"):
+            finished(tmp_path / "run")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("src", 1), ("src", None), ("tgt", ["emodb"]), ("task", "valence"), ("task", {}), ("train", {}),
+         ("train", {"normalisation": "x"}), ("train", {"normalisation": []}), ("train", 3), ("fingerprints", "ab"),
+         ("fingerprints", 1), ("method", None)],
+    )  # fmt: skip
+    def test_a_configuration_that_is_none(self, key: str, value: Any, trained_run: Path, tmp_path: Path) -> None:
+        shutil.copytree(trained_run, tmp_path / "run")
+        config = json.loads((trained_run / "config.json").read_text())
+        config["decisive"][key] = value
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        with pytest.raises(RunError, match=r"config\.json: damaged"):
+            finished(tmp_path / "run")
