@@ -11,6 +11,8 @@ from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Speakers that a screen shows; all of them are in the JSON.
 _SPEAKERS: Final = 12
+#: Over fewer speakers, an interval is markedly too narrow: docs/EVALUATION.md has the figures.
+_FEW: Final = 20
 
 
 def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
@@ -41,6 +43,9 @@ def _print_scores(document: Mapping[str, Any]) -> None:
         why = document["intervals"][unit]["why"]
         if why is not None:
             common.out.print(f"  over {unit}: {common.safe(why)}")
+    over_speakers = document["intervals"]["speakers"]
+    if over_speakers["war"] is not None and over_speakers["n"] < _FEW:
+        common.out.print(f"  {over_speakers['n']} speakers are few: the interval over them is too narrow")
 
 
 def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:

@@ -120,6 +120,7 @@ class TestScreen:
         ):
             assert any(line.startswith(beginning) for line in lines)
         assert any(line.startswith("calibration  ECE 0.") for line in lines)
+        assert "3 speakers are few: the interval over them is too narrow" in lines
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
         assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
