@@ -87,12 +87,18 @@ class TestJson:
         assert list(found) == KEYS
         assert (found["utterances"], found["labelled"], found["war"], found["calibration"]) == (5, 0, None, None)
 
-    def test_finds_the_runs_features_among_others(self, run: Path, own: Path, emodb_root: Path, tmp_path: Path) -> None:
-        folder = Path(shutil.copytree(own, tmp_path / "cache"))
-        shutil.rmtree(folder / "ravdess")
-        prepared(emodb_root, folder, corpus("emodb"), features=feature_set("mfcc39"))
-        (found,) = documents(evaluate(run, folder, "--corpus", "emodb", "--json"))
-        assert Path(found["store"]).name.startswith("mfcc40-")
+    def test_finds_the_runs_features_beside_the_usual_ones(
+        self, cache: Path, ravdess_root: Path, emodb_root: Path, tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(cache, tmp_path / "cache"))
+        stores = [
+            FeatureStore(prepared(root, folder, corpus(name), features=feature_set("mfcc39")).store)
+            for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
+        ]
+        asked = {"method": "source-only", "steps": 1, "settings": SETTINGS, "out": tmp_path / "run"}
+        run_fit(FitRequest(stores[:1], stores[1], **asked), Silent())  # type: ignore[arg-type]
+        (found,) = documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
+        assert Path(found["store"]).name.startswith("mfcc39-")
 
     def test_of_a_real_process(self, run: Path, cache: Path) -> None:
         program = Path(sys.executable).with_name("emodna-eval")
