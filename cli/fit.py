@@ -70,13 +70,20 @@ def fit(
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
     parsed = _parse_settings(settings)
+    # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
-    from emodna.model.fit import fit as run_fit
-    from emodna.model.request import JOIN, FitRequest
+    from emodna.model.config import shared_settings
+    from emodna.model.run import RunFolder
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
+    train_config, _ = shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
+    if out is not None:
+        RunFolder(out).check_free(resume=resume)
+    from emodna.model.fit import fit as run_fit
+    from emodna.model.request import JOIN, FitRequest
+
     request = FitRequest(
         sources=stores[:-1],
         target=stores[-1],
@@ -94,7 +101,8 @@ def fit(
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
     title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {method}"
-    with watching(title, steps, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
+    utterances = 2 * train_config.batch_size
+    with watching(title, steps, utterances=utterances, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
         result = run_fit(request, watcher, stop)
     if as_json:
         common.print_json(result)

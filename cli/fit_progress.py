@@ -1,76 +1,210 @@
-"""The live progress of emodna-fit."""
+"""The live progress of emodna-fit, on standard error."""
 
-from collections.abc import Iterator, Mapping
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rich.columns import Columns
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.curves import sparkline
 
 if TYPE_CHECKING:
     from emodna.model.trainer import Watcher
 
-#: Lines that a terminal-less run prints in all.
-_PLAIN_LINES = 10
+#: The rate is that of the last so many seconds.
+_RATE_SECONDS: Final = 30.0
+#: A run without a terminal prints a line each tenth of its steps, and at least so often.
+_PLAIN_LINES: Final = 10
+_PLAIN_SECONDS: Final = 60.0
+#: Columns of a term's curve, and how many of its last values it shows.
+_CURVE: Final = 10
+_REMEMBERED: Final = 300
+#: Between two items of a row.
+_GAP: Final = 3
 
 
-class _LiveWatcher:
-    """A bar, and below it each term of the loss, the threshold and the share of confident targets."""
+class Pace:
+    """How fast a session goes: what a resumed run had done before counts for nothing.
 
-    def __init__(self, title: str, steps: int, live: Live) -> None:
-        self._live = live
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=common.err,
-        )
-        self._task = self._progress.add_task(common.safe(title), total=steps)
-        live.update(self._progress)
+    Parameters
+    ----------
+    steps
+        Of the whole run.
+    utterances
+        Per step, of the sources and the target together.
+    clock
+        Seconds, of a clock that never goes back.
+    """
+
+    def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.steps = steps
+        self.step = 0
+        self._utterances = utterances
+        self._clock = clock
+        self._began = clock()
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def reached(self, step: int) -> None:
+        """So many steps are done now."""
+        now = self._clock()
+        self.step = step
+        self._seen.append((now, step))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _RATE_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this session."""
+        return self._clock() - self._began
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second of late; None before there are two moments to compare."""
+        if len(self._seen) < 2:
+            return None
+        (earlier, first), (later, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (later - earlier) if later > earlier else None
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the last step, by the present rate."""
+        if not self.rate:
+            return None
+        return max((self.steps - self.step) / self.rate - (self._clock() - self._seen[-1][0]), 0.0)
+
+    def facts(self) -> list[str]:
+        """Rates and times in words, as far as they are known."""
+        facts = []
+        if self.rate and self.remaining is not None:
+            facts += [f"{_number(self.rate)} steps/s", f"{_number(self.rate * self._utterances)} utterances/s"]
+            facts.append(f"ETA {_duration(self.remaining)}")
+        return [*facts, f"elapsed {_duration(self.elapsed)}"]
+
+
+class _Watcher:
+    """Knows the pace, and says where a resumed run goes on."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
 
     def began(self, done: int) -> None:
-        """Set the bar to where a checkpoint was."""
-        self._progress.update(self._task, completed=done)
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """Move the bar, and show the new values."""
-        self._progress.update(self._task, completed=step)
-        self._live.update(Group(self._progress, Columns(_items(values), padding=(0, 3))))
-
-
-class _PlainWatcher:
-    """A line now and then."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._next = 0.0
-
-    def began(self, done: int) -> None:
-        """Say where a resumed run goes on."""
+        """Start the clock at the first step, or behind a checkpoint."""
+        self.pace.reached(done)
         if done:
             common.note(f"goes on from step {done}")
 
+
+class _LiveWatcher(_Watcher):
+    """A bar; the pace; each term of the loss, the threshold and the confident share, each with its curve."""
+
+    def __init__(self, title: str, pace: Pace) -> None:
+        super().__init__(pace)
+        self._title = title
+        self._curves: dict[str, deque[float]] = {}
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        """Remember the new values; they are drawn when the display is due."""
+        for name, value in values.items():
+            self._curves.setdefault(name, deque(maxlen=_REMEMBERED)).append(value)
+        self.pace.reached(step)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        pace = self.pace
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        bar.add_row(ProgressBar(pace.steps, pace.step), f"{pace.step}/{pace.steps}")
+        yield Text.from_markup(common.safe(self._title), style="bold", overflow="ellipsis", end="\n")
+        yield bar
+        yield _side_by_side([Text(fact) for fact in pace.facts()], options.max_width)
+        terms = [self._term(name, values, options) for name, values in self._curves.copy().items()]
+        yield _side_by_side(terms, options.max_width)
+
+    @staticmethod
+    def _term(name: str, values: Collection[float], options: ConsoleOptions) -> Text:
+        values = list(values)
+        term = Text.from_markup(_term(name, values[-1]))
+        return term.append(f" {sparkline(values, _CURVE, ascii_only=options.ascii_only)}", style="cyan")
+
+
+class _PlainWatcher(_Watcher):
+    """A line now and then."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__(pace)
+        self._next_step = 0.0
+        self._next_time = 0.0
+
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         """Print a line, if the last one is long enough ago."""
-        if step >= self._next or step == self._steps:
-            common.note(f"step {step}/{self._steps}: {'  '.join(_items(values))}")
-            self._next = step + self._steps / _PLAIN_LINES
+        pace = self.pace
+        pace.reached(step)
+        if step >= self._next_step or pace.elapsed >= self._next_time or step == pace.steps:
+            terms = "  ".join(_term(name, value) for name, value in values.items())
+            common.note(f"step {step}/{pace.steps}: {terms}  ({', '.join(pace.facts())})")
+            self._next_step = step + pace.steps / _PLAIN_LINES
+            self._next_time = pace.elapsed + _PLAIN_SECONDS
+
+
+class _Notes(logging.Handler):
+    """What the training has to say besides, as a line above the display."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        common.note(common.safe(record.getMessage()))
 
 
 @contextmanager
-def watching(title: str, steps: int, *, quiet: bool) -> "Iterator[Watcher]":
-    """Show the progress of one run on standard error."""
-    if quiet or not common.err.is_terminal:
-        yield _PlainWatcher(steps)
-        return
-    with Live(console=common.err, transient=True) as live:
-        yield _LiveWatcher(title, steps, live)
+def watching(title: str, steps: int, *, utterances: int, quiet: bool) -> "Iterator[Watcher]":
+    """Show the progress of one run.
+
+    Parameters
+    ----------
+    utterances
+        Per step, of the sources and the target together.
+    """
+    pace = Pace(steps, utterances)
+    notes, logger = _Notes(), logging.getLogger("emodna.model")
+    logger.addHandler(notes)
+    try:
+        if quiet or not common.err.is_terminal or common.err.is_dumb_terminal:
+            yield _PlainWatcher(pace)
+            return
+        watcher = _LiveWatcher(title, pace)
+        with Live(watcher, console=common.err, transient=True):
+            yield watcher
+    finally:
+        logger.removeHandler(notes)
 
 
-def _items(values: Mapping[str, float]) -> list[str]:
-    return [f"{common.safe(name)} {value:.3f}" for name, value in values.items()]
+def _side_by_side(items: Sequence[Text], width: int) -> Table:
+    """Items in as many columns of one width as there is room for."""
+    widest = max((item.cell_len for item in items), default=0)
+    columns = max(1, min(len(items), (width + _GAP) // (widest + _GAP)))
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    for start in range(0, len(items), columns):
+        grid.add_row(*items[start : start + columns])
+    return grid
+
+
+def _term(name: str, value: float) -> str:
+    return f"{common.safe(name)} {value:.3f}" if abs(value) < 1000 else f"{common.safe(name)} {value:.3g}"
+
+
+def _number(value: float) -> str:
+    """Two digits that tell at least."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

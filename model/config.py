@@ -56,6 +56,30 @@ class TrainConfig:
     """On CUDA: use deterministic algorithms only. On the CPU every run is deterministic."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """What a run records beside its results: it decides no weight, and may be another one at each resume."""
+
+    tensorboard: bool = True
+    """Write TensorBoard events into the run folder, where the extra `tensorboard` is installed."""
+
+
+def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
+    """Return the configurations that no method changes, with those of the settings that are theirs.
+
+    The other settings are the method's, whose module needs torch: `apply_settings` checks all.
+
+    Raises
+    ------
+    ConfigError
+        A value of the wrong type or range; says what is valid.
+    """
+    train, record = TrainConfig(), RecordConfig()
+    own = {*as_settings(train), *as_settings(record)}
+    applied: Any = apply_settings({key: text for key, text in settings.items() if key in own}, train, record)
+    return applied  # type: ignore[no-any-return]
+
+
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
     """Return the configurations with settings applied, each to those that have its key.
 

@@ -14,6 +14,8 @@ from emodna.model.errors import RunError
 from emodna.pipeline.files import write_atomically
 
 _LOCK: Final = ".lock"
+#: Seconds: whoever looks whether a run is at work holds its lock for an instant.
+_LOOKS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class RunFolder:
         """Mark of a finished run."""
         return self.path / "done"
 
+    @property
+    def lock(self) -> Path:
+        """Held while a run is at work."""
+        return self.path / _LOCK
+
     @contextmanager
     def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
         """Be the only run in the folder, and of this configuration.
@@ -81,7 +88,7 @@ class RunFolder:
         self._check(config, resume=resume)  # before anything is written into what may be somebody else's folder
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.path / _LOCK, timeout=0):
+            with filelock.FileLock(self.lock, timeout=_LOOKS):
                 self._check(config, resume=resume)  # another run may have begun meanwhile
                 if not self.config.exists():
                     write_json(self.config, config)
@@ -89,13 +96,26 @@ class RunFolder:
         except filelock.Timeout:
             raise RunError(f"--out {self.path}: another run is at work in it") from None
 
-    def _check(self, config: Mapping[str, Any], *, resume: bool) -> None:
+    def check_free(self, *, resume: bool) -> None:
+        """Refuse a folder that holds something, unless a run is to be resumed.
+
+        Raises
+        ------
+        RunError
+            It does.
+        """
+        if not resume and not self._is_empty():
+            raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
+
+    def _is_empty(self) -> bool:
         # A run that was killed before its configuration was safe has left a temporary file at most.
         present = list(self.path.iterdir()) if self.path.exists() else []
-        if all(path.suffix == ".tmp" or path.name == _LOCK for path in present):
+        return all(path.suffix == ".tmp" or path.name == _LOCK for path in present)
+
+    def _check(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        self.check_free(resume=resume)
+        if self._is_empty():
             return
-        if not resume:
-            raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError(f"{self.config}: damaged: not the configuration of a run")

@@ -120,8 +120,8 @@ class TestText:
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
     script = """
 import sys
-from emodna.cli import eval, fit, predict
-helps = [(command.main, ["--help"]) for command in (eval, fit, predict)]
+from emodna.cli import eval, fit, predict, runs
+helps = [(command.main, ["--help"]) for command in (eval, fit, predict, runs)]
 for main, arguments in (*helps, (fit.main, ["--steps", "0"]), (eval.main, ["run"])):
     sys.argv = ["emodna", *arguments]
     try:
@@ -131,6 +131,34 @@ for main, arguments in (*helps, (fit.main, ["--steps", "0"]), (eval.main, ["run"
 heavy = {"torch", "librosa", "dask", "sklearn", "matplotlib", "pyarrow"} & set(sys.modules)
 sys.exit(", ".join(heavy) or 0)
 """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_corpus_a_full_folder_and_a_wrong_value_do_not_wait_for_torch(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("irreplaceable")
+    script = f"""
+import sys
+from emodna.cli import fit
+run = ["--cache", {str(cache)!r}, "--src", "ravdess", "--tgt", "emodb"]
+for mistake in (["--src", "calls"], ["--set", "batch_size=1"], ["--out", {str(tmp_path / "full")!r}]):
+    sys.argv = ["emodna-fit", *run, *mistake]
+    try:
+        fit.main()
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+sys.exit(", ".join({{"torch", "librosa", "dask", "scipy", "sklearn", "matplotlib"}} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for part in ("calls: not prepared", "--set batch_size=1: must be at least 2", "not empty; give --resume"):
+        assert part in done.stderr
+
+
+def test_a_run_begins_without_what_only_its_end_needs() -> None:
+    script = "import sys, emodna.model.fit; sys.exit(', '.join({'sklearn', 'scipy', 'dask'} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,142 @@
+"""What a user sees of a training that goes on."""
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from emodna.cli import common
+from emodna.cli.fit_progress import Pace, watching
+
+TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
+
+
+class Clock:
+    """A clock that goes when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestPace:
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    def test_is_not_known_before_there_are_two_moments(self, clock: Clock) -> None:
+        pace = Pace(100, 128, clock)
+        assert (pace.rate, pace.remaining) == (None, None)
+        pace.reached(0)
+        assert pace.facts() == ["elapsed 0:00"]
+
+    def test_counts_steps_and_utterances_and_says_how_long_it_takes(self, clock: Clock) -> None:
+        pace = Pace(100, 128, clock)
+        pace.reached(0)
+        clock.now += 5
+        pace.reached(20)
+        assert pace.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
+        clock.now += 3
+        assert pace.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
+
+    def test_of_a_resumed_run_counts_this_session_alone(self, clock: Clock) -> None:
+        pace = Pace(1000, 2, clock)
+        pace.reached(900)
+        clock.now += 10
+        pace.reached(910)
+        assert (pace.rate, pace.remaining, pace.elapsed) == (1.0, 90.0, 10.0)
+
+    def test_forgets_how_fast_it_was_long_ago(self, clock: Clock) -> None:
+        pace = Pace(10_000, 2, clock)
+        pace.reached(0)
+        for step in range(1, 61):  # one step a second, then ten
+            clock.now += 1
+            pace.reached(step if step <= 30 else 30 + 10 * (step - 30))
+        assert pace.rate == pytest.approx(10)
+
+    def test_that_stands_still_is_no_division_by_zero(self, clock: Clock) -> None:
+        pace = Pace(10, 2, clock)
+        pace.reached(3)
+        pace.reached(3)
+        assert pace.rate is None
+        clock.now += 1
+        pace.reached(3)
+        assert pace.remaining is None
+
+    def test_long_times_have_hours(self, clock: Clock) -> None:
+        pace = Pace(10, 2, clock)
+        clock.now += 3 * 3600 + 62
+        assert pace.facts() == ["elapsed 3:01:02"]
+
+
+Watched = Callable[..., str]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Watched:
+    """What a short training shows on a console."""
+
+    def show(title: str = "a -> b", *, done: int = 0, quiet: bool = False, **console: object) -> str:
+        file = io.StringIO()
+        monkeypatch.setattr(common, "err", Console(file=file, highlight=False, emoji=False, **console))  # type: ignore[arg-type]
+        common.set_verbosity(verbose=False, quiet=quiet)
+        with watching(title, 100, utterances=16, quiet=quiet) as watcher:
+            watcher.began(done)
+            for step in range(done + 1, 101):
+                watcher.logged(step, {**TERMS, "odd[red]\x1b[2J": 1e6})
+        assert capsys.readouterr() == ("", "")
+        return file.getvalue()
+
+    return show
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(watched: Watched) -> None:
+    lines = watched(width=300).splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"step {step}/100" for step in (*range(1, 101, 10), 100)]
+    assert "emotion 0.700  total 1.500  threshold 0.510  confident 0.800" in lines[0]
+    assert re.search(r"steps/s, .* utterances/s, ETA 0:00, elapsed 0:00\)$", lines[-1])
+
+
+def test_without_a_terminal_a_resumed_run_says_where_it_goes_on(watched: Watched) -> None:
+    assert watched(done=70).splitlines()[0] == "goes on from step 70"
+
+
+def test_quiet_says_nothing(watched: Watched) -> None:
+    assert watched(done=70, quiet=True) == ""
+    assert watched(done=70, quiet=True, force_terminal=True) == ""
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_on_a_terminal_the_display_fits(width: int, watched: Watched) -> None:
+    shown = watched("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", shown)
+    assert max(map(len, plain.splitlines())) <= width
+    for part in (
+        "goes on from step 40",
+        "100/100",
+        "steps/s",
+        "utterances/s",
+        "ETA 0:00",
+        "elapsed",
+        "confident 0.800 ▁",
+    ):
+        assert part in plain
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_from_outside_are_harmless(terminal: bool, watched: Watched) -> None:
+    shown = watched("x[red]\x1b[2J -> b", force_terminal=terminal, width=80)
+    assert "\x1b[2J" not in shown
+    assert "odd[red]\\x1b[2J 1e+06" in shown
+    assert ("x[red]\\x1b[2J -> b" in shown) is terminal
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    shown = watched(force_terminal=True, width=300)
+    assert "\x1b" not in shown
+    assert shown.startswith("step 1/100: ")
