@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from emodna.model.config import TrainConfig, apply_settings, as_settings
+from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import ConfigError
 from emodna.model.evaluate import evaluate
+from emodna.model.events import recording
 from emodna.model.framing import Framer
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
@@ -46,17 +47,18 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     kind = method_named(request.method)
-    train_config, method_config = apply_settings(request.settings, TrainConfig(), kind.defaults)
+    train_config, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
     features = check_stores(request, train_config.frames)
     target = request.target
-    config = resolved(request, train_config, method_config)
+    config = resolved(request, train_config, method_config, kind.defaults)
     method: Method = kind(target.dim, method_config, request.seed)
 
     run = RunFolder(request.out or default_folder(config["decisive"]))
-    with run.claimed(config, resume=request.resume):
+    events = recording(watcher, run.path, config, wanted=record.tensorboard)
+    with run.claimed(config, resume=request.resume), events as recorder:
         if run.done.exists():
             return read_json(run.result)
-        model = _trained(request, features, method, train_config, as_settings(method_config), run, watcher, stop)
+        model = _trained(request, features, method, train_config, as_settings(method_config), run, recorder, stop)
         model.save(run.model)
         probabilities = probabilities_of(model, target)
         predicted = (probabilities >= 0.5).astype(np.int64)
@@ -68,6 +70,7 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
             "run": str(run.path.absolute()),
         }
         write_json(run.result, result)
+        recorder.finished(result)
         run.done.touch()
     return result
 

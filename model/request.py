@@ -83,8 +83,14 @@ def check_stores(request: FitRequest, frames: int) -> FeatureSet:
     return features
 
 
-def resolved(request: FitRequest, train_config: TrainConfig, method_config: object) -> dict[str, Any]:
-    """Content of config.json; what stands under `decisive` decides the weights, bit by bit."""
+def resolved(request: FitRequest, train_config: TrainConfig, method_config: object, defaults: object) -> dict[str, Any]:
+    """Content of config.json; what stands under `decisive` decides the weights, bit by bit.
+
+    Parameters
+    ----------
+    defaults
+        Of the method's configuration.
+    """
     stores = request.stores
     return {
         "decisive": {
@@ -101,6 +107,7 @@ def resolved(request: FitRequest, train_config: TrainConfig, method_config: obje
             "device": request.device.type,
             "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
         },
+        "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
         "left_out": {
             source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
