@@ -1,0 +1,229 @@
+"""emodna-runs: what its users and their scripts get."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from emodna.cli import runs as runs_command
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import (
+    SETTINGS,
+    Answer,
+    InterruptAt,
+    Interruption,
+    Silent,
+    assert_one_line_error,
+    command,
+)
+
+LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "step"]
+SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
+
+
+def runs(*arguments: object) -> Answer:
+    return command(runs_command.main, *arguments)
+
+
+def answer_json(*arguments: object) -> Any:
+    answer = runs(*arguments, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    return json.loads(answer.out)
+
+
+@pytest.fixture(scope="module")
+def made(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four runs: Source Only with two seeds, Emo-DNA interrupted at step 2 of 3, and one with sources turned round."""
+    folder = tmp_path_factory.mktemp("runs")
+    stores = [FeatureStore(store) for store in (ravdess_store, emodb_store)]
+    for name, asked in {
+        "one": {"method": "source-only"},
+        "deep/two": {"method": "source-only", "seed": 1},
+        "other": {"method": "source-only", "task": "valence"},
+    }.items():
+        source, target = reversed(stores) if name == "other" else stores
+        request = FitRequest([source], target, steps=3, out=folder / name, settings=SETTINGS, **asked)  # type: ignore[arg-type]
+        fit(request, Silent())
+    stopped = FitRequest(
+        stores[:1], stores[1], steps=3, out=folder / "stopped", settings={**SETTINGS, "checkpoint_seconds": "0"}
+    )
+    with pytest.raises(Interruption):
+        fit(stopped, InterruptAt(3))
+    return folder
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """A copy of all runs, to be damaged."""
+    return Path(shutil.copytree(made, tmp_path / "runs"))
+
+
+class TestLs:
+    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
+        rows = answer_json("ls", made)
+        assert len(rows) == 4
+        for row in rows:
+            assert list(row) == [*LS_KEYS, *SCORE_KEYS, "best_constant", "changed", "bytes"]
+            assert list(row["best_constant"]) == SCORE_KEYS
+        states = {Path(row["run"]).name: (row["state"], row["step"]) for row in rows}
+        assert states == {"one": ("done", 3), "two": ("done", 3), "other": ("done", 3), "stopped": ("interrupted", 2)}
+
+    def test_is_sorted_by_what_was_asked(self, made: Path) -> None:
+        assert [Path(row["run"]).name for row in answer_json("ls", made)] == ["other", "stopped", "one", "two"]
+
+    def test_is_sorted_by_score_with_the_best_first(self, made: Path) -> None:
+        found = [row["f1"] for row in answer_json("ls", made, "--sort", "f1")]
+        assert found == sorted(found, key=lambda each: -(each or 0))
+
+    def test_text_has_a_line_for_each_run_however_long(self, made: Path) -> None:
+        answer = runs("ls", made)
+        (line,) = [line for line in answer.out.splitlines() if line.rstrip().endswith(str(made / "deep" / "two"))]
+        for part in ("ravdess -> emodb", "arousal", "source-only", "done 3"):
+            assert part in line
+        assert "stopped 2/3" in answer.out
+
+    @pytest.mark.parametrize(
+        ("options", "names"),
+        [
+            (["--task", "valence"], ["other"]),
+            (["--method", "emo-dna"], ["stopped"]),
+            (["--src", "emodb"], ["other"]),
+            (["--tgt", "emodb", "--method", "source-only"], ["one", "two"]),
+            (["--tgt", "calls"], []),
+        ],
+        ids=" ".join,
+    )
+    def test_filters(self, options: list[str], names: list[str], made: Path) -> None:
+        assert [Path(row["run"]).name for row in answer_json("ls", made, *options)] == names
+
+    def test_looks_below_runs_by_default(self, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert runs("ls") == Answer(0, "no such runs below runs\n", "")
+        (tmp_path / "runs").symlink_to(made)
+        assert len(answer_json("ls")) == 4
+
+    def test_of_no_folder_is_one_line(self, tmp_path: Path) -> None:
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: no such folder")
+
+    def test_names_what_is_damaged_and_shows_the_rest(self, copy: Path) -> None:
+        (copy / "one" / "config.json").write_text("{[red]\x1b[2J")
+        answer = runs("ls", copy)
+        assert answer.code == 0
+        assert f"damaged: {copy / 'one' / 'config.json'}: damaged" in answer.out
+        assert answer.out.count("done 3") == 2
+        assert "\x1b[2J" not in answer.out
+
+    def test_tells_a_run_at_work(self, copy: Path) -> None:
+        with filelock.FileLock(copy / "stopped" / ".lock"):
+            assert "running 3/3" in runs("ls", copy).out
+
+    def test_names_from_outside_are_harmless(self, copy: Path) -> None:
+        config = json.loads((copy / "one" / "config.json").read_text())
+        config["decisive"] |= {"src": "[red]x\x1b[2J", "method": "[/]\r\n"}
+        (copy / "one" / "config.json").write_text(json.dumps(config))
+        for answer in (runs("ls", copy), runs("show", copy / "one"), runs("compare", copy / "one", copy / "stopped")):
+            assert answer.code == 0, answer.err
+            assert "\x1b[2J" not in answer.out
+            assert "[red]x\\x1b[2J" in answer.out
+
+
+class TestShow:
+    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
+        document = answer_json("show", made / "one")
+        keys = ["constant", "not_default", "config", "data", "curves", "files"]
+        assert list(document) == [*LS_KEYS, *SCORE_KEYS, "best_constant", "changed", "bytes", *keys]
+        assert document["not_default"]["train.frames"] == {"value": 32, "default": 188}
+        assert document["config"] == json.loads((made / "one" / "config.json").read_text())
+        assert [each["state"] for each in document["data"]] == ["same", "same"]
+        assert document["curves"]["total"]["step"] == [1, 2, 3]
+        assert {file["name"] for file in document["files"]} == {file.name for file in (made / "one").iterdir()}
+
+    def test_text_begins_with_what_is_no_default(self, made: Path) -> None:
+        answer = runs("show", made / "one")
+        lines = answer.out.splitlines()
+        places = [next(n for n, line in enumerate(lines) if part in line) for part in ("set: frames", "by default")]
+        assert places == sorted(places)
+        assert "32 (default 188)" in lines[places[0]]
+        for part in ("as the run found it", "torch ", "always high", "steps 1 to 3", "model.safetensors"):
+            assert part in answer.out
+
+    def test_of_an_interrupted_run(self, made: Path) -> None:
+        answer = runs("show", made / "stopped")
+        assert answer.code == 0
+        assert "stopped 2/3" in answer.out
+        assert "always high" not in answer.out
+
+    @pytest.mark.parametrize("damage", ["config.json", "metrics.jsonl", "stores"])
+    def test_of_a_damaged_run_shows_the_rest(self, damage: str, copy: Path) -> None:
+        if damage == "stores":
+            config = json.loads((copy / "one" / "config.json").read_text())
+            config["stores"] = {"ravdess": str(copy / "gone"), "emodb": None}
+            (copy / "one" / "config.json").write_text(json.dumps(config))
+        else:
+            (copy / "one" / damage).write_text("\x00{")
+        answer = runs("show", copy / "one")
+        assert (answer.code, answer.err) == (0, "")
+        says = {
+            "config.json": "config.json: damaged",
+            "metrics.jsonl": "no line of metrics.jsonl",
+            "stores": "no longer",
+        }
+        assert says[damage] in answer.out
+
+    def test_of_no_run_is_one_line(self, tmp_path: Path) -> None:
+        assert_one_line_error(runs("show", tmp_path), "not a run's folder", "emodna-runs ls")
+
+
+class TestCompare:
+    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
+        names = ["one", "deep/two", "stopped"]
+        document = answer_json("compare", *(made / name for name in names))
+        assert list(document) == ["runs", "differs", "seeds", "pairs"]
+        assert [row["run"] for row in document["runs"]] == [str(made / name) for name in names]
+        assert document["differs"]["seed"] == [0, 1, 0]
+        (seeds,) = document["seeds"]
+        assert seeds["runs"] == [str(made / name) for name in names[:2]]
+        assert list(seeds["mean"]) == list(seeds["std"]) == SCORE_KEYS
+        assert [list(pair) for pair in document["pairs"]] == 3 * [
+            ["a", "b", "utterances", "agreement", "labelled", "only_a", "only_b", "p", "problem"]
+        ]
+        assert 0 <= document["pairs"][0]["p"] <= 1
+        assert document["pairs"][0]["problem"] is None
+        assert document["pairs"][1]["utterances"] is None
+        assert "stopped: not done" in document["pairs"][1]["problem"]
+
+    def test_text_shows_scores_differences_seeds_and_pairs(self, made: Path) -> None:
+        answer = runs("compare", made / "one", made / "deep" / "two", made / "other")
+        assert answer.code == 0
+        for part in (f"A  {made / 'one'}", "best constants", "differs", "over seeds", "\u00b1", "McNemar p"):
+            assert part in answer.out
+        assert "A C  not the same task" in answer.out
+
+    def test_of_equal_runs_says_so(self, made: Path) -> None:
+        assert "the same configuration" in runs("compare", made / "one", made / "one").out
+
+    def test_wants_two_runs(self, made: Path) -> None:
+        answer = runs("compare", made / "one")
+        assert answer.code == 2
+        assert "two runs at least" in answer.err
+
+
+def test_a_narrow_terminal_gets_what_matters_most(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (60, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        with monkeypatch.context() as patch:
+            from rich.console import Console
+
+            from emodna.cli import common
+
+            patch.setattr(common, "out", Console(highlight=False, soft_wrap=True, emoji=False, no_color=True))
+            answer = runs("ls", made)
+        assert answer.code == 0
+        assert f"not shown in {width} columns: " in answer.err
+        assert "UAR" in answer.out

@@ -1,0 +1,155 @@
+"""Runs side by side: differences, means over seeds, and pairs of predictions."""
+
+import json
+import math
+import shutil
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.model.compare import Paired, differing, mcnemar, over_seeds, paired
+from emodna.model.runs import SCORES, Run, open_run
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import fit_small
+
+
+@pytest.fixture(scope="module")
+def seeds(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two runs of Source Only that differ by their seed, and one of more steps."""
+    runs = tmp_path_factory.mktemp("seeds")
+    for name, seed, steps in (("a", 0, 4), ("b", 1, 4), ("c", 0, 5)):
+        fit_small(source, target, runs / name, method="source-only", seed=seed, steps=steps)
+    return [open_run(runs / name) for name in "abc"]
+
+
+def changed(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[str] | None = None) -> Run:
+    """A copy of a run with other predictions."""
+    shutil.copytree(run.folder.path, place)
+    table = pq.read_table(place / "predictions.parquet")
+    columns = {"id": table["id"] if ids is None else ids, "label": table["label"] if labels is None else labels}
+    pq.write_table(pa.table(columns), place / "predictions.parquet")
+    return open_run(place)
+
+
+class TestDiffering:
+    def test_names_the_keys_that_differ_and_no_others(self, seeds: list[Run]) -> None:
+        assert differing(seeds) == {"seed": [0, 1, 0], "steps": [4, 4, 5]}
+        assert differing([seeds[0], seeds[0]]) == {}
+
+    def test_leaves_out_what_only_one_method_has(self, seeds: list[Run], trained_run: Path) -> None:
+        found = differing([seeds[0], open_run(trained_run)])
+        assert found == {"method": ["source-only", "emo-dna"], "steps": [4, 20]}
+
+    def test_finds_a_key_that_only_a_later_version_has(self, seeds: list[Run], tmp_path: Path) -> None:
+        shutil.copytree(seeds[0].folder.path, tmp_path / "new")
+        config = json.loads((tmp_path / "new" / "config.json").read_text())
+        config["decisive"]["train"]["momentum"] = 0.5
+        config["versions"]["torch"] = "9.0"
+        (tmp_path / "new" / "config.json").write_text(json.dumps(config))
+        found = differing([seeds[0], open_run(tmp_path / "new")])
+        assert found["train.momentum"] == [None, 0.5]
+        assert set(found) == {"train.momentum", "versions.torch"}
+
+
+class TestOverSeeds:
+    def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
+        (group,) = over_seeds(seeds)
+        assert group.runs == (0, 1)
+        for key in SCORES:
+            values = [run.scores[key] for run in seeds[:2]]
+            assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
+            assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]
+            assert group.std[key] == pytest.approx(statistics.stdev(values))  # type: ignore[type-var]
+
+    def test_want_different_seeds(self, seeds: list[Run]) -> None:
+        assert over_seeds([seeds[0], seeds[0]]) == []
+        assert over_seeds([seeds[0], seeds[2]]) == []
+
+
+class TestPairs:
+    def test_count_what_only_one_of_them_calls_right(
+        self, seeds: list[Run], target: FeatureStore, tmp_path: Path
+    ) -> None:
+        truth = target.labels("arousal").astype(np.int8)
+        wrong = {"a": [0, 1, 2], "b": [2, 3, 4, 5, 6]}
+        runs = []
+        for name, rows in wrong.items():
+            labels = truth.copy()
+            labels[rows] = 1 - labels[rows]
+            order = np.random.default_rng(0).permutation(len(truth)) if name == "b" else np.arange(len(truth))
+            ids = [target.ids[row] for row in order]
+            runs.append(changed(seeds[0], tmp_path / name, labels[order], ids))  # the order of rows says nothing
+        found = paired(runs)[0, 1]
+        n = len(truth)
+        assert found == Paired(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
+
+    def test_of_a_run_and_itself_agree(self, seeds: list[Run]) -> None:
+        found = paired([seeds[0], seeds[0]])[0, 1]
+        assert isinstance(found, Paired)
+        assert (found.agreement, found.only_first, found.only_second, found.p) == (100, 0, 0, 1)
+
+    def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
+        shutil.copytree(seeds[0].folder.path, tmp_path / "run")
+        config = json.loads((tmp_path / "run" / "config.json").read_text())
+        config["stores"]["emodb"] = str(tmp_path / "gone")
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        moved = open_run(tmp_path / "run")
+        found = paired([moved, moved])[0, 1]
+        assert isinstance(found, Paired)
+        assert (found.agreement, found.labelled, found.p) == (100, None, None)
+        assert isinstance(both := paired([moved, seeds[1]])[0, 1], Paired)
+        assert both.p is not None  # one store is enough
+
+    @pytest.mark.parametrize(
+        ("how", "says"),
+        [
+            ("fewer ids", "not the same utterances"),
+            ("other ids", "not the same utterances"),
+            ("an id twice", "predictions.parquet: damaged"),
+            ("half a file", "predictions.parquet: cannot be read"),
+            ("no file", "predictions.parquet: cannot be read"),
+            ("another task", "not the same task"),
+        ],
+    )
+    def test_that_cannot_be_compared_say_why(
+        self, how: str, says: str, seeds: list[Run], target: FeatureStore, tmp_path: Path
+    ) -> None:
+        ids, n = list(target.ids), len(target)
+        match how:
+            case "fewer ids":
+                run = changed(seeds[1], tmp_path / "run", np.zeros(n - 1, np.int8), ids[1:])
+            case "other ids":
+                run = changed(seeds[1], tmp_path / "run", ids=["strange", *ids[1:]])
+            case "an id twice":
+                run = changed(seeds[1], tmp_path / "run", ids=[ids[1], *ids[1:]])
+            case _:
+                shutil.copytree(seeds[1].folder.path, tmp_path / "run")
+                file = tmp_path / "run" / ("config.json" if how == "another task" else "predictions.parquet")
+                content = file.read_bytes()
+                file.unlink()
+                if how != "no file":
+                    file.write_bytes(content.replace(b'"arousal"', b'"valence"') if "task" in how else content[:900])
+                run = open_run(tmp_path / "run")
+        found = paired([seeds[0], run])[0, 1]
+        assert isinstance(found, str)
+        assert says in found
+
+
+class TestMcNemar:
+    @pytest.mark.parametrize(
+        ("b", "c", "p"), [(0, 0, 1), (5, 5, 1), (0, 5, 2 / 32), (1, 7, 18 / 256), (8, 2, 112 / 1024)]
+    )
+    def test_is_the_two_tails_of_a_fair_coin(self, b: int, c: int, p: float) -> None:
+        assert mcnemar(b, c) == pytest.approx(p)
+
+    @given(st.integers(min_value=0, max_value=60), st.integers(min_value=0, max_value=60))
+    def test_does_not_ask_which_comes_first(self, b: int, c: int) -> None:
+        assert mcnemar(b, c) == pytest.approx(mcnemar(c, b))
+        tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+        assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))

@@ -1,0 +1,239 @@
+"""Runs as they are found on disk: finished, at work, interrupted, damaged, or no runs at all."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emodna.model.compare import differing, over_seeds, paired
+from emodna.model.errors import RunError
+from emodna.model.run import RunFolder
+from emodna.model.run_data import corpora, trained_on
+from emodna.model.runs import SCORES, Run, curves, files, find_runs, not_default, open_run
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import InterruptAt, Interruption, fit_small, listed
+
+
+@pytest.fixture(scope="module")
+def interrupted_run(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stopped in step 4 of 9; its checkpoint is of step 3."""
+    run = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.raises(Interruption):
+        fit_small(source, target, run, steps=9, watcher=InterruptAt(4), settings={"checkpoint_seconds": "0"})
+    return run
+
+
+@pytest.fixture
+def copy(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be damaged."""
+    return Path(shutil.copytree(trained_run, tmp_path / "copy"))
+
+
+class TestStates:
+    def test_of_a_finished_run(self, trained_run: Path) -> None:
+        run = open_run(trained_run)
+        result = json.loads((trained_run / "result.json").read_text())
+        assert (run.state, run.problem, run.step) == ("done", None, 20)
+        assert run.asked == {key: result[key] for key in ("src", "tgt", "task", "method", "seed", "steps")}
+        assert run.scores == {key: result[key] for key in SCORES}
+        assert run.best_constant == {key: max(each[key] for each in result["constant"].values()) for key in SCORES}
+        assert run.bytes == sum(file.stat().st_size for file in trained_run.iterdir())
+
+    def test_of_an_interrupted_run_say_what_its_checkpoint_holds(self, interrupted_run: Path) -> None:
+        run = open_run(interrupted_run)
+        assert (run.state, run.step, run.scores["uar"], run.best_constant["uar"]) == ("interrupted", 3, None, None)
+        assert curves(run)["total"][-1][0] == 4
+
+    def test_of_a_run_killed_before_its_first_checkpoint(self, interrupted_run: Path, tmp_path: Path) -> None:
+        shutil.copytree(interrupted_run, tmp_path / "run")
+        (tmp_path / "run" / "resume.safetensors").unlink()
+        assert (open_run(tmp_path / "run").state, open_run(tmp_path / "run").step) == ("interrupted", 0)
+
+    def test_of_a_run_at_work_say_what_it_has_logged(self, interrupted_run: Path) -> None:
+        with filelock.FileLock(RunFolder(interrupted_run).lock):
+            run = open_run(interrupted_run)
+            assert (run.state, run.step) == ("running", 4)
+        assert open_run(interrupted_run).state == "interrupted"
+
+    def test_of_a_run_without_labels_have_no_scores(
+        self, roots: dict[str, Path], source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(target.column("path"), ""), tmp_path)
+        fit_small(source, store, tmp_path / "run", steps=1)
+        run = open_run(tmp_path / "run")
+        assert run.state == "done"
+        assert {*run.scores.values(), *run.best_constant.values()} == {None}
+
+    @pytest.mark.parametrize(
+        ("name", "damage", "says"),
+        [
+            ("config.json", lambda text: text[:40], "config.json: damaged"),
+            ("config.json", lambda _: "[" * 100_000, "config.json: damaged (nested too deeply)"),
+            ("config.json", lambda _: "{}", "not the configuration of a run"),
+            ("config.json", lambda text: text.replace('"seed": 0', '"seed": "0"'), "seed is '0'"),
+            ("config.json", lambda text: text.replace('"steps"', '"stops"'), "steps is None"),
+            ("result.json", lambda text: text[:40], "result.json: damaged"),
+            ("result.json", lambda text: text.replace('"uar"', '"rau"'), "uar is None"),
+            ("result.json", lambda text: text.replace('"constant"', '"c"'), "constant answers"),
+            ("result.json", lambda _: '{"constant": {}, "uar": NaN}', "uar is nan"),
+            ("result.json", lambda _: '{"constant": {}, "uar": 1' + 400 * "0" + "}", "uar is 1000"),
+        ],
+    )
+    def test_of_a_damaged_run_name_the_file(
+        self, name: str, damage: Callable[[str], str], says: str, copy: Path
+    ) -> None:
+        (copy / name).write_text(damage((copy / name).read_text()))
+        run = open_run(copy)
+        assert run.state == "damaged"
+        assert says in str(run.problem)
+        assert str(copy) in str(run.problem)
+
+    @pytest.mark.parametrize("content", [b"", b"dear diary", bytes(100)])
+    def test_of_a_damaged_checkpoint_name_the_file(self, content: bytes, interrupted_run: Path, tmp_path: Path) -> None:
+        shutil.copytree(interrupted_run, tmp_path / "run")
+        (tmp_path / "run" / "resume.safetensors").write_bytes(content)
+        assert "resume.safetensors: damaged" in str(open_run(tmp_path / "run").problem)
+
+    def test_of_a_finished_run_without_its_result_are_damaged(self, copy: Path) -> None:
+        (copy / "result.json").unlink()
+        assert "result.json: no such file" in str(open_run(copy).problem)
+
+
+class TestFind:
+    def test_finds_runs_at_any_depth_in_order_and_passes_over_the_rest(self, trained_run: Path, tmp_path: Path) -> None:
+        for place in ("b", "a/deep/er", "c"):
+            shutil.copytree(trained_run, tmp_path / place)
+        (tmp_path / "c" / "config.json").write_text("{")
+        (tmp_path / "a" / "model").mkdir()
+        (tmp_path / "a" / "model" / "config.json").write_text('{"architectures": ["Wav2Vec2"]}')  # somebody else's
+        (tmp_path / "a" / "model" / "model.safetensors").write_bytes(b"")
+        (tmp_path / "a" / "config.json").write_text("{")
+        (tmp_path / "a" / "loop").symlink_to(tmp_path)
+        found = {str(run.folder.path.relative_to(tmp_path)): run.state for run in find_runs([tmp_path])}
+        assert found == {"a/deep/er": "done", "b": "done", "c": "damaged"}
+        assert list(found) == sorted(found)
+
+    def test_of_no_folder_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="nowhere: no such folder"):
+            list(find_runs([tmp_path / "nowhere"]))
+
+    def test_opening_what_is_no_run_is_an_error(self, tmp_path: Path) -> None:
+        for place in (tmp_path, tmp_path / "nowhere"):
+            with pytest.raises(RunError, match="not a run's folder"):
+                open_run(place)
+
+    def test_changes_nothing(self, copy: Path) -> None:
+        before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
+        run = open_run(copy)
+        paired([run, run])
+        assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()} == before
+
+
+def test_a_look_does_not_keep_a_run_from_beginning(trained_run: Path, copy: Path) -> None:
+    import fcntl
+    import threading
+
+    config = json.loads((copy / "config.json").read_text())
+    with (copy / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        release = threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        release.start()
+        with RunFolder(copy).claimed(config, resume=True):
+            pass
+        release.join()
+
+
+class TestContent:
+    def test_settings_that_are_not_the_defaults(self, trained_run: Path) -> None:
+        assert not_default(open_run(trained_run)) == {
+            "train.batch_size": (8, 64),
+            "train.frames": (32, 188),
+            "train.log_every": (1, 10),
+            "method_config.channels": (8, 64),
+        }
+
+    def test_curves_leave_out_what_cannot_be_read(self, copy: Path) -> None:
+        with (copy / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 21, "total": NaN}\n{"step": "x"}\n[1]\n{"step": 22, "total": 3, "note": "hm"}\n{"st')
+        found = curves(open_run(copy))
+        assert found["total"][-2][0] == 20
+        assert found["total"][-1] == (22, 3.0)
+        assert "note" not in found
+
+    def test_stores_are_there_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
+        run = open_run(copy)
+        assert corpora(run) == ["ravdess", "emodb"]
+        assert {trained_on(run, corpus).state for corpus in corpora(run)} == {"same"}
+
+        def with_store(path: object) -> Run:
+            config = json.loads((copy / "config.json").read_text())
+            config["stores"]["emodb"] = path
+            (copy / "config.json").write_text(json.dumps(config))
+            return open_run(copy)
+
+        assert trained_on(with_store(str(source.path)), "emodb").state == "changed"
+        assert trained_on(with_store(str(tmp_path / "gone")), "emodb").state == "gone"
+        assert trained_on(with_store(3), "emodb").state == "not known"
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "store.json").write_text("{")
+        assert trained_on(with_store(str(tmp_path / "bad")), "emodb").state == "damaged"
+
+
+class Damage:
+    """Values that a file of a run may hold in the place of others."""
+
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=4,
+    )
+
+    @staticmethod
+    def put(document: Any, place: list[int], value: Any) -> Any:
+        """The document with another value somewhere, or without it."""
+        if not isinstance(document, dict) or not document or not place:
+            return value
+        key = list(document)[place[0] % len(document)]
+        changed = {**document, key: Damage.put(document[key], place[1:], value)}
+        if value == "gone" and len(place) == 1:
+            del changed[key]
+        return changed
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["config.json", "result.json"]),
+    place=st.lists(st.integers(min_value=0, max_value=30), max_size=4),
+    value=Damage.values | st.just("gone"),
+    cut=st.none() | st.integers(min_value=0, max_value=3000),
+    done=st.booleans(),
+)
+def test_whatever_its_files_say_a_run_can_be_read(
+    trained_run: Path, copy: Path, name: str, place: list[int], value: Any, cut: int | None, done: bool
+) -> None:
+    for each in ("config.json", "result.json"):
+        shutil.copy(trained_run / each, copy / each)
+    content = json.dumps(Damage.put(json.loads((copy / name).read_text()), place, value)).encode()
+    (copy / name).write_bytes(content[:cut])
+    (copy / "done").touch() if done else (copy / "done").unlink(missing_ok=True)
+    (run,) = find_runs([copy])
+    assert (run.problem is not None) == (run.state == "damaged")
+    assert set(run.asked) == {"src", "tgt", "task", "method", "seed", "steps"}
+    assert all(value is None or math.isfinite(value) for value in run.scores.values())
+    whole = open_run(trained_run)
+    not_default(run), curves(run), files(run.folder), over_seeds([run, whole]), differing([run, whole])
+    for corpus in corpora(run):
+        trained_on(run, corpus)
+    paired([run, whole])
+
+
+def test_a_file_that_vanishes_while_it_is_counted_is_left_out(copy: Path) -> None:
+    (copy / "gone").symlink_to(copy / "nowhere")
+    assert "gone" not in files(RunFolder(copy))
