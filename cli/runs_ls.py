@@ -45,8 +45,7 @@ def list_runs(
     found = [
         run
         for run in there
-        if all(value in (None, run.asked[key]) for key, value in wanted.items())
-        and (src is None or src in (run.asked["src"] or "").split("+"))
+        if all(value in (None, run.asked[key]) for key, value in wanted.items()) and (src is None or src in run.sources)
     ]
     found.sort(key=_key(sort))
     if as_json:

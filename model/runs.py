@@ -56,6 +56,12 @@ class Run:
         return {key: found[key] if type(found.get(key)) is kind else None for key, kind in _ASKED.items()}
 
     @property
+    def sources(self) -> list[str]:
+        """Corpora of the source."""
+        src = self.asked["src"]
+        return [] if src is None else src.split("+")
+
+    @property
     def best_constant(self) -> dict[str, float | None]:
         """The best of the constant answers by each score."""
         known = {key: [each[key] for each in self.constants.values()] for key in SCORES}
