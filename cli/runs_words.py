@@ -57,6 +57,8 @@ def score(value: float | None, constant: float | None = None) -> Text:
 
 def scores(found: Mapping[str, float | None]) -> str:
     """All scores in one cell."""
+    if all(value is None for value in found.values()):
+        return "-"
     return " ".join(str(score(found[key])) for key in SCORE_NAMES)
 
 
