@@ -30,7 +30,7 @@ def forked(purpose: str, device: torch.device) -> Iterator[None]:
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
-        digest = hashlib.sha256(purpose.encode() + state.numpy().tobytes()).digest()
+        digest = hashlib.sha256(purpose.encode() + bytes(state.tolist())).digest()
         seed = int.from_bytes(digest[:8], "big") >> 1
         if on_cuda:
             with torch.cuda.device(device):

@@ -76,10 +76,14 @@ class EmoDnaConfig(AdaptationConfig):
         Raises
         ------
         ConfigError
-            C cannot have the width that is asked for.
+            C cannot have the width that is asked for, or a head would never learn.
         """
         if self.lstm_directions == "concat" and self.projection_heads == "shared":
             raise ConfigError("lstm_directions=concat: C is twice as wide as E, so it needs projection_heads=separate")
+        if self.detach_corpus_prototypes and self.projection_heads == "separate":
+            raise ConfigError(
+                "detach_corpus_prototypes=true: the head of C would never learn; needs projection_heads=shared"
+            )
         if self.lstm_directions == "concat-half" and self.channels % 2:
             raise ConfigError(f"lstm_directions=concat-half: needs an even number of channels, not {self.channels}")
 
