@@ -1,14 +1,20 @@
 """The networks of Emo-DNA (paper sections 3.3 and 4.1), shared by the methods that are compared with it.
 
 Unstated in the paper and chosen here: convolutions padded by 1 and pools of 2 in the backbone; 64 channels, dropout 0.1
-and mean pooling over time in the emotion encoder; the two directions of the Bi-LSTM summed.
+and mean pooling over time in the emotion encoder; the two directions of the Bi-LSTM summed. The other readings are
+arguments.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+#: What is left of the time steps: their mean, or the state at the end of the utterance.
+Pooling = Literal["mean", "last"]
+#: How the Bi-LSTM's two directions become one: summed, concatenated, or concatenated at half the units each.
+Directions = Literal["sum", "concat", "concat-half"]
 
 #: Each of the backbone's blocks halves the number of time steps.
 _POOL: Final = 2
@@ -83,33 +89,56 @@ class EmotionEncoder(nn.Sequential):
 
 
 class CorpusEncoder(nn.Module):
-    """Bi-LSTM whose two directions are summed: (batch, channels, time) -> (batch, units, time)."""
+    """Bi-LSTM pooled over time: (batch, channels, time) -> (batch, width).
 
-    def __init__(self, channels: int, units: int) -> None:
+    The width is `units` per direction if they are summed, twice that if concatenated, and `units` again if
+    concatenated at half the units each (an even number). Pooled to the last state, each direction gives the one with
+    which it has read the utterance: the last step's forward, the first step's backward.
+    """
+
+    def __init__(self, channels: int, units: int, *, directions: Directions = "sum", pooling: Pooling = "mean") -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, units, batch_first=True, bidirectional=True)
+        self.directions, self.pooling = directions, pooling
+        self.width = 2 * units if directions == "concat" else units
+        each = units // 2 if directions == "concat-half" else units
+        self.lstm = nn.LSTM(channels, each, batch_first=True, bidirectional=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, time) -> (batch, units, time)."""
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Corpus features C (batch, width) of (batch, channels, time) whose first `lengths` (batch,) steps count."""
         hidden: Tensor = self.lstm(x.transpose(1, 2))[0]  # (batch, time, 2 * units)
-        forward, backward = hidden.chunk(2, dim=2)
-        return (forward + backward).transpose(1, 2)
+        forward, backward = hidden.transpose(1, 2).chunk(2, dim=1)  # (batch, units, time) each
+        if self.pooling == "last":
+            return self._joined(last_step(forward, lengths), backward[:, :, 0])
+        return mean_over_time(self._joined(forward, backward), lengths)
+
+    def _joined(self, forward: Tensor, backward: Tensor) -> Tensor:
+        return forward + backward if self.directions == "sum" else torch.cat([forward, backward], dim=1)
 
 
 class EmotionNetwork(nn.Module):
     """Backbone, emotion encoder and linear emotion classifier: what every shared-encoder method predicts with."""
 
     def __init__(
-        self, dim: int, *, classes: int, channels: int, dropout: float, tcn_blocks: int, tcn_kernel: int
+        self,
+        dim: int,
+        *,
+        classes: int,
+        channels: int,
+        dropout: float,
+        tcn_blocks: int,
+        tcn_kernel: int,
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
+        self.pooling = pooling
         self.backbone = Backbone(dim, channels, dropout)
         self.encoder = EmotionEncoder(channels, tcn_kernel, tcn_blocks, dropout)
         self.classifier = nn.Linear(channels, classes)
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Emotion features E (batch, channels) of the backbone's output (batch, channels, time)."""
-        return mean_over_time(self.encoder(hidden), self.backbone.pooled_lengths(lengths))
+        pool = last_step if self.pooling == "last" else mean_over_time
+        return pool(self.encoder(hidden), self.backbone.pooled_lengths(lengths))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, classes) of features (batch, dim, frames)."""
@@ -117,9 +146,9 @@ class EmotionNetwork(nn.Module):
         return logits
 
 
-def projection_head(inputs: int, outputs: int) -> nn.Sequential:
+def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
-    return nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, outputs))
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
@@ -127,3 +156,11 @@ def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     steps = torch.arange(x.shape[2], device=x.device)
     counted = (steps < lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
     return (x * counted).sum(2) / lengths.unsqueeze(1)
+
+
+def last_step(x: Tensor, lengths: Tensor) -> Tensor:
+    """Each row's last counted step of (batch, channels, time): (batch, channels)."""
+    steps = torch.arange(x.shape[2], device=x.device)
+    last = (steps == lengths.unsqueeze(1) - 1).unsqueeze(1)  # (batch, 1, time)
+    # A sum with one summand: unlike an index's, its gradient is deterministic on every device.
+    return torch.where(last, x, 0).sum(2)

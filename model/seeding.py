@@ -19,3 +19,22 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(seed, purpose))  # the CPU's alone: parameters are made there
         yield
+
+
+@contextmanager
+def forked(purpose: str, device: torch.device) -> Iterator[None]:
+    """Draw in here from a random state of its own, and leave the device's global one as it was.
+
+    It follows from the global state, so there is nothing more to save for a resume.
+    """
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+        digest = hashlib.sha256(purpose.encode() + bytes(state.tolist())).digest()
+        seed = int.from_bytes(digest[:8], "big") >> 1
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+        yield

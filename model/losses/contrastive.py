@@ -5,20 +5,35 @@ References
 .. [1] P. Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from emodna.model.losses.options import require_option
+
+Reduction = Literal["mean", "sum"]
+"""Over utterances: the mean, or the sum that the paper writes."""
 
 MIN_NORM = 1e-6
 """Norm below which a projection is divided by this constant instead of its norm."""
 
 
-def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, temperature: float) -> Tensor:
+def supervised_contrastive(
+    z: Tensor,
+    labels: Tensor,
+    selected: Tensor,
+    *,
+    temperature: float,
+    anchors: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
 
     With ``s_ij = z_i . z_j / temperature`` of the normalised projections, the loss of anchor ``i`` is the mean over its
     positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result is the mean over the
-    anchors that have a positive; the paper writes a sum.
+    anchors that have a positive; the paper writes a sum. Anchors without a positive are left out of either.
 
     Parameters
     ----------
@@ -30,6 +45,11 @@ def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, tempe
         Rows that take part, as anchor, positive and contrast alike, bool, shape ``(n,)``.
     temperature
         ``tau_s``, positive.
+    anchors
+        Rows that serve as anchors if they are selected, bool, shape ``(n,)``; the others stay positives and contrast.
+        By default every selected row is one.
+    reduction
+        ``mean`` or ``sum`` over the anchors.
 
     Returns
     -------
@@ -39,7 +59,8 @@ def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, tempe
     Raises
     ------
     ValueError
-        If the shapes differ from those above, ``selected`` is not bool or ``temperature`` is not positive.
+        If the shapes differ from those above, a mask is not bool, ``temperature`` is not positive or ``reduction`` is
+        unknown.
     """
     if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
         raise ValueError(
@@ -48,10 +69,18 @@ def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, tempe
         )
     if selected.dtype != torch.bool:
         raise ValueError(f"selected must be a bool mask, got {selected.dtype}")
+    if anchors is not None and (anchors.shape != selected.shape or anchors.dtype != torch.bool):
+        raise ValueError(
+            f"anchors must be a bool mask of shape {tuple(selected.shape)}, "
+            f"got {anchors.dtype} of shape {tuple(anchors.shape)}"
+        )
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
+    require_option("reduction", reduction, Reduction)
     contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
     positive = contrast & (labels[:, None] == labels)  # (n, n)
+    if anchors is not None:
+        positive = positive & anchors[:, None]
     n_positives = positive.sum(1)  # (n,)
     with torch.autocast(z.device.type, enabled=False):
         z = normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1, eps=MIN_NORM)
@@ -63,4 +92,6 @@ def supervised_contrastive(z: Tensor, labels: Tensor, selected: Tensor, *, tempe
         log_total = similarity.masked_fill(~contrast, lowest).logsumexp(1, keepdim=True)  # (n, 1)
         log_ratio = torch.where(positive, similarity - log_total, 0)  # (n, n)
         per_anchor = -log_ratio.sum(1) / n_positives.clamp_min(1)  # (n,), 0 without positive
+        if reduction == "sum":
+            return per_anchor.sum()
         return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)

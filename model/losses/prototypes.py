@@ -1,22 +1,33 @@
 """Prototypes and the contrastive decoupling loss, Eq. 4 and 5 of the paper."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
+
+from emodna.model.losses.options import require_option
+
+Negative = Literal["same", "cross", "both"]
+"""Whose corpus prototype is the negative of an emotion prototype: its own corpus's, the other's, or both."""
+
+PrototypeMean = Literal["raw", "unit"]
+"""What a prototype averages: projections as they are, or each scaled to length 1."""
 
 MIN_NORM = 1e-6
 """Norm below which a mean projection is divided by this constant instead of its norm."""
 
 
-def prototype(projections: Tensor) -> Tensor:
+def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     """Prototype of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
-
-    The projections are averaged as they are; only the mean is normalised.
 
     Parameters
     ----------
     projections
         ``g(E)`` or ``g(C)`` of a mini-batch, shape ``(n, d)``, ``n >= 1``.
+    mean
+        ``raw``: the projections are averaged as they are, and only the mean is normalised; ``unit``: each is
+        normalised too, so that long ones count no more than short ones.
 
     Returns
     -------
@@ -26,23 +37,33 @@ def prototype(projections: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If ``projections`` is not a matrix with a row or more.
+        If ``projections`` is not a matrix with a row or more, or ``mean`` is unknown.
     """
     if projections.ndim != 2 or projections.shape[0] == 0:
         raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
-    mean = projections.to(torch.promote_types(projections.dtype, torch.float32)).mean(0)
-    return normalize(mean, dim=0, eps=MIN_NORM)
+    require_option("mean", mean, PrototypeMean)
+    projections = projections.to(torch.promote_types(projections.dtype, torch.float32))
+    if mean == "unit":
+        projections = normalize(projections, dim=1, eps=MIN_NORM)
+    return normalize(projections.mean(0), dim=0, eps=MIN_NORM)
 
 
 def decoupling_loss(
-    emotion_source: Tensor, emotion_target: Tensor, corpus_source: Tensor, corpus_target: Tensor, *, temperature: float
+    emotion_source: Tensor,
+    emotion_target: Tensor,
+    corpus_source: Tensor,
+    corpus_target: Tensor,
+    *,
+    temperature: float,
+    negative: Negative = "same",
+    detach_corpus: bool = False,
 ) -> Tensor:
     """Contrastive decoupling loss ``L_decouple``, Eq. 5, of the four prototypes.
 
     Anchors are the two emotion prototypes. The positive of each is the emotion prototype of the other corpus. Eq. 5 has
-    lost the index of the negative in print; here it is the corpus prototype of the anchor's own corpus, so that the
-    emotion and corpus content of the same utterances are pushed apart. The negative logarithm of the ratio is then a
-    softplus::
+    lost the index of the negative in print; by default it is the corpus prototype of the anchor's own corpus, so that
+    the emotion and corpus content of the same utterances are pushed apart. The negative logarithm of the ratio is then
+    a softplus::
 
         1/2 sum over m in {S, T} of softplus((p_e^m . p_c^m - p_e^S . p_e^T) / temperature)
 
@@ -54,26 +75,39 @@ def decoupling_loss(
         Corpus prototypes ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``.
     temperature
         ``tau_p``, positive.
+    negative
+        ``same``: as above; ``cross``: the corpus prototype of the other corpus, ``p_e^m . p_c^n``; ``both``: both
+        stand in the denominator of Eq. 5 beside the positive.
+    detach_corpus
+        Whether the corpus prototypes are constants to the gradient, so that the emotion side alone gives way.
 
     Returns
     -------
     Tensor
-        A scalar of at least float32; ln 2 if all four are equal.
+        A scalar of at least float32; if all four are equal ln 2, with both negatives ln 3.
 
     Raises
     ------
     ValueError
-        If the prototypes are not vectors of one length, or ``temperature`` is not positive.
+        If the prototypes are not vectors of one length, ``temperature`` is not positive or ``negative`` is unknown.
     """
     prototypes = (emotion_source, emotion_target, corpus_source, corpus_target)
     if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
         raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
+    require_option("negative", negative, Negative)
     emotion = torch.stack((emotion_source, emotion_target))  # (2, d)
     corpus = torch.stack((corpus_source, corpus_target))  # (2, d)
     emotion, corpus = (p.to(torch.promote_types(p.dtype, torch.float32)) for p in (emotion, corpus))
+    if detach_corpus:
+        corpus = corpus.detach()
     # Sums of products instead of matrix products, which autocast would take to half precision.
     positive = (emotion[0] * emotion[1]).sum()  # p_e^S . p_e^T
-    negative = (emotion * corpus).sum(1)  # (2,), p_e^m . p_c^m
-    return softplus((negative - positive) / temperature).mean()
+    same = ((emotion * corpus).sum(1) - positive) / temperature  # (2,), p_e^m . p_c^m in the place of the negative
+    if negative == "same":
+        return softplus(same).mean()
+    cross = ((emotion * corpus.flip(0)).sum(1) - positive) / temperature  # (2,), p_e^m . p_c^n
+    if negative == "cross":
+        return softplus(cross).mean()
+    return softplus(torch.logaddexp(same, cross)).mean()

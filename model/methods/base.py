@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Blocks, Count, Share
-from emodna.model.networks import EmotionNetwork
+from emodna.model.networks import EmotionNetwork, Pooling
 from emodna.model.optimizers import ParameterGroup
+from emodna.model.passes import BatchNormMode
 from emodna.model.phases import Phase
 from emodna.model.seeding import seeded
 
@@ -26,6 +27,15 @@ class EncoderConfig:
     dropout: Share = 0.1
     tcn_blocks: Blocks = 5
     tcn_kernel: Count = 2
+    tcn_pooling: Pooling = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationConfig(EncoderConfig):
+    """What every method has that passes the target through the shared encoder too."""
+
+    batch_norm: BatchNormMode = "concat"
+    """Whose statistics batch norm takes: see `emodna.model.passes`."""
 
 
 class Method(nn.Module, ABC):
@@ -90,4 +100,5 @@ def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwor
             dropout=config.dropout,
             tcn_blocks=config.tcn_blocks,
             tcn_kernel=config.tcn_kernel,
+            pooling=config.tcn_pooling,
         )

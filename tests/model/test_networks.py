@@ -1,5 +1,7 @@
 """The networks: what they see in time, what they keep in shape, and the order of their layers."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from emodna.model.networks import (
     EmotionEncoder,
     EmotionNetwork,
     TemporalBlock,
+    last_step,
     mean_over_time,
     projection_head,
 )
@@ -46,8 +49,8 @@ def normed(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     return (x - mean) / torch.sqrt(variance + norm.eps) * weight + bias
 
 
-def network(dim: int = 40) -> EmotionNetwork:
-    return EmotionNetwork(dim, classes=2, channels=64, dropout=0.1, tcn_blocks=5, tcn_kernel=2).eval()
+def network(dim: int = 40, **options: Any) -> EmotionNetwork:
+    return EmotionNetwork(dim, classes=2, channels=64, dropout=0.1, tcn_blocks=5, tcn_kernel=2, **options).eval()
 
 
 class TestShapes:
@@ -57,8 +60,8 @@ class TestShapes:
         assert hidden.shape == (3, 64, 23)
         assert model.encoder(hidden).shape == (3, 64, 23)
         assert model.encode(hidden, torch.full((3,), 188)).shape == (3, 64)
-        assert CorpusEncoder(64, 64)(hidden).shape == (3, 64, 23)
-        assert projection_head(64, 128)(noise(3, 64)).shape == (3, 128)
+        assert CorpusEncoder(64, 64)(hidden, torch.full((3,), 23)).shape == (3, 64)
+        assert projection_head(64, 64, 128)(noise(3, 64)).shape == (3, 128)
         assert model(noise(3, 40, 188), torch.full((3,), 188)).shape == (3, 2)
 
     @given(frames=st.integers(8, 300))
@@ -142,20 +145,56 @@ class TestBackbone:
         assert (torch.isclose(y, smaller, rtol=1e-5) & (smaller > 0) & (first != second)).any()
 
 
+def one_way_states(encoder: CorpusEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(batch, units, time) of two LSTMs with the encoder's weights, of which the second reads backwards."""
+    states = []
+    for suffix, turned in (("", x), ("_reverse", x.flip(2))):
+        lstm = nn.LSTM(encoder.lstm.input_size, encoder.lstm.hidden_size, batch_first=True)
+        for name, parameter in lstm.named_parameters():
+            parameter.data.copy_(encoder.lstm.get_parameter(name + suffix))
+        states.append(lstm(turned.transpose(1, 2))[0].transpose(1, 2))
+    return states[0], states[1].flip(2)
+
+
 class TestCorpusEncoder:
-    def test_sums_its_two_directions(self) -> None:
-        encoder = CorpusEncoder(4, 6)
-        one_way = {suffix: nn.LSTM(4, 6, batch_first=True) for suffix in ("", "_reverse")}
-        for suffix, lstm in one_way.items():
-            for name, parameter in lstm.named_parameters():
-                parameter.data.copy_(encoder.lstm.get_parameter(name + suffix))
-        x = noise(2, 4, 9)
-        forward = one_way[""](x.transpose(1, 2))[0]
-        backward = one_way["_reverse"](x.flip(2).transpose(1, 2))[0].flip(1)
-        torch.testing.assert_close(encoder(x), (forward + backward).transpose(1, 2))
+    @pytest.mark.parametrize("lengths", [[9, 9, 9], [9, 4, 1]])
+    @pytest.mark.parametrize("pooling", ["mean", "last"])
+    @pytest.mark.parametrize(
+        ("directions", "units", "width"), [("sum", 6, 6), ("concat", 6, 12), ("concat-half", 3, 6)]
+    )
+    def test_joins_two_directions_and_pools(
+        self, directions: Any, units: int, width: int, pooling: Any, lengths: list[int]
+    ) -> None:
+        encoder = CorpusEncoder(4, 6, directions=directions, pooling=pooling)
+        assert encoder.lstm.hidden_size == units
+        assert encoder.width == width
+        x = noise(3, 4, 9)
+        expected = []
+        for forward, backward, length in zip(*one_way_states(encoder, x), lengths, strict=True):
+            if pooling == "last":
+                ends = forward[:, length - 1], backward[:, 0]
+            else:
+                ends = forward[:, :length].mean(1), backward[:, :length].mean(1)
+            expected.append(sum(ends) if directions == "sum" else torch.cat(ends))
+        torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
 
     def test_has_64_units_for_each_direction(self) -> None:
         assert CorpusEncoder(64, 64).lstm.hidden_size == 64
+
+
+class TestLastStep:
+    def test_is_that_of_each_row_s_length(self) -> None:
+        x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
+        expected = torch.stack([row[:, length - 1] for row, length in zip(x, lengths, strict=True)])
+        assert torch.equal(last_step(x, torch.tensor(lengths)), expected)
+
+    def test_the_rest_has_no_gradient_and_may_be_anything(self) -> None:
+        x = noise(1, 2, 8)
+        x[:, :, 5:] = torch.inf
+        x.requires_grad_()
+        last_step(x, torch.tensor([5])).sum().backward()
+        assert x.grad is not None
+        torch.testing.assert_close(x.grad, torch.tensor([0.0] * 4 + [1.0] + [0.0] * 3).expand(1, 2, 8))
 
 
 class TestMeanOverTime:
@@ -189,3 +228,11 @@ def test_pooling_is_the_mean_over_the_whole_window() -> None:
     model = network(6)
     hidden = model.backbone(noise(2, 6, 64))
     torch.testing.assert_close(model.encode(hidden, torch.full((2,), 64)), model.encoder(hidden).mean(2))
+
+
+def test_pooling_to_the_last_step_of_the_utterance() -> None:
+    model = network(6, pooling="last")
+    hidden = model.backbone(noise(2, 6, 64))
+    encoded = model.encoder(hidden)
+    expected = torch.stack([encoded[0, :, 7], encoded[1, :, 4]])
+    torch.testing.assert_close(model.encode(hidden, torch.tensor([64, 40])), expected)

@@ -1,6 +1,7 @@
 """Supervised contrastive loss: golden values, a loop oracle, invariants, gradients and degenerate batches."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,14 @@ def everything(labels: Tensor) -> Tensor:
     return torch.ones_like(labels, dtype=torch.bool)
 
 
-def oracle(z: Tensor, labels: Tensor, selected: Tensor, temperature: float) -> Tensor:
+def oracle(
+    z: Tensor,
+    labels: Tensor,
+    selected: Tensor,
+    temperature: float,
+    may_anchor: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Eq. 9 over the anchors with a positive, pair by pair, differentiable."""
     chosen = [i for i in range(len(z)) if selected[i]]
     unit = {i: z[i] / z[i].square().sum().sqrt() for i in chosen}
@@ -33,12 +41,14 @@ def oracle(z: Tensor, labels: Tensor, selected: Tensor, temperature: float) -> T
     for i in chosen:
         others = {k: unit[i] @ unit[k] / temperature for k in chosen if k != i}
         positives = [j for j in others if labels[j] == labels[i]]
-        if positives:
+        if positives and (may_anchor is None or may_anchor[i]):
             largest = max(value.item() for value in others.values())
             total = sum((torch.exp(value - largest) for value in others.values()), torch.zeros(()))
             log_ratios = [others[j] - largest - torch.log(total) for j in positives]
             anchors.append(-torch.stack(log_ratios).mean())
-    return torch.stack(anchors).mean() if anchors else z.sum() * 0
+    if not anchors:
+        return z.sum() * 0
+    return torch.stack(anchors).sum() if reduction == "sum" else torch.stack(anchors).mean()
 
 
 class TestGoldenValues:
@@ -57,6 +67,8 @@ class TestGoldenValues:
         z = torch.tensor([[1.0, 0], [1, 0], [-1, 0]])
         value = supervised_contrastive(z, labels, everything(labels), temperature=1)
         assert value.item() == pytest.approx(0.126928, abs=1e-6)
+        total = supervised_contrastive(z, labels, everything(labels), temperature=1, reduction="sum")
+        assert total.item() == pytest.approx(2 * 0.126928, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("labels", "temperature", "expected"),
@@ -102,6 +114,23 @@ class TestOracle:
         assert value.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance / temperature)
         (gradient,), (wanted,) = torch.autograd.grad(value, z), torch.autograd.grad(expected, wide)
         torch.testing.assert_close(gradient.double(), wanted, rtol=tolerance, atol=tolerance / temperature)
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    @pytest.mark.parametrize("temperature", [1, 0.01])
+    def test_only_some_rows_are_anchors(self, temperature: float, reduction: Any) -> None:
+        z, labels, selected = batch(9, 3, 2)
+        anchors = torch.arange(9) < 5
+        assert 0 < (selected & anchors).sum() < selected.sum()
+        z.requires_grad_()
+        value = supervised_contrastive(
+            z, labels, selected, temperature=temperature, anchors=anchors, reduction=reduction
+        )
+        expected = oracle(z, labels, selected, temperature, anchors, reduction)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-11)
+        (gradient,), (wanted,) = torch.autograd.grad(value, z), torch.autograd.grad(expected, z)
+        torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-9)
+        # The others are still positives and contrast of the anchors.
+        assert gradient[selected & ~anchors].any()
 
     def test_one_positive_each_is_cross_entropy(self) -> None:
         z, _, _ = batch(6, 4, 0)
@@ -182,10 +211,19 @@ ALL, NONE = [True] * 4, [False] * 4
 )
 def test_degenerate_batches_are_finite(z: Tensor, labels: list[int], selected: list[bool], dtype: torch.dtype) -> None:
     z = z.to(dtype).requires_grad_()
-    value = supervised_contrastive(z, torch.tensor(labels), torch.tensor(selected), temperature=0.01)
-    (gradient,) = torch.autograd.grad(value, z)
-    assert 0 <= value.item() <= 201 + math.log(3)
-    assert gradient.isfinite().all()
+    rows, mask = len(labels), torch.tensor(selected)
+    for anchors, reduction, most in (
+        (None, "mean", 1),
+        (None, "sum", rows),
+        (torch.arange(rows) < 2, "mean", 1),
+        (torch.zeros(rows, dtype=torch.bool), "mean", 0),
+    ):
+        value = supervised_contrastive(
+            z, torch.tensor(labels), mask, temperature=0.01, anchors=anchors, reduction=reduction
+        )
+        (gradient,) = torch.autograd.grad(value, z)
+        assert 0 <= value.item() <= most * (201 + math.log(3))
+        assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -227,7 +265,8 @@ def test_no_host_synchronisation() -> None:
     with FakeTensorMode():
         z = torch.randn(8, 4, requires_grad=True)
         labels, selected = torch.randint(2, (8,)), torch.rand(8) < 0.5
-        torch.autograd.grad(supervised_contrastive(z, labels, selected, temperature=0.01), z)
+        for anchors in (None, selected):
+            torch.autograd.grad(supervised_contrastive(z, labels, selected, temperature=0.01, anchors=anchors), z)
 
 
 class TestErrors:
@@ -247,3 +286,20 @@ class TestErrors:
     def test_temperature(self, temperature: float) -> None:
         with pytest.raises(ValueError, match="temperature must be positive"):
             supervised_contrastive(torch.ones(2, 3), torch.zeros(2), torch.ones(2).bool(), temperature=temperature)
+
+    @pytest.mark.parametrize("anchors", [torch.ones(3).bool(), torch.ones(2)])
+    def test_anchors_must_be_a_mask_of_the_rows(self, anchors: Tensor) -> None:
+        with pytest.raises(ValueError, match=r"anchors must be a bool mask of shape \(2,\)"):
+            supervised_contrastive(
+                torch.ones(2, 3), torch.zeros(2), torch.ones(2).bool(), temperature=1, anchors=anchors
+            )
+
+    def test_reduction(self) -> None:
+        with pytest.raises(ValueError, match="reduction must be one of mean, sum, got 'none'"):
+            supervised_contrastive(
+                torch.ones(2, 3),
+                torch.zeros(2),
+                torch.ones(2).bool(),
+                temperature=1,
+                reduction="none",  # type: ignore[arg-type]
+            )

@@ -1,6 +1,9 @@
 """MK-MMD: golden values, a loop oracle, invariants, gradients and degenerate batches."""
 
 import math
+import statistics
+import typing
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import gaussian_mmd, mean_heuristic_widths, mk_mmd, squared_distances
-from emodna.model.losses.mmd import MIN_WIDTH
+from emodna.model.losses import gaussian_mmd, heuristic_widths, mk_mmd, squared_distances
+from emodna.model.losses.mmd import MIN_WIDTH, Bandwidth, Estimator
 
+ESTIMATORS = typing.get_args(Estimator)
+BANDWIDTHS = typing.get_args(Bandwidth)
 SEEDS = st.integers(0, 2**31)
 SIZES = st.integers(1, 9)
 
@@ -29,47 +34,97 @@ def rotation(d: int, seed: int) -> Tensor:
     return orthogonal
 
 
-def oracle_widths(source: Tensor, target: Tensor, kernels: int = 5) -> list[float]:
+def oracle_widths(source: Tensor, target: Tensor, kernels: int = 5, bandwidth: str = "mean") -> list[float]:
     rows = [*source.double().tolist(), *target.double().tolist()]
     distances = [math.dist(a, b) ** 2 for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j]
-    mean = sum(distances) / len(distances)
-    return [mean * 2.0**k for k in range(-(kernels // 2), kernels // 2 + 1)]
+    typical = {
+        "mean": sum(distances) / len(distances),
+        "mean-with-diagonal": sum(distances) / len(rows) ** 2,
+        "median": statistics.median(distances),
+    }[bandwidth]
+    return [typical * 2.0**k for k in range(-(kernels // 2), kernels // 2 + 1)]
 
 
-def oracle_mmd(source: Tensor, target: Tensor, widths: list[float]) -> Tensor:
+def oracle_mmd(
+    source: Tensor, target: Tensor, widths: list[float], estimator: str = "biased", reduction: str = "mean"
+) -> Tensor:
     """Eq. 10 as a sum over pairs, differentiable, the widths being constants."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.stack([torch.exp(-(a - b).square().sum() / width) for width in widths]).mean()
+        values = torch.stack([torch.exp(-(a - b).square().sum() / width) for width in widths])
+        return values.mean() if reduction == "mean" else values.sum()
 
-    def mean(x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([kernel(a, b) for a in x for b in y]).mean()
+    def mean(x: Tensor, y: Tensor, *, diagonal: bool = True) -> Tensor:
+        pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if diagonal or i != j]
+        return torch.stack([kernel(x[i], y[j]) for i, j in pairs]).mean()
 
-    return mean(source, source) + mean(target, target) - 2 * mean(source, target)
+    if estimator in ("biased", "unbiased"):
+        diagonal = estimator == "biased"
+        within = mean(source, source, diagonal=diagonal) + mean(target, target, diagonal=diagonal)
+        return within - 2 * mean(source, target)
+    n = len(source)
+    assert len(target) == n
+    pairs = (
+        [(i, (i + 1) % n) for i in range(n)] if estimator == "linear-ring" else [(i, i + 1) for i in range(n - 1)][::2]
+    )
+    return torch.stack(
+        [
+            kernel(source[i], source[j])
+            + kernel(target[i], target[j])
+            - kernel(source[i], target[j])
+            - kernel(source[j], target[i])
+            for i, j in pairs
+        ]
+    ).mean()
 
 
-def joint_mmd(joint: Tensor, n_source: int, widths: Tensor) -> Tensor:
-    return gaussian_mmd(squared_distances(joint, joint), n_source, widths)
+def joint_mmd(joint: Tensor, n_source: int, widths: Tensor, **options: Any) -> Tensor:
+    return gaussian_mmd(squared_distances(joint, joint), n_source, widths, **options)
 
 
 class TestGoldenValues:
-    @pytest.mark.parametrize(("target", "expected"), [(column(0, 1), 0.0), (column(2, 3), 1.165562)])
-    def test_unit_width(self, target: Tensor, expected: float) -> None:
-        joint = torch.cat((column(0, 1), target))
-        value = joint_mmd(joint, 2, torch.ones(1, dtype=torch.float64))
-        assert value.item() == pytest.approx(expected, abs=1e-6)
+    @pytest.mark.parametrize(
+        ("estimator", "of_identical", "of_shifted"),
+        [
+            ("biased", 0.0, 1.165562),
+            ("unbiased", -0.632121, 0.533442),
+            ("linear-ring", 0.0, 0.367756),
+            ("linear-pairs", 0.0, 0.367756),
+        ],
+    )
+    def test_unit_width(self, estimator: str, of_identical: float, of_shifted: float) -> None:
+        for target, expected in ((column(0, 1), of_identical), (column(2, 3), of_shifted)):
+            joint = torch.cat((column(0, 1), target))
+            value = joint_mmd(joint, 2, torch.ones(1, dtype=torch.float64), estimator=estimator)
+            assert value.item() == pytest.approx(expected, abs=1e-6)
 
-    def test_mean_distance_leaves_out_the_diagonal(self) -> None:
+    @pytest.mark.parametrize(("bandwidth", "typical"), [("mean", 10 / 3), ("mean-with-diagonal", 2.5), ("median", 2.5)])
+    def test_widths(self, bandwidth: Any, typical: float) -> None:
         joint = column(0, 1, 2, 3)
-        widths = mean_heuristic_widths(squared_distances(joint, joint))
-        torch.testing.assert_close(widths, 10 / 3 * torch.tensor([0.25, 0.5, 1, 2, 4], dtype=torch.float64))
+        widths = heuristic_widths(squared_distances(joint, joint), bandwidth=bandwidth)
+        torch.testing.assert_close(widths, typical * torch.tensor([0.25, 0.5, 1, 2, 4], dtype=torch.float64))
+
+    def test_33_widths_of_ratio_root_2_reach_from_2_to_the_minus_8_to_2_to_the_8(self) -> None:
+        joint = column(0, 1, 2, 3)
+        widths = heuristic_widths(squared_distances(joint, joint), 33, bandwidth="median", ratio=math.sqrt(2))
+        assert widths[[0, 16, 32]].tolist() == pytest.approx([2.5 / 256, 2.5, 2.5 * 256])
+        assert (widths[1:] / widths[:-1]).tolist() == pytest.approx([math.sqrt(2)] * 32)
+
+    def test_unbiased_sum_over_the_widths_of_tllib(self) -> None:
+        value = mk_mmd(
+            column(0, 1), column(2, 3), estimator="unbiased", reduction="sum", bandwidth="mean-with-diagonal"
+        )
+        assert value.item() == pytest.approx(2.903732, abs=1e-6)
+
+    def test_sum_of_five_kernels(self) -> None:
+        value = mk_mmd(column(0, 1), column(2, 3), reduction="sum")
+        assert value.item() == pytest.approx(4.579796, abs=1e-6)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_five_widths_average_to_the_sum_over_five(self, dtype: torch.dtype) -> None:
+    def test_mean_of_five_kernels(self, dtype: torch.dtype) -> None:
         value = mk_mmd(column(0, 1).to(dtype), column(2, 3).to(dtype))
         assert value.dtype == dtype
         assert value.item() == pytest.approx(0.915959, abs=1e-6)
-        assert 5 * value.item() == pytest.approx(4.579796, abs=5e-6)
 
 
 class TestOracle:
@@ -91,6 +146,22 @@ class TestOracle:
         assert value.item() == pytest.approx(expected.item(), abs=tolerance)
         for actual, wanted in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(actual.double(), wanted, rtol=0, atol=tolerance)
+
+    @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+    @pytest.mark.parametrize(
+        ("estimator", "n", "m"),
+        [("biased", 5, 3), ("unbiased", 5, 3), *((each, n, n) for each in ESTIMATORS[1:] for n in (2, 4, 5))],
+    )
+    def test_every_estimator_and_bandwidth(self, estimator: Any, n: int, m: int, bandwidth: Any) -> None:
+        source, target = features(n, 3, 0).requires_grad_(), features(m, 3, 1, shift=0.7).requires_grad_()
+        value = mk_mmd(source, target, estimator=estimator, bandwidth=bandwidth, reduction="sum")
+        widths = oracle_widths(source, target, bandwidth=bandwidth)
+        expected = oracle_mmd(source, target, widths, estimator, "sum")
+        assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+        for actual, wanted in zip(
+            *(torch.autograd.grad(each, (source, target)) for each in (value, expected)), strict=True
+        ):
+            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
     def test_squared_distances(self) -> None:
         x, y = features(5, 3, 0), features(4, 3, 1)
@@ -126,6 +197,26 @@ class TestInvariants:
             assert other.item() == pytest.approx(value.item(), abs=1e-10), name
 
     @settings(deadline=None, max_examples=40)
+    @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
+    def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
+        source, target = features(n, d, seed), features(n, d, seed + 1, shift=0.5)
+        value = mk_mmd(source, target, estimator=estimator).item()
+        turn, offset = rotation(d, seed + 2), 10 * features(1, d, seed + 3)
+        assert mk_mmd(target, source, estimator=estimator).item() == pytest.approx(value, abs=1e-10)
+        moved = mk_mmd(300 * source @ turn + offset, 300 * target @ turn + offset, estimator=estimator)
+        assert moved.item() == pytest.approx(value, abs=1e-10)
+
+    def test_only_the_linear_estimators_see_the_order_of_the_rows(self) -> None:
+        source, target = features(6, 3, 0), features(6, 3, 1)
+        order = torch.tensor([3, 0, 5, 1, 4, 2])
+        changed = {
+            estimator: abs(mk_mmd(source[order], target, estimator=estimator).item() - value) > 1e-6
+            for estimator in ESTIMATORS
+            for value in [mk_mmd(source, target, estimator=estimator).item()]
+        }
+        assert changed == {"biased": False, "unbiased": False, "linear-ring": True, "linear-pairs": True}
+
+    @settings(deadline=None, max_examples=40)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_range(self, n: int, m: int, d: int, seed: int) -> None:
         assert -1e-12 <= mk_mmd(features(n, d, seed), features(m, d, seed + 1)).item() <= 2
@@ -154,7 +245,7 @@ class TestGradients:
 
     def test_widths_are_detached(self) -> None:
         distances = squared_distances(features(4, 2, 0), features(4, 2, 0)).requires_grad_()
-        assert not mean_heuristic_widths(distances).requires_grad
+        assert not any(heuristic_widths(distances, bandwidth=each).requires_grad for each in BANDWIDTHS)
 
     def test_gradient_descent_brings_the_corpora_together(self) -> None:
         source = features(16, 4, 0, dtype=torch.float32)
@@ -181,16 +272,20 @@ class TestGradients:
 )
 def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, dtype: torch.dtype) -> None:
     source, target = source.to(dtype).requires_grad_(), target.to(dtype).requires_grad_()
-    value = mk_mmd(source, target)
-    gradients = torch.autograd.grad(value, (source, target))
-    assert -1e-6 <= value.item() <= 2
-    assert all(gradient.isfinite().all() for gradient in gradients)
+    for estimator in ESTIMATORS:
+        for bandwidth in BANDWIDTHS:
+            if estimator != "biased" and (len(source) < 2 or len(source) != len(target)):
+                continue
+            value = mk_mmd(source, target, estimator=estimator, bandwidth=bandwidth)
+            gradients = torch.autograd.grad(value, (source, target))
+            assert (-1e-6 if estimator == "biased" else -2) <= value.item() <= 2
+            assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_collapsed_features_have_the_smallest_width_and_no_discrepancy() -> None:
     same = torch.full((6, 3), 0.1)
     distances = squared_distances(same, same)
-    assert (mean_heuristic_widths(distances) == MIN_WIDTH).all()
+    assert (heuristic_widths(distances) == MIN_WIDTH).all()
     assert mk_mmd(same, same).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -221,6 +316,8 @@ def test_no_host_synchronisation() -> None:
     with FakeTensorMode():
         source, target = torch.randn(8, 4, requires_grad=True), torch.randn(6, 4)
         torch.autograd.grad(mk_mmd(source, target), source)
+        for estimator in ESTIMATORS:
+            torch.autograd.grad(mk_mmd(source, source + 1, estimator=estimator, bandwidth="median"), source)
 
 
 class TestErrors:
@@ -243,9 +340,35 @@ class TestErrors:
         with pytest.raises(ValueError, match=f"odd and positive, got {kernels}"):
             mk_mmd(torch.ones(2, 3), torch.ones(2, 3), kernels=kernels)
 
+    @pytest.mark.parametrize("estimator", ["linear-ring", "linear-pairs"])
+    def test_linear_estimators_need_equal_sizes(self, estimator: Any) -> None:
+        with pytest.raises(ValueError, match=f"the {estimator} estimator needs as many source as target .* 4 and 3"):
+            mk_mmd(torch.ones(4, 3), torch.ones(3, 3), estimator=estimator)
+
+    @pytest.mark.parametrize("estimator", ESTIMATORS[1:])
+    def test_all_but_the_biased_estimator_need_two_samples_each(self, estimator: Any) -> None:
+        with pytest.raises(ValueError, match=f"the {estimator} estimator needs two samples or more each, got 1 and 1"):
+            mk_mmd(torch.ones(1, 3), torch.ones(1, 3), estimator=estimator)
+
+    @pytest.mark.parametrize(
+        ("option", "says"),
+        [
+            (
+                {"estimator": "linear"},
+                "estimator must be one of biased, unbiased, linear-ring, linear-pairs, got 'linear'",
+            ),
+            ({"reduction": "none"}, "reduction must be one of mean, sum, got 'none'"),
+            ({"bandwidth": "max"}, "bandwidth must be one of mean, mean-with-diagonal, median, got 'max'"),
+            ({"width_ratio": 1.0}, "ratio must be above 1, got 1.0"),
+        ],
+    )
+    def test_options(self, option: dict[str, Any], says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **option)
+
     def test_one_sample_has_no_mean_distance(self) -> None:
         with pytest.raises(ValueError, match="two samples or more"):
-            mean_heuristic_widths(torch.zeros(1, 1))
+            heuristic_widths(torch.zeros(1, 1))
 
     @pytest.mark.parametrize("n_source", [0, 4, 5, -1])
     def test_split(self, n_source: int) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import typing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,10 +11,14 @@ import torch
 from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.checkpoint import load_tensors
+from emodna.model.config import apply_settings
+from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 from emodna.model.methods.source_only import SourceOnly
+from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small
 
 TERMS = {
     "corpus": "corpus_weight",
@@ -53,16 +59,16 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
     return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
 
 
-def contrastive(rows: list[tuple[Tensor, int]], temperature: float) -> Tensor:
-    """Eq. 8 and 9, the mean over the anchors that have a positive."""
-    anchors = []
-    for i, (a, label) in enumerate(rows):
+def contrastive(rows: list[tuple[Tensor, int]], temperature: float, anchors: int | None = None) -> Tensor:
+    """Eq. 8 and 9, the mean over those of the first anchors, or of all rows, that have a positive."""
+    terms = []
+    for i, (a, label) in enumerate(rows[:anchors]):
         others = [(cosine(a, b) / temperature, other) for j, (b, other) in enumerate(rows) if j != i]
         log_total = torch.stack([s for s, _ in others]).logsumexp(0)
         positives = [s - log_total for s, other in others if other == label]
         if positives:
-            anchors.append(-torch.stack(positives).mean())
-    return torch.stack(anchors).mean()
+            terms.append(-torch.stack(positives).mean())
+    return torch.stack(terms).mean()
 
 
 def decoupling(source_e: Tensor, target_e: Tensor, source_c: Tensor, target_c: Tensor, temperature: float) -> Tensor:
@@ -88,7 +94,7 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
     config, n = method.config, len(source.labels)
     hidden = method.network.backbone(torch.cat([source.features, target.features]))
     emotion = method.network.encoder(hidden).mean(2).double()
-    corpus = method.corpus_encoder(hidden).mean(2).double()
+    corpus = method.corpus_encoder(hidden, torch.full((len(hidden),), hidden.shape[2])).double()
     twin = [layer.double() for layer in (method.network.classifier, method.corpus_classifier, method.projection)]
     logits, corpus_logits = twin[0](emotion), twin[1](corpus)
     g_emotion, g_corpus = twin[2](emotion), twin[2](corpus)
@@ -196,6 +202,159 @@ class TestWeights:
         losses(again, batches())["emotion"].backward()
         for name, parameter in again.network.named_parameters():
             torch.testing.assert_close(by_all[f"network.{name}"], parameter.grad)
+
+
+class Reading(NamedTuple):
+    """Another reading of the paper, and the terms of a step that it changes."""
+
+    settings: dict[str, Any]
+    changes: set[str]
+
+
+READINGS = [
+    Reading({"decouple_negative": "cross"}, {"decouple"}),
+    Reading({"decouple_negative": "both"}, {"decouple"}),
+    Reading({"prototype_mean": "unit"}, {"decouple"}),
+    Reading({"detach_corpus_prototypes": True}, set()),
+    Reading({"projection_heads": "separate"}, {"decouple"}),
+    Reading({"projection_hidden": 16}, {"decouple", "scl"}),
+    Reading({"lstm_directions": "concat-half"}, {"corpus", "decouple"}),
+    Reading({"lstm_directions": "concat", "projection_heads": "separate"}, {"corpus", "decouple"}),
+    Reading({"lstm_pooling": "last"}, {"corpus", "decouple"}),
+    Reading({"tcn_pooling": "last"}, {"emotion", "decouple", "mmd", "scl"}),
+    Reading({"mmd_estimator": "unbiased"}, {"mmd"}),
+    Reading({"mmd_estimator": "linear-ring"}, {"mmd"}),
+    Reading({"mmd_estimator": "linear-pairs"}, {"mmd"}),
+    Reading({"mmd_reduction": "sum"}, {"mmd"}),
+    Reading({"mmd_bandwidth": "mean-with-diagonal"}, {"mmd"}),
+    Reading({"mmd_bandwidth": "median"}, {"mmd"}),
+    Reading({"mmd_width_ratio": 1.5}, {"mmd"}),
+    Reading({"scl_anchors": "source"}, {"scl"}),
+    Reading({"pseudo_label_mode": "eval"}, {"scl"}),
+    Reading({"reduction": "sum"}, {"emotion", "corpus", "scl"}),
+    Reading({"warmup_steps": 1}, {"decouple", "mmd", "scl"}),
+    Reading({"batch_norm": "separate"}, {"emotion", *TERMS}),
+    Reading({"batch_norm": "source"}, {"emotion", *TERMS}),
+]
+
+#: Under which every term of a new network is well above 0, and not everything in the target batch is confident.
+MILD = {"scl_temperature": 1.0, "prototype_temperature": 1.0, "threshold_momentum": 0.1}
+
+
+class TestReadings:
+    @pytest.mark.parametrize("reading", READINGS, ids=lambda reading: " ".join(map(str, reading.settings.values())))
+    def test_change_what_they_are_about_and_leave_the_rest_bit_identical(self, reading: Reading) -> None:
+        usual, changed = (losses(model(**MILD, **each), batches()) for each in ({}, reading.settings))
+        assert {name for name in usual if not torch.equal(usual[name], changed[name])} == reading.changes
+
+    def test_cover_every_word_of_the_settings(self) -> None:
+        hints = {key: typing.get_args(hint) for key, hint in typing.get_type_hints(EmoDnaConfig).items()}
+        words = {(key, option) for key, options in hints.items() for option in options if options != ()}
+        tried = {item for reading in READINGS for item in reading.settings.items()}
+        assert {(key, o) for key, o in words if o != getattr(EmoDnaConfig(), key)} <= tried
+
+    def test_sums(self) -> None:
+        mean, total = (losses(model(**MILD, reduction=each), batches(8, 6)) for each in ("mean", "sum"))
+        torch.testing.assert_close(total["emotion"], 8 * mean["emotion"])
+        torch.testing.assert_close(total["corpus"], 14 * mean["corpus"])
+        mine = model(**MILD)
+        losses(mine, batches(8, 6))
+        # Each class has anchors in the source, so that every chosen utterance has a positive.
+        torch.testing.assert_close(total["scl"], (8 + 6 * mine.monitor()["confident"]) * mean["scl"])
+
+    def test_sum_of_kernels(self) -> None:
+        mean, total = (losses(model(mmd_reduction=each), batches()) for each in ("mean", "sum"))
+        torch.testing.assert_close(total["mmd"], 5 * mean["mmd"])
+
+    def test_anchors_of_the_source_alone(self) -> None:
+        (_, target), n = (pair := batches()), 8
+        mine = model(**MILD, scl_anchors="source")
+        term = losses(mine, pair)["scl"]
+        joint = torch.cat([pair[0].features, target.features])
+        other = model(**MILD)
+        emotion = other.network.encode(other.network.backbone(joint), torch.full((16,), 32))
+        probabilities = other.network.classifier(emotion)[n:].softmax(1)
+        projected, threshold = other.projection(emotion).double(), mine.monitor()["threshold"]
+        rows = [(z, int(label)) for z, label in zip(projected[:n], pair[0].labels, strict=True)]
+        rows += [
+            (z, int(p.argmax())) for z, p in zip(projected[n:], probabilities, strict=True) if p.max() >= threshold
+        ]
+        assert len(rows) > n
+        expected = 0.1 * contrastive(rows, 1.0, anchors=n)
+        torch.testing.assert_close(term.double(), expected, rtol=1e-4, atol=1e-6)
+
+    def test_separate_heads_are_one_for_each_encoder(self) -> None:
+        mine, (source, target) = model(**MILD, projection_heads="separate"), batches()
+        losses(mine, (source, target))["decouple"].backward()
+        assert mine.corpus_projection is not None
+        for head in (mine.projection, mine.corpus_projection):
+            assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+        mine.zero_grad()
+        losses(mine, (source, target))["scl"].backward()
+        assert all(p.grad is None for p in mine.corpus_projection.parameters())
+
+    def test_detached_corpus_prototypes_leave_the_corpus_encoder_alone(self) -> None:
+        mine = model(**MILD, detach_corpus_prototypes=True)
+        losses(mine, batches())["decouple"].backward()
+        assert all(p.grad is None or not p.grad.any() for p in mine.corpus_encoder.parameters())
+        assert all(p.grad is not None and p.grad.any() for n, p in mine.projection.named_parameters() if "weight" in n)
+
+    def test_pseudo_labels_of_the_evaluation_mode_are_those_of_prediction(self) -> None:
+        mine, (source, target) = model(dropout=0.5, threshold_momentum=0.3, pseudo_label_mode="eval"), batches()
+        losses(mine, (source, target))
+        confidence = mine.eval().predict(target.features, target.lengths).softmax(1).max(1).values
+        threshold = 0.3 * 0.5 + 0.7 * confidence.mean().item()
+        assert mine.monitor()["threshold"].item() == pytest.approx(threshold, abs=1e-6)
+        share = (confidence >= threshold).float().mean()
+        assert mine.monitor()["confident"].item() == pytest.approx(share.item())
+
+    def test_evaluation_mode_disturbs_neither_statistics_nor_draws(self) -> None:
+        usual, other = (model(dropout=0.5, pseudo_label_mode=each) for each in ("train", "eval"))
+        for mine in (usual, other):
+            losses(mine, batches())
+        states = [{k: v for k, v in mine.state_dict().items() if k != "threshold.threshold"} for mine in (usual, other)]
+        assert_same_tensors(*states)
+        assert other.network.training
+
+    def test_warm_up_lasts_so_many_steps(self) -> None:
+        pair = batches()
+        mine, usual = model(**MILD, warmup_steps=3), model(**MILD)
+        for step in range(5):
+            terms, expected = (each.losses(*pair, torch.tensor(step)) for each in (mine, usual))
+            late = {"decouple", "mmd", "scl"} if step < 3 else set()
+            assert {name for name, term in terms.items() if term == 0} == late
+            assert_same_tensors(*({k: v for k, v in each.items() if k not in late} for each in (terms, expected)))
+        # The threshold has followed the confidence from the first step on.
+        assert torch.equal(mine.monitor()["threshold"], usual.monitor()["threshold"])
+
+    def test_warm_up_has_no_gradient_of_the_rest(self) -> None:
+        mine = model(**MILD, warmup_steps=1)
+        gradient = gradients(mine, losses(mine, batches()))
+        assert not any(gradient[f"projection.{name}"].any() for name, _ in mine.projection.named_parameters())
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ({"lstm_directions": "concat"}, "lstm_directions=concat: .* needs projection_heads=separate"),
+            ({"detach_corpus_prototypes": "true", "projection_heads": "separate"}, "needs projection_heads=shared"),
+            ({"lstm_directions": "concat-half", "channels": "7"}, "needs an even number of channels, not 7"),
+            ({"decouple_negative": "other"}, "decouple_negative=other: must be one of same, cross, both"),
+            ({"warmup_steps": "-1"}, "warmup_steps=-1: must be 0 or more"),
+            ({"mmd_width_ratio": "1"}, "mmd_width_ratio=1: must be a number above 1"),
+        ],
+    )
+    def test_that_do_not_go_together_are_refused(self, settings: dict[str, str], says: str) -> None:
+        with pytest.raises(ConfigError, match=says):
+            apply_settings(settings, EmoDna.defaults)
+
+    def test_resume_is_exact(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        settings = {"warmup_steps": "3", "batch_norm": "separate", "pseudo_label_mode": "eval"}
+        asked: dict[str, Any] = {"settings": {**settings, "checkpoint_seconds": "0"}, "steps": 4, "resume": True}
+        fit_small(source, target, tmp_path / "whole", **asked)
+        with pytest.raises(Interruption):
+            fit_small(source, target, tmp_path / "cut", watcher=InterruptAt(3), **asked)
+        fit_small(source, target, tmp_path / "cut", **asked)
+        assert_same_tensors(*(load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("whole", "cut")))
 
 
 class TestSharedNetwork:

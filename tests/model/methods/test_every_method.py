@@ -1,8 +1,11 @@
-"""What holds for every method of the registry."""
+"""What holds for every method of the registry, and for every reading of the paper that its settings offer."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,17 +13,42 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.base import Method
-from tests.model.small import assert_same_tensors, batches
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import assert_same_tensors, batches, fit_small
 
 DIM = 6
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
+Stores = tuple[FeatureStore, FeatureStore]
+
+
+def readings() -> Iterator[type[Method]]:
+    """Each method under other settings, so few that they come to every word that a setting knows.
+
+    The first takes the first word of each setting that is not its default, the second the second, if there is one.
+    """
+    for kind in METHODS.values():
+        hints = typing.get_type_hints(type(kind.defaults)).items()
+        usual = {key: getattr(kind.defaults, key) for key, hint in hints if typing.get_origin(hint) is Literal}
+        others = {key: [w for w in typing.get_args(dict(hints)[key]) if w != usual[key]] for key in usual}
+        # A flag is raised in the second, beside the usual words of those settings that have only two.
+        others |= {
+            key: [value, not value] for key, value in dataclasses.asdict(kind.defaults).items() if value is False
+        }
+        for number in range(max(map(len, others.values()), default=0)):
+            changed = {key: words[number] for key, words in others.items() if number < len(words)}
+            defaults = dataclasses.replace(kind.defaults, **changed)
+            yield type(f"{kind.name}, reading {number + 1}", (kind,), {"defaults": defaults})
+
 
 every_method = pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
+EVERY_READING = {**METHODS, **{kind.__name__: kind for kind in readings()}}
+every_reading = pytest.mark.parametrize("kind", EVERY_READING.values(), ids=EVERY_READING.keys())
 
 
 def small(kind: type[Method], seed: int = 0, **settings: Any) -> Method:
@@ -61,7 +89,7 @@ class TestRegistration:
         field = dataclasses.fields(defaults)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(defaults, field, 1)
-        as_text = {key: str(value) for key, value in dataclasses.asdict(defaults).items()}
+        as_text = {key: json.dumps(value) for key, value in dataclasses.asdict(defaults).items()}
         assert apply_settings(as_text, defaults) == (defaults,)
 
 
@@ -70,7 +98,7 @@ def test_unknown_method_lists_the_valid_ones() -> None:
         method("emodna")
 
 
-@every_method
+@every_reading
 class TestLosses:
     def test_are_named_finite_scalars(self, kind: type[Method]) -> None:
         terms = losses(small(kind), batches())
@@ -83,7 +111,9 @@ class TestLosses:
             assert term.requires_grad
 
     def test_gradients_reach_every_parameter(self, kind: type[Method]) -> None:
-        model = small(kind, dropout=0.0)
+        # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0, and so is its gradient.
+        temperature = {"prototype_temperature": 1.0} if hasattr(kind.defaults, "prototype_temperature") else {}
+        model = small(kind, dropout=0.0, **temperature)
         found = gradients(model, losses(model, batches()))
         for name, gradient in found.items():
             assert gradient.isfinite().all(), name
@@ -94,6 +124,10 @@ class TestLosses:
 
     def test_take_batches_of_unequal_size(self, kind: type[Method]) -> None:
         for sizes in ((8, 5), (3, 8)):
+            if getattr(kind.defaults, "mmd_estimator", "").startswith("linear"):
+                with pytest.raises(ValueError, match="needs as many source as target samples"):
+                    losses(small(kind), batches(*sizes))
+                continue
             assert all(term.isfinite() for term in losses(small(kind), batches(*sizes)).values())
 
     def test_neither_wait_for_the_device_nor_have_shapes_that_depend_on_data(self, kind: type[Method]) -> None:
@@ -122,7 +156,7 @@ def alike(pair: Pair, value: float) -> Pair:
     return source, target
 
 
-@every_method
+@every_reading
 class TestDegenerateBatches:
     @pytest.mark.parametrize(
         "pair",
@@ -177,6 +211,44 @@ class TestPrediction:
         model.train()
         other.train()
         assert_same_tensors(losses(model, pair), losses(other, pair))
+
+
+adapting = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, id=kind.name) for kind in METHODS.values() if hasattr(kind.defaults, "batch_norm")]
+)
+
+
+@adapting
+class TestWithoutTransfer:
+    """Methods whose transfer terms weigh nothing, beside Source Only."""
+
+    def run(self, kind: type[Method], mode: str, pair: Stores, out: Path) -> dict[str, Tensor]:
+        weights = [field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")]
+        settings = {**dict.fromkeys(weights, "0"), "batch_norm": mode}
+        fit_small(*pair, out / kind.name, method=kind.name, settings=settings)
+        fit_small(*pair, out / "floor", method="source-only")
+        mine, floor = (load_tensors(out / each / "model.safetensors")[0] for each in (kind.name, "floor"))
+        assert "method.network.classifier.weight" in floor
+        return {name: mine[name] - floor[name] for name in floor}
+
+    def test_the_source_s_batch_norm_trains_the_shared_network_of_source_only(
+        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        differences = self.run(kind, "source", (source, target), tmp_path)
+        assert [name for name, difference in differences.items() if difference.any()] == []
+
+    def test_separate_batch_norm_differs_in_its_running_statistics_alone(
+        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        differences = self.run(kind, "separate", (source, target), tmp_path)
+        other = {name.rpartition(".")[2] for name, difference in differences.items() if difference.any()}
+        assert other == {"running_mean", "running_var", "num_batches_tracked"}
+
+    def test_concatenated_batches_train_another_network(
+        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        differences = self.run(kind, "concat", (source, target), tmp_path)
+        assert differences["method.network.classifier.weight"].any()
 
 
 @every_method

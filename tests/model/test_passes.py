@@ -1,0 +1,141 @@
+"""Passes of two corpora through one network: whose statistics batch norm takes, and what the target's pass disturbs."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.networks import EmotionNetwork
+from emodna.model.passes import evaluation_mode, pass_both
+from emodna.model.seeding import forked
+from tests.model.small import assert_same_tensors, batches
+
+CPU = torch.device("cpu")
+SEPARATE = pytest.mark.parametrize("mode", ["separate", "source"])
+
+
+def network(dropout: float = 0.0) -> EmotionNetwork:
+    torch.manual_seed(0)
+    return EmotionNetwork(6, classes=2, channels=8, dropout=dropout, tcn_blocks=2, tcn_kernel=2).train()
+
+
+def passed(model: EmotionNetwork, source: LabelledBatch, target: Batch, mode: Any) -> tuple[Tensor, Tensor]:
+    """Logits of the source's rows and of the target's."""
+    torch.manual_seed(1)
+    (logits,) = pass_both(model, lambda features, lengths: (model(features, lengths),), source, target, mode)
+    return logits[: len(source.labels)], logits[len(source.labels) :]
+
+
+def alone(model: EmotionNetwork, batch: Batch) -> Tensor:
+    """Logits of a pass of one batch."""
+    torch.manual_seed(1)
+    logits: Tensor = model(batch.features, batch.lengths)
+    return logits
+
+
+class TestConcat:
+    def test_is_one_pass_of_one_batch(self) -> None:
+        source, target = batches(8, 5)
+        joint = dataclasses.replace(
+            target,
+            features=torch.cat([source.features, target.features]),
+            lengths=torch.cat([source.lengths, target.lengths]),
+        )
+        mine, other = network(0.5), network(0.5)
+        assert torch.equal(torch.cat(passed(mine, source, target, "concat")), alone(other, joint))
+        assert_same_tensors(mine.state_dict(), other.state_dict())
+
+
+class TestSeparate:
+    @SEPARATE
+    def test_each_corpus_is_whitened_by_its_own_statistics(self, mode: str) -> None:
+        source, target = batches(8, 5)
+        of_source, of_target = passed(network(), source, target, mode)
+        torch.testing.assert_close(of_source, alone(network(), source))
+        torch.testing.assert_close(of_target, alone(network(), target))
+
+    @SEPARATE
+    def test_source_does_not_notice_the_target(self, mode: str) -> None:
+        source, target = batches()
+        mine, other = network(0.5), network(0.5)
+        of_source, next_draws = passed(mine, source, target, mode)[0], torch.rand(3)
+        assert torch.equal(of_source, alone(other, source))
+        assert torch.equal(next_draws, torch.rand(3))
+
+    @SEPARATE
+    def test_dropout_of_the_target_is_its_own_and_changes_from_step_to_step(self, mode: str) -> None:
+        source, _ = batches()
+        model = network(0.5)
+        draws = [*passed(model, source, source, mode)]
+        torch.rand(1)  # the next step finds the global state elsewhere
+        (again,) = pass_both(model, lambda x, lengths: (model(x, lengths),), source, source, mode)
+        draws += [*again.chunk(2)]
+        assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+
+    def test_running_statistics_mix_both_corpora(self) -> None:
+        source, target = batches()
+        mine, other = network(), network()
+        passed(mine, source, target, "separate")
+        alone(other, source)
+        alone(other, target)
+        assert_same_tensors(mine.state_dict(), other.state_dict())
+
+    def test_running_statistics_are_the_source_s(self) -> None:
+        source, target = batches()
+        mine, other = network(), network()
+        passed(mine, source, target, "source")
+        alone(other, source)
+        assert_same_tensors(mine.state_dict(), other.state_dict())
+        # And only for that pass.
+        passed(mine, source, target, "separate")
+        assert not torch.equal(mine.backbone[1].running_mean, other.backbone[1].running_mean)
+
+    @SEPARATE
+    def test_gradient_is_that_of_two_passes(self, mode: str) -> None:
+        source, target = batches(8, 5)
+        mine, other = network(), network()
+        torch.cat(passed(mine, source, target, mode)).square().sum().backward()
+        (alone(other, source).square().sum() + alone(other, target).square().sum()).backward()
+        for (name, parameter), expected in zip(mine.named_parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, expected.grad, msg=name)
+
+
+class TestEvaluationMode:
+    def test_predicts_as_after_training_and_leaves_everything_as_it_was(self) -> None:
+        source, target = batches()
+        model = network(0.5)
+        alone(model, source)
+        model.classifier.eval()  # a layer that is kept in evaluation mode stays there
+        modes = [layer.training for layer in model.modules()]
+        before, random = {name: t.clone() for name, t in model.state_dict().items()}, torch.get_rng_state()
+        with evaluation_mode(model):
+            logits = model(target.features, target.lengths)
+        assert not logits.requires_grad
+        assert torch.is_grad_enabled()
+        assert [layer.training for layer in model.modules()] == modes
+        assert_same_tensors(model.state_dict(), before)
+        assert torch.equal(torch.get_rng_state(), random)
+        assert torch.equal(logits, model.eval()(target.features, target.lengths))
+
+
+class TestForked:
+    def test_leaves_the_global_state_alone_and_follows_from_it(self) -> None:
+        draws = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            with forked("this test", CPU):
+                draws.append(torch.rand(4))
+            assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(draws[0], draws[1])
+        assert not torch.equal(draws[0], draws[2])
+
+    def test_purposes_differ(self) -> None:
+        draws = []
+        for purpose in ("one", "other"):
+            with forked(purpose, CPU):
+                draws.append(torch.rand(4))
+        assert not torch.equal(draws[0], draws[1])
