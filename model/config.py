@@ -108,20 +108,20 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
 
 
 def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
-    """A configuration with all its values, as `as_settings` gave them.
+    """A configuration with the values that `as_settings` gave; what an earlier version did not know has its default.
 
     Raises
     ------
     ConfigError
-        Unknown or missing keys, or a value of the wrong type or range.
+        An unknown key, or a value of the wrong type or range.
     """
     kinds = typing.get_type_hints(type(defaults), include_extras=True)
     if not isinstance(values, Mapping):
         raise ConfigError("not a table of settings")
-    if kinds.keys() != values.keys():
-        odd = sorted(kinds.keys() ^ values.keys())[0]
-        raise ConfigError(f"{odd}: {'missing' if odd in kinds else 'unknown'}")
-    return type(defaults)(**{key: _checked(key, value, str(value), kinds[key]) for key, value in values.items()})
+    if unknown := sorted(values.keys() - kinds.keys()):
+        raise ConfigError(f"{unknown[0]}: unknown")
+    checked = {key: _checked(key, value, str(value), kinds[key]) for key, value in values.items()}
+    return replace(defaults, **checked)  # type: ignore[type-var]
 
 
 def as_settings(config: object) -> dict[str, Any]:
