@@ -1,8 +1,7 @@
-"""Predictions as a table: beside each, what the corpus or the user's own table says of the utterance."""
+"""Predictions as a table: beside each, what the corpus says of the utterance."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -47,8 +46,3 @@ def write_predictions(
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     write_atomically(path, sink.getvalue().to_pybytes())
-
-
-def beside(prediction: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """A prediction with a user's row behind it."""
-    return {**prediction, **{new: row[name] for name, new in renamed(row, prediction).items()}}

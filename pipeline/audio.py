@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -179,6 +179,33 @@ class Pieces:
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
             self._source.check()
             raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
+
+
+def resample_pieces(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
+    """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time.
+
+    Parameters
+    ----------
+    source, target
+        Sample rates in Hz.
+    """
+    if source == target:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
+    taken = given = 0
+    for block in blocks:
+        resampled = stream.resample_chunk(block)
+        taken, given = taken + len(block), given + len(resampled)
+        yield resampled
+    left = -(-taken * target // source) - given
+    rest = stream.resample_chunk(np.empty(0, np.float32), last=True)[:left]
+    yield np.pad(rest, (0, left - len(rest)))
+
+
+def sample_at(time: float, sample_rate: int) -> int:
+    """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
+    return int(time * sample_rate + 1e-3)
 
 
 class _Source:

@@ -15,12 +15,12 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio import Recording, decode, resample
+from emodna.pipeline.audio import Recording, decode, resample, sample_at
 from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
 from emodna.pipeline.mapped import feature_crc
-from emodna.pipeline.segment import Segmenter, piece_id, sample_at
+from emodna.pipeline.segment import Segmenter, piece_id
 from emodna.pipeline.trees import Tree
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.

@@ -96,7 +96,7 @@ import resource, sys
 from io import BytesIO
 from pathlib import Path
 from emodna.pipeline import audio
-from emodna.pipeline.audio import Pieces, decode
+from emodna.pipeline.audio import decode
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
