@@ -13,6 +13,7 @@ from emodna.pipeline.files import writing_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 #: Endings of files of answers.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
@@ -76,14 +77,8 @@ class CsvAnswers:
 class ParquetAnswers:
     """A Parquet file; a manifest's columns have the types that they have there."""
 
-    def __init__(self, stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-        self._manifest = manifest
-        fields = [*self._own, *(() if manifest is None else manifest.schema)]
-        self._writer = pq.ParquetWriter(stream, pa.schema(fields))
+    def __init__(self, writer: "pq.ParquetWriter", own: "pa.Schema", manifest: "pa.Table | None") -> None:
+        self._writer, self._own, self._manifest = writer, own, manifest
         self._answers: list[Answer] = []
         self._numbers: list[int | None] = []
 
@@ -95,9 +90,8 @@ class ParquetAnswers:
             self._write()
 
     def end(self) -> None:
-        """Write the rest, and the file's end."""
+        """Write the rest."""
         self._write()
-        self._writer.close()
 
     def _write(self) -> None:
         import pyarrow as pa
@@ -133,13 +127,23 @@ def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> 
     kind = path.suffix.lower()
     with writing_atomically(path) as stream:
         if kind == ".parquet":
-            yield ParquetAnswers(stream, names, manifest)
+            with _parquet(stream, names, manifest) as answers:
+                yield answers
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
         columns = [*names, *(() if manifest is None else manifest.column_names)]
-        answers: Answers = JsonAnswers(text) if kind == ".json" else CsvAnswers(text, columns)
-        yield answers
+        yield JsonAnswers(text) if kind == ".json" else CsvAnswers(text, columns)
         text.detach()
+
+
+@contextmanager
+def _parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
+    with pq.ParquetWriter(stream, pa.schema([*own, *(() if manifest is None else manifest.schema)])) as writer:
+        yield ParquetAnswers(writer, own, manifest)
 
 
 def _cell(value: object) -> object:

@@ -200,10 +200,9 @@ def _parts(stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: 
         return
     pieces = Pieces(stream, channel=channel)
     spans = windows.spans(pieces.duration)
-    signals = [
-        resample_pieces(each, pieces.sample_rate, rate)
-        for each, rate in zip(tee(pieces, len(rates)), rates, strict=True)
-    ]
+    # tee lets go of what it keeps by dozens.
+    copies: Sequence[Iterable[NDArray[np.float32]]] = [pieces] if len(rates) == 1 else tee(pieces, len(rates))
+    signals = [resample_pieces(each, pieces.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
     for span, cut_out in zip(spans, cuts, strict=True):
         samples = dict(zip(rates, cut_out, strict=True))
