@@ -46,13 +46,22 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_con
 
 def safe(text: object) -> str:
     """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
-    return escape(visible)
+    return escape(visible(text))
+
+
+def visible(text: object) -> str:
+    """Spell out what a string from outside would do to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
 def print_json(document: object) -> None:
     """Print one JSON document, and nothing else, on standard output."""
-    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+    click.echo(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """A JSON document, as all commands print it."""
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
 
 
 def _plain(value: object) -> object:

@@ -1,118 +1,246 @@
 """emodna-predict: a trained model's answer for audio files."""
 
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import common
+from emodna.cli import answers, common
+from emodna.pipeline.names import renamed
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from emodna.model.inputs import Input
     from emodna.model.predict import Prediction
     from emodna.model.trained import TrainedModel
+    from emodna.model.windows import Windows
+
+#: Keys of an answer; with --also, the run stands behind them.
+_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
 @common.environment("EMODNA_PREDICT")
 @click.command(context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("audio", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, type=click.Path())
+@click.option(
+    "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to ask; repeatable."
+)
+@click.option("--windows", "window", type=common.Seconds(), metavar="S", help="Answer for each window of S s.")
+@click.option(
+    "--hop", type=common.Seconds(), metavar="S", help="From one window to the next.  [default: half a window]"
+)
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
     help="CSV or Parquet table with a column `path`, instead of AUDIO; its columns stand beside the answers.",
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Where its paths begin.  [default: the table's folder]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"File for the answers, by its ending: {', '.join(answers.SUFFIXES)}.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
 @common.config_option
 @common.common_options
 def predict(
     run: Path,
-    audio: tuple[Path, ...],
+    audio: tuple[str, ...],
+    also: tuple[Path, ...],
+    window: float | None,
+    hop: float | None,
     manifest: Path | None,
     root: Path | None,
+    out: Path | None,
+    as_csv: bool,
     threads: int | None,
     device: str,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO files.
+    """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO.
 
-    The answer is the probability of high arousal or positive valence, for the middle of files that are longer than the
-    window of the training (4.4 s by default). Exit 1 if a file could not be used.
+    AUDIO are files of any format that libsndfile reads, folders and archives, in which all audio is taken, and - for
+    standard input. The answer is the probability of high arousal or positive valence, for the middle of files that are
+    longer than the window of the training (4.4 s by default), or for windows over time. Exit 1 if a file could not be
+    used.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    _check_usage(audio, manifest, root, window, hop)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other: both print on stdout")
+    if out is not None:
+        answers.check_file(out)
+
+    from emodna.model.predict import predict as answers_of
+    from emodna.model.run import RunFolder
+    from emodna.model.trained import TrainedModel
+    from emodna.model.windows import Windows
+
+    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
+    runs = (run, *also)
+    models = [TrainedModel.load(RunFolder(each).model, common.torch_device(device)) for each in runs]
+    for model in models:
+        common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+    _note_long_windows(windows, models)
+
+    inputs, table = _inputs(audio, manifest, root)
+    names = (*_KEYS, *(("run",) if also else ()))
+    columns = [] if table is None else table.column_names
+    beside = renamed(columns, names)
+    if table is not None:
+        table = table.rename_columns([beside[column] for column in columns])
+    tally = _Tally()
+    with ExitStack() as stack:
+        places: list[answers.Answers] = []
+        if out is not None:
+            places.append(stack.enter_context(answers.into_file(out, names, table)))
+        if as_json:
+            places.append(answers.JsonAnswers(sys.stdout))
+        elif as_csv:
+            places.append(answers.CsvAnswers(sys.stdout, [*names, *beside.values()]))
+        elif out is None:
+            places.append(_Lines(models, over_time=windows is not None))
+        # Closed before anything else: what is at work is not left alone by an answer that cannot be written.
+        heard = answers_of(models, inputs, windows=windows, threads=threads or common.cores())
+        for asked, prediction in stack.enter_context(closing(heard)):
+            if tally.counts(asked, prediction) and not (as_json or as_csv):
+                common.print_error(f"{prediction.file}: {prediction.error}")
+            answer = _answer(prediction, models[prediction.model].task, runs[prediction.model], names)
+            row = {beside[column]: cell for column, cell in asked.row.items()}
+            for place in places:
+                place.add(answer, row, asked.number)
+        for place in places:
+            place.end()
+    if out is not None:
+        common.note(f"{tally.answers} answers: {common.safe(out)}")
+    common.note(str(tally))
+    return int(tally.failed)
+
+
+def _check_usage(
+    audio: Sequence[str], manifest: Path | None, root: Path | None, window: float | None, hop: float | None
+) -> None:
     if bool(audio) == (manifest is not None):
         both = "AUDIO and --manifest exclude each other: "
         raise click.UsageError(f"{both if audio else ''}give AUDIO files, or a --manifest that lists them")
     if root is not None and manifest is None:
         raise click.UsageError("--root goes with --manifest")
-    import torch
-
-    from emodna.model.predictions import beside
-    from emodna.model.run import RunFolder
-    from emodna.model.trained import TrainedModel
-    from emodna.pipeline.emotions import CLASS_NAMES
-    from emodna.pipeline.names import renamed
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    model = TrainedModel.load(RunFolder(run).model, common.torch_device(device))
-    names = CLASS_NAMES[model.task]
-    common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.framer.frames} frames")
-    documents = []
-    for prediction, row in _predictions(model, audio, manifest, root):
-        document = _json(prediction, model.task, names)
-        documents.append(beside(document, row))
-        if not as_json:
-            _print(prediction, model.task, names, {new: row[column] for column, new in renamed(row, document).items()})
-    if as_json:
-        common.print_json(documents)
-    return int(any(document["error"] for document in documents))
+    if hop is not None and window is None:
+        raise click.UsageError("--hop goes with --windows")
+    if audio.count("-") > 1:
+        raise click.UsageError("- stands for standard input, which can be read once")
 
 
-def _predictions(
-    model: "TrainedModel", audio: tuple[Path, ...], manifest: Path | None, root: Path | None
-) -> "Iterator[tuple[Prediction, Mapping[str, object]]]":
-    """Each prediction, with the columns of the manifest's row."""
-    from emodna.model.predict import predict_files, predict_listed
+def _note_long_windows(windows: "Windows | None", models: "Sequence[TrainedModel]") -> None:
+    for model in models:
+        if windows is not None and windows.seconds > model.seconds:
+            common.note(
+                f"windows of {windows.seconds:g} s are longer than what the model of {model.task} hears, "
+                f"{model.seconds:.2f} s: it judges each by its middle"
+            )
+
+
+def _inputs(
+    audio: Sequence[str], manifest: Path | None, root: Path | None
+) -> "tuple[Iterator[Input], pa.Table | None]":
+    """The recordings, and the columns that the manifest has beside their paths."""
+    from emodna.model.inputs import listed, named
+
+    if manifest is None:
+        return named(audio), None
     from emodna.pipeline.tables import read_table, rows_of
     from emodna.pipeline.trees import open_tree
 
-    if manifest is None:
-        yield from ((prediction, {}) for prediction in predict_files(model, audio))
-        return
-    rows = list(rows_of(read_table(manifest)))
+    table = read_table(manifest)
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    for prediction, row in predict_listed(model, rows, tree):
-        yield prediction, {column: cell for column, cell in row.items() if column != "path"}
+    return listed(rows_of(table), tree), table.drop_columns("path")
 
 
-def _print(prediction: "Prediction", task: str, names: tuple[str, str], row: "Mapping[str, object]") -> None:
-    file = common.safe(prediction.file)
-    if prediction.probability is None:
-        common.err.print(f"[red]error:[/red] {file}: {common.safe(prediction.error)}")
-        return
-    heard = f", {prediction.start:.1f} to {prediction.end:.1f} s" if prediction.start else ""  # the middle alone
-    answer = f"{names[prediction.label or 0]} {task}  (p({names[1]}) = {prediction.probability:.3f}{heard})"
-    cells = "".join(
-        f"  {common.safe(column)}={common.safe(cell)}" for column, cell in row.items() if cell not in (None, "")
+def _answer(prediction: "Prediction", task: str, run: Path, names: Sequence[str]) -> answers.Answer:
+    from emodna.pipeline.emotions import CLASS_NAMES
+
+    values = (
+        prediction.file,
+        prediction.start,
+        prediction.end,
+        task,
+        prediction.probability,
+        None if prediction.label is None else CLASS_NAMES[task][prediction.label],
+        prediction.error,
+        str(run),
     )
-    common.out.print(f"{file}: {answer}{cells}")
+    return dict(zip(names, values, strict=False))
 
 
-def _json(prediction: "Prediction", task: str, names: tuple[str, str]) -> dict[str, object]:
-    return {
-        "file": prediction.file,
-        "start": prediction.start,
-        "end": prediction.end,
-        "task": task,
-        "probability": prediction.probability,
-        "label": None if prediction.label is None else names[prediction.label],
-        "error": prediction.error,
-    }
+class _Lines:
+    """A line for each answer."""
+
+    def __init__(self, models: "Sequence[TrainedModel]", *, over_time: bool) -> None:
+        self._over_time = over_time
+        self._twins = len({model.task for model in models}) < len(models)
+
+    def add(self, answer: answers.Answer, beside: answers.Answer, number: int | None) -> None:  # noqa: ARG002
+        """Print it, unless there is none of a whole file."""
+        from emodna.pipeline.emotions import CLASS_NAMES
+
+        if answer["start"] is None:
+            return
+        span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
+        if answer["error"] is not None:
+            said = f"{answer['error']}  ({span})"
+        else:
+            positive = CLASS_NAMES[answer["task"]][1]
+            said = f"{answer['label']} {answer['task']}  (p({positive}) = {answer['probability']:.3f}"
+            said += f", {span})" if self._over_time or answer["start"] else ")"  # else it is all of the file
+        said += f"  run={answer['run']}" if self._twins else ""
+        cells = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
+        click.echo(common.visible(f"{answer['file']}: {said}{cells}"))
+
+    def end(self) -> None:
+        """Finish: the lines are printed."""
+
+
+@dataclass
+class _Tally:
+    """What was heard, and how fast."""
+
+    began: float = field(default_factory=time.monotonic)
+    files: int = 0
+    seconds: float = 0.0
+    answers: int = 0
+    failed: bool = False
+    _latest: "Input | None" = None
+    _told: set[str | None] = field(default_factory=set)
+
+    def counts(self, asked: "Input", prediction: "Prediction") -> bool:
+        """Count an answer; whether it is the first to tell why its file could not be used."""
+        self.answers += 1
+        if asked is not self._latest:
+            self._latest, self._told = asked, set()
+            self.files += 1
+            self.seconds += prediction.duration or 0.0
+        new = prediction.failed and prediction.error not in self._told
+        self._told.add(prediction.error)
+        self.failed |= prediction.failed
+        return new
+
+    def __str__(self) -> str:
+        wall = time.monotonic() - self.began
+        audio = f"{self.seconds:.1f} s" if self.seconds < 3600 else f"{self.seconds / 3600:.2f} h"
+        files = f"{self.files} file{'s' * (self.files != 1)}"
+        return f"{files}, {audio} of audio in {wall:.2f} s: {self.seconds / wall:.0f} x real time"
 
 
 def main() -> None:

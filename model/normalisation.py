@@ -1,13 +1,16 @@
 """Means and standard deviations that make utterances of different recordings comparable."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.store import FeatureStore
+if TYPE_CHECKING:  # prediction needs no store
+    from emodna.pipeline.store import FeatureStore
 
 Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
@@ -23,17 +26,17 @@ class Statistics:
     std: NDArray[np.float32]
 
     @classmethod
-    def identity(cls, dim: int) -> "Statistics":
+    def identity(cls, dim: int) -> Statistics:
         """Statistics that change nothing."""
         return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
 
     @classmethod
-    def of_frames(cls, features: NDArray[np.float32]) -> "Statistics":
+    def of_frames(cls, features: NDArray[np.float32]) -> Statistics:
         """Statistics over the frames of one utterance [frames, dim]."""
         return cls(features.mean(axis=0), np.maximum(features.std(axis=0), _MIN_STD))
 
     @classmethod
-    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> "Statistics":
+    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
         """Statistics over all frames of some utterances of each corpus, in float64, one utterance at a time.
 
         Every corpus weighs the same, as it does in the batches of several sources.

@@ -1,8 +1,8 @@
-"""Predictions for a store, and as a table: beside each, what the corpus or the user's table says of the utterance."""
+"""Predictions for a store, and as a table: beside each, what the corpus says of the utterance."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -71,8 +71,3 @@ def write_predictions(
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     write_atomically(path, sink.getvalue().to_pybytes())
-
-
-def beside(prediction: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """A prediction with a user's row behind it."""
-    return {**prediction, **{new: row[name] for name, new in renamed(row, prediction).items()}}

@@ -1,7 +1,9 @@
 """A trained model with all that prediction needs: no cache, no corpus, no run configuration beside it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice, starmap
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +20,13 @@ from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
+from emodna.model.run import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import FeatureSet, feature_set_from
 
-_BATCH = 256
+#: Windows that go through the network together: from here on they take no less time each.
+BATCH: Final = 64
 #: As of `TrainConfig.frames`.
 _MIN_FRAMES: Final = 8
 #: More than an hour of samples at 16 kHz.
@@ -40,6 +44,11 @@ class TrainedModel:
     framer: Framer
     features: FeatureSet
 
+    @property
+    def seconds(self) -> float:
+        """Length in s of the window that the network sees."""
+        return self.framer.frames * self.features.hop_length / self.features.sample_rate
+
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
         """Probability of class 1 (high / positive).
 
@@ -53,26 +62,27 @@ class TrainedModel:
         probabilities
             (n,)
         """
-        windows, lengths, parts = [], [], []
-        for features, peak_db in utterances:
-            window = np.empty((self.framer.frames, self.dim), np.float32)
-            lengths.append(self.framer(features, peak_db, window))
-            windows.append(window)
-            if len(windows) == _BATCH:
-                parts.append(self._probabilities(windows, lengths))
-                windows, lengths = [], []
-        if windows:
-            parts.append(self._probabilities(windows, lengths))
+        inputs = starmap(self.window, utterances)
+        parts = [self.classify(part) for part in iter(lambda: list(islice(inputs, BATCH)), [])]
         return np.concatenate(parts) if parts else np.empty(0)
 
+    def window(self, features: NDArray[np.float32], peak_db: float) -> tuple[NDArray[np.float32], int]:
+        """Crop or pad an utterance's features and normalise them: window [frames, dim], and its length in frames."""
+        window = np.empty((self.framer.frames, self.dim), np.float32)
+        return window, self.framer(features, peak_db, window)
+
     @torch.inference_mode()
-    def _probabilities(self, windows: list[NDArray[np.float32]], lengths: list[int]) -> NDArray[np.float64]:
+    def classify(self, inputs: Sequence[tuple[NDArray[np.float32], int]]) -> NDArray[np.float64]:
+        """Probability of class 1 (n,) of one or more windows with their lengths, through the network at once."""
+        # One alone is rounded otherwise than among others: its matrix products become products with a vector.
+        windows, lengths = zip(*(inputs if len(inputs) > 1 else [*inputs, *inputs]), strict=True)
         device = next(self.method.parameters()).device
         features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
-        with float32_throughout():
+        # A switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
+        with float32_throughout() if device.type == "cuda" else nullcontext():
             logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
-        return probabilities
+        return probabilities[: len(inputs)]
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""
@@ -93,14 +103,16 @@ class TrainedModel:
         checkpoint.save_tensors(path, tensors, facts)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> "TrainedModel":
-        """Read what `save` wrote.
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
+        """Read what `save` wrote, by its own path or that of its run's folder.
 
         Raises
         ------
         RunError
             Missing, damaged, or of a method that is not installed.
         """
+        if path.is_dir():
+            path = RunFolder(path).model
         tensors, facts = checkpoint.load_tensors(path)
         try:
             features = feature_set_from(facts["features"])

@@ -1,8 +1,11 @@
 """Decode one recording, choose a channel, resample."""
 
+import math
 import struct
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -57,29 +60,8 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
     AudioError
         Empty, truncated or unreadable file, no such channel, too long, or samples that are not finite.
     """
-    _check_wav_complete(stream)
-    check_complete(stream)
-    stream.seek(0)
-    source = _Source(stream)
-    try:
-        with soundfile.SoundFile(source) as file:
-            rate, channels, declared = file.samplerate, file.channels, file.frames
-            if channel >= channels:
-                raise AudioError(f"no channel {channel}: the file has {channels}")
-            if declared >= _NO_LENGTH:
-                raise AudioError("its header declares no length")
-            if declared > max_seconds * rate:
-                raise AudioError(f"too long: {declared / rate:.0f} s, at most {max_seconds:g} s")
-            chosen = _read_channel(source, file, channel)
-        source.check()
-    except MemoryError as error:  # for as many samples as a header may declare
-        raise AudioError(f"not enough memory for the {declared} samples that its header declares") from error
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
-        source.check()
-        raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
-    if len(chosen) < declared:
-        raise AudioError(f"truncated: {len(chosen)} of {declared} samples could be decoded")
-    return Recording(chosen, rate, channels)
+    pieces = Pieces(stream, channel=channel, max_seconds=max_seconds)
+    return Recording(pieces.joined(), pieces.sample_rate, pieces.channels)
 
 
 def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
@@ -97,6 +79,133 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     length = -(-len(samples) * target // source)
     resampled: NDArray[np.float32] = soxr.resample(samples, source, target, quality="HQ")[:length]
     return resampled if len(resampled) == length else np.pad(resampled, (0, length - len(resampled)))
+
+
+class Pieces:
+    """One channel of a recording, some of it at a time: of any length in little memory, and the samples of `decode`.
+
+    Parameters
+    ----------
+    stream, channel, max_seconds
+        Of `decode`.
+
+    Raises
+    ------
+    AudioError
+        What `decode` raises of a file: what its header tells from the constructor, the rest while it is read.
+    """
+
+    def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
+        _check_wav_complete(stream)
+        check_complete(stream)
+        stream.seek(0)
+        self._source, self._channel = _Source(stream), channel
+        with self._explaining():
+            self._file = soundfile.SoundFile(self._source)
+            self.sample_rate: int = self._file.samplerate
+            """Hz, as in the file."""
+            self.channels: int = self._file.channels
+            """Channels in the file."""
+            self.length: int = self._file.frames
+            """Samples that the header declares; there are as many, or `AudioError` is raised."""
+            if channel >= self.channels:
+                raise AudioError(f"no channel {channel}: the file has {self.channels}")
+            if self.length >= _NO_LENGTH:
+                raise AudioError("its header declares no length")
+            if self.length > max_seconds * self.sample_rate:
+                raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
+
+    @property
+    def duration(self) -> float:
+        """Length in s."""
+        return self.length / self.sample_rate
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Decode, once."""
+        return self._read(at_once=False)
+
+    def joined(self) -> NDArray[np.float32]:
+        """Decode all, (n,). Of eight channels, the others are the most: those are never there as a whole."""
+        blocks = self._read(at_once=self.channels == 1)
+        with self._explaining():
+            first = next(blocks)
+            if len(first) == self.length:
+                return first
+            chosen = np.empty(self.length, np.float32)
+        decoded = 0
+        for block in chain([first], blocks):
+            chosen[decoded : decoded + len(block)] = block
+            decoded += len(block)
+        return chosen
+
+    def _read(self, *, at_once: bool) -> Iterator[NDArray[np.float32]]:
+        decoded, blocks = 0, self._blocks(at_once=at_once)
+        while True:
+            with self._explaining():
+                block = next(blocks, None)
+            if block is None:
+                break
+            decoded += len(block)
+            yield block
+        self._source.check()
+        if decoded < self.length:
+            raise AudioError(f"truncated: {decoded} of {self.length} samples could be decoded")
+
+    def _blocks(self, *, at_once: bool) -> Iterator[NDArray[np.float32]]:
+        # libsndfile's own way from 16 bits to float32 takes three times as long, to the same values.
+        dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
+        with self._file as file:
+            if at_once or self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
+                # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
+                yield _to_float(file.read(self.length, dtype=dtype, always_2d=True)[:, self._channel])
+                return
+        left = self.length
+        self._source.seek(0)
+        with _ReadOn(self._source) as file:
+            while left:
+                wanted = min(left, max(1, _BLOCK_SAMPLES // self.channels))
+                block = file.read(wanted, dtype=dtype, always_2d=True)
+                yield _to_float(block[:, self._channel])
+                if len(block) < wanted:
+                    break
+                left -= len(block)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except MemoryError as error:  # for as many samples as a header may declare
+            raise AudioError(f"not enough memory for the {self.length} samples that its header declares") from error
+        except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
+            self._source.check()
+            raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
+
+
+def resample_pieces(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
+    """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time.
+
+    Parameters
+    ----------
+    source, target
+        Sample rates in Hz.
+    """
+    if source == target:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
+    taken = given = 0
+    for block in blocks:
+        resampled = stream.resample_chunk(block)
+        taken, given = taken + len(block), given + len(resampled)
+        yield resampled
+    left = -(-taken * target // source) - given
+    rest = stream.resample_chunk(np.empty(0, np.float32), last=True)[:left]
+    yield np.pad(rest, (0, left - len(rest)))
+
+
+def sample_at(time: float, sample_rate: int) -> int:
+    """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
+    return int(time * sample_rate + 1e-3)
 
 
 class _Source:
@@ -140,26 +249,6 @@ class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no ty
     def seekable(self) -> bool:
         """Tell soundfile not to."""
         return False
-
-
-def _read_channel(source: _Source, file: soundfile.SoundFile, channel: int) -> NDArray[np.float32]:
-    """Decode a file that was just opened, in blocks of which one channel is kept: of eight, the others are the most."""
-    # libsndfile's own way from 16 bits to float32 takes three times as long, to the same values.
-    dtype = "int16" if file.subtype == "PCM_16" else "float32"
-    if file.channels == 1 or file.frames * file.channels <= _BLOCK_SAMPLES or not file.seekable():
-        # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
-        return _to_float(file.read(file.frames, dtype=dtype, always_2d=True)[:, channel])
-    block = np.empty((max(1, _BLOCK_SAMPLES // file.channels), file.channels), dtype)
-    chosen, decoded = np.empty(file.frames, np.float32), 0
-    source.seek(0)
-    with _ReadOn(source) as again:
-        while decoded < len(chosen):
-            samples = again.read(out=block[: len(chosen) - decoded])
-            chosen[decoded : decoded + len(samples)] = _to_float(samples[:, channel])
-            decoded += len(samples)
-            if len(samples) < len(block):
-                break
-    return chosen[:decoded]
 
 
 def _to_float(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,8 +8,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
@@ -17,12 +15,12 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio import Recording, decode, resample
+from emodna.pipeline.audio import Recording, decode, resample, sample_at
 from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
 from emodna.pipeline.mapped import feature_crc
-from emodna.pipeline.segment import Segmenter, piece_id, sample_at
+from emodna.pipeline.segment import Segmenter, piece_id
 from emodna.pipeline.trees import Tree
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
@@ -190,32 +188,3 @@ def _utterance(
         file="",
     )
     return facts, array
-
-
-def hold_to_one_thread() -> None:
-    """Hold BLAS, FFT and OpenMP to one thread each where they are called by the present thread.
-
-    OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-@contextmanager
-def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads to extract in, BLAS, FFT and OpenMP held to one thread each.
-
-    The work is parallel over recordings, and the bytes must not vary.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    try:
-        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)

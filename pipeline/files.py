@@ -6,10 +6,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename into place, and flush the folder.
+    """Write under a temporary name, flush to the disk, rename into place, and flush the folder."""
+    with writing_atomically(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Do so with what the block writes; if it raises, the old content stands.
 
     The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
     """
@@ -17,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with naming(path):
             with temporary.open("wb") as stream:
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)

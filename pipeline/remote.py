@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from emodna.pipeline.errors import CorpusError, WorkerError
-from emodna.pipeline.extract import Extraction, Job, Outcome, examine_all, hold_to_one_thread
+from emodna.pipeline.extract import Extraction, Job, Outcome, examine_all
+from emodna.pipeline.threads import hold_to_one_thread
 from emodna.pipeline.trees import Stamp, Tree
 from emodna.pipeline.versions import feature_versions
 

@@ -169,8 +169,3 @@ def recordings_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 def starts_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Starts of pieces of these ids in s."""
     return pc.replace_substring_regex(ids, f"(?s)^.*{_MARK}", "").cast(pa.float64())
-
-
-def sample_at(time: float, sample_rate: int) -> int:
-    """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
-    return int(time * sample_rate + 1e-3)

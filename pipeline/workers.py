@@ -14,7 +14,8 @@ from functools import partial
 from typing import Final
 
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.extract import Extraction, Job, Outcome, examine_all, extracting_threads, hold_to_one_thread
+from emodna.pipeline.extract import Extraction, Job, Outcome, examine_all
+from emodna.pipeline.threads import extracting_threads, hold_to_one_thread
 from emodna.pipeline.trees import Tree
 
 Examination = Callable[[Sequence[Job]], list[Outcome]]

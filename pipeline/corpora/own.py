@@ -2,19 +2,13 @@
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.formats import AUDIO_SUFFIXES
 from emodna.pipeline.names import is_valid_name
 from emodna.pipeline.trees import ARCHIVE_SUFFIXES
-
-#: Endings of the formats that libsndfile knows by their content.
-AUDIO_SUFFIXES: Final = (
-    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
-    *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
-)
 
 
 class Own(Corpus):

@@ -1,9 +1,18 @@
 """emodna-predict as its users meet it."""
 
+import csv
+import io
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +21,7 @@ import soundfile
 from emodna.cli import predict as predict_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
+from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
 from tests.pipeline.trees.packing import pack
@@ -20,7 +30,8 @@ KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
 
 def predict(*arguments: object) -> Answer:
-    return command(predict_command.main, *arguments, "--threads", 1)
+    """Run the command, without the line that says how fast it was."""
+    return command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +251,198 @@ class TestMistakes:
             assert answer.code == 1
             assert answer.err.startswith(f"error: {tmp_path / name}: ")
             assert answer.err.count("\n") == 1
+
+
+class TestOverTime:
+    @pytest.fixture
+    def long(self, files: list[Path], tmp_path: Path) -> Path:
+        samples, rate = soundfile.read(files[0])
+        soundfile.write(tmp_path / "long.wav", np.tile(samples, 9)[:rate], rate)
+        return tmp_path / "long.wav"
+
+    def test_has_a_line_for_each_window(self, run: Path, long: Path) -> None:
+        answer = predict(run, long, "--windows", 0.4)
+        assert answer.code == 0
+        spans = [line.rpartition(", ")[2] for line in answer.out.splitlines()]
+        assert spans == ["0.0 to 0.4 s)", "0.2 to 0.6 s)", "0.4 to 0.8 s)", "0.6 to 1.0 s)"]
+
+    def test_has_the_documented_keys(self, run: Path, long: Path) -> None:
+        found = json.loads(predict(run, long, "--windows", 0.5, "--hop", 0.3, "--json").out)
+        assert all(list(each) == KEYS for each in found)
+        assert [(each["start"], each["end"]) for each in found] == [(0, 0.5), (0.3, 0.8), (0.5, 1)]
+
+    def test_tells_that_a_window_is_longer_than_the_models(self, run: Path, files: list[Path]) -> None:
+        answer = command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
+        assert "windows of 4 s are longer than what the model of arousal hears, 0.74 s" in answer.err
+
+    def test_a_mistake_is_one_line(self, run: Path, files: list[Path]) -> None:
+        assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: at least 0.25 s")
+        assert_one_line_error(predict(run, files[0], "--windows", 1, "--hop", 0.001), "--hop 0.001", "0.01 s")
+        for options in (("--hop", 1), ("--windows", "nan"), ("--windows", -1), ("--windows", 1, "--csv", "--json")):
+            assert predict(run, files[0], *options).code == 2
+
+
+class TestAlso:
+    def test_gives_an_answer_of_each_run(self, runs: dict[str, Path], files: list[Path]) -> None:
+        asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
+        found = json.loads(predict(*asked, "--json").out)
+        assert all(list(each) == [*KEYS, "run"] for each in found)
+        expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
+        assert [(each["file"], each["task"], each["run"]) for each in found] == expected
+        for each in found:
+            alone = json.loads(predict(each["run"], *files[:2], "--json").out)
+            assert each["probability"] in [answer["probability"] for answer in alone]
+        lines = predict(*asked).out.splitlines()
+        assert ["p(positive)" in line for line in lines] == [False, True, False, True]
+        assert "run=" not in lines[0]
+
+    def test_names_the_runs_where_tasks_are_the_same(self, run: Path, files: list[Path]) -> None:
+        assert predict(run, files[0], "--also", run).out.count(f"  run={run}\n") == 2
+
+    def test_tells_of_a_bad_file_once(self, runs: dict[str, Path], tmp_path: Path) -> None:
+        answer = predict(runs["arousal"], tmp_path / "absent.wav", "--also", runs["valence"])
+        assert answer.code == 1
+        assert answer.err.count("\n") == 1
+
+    def test_that_is_no_run_is_one_line(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+        assert_one_line_error(predict(run, files[0], "--also", tmp_path / "no"), str(tmp_path / "no"))
+
+
+class TestStandardInput:
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_is_audio(self, streamed: bool, run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        content = bytearray(files[0].read_bytes())
+        if streamed:  # what a program that cannot seek back writes for the lengths
+            content[4:8] = content[40:44] = b"\xff" * 4
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        answer = predict(run, "-", "--json")
+        assert answer.code == 0
+        (found,) = json.loads(answer.out)
+        (expected,) = json.loads(predict(run, files[0], "--json").out)
+        assert found == {**expected, "file": "-"}
+
+    def test_is_read_once(self, run: Path) -> None:
+        assert predict(run, "-", "-").code == 2
+
+    def test_without_anything_is_an_empty_file(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        answer = predict(run, "-")
+        assert (answer.code, answer.err) == (1, "error: -: empty file (0 bytes)\n")
+
+
+class TestTables:
+    """--out and --csv."""
+
+    @pytest.fixture
+    def asked(self, run: Path, files: list[Path], tmp_path: Path) -> list[object]:
+        columns = {
+            "path": [files[0].name, "=x.wav", files[1].name],
+            "note": ["=1+1", "-3.5", "a\x1b[2J\n"],
+            "when": pa.array([0, 1, None], pa.timestamp("ns")),
+            "label": [[1], [], None],
+        }
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        return [run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent]
+
+    def test_hold_what_json_says(self, asked: list[object], tmp_path: Path) -> None:
+        said = predict(*asked, "--json")
+        for suffix in (".json", ".parquet", ".csv"):
+            answer = predict(*asked, "--out", tmp_path / f"out{suffix}")
+            assert (answer.code, answer.out) == (1, "")
+            assert answer.err.startswith("error: =x.wav: ")
+        assert (tmp_path / "out.json").read_text() == said.out
+        found = json.loads(said.out)
+        table = pq.read_table(tmp_path / "out.parquet")
+        assert table.column_names == [*KEYS, "note", "when", "own_label"]
+        for key in (*KEYS, "note", "own_label"):
+            assert table[key].to_pylist() == [each[key] for each in found]
+        assert table.schema.field("when").type == pa.timestamp("ns")
+        with (tmp_path / "out.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["file"] for row in rows] == [found[0]["file"], "'=x.wav", found[2]["file"]]
+        assert [row["note"] for row in rows] == ["'=1+1", "-3.5", "a\\x1b[2J\\n"]
+        assert [row["probability"] for row in rows] == [str(found[0]["probability"]), "", str(found[2]["probability"])]
+        assert predict(*asked, "--csv").out == (tmp_path / "out.csv").read_text()
+        assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.json", "out.parquet"]
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+    def test_of_no_rows(self, suffix: str, run: Path, tmp_path: Path) -> None:
+        (tmp_path / "none.csv").write_text("path,x\n")
+        out = tmp_path / f"out{suffix}"
+        assert predict(run, "--manifest", tmp_path / "none.csv", "--out", out).code == 0
+        if suffix == ".json":
+            assert json.loads(out.read_text()) == []
+        elif suffix == ".parquet":
+            assert (len(pq.read_table(out)), pq.read_table(out).column_names) == (0, [*KEYS, "x"])
+        else:
+            assert out.read_text() == ",".join([*KEYS, "x"]) + "\n"
+
+    def test_may_name_files_that_are_no_utf8(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+        odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.wav")
+        try:
+            shutil.copy(files[0], odd)
+        except OSError:
+            pytest.skip("names are UTF-8 here")
+        for suffix in (".csv", ".parquet", ".json"):
+            assert predict(run, odd, "--out", tmp_path / f"out{suffix}").code == 0
+        assert pq.read_table(tmp_path / "out.parquet")["file"].to_pylist() == [f"{tmp_path}/\\udce9.wav"]
+        assert json.loads((tmp_path / "out.json").read_text())[0]["file"] == odd
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+    def test_stay_as_they_were_where_something_fails(
+        self, suffix: str, run: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / f"out{suffix}"
+        out.write_text("old")
+
+        def fail(*_: object) -> object:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(TrainedModel, "classify", fail)
+        answer = predict(run, *files, "--out", out)
+        assert answer.code == 130
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+    def test_that_cannot_be_written_are_one_line(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.csv")
+        for name, says in (
+            ("a.txt", "must end in .csv, .parquet, .json"),
+            ("no/a.csv", "no such folder"),
+            ("pipe.csv", "something else than a file"),
+        ):
+            assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, says)
+
+
+class TestWholeCommand:
+    def test_says_how_fast_it_was(self, run: Path, files: list[Path]) -> None:
+        answer = command(predict_command.main, run, *files, "--json", "--threads", 1)
+        assert len(json.loads(answer.out)) == 3
+        seconds = sum(soundfile.info(file).duration for file in files)
+        assert re.fullmatch(rf"3 files, {seconds:.1f} s of audio in \d+\.\d\d s: \d+ x real time\n", answer.err)
+
+    def test_imports_nothing_that_prediction_does_not_need(self, run: Path, files: list[Path]) -> None:
+        code = (
+            "import sys; from emodna.cli.predict import predict;"
+            "predict.main(sys.argv[1:], standalone_mode=False);"
+            "print(sorted(set('pyarrow h5py scipy sklearn librosa dask matplotlib pandas'.split()) & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, run, files[0], "-q"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
+
+    def test_is_interrupted_while_it_waits_for_its_input(self, run: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out.csv"
+        started = [Path(sys.executable).with_name("emodna-predict"), run, "-", "--out", out]
+        with subprocess.Popen(started, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            assert process.stderr is not None
+            assert process.stderr.read() == "interrupted; nothing is lost\n"
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_stereo_at_another_rate_gets_an_answer(run: Path, files: list[Path], tmp_path: Path) -> None:

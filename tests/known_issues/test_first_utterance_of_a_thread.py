@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from emodna.pipeline.extract import extracting_threads
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet
+from emodna.pipeline.threads import extracting_threads
 from tests.pipeline.making import noise
 
 

@@ -1,19 +1,35 @@
 """Prediction on audio files: any format and rate, the same answer as in training, an error for each bad file."""
 
+import os
 import shutil
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emodna.model.errors import ConfigError
+from emodna.model.framing import Framer
+from emodna.model.methods.source_only import SourceOnly
+from emodna.model.normalisation import Statistics
 from emodna.model.predict import Prediction, predict_files
 from emodna.model.trained import TrainedModel
-from emodna.pipeline.features import feature_set
+from emodna.model.windows import Windows, cut
+from emodna.pipeline import audio
+from emodna.pipeline.audio import resample
+from emodna.pipeline.features import FeatureSet, feature_set
 from tests.model.small import fit_small, prepared
+from tests.pipeline.trees.packing import pack
 
 Float32 = NDArray[np.float32]
 
@@ -45,7 +61,12 @@ def test_files_of_the_target_get_the_probabilities_of_the_run(
     written = dict(zip(table["id"], table["probability"], strict=True))
     files = sorted((roots["emodb"] / "wav").glob("*.wav"))
     found = {Path(each.file).stem: each.probability for each in predict_files(model, files)}
-    assert found == pytest.approx(written, abs=1e-6)
+    assert found == written
+    # However many threads there are, and whatever else is asked.
+    one_by_one = {file.stem: one(model, file).probability for file in files}
+    assert one_by_one == pytest.approx(written, abs=1e-6)  # exactly so where the networks' arithmetic has one order
+    by_threads = predict_files(model, [*files, *files, *files], threads=3)
+    assert [each.probability for each in by_threads] == [written[file.stem] for file in files] * 3
     labels = dict(zip(table["id"], table["label"], strict=True))
     assert {Path(each.file).stem: each.label for each in predict_files(model, files)} == labels
 
@@ -158,7 +179,7 @@ class TestErrors:
 
     def test_missing_and_folder(self, model: TrainedModel, tmp_path: Path) -> None:
         assert "No such file" in (one(model, tmp_path / "absent.wav").error or "")
-        assert "directory" in (one(model, tmp_path).error or "")
+        assert "no audio in it" in (one(model, tmp_path).error or "")
 
     def test_do_not_keep_the_other_files_from_their_answers(
         self, model: TrainedModel, recording: Path, tmp_path: Path
@@ -170,6 +191,194 @@ class TestErrors:
         assert [each.file for each in found] == [str(file) for file in files]
         assert [each.error is None for each in found] == [True, False, False, True]
         assert found[0] == found[3]
+
+
+class TestWindows:
+    """Probability over time."""
+
+    @pytest.fixture
+    def long(self, recording: Path, tmp_path: Path) -> Path:
+        """Some seconds at 16 kHz, whose loudness changes."""
+        samples, rate = soundfile.read(recording)
+        parts = [samples * factor for factor in (1.0, 0.01, 0.3, 0.001, 0.6)]
+        soundfile.write(tmp_path / "long.flac", np.concatenate(parts), rate)
+        return tmp_path / "long.flac"
+
+    def test_get_the_answers_of_recordings_that_hold_nothing_else(
+        self, model: TrainedModel, long: Path, tmp_path: Path
+    ) -> None:
+        found = list(predict_files(model, [long], windows=Windows(0.5, 0.3)))
+        samples, rate = soundfile.read(long, dtype="float32")
+        whole = resample(samples, rate, 22050)
+        assert (found[0].start, found[-1].end) == (0, len(samples) / rate)
+        assert len(found) > 5
+        for number, each in enumerate(found):
+            assert each.start is not None
+            assert each.end is not None
+            first, last = int(each.start * 22050 + 1e-3), int(each.end * 22050 + 1e-3)
+            piece = whole[first:] if number == len(found) - 1 else whole[first:last]
+            soundfile.write(tmp_path / "piece.wav", piece, 22050, subtype="FLOAT")
+            assert each.probability == pytest.approx(one(model, tmp_path / "piece.wav").probability, abs=1e-6)
+        assert len({each.probability for each in found}) == len(found)
+
+    def test_are_the_same_in_pieces_of_any_length(
+        self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = list(predict_files(model, [long, long], windows=Windows(0.25, 0.02), threads=2))
+        monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1000)
+        assert list(predict_files(model, [long, long], windows=Windows(0.25, 0.02))) == found
+        assert len(found) > 200
+
+    def test_of_a_shorter_file_are_one_with_the_answer_of_the_file(self, model: TrainedModel, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "short.wav", tone(0.4, 44100), 44100)
+        (found,) = predict_files(model, [tmp_path / "short.wav"], windows=Windows(0.5, 0.5))
+        assert found == one(model, tmp_path / "short.wav")
+
+    def test_without_a_sound_get_no_answer_and_are_no_failure(self, model: TrainedModel, tmp_path: Path) -> None:
+        samples = np.concatenate([tone(1.0, 22050), np.zeros(22050), tone(1.0, 22050)])
+        soundfile.write(tmp_path / "gap.wav", samples, 22050)
+        found = list(predict_files(model, [tmp_path / "gap.wav"], windows=Windows(0.5, 0.5)))
+        assert [each.error is None for each in found] == [True, True, False, False, True, True]
+        assert [(each.start, each.failed) for each in found[2:4]] == [(1.0, False), (1.5, False)]
+
+    def test_before_a_damage_stand(self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 8000)
+        content = bytearray(long.read_bytes())
+        declared = struct.unpack(">I", content[22:26])[0]
+        content[22:26] = struct.pack(">I", declared + 16000)
+        long.write_bytes(content)
+        found = list(predict_files(model, [long], windows=Windows(0.5, 0.5)))
+        assert len(found) > 5
+        assert all(each.error is None for each in found[:-1])
+        assert "truncated" in (found[-1].error or "")
+        assert found[-1].failed
+
+    @given(
+        duration=st.floats(0.3, 100),
+        seconds=st.floats(0.25, 20),
+        hop=st.floats(0.05, 30),
+    )
+    def test_begin_a_hop_apart_and_end_with_the_recording(self, duration: float, seconds: float, hop: float) -> None:
+        spans = Windows(seconds, hop).spans(duration)
+        assert spans[0][0] == 0
+        assert spans[-1][1] == pytest.approx(duration, abs=2e-6)
+        for number, (start, end) in enumerate(spans[:-1]):
+            assert start == number * hop
+            assert end - start == pytest.approx(seconds)
+            assert 0 < spans[number + 1][0] - start <= hop + 1e-6
+
+    def test_of_whole_hops_are_not_two_at_the_end(self) -> None:
+        assert Windows(0.3, 0.1).spans(0.3 + 0.1 + 0.1 + 0.1)[-1] == pytest.approx((0.3, 0.6))
+        assert len(Windows(4.0, 2.0).spans(10.0)) == 4
+        assert Windows(4.0, 2.0).spans(10.5)[-2:] == [(6.0, 10.0), (6.5, 10.5)]
+
+    @given(st.lists(st.integers(0, 300), min_size=1, max_size=9), st.integers(1, 60), st.integers(1, 90))
+    def test_are_cut_out_of_blocks_of_any_length(self, lengths: list[int], length: int, hop: int) -> None:
+        signal = np.arange(sum(lengths), dtype=np.float32)
+        blocks = np.split(signal, np.cumsum(lengths)[:-1])
+        starts = range(0, max(1, len(signal) - length + 1), hop)
+        spans = [(start / 100, (start + length) / 100) for start in starts]
+        found = list(cut(blocks, spans, 100))
+        for start, each in zip(starts[:-1], found[:-1], strict=True):
+            assert np.array_equal(each, signal[start : start + length])
+        assert np.array_equal(found[-1], signal[starts[-1] :])
+
+    def test_keep_no_more_than_they_need(self) -> None:
+        blocks = (np.zeros(10_000, np.float32) for _ in range(2_000))
+        tracemalloc.start()
+        count = sum(1 for _ in cut(blocks, Windows(1.0, 0.5).spans(20_000_000 / 8000), 8000))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count > 4_000
+        assert peak < 3e6  # the signal has 80 MB
+
+    @pytest.mark.parametrize(("seconds", "hop"), [(0.2, 0.1), (1.0, 0.001), (float("nan"), 1.0)])
+    def test_too_short_are_refused(self, seconds: float, hop: float) -> None:
+        with pytest.raises(ConfigError, match="at least"):
+            Windows(seconds, hop)
+
+
+class TestSeveralModels:
+    def of(self, features: FeatureSet, frames: int = 32) -> TrainedModel:
+        """An untrained model of a feature set."""
+        config = replace(SourceOnly.defaults, channels=4)
+        framer = Framer(frames, "silence", Statistics.identity(features.dim), features.silence)
+        method = SourceOnly(features.dim, config, 0).eval()
+        return TrainedModel(method, {}, "valence", features.dim, framer, features)
+
+    @pytest.mark.parametrize("windows", [None, Windows(0.5, 0.25)])
+    def test_say_together_what_each_says_alone(
+        self, windows: Windows | None, model: TrainedModel, recording: Path, tmp_path: Path
+    ) -> None:
+        wave = self.of(feature_set("wave16k"), frames=4000)
+        (tmp_path / "bad.wav").write_bytes(b"")
+        files = [recording, tmp_path / "bad.wav", recording]
+        models = [model, wave, model]
+        together = list(predict_files(models, files, windows=windows, threads=2))
+        for number, each in enumerate(models):
+            mine = [replace(found, model=0) for found in together if found.model == number]
+            alone = list(predict_files(each, files, windows=windows))
+            assert [replace(found, probability=None) for found in mine] == [
+                replace(found, probability=None) for found in alone
+            ]
+            for one_of_many, single in zip(mine, alone, strict=True):
+                assert one_of_many.probability == pytest.approx(single.probability, abs=1e-6)
+        assert [found.model for found in together[:3]] == [0, 1, 2]  # window by window
+
+    def test_may_take_channels_of_their_own(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+        samples, rate = soundfile.read(recording, dtype="int16")
+        soundfile.write(tmp_path / "stereo.wav", np.stack([samples, samples[::-1]], axis=1), rate)
+        second = replace(model, features=replace(model.features, channel=1))
+        both = list(predict_files([second, model], [tmp_path / "stereo.wav", recording]))
+        assert [each.model for each in both] == [0, 1, 0, 1]
+        assert both[1].probability == pytest.approx(one(model, recording).probability, abs=1e-6)
+        assert both[0].probability != both[1].probability
+        assert both[2].error == "no channel 1: the file has 1"
+        assert both[3].error is None
+
+
+class TestInputs:
+    def test_below_a_folder_are_all_that_have_an_ending_of_audio(
+        self, model: TrainedModel, recording: Path, tmp_path: Path
+    ) -> None:
+        for name in ("b/two.WAV", "a.wav", "b/.hidden.wav", "b/._two.wav", ".trash/x.wav", "b/notes.txt", "c/d/e.wav"):
+            (tmp_path / "calls" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(recording, tmp_path / "calls" / name)
+        found = list(predict_files(model, [tmp_path / "calls", recording]))
+        expected = [str(tmp_path / "calls" / name) for name in ("a.wav", "b/two.WAV", "c/d/e.wav")]
+        assert [each.file for each in found] == [*expected, str(recording)]
+        assert len({each.probability for each in found}) == 1
+
+    @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
+    def test_in_an_archive(self, name: str, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+        members = {"b.wav": recording.read_bytes(), "readme.txt": b"words", "a/a.wav": b"bad"}
+        packed = pack(tmp_path / name, members)
+        first, second = predict_files(model, [packed])
+        assert (first.file, second.file) == (f"{packed}/a/a.wav", f"{packed}/b.wav")
+        assert first.failed
+        assert second.probability == one(model, recording).probability
+
+    def test_may_be_a_pipe(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        writer = Thread(target=(tmp_path / "pipe").write_bytes, args=[recording.read_bytes()])
+        writer.start()
+        found = one(model, tmp_path / "pipe")
+        writer.join()
+        assert found.probability == one(model, recording).probability
+
+    def test_come_as_they_are_asked_for(self, model: TrainedModel, recording: Path) -> None:
+        """Of endless many, the first answers come, and no more is at work than the next few."""
+        asked = 0
+
+        def endless() -> Iterator[Path]:
+            nonlocal asked
+            while True:
+                asked += 1
+                yield recording
+
+        answers = predict_files(model, endless(), threads=2)
+        assert next(answers).probability is not None
+        assert asked < 500
 
 
 @pytest.mark.parametrize(("probability", "label"), [(0.0, 0), (0.4999, 0), (0.5, 1), (1.0, 1), (None, None)])

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.pipeline import audio
-from emodna.pipeline.audio import Recording, decode, resample
+from emodna.pipeline.audio import Pieces, Recording, decode, resample
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.extract import Extraction, Job, examine
 from emodna.pipeline.features import MfccSet
@@ -141,6 +141,13 @@ class TestBlocks:
             recording = read(content, channel=channel)
             assert np.array_equal(recording.samples, whole[:, channel])
             assert (recording.sample_rate, recording.channels) == (16_000, 2)
+            pieces = Pieces(BytesIO(content), channel=channel)
+            assert (pieces.sample_rate, pieces.channels, pieces.length) == (16_000, 2, len(whole))
+            assert np.array_equal(np.concatenate(list(pieces)), whole[:, channel])
+
+    def test_pieces_of_one_channel_are_the_whole(self) -> None:
+        content = encoded(SAMPLES, format="FLAC")
+        assert np.array_equal(np.concatenate(list(Pieces(BytesIO(content)))), read(content).samples)
 
     def test_a_file_of_fewer_samples_than_it_declares_is_truncated(self) -> None:
         content = bytearray(encoded(np.stack([SAMPLES, SAMPLES], axis=1), format="FLAC"))

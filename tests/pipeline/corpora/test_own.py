@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from emodna.pipeline.corpora.own import AUDIO_SUFFIXES, Recordings, default_name
+from emodna.pipeline.corpora.own import Recordings, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.formats import AUDIO_SUFFIXES
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import put

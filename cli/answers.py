@@ -1,0 +1,167 @@
+"""Where the answers of emodna-predict go: lines, JSON or CSV on standard output, or a file."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TextIO
+
+from emodna.cli import common
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import writing_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+#: Endings of files of answers.
+SUFFIXES: Final = (".csv", ".parquet", ".json")
+
+_NUMBERS: Final = ("start", "end", "probability")
+#: Answers that make a row group of Parquet.
+_ROWS: Final = 8192
+#: What makes a spreadsheet take a cell for a formula.
+_FORMULA: Final = ("=", "+", "-", "@")
+
+Answer = Mapping[str, Any]
+"""Column -> value."""
+
+
+class Answers(Protocol):
+    """Takes one answer after the other."""
+
+    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:
+        """Take an answer, what a manifest says beside it, and the number of the row that says so."""
+
+    def end(self) -> None:
+        """Finish what the last answer leaves to be done."""
+
+
+class JsonAnswers:
+    """One JSON array, which grows as the answers come."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._before = stream, "["
+
+    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
+        """Write an element."""
+        lines = common.json_text({**answer, **beside}).splitlines()
+        self._stream.write("\n  ".join([self._before, *lines]))
+        self._stream.flush()
+        self._before = ","
+
+    def end(self) -> None:
+        """Close the array."""
+        self._stream.write("[]\n" if self._before == "[" else "\n]\n")
+        self._stream.flush()
+
+
+class CsvAnswers:
+    """A header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
+
+    def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
+        self._stream, self._rows = stream, csv.writer(stream, lineterminator="\n")
+        self._rows.writerow(map(_cell, columns))
+
+    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
+        """Write a row."""
+        self._rows.writerow(map(_cell, (*answer.values(), *beside.values())))
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Finish: the rows are written."""
+        self._stream.flush()
+
+
+class ParquetAnswers:
+    """A Parquet file; a manifest's columns have the types that they have there."""
+
+    def __init__(self, writer: "pq.ParquetWriter", own: "pa.Schema", manifest: "pa.Table | None") -> None:
+        self._writer, self._own, self._manifest = writer, own, manifest
+        self._answers: list[Answer] = []
+        self._numbers: list[int | None] = []
+
+    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
+        """Keep an answer until there are enough."""
+        self._answers.append({name: _encodable(value) for name, value in answer.items()})
+        self._numbers.append(number)
+        if len(self._answers) == _ROWS:
+            self._write()
+
+    def end(self) -> None:
+        """Write the rest."""
+        self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist(self._answers, self._own)
+        if self._manifest is not None:
+            beside = self._manifest.take(pa.array(self._numbers, pa.int64()))
+            for field in beside.schema:
+                table = table.append_column(field, beside[field.name])
+        self._writer.write_table(table)
+        self._answers, self._numbers = [], []
+
+
+def check_file(path: Path) -> None:
+    """Check that answers can be written to a file.
+
+    Raises
+    ------
+    EmodnaError
+        Another ending, no folder to write in, or something else than a file in its place.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise EmodnaError(f"--out {path}: must end in {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise EmodnaError(f"--out {path}: no such folder: {path.parent}")
+    if path.exists() and not path.is_file():
+        raise EmodnaError(f"--out {path}: there is something else than a file in its place")
+
+
+@contextmanager
+def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
+    """Write the answers to a file by its ending; it appears when the last one is in it."""
+    kind = path.suffix.lower()
+    with writing_atomically(path) as stream:
+        if kind == ".parquet":
+            with _parquet(stream, names, manifest) as answers:
+                yield answers
+            return
+        text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
+        columns = [*names, *(() if manifest is None else manifest.column_names)]
+        yield JsonAnswers(text) if kind == ".json" else CsvAnswers(text, columns)
+        text.detach()
+
+
+@contextmanager
+def _parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
+    with pq.ParquetWriter(stream, pa.schema([*own, *(() if manifest is None else manifest.schema)])) as writer:
+        yield ParquetAnswers(writer, own, manifest)
+
+
+def _cell(value: object) -> object:
+    """A cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = common.visible(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _encodable(value: object) -> object:
+    """A value without what UTF-8 has no bytes for, as names of files may have."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,34 @@
+"""Threads to extract in: the work is parallel over recordings, and each is computed by one thread."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+
+def hold_to_one_thread() -> None:
+    """Hold BLAS, FFT and OpenMP to one thread each where they are called by the present thread.
+
+    OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+@contextmanager
+def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to extract in, BLAS, FFT and OpenMP held to one thread each.
+
+    The work is parallel over recordings, and the bytes must not vary.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    try:
+        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,185 @@
+"""How fast a trained model answers, against a loop over the files; what an hour in windows takes; what cuts do.
+
+python -m tests.benchmarks.predict RUN --root data/ravdess
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, cycle, islice
+from pathlib import Path
+
+import click
+import numpy as np
+import soundfile
+import torch
+
+from emodna.model.inputs import named
+from emodna.model.predict import predict
+from emodna.model.trained import TrainedModel
+from emodna.model.windows import Windows
+from emodna.pipeline.audio import decode, resample
+
+_WINDOWS = Windows(4.0, 2.0)
+#: Runs the command in a process whose peak of memory is its own.
+_MEASURED = """
+import json, resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def loop(model: TrainedModel, files: list[Path]) -> list[float]:
+    """One file after the other, each alone through the network: what a user's own script does."""
+    found = []
+    for file in files:
+        with file.open("rb") as stream:
+            recording = decode(stream)
+        samples = resample(recording.samples, recording.sample_rate, model.features.sample_rate)
+        features, peak_db = model.features.extract(samples)
+        window, length = model.window(features, peak_db)
+        with torch.inference_mode():
+            logits = model.method.predict(torch.from_numpy(window).T[None].contiguous(), torch.tensor([length]))
+        found.append(float(logits.double().softmax(1)[0, 1]))
+    return found
+
+
+def ahead(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
+    """The same by `predict`."""
+    answers = predict([model], named(map(str, files)), threads=threads)
+    return [answer.probability for _, answer in answers if answer.probability is not None]
+
+
+def timed(work: Callable[[], list[float]]) -> tuple[float, float, list[float]]:
+    """Wall and CPU time in s, and what was found."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = work()
+    return time.perf_counter() - wall, time.process_time() - cpu, found
+
+
+def rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
+    """Time all in turn, start-up left out."""
+    seconds = sum(soundfile.info(file).duration for file in files)
+    works = {"loop": lambda: loop(model, files)} | {
+        f"{threads} thread(s)": lambda threads=threads: ahead(model, files, threads) for threads in (1, 2)
+    }
+    for work in works.values():
+        work()
+    rows = [{name: timed(work) for name, work in works.items()} for _ in range(rounds)]
+    click.echo(f"{len(files)} files, {seconds:.0f} s of audio, start-up left out, median of {rounds} rounds")
+    for name in works:
+        wall, cpu = (statistics.median(row[name][at] for row in rows) for at in (0, 1))
+        ratio, of_cpu = (statistics.median(row["loop"][at] / row[name][at] for row in rows) for at in (0, 1))
+        says = f"{wall:7.2f} s wall {cpu:7.2f} s CPU {seconds / wall:7.0f} x real time"
+        click.echo(f"{name:12} {says}   loop / this: wall {ratio:.2f}, CPU {of_cpu:.2f}")
+    found = [np.array(rows[0][name][2]) for name in works]
+    click.echo(f"largest difference: to the loop {abs(found[0] - found[1]).max():.1e}, of 1 and 2 threads ", nl=False)
+    click.echo(f"{abs(found[1] - found[2]).max():.1e}")
+
+
+def an_hour(run: Path, files: list[Path], minutes: int) -> None:
+    """Time the command on long recordings, and see its peak of memory."""
+    command = [str(Path(sys.executable).with_name("emodna-predict")), str(run), "--threads", "1", "-q"]
+
+    def cost(*arguments: str) -> tuple[float, float]:
+        began = time.perf_counter()
+        ran = [sys.executable, "-c", _MEASURED, *command, *arguments]
+        done = subprocess.run(ran, check=True, stdout=subprocess.PIPE, text=True)
+        return time.perf_counter() - began, int(done.stdout) / 1e6
+
+    click.echo("\nwhole command, 1 thread, start-up included")
+    with tempfile.TemporaryDirectory() as folder:
+        for length in (1, minutes, 3 * minutes):
+            long = Path(folder) / f"{length}.wav"
+            rate = soundfile.info(files[0]).samplerate
+            with soundfile.SoundFile(long, "w", rate, 1, "PCM_16", format="WAV") as out:
+                for block in islice(endless(files, rate), length):
+                    out.write(block)
+            cells = [f"{length:4} min of {rate} Hz"]
+            for name, options in (("windows of 4 s, hop 2 s", ("--windows", "4", "--hop", "2")), ("whole", ())):
+                if name == "windows of 4 s, hop 2 s" or length <= minutes:
+                    seconds, megabytes = cost(str(long), *options)
+                    cells.append(
+                        f"{name}: {seconds:6.2f} s, {60 * length / seconds:5.0f} x real time, {megabytes:5.0f} MB"
+                    )
+            click.echo("   ".join(cells))
+
+
+def endless(files: list[Path], rate: int) -> Iterator[np.ndarray]:
+    """Minutes of the files, one behind the other, over and over."""
+    samples = chain.from_iterable(soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0] for file in cycle(files))
+    while True:
+        yield np.fromiter(samples, np.int16, 60 * rate)
+
+
+def cuts(model: TrainedModel, files: list[Path]) -> None:
+    """Compare two ways to make a window's features: of its own samples, or out of the whole recording's frames."""
+    features, differences, changed = model.features, [], 0
+    for start in range(0, len(files) - 20, 20):
+        parts = [soundfile.read(file, dtype="float32", always_2d=True) for file in files[start : start + 20]]
+        whole = resample(np.concatenate([part[:, 0] for part, _ in parts]), parts[0][1], features.sample_rate)
+        frames, peak_db = features.extract(whole)
+        own, out_of_whole = [], []
+        for begin, end in _WINDOWS.spans(len(whole) / features.sample_rate):
+            first, last = round(begin * features.sample_rate), round(end * features.sample_rate)
+            alone, peak = features.extract(whole[first:last])
+            if peak <= -100:
+                continue
+            own.append(model.window(alone, peak))
+            at = first // features.hop_length
+            out_of_whole.append(model.window(frames[at : at + len(alone)], peak_db))
+        a, b = model.classify(own), model.classify(out_of_whole)
+        differences.append(abs(a - b))
+        changed += int(((a >= 0.5) != (b >= 0.5)).sum())
+    all_of_them = np.concatenate(differences)
+    click.echo(
+        f"\n{len(all_of_them)} windows of 4 s out of 20 files each: the window's own features, or the whole's frames"
+    )
+    click.echo(
+        f"probabilities differ by {all_of_them.mean():.3f} on average, {all_of_them.max():.3f} at most; ", nl=False
+    )
+    click.echo(f"{changed / len(all_of_them):.1%} of the labels")
+
+
+def start_up(run: Path, file: Path, rounds: int) -> None:
+    """Time the whole command on one file, beside an interpreter that imports torch and nothing else."""
+    works = {
+        "emodna-predict RUN one.wav": [
+            str(Path(sys.executable).with_name("emodna-predict")),
+            str(run),
+            str(file),
+            "-q",
+        ],
+        "python -c 'import torch'": [sys.executable, "-c", "import torch"],
+    }
+    rows: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, command in works.items():
+            began = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            rows[name].append(time.perf_counter() - began)
+    click.echo("")
+    for name, row in rows.items():
+        click.echo(f"{name:28} {statistics.median(row):.2f} s, fastest {min(row):.2f} s")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--root", type=click.Path(path_type=Path, exists=True), default="data/ravdess", show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--minutes", default=60, show_default=True, help="Of the long recording.")
+def main(run: Path, root: Path, rounds: int, minutes: int) -> None:
+    """Time a run's model on the WAVs below a root."""
+    torch.set_num_threads(1)
+    model, files = TrainedModel.load(run), sorted(root.rglob("*.wav"))
+    start_up(run, files[0], rounds)
+    cuts(model, files)
+    rates(model, files, rounds)
+    an_hour(run, files, minutes)
+
+
+if __name__ == "__main__":
+    main()
