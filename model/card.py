@@ -132,12 +132,12 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator
         name: [each for each, label in classes.items() if label == value] for value, name in enumerate((low, high))
     }
     yield from (
-        f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one channel"
-        f" of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
+        f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one"
+        f" channel of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
         "",
         f"Made by emodna with the method {markdown_text(decisive['method'])}{reference}, from the labels of"
-        f" {markdown_text(_named(corpora, 'source'))}, for recordings such as {markdown_text(_named(corpora, 'target'))}."
-        " The labels of the latter had no part in it.",
+        f" {markdown_text(_named(corpora, 'source'))}, for recordings such as"
+        f" {markdown_text(_named(corpora, 'target'))}. The labels of the latter had no part in it.",
         "",
         f"The classes stand for categories of emotion: {high} for {', '.join(meant[high])}; {low} for"
         f" {', '.join(meant[low])}.",
@@ -158,8 +158,8 @@ def _scores(decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Seq
         [[name.replace("_", " "), *(f"{row[key]:.1f}" for key in _SCORES)] for name, row in rows.items()],
     )
     yield from (
-        f"On {labelled} labelled utterances of {markdown_text(target.name)}. UAR is the mean recall of the classes, WAR the"
-        f" accuracy, F1 that of the class {CLASS_NAMES[decisive['task']][1]}.",
+        f"On {labelled} labelled utterances of {markdown_text(target.name)}. UAR is the mean recall of the classes, WAR"
+        f" the accuracy, F1 that of the class {CLASS_NAMES[decisive['task']][1]}.",
         "",
         "**Look at UAR and macro-F1.** WAR and F1 can be reached by answers that look at nothing, as the constants in"
         " the table show; the UAR of every constant is 50.",
@@ -250,8 +250,8 @@ def _limits(corpora: Sequence[RunCorpus]) -> Iterator[str]:
         " classes is a convention.",
         "- Corpora of actors, such as most published ones, hold full-blown emotions. Everyday speech is weaker and"
         " mixed: a score on actors says little of it.",
-        f"- Languages heard: {markdown_text(', '.join(languages) or 'not known')}. Another language, age, room, microphone"
-        " or telephone is another domain: adapt a model to it.",
+        f"- Languages heard: {markdown_text(', '.join(languages) or 'not known')}. Another language, age, room,"
+        " microphone or telephone is another domain: adapt a model to it.",
         "- It answers for anything: speech of several people, music, noise. Its probabilities are not calibrated.",
         "",
     )

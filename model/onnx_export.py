@@ -2,11 +2,12 @@
 
 import importlib.metadata
 import importlib.util
+import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -136,39 +137,35 @@ def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
 
 
 def _translated(model: TrainedModel) -> "onnx.ModelProto":
+    """Trace the model with open sizes, and translate what was traced."""
     example = torch.zeros(3, 2 * model.features.min_samples + 7)  # numbers that are nothing's multiples by chance
+    sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _quietly(), torch.no_grad():
+            # Traced here, for the translator would make a size that cannot stay open the example's.
+            traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
-                WaveformModel(model),
-                (example,),
+                traced,
                 input_names=["waveform"],
                 output_names=["probability", "logits"],
-                dynamic_shapes={"waveform": {0: "batch", 1: "samples"}},
+                dynamic_shapes=({0: "batch", 1: "samples"},),
                 opset_version=_OPSET,
                 dynamo=True,
                 verbose=False,
             )
-    except torch.onnx.errors.OnnxExporterError as error:
-        cause = error.__cause__ or error
-        raise ExportError(f"method {model.method.name}: cannot be written as ONNX: {_first_line(cause)}") from error
-    exported = program.model_proto  # type: ignore[union-attr]  # a program, since it was not told where to write
-    # Where a size cannot stay open, the exporter takes the example's.
-    if not all(size.dim_param for size in exported.graph.input[0].type.tensor_type.shape.dim):
-        raise ExportError(
-            f"method {model.method.name}: cannot be written as ONNX for waveforms of any length and number"
-        )
-    return exported
+    except Exception as error:  # their errors have no class in common
+        raise ExportError(f"method {model.method.name}: cannot be written as ONNX: {_first_line(error)}") from error
+    return program.model_proto  # type: ignore[union-attr]  # a program, since it was not told where to write
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep to itself what the exporter says of packages that it could use, and of its own future."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep back what the exporter says of itself, of packages that it could use, and of graphs that it cannot trace."""
+    logger = logging.getLogger("torch")
+    before, aside = logger.level, io.StringIO()
+    logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(aside), redirect_stderr(aside):
             warnings.simplefilter("ignore")
             yield
     finally:
