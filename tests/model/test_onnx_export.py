@@ -60,7 +60,7 @@ class Sized(SourceOnly):
 def model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
     """A model of random weights."""
     base = made(features, **framing)
-    method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8), 0)
+    method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8, tcn_blocks=1), 0)
     return dataclasses.replace(base, method=method.eval())
 
 

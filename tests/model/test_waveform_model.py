@@ -42,7 +42,7 @@ def made(
     features: FeatureSet, *, padding: Padding = "silence", frames: int = 32, per_utterance: bool = False
 ) -> TrainedModel:
     """A model of random weights, sensitive to what it is given, and undecided on `tone(9600)`."""
-    method = SourceOnly(features.dim, dataclasses.replace(SourceOnly.defaults, channels=8), 0)
+    method = SourceOnly(features.dim, dataclasses.replace(SourceOnly.defaults, channels=8, tcn_blocks=1), 0)
     draw = np.random.default_rng(0)
     statistics = Statistics(
         draw.normal(scale=10, size=features.dim).astype(np.float32),
