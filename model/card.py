@@ -165,7 +165,8 @@ def _scores(decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Seq
         " the table show; the UAR of every constant is 50.",
         "",
         "The scores are transductive: the recordings that are scored are those that the method was given, without their"
-        " labels. On others of the same kind, expect less.",
+        " labels. On others of the same kind, expect less; `emodna-eval` scores the model on a corpus that it has not"
+        " seen.",
         "",
     )
 

@@ -39,7 +39,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     settings = {**SETTINGS, "tcn_blocks": "1"}  # tracing takes most of the time
-    run_fit(FitRequest(source, target, steps=20, threads=1, settings=settings, out=folder), Silent())
+    run_fit(FitRequest([source], target, steps=20, threads=1, settings=settings, out=folder), Silent())
     return folder
 
 

@@ -105,14 +105,18 @@ class TestTheCardOfARun:
         assert re.fullmatch(r"speech\.wav 0\.\d+ None\n", done.stdout)
 
 
-def test_a_target_without_labels_has_no_scores(
+def test_of_several_sources_and_a_target_without_labels(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
+    second = listed(roots["ravdess"], emotions_of(source), tmp_path / "cache", name="second")
     unlabelled = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path / "cache")
-    fit_small(source, unlabelled, tmp_path / "run", steps=1, method="source-only")
+    fit_small([source, second], unlabelled, tmp_path / "run", steps=1, method="source-only")
     front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
     assert "model-index" not in front
+    assert front["datasets"] == ["ravdess", "second", "own"]
     assert "Not known: own has no labels of arousal." in text
+    assert "from the labels of ravdess + second, for recordings such as own." in text
+    assert "| second | source | 32 |" in text
     assert "| own | target | 32 |" in text
 
 
