@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
 from emodna.model.methods import METHODS
@@ -225,10 +224,8 @@ def _licences(corpora: Sequence[RunCorpus]) -> Iterator[str]:
 
 def _training(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
     decisive = config["decisive"]
-    method = METHODS.get(decisive["method"])
-    usual = as_settings(TrainConfig()) | (as_settings(method.defaults) if method else {})
-    used = {**decisive["train"], **decisive["method_config"]}
-    changed = [f"{key} = {value}" for key, value in used.items() if value != usual.get(key, value)]
+    usual, used = ({**each["train"], **each["method_config"]} for each in (config["defaults"], decisive))
+    changed = [f"{key} = {value}" for key, value in used.items() if value != usual[key]]
     device = f"{decisive['device']} (threads: {decisive['threads']})" if decisive["threads"] else decisive["device"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(config["versions"].items()))
     yield from (

@@ -15,7 +15,7 @@ from emodna.model import onnx_export
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.networks import CorpusEncoder, mean_over_time
+from emodna.model.networks import CorpusEncoder
 from emodna.model.onnx_export import write_onnx
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.errors import ExportError
@@ -30,12 +30,11 @@ class Recurrent(SourceOnly):
 
     def __init__(self, dim: int, config: Any, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.recurrent = CorpusEncoder(config.channels, config.channels)
+        self.recurrent = CorpusEncoder(config.channels, config.channels, pooling="last")
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
         hidden = self.network.backbone(features)
-        pooled = mean_over_time(self.recurrent(hidden), self.network.backbone.pooled_lengths(lengths))
-        logits: Tensor = self.network.classifier(pooled)
+        logits: Tensor = self.network.classifier(self.recurrent(hidden, self.network.backbone.pooled_lengths(lengths)))
         return logits
 
 
