@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from emodna.model.card import write_card
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import ConfigError
 from emodna.model.evaluate import evaluate
@@ -71,6 +72,7 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
         }
         write_json(run.result, result)
         recorder.finished(result)
+        write_card(run, request.sources, target, request.task)
         run.done.touch()
     return result
 

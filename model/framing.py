@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.normalisation import Statistics
+from emodna.pipeline.features import FeatureSet
 
 Padding = Literal["silence", "zero", "mask"]
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
@@ -50,3 +51,9 @@ class Framer:
         out -= statistics.mean
         out /= statistics.std
         return min(len(features), self.frames) if self.padding == "mask" else self.frames
+
+
+def window_seconds(frames: int, features: FeatureSet) -> float:
+    """Length in s of what a window of so many frames can hold of a recording."""
+    seconds = frames * features.hop_length / features.sample_rate
+    return seconds if features.fixed_samples is None else min(seconds, features.fixed_samples / features.sample_rate)

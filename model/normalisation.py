@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # prediction needs no store
 Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
-_MIN_STD: Final = 1e-5
+#: A standard deviation is no less: what never changes is divided by this.
+MIN_STD: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Statistics:
     @classmethod
     def of_frames(cls, features: NDArray[np.float32]) -> Statistics:
         """Statistics over the frames of one utterance [frames, dim]."""
-        return cls(features.mean(axis=0), np.maximum(features.std(axis=0), _MIN_STD))
+        return cls(features.mean(axis=0), np.maximum(features.std(axis=0), MIN_STD))
 
     @classmethod
     def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
@@ -48,7 +49,7 @@ class Statistics:
         """
         moments = [_moments(store, rows) for store, rows in corpora]
         mean, square = np.mean(moments, axis=0)
-        std = np.sqrt(np.maximum(square - mean**2, _MIN_STD**2))
+        std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
 

@@ -60,6 +60,21 @@ class RunFolder:
         return self.path / "not_finite.json"
 
     @property
+    def corpora(self) -> Path:
+        """What the corpora of a finished run are: licences, citations, counts."""
+        return self.path / "corpora.json"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "MODEL_CARD.md"
+
+    @property
+    def onnx(self) -> Path:
+        """The model as emodna-export writes it unless told where."""
+        return self.path / "model.onnx"
+
+    @property
     def done(self) -> Path:
         """Mark of a finished run."""
         return self.path / "done"

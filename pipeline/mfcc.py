@@ -25,7 +25,7 @@ class Mfcc:
 
     def __init__(self, *, n_mfcc: int, n_mels: int, **spectrogram: float) -> None:
         self._log_mel = cached_log_mel(n_mels=n_mels, **spectrogram)
-        self._dct = _dct(n_mels)[:, :n_mfcc].copy()
+        self._dct = dct_matrix(n_mels)[:, :n_mfcc].copy()
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Extract the coefficients of one utterance.
@@ -46,7 +46,7 @@ class Mfcc:
         return (log_mel.numpy().astype(np.float64) @ self._dct).astype(np.float32), peak_db
 
 
-def _dct(size: int) -> NDArray[np.float64]:
+def dct_matrix(size: int) -> NDArray[np.float64]:
     """Orthonormal DCT-II as a matrix (values, coefficients)."""
     values, coefficients = np.arange(size)[:, None], np.arange(size)
     matrix: NDArray[np.float64] = np.sqrt(2 / size) * np.cos(np.pi / size * (values + 0.5) * coefficients)

@@ -1,17 +1,17 @@
 """A folder for Hugging Face datasets: Parquet files, and the card that tells what their columns are."""
 
-import json
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from emodna.pipeline.cards import yaml_text
 from emodna.pipeline.export import base
 from emodna.pipeline.export.base import Format, about_json, columns, plain
 from emodna.pipeline.export.parquet import open_writer
@@ -58,20 +58,20 @@ def _card(store: FeatureStore, table: pa.Table) -> str:
     languages = sorted(pc.drop_null(pc.unique(table["language"])).to_pylist())
     lines = [
         "---",
-        f"pretty_name: {_text(f'{snapshot.corpus}, {snapshot.feature_set}')}",
+        f"pretty_name: {yaml_text(f'{snapshot.corpus}, {snapshot.feature_set}')}",
         *(
             [f"license: cc-{known[1].lower()}-{known[4]}"]
             if known
-            else ["license: other", f"license_name: {_text(snapshot.licence)}"]
+            else ["license: other", f"license_name: {yaml_text(snapshot.licence)}"]
         ),
-        *(["language:", *(f"- {_text(language)}" for language in languages)] if languages else []),
+        *(["language:", *(f"- {yaml_text(language)}" for language in languages)] if languages else []),
         "tags:",
         "- audio",
         "- speech-emotion-recognition",
         "dataset_info:",
         "  features:",
         *(
-            f"  - name: {_text(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
+            f"  - name: {yaml_text(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
             for field in table.schema
         ),
         "  - name: features",
@@ -123,12 +123,6 @@ def _counts(table: pa.Table) -> list[str]:
 def _block(text: str) -> list[str]:
     """Text from outside, indented: Markdown takes nothing in it for its own."""
     return [f"    {line}" for line in text.splitlines()]
-
-
-def _text(value: Any) -> str:
-    """Text from outside as a string of YAML, which takes JSON's but for characters that are not to be seen."""
-    quoted = json.dumps(str(value), ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 FORMAT: Final = Format(

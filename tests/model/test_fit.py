@@ -328,6 +328,8 @@ class TestRunFolder:
             "resume.safetensors",
             "predictions.parquet",
             "result.json",
+            "corpora.json",
+            "MODEL_CARD.md",
             "done",
             ".lock",
         }

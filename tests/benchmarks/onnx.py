@@ -1,0 +1,65 @@
+"""A run exported to ONNX against emodna itself, on real recordings: largest difference, size, and rate.
+
+The two take turns on each recording, decoded and resampled beforehand, one thread each.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import torch
+
+from emodna.model.onnx_export import export_onnx
+from emodna.model.run import RunFolder
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.audio import decode, resample
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--every", default=1, show_default=True, help="Take every so many-th WAV of each folder.")
+@click.option("--rounds", default=3, show_default=True, help="Times that each recording is answered for.")
+def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
+    """Export RUN, and compare it with the original on all WAVs below FOLDERS."""
+    import onnxruntime
+
+    torch.set_num_threads(1)
+    model = TrainedModel.load(RunFolder(run).model, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "model.onnx")
+        began = time.perf_counter()
+        exported = export_onnx(RunFolder(run), file, force=False)
+        click.echo(f"exported in {time.perf_counter() - began:.1f} s: {exported.bytes / 1e6:.2f} MB")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    rate = model.features.sample_rate
+    for folder in folders:
+        paths = sorted(folder.rglob("*.wav"))[::every]
+        worst, where, audio, spent = 0.0, "", 0.0, {"emodna": 0.0, "onnxruntime": 0.0}
+        for path in paths:
+            with path.open("rb") as stream:
+                recording = decode(stream, channel=model.features.channel)
+            waveform = resample(recording.samples, recording.sample_rate, rate)
+            audio += rounds * len(waveform) / rate
+            for _ in range(rounds):
+                began = time.perf_counter()
+                features, peak_db = model.features.extract(waveform)
+                expected = float(model.probabilities([(features, peak_db)])[0])
+                between = time.perf_counter()
+                found = float(session.run(["probability"], {"waveform": waveform[None]})[0][0])
+                spent["emodna"] += between - began
+                spent["onnxruntime"] += time.perf_counter() - between
+            if not abs(found - expected) <= worst:
+                worst, where = abs(found - expected), path.name
+        rates = ", ".join(f"{name} {audio / seconds:.0f} x real time" for name, seconds in spent.items())
+        click.echo(
+            f"{folder}: {len(paths)} recordings, largest difference in probability {worst:.1e} ({where}); {rates}; "
+            f"onnxruntime {spent['emodna'] / spent['onnxruntime']:.2f} x emodna"
+        )
+
+
+if __name__ == "__main__":
+    main()

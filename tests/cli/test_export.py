@@ -1,0 +1,190 @@
+"""emodna-export as its users meet it: one file that answers as emodna does, and the card written anew."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from emodna.cli import export as export_command
+from emodna.cli import predict as predict_command
+from emodna.model.fit import FitRequest
+from emodna.model.fit import fit as run_fit
+from emodna.model.predict import predict_files
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
+
+GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
+REAL_DATA = os.environ.get("EMODNA_REAL_DATA")
+
+
+def export(*arguments: object) -> Answer:
+    return command(export_command.main, *arguments)
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose answers differ from file to file."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
+    settings = {**SETTINGS, "tcn_blocks": "1"}  # tracing takes most of the time
+    run_fit(FitRequest([source], target, steps=20, threads=1, settings=settings, out=folder), Silent())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> dict[str, Any]:
+    """What --json says of the run's file, where it goes by default."""
+    answer = export(run, "--to", "onnx", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    document: dict[str, Any] = json.loads(answer.out)
+    return document
+
+
+@pytest.fixture(scope="module")
+def session(exported: dict[str, Any]) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(exported["out"], providers=["CPUExecutionProvider"])
+
+
+def waveform(file: Path, rate: int = 22050) -> Any:
+    with file.open("rb") as stream:
+        recording = decode(stream)
+    return resample(recording.samples, recording.sample_rate, rate)
+
+
+class TestOnnx:
+    def test_json_has_exactly_the_documented_keys(self, run: Path, exported: dict[str, Any]) -> None:
+        assert list(exported) == ["run", "to", "out", "bytes", "difference", "compared", "metadata", "wall_seconds"]
+        assert (exported["run"], exported["to"], exported["out"]) == (str(run), "onnx", str(run / "model.onnx"))
+        assert exported["bytes"] == (run / "model.onnx").stat().st_size
+        assert 0 <= exported["difference"] <= 1e-4
+        assert exported["compared"] == 4
+
+    def test_command_python_and_onnx_say_the_same_of_a_file(
+        self, run: Path, session: onnxruntime.InferenceSession, emodb_root: Path
+    ) -> None:
+        files = sorted((emodb_root / "wav").glob("*.wav"))
+        said = json.loads(command(predict_command.main, run, *files, "--json", "--threads", 1).out)
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+        python = [each.probability for each in predict_files(model, files)]
+        found = [float(session.run(["probability"], {"waveform": waveform(file)[None]})[0][0]) for file in files]
+        assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
+        assert found == pytest.approx(python, abs=1e-4)
+        assert np.ptp(found) > 1e-3
+
+    def test_what_has_no_sound_has_no_answer(self, session: onnxruntime.InferenceSession) -> None:
+        probability, logits = session.run(None, {"waveform": np.zeros((2, 5000), np.float32)})
+        assert (probability.shape, logits.shape) == ((2,), (2, 2))
+        assert np.isnan(probability).all()
+        assert np.isnan(logits).all()
+
+    def test_the_file_says_what_a_user_has_to_know(
+        self, exported: dict[str, Any], session: onnxruntime.InferenceSession
+    ) -> None:
+        about = session.get_modelmeta().custom_metadata_map
+        assert about == exported["metadata"]
+        assert (about["task"], about["method"]) == ("arousal", "emo-dna")
+        decoded = {name: json.loads(about[name]) for name in about if name not in _PLAIN}
+        assert decoded["class_names"] == ["low", "high"]
+        assert (decoded["sample_rate"], decoded["min_samples"]) == (22050, 2048)
+        assert decoded["window_seconds"] == pytest.approx(32 * 512 / 22050)
+        assert decoded["window"]["padding"] == "silence"
+        assert decoded["features"]["n_mels"] == 128
+        assert (decoded["source_corpora"], decoded["target_corpora"]) == (["ravdess"], ["emodb"])
+        assert decoded["licences"]["ravdess"] == "CC BY-NC-SA 4.0"
+        assert list(decoded["citations"]) == ["ravdess", "emodb"]
+        assert [each.name for each in session.get_inputs()] == ["waveform"]
+        assert session.get_inputs()[0].shape == ["batch", "samples"]
+        assert [each.name for each in session.get_outputs()] == ["probability", "logits"]
+
+    def test_the_file_says_nothing_of_the_machine(self, exported: dict[str, Any]) -> None:
+        content = Path(exported["out"]).read_bytes()
+        assert not re.findall(rb"\.py\b|/home|/tmp|site-packages|" + re.escape(os.fsencode(Path.cwd())), content)
+        assert onnx.load(exported["out"]).producer_name == "emodna"
+
+    def test_the_guides_example_works_as_it_is_printed(
+        self, run: Path, exported: dict[str, Any], emodb_root: Path, tmp_path: Path
+    ) -> None:
+        (example,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+        file = sorted((emodb_root / "wav").glob("*.wav"))[0]
+        (tmp_path / "speech.wav").write_bytes(file.read_bytes())
+        (tmp_path / "model.onnx").write_bytes(Path(exported["out"]).read_bytes())
+        done = subprocess.run(
+            [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        )
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+        (prediction,) = predict_files(model, [file])
+        assert done.stdout == f"arousal: p(high) = {prediction.probability:.3f}\n"
+
+    def test_the_guide_names_all_metadata(self, exported: dict[str, Any]) -> None:
+        assert [name for name in exported["metadata"] if f"`{name}`" not in GUIDE.read_text()] == []
+
+    def test_missing_packages_are_named_with_what_installs_them(
+        self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(util, "find_spec", lambda name: None if name.startswith("onnx") else object())
+        answer = export(run, "--to", "onnx", "--out", tmp_path / "model.onnx")
+        assert_one_line_error(answer, "onnx, onnxruntime, onnxscript", "pip install 'emodna[onnx]'")
+
+    def test_a_place_that_is_taken_is_refused_before_any_work(self, run: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine").write_text("mine")
+        assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "mine"), "mine", "--force")
+        assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "no" / "mine"), "there is no folder")
+        assert (tmp_path / "mine").read_text() == "mine"
+
+
+_PLAIN = ("emodna_version", "task", "method", "method_reference")
+
+
+class TestCard:
+    def test_is_written_anew_where_it_was(self, run: Path) -> None:
+        first = (run / "MODEL_CARD.md").read_text()
+        (run / "MODEL_CARD.md").write_text("lost")
+        answer = export(run, "--to", "card")
+        assert (answer.code, answer.err) == (0, "")
+        assert answer.out == f"{run / 'MODEL_CARD.md'}: {len(first.encode())} bytes\n"
+        assert (run / "MODEL_CARD.md").read_text() == first
+
+    def test_goes_elsewhere_and_replaces_nothing_unasked(self, run: Path, tmp_path: Path) -> None:
+        place = tmp_path / "README.md"
+        document = json.loads(export(run, "--to", "card", "--out", place, "--json").out)
+        assert list(document) == ["run", "to", "out", "bytes", "wall_seconds"]
+        assert place.read_text() == (run / "MODEL_CARD.md").read_text()
+        assert_one_line_error(export(run, "--to", "card", "--out", place), "README.md", "--force")
+        assert export(run, "--to", "card", "--out", place, "--force").code == 0
+
+
+@pytest.mark.parametrize("kind", ["onnx", "card"])
+def test_what_is_no_run_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none", "no such file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kind_has_to_be_named() -> None:
+    answer = export("run")
+    assert answer.code == 2
+    assert "--to" in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_DATA, reason="EMODNA_REAL_DATA is not set: a folder with ravdess/ and emodb/")
+@pytest.mark.parametrize("corpus", ["emodb", "ravdess"])
+def test_every_real_recording_has_the_answer_of_the_original(
+    corpus: str, run: Path, session: onnxruntime.InferenceSession
+) -> None:
+    model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+    for file in sorted(Path(REAL_DATA or "", corpus).rglob("*.wav")):
+        samples = waveform(file)
+        (found,) = session.run(["probability"], {"waveform": samples[None]})
+        assert found == pytest.approx(model.probabilities([model.features.extract(samples)]), abs=1e-4), file

@@ -1,0 +1,182 @@
+"""The model card: all that the run knows, in a form that the hub reads, and nothing that a corpus could smuggle in."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from emodna.model.card import card
+from emodna.model.errors import RunError
+from emodna.model.provenance import RunCorpus, read_corpora
+from emodna.model.run import RunFolder
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, fit_small, listed
+
+
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> RunFolder:
+    """A copy of the finished run, to be changed."""
+    return RunFolder(Path(shutil.copytree(trained_run, tmp_path / "run")))
+
+
+def parts(text: str) -> tuple[dict[str, Any], str]:
+    """Front matter and text."""
+    _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
+    return yaml.safe_load(front), body
+
+
+def change(file: Path, edit: Callable[[Any], object]) -> None:
+    document = json.loads(file.read_text())
+    edit(document)
+    file.write_text(json.dumps(document))
+
+
+class TestTheCardOfARun:
+    def test_lies_in_its_folder_and_is_what_its_files_give(self, trained_run: Path) -> None:
+        assert (trained_run / "MODEL_CARD.md").read_text() == card(RunFolder(trained_run))
+
+    def test_tells_the_hub_what_it_asks_for(self, trained_run: Path) -> None:
+        front, _ = parts(card(RunFolder(trained_run)))
+        assert (front["license"], front["license_name"]) == ("other", "terms-of-the-corpora")
+        assert front["language"] == ["de", "en"]
+        assert (front["library_name"], front["pipeline_tag"]) == ("emodna", "audio-classification")
+        assert {"speech-emotion-recognition", "arousal", "emo-dna"} <= set(front["tags"])
+        assert front["datasets"] == ["ravdess", "emodb"]
+        assert front["metrics"] == ["accuracy", "f1", "recall"]
+        result = json.loads((trained_run / "result.json").read_text())
+        (entry,) = front["model-index"]
+        (scored,) = entry["results"]
+        assert scored["dataset"] == {"type": "emodb", "name": "emodb"}
+        assert {each["name"]: each["value"] for each in scored["metrics"]} == pytest.approx(
+            {"UAR": result["uar"], "WAR": result["war"], "F1": result["f1"], "macro-F1": result["macro_f1"]}, abs=0.01
+        )
+
+    def test_shows_the_scores_beside_those_of_the_constants(self, trained_run: Path) -> None:
+        result = json.loads((trained_run / "result.json").read_text())
+        text = card(RunFolder(trained_run))
+        for name, row in {"emo-dna": result, **result["constant"]}.items():
+            cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
+            assert f"| {name.replace('_', ' ')} | {cells} |".replace("_", r"\_") in text
+        assert "transductive" in text
+
+    def test_says_what_the_model_was_made_of(
+        self, trained_run: Path, source: FeatureStore, target: FeatureStore
+    ) -> None:
+        text = card(RunFolder(trained_run))
+        assert "| ravdess | source | 32 |" in text
+        assert "| emodb | target | 32 |" in text
+        for store in (source, target):
+            assert store.fingerprint[:16] in text
+            assert store.snapshot.citation.replace("&", r"\&") in text
+            assert store.snapshot.licence in text
+        assert "Ye et al. 2023" in text
+
+    def test_names_the_settings_that_differ_from_the_defaults(self, trained_run: Path) -> None:
+        text = card(RunFolder(trained_run))
+        assert r"settings other than the defaults: batch\_size = 8, frames = 32, log\_every = 1, channels = 8" in text
+
+    def test_says_nothing_of_the_machine(self, trained_run: Path) -> None:
+        assert str(trained_run.parent) not in card(RunFolder(trained_run))
+
+    def test_is_the_same_for_the_same_run_but_for_the_time(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        for name in ("a", "b"):
+            fit_small(source, target, tmp_path / name, steps=1)
+            change(tmp_path / name / "result.json", lambda result: result.update(wall_seconds=1.0))
+        assert card(RunFolder(tmp_path / "a")) == card(RunFolder(tmp_path / "b"))
+
+    def test_has_examples_that_work_as_they_are_printed(
+        self, trained_run: Path, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        (python, _onnx) = re.findall(r"```python\n(.*?)```", card(RunFolder(trained_run)), re.DOTALL)
+        (tmp_path / "RUN").symlink_to(trained_run)
+        shutil.copy(sorted((roots["emodb"] / "wav").glob("*.wav"))[0], tmp_path / "speech.wav")
+        done = subprocess.run(
+            [sys.executable, "-c", python], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert re.fullmatch(r"speech\.wav 0\.\d+ None\n", done.stdout)
+
+
+def test_of_several_sources_and_a_target_without_labels(
+    source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    second = listed(roots["ravdess"], emotions_of(source), tmp_path / "cache", name="second")
+    unlabelled = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path / "cache")
+    fit_small([source, second], unlabelled, tmp_path / "run", steps=1, method="source-only")
+    front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
+    assert "model-index" not in front
+    assert front["datasets"] == ["ravdess", "second", "own"]
+    assert "Not known: own has no labels of arousal." in text
+    assert "from the labels of ravdess + second, for recordings such as own." in text
+    assert "| second | source | 32 |" in text
+    assert "| own | target | 32 |" in text
+
+
+def test_text_from_outside_stays_text(run: RunFolder) -> None:
+    hostile = "CC BY-NC\n---\n# Free!\n<script>alert(1)</script> [here](http://evil) `a` *b* | c\x1b[31m ${d} \ud800"
+
+    def put(document: Any) -> None:
+        for corpus in document["corpora"]:
+            corpus.update(licence=hostile, citation=hostile, languages=[hostile])
+
+    before = parts(card(run))[1]
+    change(run.corpora, put)
+    front, text = parts(card(run))
+    assert front["language"] == [hostile]
+    headings = re.compile(r"^#.*$|^---.*$", re.MULTILINE)
+    assert headings.findall(text) == headings.findall(before)
+    assert len(text.splitlines()) == len(before.splitlines())
+    assert not re.search(r"(?<!\\)[<\[`*|$]", next(line for line in text.splitlines() if "Cite:" in line))
+    assert "\x1b" not in text
+    text.encode()
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("CC BY-NC-SA 4.0", True),
+        ("free for research, terms unclear", True),
+        ("internal research after a signed form, no passing on", True),
+        ("non-commercial use only", True),
+        ("open (CC0-1.0 or CC BY 4.0: sources differ)", False),
+        ("the user's own", False),
+        ("", False),
+    ],
+)
+def test_it_says_so_where_a_corpus_keeps_commerce_out(licence: str, forbids: bool, run: RunFolder) -> None:
+    def put(document: Any) -> None:
+        for corpus in document["corpora"]:
+            corpus.update(licence=licence)
+
+    change(run.corpora, put)
+    assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
+    assert ("**Not for commercial use**, by the terms of ravdess and emodb." in card(run)) == forbids
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json", "corpora.json"])
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"corpora": [{}], "decisive": 1}', '{"corpora": 3}'])
+def test_a_damaged_run_is_refused_in_one_line(file: str, content: str | None, run: RunFolder) -> None:
+    (run.path / file).unlink() if content is None else (run.path / file).write_text(content)
+    with pytest.raises(RunError) as error:
+        card(run)
+    assert str(run.path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:
+    corpora = read_corpora(RunFolder(trained_run))
+    assert all(isinstance(corpus, RunCorpus) for corpus in corpora)
+    assert [corpus.role for corpus in corpora] == ["source", "target"]
+    found = corpora[1]
+    labels = target.labels("arousal")
+    assert found.classes == {"low": int((labels == 0).sum()), "high": int((labels == 1).sum())}
+    assert (found.unlabelled, found.utterances, found.speakers, found.languages) == (0, 32, 2, ["de"])
+    assert sum(found.emotions.values()) == 32

@@ -1,0 +1,176 @@
+"""What can be written as ONNX, and what is refused; tests/cli/test_export.py has a whole run's file."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emodna.model import onnx_export
+from emodna.model.methods import METHODS
+from emodna.model.methods.base import Method
+from emodna.model.methods.source_only import SourceOnly
+from emodna.model.networks import CorpusEncoder
+from emodna.model.onnx_export import write_onnx
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.errors import ExportError
+from emodna.pipeline.features import FeatureSet, feature_set
+from tests.model.test_waveform_model import answer, expected, made, tone
+
+
+class Recurrent(SourceOnly):
+    """Predicts with a Bi-LSTM, as some methods do."""
+
+    name = "recurrent"
+
+    def __init__(self, dim: int, config: Any, seed: int) -> None:
+        super().__init__(dim, config, seed)
+        self.recurrent = CorpusEncoder(config.channels, config.channels, pooling="last")
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        hidden = self.network.backbone(features)
+        logits: Tensor = self.network.classifier(self.recurrent(hidden, self.network.backbone.pooled_lengths(lengths)))
+        return logits
+
+
+class Branching(SourceOnly):
+    """Looks at its data before it goes on: no graph can hold that."""
+
+    name = "branching"
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        return super().predict(features if features.mean().item() > 0 else -features, lengths)
+
+
+class Sized(SourceOnly):
+    """Counts its batch in Python: the graph holds the number that it was traced with."""
+
+    name = "sized"
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        return super().predict(features, lengths) + torch.ones(len(features), 2)
+
+
+def model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
+    """A model of random weights."""
+    base = made(features, **framing)
+    method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8, tcn_blocks=1), 0)
+    return dataclasses.replace(base, method=method.eval())
+
+
+def session_of(file: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        model_of(Recurrent, feature_set("mfcc39", fixed_samples=30_000), padding="mask", per_utterance=True, frames=40),
+        made(feature_set("wave16k"), padding="zero", frames=4000),
+    ],
+    ids=["an LSTM on MFCCs of fixed samples, masked", "waveforms"],
+)
+def test_onnxruntime_gives_the_answers_of_the_original(model: TrainedModel, tmp_path: Path) -> None:
+    exported = write_onnx(model, {"task": "arousal"}, tmp_path / "model.onnx", force=False)
+    assert exported.difference <= 1e-4
+    session = session_of(tmp_path / "model.onnx")
+    for length in (2048, 4321, 30_000, 30_001, 50_000):
+        waveform = tone(length)
+        (found,) = session.run(["probability"], {"waveform": waveform[None]})
+        assert found == pytest.approx([expected(model, waveform)], abs=1e-4)
+    three = np.stack([tone(9000), np.zeros(9000, np.float32), tone(9000, 0.01)])
+    found, logits = session.run(None, {"waveform": three})
+    assert found == pytest.approx(answer(model, *three), abs=1e-4, nan_ok=True)
+    assert np.isnan(found).tolist() == [False, True, False]
+    np.testing.assert_allclose(torch.from_numpy(logits).softmax(1)[:, 1], found, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
+def test_what_every_method_predicts_with_can_be_traced(kind: type[Method]) -> None:
+    method = kind(6, dataclasses.replace(kind.defaults, channels=8), 0).eval()
+
+    class Predicting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.method = method
+
+        def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+            return self.method.predict(features, lengths)
+
+    batch = {0: torch.export.Dim("batch", min=2)}
+    features, lengths = torch.randn(3, 6, 32), torch.tensor([32, 20, 7])
+    shapes = {"features": batch, "lengths": batch}
+    with torch.no_grad():
+        program = torch.export.export(Predicting(), (features, lengths), dynamic_shapes=shapes, strict=False)
+        torch.testing.assert_close(program.module()(features, lengths), method.predict(features, lengths))
+
+
+@pytest.mark.parametrize("kind", [Branching, Sized])
+def test_a_method_that_no_graph_can_hold_is_refused_in_one_line(kind: type[Method], tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as error:
+        write_onnx(model_of(kind, feature_set("mfcc40")), {}, tmp_path / "model.onnx", force=False)
+    assert str(error.value).startswith(f"method {kind.name}: cannot be written as ONNX")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestAFileThatIsWrong:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        return tmp_path / "model.onnx"
+
+    def written(self, place: Path, patch: pytest.MonkeyPatch, content: bytes) -> str:
+        """The error of an export whose file has this content; nothing is left of it."""
+        patch.setattr(onnx_export, "_serialised", lambda *_: content)
+        with pytest.raises(ExportError) as error:
+            write_onnx(made(feature_set("mfcc40")), {}, place, force=True)
+        assert not list(place.parent.glob("*.tmp"))
+        return str(error.value)
+
+    def constant(self, probability: float) -> bytes:
+        """A model that always says the same."""
+        nodes = [
+            onnx.helper.make_node("ReduceMax", ["waveform"], ["zero"], axes=[1], keepdims=0),
+            onnx.helper.make_node("Mul", ["zero", "nothing"], ["none"]),
+            onnx.helper.make_node("Add", ["none", "p"], ["probability"]),
+        ]
+        kind = onnx.TensorProto.FLOAT
+        graph = onnx.helper.make_graph(
+            nodes,
+            "constant",
+            [onnx.helper.make_tensor_value_info("waveform", kind, ["batch", "samples"])],
+            [onnx.helper.make_tensor_value_info("probability", kind, ["batch"])],
+            [
+                onnx.helper.make_tensor("nothing", kind, [], [0.0]),
+                onnx.helper.make_tensor("p", kind, [], [probability]),
+            ],
+        )
+        opsets = [onnx.helper.make_opsetid("", 17)]
+        content: bytes = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+        return content
+
+    def test_is_not_left_behind_if_its_answers_differ(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        says = self.written(place, monkeypatch, self.constant(0.7))
+        assert "does not agree with the original: 0.700000, not " in says
+        assert not place.exists()
+
+    def test_leaves_an_earlier_one_alone(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        place.write_bytes(b"earlier")
+        self.written(place, monkeypatch, self.constant(0.7))
+        assert place.read_bytes() == b"earlier"
+
+    def test_is_not_left_behind_if_it_hears_silence(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(onnx_export, "TOLERANCE", 2.0)
+        assert "digital silence" in self.written(place, monkeypatch, self.constant(0.7))
+
+    def test_is_not_left_behind_if_onnxruntime_cannot_read_it(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        says = self.written(place, monkeypatch, b"no model")
+        assert says.startswith("onnxruntime cannot use the exported model: ")
+        assert "\n" not in says
