@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emodna.model import normalisation
 from emodna.model.framing import PADDINGS, Framer, Padding
 from emodna.model.normalisation import NORMALISATIONS, Statistics
 from emodna.model.trained import TrainedModel
@@ -147,6 +148,9 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
     statistics = Statistics.of_frames(features) if per_utterance else Statistics.identity(3)
     framer = Framer(frames, padding, None if per_utterance else statistics, SILENCE)
     out, length = window(framer, features, peak_db)
+    transposed = np.full((3, frames), np.nan, np.float32)
+    assert framer(features, peak_db, transposed.T) == length
+    assert np.array_equal(transposed.T, out)
     assert np.isfinite(out).all()
     assert 1 <= length <= frames
     assert length == (min(n, frames) if padding == "mask" else frames)
@@ -166,7 +170,11 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
 
 
 class TestStatistics:
-    def test_of_a_corpus_are_those_of_all_its_frames_together(self, source: FeatureStore) -> None:
+    @pytest.mark.parametrize("values", [1, 2000, 4000, 10**9])
+    def test_of_a_corpus_are_those_of_all_its_frames_together(
+        self, values: int, source: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(normalisation, "_VALUES_TOGETHER", values)
         rows = np.array([3, 0, 17, 31])
         together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
         statistics = Statistics.of_corpora([(source, rows)])
