@@ -79,13 +79,16 @@ class OverHdf5(Dataset[dict[str, torch.Tensor]]):
         return {"features": torch.from_numpy(features.T.copy()), "label": torch.tensor(-1 if label is None else label)}
 
 
-def training(corpora: Corpora, method: str, residency: Residency, device: torch.device, steps: int) -> Timing:
+def training(
+    streams: tuple[SourceStream, TargetStream], method: str, residency: Residency, device: torch.device, steps: int
+) -> Timing:
     """Train for some steps."""
     kind = METHODS[method]
+    dim, _ = streams[0].window
     with tempfile.TemporaryDirectory() as folder:
         return train(
-            kind(corpora.source.dim, kind.defaults, 0),
-            *corpora.streams(),
+            kind(dim, kind.defaults, 0),
+            *streams,
             CONFIG,
             steps=steps,
             seed=0,
@@ -157,7 +160,7 @@ def main(
     for _ in range(rounds):
         for method in methods:
             for way in ways:
-                timings[method, way].append(training(corpora, method, way, where, steps))
+                timings[method, way].append(training(corpora.streams(), method, way, where, steps))
     click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
     for (method, way), each in timings.items():
         step = statistics.median(timing.seconds / timing.steps for timing in each)

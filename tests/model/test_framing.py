@@ -102,6 +102,15 @@ class TestZeroPadding:
         assert length == 8
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_is_normalised_like_the_speech(padding: Padding) -> None:
+    values = Statistics(np.array([-900, 2, 3], np.float32), np.array([90, 0.5, 7], np.float32))
+    out, _ = window(Framer(8, padding, values, SILENCE), noise(3), -30.0)
+    pad = np.zeros(3, np.float32) if padding == "zero" else SILENCE(-30.0)
+    assert np.array_equal(out[6:], np.tile((pad - values.mean) / values.std, (2, 1)))
+    assert np.array_equal(out[:2], out[6:]) == (padding != "mask")
+
+
 class TestMaskPadding:
     @pytest.mark.parametrize(("n", "length"), [(3, 3), (8, 8), (9, 8)])
     def test_length_counts_the_speech_alone(self, n: int, length: int) -> None:

@@ -118,6 +118,17 @@ def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
             ]
 
 
+def test_a_corpus_among_others_comes_in_the_order_in_which_it_comes_alone(pair: Pair) -> None:
+    labelled = [(Windows(store, framer(), []), store.labels("valence").copy()) for store in pair]
+    labelled[0][1][:5] = -1
+    together = SourceStream(labelled, batch_size=10, seed=3)
+    for turn, each in enumerate(labelled):
+        alone = SourceStream([each], batch_size=5, seed=3)
+        for step in range(8):
+            assert together.ids(step)[turn::2] == alone.ids(step)
+            assert torch.equal(together.batch(step).features[turn::2], alone.batch(step).features)
+
+
 def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Pair, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
         fit_small(*pair, tmp_path / residency, steps=8, residency=residency)
