@@ -37,6 +37,13 @@ from emodna.pipeline.errors import EmodnaError
     help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; starts one where there is none.")
+@click.option(
+    "--resident",
+    "residency",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    help="Make all windows once and keep them on the device; auto: where they take little of its memory.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
 @common.config_option
@@ -54,6 +61,7 @@ def fit(
     feature_set: str | None,
     out: Path | None,
     resume: bool,
+    residency: str,
     settings: tuple[str, ...],
     list_methods: bool,
     as_json: bool,
@@ -96,6 +104,7 @@ def fit(
         settings=parsed,
         out=out,
         resume=resume,
+        residency=residency,  # type: ignore[arg-type]
     )
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")

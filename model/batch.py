@@ -1,13 +1,15 @@
 """What a method is given at each step. A target batch has no field for labels: they cannot leak."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor
 
 #: Values of `Batch.corpus`.
 TARGET, SOURCE = 0, 1
+
+_CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,32 @@ class Batch:
     language: Tensor
     """(batch,) int64: index into the run's languages, -1 unknown."""
 
+    @classmethod
+    def empty(cls, n: int, dim: int, frames: int, device: torch.device = _CPU, *, pinned: bool = False) -> Self:
+        """Room for n utterances, in the layout that the networks are given.
+
+        Parameters
+        ----------
+        pinned
+            In memory of the host that a GPU reads by itself. torch keeps such blocks and gives one out again once the
+            copies from it are done.
+        """
+        features = torch.empty(n, dim, frames, dtype=torch.float32, device=device, pin_memory=pinned)
+        numbers = torch.empty(len(fields(cls)) - 1, n, dtype=torch.int64, device=device, pin_memory=pinned)
+        return cls(features, *numbers)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All that there is, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def to(self, device: torch.device) -> Self:
         """The same batch on a device."""
-        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
-        return type(self)(**moved)
+        return type(self)(**{name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()})
+
+    def take(self, rows: Tensor) -> Self:
+        """A copy of some of the utterances, by (n,) int64 rows on the batch's device."""
+        return type(self)(**{name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from emodna.model.request import FitRequest, check_stores, default_folder, resol
 from emodna.model.run import RunFolder, read_json, write_json
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel
-from emodna.model.trainer import Watcher, never, train
+from emodna.model.trainer import Timing, Watcher, never, train
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
 
@@ -59,7 +59,9 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     with run.claimed(config, resume=request.resume), events as recorder:
         if run.done.exists():
             return read_json(run.result)
-        model = _trained(request, features, method, train_config, as_settings(method_config), run, recorder, stop)
+        model, timing = _trained(
+            request, features, method, train_config, as_settings(method_config), run, recorder, stop
+        )
         model.save(run.model)
         probabilities = probabilities_of(model, target)
         predicted = (probabilities >= 0.5).astype(np.int64)
@@ -68,6 +70,8 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
             **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
             **evaluate(predicted, target, request.task),
             "wall_seconds": time.perf_counter() - began,
+            "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
+            "blocked_seconds": timing.blocked_seconds,
             "run": str(run.path.absolute()),
         }
         write_json(run.result, result)
@@ -86,14 +90,13 @@ def _trained(
     run: RunFolder,
     watcher: Watcher,
     stop: Callable[[], bool],
-) -> TrainedModel:
+) -> tuple[TrainedModel, Timing]:
     """Train the method on the stores' streams."""
     target = request.target
     labelled = [(source, source.labels(request.task)) for source in request.sources]
     of_sources, of_target = statistics_of_run(config.normalisation, labelled, target)
-    languages = sorted(
-        {language for store in request.stores.values() for language in store.column("language")} - {None}
-    )
+    spoken = [store.columns(["language"])["language"].unique().to_pylist() for store in request.stores.values()]
+    languages = sorted({language for each in spoken for language in each} - {None})
 
     def windows(store: FeatureStore, statistics: Statistics | None) -> Windows:
         return Windows(store, Framer(config.frames, config.padding, statistics, features.silence), languages)
@@ -103,7 +106,7 @@ def _trained(
     batches = {"batch_size": config.batch_size, "seed": request.seed}
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
     with generators, _determinism(config), float32_throughout():
-        train(
+        timing = train(
             method,
             SourceStream(sources, **batches),
             TargetStream(targets, **batches),
@@ -114,8 +117,10 @@ def _trained(
             run=run,
             watcher=watcher,
             stop=stop,
+            residency=request.residency,
         )
-    return TrainedModel(method.eval(), method_config, request.task, target.dim, targets.framer, features)
+    model = TrainedModel(method.eval(), method_config, request.task, target.dim, targets.framer, features)
+    return model, timing
 
 
 @contextmanager

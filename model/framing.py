@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ Padding = Literal["silence", "zero", "mask"]
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Framer:
     """Turns an utterance into a window.
 
@@ -38,19 +39,38 @@ class Framer:
     silence: Callable[[float], NDArray[np.float32]]
 
     def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
-        """Write the window of an utterance [n, dim] to `out` [frames, dim]; return its length in frames."""
-        statistics = Statistics.of_frames(features) if self.statistics is None else self.statistics
-        spare = self.frames - len(features)
-        if spare <= 0:
-            start = -spare // 2
-            out[:] = features[start : start + self.frames]
-        else:
-            before = 0 if self.padding == "mask" else spare // 2
-            out[:] = 0.0 if self.padding == "zero" else self.silence(peak_db)
-            out[before : before + len(features)] = features
-        out -= statistics.mean
-        out /= statistics.std
-        return min(len(features), self.frames) if self.padding == "mask" else self.frames
+        """Write the window of an utterance [n, dim] to `out` [frames, dim]; return its length in frames.
+
+        `out` may lie in memory in any order: a transposed view fills a buffer [dim, frames].
+        """
+        held = min(len(features), self.frames)
+        first = (len(features) - held) // 2
+        before = 0 if self.padding == "mask" else (self.frames - held) // 2
+        mean, std = self._repeated or self._own(features)
+        # Arithmetic runs along memory; a transposing copy of what is in the cache costs less than strides in each step.
+        window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
+        speech = window[before : before + held]
+        np.subtract(features[first : first + held], mean[:held], out=speech)
+        np.divide(speech, std[:held], out=speech)
+        if held < self.frames:
+            padding: NDArray[np.float32] | float = 0.0 if self.padding == "zero" else self.silence(peak_db)
+            window[:before] = window[before + held :] = (padding - mean[0]) / std[0]
+        if window is not out:
+            out[:] = window
+        return held if self.padding == "mask" else self.frames
+
+    @cached_property
+    def _repeated(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The statistics once for each frame: one long operation takes half the time of many on 40 values each."""
+        if self.statistics is None:
+            return None
+        mean, std = (np.tile(values, (self.frames, 1)) for values in (self.statistics.mean, self.statistics.std))
+        return mean, std
+
+    def _own(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """An utterance's own statistics, for each frame."""
+        own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
+        return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
 
 
 def window_seconds(frames: int, features: FeatureSet) -> float:

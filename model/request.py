@@ -11,6 +11,7 @@ import torch
 
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.resident import Residency
 from emodna.model.run import settings_hash
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.features import FeatureSet, feature_set_from
@@ -42,6 +43,8 @@ class FitRequest:
     out: Path | None = None
     """Run folder; by default one below `runs` that is named by the request."""
     resume: bool = False
+    residency: Residency = "auto"
+    """Whether windows are made once and kept on the device; the results do not depend on it."""
 
     def __post_init__(self) -> None:
         """Put the sources in the order of their names: the same corpora are the same request."""

@@ -1,16 +1,20 @@
-"""Endless batches out of a feature store, each a pure function of the step: nothing to save for a resume."""
+"""Endless batches out of feature stores, each a pure function of the step: nothing to save for a resume."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
-import torch
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.framing import Framer
 from emodna.model.seeding import derived_seed
 from emodna.pipeline.store import FeatureStore
+
+Kind = TypeVar("Kind", bound=Batch)
 
 
 class Sampler:
@@ -21,7 +25,7 @@ class Sampler:
 
     def __init__(self, n: int, seed: int) -> None:
         self._n, self._seed = n, seed
-        self._epoch, self._permutation = -1, np.empty(0, np.int64)
+        self._last = -1, np.empty(0, np.int64)
 
     def __call__(self, start: int, count: int) -> NDArray[np.int64]:
         """Indices at positions start ... start + count - 1."""
@@ -33,59 +37,145 @@ class Sampler:
         return indices
 
     def _permuted(self, epoch: int) -> NDArray[np.int64]:
-        if epoch != self._epoch:
-            self._permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
-            self._epoch = epoch
-        return self._permutation
+        last, permutation = self._last  # at once: threads share a sampler
+        if epoch != last:
+            permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
+            self._last = epoch, permutation
+        return permutation
 
 
 class Windows:
     """Windows of a store's utterances, by row, with what is known of them apart from emotions."""
 
     def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
-        self.store, self.framer = store, framer
-        self._gender = _codes(store.column("gender"), ("f", "m"))
-        self._language = _codes(store.column("language"), languages)
+        self.store, self.framer, self.dim = store, framer, store.dim
+        self._gender = _codes(store, "gender", ("f", "m"))
+        self._language = _codes(store, "language", languages)
 
-    def batch(self, rows: NDArray[np.int64], corpus: int) -> Batch:
-        """Gather the utterances in these rows."""
-        framer, store = self.framer, self.store
-        windows = np.empty((len(rows), framer.frames, store.dim), np.float32)
-        lengths = [
-            framer(store[row], float(store.peak_db[row]), out) for row, out in zip(rows.tolist(), windows, strict=True)
-        ]
-        return Batch(
-            features=torch.from_numpy(windows).transpose(1, 2).contiguous(),  # (batch, dim, frames)
-            lengths=torch.tensor(lengths),
-            corpus=torch.full((len(rows),), corpus),
-            gender=torch.from_numpy(self._gender[rows]),
-            language=torch.from_numpy(self._language[rows]),
-        )
+    def write(self, rows: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]) -> None:
+        """Write the utterances in these rows to their places (n,) in a batch: each value once, from the map."""
+        framer = self.framer
+        windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
+        peaks = self.store.peak_db[rows].tolist()
+        features = zip(self.store.gather(rows), peaks, places.tolist(), strict=True)
+        batch.lengths.numpy()[places] = [framer(each, peak_db, windows[place]) for each, peak_db, place in features]
+        batch.gender.numpy()[places] = self._gender[rows]
+        batch.language.numpy()[places] = self._language[rows]
 
 
-class TargetStream:
-    """Batches of all utterances of the target corpus. It never looks at a label."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Utterances of one corpus that a stream draws from."""
 
-    def __init__(self, windows: Windows, *, batch_size: int, seed: int) -> None:
-        self._windows, self._batch_size = windows, batch_size
-        self._sampler = Sampler(len(windows.store), derived_seed(seed, "target sampler"))
+    windows: Windows
+    rows: NDArray[np.int64]
+    """(n,) in the store."""
+    labels: NDArray[np.int8] | None = None
+    """(n,) of these utterances, for a labelled stream."""
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, from 0."""
-        return self._windows.batch(self._rows(step), TARGET)
+
+class Stream(Generic[Kind]):
+    """Batches of the utterances of one or several corpora, as many of each as of any other.
+
+    Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
+    The stream numbers its utterances: those of the first corpus, then those of the second, and so on.
+
+    Parameters
+    ----------
+    seeds
+        Of the order in which each corpus's utterances come.
+    """
+
+    kind: type[Kind]
+    _corpus: int
+
+    def __init__(self, corpora: Sequence[Chosen], seeds: Sequence[int], batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._corpora = corpora
+        self._samplers = [Sampler(len(each.rows), seed) for each, seed in zip(corpora, seeds, strict=True)]
+        self._ends: NDArray[np.int64] = np.cumsum([len(each.rows) for each in corpora])
+
+    def __len__(self) -> int:
+        """Utterances that it draws from."""
+        return int(self._ends[-1])
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Values per frame, and frames, of each utterance in a batch."""
+        windows = self._corpora[0].windows
+        return windows.dim, windows.framer.frames
+
+    def batch(self, step: int, *, pinned: bool = False) -> Kind:
+        """The batch of a step, from 0, on the CPU.
+
+        Parameters
+        ----------
+        pinned
+            See `Batch.empty`.
+
+        Raises
+        ------
+        StoreError
+            An utterance in it is damaged.
+        """
+        return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
         """Ids of the utterances in the batch of a step."""
-        return _ids(self._windows.store, self._rows(step))
+        numbers = self.numbers(step)
+        found = dict[int, str]()
+        for corpus, places, rows, _ in self._located(numbers):
+            ids = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
+            found |= zip(places.tolist(), ids, strict=True)
+        return [found[place] for place in range(len(numbers))]
 
-    def _rows(self, step: int) -> NDArray[np.int64]:
-        return self._sampler(step * self._batch_size, self._batch_size)
+    def numbers(self, step: int) -> NDArray[np.int64]:
+        """Numbers of the utterances in the batch of a step."""
+        count = len(self._corpora)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        numbers = np.empty(self.batch_size, np.int64)
+        for turn, (sampler, corpus, end) in enumerate(zip(self._samplers, self._corpora, self._ends, strict=True)):
+            places = np.flatnonzero(positions % count == turn)
+            if len(places):
+                start = int(positions[places[0]]) // count
+                numbers[places] = sampler(start, len(places)) + (end - len(corpus.rows))
+        return numbers
+
+    def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> Kind:
+        """The utterances of these numbers (n,) out of their stores, on the CPU."""
+        batch = self.kind.empty(len(numbers), *self.window, pinned=pinned)
+        batch.corpus.fill_(self._corpus)
+        for corpus, places, rows, labels in self._located(numbers):
+            corpus.windows.write(rows, batch, places)
+            if isinstance(batch, LabelledBatch):
+                batch.labels.numpy()[places] = labels
+        return batch
+
+    def _located(
+        self, numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[Chosen, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
+        """For each corpus that is among them: the places of its utterances, their rows and their labels."""
+        owners = np.searchsorted(self._ends, numbers, side="right")
+        for number, corpus in enumerate(self._corpora):
+            places = np.flatnonzero(owners == number)
+            if len(places):
+                among = numbers[places] - (self._ends[number] - len(corpus.rows))
+                yield corpus, places, corpus.rows[among], None if corpus.labels is None else corpus.labels[among]
 
 
-class SourceStream:
-    """Batches of the labelled utterances of one or several source corpora, as many of each as of any other.
+class TargetStream(Stream[Batch]):
+    """Batches of all utterances of the target corpus. It never looks at a label."""
 
-    Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
+    kind = Batch
+    _corpus = TARGET
+
+    def __init__(self, windows: Windows, *, batch_size: int, seed: int) -> None:
+        everything = Chosen(windows, np.arange(len(windows.store)))
+        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+
+
+class SourceStream(Stream[LabelledBatch]):
+    """Batches of the labelled utterances of one or several source corpora.
 
     Parameters
     ----------
@@ -93,64 +183,18 @@ class SourceStream:
         Windows of each corpus, and (n,) labels of the task for all its utterances, -1 for those that are left out.
     """
 
+    kind = LabelledBatch
+    _corpus = SOURCE
+
     def __init__(self, corpora: Sequence[tuple[Windows, NDArray[np.int8]]], *, batch_size: int, seed: int) -> None:
-        self._batch_size = batch_size
-        self._corpora = [_Labelled(windows, labels, seed) for windows, labels in corpora]
-
-    def batch(self, step: int) -> LabelledBatch:
-        """The batch of a step, from 0."""
-        parts = [(places, corpus.batch(start, len(places))) for places, corpus, start in self._shares(step)]
-        order = torch.from_numpy(np.argsort(np.concatenate([places for places, _ in parts])))
-        joined = {
-            field.name: torch.cat([getattr(batch, field.name) for _, batch in parts])[order]
-            for field in fields(LabelledBatch)
-        }
-        return LabelledBatch(**joined)
-
-    def ids(self, step: int) -> list[str]:
-        """Ids of the utterances in the batch of a step."""
-        found = {
-            int(place): name
-            for places, corpus, start in self._shares(step)
-            for place, name in zip(places, corpus.ids(start, len(places)), strict=True)
-        }
-        return [found[place] for place in range(self._batch_size)]
-
-    def _shares(self, step: int) -> Iterator[tuple[NDArray[np.int64], "_Labelled", int]]:
-        """For each corpus: its places in the batch, itself, and its own first position."""
-        count = len(self._corpora)
-        positions = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        for number, corpus in enumerate(self._corpora):
-            places = np.flatnonzero(positions % count == number)
-            if len(places):
-                yield places, corpus, int(positions[places[0]] // count)
+        names = [windows.store.snapshot.corpus for windows, _ in corpora]
+        seeds = [derived_seed(seed, f"source sampler/{name}") for name in names]
+        labelled = [(windows, labels, np.flatnonzero(labels >= 0)) for windows, labels in corpora]
+        super().__init__([Chosen(windows, rows, labels[rows]) for windows, labels, rows in labelled], seeds, batch_size)
 
 
-class _Labelled:
-    """The labelled utterances of one corpus, in the order of its own sampler."""
-
-    def __init__(self, windows: Windows, labels: NDArray[np.int8], seed: int) -> None:
-        self._windows = windows
-        self._rows = np.flatnonzero(labels >= 0)
-        self._labels = torch.from_numpy(labels.astype(np.int64))
-        corpus = windows.store.snapshot.corpus
-        self._sampler = Sampler(len(self._rows), derived_seed(seed, f"source sampler/{corpus}"))
-
-    def batch(self, start: int, count: int) -> LabelledBatch:
-        rows = self._rows[self._sampler(start, count)]
-        batch = self._windows.batch(rows, SOURCE)
-        return LabelledBatch(**{f.name: getattr(batch, f.name) for f in fields(Batch)}, labels=self._labels[rows])
-
-    def ids(self, start: int, count: int) -> list[str]:
-        return _ids(self._windows.store, self._rows[self._sampler(start, count)])
-
-
-def _ids(store: FeatureStore, rows: NDArray[np.int64]) -> list[str]:
-    ids: list[str] = store.columns(["id"])["id"].take(rows).to_pylist()
-    return ids
-
-
-def _codes(values: Sequence[str | None], vocabulary: Sequence[str]) -> NDArray[np.int64]:
-    """Index of each value in a vocabulary, -1 where it is unknown."""
-    index = {word: number for number, word in enumerate(vocabulary)}
-    return np.array([-1 if value is None else index.get(value, -1) for value in values], np.int64)
+def _codes(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
+    """Index of each utterance's value in a vocabulary, -1 where it is unknown."""
+    values = store.columns([column])[column]
+    codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()
+    return codes.astype(np.int16)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from emodna.model.config import TrainConfig
 from emodna.model.errors import TrainingError
 from emodna.model.finite import NotFinite
+from emodna.model.loader import Loader
 from emodna.model.methods.base import Method
 from emodna.model.metrics_log import MetricsLog
 from emodna.model.optimizers import make_optimizers
 from emodna.model.phases import phase_at
+from emodna.model.resident import Residency
 from emodna.model.run import RunFolder, write_json
 from emodna.model.seeding import derived_seed
 from emodna.model.stream import SourceStream, TargetStream
@@ -33,6 +36,16 @@ class Watcher(Protocol):
         """So many steps are done; the last one's terms, their total, and what the method monitors."""
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long this process trained."""
+
+    steps: int
+    seconds: float
+    blocked_seconds: float
+    """Of these, waiting for batches."""
+
+
 def never() -> bool:
     """Train to the last step."""
     return False
@@ -50,13 +63,16 @@ def train(
     run: RunFolder,
     watcher: Watcher,
     stop: Callable[[], bool] = never,
-) -> None:
+    residency: Residency = "auto",
+) -> Timing:
     """Train a method in place, from its checkpoint in the run folder if there is one.
 
     Parameters
     ----------
     stop
         Is asked after each step; if true, a checkpoint is written and KeyboardInterrupt raised.
+    residency
+        See `Loader`.
 
     Raises
     ------
@@ -64,6 +80,8 @@ def train(
         A term of the loss is no longer finite; names it, the step and the batch. The last checkpoint stays.
     RunError
         A damaged checkpoint.
+    ConfigError, StoreError
+        See `Loader`.
     """
     torch.manual_seed(derived_seed(seed, "training"))
     method.to(device).train()
@@ -80,27 +98,30 @@ def train(
         if (found := update.guard.found()) is not None:
             raise _not_finite(found, source, target, run)
 
-    while done < steps:
-        source_batch = source.batch(done).to(device)
-        target_batch = target.batch(done).to(device)
-        terms = update(source_batch, target_batch, phase_at(method.phases, done, steps))
-        done += 1
-        if done % config.log_every == 0 or done == steps:
-            check()
-            total = torch.stack(list(terms.values())).sum()
-            values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
-            log.write(done, values)
-            watcher.logged(done, values)
-        stopping = stop()
-        if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
-            check()
-            state.save(run.resume, done)
-            saved = time.monotonic()
-            if stopping:
-                raise KeyboardInterrupt
+    with Loader(source, target, range(done, steps), device, residency) as loader:
+        began, first = time.perf_counter(), done
+        while done < steps:
+            source_batch, target_batch = next(loader)
+            terms = update(source_batch, target_batch, phase_at(method.phases, done, steps))
+            done += 1
+            if done % config.log_every == 0 or done == steps:
+                check()
+                total = torch.stack(list(terms.values())).sum()
+                values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
+                log.write(done, values)
+                watcher.logged(done, values)
+            stopping = stop()
+            if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
+                check()
+                state.save(run.resume, done)
+                saved = time.monotonic()
+                if stopping:
+                    raise KeyboardInterrupt
+        timing = Timing(done - first, time.perf_counter() - began, loader.blocked_seconds)
     if not all(bool(parameter.isfinite().all()) for parameter in method.parameters()):
         raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
     state.save(run.resume, done)
+    return timing
 
 
 def _not_finite(found: NotFinite, source: SourceStream, target: TargetStream, run: RunFolder) -> TrainingError:

@@ -106,6 +106,20 @@ class FeatureStore:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[row] for row in range(len(self)))
 
+    def gather(self, rows: NDArray[np.integer[Any]]) -> list[NDArray[np.float32]]:
+        """Features of the utterances in these rows (n,), as `store[row]` gives them one by one at five times the cost.
+
+        Raises
+        ------
+        StoreError
+            One of them is damaged.
+        """
+        for row in rows[~self._checked_rows[rows]].tolist():
+            self[row]  # maps its shard, too
+        starts = self._offset[rows]
+        places = zip(self._shard[rows].tolist(), starts.tolist(), (starts + self.frames[rows]).tolist(), strict=True)
+        return [self._maps[shard][start:end] for shard, start, end in places]
+
     def labels(self, task: str) -> NDArray[np.int8]:
         """(n,) labels of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
         return self._labels[task]

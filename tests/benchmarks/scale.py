@@ -36,6 +36,7 @@ from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
 _READS = 20_000
+_STEPS = 60
 
 
 @cache
@@ -116,6 +117,32 @@ class Place:
         problems = FeatureStore(self.store).verify()
         return f"{len(problems)} problems"
 
+    def train(self) -> str:
+        """Train for some steps, with this store as source, of imagined labels, and as target."""
+        import torch  # not for the other figures, whose memory it would be
+
+        from emodna.model.framing import Framer
+        from emodna.model.normalisation import Statistics
+        from emodna.model.stream import SourceStream, TargetStream, Windows
+        from tests.benchmarks.loader import training
+
+        torch.set_num_threads(1)
+        store = FeatureStore(self.store)
+        began = time.perf_counter()
+        values = Statistics.of_corpora([(store, np.arange(len(store)))])
+        statistics = time.perf_counter() - began
+        windows = Windows(store, Framer(188, "silence", values, MfccSet().silence), [])
+        labels = (np.arange(len(store)) % 2).astype(np.int8)
+        streams = (
+            SourceStream([(windows, labels)], batch_size=64, seed=0),
+            TargetStream(windows, batch_size=64, seed=0),
+        )
+        timing = training(streams, "source-only", "auto", torch.device("cpu"), _STEPS)
+        waited = 1e3 * timing.blocked_seconds / timing.steps
+        return (
+            f"statistics {statistics:.1f} s, {1e3 * timing.seconds / timing.steps:.0f} ms a step, {waited:.1f} blocked"
+        )
+
 
 MEASURES: dict[str, tuple[str, Callable[[Place], str]]] = {
     "first": ("first preparation, extraction apart", Place.prepare),
@@ -125,6 +152,7 @@ MEASURES: dict[str, tuple[str, Callable[[Place], str]]] = {
     "random": (f"{_READS} random reads", Place.random_reads),
     "sequential": ("all reads in order", Place.sequential_reads),
     "verify": ("verify", Place.verify),
+    "train": (f"{_STEPS} training steps", Place.train),
 }
 
 

@@ -17,6 +17,7 @@ from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 KEYS = ["src", "tgt", "task", "method", "seed", "steps", "war", "f1", "uar", "macro_f1", "constant", "intervals"]
+TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 SCORES = ["war", "f1", "uar", "macro_f1"]
 
 
@@ -61,7 +62,7 @@ class TestJson:
         answer = fit(*asked, "--json", "--seed", 5, "--task", "valence")
         assert answer.code == 0
         result = json.loads(answer.out)
-        assert list(result) == [*KEYS, "wall_seconds", "run"]
+        assert list(result) == [*KEYS, *TIMES, "run"]
         assert [result[key] for key in KEYS[:6]] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2]
         assert list(result["constant"]) == ["always_high", "always_low", "majority"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
@@ -79,7 +80,7 @@ class TestJson:
         program = Path(sys.executable).with_name("emodna-fit")
         done = subprocess.run([program, *map(str, asked), "--json"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert list(json.loads(done.stdout)) == [*KEYS, "wall_seconds", "run"]
+        assert list(json.loads(done.stdout)) == [*KEYS, *TIMES, "run"]
         assert "step 2/2" in done.stderr
 
     def test_of_a_resumed_finished_run_is_the_same(self, asked: list[object]) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -127,6 +128,16 @@ def refused_or_taken(path: Path) -> Iterator[None]:
         return
     assert str(path) in message
     assert "\n" not in message
+
+
+@contextmanager
+def no_thread_left() -> Iterator[None]:
+    """No thread outlives what happens in here."""
+    before = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        assert set(threading.enumerate()) <= before
 
 
 def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:

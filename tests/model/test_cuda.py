@@ -10,9 +10,15 @@ import pytest
 import torch
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.framing import Framer
+from emodna.model.loader import Loader
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
+from emodna.model.normalisation import Statistics
+from emodna.model.resident import RESIDENCIES, Residency
+from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel
+from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
 from tests.model.small import InterruptAt, Interruption, batches, fit_small, logged_lines
@@ -92,6 +98,45 @@ def test_deterministic_runs_need_nothing_from_the_environment(cache: Path, tmp_p
         done = subprocess.run([program, *options], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("residency", RESIDENCIES)
+def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
+    residency: Residency, source: FeatureStore, target: FeatureStore
+) -> None:
+    framer = Framer(32, "silence", Statistics.identity(40), MfccSet().silence)
+    mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
+    sources = SourceStream([(mine, source.labels("arousal"))], batch_size=64, seed=0)
+    targets = TargetStream(other, batch_size=64, seed=0)
+    busy = torch.randn(2000, 2000, device=CUDA)
+    sums: list[torch.Tensor] = []
+    with Loader(sources, targets, range(50), CUDA, residency) as loader:
+        for _ in range(50):
+            batches = next(loader)
+            for _ in range(5):
+                busy = (busy @ busy).tanh()  # the device falls behind the host, which asks for further batches
+            for batch in batches:
+                assert batch.features.is_cuda
+                sums.append(batch.features.double().sum((-1, -2)))
+                sums.append(batch.lengths.double())
+            del batches, batch
+    expected = [
+        each
+        for step in range(50)
+        for stream in (sources, targets)
+        for each in (stream.batch(step).features.double().sum((-1, -2)), stream.batch(step).lengths.double())
+    ]
+    for found, wanted in zip(sums, expected, strict=True):
+        torch.testing.assert_close(found.cpu(), wanted)
+
+
+def test_weights_do_not_depend_on_residency(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    for residency in RESIDENCIES:
+        fit_small(
+            source, target, tmp_path / residency, device=CUDA, residency=residency, settings={"deterministic": "true"}
+        )
+    models = {(tmp_path / residency / "model.safetensors").read_bytes() for residency in RESIDENCIES}
+    assert len(models) == 1
 
 
 def test_runs_leave_the_random_numbers_of_the_gpu_alone(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emodna.model import normalisation
 from emodna.model.framing import PADDINGS, Framer, Padding
 from emodna.model.normalisation import NORMALISATIONS, Statistics
 from emodna.model.trained import TrainedModel
@@ -101,6 +102,15 @@ class TestZeroPadding:
         assert length == 8
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_padding_is_normalised_like_the_speech(padding: Padding) -> None:
+    values = Statistics(np.array([-900, 2, 3], np.float32), np.array([90, 0.5, 7], np.float32))
+    out, _ = window(Framer(8, padding, values, SILENCE), noise(3), -30.0)
+    pad = np.zeros(3, np.float32) if padding == "zero" else SILENCE(-30.0)
+    assert np.array_equal(out[6:], np.tile((pad - values.mean) / values.std, (2, 1)))
+    assert np.array_equal(out[:2], out[6:]) == (padding != "mask")
+
+
 class TestMaskPadding:
     @pytest.mark.parametrize(("n", "length"), [(3, 3), (8, 8), (9, 8)])
     def test_length_counts_the_speech_alone(self, n: int, length: int) -> None:
@@ -147,6 +157,9 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
     statistics = Statistics.of_frames(features) if per_utterance else Statistics.identity(3)
     framer = Framer(frames, padding, None if per_utterance else statistics, SILENCE)
     out, length = window(framer, features, peak_db)
+    transposed = np.full((3, frames), np.nan, np.float32)
+    assert framer(features, peak_db, transposed.T) == length
+    assert np.array_equal(transposed.T, out)
     assert np.isfinite(out).all()
     assert 1 <= length <= frames
     assert length == (min(n, frames) if padding == "mask" else frames)
@@ -166,7 +179,11 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
 
 
 class TestStatistics:
-    def test_of_a_corpus_are_those_of_all_its_frames_together(self, source: FeatureStore) -> None:
+    @pytest.mark.parametrize("values", [1, 2000, 4000, 10**9])
+    def test_of_a_corpus_are_those_of_all_its_frames_together(
+        self, values: int, source: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(normalisation, "_VALUES_TOGETHER", values)
         rows = np.array([3, 0, 17, 31])
         together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
         statistics = Statistics.of_corpora([(source, rows)])

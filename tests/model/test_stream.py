@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.framing import Framer
@@ -17,7 +16,7 @@ from emodna.model.normalisation import Statistics
 from emodna.model.stream import Sampler, SourceStream, TargetStream, Windows
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import assert_same_tensors, emotions_of, listed
 
 FRAMES = 24
 LANGUAGES = ("de", "en")
@@ -37,17 +36,14 @@ def target_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> Ta
 
 def rows_of(batch: Batch, store: FeatureStore) -> list[int]:
     """Which utterances of a store a batch holds."""
-    everything = windows(store).batch(np.arange(len(store)), TARGET).features
+    everything = target_stream(store).gather(np.arange(len(store))).features
     distances = [[torch.equal(mine, each) for each in everything] for mine in batch.features]
     return [row.index(True) for row in distances]
 
 
-def tensors(batch: Batch) -> dict[str, Tensor]:
-    return {field.name: getattr(batch, field.name) for field in fields(batch)}
-
-
 def assert_same(a: Batch, b: Batch) -> None:
-    assert all(torch.equal(value, tensors(b)[name]) for name, value in tensors(a).items())
+    assert type(a) is type(b)
+    assert_same_tensors(a.tensors, b.tensors)
 
 
 class TestSampler:
@@ -100,7 +96,7 @@ class TestStreams:
             assert batch.features.shape == (8, 40, FRAMES)
             assert batch.features.dtype == torch.float32
             assert batch.features.is_contiguous()
-            for tensor in [value for name, value in tensors(batch).items() if name != "features"]:
+            for tensor in [value for name, value in batch.tensors.items() if name != "features"]:
                 assert tensor.shape == (8,)
                 assert tensor.dtype == torch.int64
 
@@ -162,7 +158,7 @@ class TestWhatIsKnown:
         gender = dict(zip(emotions, ["m", "", "female", "?"], strict=True))
         language = dict(zip(emotions, ["de", "", "en", "xx"], strict=True))
         store = listed(roots["emodb"], emotions, tmp_path, gender=gender, language=language)
-        batch = windows(store).batch(np.array([store.ids.index(path) for path in emotions]), TARGET)
+        batch = target_stream(store).gather(np.array([store.ids.index(path) for path in emotions]))
         assert batch.gender.tolist() == [1, -1, 0, -1]
         assert batch.language.tolist() == [0, -1, 1, -1]
 

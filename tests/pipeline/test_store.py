@@ -99,6 +99,14 @@ class TestContent:
         with pytest.raises(ValueError, match="read-only"):
             features[0, 0] = 0.0
 
+    def test_many_rows_at_once_are_those_one_by_one_in_any_order(self, tiny_store: Path) -> None:
+        rows = np.array([7, 0, 11, 7, 3])
+        for store in (opened := FeatureStore(tiny_store), opened):  # for the first time, and again
+            for features, row in zip(store.gather(rows), rows.tolist(), strict=True):
+                assert np.array_equal(features, store[row])
+                assert not features.flags.writeable
+        assert opened.gather(rows[:0]) == []
+
     def test_features_lie_in_a_memory_map_not_in_a_copy(self, emodb_store: Path) -> None:
         base: object = FeatureStore(emodb_store)[0]
         while isinstance(base, np.ndarray) and base.base is not None:

@@ -1,0 +1,188 @@
+"""What batches cost a training: python -m tests.benchmarks.loader [--cache DIR] [--device cuda].
+
+First real trainings by the product's own loop, which tells the share of its time for which it waited for batches, then
+batches alone: utterances per second of this loader and of a `DataLoader` over h5py with 0, 1 and 2 workers. Rounds are
+interleaved, and the median counts.
+"""
+
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from emodna.model.config import TrainConfig
+from emodna.model.framing import Framer
+from emodna.model.loader import Loader
+from emodna.model.methods import METHODS
+from emodna.model.normalisation import Statistics
+from emodna.model.resident import RESIDENCIES, Residency
+from emodna.model.run import RunFolder
+from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.trainer import Timing, train
+from emodna.pipeline.catalogue import find_store
+from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import Silent
+
+CONFIG = TrainConfig(checkpoint_seconds=1e9)
+
+
+class Corpora:
+    """Two stores, and fresh streams of them as a run has them."""
+
+    def __init__(self, cache: Path, src: str, tgt: str) -> None:
+        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
+        self.statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
+
+    def streams(self) -> tuple[SourceStream, TargetStream]:
+        """Streams of 64 utterances a batch."""
+        silence = feature_set_from(self.source.snapshot.parameters).silence
+        framer = Framer(CONFIG.frames, CONFIG.padding, self.statistics, silence)
+        mine, other = (Windows(store, framer, ["de", "en"]) for store in (self.source, self.target))
+        options = {"batch_size": CONFIG.batch_size, "seed": 0}
+        return SourceStream([(mine, self.source.labels("arousal"))], **options), TargetStream(other, **options)
+
+
+class OverHdf5(Dataset[dict[str, torch.Tensor]]):
+    """The usual way: a map-style dataset that reads, crops or pads, and normalises one utterance at a time."""
+
+    def __init__(self, store: FeatureStore, values: Statistics) -> None:
+        table = store.columns(["shard", "offset", "frames", "arousal"]).to_pydict()
+        self._rows = list(zip(table["shard"], table["offset"], table["frames"], table["arousal"], strict=True))
+        self._files = {number: store.path / file.name for number, file in store.snapshot.shards.items()}
+        self._values = values
+        self._open: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        shard, offset, frames, label = self._rows[index]
+        if shard not in self._open:  # in the worker, as h5py asks for
+            self._open[shard] = h5py.File(self._files[shard], "r")["features"]
+        features = self._open[shard][offset : offset + frames]
+        features = (features - self._values.mean) / self._values.std
+        spare = CONFIG.frames - frames
+        if spare >= 0:
+            features = np.pad(features, ((spare // 2, spare - spare // 2), (0, 0)))
+        else:
+            features = features[-spare // 2 : -spare // 2 + CONFIG.frames]
+        return {"features": torch.from_numpy(features.T.copy()), "label": torch.tensor(-1 if label is None else label)}
+
+
+def training(
+    streams: tuple[SourceStream, TargetStream], method: str, residency: Residency, device: torch.device, steps: int
+) -> Timing:
+    """Train for some steps."""
+    kind = METHODS[method]
+    dim, _ = streams[0].window
+    with tempfile.TemporaryDirectory() as folder:
+        return train(
+            kind(dim, kind.defaults, 0),
+            *streams,
+            CONFIG,
+            steps=steps,
+            seed=0,
+            device=device,
+            run=RunFolder(Path(folder)),
+            watcher=Silent(),
+            residency=residency,
+        )
+
+
+def by_loader(corpora: Corpora, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
+    """Pairs of batches by this project's loader."""
+    with Loader(*corpora.streams(), range(batches), device, residency) as loader:
+        for _ in range(batches):
+            yield next(loader)
+
+
+def by_dataloader(corpora: Corpora, workers: int, device: torch.device, batches: int) -> Iterator[object]:
+    """Pairs of batches by torch's, with workers for each of the two corpora."""
+    pinned = device.type == "cuda"
+
+    def endless(store: FeatureStore) -> Iterator[dict[str, torch.Tensor]]:
+        dataset = OverHdf5(store, corpora.statistics)
+        sampler = RandomSampler(dataset, num_samples=CONFIG.batch_size * batches, replacement=True)
+        loader = DataLoader(dataset, CONFIG.batch_size, sampler=sampler, num_workers=workers, pin_memory=pinned)
+        for batch in loader:
+            yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+    yield from zip(endless(corpora.source), endless(corpora.target), strict=True)
+
+
+def rate(loaded: Iterator[object], batches: int) -> float:
+    """Utterances per second, from the second pair of batches on: workers have started, files are open."""
+    next(loaded)
+    began = time.perf_counter()
+    for _ in loaded:
+        pass
+    return 2 * CONFIG.batch_size * (batches - 1) / (time.perf_counter() - began)
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
+@click.option("--src", default="ravdess", show_default=True)
+@click.option("--tgt", default="emodb", show_default=True)
+@click.option("--method", "methods", multiple=True, default=["source-only", "emo-dna"], show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--steps", default=40, show_default=True, help="Of each training and round.")
+@click.option("--batches", default=100, show_default=True, help="Pairs of batches of each loader and round.")
+@click.option("--rounds", default=3, show_default=True)
+def main(
+    cache: Path,
+    src: str,
+    tgt: str,
+    methods: tuple[str, ...],
+    threads: int,
+    device: str,
+    steps: int,
+    batches: int,
+    rounds: int,
+) -> None:
+    """Train with each residency, then load with each loader."""
+    torch.set_num_threads(threads)
+    where, corpora = torch.device(device), Corpora(cache, src, tgt)
+    click.echo(f"{src} -> {tgt}, 64 + 64 utterances of {CONFIG.frames} frames, {device}, {threads} thread(s)")
+
+    ways: tuple[Residency, ...] = tuple(each for each in RESIDENCIES if each != "auto")
+    timings: dict[tuple[str, Residency], list[Timing]] = defaultdict(list)
+    for _ in range(rounds):
+        for method in methods:
+            for way in ways:
+                timings[method, way].append(training(corpora.streams(), method, way, where, steps))
+    click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
+    for (method, way), each in timings.items():
+        step = statistics.median(timing.seconds / timing.steps for timing in each)
+        blocked = statistics.median(timing.blocked_seconds / timing.steps for timing in each)
+        click.echo(f"{f'{method}, resident {way}':28} {1e3 * step:10.1f} {1e3 * blocked:11.2f} {blocked / step:7.2%}")
+
+    loaders: dict[str, Callable[[], Iterator[object]]] = {
+        **{f"this, resident {way}": lambda way=way: by_loader(corpora, way, where, batches) for way in ways},
+        **{
+            f"DataLoader, {n} workers": lambda n=n: by_dataloader(corpora, n, where, batches)  # type: ignore[misc]
+            for n in (0, 1, 2)
+        },
+    }
+    rates: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for name, loaded in loaders.items():
+            rates[name].append(rate(loaded(), batches))
+    click.echo(f"\n{'batches alone':28} {'utterances/s':>12} {'off / this':>11}")
+    off = statistics.median(rates["this, resident off"])
+    for name, found in rates.items():
+        click.echo(f"{name:28} {statistics.median(found):12.0f} {off / statistics.median(found):11.1f}")
+
+
+if __name__ == "__main__":
+    main()

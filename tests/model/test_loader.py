@@ -1,0 +1,206 @@
+"""Both streams' batches: the same whichever way they come, and an error where they cannot."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodna.cli.fit import main
+from emodna.model import resident
+from emodna.model.errors import ConfigError
+from emodna.model.framing import PADDINGS, Framer, Padding
+from emodna.model.loader import Loader
+from emodna.model.normalisation import Statistics
+from emodna.model.resident import RESIDENCIES, Residency, residents
+from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import (
+    SETTINGS,
+    Answer,
+    InterruptAt,
+    Interruption,
+    assert_one_line_error,
+    assert_same_tensors,
+    command,
+    fit_small,
+    logged_lines,
+    no_thread_left,
+)
+from tests.pipeline.making import flip
+
+CPU = torch.device("cpu")
+Pair = tuple[FeatureStore, FeatureStore]
+Streams = tuple[SourceStream, TargetStream]
+
+
+@pytest.fixture(scope="module")
+def pair(source: FeatureStore, target: FeatureStore) -> Pair:
+    return source, target
+
+
+def framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
+    values = Statistics(np.linspace(-30, 5, 40, dtype=np.float32), np.linspace(1, 9, 40, dtype=np.float32))
+    return Framer(40, padding, None if own else values, MfccSet().silence)
+
+
+def streams(pair: Pair, batch_size: int = 8, seed: int = 0, how: Framer | None = None, skipped: int = 3) -> Streams:
+    """A stream of two labelled sources, of the second of which some are left out, and one of the target."""
+    mine, other = (Windows(store, how or framer(), ["de", "en"]) for store in pair)
+    labels = pair[1].labels("valence").copy()
+    labels[::skipped] = -1
+    sources = [(mine, pair[0].labels("valence")), (other, labels)]
+    return SourceStream(sources, batch_size=batch_size, seed=seed), TargetStream(
+        other, batch_size=batch_size, seed=seed
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    residency=st.sampled_from(RESIDENCIES),
+    batch_size=st.integers(1, 70),
+    seed=st.integers(0, 2**31),
+    first=st.integers(0, 40),
+    padding=st.sampled_from(PADDINGS),
+    own=st.booleans(),
+    skipped=st.integers(2, 32),
+)
+def test_batches_are_those_of_the_streams_however_they_come(
+    pair: Pair, residency: Residency, batch_size: int, seed: int, first: int, padding: Padding, own: bool, skipped: int
+) -> None:
+    steps, how = range(first, first + 3), framer(padding, own=own)
+    fresh = streams(pair, batch_size, seed, how, skipped)
+    with no_thread_left(), Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader:
+        for step in steps:
+            for given, stream in zip(next(loader), fresh, strict=True):
+                expected = stream.batch(step)
+                assert type(given) is type(expected)
+                assert_same_tensors(given.tensors, expected.tensors)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    batch_size=st.integers(1, 70),
+    seed=st.integers(0, 2**31),
+    step=st.integers(0, 40),
+    padding=st.sampled_from(PADDINGS),
+    own=st.booleans(),
+    skipped=st.integers(2, 32),
+)
+def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
+    pair: Pair, batch_size: int, seed: int, step: int, padding: Padding, own: bool, skipped: int
+) -> None:
+    how = framer(padding, own=own)
+    stores = {name: (store, row) for store in pair for row, name in enumerate(store.ids)}
+    languages = {
+        name: ["de", "en"].index(each)
+        for store in pair
+        for name, each in zip(store.ids, store.column("language"), strict=True)
+    }
+    for stream in streams(pair, batch_size, seed, how, skipped):
+        batch = stream.batch(step)
+        ids = stream.ids(step)
+        assert len(ids) == batch_size
+        for i, name in enumerate(ids):
+            store, row = stores[name]
+            window = np.empty((40, 40), np.float32)
+            assert batch.lengths[i] == how(store[row], float(store.peak_db[row]), window)
+            assert np.array_equal(batch.features[i].T.numpy(), window)
+            assert batch.language[i] == languages[name]
+        if isinstance(stream, SourceStream):
+            assert batch.tensors["labels"].tolist() == [
+                stores[name][0].labels("valence")[stores[name][1]] for name in ids
+            ]
+
+
+def test_a_corpus_among_others_comes_in_the_order_in_which_it_comes_alone(pair: Pair) -> None:
+    labelled = [(Windows(store, framer(), []), store.labels("valence").copy()) for store in pair]
+    labelled[0][1][:5] = -1
+    together = SourceStream(labelled, batch_size=10, seed=3)
+    for turn, each in enumerate(labelled):
+        alone = SourceStream([each], batch_size=5, seed=3)
+        for step in range(8):
+            assert together.ids(step)[turn::2] == alone.ids(step)
+            assert torch.equal(together.batch(step).features[turn::2], alone.batch(step).features)
+
+
+def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Pair, tmp_path: Path) -> None:
+    for residency in RESIDENCIES:
+        fit_small(*pair, tmp_path / residency, steps=8, residency=residency)
+    how = {"steps": 8, "resume": True, "settings": {"checkpoint_seconds": "0"}}
+    fit_small(*pair, tmp_path / "plain", **how)
+    with pytest.raises(Interruption):
+        fit_small(*pair, tmp_path / "both", residency="on", watcher=InterruptAt(4), **how)
+    fit_small(*pair, tmp_path / "both", residency="off", **how)
+    for one, another in (("on", "off"), ("auto", "off"), ("both", "plain")):
+        for name in ("model.safetensors", "metrics.jsonl"):
+            assert (tmp_path / one / name).read_bytes() == (tmp_path / another / name).read_bytes()
+
+
+class TestResidents:
+    @pytest.fixture
+    def both(self, pair: Pair) -> Streams:
+        return streams(pair)
+
+    @pytest.mark.parametrize(
+        ("room", "kept"), [(10**9, ["target", "source"]), (300_000, ["target"]), (200_000, []), (0, [])]
+    )
+    def test_are_by_default_those_that_fit_small_ones_first(
+        self, room: int, kept: list[str], both: Streams, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # 32 windows of the target take 206 kB, 53 of the source 341 kB.
+        monkeypatch.setattr(resident, "_HOST_BYTES", room)
+        named = dict(zip(both, ("source", "target"), strict=True))
+        assert [named[stream] for stream in residents("auto", both, 100, CPU)] == kept
+
+    def test_are_by_default_those_that_a_training_goes_through(self, both: Streams) -> None:
+        assert residents("auto", both, 3, CPU) == []
+        assert residents("auto", both, 4, CPU) == [both[1]]
+        assert len(residents("auto", both, 7, CPU)) == 2
+
+    def test_are_all_or_none_where_that_is_asked_for(self, both: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(resident, "_HOST_BYTES", 0)
+        assert residents("on", both, 1, CPU) == list(both)
+        assert residents("off", both, 10**6, CPU) == []
+
+    def test_that_do_not_fit_are_refused_in_one_line(
+        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(resident, "_memory", lambda _: (10**5, 10**5))
+        with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
+            fit_small(*pair, tmp_path / "run", residency="on")
+
+
+class TestDamagedUtterance:
+    @pytest.fixture
+    def cache(self, pair: Pair, tmp_path: Path) -> Path:
+        """Copies of both stores."""
+        for store in pair:
+            shutil.copytree(store.path, tmp_path / "cache" / store.snapshot.corpus / store.path.name)
+        return tmp_path / "cache"
+
+    @pytest.fixture
+    def fit(self, cache: Path, tmp_path: Path) -> Callable[[str], Answer]:
+        options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+        options += ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--steps", "9"]
+        return lambda residency: command(main, *options, "-q", "--threads", 1, "--resident", residency)
+
+    @pytest.mark.parametrize("residency", RESIDENCIES)
+    def test_gives_one_line_at_its_step(
+        self, residency: Residency, cache: Path, fit: Callable[[str], Answer], pair: Pair, tmp_path: Path
+    ) -> None:
+        drawn = TargetStream(Windows(pair[1], framer(), []), batch_size=8, seed=0)
+        row = int(drawn.numbers(3)[5])
+        for shard in (cache / "emodb" / pair[1].path.name).glob("shard-*"):
+            if (place := shard.read_bytes().find(pair[1][row].tobytes())) >= 0:
+                flip(shard, place + 100)
+        with no_thread_left():
+            answer = fit(residency)
+        assert_one_line_error(answer, pair[1].ids[row], "is damaged; run emodna-prep --rehash")
+        # What is kept is read before the first step.
+        assert [line["step"] for line in logged_lines(tmp_path / "run")] == ([1, 2, 3] if residency == "off" else [])
