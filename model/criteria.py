@@ -86,8 +86,8 @@ class Evidence:
 
     probabilities: NDArray[np.float64]
     """(n, classes) for all utterances of the target."""
-    ensemble: NDArray[np.float64]
-    """(n, classes), the mean over the run's snapshots."""
+    pseudo_labels: NDArray[np.int64]
+    """(n,) by the mean prediction of the run's snapshots."""
     held_out: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
     """Labels and predictions, (m,) each, of the utterances held out from each source; none if nothing is."""
     seed: int
@@ -141,15 +141,15 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "percent of target utterances labelled as by the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: agreement(called(evidence.probabilities), called(evidence.ensemble)),
+            lambda evidence: agreement(called(evidence.probabilities[:, 1]), evidence.pseudo_labels),
         ),
     }
 )
 
 
-def called(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Labels (n,) of predictions (n, 2): 1 from a probability of 1/2 on, as in predictions.parquet."""
-    return (probabilities[:, 1] >= 0.5).astype(np.int64)
+def called(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
+    return (of_class_1 >= 0.5).astype(np.int64)
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

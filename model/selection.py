@@ -51,17 +51,18 @@ def select(
     RunError, StoreError
         A snapshot or a store is damaged.
     """
-    of_target, of_sources = [], []
+    of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:
         snapshots.restore(model.method, step)
         of_target.append(probabilities(model, target))
+        total += of_target[-1]
         of_sources.append([_on_held_out(model, split, framer) for split, framer in sources if split.by is not None])
-    ensemble = np.mean(of_target, axis=0)
+    pseudo_labels = called(total / len(of_target))
     table = []
-    for step, predicted, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
-        evidence = Evidence(predicted, ensemble, held_out, seed)
+    for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
+        evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
         values = {name: each.value(evidence) for name, each in CRITERIA.items()}
-        table.append({"step": step, **values, "class_1_share": float(called(predicted).mean())})
+        table.append({"step": step, **values, "class_1_share": float(called(of_class_1).mean())})
     chosen = best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, chosen)
     return Selection(criterion, chosen, table)
@@ -77,10 +78,9 @@ def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better:
 def probabilities(
     model: TrainedModel, store: FeatureStore, rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """(n, 2) of the utterances in some rows of a store, or of all."""
+    """(n,) of class 1, of the utterances in some rows of a store, or of all."""
     wanted = range(len(store)) if rows is None else rows.tolist()
-    of_class_1 = model.probabilities((store[row], float(store.peak_db[row])) for row in wanted)
-    return np.stack([1 - of_class_1, of_class_1], axis=1)
+    return model.probabilities((store[row], float(store.peak_db[row])) for row in wanted)
 
 
 def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -21,6 +21,7 @@ from emodna.model.evaluate import evaluate
 from emodna.model.metrics import scores
 from emodna.model.normalisation import Statistics
 from emodna.model.selection import best_step
+from emodna.model.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
 from emodna.model.validation import split
 from emodna.pipeline.store import FeatureStore
@@ -131,7 +132,7 @@ class TestChoice:
         # Predictions and scores are that model's.
         written = pq.read_table(run / "predictions.parquet")
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
-        assert selection.probabilities(model, pair[1])[:, 1].tolist() == written["probability"].to_pylist()
+        assert selection.probabilities(model, pair[1]).tolist() == written["probability"].to_pylist()
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
         assert {key: result[key] for key in evaluated} == evaluated
 
@@ -140,6 +141,24 @@ class TestChoice:
         assert all(report["snapshots"] == reports[0]["snapshots"] for report in reports)
         assert list(reports[0]["criteria"]) == list(CRITERIA)
         assert len({report["selected_step"] for report in reports}) > 1  # else this says little
+
+    def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(self, pair: Pair, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        # On its own corpus, and after a while, the answers differ.
+        settings = {**FAST, "snapshot_every": "8"}
+        fit((pair[0], pair[0]), run, select="pseudo-label-agreement", steps=40, settings=settings)
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+        snapshots = Snapshots(run / "snapshots", 8, 40)
+        found = {}
+        for step in snapshots.steps:
+            snapshots.restore(model.method, step)
+            found[step] = selection.probabilities(model, pair[0])
+        mean = np.array(list(found.values())).mean(axis=0)
+        rows = read(run / "selection.json")["snapshots"]
+        expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
+        assert [row["pseudo-label-agreement"] for row in rows] == pytest.approx(expected)
+        assert [row["class_1_share"] for row in rows] == [np.mean(each >= 0.5) for each in found.values()]
+        assert len(set(expected)) > 1  # else this says little
 
     def test_of_equally_good_snapshots_is_the_last(self) -> None:
         table = [{"step": step, "x": value} for step, value in ((1, 3.0), (2, 5.0), (3, 5.0), (4, 3.0))]
