@@ -7,8 +7,9 @@ import numpy as np
 
 from emodna.model.criteria import called
 from emodna.model.metrics import constant_scores, scores
+from emodna.model.predictions import probabilities_of
 from emodna.model.run import RunFolder, write_json
-from emodna.model.selection import best_step, probabilities
+from emodna.model.selection import best_step
 from emodna.model.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
@@ -36,7 +37,7 @@ def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapsh
         truth, table = labels[rows], []
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            predicted = called(probabilities(model, target))[rows]
+            predicted = called(probabilities_of(model, target))[rows]
             table.append({"step": step, **asdict(scores(truth, predicted))})
         step = best_step(table, "uar", higher_is_better=True)
         analysis["best_step"] = step

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emodna.model.criteria import CRITERIA, Evidence, called
 from emodna.model.framing import Framer
+from emodna.model.predictions import probabilities_of
 from emodna.model.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
 from emodna.model.validation import Split
@@ -54,7 +55,7 @@ def select(
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:
         snapshots.restore(model.method, step)
-        of_target.append(probabilities(model, target))
+        of_target.append(probabilities_of(model, target))
         total += of_target[-1]
         of_sources.append([_on_held_out(model, split, framer) for split, framer in sources if split.by is not None])
     pseudo_labels = called(total / len(of_target))
@@ -75,17 +76,11 @@ def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better:
     return int(best["step"])
 
 
-def probabilities(
-    model: TrainedModel, store: FeatureStore, rows: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
-    """(n,) of class 1, of the utterances in some rows of a store, or of all."""
-    wanted = range(len(store)) if rows is None else rows.tolist()
-    return model.probabilities((store[row], float(store.peak_db[row])) for row in wanted)
-
-
 def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Labels and predictions, normalised as the source was in training."""
-    return split.truth, called(probabilities(replace(model, framer=framer), split.store, split.held_out))
+    store = split.store
+    utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
+    return split.truth, called(replace(model, framer=framer).probabilities(utterances))
 
 
 def _better(higher: bool) -> str:

@@ -20,6 +20,7 @@ from emodna.model.errors import ConfigError, RunError
 from emodna.model.evaluate import evaluate
 from emodna.model.metrics import scores
 from emodna.model.normalisation import Statistics
+from emodna.model.predictions import probabilities_of
 from emodna.model.selection import best_step
 from emodna.model.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
@@ -94,7 +95,7 @@ class TestLast:
         def never(*_: object, **__: object) -> None:
             raise AssertionError("the criteria are not asked")
 
-        monkeypatch.setattr(selection, "probabilities", never)
+        monkeypatch.setattr(selection, "probabilities_of", never)
         result = fit(pair, tmp_path / "run")
         assert (result["select"], result["selected_step"]) == (LAST, STEPS)
         assert not (tmp_path / "run" / "selection.json").exists()
@@ -132,7 +133,7 @@ class TestChoice:
         # Predictions and scores are that model's.
         written = pq.read_table(run / "predictions.parquet")
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
-        assert selection.probabilities(model, pair[1]).tolist() == written["probability"].to_pylist()
+        assert probabilities_of(model, pair[1]).tolist() == written["probability"].to_pylist()
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
         assert {key: result[key] for key in evaluated} == evaluated
 
@@ -152,7 +153,7 @@ class TestChoice:
         found = {}
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            found[step] = selection.probabilities(model, pair[0])
+            found[step] = probabilities_of(model, pair[0])
         mean = np.array(list(found.values())).mean(axis=0)
         rows = read(run / "selection.json")["snapshots"]
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
