@@ -44,6 +44,19 @@ from emodna.pipeline.errors import EmodnaError
     default="auto",
     help="Make all windows once and keep them on the device; auto: where they take little of its memory.",
 )
+@click.option(
+    "--select",
+    type=click.Choice(
+        ["last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement"]
+    ),
+    default="last",
+    help="Which step's model to keep: the last, or the best by a criterion that needs no label of the target.",
+)
+@click.option(
+    "--oracle-analysis",
+    is_flag=True,
+    help="Also score snapshots by the target's labels, in a file of its own (oracle.json); changes no result.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
 @common.config_option
@@ -62,6 +75,8 @@ def fit(
     out: Path | None,
     resume: bool,
     residency: str,
+    select: str,
+    oracle_analysis: bool,
     settings: tuple[str, ...],
     list_methods: bool,
     as_json: bool,
@@ -81,7 +96,7 @@ def fit(
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings
-    from emodna.model.run import RunFolder
+    from emodna.model.run import RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
@@ -105,6 +120,8 @@ def fit(
         out=out,
         resume=resume,
         residency=residency,  # type: ignore[arg-type]
+        select=select,
+        oracle_analysis=oracle_analysis,
     )
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")
@@ -113,10 +130,13 @@ def fit(
     utterances = 2 * train_config.batch_size
     with watching(title, steps, utterances=utterances, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
         result = run_fit(request, watcher, stop)
+    oracle = read_json(RunFolder(Path(result["run"])).oracle) if oracle_analysis else {}
     if as_json:
-        common.print_json(result)
+        common.print_json({**result, **oracle})
     else:
         _print(result, labelled=int((request.target.labels(task) >= 0).sum()), utterances=len(request.target))
+        if oracle:
+            _print_oracle(oracle["oracle"])
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
@@ -142,6 +162,8 @@ def _print_methods(*, as_json: bool) -> None:
 
 def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     predictions = Path(result["run"]) / "predictions.parquet"
+    if result["select"] != "last":
+        common.out.print(f"chosen by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
         common.out.print(
             f"{common.safe(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
@@ -156,6 +178,20 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     common.out.print(score_table(result))
     common.out.print()
     common.out.print(common.safe(result["run"]))
+
+
+def _print_oracle(oracle: dict[str, Any]) -> None:
+    """What the target's labels say of the snapshots, and that they had no say in the result."""
+    if oracle["best"] is None:
+        common.out.print("oracle (with the target's labels, for analysis only): the target has none")
+        return
+    from emodna.cli.scores import NAMES, cells
+
+    common.out.print("oracle (with the target's labels, for analysis only; the result above does not depend on it)")
+    for which in ("best", "last"):
+        row = oracle[which]
+        scores = "  ".join(f"{name} {cell}" for name, cell in zip(NAMES.values(), cells(row), strict=True))
+        common.out.print(f"oracle {which}: step {row['step']}  {scores}")
 
 
 def main() -> None:

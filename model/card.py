@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from emodna.model.criteria import LAST
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
 from emodna.model.methods import METHODS
@@ -233,6 +234,12 @@ def _training(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
         "",
         f"- {decisive['steps']} steps, seed {decisive['seed']}, on {markdown_text(device)}, in"
         f" {result['wall_seconds']:.0f} s with preparation of the data and scoring",
+        f"- the model is that of step {result['selected_step']}"
+        + (
+            ", the last"
+            if result["select"] == LAST
+            else f", chosen by {result['select']} without a label of the target"
+        ),
         f"- settings other than the defaults: {markdown_text(', '.join(changed) or 'none')}",
         f"- versions: {markdown_text(versions)}",
         "",

@@ -30,6 +30,7 @@ Odd = Annotated[int, Valid("odd and positive", lambda value: value >= 1 and valu
 Positive = Annotated[float, Valid("a positive number", lambda value: 0 < value < math.inf)]
 Ratio = Annotated[float, Valid("a number above 1", lambda value: 1 < value < math.inf)]
 Weight = Annotated[float, Valid("a number, 0 or more", lambda value: 0 <= value < math.inf)]
+Number = Annotated[int, Valid("0 or more", lambda value: value >= 0)]
 Share = Annotated[float, Valid("at least 0 and below 1", lambda value: 0 <= value < 1)]
 Momentum = Annotated[float, Valid("between 0 and 1", lambda value: 0 < value < 1)]
 Window = Annotated[int, Valid("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)]
@@ -54,6 +55,10 @@ class TrainConfig:
     log_every: Count = 10
     """Steps between two lines of metrics.jsonl."""
     checkpoint_seconds: Weight = 30.0
+    snapshot_every: Number = 0
+    """Steps between two snapshots; 0: none, but with --select or --oracle-analysis about twenty in all."""
+    validation: Share = 0.0
+    """Share of each source that is held out to validate on; 0.1 with --select source-accuracy."""
     deterministic: bool = False
     """On CUDA: use deterministic algorithms only. On the CPU every run is deterministic."""
 

@@ -2,15 +2,16 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from emodna.model.card import write_card
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.criteria import LAST
 from emodna.model.errors import ConfigError
 from emodna.model.evaluate import evaluate
 from emodna.model.events import recording
@@ -18,13 +19,17 @@ from emodna.model.framing import Framer
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics, statistics_of_run
+from emodna.model.oracle import write_oracle_analysis
 from emodna.model.precision import float32_throughout
 from emodna.model.predictions import probabilities_of, write_predictions
-from emodna.model.request import FitRequest, check_stores, default_folder, resolved
+from emodna.model.request import FitRequest, check_stores, default_folder, resolved, with_choosing
 from emodna.model.run import RunFolder, read_json, write_json
+from emodna.model.selection import Sources, select
+from emodna.model.snapshots import Snapshots
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel
 from emodna.model.trainer import Timing, Watcher, never, train
+from emodna.model.validation import Split, split
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
 
@@ -49,51 +54,69 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
         torch.set_num_threads(request.threads)
     kind = method_named(request.method)
     train_config, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
+    train_config = with_choosing(request, train_config)
     features = check_stores(request, train_config.frames)
     target = request.target
-    config = resolved(request, train_config, method_config, kind.defaults)
+    splits = [split(source, request.task, train_config.validation, request.seed) for source in request.sources]
+    config = resolved(request, train_config, method_config, kind.defaults, splits)
     method: Method = kind(target.dim, method_config, request.seed)
 
     run = RunFolder(request.out or default_folder(config["decisive"]))
+    snapshots = Snapshots(run.snapshots, train_config.snapshot_every, request.steps)
     events = recording(watcher, run.path, config, wanted=record.tensorboard)
     with run.claimed(config, resume=request.resume), events as recorder:
-        if run.done.exists():
-            return read_json(run.result)
-        model, timing = _trained(
-            request, features, method, train_config, as_settings(method_config), run, recorder, stop
-        )
-        model.save(run.model)
-        probabilities = probabilities_of(model, target)
-        predicted = (probabilities >= 0.5).astype(np.int64)
-        write_predictions(run.predictions, target, probabilities, predicted)
-        result = {
-            **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
-            **evaluate(predicted, target, request.task),
-            "wall_seconds": time.perf_counter() - began,
-            "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
-            "blocked_seconds": timing.blocked_seconds,
-            "run": str(run.path.absolute()),
-        }
-        write_json(run.result, result)
-        recorder.finished(result)
-        write_card(run, request.sources, target, request.task)
-        run.done.touch()
-    return result
+        if not run.done.exists():
+            described = as_settings(method_config)
+            trained = _trained(request, features, method, splits, train_config, described, run, recorder, stop)
+            model, timing, step = trained.model, trained.timing, request.steps
+            if request.select != LAST:
+                selection = select(request.select, model, snapshots, target, trained.sources, request.seed)
+                write_json(run.selection, selection.content())
+                step = selection.step
+            model.save(run.model)
+            probabilities = probabilities_of(model, target)
+            predicted = (probabilities >= 0.5).astype(np.int64)
+            write_predictions(run.predictions, target, probabilities, predicted)
+            result = {
+                **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps", "select")},
+                "selected_step": step,
+                **evaluate(predicted, target, request.task),
+                "wall_seconds": time.perf_counter() - began,
+                "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
+                "blocked_seconds": timing.blocked_seconds,
+                "run": str(run.path.absolute()),
+            }
+            write_json(run.result, result)
+            recorder.finished(result)
+            write_card(run, request.sources, target, request.task)
+            run.done.touch()
+        if request.oracle_analysis and not run.oracle.exists():
+            write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
+        return read_json(run.result)
+
+
+class _Trained(NamedTuple):
+    """A model, how each source's utterances become its input, and how long its training took."""
+
+    model: TrainedModel
+    sources: Sources
+    timing: Timing
 
 
 def _trained(
     request: FitRequest,
     features: FeatureSet,
     method: Method,
+    splits: Sequence[Split],
     config: TrainConfig,
     method_config: Mapping[str, Any],
     run: RunFolder,
     watcher: Watcher,
     stop: Callable[[], bool],
-) -> tuple[TrainedModel, Timing]:
+) -> _Trained:
     """Train the method on the stores' streams."""
     target = request.target
-    labelled = [(source, source.labels(request.task)) for source in request.sources]
+    labelled = [(each.store, each.labels) for each in splits]
     of_sources, of_target = statistics_of_run(config.normalisation, labelled, target)
     spoken = [store.columns(["language"])["language"].unique().to_pylist() for store in request.stores.values()]
     languages = sorted({language for each in spoken for language in each} - {None})
@@ -120,7 +143,7 @@ def _trained(
             residency=request.residency,
         )
     model = TrainedModel(method.eval(), method_config, request.task, target.dim, targets.framer, features)
-    return model, timing
+    return _Trained(model, [(each, own.framer) for each, (own, _) in zip(splits, sources, strict=True)], timing)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from emodna.model.config import TrainConfig, as_settings
+from emodna.model.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.resident import Residency
 from emodna.model.run import settings_hash
+from emodna.model.validation import Split
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.store import FeatureStore
@@ -23,6 +25,10 @@ _MIN_SECONDS: Final = 0.25
 _USUAL_SECONDS: Final = 4.375
 #: Between the names of several source corpora; no corpus's name has it.
 JOIN: Final = "+"
+#: Snapshots of a run that has to choose among some.
+_SNAPSHOTS: Final = 20
+#: Share of the source that is held out where a criterion needs it.
+_VALIDATION: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,10 @@ class FitRequest:
     resume: bool = False
     residency: Residency = "auto"
     """Whether windows are made once and kept on the device; the results do not depend on it."""
+    select: str = LAST
+    """Which of the run's snapshots becomes its model: `LAST`, or the best by one of `CRITERIA`."""
+    oracle_analysis: bool = False
+    """Score every snapshot by the target's labels, after all else, in a file of its own."""
 
     def __post_init__(self) -> None:
         """Put the sources in the order of their names: the same corpora are the same request."""
@@ -86,7 +96,31 @@ def check_stores(request: FitRequest, frames: int) -> FeatureSet:
     return features
 
 
-def resolved(request: FitRequest, train_config: TrainConfig, method_config: object, defaults: object) -> dict[str, Any]:
+def with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
+    """Return the settings with those filled in that choosing a snapshot needs.
+
+    Raises
+    ------
+    ConfigError
+        An unknown criterion, or a setting that rules out what was asked for.
+    """
+    if request.select not in (LAST, *CRITERIA):
+        raise ConfigError(f"--select {request.select}: unknown; valid: {', '.join((LAST, *CRITERIA))}")
+    if (request.select != LAST or request.oracle_analysis) and not config.snapshot_every:
+        if "snapshot_every" in request.settings:
+            option = "--oracle-analysis" if request.select == LAST else f"--select {request.select}"
+            raise ConfigError(f"--set snapshot_every=0: {option} needs snapshots; at least 1")
+        config = replace(config, snapshot_every=max(request.steps // _SNAPSHOTS, 1))
+    if request.select == SOURCE_ACCURACY and not config.validation:
+        if "validation" in request.settings:
+            raise ConfigError(f"--set validation=0: --select {SOURCE_ACCURACY} needs held-out utterances; above 0")
+        config = replace(config, validation=_VALIDATION)
+    return config
+
+
+def resolved(
+    request: FitRequest, train_config: TrainConfig, method_config: object, defaults: object, splits: Sequence[Split]
+) -> dict[str, Any]:
     """Content of config.json; what stands under `decisive` decides the weights, bit by bit.
 
     Parameters
@@ -103,6 +137,7 @@ def resolved(request: FitRequest, train_config: TrainConfig, method_config: obje
             "method": request.method,
             "seed": request.seed,
             "steps": request.steps,
+            "select": request.select,
             "train": as_settings(train_config),
             "method_config": as_settings(method_config),
             "features": dict(request.target.snapshot.parameters),
@@ -114,6 +149,9 @@ def resolved(request: FitRequest, train_config: TrainConfig, method_config: obje
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
         "left_out": {
             source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
+        },
+        "held_out": {
+            each.store.snapshot.corpus: {"utterances": len(each.held_out), "by": each.by} for each in splits if each.by
         },
         "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
     }

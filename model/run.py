@@ -55,6 +55,21 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def snapshots(self) -> Path:
+        """Folder of the method's states along the way, if there are any."""
+        return self.path / "snapshots"
+
+    @property
+    def selection(self) -> Path:
+        """What each label-free criterion says of each snapshot, if one was to choose."""
+        return self.path / "selection.json"
+
+    @property
+    def oracle(self) -> Path:
+        """What the target's labels say of each snapshot, if that was asked for: no result."""
+        return self.path / "oracle.json"
+
+    @property
     def not_finite(self) -> Path:
         """Where a loss ceased to be finite: its term and step, and the ids of the batches."""
         return self.path / "not_finite.json"

@@ -18,6 +18,7 @@ from emodna.model.phases import phase_at
 from emodna.model.resident import Residency
 from emodna.model.run import RunFolder, write_json
 from emodna.model.seeding import derived_seed
+from emodna.model.snapshots import Snapshots
 from emodna.model.stream import SourceStream, TargetStream
 from emodna.model.training_state import TrainingState
 from emodna.model.update import Update
@@ -89,6 +90,8 @@ def train(
     state = TrainingState(method, optimizers, device)
     done = state.restore(run.resume, steps)
     log = MetricsLog(run.metrics, keep=done)
+    snapshots = Snapshots(run.snapshots, config.snapshot_every, steps)
+    snapshots.go_on_from(done)
     update = Update(method, optimizers, device, done=done)
     run.not_finite.unlink(missing_ok=True)
     saved = time.monotonic()
@@ -110,6 +113,9 @@ def train(
                 values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
                 log.write(done, values)
                 watcher.logged(done, values)
+            if snapshots.due(done):  # before a checkpoint, which stands for all snapshots up to it
+                check()
+                snapshots.save(method, done)
             stopping = stop()
             if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
                 check()

@@ -9,14 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from emodna.cli import fit as fit_command
+from emodna.model.criteria import CRITERIA, LAST
 from emodna.model.methods import METHODS
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
-KEYS = ["src", "tgt", "task", "method", "seed", "steps", "war", "f1", "uar", "macro_f1", "constant", "intervals"]
+ASKED = ["src", "tgt", "task", "method", "seed", "steps", "select", "selected_step"]
+KEYS = [*ASKED, "war", "f1", "uar", "macro_f1", "constant", "intervals"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 SCORES = ["war", "f1", "uar", "macro_f1"]
 
@@ -63,7 +66,7 @@ class TestJson:
         assert answer.code == 0
         result = json.loads(answer.out)
         assert list(result) == [*KEYS, *TIMES, "run"]
-        assert [result[key] for key in KEYS[:6]] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2]
+        assert [result[key] for key in ASKED] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2, "last", 2]
         assert list(result["constant"]) == ["always_high", "always_low", "majority"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
         assert all(0 <= result[key] <= 100 for key in SCORES)
@@ -112,10 +115,43 @@ class TestText:
         assert answer.code == 0
         for option in ("--src", "--tgt", "--task", "--method", "--steps", "--seed", "--threads", "--device", "--cache"):
             assert option in answer.out
+        for option in ("--select", "--oracle-analysis", *CRITERIA):
+            assert option in answer.out
         for option in ("--feature-set", "--out", "--resume", "--set", "--config", "--json", "--list-methods"):
             assert option in answer.out
         for default in ("emo-dna", "1000", "auto", "arousal", "EMODNA_CACHE"):
             assert default in answer.out
+
+
+class TestChoosing:
+    def test_offers_what_there_is(self) -> None:
+        (option,) = [each for each in fit_command.fit.params if each.name == "select"]
+        assert isinstance(option.type, click.Choice)
+        assert list(option.type.choices) == [LAST, *CRITERIA]
+
+    def test_names_the_criterion_and_the_step(self, asked: list[object], tmp_path: Path) -> None:
+        answer = fit(*asked, "--select", "pseudo-label-agreement")
+        assert answer.code == 0
+        result = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert f"chosen by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
+        assert "oracle" not in answer.out
+
+    def test_says_nothing_of_the_last_step(self, asked: list[object]) -> None:
+        assert "chosen" not in fit(*asked).out
+
+    def test_marks_the_oracle_on_every_line(self, asked: list[object], tmp_path: Path) -> None:
+        asks: list[tuple[str, list[str]]] = [("plain", []), ("with", ["--oracle-analysis"])]
+        plain, with_oracle = (fit(*asked, "--out", tmp_path / name, *more).out.splitlines() for name, more in asks)
+        added = with_oracle[len(plain) :]
+        assert len(added) == 3
+        assert all(line.startswith("oracle") for line in added)
+        assert "UAR" in added[1]
+
+    def test_gives_the_oracle_a_key_of_its_own(self, asked: list[object], tmp_path: Path) -> None:
+        result = json.loads(fit(*asked, "--oracle-analysis", "--json").out)
+        assert list(result) == [*KEYS, *TIMES, "run", "oracle"]
+        assert result.pop("oracle")["best_step"] in (1, 2)
+        assert result == json.loads((tmp_path / "run" / "result.json").read_text())
 
 
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
@@ -179,6 +215,7 @@ class TestMistakes:
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
             (["--set", "padding=mirror"], ["--set padding=mirror", "silence, zero, mask"]),
             (["--set", "mmd_kernels=4"], ["--set mmd_kernels=4", "odd"]),
+            (["--select", "snd", "--set", "snapshot_every=0"], ["snapshot_every=0", "--select snd"]),
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
             (["--device", "meta"], ["--device meta", "cpu"]),
@@ -203,6 +240,7 @@ class TestMistakes:
             (["--threads", "0"], ["--threads"]),
             (["--task", "dominance"], ["--task", "arousal", "valence"]),
             (["--set", "batch_size"], ["--set", "key=value"]),
+            (["--select", "best"], ["--select", "best", *CRITERIA]),
             (["--colour", "blue"], ["--colour"]),
             (["--config", "/nowhere.toml"], ["--config", "/nowhere.toml"]),
         ],

@@ -23,7 +23,8 @@ OUTCOME = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "predicti
 
 def outcome(run: Path) -> dict[str, bytes]:
     """Bytes of what a finished run leaves."""
-    return {name: (run / name).read_bytes() for name in OUTCOME}
+    chosen = [path for path in (RunFolder(run).selection, *RunFolder(run).snapshots.glob("*")) if path.exists()]
+    return {path.name: path.read_bytes() for path in (*(run / name for name in OUTCOME), *chosen)}
 
 
 @click.command()
@@ -32,12 +33,22 @@ def outcome(run: Path) -> dict[str, bytes]:
 @click.option("--tgt", default="emodb", show_default=True)
 @click.option("--method", default="emo-dna", show_default=True)
 @click.option("--steps", default=200, show_default=True)
+@click.option("--select", default="last", show_default=True, help="As of emodna-fit: any other takes snapshots.")
 @click.option("--kills", default=3, show_default=True, help="Per round.")
 @click.option("--rounds", default=1, show_default=True)
 @click.option("--every", default=1.0, show_default=True, help="Seconds between two checkpoints.")
 @click.option("--seed", default=0, show_default=True, help="Of the instants.")
 def main(
-    cache: Path, src: str, tgt: str, method: str, steps: int, kills: int, rounds: int, every: float, seed: int
+    cache: Path,
+    src: str,
+    tgt: str,
+    method: str,
+    steps: int,
+    select: str,
+    kills: int,
+    rounds: int,
+    every: float,
+    seed: int,
 ) -> None:
     """Compare runs that were killed with one that was not; exit 1 if a byte differs."""
     instants = random.Random(seed)
@@ -45,7 +56,7 @@ def main(
         command = [
             *(str(Path(sys.executable).with_name("emodna-fit")), "--src", src, "--tgt", tgt, "--method", method),
             *("--steps", str(steps), "--threads", "1", "--device", "cpu", "--cache", str(cache), "--quiet"),
-            *("--set", f"checkpoint_seconds={every}", "--resume", "--out"),
+            *("--select", select, "--set", f"checkpoint_seconds={every}", "--resume", "--out"),
         ]
         whole = Path(scratch) / "whole"
         began = time.monotonic()
@@ -58,7 +69,8 @@ def main(
             for _ in range(kills):
                 click.echo(f"killed with {_kill(command, run, instants.uniform(0, duration / kills))}")
             subprocess.run([*command, run], check=True, stdout=subprocess.DEVNULL)
-            odd = [name for name, content in outcome(whole).items() if content != outcome(run)[name]]
+            expected, found = outcome(whole), outcome(run)
+            odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
             differing += bool(odd)
             click.echo(f"round {number + 1}: " + (f"DIFFERS in {', '.join(odd)}" if odd else "the same bytes"))
     sys.exit(int(differing > 0))

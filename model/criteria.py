@@ -1,0 +1,159 @@
+"""Label-free criteria: what ranks the snapshots of a run when the target's labels may not be looked at.
+
+None is known to be right on every pair. Entropy and soft neighbourhood density are at their best for a model that
+gives every utterance the same answer; docs/SELECTION.md says how each fares on real pairs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.model.metrics import scores
+from emodna.model.seeding import derived_seed
+
+#: The last step's model: computes nothing.
+LAST: Final = "last"
+SOURCE_ACCURACY: Final = "source-accuracy"
+
+_TEMPERATURE: Final = 0.05
+#: Utterances whose neighbourhoods are looked at; of more, a sample. None of the paper's corpora has so many.
+_MOST_NEIGHBOURS: Final = 8192
+#: Rows of the similarity matrix in memory at a time.
+_ROWS: Final = 256
+
+
+def mean_entropy(probabilities: NDArray[np.float64]) -> float:
+    """Mean entropy of predictions (n, classes), in nats: 0 where all are certain, ln(classes) where none knows."""
+    return float(_entropy(probabilities).mean())
+
+
+def mutual_information(probabilities: NDArray[np.float64]) -> float:
+    """Entropy of the mean prediction less the mean entropy, in nats: high for certain answers that differ."""
+    return float(_entropy(probabilities.mean(axis=0, keepdims=True))[0]) - mean_entropy(probabilities)
+
+
+def soft_neighbourhood_density(
+    probabilities: NDArray[np.float64],
+    *,
+    temperature: float = _TEMPERATURE,
+    seed: int = 0,
+    most: int = _MOST_NEIGHBOURS,
+) -> float:
+    """Mean entropy, in nats, of each prediction's similarities to all the others (Saito et al. 2021).
+
+    Similarity is the cosine between predictions; a softmax at a temperature makes those of one utterance to all others
+    a distribution. High where each utterance has many near neighbours; ln(n - 1) at most. The n x n matrix is never
+    whole in memory.
+
+    Parameters
+    ----------
+    probabilities
+        (n, classes)
+    seed, most
+        Of more than so many utterances a sample is taken, the same for each call of one n.
+    """
+    if len(probabilities) > most:
+        generator = np.random.default_rng(derived_seed(seed, "soft neighbourhood density"))
+        probabilities = probabilities[generator.choice(len(probabilities), most, replace=False)]
+    if len(probabilities) < 2:
+        return 0.0
+    directions = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
+    total = 0.0
+    for start in range(0, len(directions), _ROWS):
+        logits = directions[start : start + _ROWS] @ directions.T / temperature  # (rows, n)
+        own = np.arange(len(logits)), np.arange(start, start + len(logits))
+        logits[own] = -np.inf
+        logits -= logits.max(axis=1, keepdims=True)
+        weights = np.exp(logits)
+        logits[own] = 0.0  # weighs nothing, and 0 * -inf would be no number
+        sums = weights.sum(axis=1)
+        total += float((np.log(sums) - (weights * logits).sum(axis=1) / sums).sum())
+    return total / len(directions)
+
+
+def agreement(labels: NDArray[np.int64], pseudo_labels: NDArray[np.int64]) -> float:
+    """Percent of utterances on whose label a snapshot and the pseudo-labels, (n,) each, agree."""
+    return 100 * float((labels == pseudo_labels).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What may be known of one snapshot without a label of the target."""
+
+    probabilities: NDArray[np.float64]
+    """(n, classes) for all utterances of the target."""
+    pseudo_labels: NDArray[np.int64]
+    """(n,) by the mean prediction of the run's snapshots."""
+    held_out: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    """Labels and predictions, (m,) each, of the utterances held out from each source; none if nothing is."""
+    seed: int
+    """Of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One way to rank snapshots."""
+
+    says: str
+    reference: str
+    higher_is_better: bool
+    value: Callable[[Evidence], float | None]
+    """None where it cannot be known."""
+
+
+def _source_accuracy(evidence: Evidence) -> float | None:
+    if not evidence.held_out:
+        return None
+    return float(np.mean([scores(truth, predicted).uar for truth, predicted in evidence.held_out]))
+
+
+CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
+    {
+        SOURCE_ACCURACY: Criterion(
+            "balanced accuracy (UAR, percent) on held-out utterances of the source, mean over the sources",
+            "training-domain validation, Gulrajani and Lopez-Paz 2021, ICLR, arXiv 2007.01434",
+            True,
+            _source_accuracy,
+        ),
+        "entropy": Criterion(
+            "mean entropy of the predictions for the target, nats",
+            "Morerio et al. 2018, ICLR, arXiv 1711.10288",
+            False,
+            lambda evidence: mean_entropy(evidence.probabilities),
+        ),
+        "information-maximisation": Criterion(
+            "entropy of the mean prediction for the target less the mean entropy, nats",
+            "Gomes et al. 2010, NIPS; as a validator Musgrave et al. 2022, arXiv 2208.07360",
+            True,
+            lambda evidence: mutual_information(evidence.probabilities),
+        ),
+        "snd": Criterion(
+            "soft neighbourhood density of the predictions for the target, temperature 0.05, nats",
+            "Saito et al. 2021, ICCV, arXiv 2108.10860",
+            True,
+            lambda evidence: soft_neighbourhood_density(evidence.probabilities, seed=evidence.seed),
+        ),
+        "pseudo-label-agreement": Criterion(
+            "percent of target utterances labelled as by the mean prediction of all snapshots",
+            "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
+            True,
+            lambda evidence: agreement(called(evidence.probabilities[:, 1]), evidence.pseudo_labels),
+        ),
+    }
+)
+
+
+def called(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
+    return (of_class_1 >= 0.5).astype(np.int64)
+
+
+def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) of (n, classes); what has no probability adds nothing."""
+    logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
+    entropies: NDArray[np.float64] = -(probabilities * logarithms).sum(axis=1)
+    return entropies

@@ -1,0 +1,201 @@
+"""The label-free criteria: values by hand, naive loops, and what they say of degenerate predictions."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from emodna.model import criteria
+from emodna.model.criteria import (
+    CRITERIA,
+    Evidence,
+    agreement,
+    called,
+    mean_entropy,
+    mutual_information,
+    soft_neighbourhood_density,
+)
+
+Probabilities = NDArray[np.float64]
+
+
+def binary(*of_class_1: float) -> Probabilities:
+    return np.array([[1 - p, p] for p in of_class_1])
+
+
+def naive_entropy(distribution: list[float]) -> float:
+    return -sum(p * math.log(p) for p in distribution if p > 0)
+
+
+def naive_density(probabilities: Probabilities, temperature: float) -> float:
+    rows = [[float(value) for value in row] for row in probabilities]
+    lengths = [math.sqrt(sum(value**2 for value in row)) for row in rows]
+    entropies = []
+    for i, a in enumerate(rows):
+        similarities = [
+            sum(x * y for x, y in zip(a, b, strict=True)) / lengths[i] / lengths[j]
+            for j, b in enumerate(rows)
+            if j != i
+        ]
+        weights = [math.exp(each / temperature) for each in similarities]
+        entropies.append(naive_entropy([weight / sum(weights) for weight in weights]))
+    return sum(entropies) / len(entropies)
+
+
+def softmaxed(n: int, classes: int, seed: int) -> Probabilities:
+    logits = 3 * np.random.default_rng(seed).normal(size=(n, classes))
+    exponentials = np.exp(logits)
+    normalised: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return normalised
+
+
+some = st.builds(softmaxed, st.integers(2, 12), st.integers(2, 4), st.integers(0, 10**6))
+
+
+class TestEntropy:
+    @pytest.mark.parametrize(
+        ("probabilities", "expected"),
+        [
+            (binary(0.5, 0.5), math.log(2)),
+            (binary(0.0, 1.0), 0.0),
+            (binary(0.25), 0.562335),  # -(1/4 ln 1/4 + 3/4 ln 3/4)
+            (binary(0.25, 1.0), 0.281168),
+            (np.full((3, 4), 0.25), math.log(4)),
+        ],
+    )
+    def test_by_hand(self, probabilities: Probabilities, expected: float) -> None:
+        assert mean_entropy(probabilities) == pytest.approx(expected, abs=1e-6)
+
+    @given(some)
+    def test_is_that_of_a_loop(self, probabilities: Probabilities) -> None:
+        entropies = [naive_entropy(row) for row in probabilities.tolist()]
+        assert mean_entropy(probabilities) == pytest.approx(sum(entropies) / len(entropies))
+
+
+class TestMutualInformation:
+    @pytest.mark.parametrize(
+        ("probabilities", "expected"),
+        [
+            (binary(0.0, 1.0), math.log(2)),
+            (binary(0.5, 0.5), 0.0),
+            (binary(1.0, 1.0), 0.0),  # one answer for all, however certain, tells nothing
+            (binary(0.0, 0.0, 0.0, 1.0), 0.562335),
+            (binary(0.25, 0.75), math.log(2) - 0.562335),
+        ],
+    )
+    def test_by_hand(self, probabilities: Probabilities, expected: float) -> None:
+        assert mutual_information(probabilities) == pytest.approx(expected, abs=1e-6)
+
+    @given(some)
+    def test_lies_between_nothing_and_all_that_classes_can_tell(self, probabilities: Probabilities) -> None:
+        assert -1e-12 <= mutual_information(probabilities) <= math.log(probabilities.shape[1]) + 1e-12
+
+    @given(some)
+    def test_is_the_mean_divergence_from_the_mean_prediction(self, probabilities: Probabilities) -> None:
+        mean = probabilities.mean(axis=0)
+        divergences = [sum(p * math.log(p / m) for p, m in zip(row, mean, strict=True) if p) for row in probabilities]
+        assert mutual_information(probabilities) == pytest.approx(float(np.mean(divergences)), abs=1e-9)
+
+
+class TestSoftNeighbourhoodDensity:
+    @pytest.mark.parametrize("probability", [0.0, 0.3, 0.5, 1.0])
+    def test_of_one_answer_for_all_is_the_highest_there_is(self, probability: float) -> None:
+        assert soft_neighbourhood_density(binary(*[probability] * 9)) == pytest.approx(math.log(8))
+
+    def test_of_two_tight_classes_by_hand(self) -> None:
+        # Each of four: one neighbour at cosine 1, two at 0; temperature 1: weights e, 1, 1.
+        weights = [math.e / (math.e + 2), 1 / (math.e + 2), 1 / (math.e + 2)]
+        found = soft_neighbourhood_density(binary(0.0, 0.0, 1.0, 1.0), temperature=1.0)
+        assert found == pytest.approx(naive_entropy(weights))
+        assert found == pytest.approx(0.975328, abs=1e-6)
+        # At 0.05 the other class weighs e^-20: as if it were not there.
+        assert soft_neighbourhood_density(binary(0.0, 0.0, 1.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
+
+    def test_of_three_directions_by_hand(self) -> None:
+        # Cosines: (1, 0) and (0, 1) with (1/2, 1/2) 1/sqrt(2), with each other 0.
+        near = math.exp(1 / math.sqrt(2)) / (math.exp(1 / math.sqrt(2)) + 1)
+        expected = (2 * naive_entropy([near, 1 - near]) + math.log(2)) / 3
+        assert soft_neighbourhood_density(binary(0.0, 1.0, 0.5), temperature=1.0) == pytest.approx(expected)
+
+    @settings(deadline=None)
+    @given(some, st.sampled_from([0.05, 0.5, 1.0]))
+    def test_is_that_of_a_loop(self, probabilities: Probabilities, temperature: float) -> None:
+        found = soft_neighbourhood_density(probabilities, temperature=temperature)
+        assert found == pytest.approx(naive_density(probabilities, temperature), abs=1e-9)
+
+    def test_does_not_depend_on_the_rows_taken_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        probabilities = softmaxed(100, 2, 0)
+        whole = soft_neighbourhood_density(probabilities)
+        for rows in (1, 7, 99, 100):
+            monkeypatch.setattr(criteria, "_ROWS", rows)
+            assert soft_neighbourhood_density(probabilities) == pytest.approx(whole, rel=1e-12)
+
+    @given(some, st.randoms())
+    def test_does_not_depend_on_the_order(self, probabilities: Probabilities, random: object) -> None:
+        order = list(range(len(probabilities)))
+        random.shuffle(order)  # type: ignore[attr-defined]
+        expected = soft_neighbourhood_density(probabilities)
+        assert soft_neighbourhood_density(probabilities[order]) == pytest.approx(expected, abs=1e-9)
+
+    def test_of_a_single_utterance_is_nothing(self) -> None:
+        assert soft_neighbourhood_density(binary(0.3)) == 0.0
+        assert soft_neighbourhood_density(binary(0.3, 0.6)) == 0.0  # the only neighbour is certain
+
+    def test_of_many_is_that_of_a_sample_which_the_seed_decides(self) -> None:
+        probabilities = softmaxed(400, 2, 0)
+        first, again, other = (soft_neighbourhood_density(probabilities, seed=seed, most=100) for seed in (3, 3, 4))
+        assert first == again != other
+        # As many neighbours as the sample has, spread as the whole.
+        assert first == pytest.approx(soft_neighbourhood_density(probabilities) - math.log(4), abs=0.2)
+
+
+class TestAgreement:
+    def test_by_hand(self) -> None:
+        assert agreement(np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])) == 75.0
+
+    def test_labels_from_a_half_on_are_class_1(self) -> None:
+        assert called(np.array([0.0, 0.4999, 0.5, 1.0])).tolist() == [0, 0, 1, 1]
+
+
+class TestCriteria:
+    @staticmethod
+    def values(probabilities: Probabilities, pseudo_labels: Sequence[int] = ()) -> dict[str, float | None]:
+        evidence = Evidence(probabilities, np.array(pseudo_labels or [0] * len(probabilities)), [], seed=0)
+        return {name: criterion.value(evidence) for name, criterion in CRITERIA.items()}
+
+    def test_of_the_source_is_the_mean_balanced_accuracy_over_the_sources(self) -> None:
+        first = np.array([1, 1, 1, 0]), np.array([1, 1, 1, 1])  # UAR 50, accuracy 75
+        second = np.array([1, 0]), np.array([1, 0])
+        evidence = Evidence(binary(0.5), np.array([1]), [first, second], seed=0)
+        assert CRITERIA["source-accuracy"].value(evidence) == 75.0
+
+    def test_of_the_source_cannot_be_known_without_held_out_utterances(self) -> None:
+        assert self.values(binary(0.5))["source-accuracy"] is None
+
+    def test_of_agreement_compares_with_the_pseudo_labels(self) -> None:
+        assert self.values(binary(0.9, 0.2), [1, 1])["pseudo-label-agreement"] == 50.0
+
+    @pytest.mark.parametrize("name", ["entropy", "snd"])
+    def test_that_are_known_to_prefer_a_collapsed_model_do(self, name: str) -> None:
+        collapsed, separated = binary(*[1.0] * 8), binary(*[0.02] * 4, *[0.95] * 4)
+        sign = 1 if CRITERIA[name].higher_is_better else -1
+        found = [self.values(probabilities)[name] for probabilities in (collapsed, separated)]
+        assert found[0] is not None
+        assert found[1] is not None
+        assert sign * found[0] > sign * found[1]
+
+    def test_that_maximise_information_do_not(self) -> None:
+        name = "information-maximisation"
+        assert self.values(binary(*[1.0] * 8))[name] == 0.0
+        assert (self.values(binary(*[0.02] * 4, *[0.95] * 4))[name] or 0) > 0.5
+
+    @settings(deadline=None)
+    @given(arrays(np.float64, st.integers(1, 9), elements=st.sampled_from([0.0, 1e-300, 1e-17, 0.5, 1 - 1e-16, 1.0])))
+    def test_are_finite_for_predictions_at_the_edge(self, of_class_1: NDArray[np.float64]) -> None:
+        found = self.values(binary(*of_class_1.tolist()))
+        assert all(value is None or math.isfinite(value) for value in found.values())

@@ -1,0 +1,376 @@
+"""Choosing a snapshot: by what may be known, without a bit from the target's labels, and the oracle apart."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from emodna.model import checkpoint, selection
+from emodna.model.criteria import CRITERIA, LAST
+from emodna.model.errors import ConfigError, RunError
+from emodna.model.evaluate import evaluate
+from emodna.model.metrics import scores
+from emodna.model.normalisation import Statistics
+from emodna.model.predictions import probabilities_of
+from emodna.model.selection import best_step
+from emodna.model.snapshots import Snapshots
+from emodna.model.trained import TrainedModel
+from emodna.model.validation import split
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import SETTINGS, InterruptAt, Interruption, assert_same_tensors, emotions_of, fit_small, listed
+
+Pair = tuple[FeatureStore, FeatureStore]
+STEPS = 9
+#: Learns fast enough for the snapshots to differ.
+FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
+VALIDATED = {**FAST, "validation": "0.25"}
+EVERY_STEP = {"checkpoint_seconds": "0"}
+
+
+@pytest.fixture(scope="session")
+def pair(source: FeatureStore, target: FeatureStore) -> Pair:
+    return source, target
+
+
+def fit(pair: Pair, run: Path, **request: Any) -> dict[str, Any]:
+    return fit_small(*pair, run, **{"method": "source-only", "steps": STEPS, "settings": FAST, **request})
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def snapshot_bytes(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
+
+
+def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
+    """What the choice decides, and what it was made of."""
+    probabilities = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
+    return (
+        *((run / name).read_bytes() for name in ("model.safetensors", "selection.json")),
+        snapshot_bytes(run),
+        (probabilities),
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that knows nothing of snapshots."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    fit(pair, run, settings={"learning_rate": "0.01"})
+    return run
+
+
+@pytest.fixture(scope="module")
+def validated(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run for each criterion, all of the same training."""
+    folder = tmp_path_factory.mktemp("validated")
+    for name in CRITERIA:
+        fit(pair, folder / name, select=name, settings=VALIDATED)
+    return {name: folder / name for name in CRITERIA}
+
+
+@pytest.fixture(scope="module")
+def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Another source, without speakers."""
+    emotions = dict(list(emotions_of(target).items())[:12])
+    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
+
+
+class TestLast:
+    def test_is_the_default_and_computes_nothing(
+        self, pair: Pair, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def never(*_: object, **__: object) -> None:
+            raise AssertionError("the criteria are not asked")
+
+        monkeypatch.setattr(selection, "probabilities_of", never)
+        result = fit(pair, tmp_path / "run")
+        assert (result["select"], result["selected_step"]) == (LAST, STEPS)
+        assert not (tmp_path / "run" / "selection.json").exists()
+        assert not (tmp_path / "run" / "oracle.json").exists()
+        assert not (plain / "snapshots").exists()
+
+    def test_has_the_bits_of_a_run_without_snapshots(self, pair: Pair, plain: Path, tmp_path: Path) -> None:
+        fit(pair, tmp_path / "run", oracle_analysis=True)
+        for name in ("model.safetensors", "metrics.jsonl"):
+            assert (tmp_path / "run" / name).read_bytes() == (plain / name).read_bytes()
+
+    def test_is_the_last_snapshot(self, validated: dict[str, Path]) -> None:
+        run = validated["entropy"]
+        last, _ = checkpoint.load_tensors(run / "snapshots" / f"step-{STEPS:06d}.safetensors")
+        resumed, _ = checkpoint.load_tensors(run / "resume.safetensors")
+        assert_same_tensors(last, checkpoint.without_prefix("method", resumed))
+
+
+class TestChoice:
+    @pytest.mark.parametrize("name", CRITERIA)
+    def test_is_the_best_by_the_criterion_and_becomes_the_model(
+        self, name: str, validated: dict[str, Path], pair: Pair
+    ) -> None:
+        run = validated[name]
+        report, result = read(run / "selection.json"), read(run / "result.json")
+        table = report["snapshots"]
+        assert [row["step"] for row in table] == [2, 4, 6, 8, 9]
+        best = max if CRITERIA[name].higher_is_better else min
+        of_best = [row["step"] for row in table if row[name] == best(each[name] for each in table)]
+        assert result["selected_step"] == report["selected_step"] == of_best[-1]
+        assert result["select"] == report["select"] == name
+        state, _ = checkpoint.load_tensors(run / "snapshots" / f"step-{of_best[-1]:06d}.safetensors")
+        saved, _ = checkpoint.load_tensors(run / "model.safetensors")
+        assert_same_tensors(checkpoint.without_prefix("method", saved), state)
+        # Predictions and scores are that model's.
+        written = pq.read_table(run / "predictions.parquet")
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+        assert probabilities_of(model, pair[1]).tolist() == written["probability"].to_pylist()
+        evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
+        assert {key: result[key] for key in evaluated} == evaluated
+
+    def test_is_of_values_that_all_criteria_share(self, validated: dict[str, Path]) -> None:
+        reports = [read(run / "selection.json") for run in validated.values()]
+        assert all(report["snapshots"] == reports[0]["snapshots"] for report in reports)
+        assert list(reports[0]["criteria"]) == list(CRITERIA)
+        assert len({report["selected_step"] for report in reports}) > 1  # else this says little
+
+    def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(self, pair: Pair, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        # On its own corpus, and after a while, the answers differ.
+        settings = {**FAST, "snapshot_every": "8"}
+        fit((pair[0], pair[0]), run, select="pseudo-label-agreement", steps=40, settings=settings)
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+        snapshots = Snapshots(run / "snapshots", 8, 40)
+        found = {}
+        for step in snapshots.steps:
+            snapshots.restore(model.method, step)
+            found[step] = probabilities_of(model, pair[0])
+        mean = np.array(list(found.values())).mean(axis=0)
+        rows = read(run / "selection.json")["snapshots"]
+        expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
+        assert [row["pseudo-label-agreement"] for row in rows] == pytest.approx(expected)
+        assert [row["class_1_share"] for row in rows] == [np.mean(each >= 0.5) for each in found.values()]
+        assert len(set(expected)) > 1  # else this says little
+
+    def test_of_equally_good_snapshots_is_the_last(self) -> None:
+        table = [{"step": step, "x": value} for step, value in ((1, 3.0), (2, 5.0), (3, 5.0), (4, 3.0))]
+        assert best_step(table, "x", higher_is_better=True) == 3
+        assert best_step(table, "x", higher_is_better=False) == 4
+
+    def test_takes_about_twenty_snapshots_unless_told(self, pair: Pair, tmp_path: Path) -> None:
+        fit(pair, tmp_path / "run", select="entropy", steps=40, settings={})
+        assert len(read(tmp_path / "run" / "selection.json")["snapshots"]) == 20
+        assert read(tmp_path / "run" / "config.json")["decisive"]["train"]["snapshot_every"] == 2
+
+
+class TestTargetLabels:
+    @pytest.mark.parametrize("name", ["source-accuracy", "pseudo-label-agreement"])
+    def test_change_neither_the_choice_nor_a_bit(
+        self, name: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        source, target = pair
+        emotions, labels, found = emotions_of(target), {}, {}
+        values = list(emotions.values())
+        permuted = random.Random(0).sample(values, len(values))
+        for how, each in (("right", values), ("permuted", permuted), ("absent", [""] * len(values))):
+            store = listed(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
+            run = tmp_path / how / "run"
+            fit((source, store), run, select=name, settings=VALIDATED, steps=6, oracle_analysis=how == "right")
+            found[how], labels[how] = chosen_bytes(run), store.labels("arousal").tolist()
+        assert found["right"] == found["permuted"] == found["absent"]
+        assert labels["right"] != labels["permuted"] != labels["absent"]
+
+
+class TestOracle:
+    def test_scores_every_snapshot_by_the_labels(self, pair: Pair, tmp_path: Path) -> None:
+        result = fit(pair, tmp_path / "run", oracle_analysis=True)
+        content = read(tmp_path / "run" / "oracle.json")
+        assert list(content) == ["oracle"]
+        oracle = content["oracle"]
+        assert "never" in oracle["note"]
+        table = oracle["snapshots"]
+        assert [row["step"] for row in table] == [2, 4, 6, 8, 9]
+        scored = {key: result[key] for key in ("war", "f1", "uar", "macro_f1")}
+        assert table[-1] == oracle["last"] == {"step": STEPS, **scored}
+        assert oracle["best"]["uar"] == max(row["uar"] for row in table)
+        assert oracle["best"]["step"] == oracle["best_step"]
+        assert oracle["constant"] == result["constant"]
+
+    def test_changes_no_other_file(self, pair: Pair, tmp_path: Path) -> None:
+        for name, asked in (("without", False), ("with", True)):
+            fit(pair, tmp_path / name, select="entropy", settings=VALIDATED, oracle_analysis=asked)
+        assert chosen_bytes(tmp_path / "with") == chosen_bytes(tmp_path / "without")
+        results = [read(tmp_path / name / "result.json") for name in ("with", "without")]
+        for result in results:
+            for key in ("wall_seconds", "steps_per_second", "blocked_seconds", "run"):
+                del result[key]
+        assert results[0] == results[1]
+        files = [{each.name for each in (tmp_path / name).glob("[!e]*")} for name in ("with", "without")]  # no events
+        assert files[0] - files[1] == {"oracle.json"}
+
+    def test_of_a_finished_run_with_snapshots_comes_with_a_resume(self, pair: Pair, tmp_path: Path) -> None:
+        before = fit(pair, tmp_path / "run")
+        assert fit(pair, tmp_path / "run", resume=True, oracle_analysis=True) == before
+        assert read(tmp_path / "run" / "oracle.json")["oracle"]["best_step"] in (2, 4, 6, 8, 9)
+
+    def test_of_a_target_without_labels_is_empty(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
+        fit((pair[0], store), tmp_path / "run", steps=2, oracle_analysis=True)
+        oracle = read(tmp_path / "run" / "oracle.json")["oracle"]
+        assert (oracle["labelled"], oracle["best_step"], oracle["best"]) == (0, None, None)
+
+
+class TestResume:
+    @pytest.mark.parametrize("stops", [(2,), (5,), (9,), (1, 4, 7)], ids=str)
+    def test_keeps_and_continues_the_snapshots(
+        self, stops: tuple[int, ...], validated: dict[str, Path], pair: Pair, tmp_path: Path
+    ) -> None:
+        asked: dict[str, Any] = {"select": "snd", "settings": {**VALIDATED, **EVERY_STEP}, "resume": True}
+        for stop in stops:
+            with pytest.raises(Interruption):
+                fit(pair, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+        fit(pair, tmp_path / "run", **asked)
+        assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated["snd"])
+
+    def test_after_a_kill_in_the_middle_of_a_snapshot_leaves_whole_files_alone(
+        self, validated: dict[str, Path], pair: Pair, tmp_path: Path
+    ) -> None:
+        script = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
+from emodna.pipeline.store import FeatureStore
+
+torch.set_num_threads(1)
+source, target, out, steps, *settings = sys.argv[1:]
+flush = os.fsync
+
+def fsync(descriptor):
+    name = os.readlink(f"/proc/self/fd/{descriptor}")
+    if "step-000006" in name:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(descriptor)
+
+os.fsync = fsync
+
+class Watcher:
+    def began(self, done): ...
+    def logged(self, step, values): ...
+
+settings = dict(setting.split("=") for setting in settings)
+request = FitRequest([FeatureStore(source)], FeatureStore(target), method="source-only", steps=int(steps),
+                     out=Path(out), select="snd", settings=settings)
+fit(request, Watcher())
+"""
+        run, settings = tmp_path / "run", {**SETTINGS, **VALIDATED, **EVERY_STEP}
+        arguments = [*(str(store.path) for store in pair), str(run), str(STEPS)]
+        arguments += [f"{key}={value}" for key, value in settings.items()]
+        killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        left = {path.name for path in (run / "snapshots").iterdir()}
+        assert {"step-000002.safetensors", "step-000004.safetensors"} < left
+        assert "step-000006.safetensors" not in left
+        assert any(name.startswith("step-000006.safetensors.") for name in left)  # it was killed where it should be
+
+        fit(pair, run, select="snd", settings={**VALIDATED, **EVERY_STEP}, resume=True)
+        assert chosen_bytes(run) == chosen_bytes(validated["snd"])
+
+    def test_after_training_and_before_the_choice(
+        self, validated: dict[str, Path], pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> None:
+            raise Interruption
+
+        with monkeypatch.context() as patched:
+            patched.setattr("emodna.model.fit.select", interrupted)
+            with pytest.raises(Interruption):
+                fit(pair, tmp_path / "run", select="snd", settings=VALIDATED)
+        fit(pair, tmp_path / "run", select="snd", settings=VALIDATED, resume=True)
+        assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated["snd"])
+
+    def test_with_another_criterion_is_refused(self, validated: dict[str, Path], pair: Pair) -> None:
+        with pytest.raises(RunError, match="select: snd -> entropy"):
+            fit(pair, validated["snd"], select="entropy", settings=VALIDATED, resume=True)
+
+    def test_with_a_damaged_snapshot_names_it(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(Interruption):
+            fit(pair, tmp_path / "run", select="snd", settings={**FAST, **EVERY_STEP}, watcher=InterruptAt(5))
+        damaged = tmp_path / "run" / "snapshots" / "step-000002.safetensors"
+        damaged.write_bytes(damaged.read_bytes()[:-7])
+        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged"):
+            fit(pair, tmp_path / "run", select="snd", settings={**FAST, **EVERY_STEP}, resume=True)
+
+
+class TestValidation:
+    def test_is_seen_neither_by_batches_nor_by_the_statistics(self, validated: dict[str, Path], pair: Pair) -> None:
+        source = pair[0]
+        rows = split(source, "arousal", 0.25, 0).held_out
+        statistics = Statistics.of_corpora([(source, np.setdiff1d(np.arange(len(source)), rows))])
+        model = TrainedModel.load(validated["snd"] / "model.safetensors", torch.device("cpu"))
+        assert model.framer.statistics is not None
+        assert np.array_equal(model.framer.statistics.mean, statistics.mean)
+        assert np.array_equal(model.framer.statistics.std, statistics.std)
+        assert read(validated["snd"] / "config.json")["held_out"] == {
+            "ravdess": {"utterances": len(rows), "by": "utterance"}
+        }
+
+    def test_is_a_tenth_where_the_criterion_needs_some(self, pair: Pair, tmp_path: Path) -> None:
+        fit(pair, tmp_path / "run", select="source-accuracy", settings={}, steps=2)
+        config = read(tmp_path / "run" / "config.json")
+        assert config["decisive"]["train"]["validation"] == 0.1
+        assert config["held_out"]["ravdess"]["utterances"] == pytest.approx(3.2, abs=1)
+
+    def test_accuracy_is_that_of_the_held_out_utterances_normalised_as_in_training(
+        self, pair: Pair, tmp_path: Path, third: FeatureStore
+    ) -> None:
+        stores, run = [pair[0], third], tmp_path / "run"
+        settings = {**FAST, "snapshot_every": "20", "validation": "0.5", "normalisation": "per-corpus"}
+        request: dict[str, Any] = {"method": "source-only", "steps": 20, "select": "source-accuracy"}
+        fit_small(stores, pair[1], run, settings=settings, **request)
+        model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
+
+        def uar(store: FeatureStore, *, as_target: bool) -> float:
+            found = split(store, "arousal", 0.5, 0)
+            own = Statistics.of_corpora([(store, np.flatnonzero(found.labels >= 0))])
+            framer = model.framer if as_target else replace(model.framer, statistics=own)
+            given = [(store[row], float(store.peak_db[row])) for row in found.held_out.tolist()]
+            predicted = replace(model, framer=framer).probabilities(given) >= 0.5
+            return scores(found.truth, predicted.astype(np.int64)).uar
+
+        expected, otherwise = (np.mean([uar(each, as_target=so) for each in stores]) for so in (False, True))
+        (row,) = read(run / "selection.json")["snapshots"]
+        assert row["source-accuracy"] == pytest.approx(expected)
+        assert row["source-accuracy"] != pytest.approx(otherwise)  # else this says little
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("request_", "says"),
+        [
+            ({"select": "magic"}, r"--select magic: unknown; valid: last, source-accuracy, .*snd"),
+            ({"select": "snd", "settings": {"snapshot_every": "0"}}, r"snapshot_every=0: --select snd"),
+            ({"oracle_analysis": True, "settings": {"snapshot_every": "0"}}, r"snapshot_every=0: --oracle-analysis"),
+            ({"select": "source-accuracy", "settings": {"validation": "0"}}, r"validation=0: --select source-accuracy"),
+            ({"settings": {"validation": "1"}}, r"validation=1"),
+            ({"settings": {"snapshot_every": "-1"}}, r"snapshot_every=-1: must be 0 or more"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_are_told_before_anything_is_written(
+        self, request_: dict[str, Any], says: str, pair: Pair, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ConfigError, match=says):
+            fit(pair, tmp_path / "run", **request_)
+        assert not (tmp_path / "run").exists()

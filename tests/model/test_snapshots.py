@@ -1,0 +1,112 @@
+"""Snapshots on disk: which steps, one file each, whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.model.errors import RunError
+from emodna.model.methods.source_only import SourceOnly
+from emodna.model.snapshots import Snapshots
+from tests.model.small import assert_same_tensors, refused_or_taken
+from tests.model.test_checkpoint import damaged_copies
+
+
+def method(seed: int = 0) -> SourceOnly:
+    return SourceOnly(6, SourceOnly.defaults, seed)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    """Of steps 2, 4 and 5, all taken."""
+    taken = Snapshots(tmp_path / "snapshots", 2, 5)
+    taken.go_on_from(0)
+    for step in taken.steps:
+        taken.save(method(step), step)
+    return taken
+
+
+class TestSteps:
+    @pytest.mark.parametrize(
+        ("every", "total", "expected"),
+        [(0, 5, []), (1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (5, 5, [5]), (9, 5, [5])],
+    )
+    def test_are_every_so_many_and_the_last(self, every: int, total: int, expected: list[int]) -> None:
+        assert Snapshots(Path("nowhere"), every, total).steps == expected
+
+    @given(st.integers(1, 30), st.integers(1, 60))
+    def test_always_have_the_last(self, every: int, total: int) -> None:
+        steps = Snapshots(Path("nowhere"), every, total).steps
+        assert steps[-1] == total
+        assert len(steps) == -(-total // every)
+
+
+class TestFiles:
+    def test_give_a_method_its_state_back(self, snapshots: Snapshots) -> None:
+        other = method(99)
+        snapshots.restore(other, 4)
+        assert_same_tensors(other.state_dict(), method(4).state_dict())
+
+    def test_are_named_by_their_steps(self, snapshots: Snapshots) -> None:
+        assert names(snapshots.folder) == [f"step-{step:06d}.safetensors" for step in (2, 4, 5)]
+
+    def test_of_equal_states_are_equal(self, snapshots: Snapshots) -> None:
+        before = snapshots.path(4).read_bytes()
+        snapshots.save(method(4), 4)
+        assert snapshots.path(4).read_bytes() == before
+
+    def test_do_not_exist_where_none_is_wanted(self, tmp_path: Path) -> None:
+        Snapshots(tmp_path / "snapshots", 0, 5).go_on_from(3)
+        assert not (tmp_path / "snapshots").exists()
+
+    def test_of_another_step_are_refused(self, snapshots: Snapshots) -> None:
+        snapshots.path(4).rename(snapshots.path(2))
+        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged: it is of step 4"):
+            snapshots.restore(method(), 2)
+
+    def test_of_another_network_are_refused(self, snapshots: Snapshots) -> None:
+        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged: tensor "):
+            snapshots.restore(SourceOnly(7, SourceOnly.defaults, 0), 2)
+
+    def test_damaged_are_named(self, snapshots: Snapshots) -> None:
+        content = snapshots.path(2).read_bytes()
+        for damaged in damaged_copies(content, 40):
+            snapshots.path(2).write_bytes(damaged)
+            with refused_or_taken(snapshots.path(2)):
+                snapshots.restore(method(), 2)
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize(("done", "left"), [(0, []), (1, []), (2, [2]), (3, [2]), (4, [2, 4]), (5, [2, 4, 5])])
+    def test_drops_what_comes_later(self, done: int, left: list[int], snapshots: Snapshots) -> None:
+        snapshots.go_on_from(done)
+        assert names(snapshots.folder) == [snapshots.path(step).name for step in left]
+
+    def test_drops_what_a_kill_left_unfinished(self, snapshots: Snapshots) -> None:
+        (snapshots.folder / "step-000004.safetensors.4711.tmp").write_bytes(b"half")
+        snapshots.go_on_from(5)
+        assert len(names(snapshots.folder)) == 3
+
+    def test_leaves_files_of_others_alone(self, snapshots: Snapshots) -> None:
+        (snapshots.folder / "notes.txt").write_text("the best is 4")
+        snapshots.go_on_from(0)
+        assert names(snapshots.folder) == ["notes.txt"]
+
+    def test_without_an_earlier_one_is_refused(self, snapshots: Snapshots) -> None:
+        snapshots.path(2).unlink()
+        snapshots.go_on_from(1)
+        with pytest.raises(RunError, match=r"step-000002\.safetensors: missing"):
+            snapshots.go_on_from(4)
+
+
+def test_do_not_touch_the_random_numbers(snapshots: Snapshots) -> None:
+    model, before = method(), torch.get_rng_state()
+    snapshots.save(model, 2)
+    snapshots.restore(model, 2)
+    assert torch.equal(torch.get_rng_state(), before)

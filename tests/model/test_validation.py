@@ -1,0 +1,91 @@
+"""What is held out from a source: whole speakers where there are enough, both classes on both sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.model.errors import TrainingError
+from emodna.model.validation import Split, split
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import emotions_of, listed
+
+
+def speakers(store: FeatureStore, rows: np.ndarray) -> list[str]:
+    return [store.column("speaker")[row] for row in rows]
+
+
+def assert_sound(found: Split, store: FeatureStore, task: str) -> None:
+    labels = store.labels(task)
+    kept = np.flatnonzero(found.labels >= 0)
+    assert sorted([*kept, *found.held_out]) == np.flatnonzero(labels >= 0).tolist()
+    assert (found.labels[kept] == labels[kept]).all()
+    assert (found.truth == labels[found.held_out]).all()
+    assert set(found.truth) == set(found.labels[kept]) == {0, 1}
+
+
+class TestNothing:
+    def test_is_held_out_unless_asked_for(self, source: FeatureStore) -> None:
+        found = split(source, "arousal", 0.0, 0)
+        assert found.by is None
+        assert (found.labels == source.labels("arousal")).all()
+        assert len(found.held_out) == len(found.truth) == 0
+
+
+class TestSpeakers:
+    @pytest.mark.parametrize("task", ["arousal", "valence"])
+    def test_are_held_out_whole(self, task: str, source: FeatureStore) -> None:
+        found = split(source, task, 0.5, 0)  # one of two
+        assert found.by == "speaker"
+        assert_sound(found, source, task)
+        (one,) = set(speakers(source, found.held_out))
+        assert one not in speakers(source, np.flatnonzero(found.labels >= 0))
+
+    def test_depend_on_the_seed_alone(self, source: FeatureStore) -> None:
+        np.random.seed(1)  # whatever others draw
+        chosen = [tuple(split(source, "arousal", 0.5, seed).held_out.tolist()) for seed in range(8)]
+        np.random.seed(2)
+        assert chosen == [tuple(split(source, "arousal", 0.5, seed).held_out.tolist()) for seed in range(8)]
+        assert len(set(chosen)) == 2
+
+    def test_too_few_for_the_share_leave_utterances(self, source: FeatureStore) -> None:
+        assert split(source, "arousal", 0.25, 0).by == "utterance"
+
+    def test_not_known_leave_utterances(self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+        store = listed(roots["ravdess"], emotions_of(source), tmp_path)  # a manifest without speakers
+        assert split(store, "arousal", 0.5, 0).by == "utterance"
+
+    def test_of_one_class_leave_utterances(self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+        emotions = emotions_of(source)
+        who = {path: f"speaker {n % 2}" for n, path in enumerate(emotions)}
+        emotions = {path: "anger" if who[path] == "speaker 0" else "sadness" for path in emotions}
+        found = split(listed(roots["ravdess"], emotions, tmp_path, speaker=who), "arousal", 0.5, 0)
+        assert found.by == "utterance"
+
+
+class TestUtterances:
+    @pytest.mark.parametrize("share", [0.1, 0.25, 0.4])
+    @pytest.mark.parametrize("task", ["arousal", "valence"])
+    def test_are_a_share_of_each_class(self, task: str, share: float, source: FeatureStore) -> None:
+        found = split(source, task, share, 3)
+        assert_sound(found, source, task)
+        for one in (0, 1):
+            assert (found.truth == one).sum() == pytest.approx(share * (source.labels(task) == one).sum(), abs=1)
+
+    def test_without_labels_are_never_held_out(
+        self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = emotions_of(source)
+        for path in list(emotions)[::3]:
+            emotions[path] = ""
+        store = listed(roots["ravdess"], emotions, tmp_path)
+        assert_sound(split(store, "arousal", 0.2, 0), store, "arousal")
+
+    @pytest.mark.parametrize("emotions", [("anger", "sadness"), ("anger", "anger", "anger", "anger", "sadness")])
+    def test_too_few_are_an_error(
+        self, emotions: tuple[str, ...], source: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        paths = list(emotions_of(source))[: len(emotions)]
+        store = listed(roots["ravdess"], dict(zip(paths, emotions, strict=True)), tmp_path)
+        with pytest.raises(TrainingError, match=r"--src own: too few utterances .* validation"):
+            split(store, "arousal", 0.1, 0)
