@@ -53,6 +53,20 @@ class Clock:
             torch.cuda.synchronize()
 
 
+class Inputs:
+    """Batches of 64 from two real stores, as a run has them."""
+
+    def __init__(self, cache: Path, src: str, tgt: str) -> None:
+        config = TrainConfig()
+        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
+        statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
+        silence = feature_set_from(self.source.snapshot.parameters).silence
+        self.framer = Framer(config.frames, config.padding, statistics, silence)
+        mine, other = (Windows(store, self.framer, []) for store in (self.source, self.target))
+        self.sources = SourceStream([(mine, self.source.labels("arousal"))], batch_size=64, seed=0)
+        self.targets = TargetStream(other, batch_size=64, seed=0)
+
+
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
 @click.option("--src", default="ravdess", show_default=True)
@@ -65,19 +79,13 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
     """Time real steps on real stores."""
     torch.set_num_threads(threads)
     where = torch.device(device)
-    config = TrainConfig()
-    source, target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
-    statistics = Statistics.of_corpora([(source, np.arange(len(source)))])
-    silence = feature_set_from(source.snapshot.parameters).silence
-    framer = Framer(config.frames, config.padding, statistics, silence)
-    sources = SourceStream([(Windows(source, framer, []), source.labels("arousal"))], batch_size=64, seed=0)
-    targets = TargetStream(Windows(target, framer, []), batch_size=64, seed=0)
-    method = METHODS[method_name](source.dim, METHODS[method_name].defaults, 0).to(where).train()
+    inputs = Inputs(cache, src, tgt)
+    method = METHODS[method_name](inputs.source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
 
     def step(clock: Clock, number: int) -> None:
         with clock.part("batches out of the store"):
-            batches = sources.batch(number).to(where), targets.batch(number).to(where)
+            batches = inputs.sources.batch(number).to(where), inputs.targets.batch(number).to(where)
         with clock.part("forward and losses"):
             terms = method.losses(*batches, torch.tensor(number, device=where))
             total = torch.stack(list(terms.values())).sum()
@@ -98,7 +106,8 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
         step(clock, number)
     whole = sum(spent for part, spent in clock.seconds.items() if not part.startswith(" "))
     click.echo(
-        f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {config.frames} frames, {device}, {threads} thread(s)"
+        f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {inputs.framer.frames} frames, {device}, "
+        f"{threads} thread(s)"
     )
     click.echo(f"{'step':42} {1e3 * whole / steps:8.1f} ms")
     for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0][0] == " ", -item[1])):
