@@ -25,6 +25,8 @@ from emodna.pipeline.errors import EmodnaError
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@click.option("--compile", is_flag=True, help="Put the losses through torch.compile; on a CPU, needs a C++ compiler.")
+@click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @common.cache_option
 @click.option(
     "--feature-set",
@@ -50,6 +52,8 @@ def fit(
     seed: int,
     threads: int | None,
     device: str,
+    compile: bool,
+    cuda_graph: bool,
     cache: Path,
     feature_set: str | None,
     out: Path | None,
@@ -96,6 +100,8 @@ def fit(
         settings=parsed,
         out=out,
         resume=resume,
+        compile=compile,
+        cuda_graph=cuda_graph,
     )
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")

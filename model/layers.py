@@ -91,7 +91,7 @@ class _LargerOfTwo(torch.autograd.Function):
         return torch.maximum(first, second)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (lead,) = ctx.saved_tensors
         batch, channels, time = ctx.shape

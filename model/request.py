@@ -42,6 +42,10 @@ class FitRequest:
     out: Path | None = None
     """Run folder; by default one below `runs` that is named by the request."""
     resume: bool = False
+    compile: bool = False
+    """Put the losses through torch.compile: slower to begin, other roundings and draws."""
+    cuda_graph: bool = False
+    """Capture each step as a CUDA graph: other roundings in the optimiser."""
 
     def __post_init__(self) -> None:
         """Put the sources in the order of their names: the same corpora are the same request."""
@@ -106,6 +110,8 @@ def resolved(request: FitRequest, train_config: TrainConfig, method_config: obje
             "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
             "device": request.device.type,
             "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
+            "compile": request.compile,
+            "cuda_graph": request.cuda_graph,
         },
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
