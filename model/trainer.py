@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import torch
 
+from emodna.model.allocator import keep_freed_memory
 from emodna.model.captured import CapturedUpdate
 from emodna.model.config import TrainConfig
 from emodna.model.errors import TrainingError
@@ -72,6 +73,8 @@ def train(
     RunError
         A damaged checkpoint.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(derived_seed(seed, "training"))
     method.to(device).train()
     optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)

@@ -7,8 +7,7 @@ Like ours, it passes both corpora through the networks at once.
 """
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from emodna.model.allocator import keep_freed_memory
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
@@ -26,6 +26,7 @@ from emodna.model.stream import SourceStream, TargetStream
 from emodna.model.update import Update
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.step import Inputs
+from tests.benchmarks.training import Step, Training
 
 DROPOUT = 0.1
 DIM, CHANNELS, PROJECTION = 40, 64, 128
@@ -193,6 +194,41 @@ def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, target
             layer.p = DROPOUT
 
 
+def plain_steps(inputs: Inputs, name: str) -> Step:
+    """The plain loop's body."""
+    plain = PLAIN[name]().train()
+    method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
+    plain.load_state_dict(method.state_dict(), strict=False)
+    check(method, plain, inputs.sources, inputs.targets)
+    optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
+    loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
+
+    def step(number: int) -> None:  # noqa: ARG001
+        (source, labels), (target, _) = (next(loader) for loader in loaders)
+        optimizer.zero_grad()
+        loss = torch.stack(plain.losses(source, labels, target)).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def our_steps(inputs: Inputs, name: str) -> Step:
+    """The trainer's loop's body."""
+    keep_freed_memory()
+    method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
+    update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
+
+    def step(number: int) -> None:
+        update(inputs.sources.batch(number), inputs.targets.batch(number), Phase())
+
+    return step
+
+
+PLAIN: dict[str, type[PlainSourceOnly]] = {"emo-dna": PlainEmoDna, "source-only": PlainSourceOnly}
+
+
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
 @click.option("--src", default="ravdess", show_default=True)
@@ -200,45 +236,18 @@ def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, target
 @click.option("--threads", default=1, show_default=True)
 @click.option("--rounds", default=25, show_default=True, help="Of 4 steps of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
-    """Time both in turn."""
-    torch.set_num_threads(threads)
-    inputs = Inputs(cache, src, tgt)
-    click.echo(f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), median of {rounds} rounds of 4 steps")
-    for name, kind in {"emo-dna": PlainEmoDna, "source-only": PlainSourceOnly}.items():
-        method, plain = METHODS[name](DIM, METHODS[name].defaults, 0).train(), kind().train()
-        plain.load_state_dict(method.state_dict(), strict=False)
-        check(method, plain, inputs.sources, inputs.targets)
-        update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
-        optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
-        loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
-
-        def plainly(number: int, plain: PlainSourceOnly = plain) -> None:
-            (source, labels), (target, _) = (next(loader) for loader in loaders)  # noqa: B023
-            optimizer.zero_grad()  # noqa: B023
-            loss = torch.stack(plain.losses(source, labels, target)).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()  # noqa: B023
-            loss.item()
-
-        def ours(number: int, update: Update = update) -> None:
-            update(inputs.sources.batch(number), inputs.targets.batch(number), Phase())
-
-        seconds = interleaved([plainly, ours], rounds)
-        plain_ms, ours_ms = (1e3 * statistics.median(each) for each in seconds)
-        ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
+    """Time both in turn, each in a process of its own."""
+    click.echo(
+        f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} rounds of 4 steps"
+    )
+    for name in PLAIN:
+        trainings = [Training(build, cache, src, tgt, name, threads) for build in (plain_steps, our_steps)]
+        rounds_of_both = [[each.take(4).cpu for each in trainings] for _ in range(rounds)]
+        plain_ms, ours_ms = (1e3 * statistics.median(taken) / 4 for taken in zip(*rounds_of_both, strict=True))
+        ratio = statistics.median(plain / ours for plain, ours in rounds_of_both)
         click.echo(f"{name:12} plain loop {plain_ms:7.1f} ms   ours {ours_ms:7.1f} ms   ratio {ratio:.2f}")
-
-
-def interleaved(contestants: list[Callable[[int], None]], rounds: int, steps: int = 4) -> list[list[float]]:
-    """CPU seconds a step of each contestant in each round."""
-    seconds: list[list[float]] = [[] for _ in contestants]
-    for number in range(rounds + 1):
-        for step, taken in zip(contestants, seconds, strict=True):
-            began = time.process_time()
-            for each in range(steps):
-                step(number * steps + each)
-            taken.append((time.process_time() - began) / steps)
-    return [taken[1:] for taken in seconds]  # the first round warms up
+        for each in trainings:
+            each.end()
 
 
 if __name__ == "__main__":
