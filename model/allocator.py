@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
     """Let glibc hold freed memory instead of giving it back to the system, for the rest of the process.
 
     A step frees and asks again for the same few hundred tensors. By default glibc gives the top of its heap back each
-    time, and the system maps thousands of fresh, zeroed pages a step: up to a tenth of its time. What is held is at most
-    the memory that the process once needed. Does nothing where the C library is another one.
+    time, and the system maps thousands of fresh, zeroed pages a step, which takes up to a tenth of its time. What is
+    held is at most what the process once needed. Does nothing where the C library is another one.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):

@@ -203,7 +203,7 @@ def plain_steps(inputs: Inputs, name: str) -> Step:
     optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
     loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
 
-    def step(number: int) -> None:  # noqa: ARG001
+    def step(number: int) -> None:
         (source, labels), (target, _) = (next(loader) for loader in loaders)
         optimizer.zero_grad()
         loss = torch.stack(plain.losses(source, labels, target)).sum()
