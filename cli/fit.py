@@ -25,6 +25,8 @@ from emodna.pipeline.errors import EmodnaError
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@click.option("--compile", is_flag=True, help="Put the losses through torch.compile; on a CPU, needs a C++ compiler.")
+@click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @common.cache_option
 @click.option(
     "--feature-set",
@@ -70,6 +72,8 @@ def fit(
     seed: int,
     threads: int | None,
     device: str,
+    compile: bool,
+    cuda_graph: bool,
     cache: Path,
     feature_set: str | None,
     out: Path | None,
@@ -122,6 +126,8 @@ def fit(
         residency=residency,  # type: ignore[arg-type]
         select=select,
         oracle_analysis=oracle_analysis,
+        compile=compile,
+        cuda_graph=cuda_graph,
     )
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")

@@ -25,6 +25,11 @@ class FiniteGuard:
         self._term = torch.tensor(0, device=device)
         self._names: list[str] = []
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All that it remembers."""
+        return self._step, self._term
+
     def look(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Look at the terms of one step. What it keeps is written in place: a captured CUDA graph replays this."""
         self._names = list(terms)

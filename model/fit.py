@@ -50,6 +50,8 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     began = time.perf_counter()
     if request.steps < 1:
         raise ConfigError(f"--steps {request.steps}: must be at least 1")
+    if request.cuda_graph and request.device.type != "cuda":
+        raise ConfigError(f"--cuda-graph: needs a CUDA device; this run is on {request.device}")
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     kind = method_named(request.method)
@@ -141,6 +143,8 @@ def _trained(
             watcher=watcher,
             stop=stop,
             residency=request.residency,
+            compile=request.compile,
+            cuda_graph=request.cuda_graph,
         )
     model = TrainedModel(method.eval(), method_config, request.task, target.dim, targets.framer, features)
     return _Trained(model, [(each, own.framer) for each, (own, _) in zip(splits, sources, strict=True)], timing)

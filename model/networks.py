@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emodna.model.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
+
 #: What is left of the time steps: their mean, or the state at the end of the utterance.
 Pooling = Literal["mean", "last"]
 #: How the Bi-LSTM's two directions become one: summed, concatenated, or concatenated at half the units each.
@@ -30,11 +32,11 @@ class Backbone(nn.Sequential):
         layers: list[nn.Module] = []
         for width in [dim, *[channels] * (blocks - 1)]:
             layers += [
-                nn.Conv1d(width, channels, kernel_size=3, padding=1),
-                nn.BatchNorm1d(channels),
+                Conv1d(width, channels, kernel_size=3, padding=1),
+                BatchNorm1d(channels),
                 nn.ReLU(),
-                nn.Dropout(dropout),
-                nn.MaxPool1d(_POOL),
+                Dropout(dropout),
+                MaxPool1d(_POOL),
             ]
         super().__init__(*layers)
         self.shrink = _POOL**blocks
@@ -54,14 +56,14 @@ class CausalConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
         self.past = (kernel - 1) * dilation
-        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
+        self.conv = Conv1d(inputs, outputs, kernel, dilation=dilation)
         # Norm before dropout: behind it, its statistics would differ between training and evaluation.
-        self.norm = nn.BatchNorm1d(outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = BatchNorm1d(outputs)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, in, time)."""
-        activated: Tensor = self.dropout(F.relu(self.norm(self.conv(F.pad(x, (self.past, 0))))))
+        activated: Tensor = self.dropout(F.relu(self.norm(self.conv(pad_past(x, self.past)))))
         return activated
 
 
@@ -74,7 +76,7 @@ class TemporalBlock(nn.Module):
             CausalConv(inputs, outputs, kernel, dilation, dropout),
             CausalConv(outputs, outputs, kernel, dilation, dropout),
         )
-        self.residual = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
+        self.residual = nn.Identity() if inputs == outputs else Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, time) -> (batch, out, time)."""

@@ -24,8 +24,10 @@ class ParameterGroup:
     betas: tuple[float, float] | None = None
 
 
-def make_optimizers(groups: Sequence[ParameterGroup], config: TrainConfig) -> dict[str, Optimizer]:
-    """One optimiser per group, by its name."""
+def make_optimizers(
+    groups: Sequence[ParameterGroup], config: TrainConfig, *, capturable: bool = False
+) -> dict[str, Optimizer]:
+    """One optimiser per group, by its name; capturable ones, for a CUDA graph, count their steps on the device."""
     return {
         group.name: _KINDS[group.optimizer](
             group.parameters,
@@ -34,6 +36,7 @@ def make_optimizers(groups: Sequence[ParameterGroup], config: TrainConfig) -> di
             eps=config.epsilon,
             weight_decay=config.weight_decay,
             foreach=True,
+            capturable=capturable,
         )
         for group in groups
     }
@@ -68,9 +71,12 @@ def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tens
         shapes = {key: value.shape for key, value in state.items()}
         if parameter is None or parameter not in owners or shapes != _shapes(parameter):
             raise ValueError(f"the optimiser's state of {name} does not fit")
-        # The step counts stay on the CPU, where the optimiser makes them.
-        owners[parameter].state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+        owner = owners[parameter]
+        # The step counts stay on the CPU, where the optimiser makes them, unless it is capturable.
+        counts_on_cpu = not owner.defaults["capturable"]
+        owner.state[parameter] = {
+            key: value if key == "step" and counts_on_cpu else value.to(parameter.device)
+            for key, value in state.items()
         }
 
 

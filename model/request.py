@@ -55,6 +55,10 @@ class FitRequest:
     """Which of the run's snapshots becomes its model: `LAST`, or the best by one of `CRITERIA`."""
     oracle_analysis: bool = False
     """Score every snapshot by the target's labels, after all else, in a file of its own."""
+    compile: bool = False
+    """Put the losses through torch.compile: slower to begin, other roundings and draws."""
+    cuda_graph: bool = False
+    """Capture each step as a CUDA graph: other roundings in the optimiser."""
 
     def __post_init__(self) -> None:
         """Put the sources in the order of their names: the same corpora are the same request."""
@@ -144,6 +148,8 @@ def resolved(
             "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
             "device": request.device.type,
             "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
+            "compile": request.compile,
+            "cuda_graph": request.cuda_graph,
         },
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},

@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 import torch
 
+from emodna.model.allocator import keep_freed_memory
+from emodna.model.captured import CapturedUpdate
 from emodna.model.config import TrainConfig
 from emodna.model.errors import TrainingError
 from emodna.model.finite import NotFinite
@@ -65,6 +67,8 @@ def train(
     watcher: Watcher,
     stop: Callable[[], bool] = never,
     residency: Residency = "auto",
+    compile: bool = False,
+    cuda_graph: bool = False,
 ) -> Timing:
     """Train a method in place, from its checkpoint in the run folder if there is one.
 
@@ -74,9 +78,13 @@ def train(
         Is asked after each step; if true, a checkpoint is written and KeyboardInterrupt raised.
     residency
         See `Loader`.
+    compile, cuda_graph
+        Whether the losses go through torch.compile, and whether a step is a CUDA graph.
 
     Raises
     ------
+    ConfigError
+        The losses cannot be compiled.
     TrainingError
         A term of the loss is no longer finite; names it, the step and the batch. The last checkpoint stays.
     RunError
@@ -84,15 +92,18 @@ def train(
     ConfigError, StoreError
         See `Loader`.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(derived_seed(seed, "training"))
     method.to(device).train()
-    optimizers = make_optimizers(method.parameter_groups(), config)
+    optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)
     state = TrainingState(method, optimizers, device)
     done = state.restore(run.resume, steps)
     log = MetricsLog(run.metrics, keep=done)
     snapshots = Snapshots(run.snapshots, config.snapshot_every, steps)
     snapshots.go_on_from(done)
-    update = Update(method, optimizers, device, done=done)
+    plain = Update(method, optimizers, device, done=done, compile=compile)
+    update = CapturedUpdate(plain) if cuda_graph else plain
     run.not_finite.unlink(missing_ok=True)
     saved = time.monotonic()
     watcher.began(done)

@@ -1,15 +1,18 @@
 """One training step: losses, gradients, optimisers."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.compiled import compiled
 from emodna.model.finite import FiniteGuard
 from emodna.model.methods.base import Method
 from emodna.model.phases import Phase
+from emodna.model.undone import undone
 
 
 class Update:
@@ -21,12 +24,21 @@ class Update:
         By the names of the method's parameter groups.
     done
         Steps that are behind.
+    compile
+        Whether the losses go through torch.compile.
     """
 
     def __init__(
-        self, method: Method, optimizers: Mapping[str, Optimizer], device: torch.device, *, done: int = 0
+        self,
+        method: Method,
+        optimizers: Mapping[str, Optimizer],
+        device: torch.device,
+        *,
+        done: int = 0,
+        compile: bool = False,
     ) -> None:
-        self._method, self._optimizers = method, optimizers
+        self._method, self._optimizers, self._device = method, optimizers, device
+        self._losses = compiled(method.losses, device) if compile else method.losses
         self._step = torch.tensor(done, device=device)
         self.guard = FiniteGuard(device)
 
@@ -39,7 +51,7 @@ class Update:
             method.turn = turn
             for optimizer in self._optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-            of_turn = method.losses(source, target, self._step)
+            of_turn = self._losses(source, target, self._step)
             torch.stack(list(of_turn.values())).sum().backward()  # type: ignore[no-untyped-call]
             for name in turn:
                 self._optimizers[name].step()
@@ -47,3 +59,7 @@ class Update:
         self.guard.look(self._step, terms)
         self._step += 1
         return terms
+
+    def undone(self) -> AbstractContextManager[None]:
+        """Undo at the end the steps that are taken within."""
+        return undone(self._method, self._optimizers, [self._step, *self.guard.tensors], self._device)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from emodna.model.allocator import keep_freed_memory
+from emodna.model.compiled import compiled
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
@@ -53,6 +55,20 @@ class Clock:
             torch.cuda.synchronize()
 
 
+class Inputs:
+    """Batches of 64 from two real stores, as a run has them."""
+
+    def __init__(self, cache: Path, src: str, tgt: str) -> None:
+        config = TrainConfig()
+        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
+        statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
+        silence = feature_set_from(self.source.snapshot.parameters).silence
+        self.framer = Framer(config.frames, config.padding, statistics, silence)
+        mine, other = (Windows(store, self.framer, []) for store in (self.source, self.target))
+        self.sources = SourceStream([(mine, self.source.labels("arousal"))], batch_size=64, seed=0)
+        self.targets = TargetStream(other, batch_size=64, seed=0)
+
+
 @click.command()
 @click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
 @click.option("--src", default="ravdess", show_default=True)
@@ -61,25 +77,26 @@ class Clock:
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--steps", default=20, show_default=True)
-def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device: str, steps: int) -> None:
+@click.option("--compile", is_flag=True, help="Put the losses through torch.compile; the networks are not timed apart.")
+def main(
+    cache: Path, src: str, tgt: str, method_name: str, threads: int, device: str, steps: int, compile: bool
+) -> None:
     """Time real steps on real stores."""
     torch.set_num_threads(threads)
     where = torch.device(device)
-    config = TrainConfig()
-    source, target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
-    statistics = Statistics.of_corpora([(source, np.arange(len(source)))])
-    silence = feature_set_from(source.snapshot.parameters).silence
-    framer = Framer(config.frames, config.padding, statistics, silence)
-    sources = SourceStream([(Windows(source, framer, []), source.labels("arousal"))], batch_size=64, seed=0)
-    targets = TargetStream(Windows(target, framer, []), batch_size=64, seed=0)
-    method = METHODS[method_name](source.dim, METHODS[method_name].defaults, 0).to(where).train()
+    if where.type == "cpu":
+        keep_freed_memory()
+    inputs = Inputs(cache, src, tgt)
+    method = METHODS[method_name](inputs.source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
+
+    losses = compiled(method.losses, where) if compile else method.losses
 
     def step(clock: Clock, number: int) -> None:
         with clock.part("batches out of the store"):
-            batches = sources.batch(number).to(where), targets.batch(number).to(where)
+            batches = inputs.sources.batch(number).to(where), inputs.targets.batch(number).to(where)
         with clock.part("forward and losses"):
-            terms = method.losses(*batches, torch.tensor(number, device=where))
+            terms = losses(*batches, torch.tensor(number, device=where))
             total = torch.stack(list(terms.values())).sum()
         with clock.part("backward"):
             optimizer.zero_grad(set_to_none=True)
@@ -88,18 +105,23 @@ def main(cache: Path, src: str, tgt: str, method_name: str, threads: int, device
             optimizer.step()
 
     clock = Clock(where)
+    began = time.perf_counter()
     for number in range(3):
         step(clock, number)
+    begun = time.perf_counter() - began
     clock.seconds.clear()
     for name, module in method.named_modules():
-        if name in ("network.backbone", "network.encoder", "corpus_encoder"):
+        if not compile and name in ("network.backbone", "network.encoder", "corpus_encoder"):
             clock.watch(module, f"  forward of {name}")
     for number in range(steps):
         step(clock, number)
     whole = sum(spent for part, spent in clock.seconds.items() if not part.startswith(" "))
     click.echo(
-        f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {config.frames} frames, {device}, {threads} thread(s)"
+        f"{method_name}, {src} -> {tgt}, 64 + 64 utterances, {inputs.framer.frames} frames, {device}, "
+        f"{threads} thread(s)"
     )
+    if compile:
+        click.echo(f"{'three steps before, with the compilation':42} {1e3 * begun:8.1f} ms")
     click.echo(f"{'step':42} {1e3 * whole / steps:8.1f} ms")
     for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0][0] == " ", -item[1])):
         click.echo(f"{part:42} {1e3 * spent / steps:8.1f} ms {100 * spent / whole:6.1f} %")

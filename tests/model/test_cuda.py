@@ -10,14 +10,19 @@ import pytest
 import torch
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.captured import CapturedUpdate
+from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.loader import Loader
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
+from emodna.model.optimizers import make_optimizers
+from emodna.model.phases import Phase
 from emodna.model.resident import RESIDENCIES, Residency
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel
+from emodna.model.update import Update
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
@@ -26,6 +31,7 @@ from tests.model.small import InterruptAt, Interruption, batches, fit_small, log
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 CUDA = torch.device("cuda")
+EVERYTHING = Phase()
 
 if torch.cuda.is_available():
     # Read once, at cuBLAS's first use in the process.
@@ -155,3 +161,80 @@ def test_models_go_from_one_device_to_the_other(source: FeatureStore, target: Fe
         for device in (torch.device("cpu"), CUDA)
     )
     assert on_cpu == pytest.approx(on_cuda, abs=1e-3)
+
+
+class Steps:
+    """Steps of one method on the GPU, captured or not, from the same start."""
+
+    def __init__(self, kind: type[Method], *, captured: bool) -> None:
+        self.method = small(kind).to(CUDA)
+        optimizers = make_optimizers(self.method.parameter_groups(), TrainConfig(), capturable=True)
+        plain = Update(self.method, optimizers, CUDA)
+        self.update = CapturedUpdate(plain) if captured else plain
+
+    def take(self, steps: int, phase: Phase = EVERYTHING) -> list[dict[str, float]]:
+        """Take so many steps; return the terms of each."""
+        torch.manual_seed(9)
+        terms = []
+        for number in range(steps):
+            source, target = (batch.to(CUDA) for batch in batches(seed=number))
+            assert isinstance(source, LabelledBatch)
+            terms.append({name: term.item() for name, term in self.update(source, target, phase).items()})
+        return terms
+
+
+@every_method
+@pytest.mark.filterwarnings("ignore:.*capturable=True")
+def test_a_captured_step_is_the_uncaptured_one(kind: type[Method]) -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        captured, plain = Steps(kind, captured=True), Steps(kind, captured=False)
+        assert captured.take(8) == plain.take(8)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, tensor in plain.method.state_dict().items():
+        assert torch.equal(captured.method.state_dict()[name], tensor), name
+    for name, value in plain.method.monitor().items():
+        assert captured.method.monitor()[name] == value
+
+
+@every_method
+def test_a_captured_step_notices_what_is_not_finite(kind: type[Method]) -> None:
+    steps = Steps(kind, captured=True)
+    steps.take(3)
+    source, target = (batch.to(CUDA) for batch in batches())
+    source.features.fill_(torch.nan)
+    assert isinstance(source, LabelledBatch)
+    steps.update(source, target, EVERYTHING)
+    found = steps.update.guard.found()
+    assert found is not None
+    assert found.step == 3
+
+
+@every_method
+@pytest.mark.filterwarnings("ignore:.*capturable=True")
+def test_each_phase_is_captured(kind: type[Method]) -> None:
+    captured, plain = Steps(kind, captured=True), Steps(kind, captured=False)
+    for phase in (Phase("first"), Phase("second")):
+        for mine, other in zip(captured.take(3, phase), plain.take(3, phase), strict=True):
+            assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_captured_runs_are_bit_identical_across_a_resume(
+    method: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {
+        "method": method,
+        "steps": 7,
+        "device": CUDA,
+        "cuda_graph": True,
+        "resume": True,
+        "settings": {"deterministic": "true", "checkpoint_seconds": "0"},
+    }
+    fit_small(source, target, tmp_path / "a", **asked)
+    with pytest.raises(Interruption):
+        fit_small(source, target, tmp_path / "b", watcher=InterruptAt(4), **asked)
+    fit_small(source, target, tmp_path / "b", **asked)
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    assert logged_lines(tmp_path / "a") == logged_lines(tmp_path / "b")

@@ -1,0 +1,118 @@
+"""Layers that are torch's own in all but speed: on a CPU they work channels last.
+
+Shapes stay (batch, channels, time), but in memory the channels of each time step lie side by side, the layout in which
+oneDNN's convolutions and torch's loops are fast; on a CPU torch's one-dimensional layers avoid it. Each layer takes any
+layout and returns this one; its parameters, their names and its values are those of the class it derives from, to
+rounding. On other devices, and where a compiler or an exporter reads the network, that class does the work.
+"""
+
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+#: Dropout spends 16 random bits on an element, so its share is a multiple of 2^-16.
+_LEVELS: Final = 1 << 16
+
+
+class Conv1d(nn.Conv1d):
+    """Convolution with zeros as padding: (batch, in, time) -> (batch, out, time)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, in, time)."""
+        if not _works_here(x):
+            return super().forward(x)
+        flat = {"stride": (1, *self.stride), "padding": (0, *self.padding), "dilation": (1, *self.dilation)}
+        convolved: Tensor = F.conv2d(_picture(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat)
+        return convolved.squeeze(2)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """Batch norm of (batch, channels, time)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, channels, time)."""
+        return super().forward(_picture(x)).squeeze(2) if _works_here(x) else super().forward(x)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim != 4:  # a picture
+            super()._check_input_dim(input)
+
+
+class MaxPool1d(nn.MaxPool1d):
+    """Max pool; its own work is that of windows of 2, side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, time) -> (batch, channels, time // kernel_size)."""
+        plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode) != (2, 2, 0, 1, False)
+        if plain or not _works_here(x):
+            return super().forward(x)  # type: ignore[no-any-return]
+        pooled: Tensor = _LargerOfTwo.apply(_picture(x).squeeze(2))  # type: ignore[no-untyped-call]
+        return pooled
+
+
+class Dropout(nn.Dropout):
+    """Dropout of (batch, channels, time), whose share is rounded to a multiple of 2^-16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, channels, time)."""
+        if not (self.training and 0 < self.p < 1 and _works_here(x)):
+            return super().forward(x)
+        x = _picture(x).squeeze(2)
+        return x * _dropout_mask(x, self.p)
+
+
+def pad_past(x: Tensor, steps: int) -> Tensor:
+    """Put zeros before the first time step: (batch, channels, time) -> (batch, channels, steps + time)."""
+    return F.pad(_picture(x), (steps, 0)).squeeze(2) if _works_here(x) else F.pad(x, (steps, 0))
+
+
+def _works_here(x: Tensor) -> bool:
+    """Whether layers do their own work on this input."""
+    return x.device.type == "cpu" and x.ndim == 3 and not torch.compiler.is_compiling()
+
+
+def _picture(x: Tensor) -> Tensor:
+    """(batch, channels, time) as (batch, channels, 1, time), channels last in memory: no copy if they already are."""
+    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+class _LargerOfTwo(torch.autograd.Function):
+    """The larger of each two time steps, (batch, channels, time) -> (batch, channels, time // 2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        steps = x.shape[2] // 2 * 2  # the last of an odd number is left out
+        first, second = x[..., 0:steps:2], x[..., 1:steps:2]
+        ctx.shape = x.shape
+        ctx.save_for_backward(second - first)
+        return torch.maximum(first, second)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (lead,) = ctx.saved_tensors
+        batch, channels, time = ctx.shape
+        steps = time // 2 * 2
+        to_second = torch.ops.aten.threshold_backward(gradient, lead, 0)  # of two equal steps the first one has it
+        backwards = gradient.new_empty(batch, time, channels).transpose(1, 2)
+        backwards[..., 0:steps:2] = gradient - to_second
+        backwards[..., 1:steps:2] = to_second
+        backwards[..., steps:] = 0
+        return backwards
+
+
+def _dropout_mask(x: Tensor, p: float) -> Tensor:
+    """A mask of 0 and 1 / (1 - p) for (batch, channels, time).
+
+    Four decisions of each 64-bit draw, where torch's Bernoulli takes a draw and a comparison of doubles each.
+    """
+    batch, channels, time = x.shape
+    dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)  # of all 16-bit integers
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lowest = dropped - _LEVELS // 2  # that is kept
+    kept = draws.view(torch.int16)[: x.numel()].clamp_(lowest - 1, lowest).sub_(lowest - 1)  # 0 or 1
+    mask = kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+    return mask.view(batch, time, channels).transpose(1, 2)

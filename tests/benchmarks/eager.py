@@ -1,0 +1,254 @@
+"""The trainer's step against the loop that one would write first: plain torch modules, one after the other.
+
+Same networks, weights, batches, losses and optimiser; before the timing, both compute the same loss. The plain loop
+does what textbooks and tutorials do: `nn.Conv1d`, `nn.BatchNorm1d`, `nn.Dropout`, `nn.MaxPool1d`; an exponential
+for each kernel; indices of the confident rows; `.item()` of the loss at each step; batches from a `DataLoader`.
+Like ours, it passes both corpora through the networks at once.
+"""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from emodna.model.allocator import keep_freed_memory
+from emodna.model.config import TrainConfig
+from emodna.model.framing import Framer
+from emodna.model.methods import METHODS
+from emodna.model.optimizers import make_optimizers
+from emodna.model.phases import Phase
+from emodna.model.stream import SourceStream, TargetStream
+from emodna.model.update import Update
+from emodna.pipeline.store import FeatureStore
+from tests.benchmarks.step import Inputs
+from tests.benchmarks.training import Step, Training
+
+DROPOUT = 0.1
+DIM, CHANNELS, PROJECTION = 40, 64, 128
+
+
+def convolution(inputs: int) -> list[nn.Module]:
+    """A block of the backbone."""
+    return [
+        nn.Conv1d(inputs, CHANNELS, 3, padding=1),
+        nn.BatchNorm1d(CHANNELS),
+        nn.ReLU(),
+        nn.Dropout(DROPOUT),
+        nn.MaxPool1d(2),
+    ]
+
+
+class Causal(nn.Module):
+    """Padding, convolution, batch norm, ReLU, dropout."""
+
+    def __init__(self, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.conv = nn.Conv1d(CHANNELS, CHANNELS, 2, dilation=dilation)
+        self.norm = nn.BatchNorm1d(CHANNELS)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.dropout(F.relu(self.norm(self.conv(F.pad(x, (self.dilation, 0))))))
+        return y
+
+
+class Residual(nn.Module):
+    """Two causal convolutions beside the identity."""
+
+    def __init__(self, dilation: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(Causal(dilation), Causal(dilation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.convs(x))
+
+
+class PlainNetwork(nn.Module):
+    """Backbone, temporal convolutional network, classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(*convolution(DIM), *convolution(CHANNELS), *convolution(CHANNELS))
+        self.encoder = nn.Sequential(*(Residual(2**i) for i in range(5)))
+        self.classifier = nn.Linear(CHANNELS, 2)
+
+
+class PlainCorpusEncoder(nn.Module):
+    """Bi-LSTM, its directions summed, and pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(CHANNELS, CHANNELS, batch_first=True, bidirectional=True)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        both, _ = self.lstm(hidden.transpose(1, 2))
+        return (both[..., :CHANNELS] + both[..., CHANNELS:]).mean(1)
+
+
+class PlainSourceOnly(nn.Module):
+    """Cross-entropy on the source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = PlainNetwork()
+
+    def losses(self, source: Tensor, labels: Tensor, target: Tensor) -> list[Tensor]:  # noqa: ARG002
+        net = self.network
+        return [F.cross_entropy(net.classifier(net.encoder(net.backbone(source)).mean(2)), labels)]
+
+
+class PlainEmoDna(PlainSourceOnly):
+    """The whole of Eq. 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.corpus_encoder = PlainCorpusEncoder()
+        self.corpus_classifier = nn.Linear(CHANNELS, 2)
+        self.projection = nn.Sequential(nn.Linear(CHANNELS, CHANNELS), nn.ReLU(), nn.Linear(CHANNELS, PROJECTION))
+        self.threshold = 0.5
+
+    def losses(self, source: Tensor, labels: Tensor, target: Tensor) -> list[Tensor]:
+        net, n = self.network, len(source)
+        hidden = net.backbone(torch.cat([source, target]))
+        emotion, corpus = net.encoder(hidden).mean(2), self.corpus_encoder(hidden)
+        logits = net.classifier(emotion)
+        is_source = (torch.arange(len(emotion)) < n).long()
+        g_emotion, g_corpus = self.projection(emotion), self.projection(corpus)
+
+        confidence, guessed = logits[n:].detach().softmax(1).max(1)
+        self.threshold = 0.99 * self.threshold + 0.01 * confidence.mean().item()
+        kept = torch.cat([torch.arange(n), n + torch.where(confidence >= self.threshold)[0]])
+
+        p_es, p_et, p_cs, p_ct = (
+            F.normalize(each.mean(0), dim=0) for each in (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
+        )
+        same, cross_s, cross_t = (p_es * p_et).sum(), (p_es * p_cs).sum(), (p_et * p_ct).sum()
+        decouple = (F.softplus((cross_s - same) / 0.01) + F.softplus((cross_t - same) / 0.01)) / 2
+        return [
+            F.cross_entropy(logits[:n], labels),
+            F.cross_entropy(self.corpus_classifier(corpus), is_source),
+            decouple,
+            discrepancy(emotion, n),
+            0.1 * contrastive(g_emotion[kept], torch.cat([labels, guessed])[kept]),
+        ]
+
+
+def discrepancy(x: Tensor, n: int) -> Tensor:
+    """MK-MMD with five Gaussian kernels around the mean distance."""
+    distances = (x.unsqueeze(0) - x.unsqueeze(1)).square().sum(2)
+    mean = distances.detach().sum() / (len(x) * (len(x) - 1))
+    kernel = torch.stack([torch.exp(-distances / (mean * 2.0**k)) for k in range(-2, 3)]).mean(0)
+    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+
+
+def contrastive(z: Tensor, labels: Tensor) -> Tensor:
+    """Supervised contrastive loss at temperature 0.01."""
+    z = F.normalize(z, dim=1)
+    own = torch.eye(len(z), dtype=torch.bool)
+    similarity = (z @ z.T / 0.01).masked_fill(own, -torch.inf)
+    positive = (labels.unsqueeze(0) == labels.unsqueeze(1)) & ~own
+    ratio = similarity - similarity.logsumexp(1, keepdim=True)
+    counts = positive.sum(1)
+    each = -ratio.masked_fill(~positive, 0).sum(1)
+    return (each[counts > 0] / counts[counts > 0]).mean()
+
+
+class Utterances(Dataset[tuple[Tensor, int]]):
+    """Windows and labels of a store, one utterance at a time."""
+
+    def __init__(self, store: FeatureStore, framer: Framer) -> None:
+        self._store, self._framer, self._labels = store, framer, store.labels("arousal")
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        window = torch.empty(self._framer.frames, self._store.dim)
+        self._framer(self._store[row], float(self._store.peak_db[row]), window.numpy())
+        return window.T, int(self._labels[row])
+
+
+def cycle(dataset: Utterances) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without end."""
+    while True:
+        yield from DataLoader(dataset, batch_size=64, shuffle=True, drop_last=True)
+
+
+def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, targets: TargetStream) -> None:
+    """Both are the same model: without dropout they compute the same loss."""
+    source, target = sources.batch(0), targets.batch(0)
+    for layer in [*ours.modules(), *plain.modules()]:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    mine = ours.losses(source, target, torch.tensor(0))  # type: ignore[operator]
+    total, other = sum(mine.values()), sum(plain.losses(source.features, source.labels, target.features))
+    torch.testing.assert_close(total, other, rtol=1e-4, atol=1e-4)
+    for layer in [*ours.modules(), *plain.modules()]:
+        if isinstance(layer, nn.Dropout):
+            layer.p = DROPOUT
+
+
+def plain_steps(inputs: Inputs, name: str) -> Step:
+    """The plain loop's body."""
+    plain = PLAIN[name]().train()
+    method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
+    plain.load_state_dict(method.state_dict(), strict=False)
+    check(method, plain, inputs.sources, inputs.targets)
+    optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
+    loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
+
+    def step(number: int) -> None:
+        (source, labels), (target, _) = (next(loader) for loader in loaders)
+        optimizer.zero_grad()
+        loss = torch.stack(plain.losses(source, labels, target)).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def our_steps(inputs: Inputs, name: str) -> Step:
+    """The trainer's loop's body."""
+    keep_freed_memory()
+    method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
+    update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
+
+    def step(number: int) -> None:
+        update(inputs.sources.batch(number), inputs.targets.batch(number), Phase())
+
+    return step
+
+
+PLAIN: dict[str, type[PlainSourceOnly]] = {"emo-dna": PlainEmoDna, "source-only": PlainSourceOnly}
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
+@click.option("--src", default="ravdess", show_default=True)
+@click.option("--tgt", default="emodb", show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--rounds", default=25, show_default=True, help="Of 4 steps of each.")
+def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
+    """Time both in turn, each in a process of its own."""
+    click.echo(
+        f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} rounds of 4 steps"
+    )
+    for name in PLAIN:
+        trainings = [Training(build, cache, src, tgt, name, threads) for build in (plain_steps, our_steps)]
+        rounds_of_both = [[each.take(4).cpu for each in trainings] for _ in range(rounds)]
+        plain_ms, ours_ms = (1e3 * statistics.median(taken) / 4 for taken in zip(*rounds_of_both, strict=True))
+        ratio = statistics.median(plain / ours for plain, ours in rounds_of_both)
+        click.echo(f"{name:12} plain loop {plain_ms:7.1f} ms   ours {ours_ms:7.1f} ms   ratio {ratio:.2f}")
+        for each in trainings:
+            each.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The fast layers against torch's own: values, gradients, statistics, names, and what exporters see of them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from emodna.model.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
+from emodna.model.networks import Backbone
+
+LAYOUTS = {
+    "channels first": lambda x: x.contiguous(),
+    "channels last": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+    "time first": lambda x: x.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+    "every other": lambda x: torch.stack([x, -x], 3)[..., 0],
+}
+each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    return x.transpose(1, 2).is_contiguous()
+
+
+def assert_same_layer(mine: nn.Module, plain: nn.Module, x: Tensor, layout: Callable[[Tensor], Tensor]) -> None:
+    """Same output, gradients of the input and of the parameters, and buffers afterwards."""
+    plain.load_state_dict(mine.state_dict())
+    inputs = [layout(x).detach().requires_grad_(), x.clone().requires_grad_()]
+    outputs = [layer(each) for layer, each in zip((mine, plain), inputs, strict=True)]
+    torch.testing.assert_close(*outputs)
+    assert is_channels_last(outputs[0])
+    gradient = noise(*outputs[0].shape, seed=1)
+    for output in outputs:
+        output.backward(gradient)
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    for (name, parameter), other in zip(mine.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-4, msg=name)
+    for (name, buffer), other in zip(mine.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other, msg=name)
+
+
+class TestConvolution:
+    @each_layout
+    @pytest.mark.parametrize(
+        "settings", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 2, "dilation": 4}, {"kernel_size": 1}]
+    )
+    def test_is_torchs(self, settings: dict[str, int], layout: Callable[[Tensor], Tensor]) -> None:
+        assert_same_layer(Conv1d(5, 7, **settings), nn.Conv1d(5, 7, **settings), noise(3, 5, 12), layout)
+
+    def test_is_torchs_with_groups_strides_and_no_bias(self) -> None:
+        settings = {"kernel_size": 3, "stride": 2, "groups": 2, "bias": False}
+        assert_same_layer(Conv1d(4, 6, **settings), nn.Conv1d(4, 6, **settings), noise(3, 4, 12), LAYOUTS["time first"])
+
+    def test_gradients(self) -> None:
+        layer = Conv1d(3, 4, 3, padding=1).double()
+        assert torch.autograd.gradcheck(layer, noise(2, 3, 7).double().requires_grad_())
+
+
+class TestBatchNorm:
+    @each_layout
+    @pytest.mark.parametrize("training", [True, False])
+    def test_is_torchs_with_its_statistics(self, training: bool, layout: Callable[[Tensor], Tensor]) -> None:
+        mine, plain = BatchNorm1d(5), nn.BatchNorm1d(5)
+        for parameter in mine.parameters():
+            nn.init.normal_(parameter)
+        mine(3 * noise(4, 5, 6, seed=2) + 1)  # statistics unlike those of a new one
+        assert_same_layer(mine.train(training), plain.train(training), noise(4, 5, 8), layout)
+        assert mine.num_batches_tracked == 1 + training
+
+    def test_gradients(self) -> None:
+        assert torch.autograd.gradcheck(BatchNorm1d(3).double(), noise(4, 3, 5).double().requires_grad_())
+
+    def test_refuses_what_torchs_refuses(self) -> None:
+        with pytest.raises(ValueError, match="Expected more than 1 value"):
+            BatchNorm1d(3)(noise(1, 3, 1))
+        assert BatchNorm1d(3)(noise(4, 3)).shape == (4, 3)
+
+
+class TestPool:
+    @each_layout
+    @pytest.mark.parametrize("time", [2, 7, 12])
+    def test_is_torchs(self, time: int, layout: Callable[[Tensor], Tensor]) -> None:
+        assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), noise(3, 5, time), layout)
+
+    def test_of_two_equal_steps_the_first_has_the_gradient(self) -> None:
+        x = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 5.0]]])
+        assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), x, LAYOUTS["channels last"])
+
+    def test_other_windows_are_torchs(self) -> None:
+        assert torch.equal(MaxPool1d(3)(noise(2, 3, 9)), nn.MaxPool1d(3)(noise(2, 3, 9)))
+
+    def test_gradients(self) -> None:
+        assert torch.autograd.gradcheck(MaxPool1d(2), noise(2, 3, 7).double().requires_grad_())
+
+
+class TestDropout:
+    @given(p=st.floats(0.001, 0.999), seed=st.integers(0, 99))
+    @settings(deadline=None, max_examples=20)
+    def test_drops_its_share_and_keeps_the_mean(self, p: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        y = Dropout(p)(torch.ones(50, 16, 50))
+        dropped = (y == 0).float().mean().item()
+        assert dropped == pytest.approx(p, abs=5 * (p * (1 - p) / y.numel()) ** 0.5 + 2**-16)
+        torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)), rtol=0.02, atol=0)
+
+    def test_neighbours_are_independent(self) -> None:
+        torch.manual_seed(0)
+        kept = (Dropout(0.5)(torch.ones(64, 16, 64)) != 0).float() - 0.5
+        for lag in range(1, 9):  # elements of one 64-bit draw lie side by side
+            for axis in (1, 2):
+                assert (kept * kept.roll(lag, axis)).mean().abs() < 0.01
+
+    def test_is_torchs_but_for_the_draws(self) -> None:
+        x = noise(6, 5, 7).requires_grad_()
+        y = Dropout(0.4)(x)
+        kept = y != 0
+        torch.testing.assert_close(y[kept], x[kept] / 0.6, rtol=1e-4, atol=0)
+        y.sum().backward()
+        torch.testing.assert_close(x.grad, kept / 0.6, rtol=1e-4, atol=0)
+
+    def test_does_not_depend_on_the_layout(self) -> None:
+        outputs = []
+        for layout in LAYOUTS.values():
+            torch.manual_seed(3)
+            outputs.append(Dropout(0.3)(layout(noise(4, 5, 7))))
+        assert all(torch.equal(each, outputs[0]) for each in outputs)
+
+    def test_repeats_with_the_generators_state_and_moves_it(self) -> None:
+        layer, x = Dropout(0.3), torch.ones(4, 5, 7)
+        state = torch.get_rng_state()
+        first, second = layer(x), layer(x)
+        assert not torch.equal(first, second)
+        torch.set_rng_state(state)
+        assert torch.equal(layer(x), first)
+        assert torch.equal(layer(x), second)
+
+    @pytest.mark.parametrize("p", [0.0, 1e-9, 1 - 1e-9, 1.0])
+    def test_extreme_shares(self, p: float) -> None:
+        y = Dropout(p)(torch.ones(2, 3, 4))
+        assert y.isfinite().all()
+        assert torch.equal(y != 0, torch.full_like(y, p < 0.5).bool())
+
+    def test_does_nothing_in_evaluation(self) -> None:
+        x = noise(2, 3, 4)
+        assert torch.equal(Dropout(0.5).eval()(x), x)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_keeps_the_type(self, dtype: torch.dtype) -> None:
+        y = Dropout(0.5)(torch.ones(8, 8, 8, dtype=dtype))
+        assert y.dtype == dtype
+        assert set(y.unique().tolist()) == {0.0, 2.0}
+
+
+def test_pad_past() -> None:
+    for layout in LAYOUTS.values():
+        assert torch.equal(pad_past(layout(noise(2, 3, 5)), 4), F.pad(noise(2, 3, 5), (4, 0)))
+
+
+def test_exporters_and_compilers_see_torchs_layers() -> None:
+    backbone, x = Backbone(5, 6, 0.1).eval(), noise(2, 5, 32)
+    program = torch.export.export(backbone, (x,))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert [sum(name in each for each in called) for name in ("conv1d", "conv2d", "max_pool1d")] == [3, 0, 3]
+    torch.testing.assert_close(program.module()(x), backbone(x))

@@ -1,0 +1,90 @@
+"""Steps that are taken back leave nothing behind: what a CUDA graph's warm-up relies on, here on the CPU."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodna.model.config import TrainConfig
+from emodna.model.methods import METHODS
+from emodna.model.methods.base import Method
+from emodna.model.optimizers import make_optimizers, optimizer_tensors
+from emodna.model.phases import Phase
+from emodna.model.update import Update
+from tests.model.methods.test_every_method import every_method, small
+from tests.model.small import assert_same_tensors, batches
+
+
+class Training:
+    """A method, its optimisers and its updates."""
+
+    def __init__(self, kind: type[Method]) -> None:
+        torch.manual_seed(5)
+        self.method = small(kind)
+        self.optimizers = make_optimizers(self.method.parameter_groups(), TrainConfig())
+        self.update = Update(self.method, self.optimizers, torch.device("cpu"))
+
+    def take(self, *seeds: int) -> None:
+        for seed in seeds:
+            self.update(*batches(seed=seed), Phase())
+
+    def state(self) -> dict[str, Tensor]:
+        tensors = {**self.method.state_dict(), **optimizer_tensors(self.optimizers, self.method)}
+        guard = dict(zip(("step", "term"), self.update.guard.tensors, strict=True))
+        return {name: t.clone() for name, t in {**tensors, **guard, "random": torch.get_rng_state()}.items()}
+
+
+@every_method
+@pytest.mark.parametrize("before", [0, 2])
+def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(kind: type[Method], before: int) -> None:
+    undisturbed, training = Training(kind), Training(kind)
+    outcomes = []
+    for each in (undisturbed, training):
+        torch.manual_seed(6)
+        each.take(*range(before))
+        if each is training:
+            with each.update.undone():
+                each.take(90, 91, 92)
+        each.take(10, 11)
+        outcomes.append(each.state())
+    assert_same_tensors(*outcomes)
+
+
+@every_method
+def test_values_come_back_where_they_were_in_memory(kind: type[Method]) -> None:
+    training = Training(kind)
+    training.take(0)
+    values, places = training.state(), [t.data_ptr() for t in training.method.state_dict().values()]
+    moments = optimizer_tensors(training.optimizers, training.method)
+    with training.update.undone():
+        training.take(90)
+        assert not torch.equal(training.state()["random"], values["random"])
+    assert_same_tensors(training.state(), values)
+    assert [t.data_ptr() for t in training.method.state_dict().values()] == places
+    assert all(t is moments[name] for name, t in optimizer_tensors(training.optimizers, training.method).items())
+    assert all(parameter.grad is None for parameter in training.method.parameters())
+
+
+def test_steps_that_end_in_an_error_are_taken_back_too() -> None:
+    training = Training(METHODS["emo-dna"])
+    values = training.state()
+
+    def fail() -> None:
+        with training.update.undone():
+            training.take(90)
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        fail()
+    now = training.state()
+    assert_same_tensors({name: now[name] for name in values}, values)
+    assert all(not value.any() for name, value in now.items() if name not in values)  # moments that are new
+
+
+def test_what_was_not_finite_within_is_forgotten() -> None:
+    training = Training(METHODS["emo-dna"])
+    source, target = batches()
+    with training.update.undone():
+        source.features.fill_(torch.nan)
+        training.update(source, target, Phase())
+        assert training.update.guard.found() is not None
+    assert training.update.guard.found() is None
