@@ -9,7 +9,7 @@ from emodna.cli import common
 from emodna.cli.stores import open_store
 
 if TYPE_CHECKING:
-    from emodna.model.finished import FinishedRun
+    from emodna.model.runs.finished import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
 #: What is to be known of scores on a corpus that was part of the training.
@@ -60,9 +60,9 @@ def evaluate(
 
     from emodna.cli.cache_progress import counting
     from emodna.cli.eval_print import print_evaluation
-    from emodna.model.bootstrap import Resampling
-    from emodna.model.evaluate import evaluate_run
-    from emodna.model.finished import FinishedRun
+    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.evaluate import evaluate_run
+    from emodna.model.runs.finished import FinishedRun
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -116,7 +116,7 @@ def _check_names(stores: "list[FeatureStore]") -> None:
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
     """Write a corpus's files; return the predictions'."""
-    from emodna.model.predictions import write_predictions
+    from emodna.model.prediction.predictions import write_predictions
     from emodna.model.run import write_json
     from emodna.pipeline.files import make_folder
 

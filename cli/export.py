@@ -47,7 +47,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, q
 
 def _write_onnx(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dict[str, object]]:
     """Write the model; return what to say of it, for people and for scripts."""
-    from emodna.model.onnx_export import export_onnx
+    from emodna.model.onnx.export import export_onnx
 
     common.detail("writing the model as ONNX; some seconds")
     exported = export_onnx(run, place, force=force)
@@ -68,7 +68,7 @@ def _write_onnx(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dic
 
 def _write_card(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dict[str, object]]:
     """The same for the card."""
-    from emodna.model.card import export_card
+    from emodna.model.runs.card import export_card
 
     size = export_card(run, place, force=force)
     return f"{size} bytes", {"bytes": size}

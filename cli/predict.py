@@ -16,10 +16,10 @@ from emodna.pipeline.names import renamed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from emodna.model.inputs import Input
     from emodna.model.predict import Prediction
+    from emodna.model.prediction.inputs import Input
+    from emodna.model.prediction.windows import Windows
     from emodna.model.trained import TrainedModel
-    from emodna.model.windows import Windows
 
 #: Keys of an answer; with --also, the run stands behind them.
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
@@ -84,9 +84,9 @@ def predict(
         answers.check_file(out)
 
     from emodna.model.predict import predict as answers_of
+    from emodna.model.prediction.windows import Windows
     from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
-    from emodna.model.windows import Windows
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -156,7 +156,7 @@ def _inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """The recordings, and the columns that the manifest has beside their paths."""
-    from emodna.model.inputs import listed, named
+    from emodna.model.prediction.inputs import listed, named
 
     if manifest is None:
         return named(audio), None

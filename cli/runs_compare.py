@@ -10,8 +10,8 @@ import click
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.compare import OverSeeds, Paired
-    from emodna.model.runs import Run
+    from emodna.model.runs.compare import OverSeeds, Paired
+    from emodna.model.runs.listing import Run
 
 
 @click.command()
@@ -26,8 +26,8 @@ def compare(runs: tuple[Path, ...], as_json: bool, quiet: bool, verbose: bool) -
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
-    from emodna.model.compare import differing, over_seeds, paired
-    from emodna.model.runs import open_run
+    from emodna.model.runs.compare import differing, over_seeds, paired
+    from emodna.model.runs.listing import open_run
 
     found = [open_run(run) for run in runs]
     differs, seeds, pairs = differing(found), over_seeds(found), paired(found)

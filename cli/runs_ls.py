@@ -9,7 +9,7 @@ import click
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.runs import Run
+    from emodna.model.runs.listing import Run
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
@@ -37,7 +37,7 @@ def list_runs(
     """List the runs in and below each DIR (by default ./runs), with their scores beside the best constant answers."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.runs_words import as_json as run_as_json
-    from emodna.model.runs import find_runs
+    from emodna.model.runs.listing import find_runs
 
     places = folders or (_DEFAULT,)
     wanted = {"tgt": tgt, "task": task, "method": method}

@@ -8,8 +8,8 @@ import click
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.run_data import RunData
-    from emodna.model.runs import Run
+    from emodna.model.runs.data import RunData
+    from emodna.model.runs.listing import Run
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -23,8 +23,8 @@ _TERM: Final = 30
 def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.run_data import corpora, trained_on
-    from emodna.model.runs import open_run
+    from emodna.model.runs.data import corpora, trained_on
+    from emodna.model.runs.listing import open_run
 
     found = open_run(run)
     data = [trained_on(found, corpus) for corpus in corpora(found)]
@@ -36,7 +36,7 @@ def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 
 def _json(run: "Run", data: "list[RunData]") -> dict[str, Any]:
     from emodna.cli.runs_words import as_json
-    from emodna.model.runs import curves, files, not_default
+    from emodna.model.runs.listing import curves, files, not_default
 
     return {
         **as_json(run),
@@ -59,7 +59,7 @@ def _json(run: "Run", data: "list[RunData]") -> dict[str, Any]:
 
 def _print(run: "Run", data: "list[RunData]") -> None:
     from emodna.cli import runs_words as words
-    from emodna.model.runs import files
+    from emodna.model.runs.listing import files
 
     common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
     facts = {
@@ -83,7 +83,7 @@ def _print(run: "Run", data: "list[RunData]") -> None:
 def _settings(run: "Run") -> dict[str, str]:
     """Those that are not the defaults first, one by one; the others in a line."""
     from emodna.cli.runs_words import value
-    from emodna.model.runs import flat, not_default
+    from emodna.model.runs.listing import flat, not_default
 
     changed = not_default(run)
     mine = {
@@ -148,7 +148,7 @@ def _print_curves(run: "Run") -> None:
     from emodna.cli import runs_words as words
     from emodna.cli.curves import curve, sparkline
     from emodna.cli.runs_table import Column, print_table
-    from emodna.model.runs import curves
+    from emodna.model.runs.listing import curves
 
     found = curves(run)
     if not found:

@@ -10,7 +10,7 @@ from rich.text import Text
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.runs import Run
+    from emodna.model.runs.listing import Run
 
 #: Headings of the scores, in percent.
 SCORE_NAMES: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}

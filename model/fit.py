@@ -9,27 +9,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from emodna.model.card import write_card
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
-from emodna.model.criteria import LAST
 from emodna.model.errors import ConfigError
-from emodna.model.evaluate import evaluate
-from emodna.model.events import recording
+from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.framing import Framer
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics, statistics_of_run
-from emodna.model.oracle import write_oracle_analysis
 from emodna.model.precision import float32_throughout
-from emodna.model.predictions import probabilities_of, write_predictions
+from emodna.model.prediction.predictions import probabilities_of, write_predictions
 from emodna.model.request import FitRequest, check_stores, default_folder, resolved, with_choosing
 from emodna.model.run import RunFolder, read_json, write_json
-from emodna.model.selection import Sources, select
-from emodna.model.snapshots import Snapshots
+from emodna.model.runs.card import write_card
+from emodna.model.selection.choice import Sources, select
+from emodna.model.selection.criteria import LAST
+from emodna.model.selection.oracle import write_oracle_analysis
+from emodna.model.selection.snapshots import Snapshots
+from emodna.model.selection.validation import Split, split
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trained import TrainedModel
-from emodna.model.trainer import Timing, Watcher, never, train
-from emodna.model.validation import Split, split
+from emodna.model.trainer import Timing, never, train
+from emodna.model.training.events import recording
+from emodna.model.training.watcher import Watcher
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
 

@@ -13,9 +13,9 @@ from typing import BinaryIO, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.inputs import Input, named
+from emodna.model.prediction.inputs import Input, named
+from emodna.model.prediction.windows import Span, Windows, cut
 from emodna.model.trained import BATCH, TrainedModel
-from emodna.model.windows import Span, Windows, cut
 from emodna.pipeline.audio import Pieces, decode, resample, resample_pieces
 from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from emodna.model.config import TrainConfig, as_settings
-from emodna.model.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.errors import ConfigError, TrainingError
-from emodna.model.resident import Residency
+from emodna.model.loading.resident import Residency
 from emodna.model.run import settings_hash
-from emodna.model.validation import Split
+from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
+from emodna.model.selection.validation import Split
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.store import FeatureStore

@@ -1,42 +1,33 @@
 """The training loop, from top to bottom."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 
-from emodna.model.allocator import keep_freed_memory
-from emodna.model.captured import CapturedUpdate
 from emodna.model.config import TrainConfig
 from emodna.model.errors import TrainingError
-from emodna.model.finite import NotFinite
-from emodna.model.loader import Loader
+from emodna.model.loading.loader import Loader
+from emodna.model.loading.resident import Residency
 from emodna.model.methods.base import Method
-from emodna.model.metrics_log import MetricsLog
 from emodna.model.optimizers import make_optimizers
 from emodna.model.phases import phase_at
-from emodna.model.resident import Residency
 from emodna.model.run import RunFolder, write_json
 from emodna.model.seeding import derived_seed
-from emodna.model.snapshots import Snapshots
+from emodna.model.selection.snapshots import Snapshots
 from emodna.model.stream import SourceStream, TargetStream
-from emodna.model.training_state import TrainingState
-from emodna.model.update import Update
+from emodna.model.training.allocator import keep_freed_memory
+from emodna.model.training.captured import CapturedUpdate
+from emodna.model.training.finite import NotFinite
+from emodna.model.training.log import MetricsLog
+from emodna.model.training.state import TrainingState
+from emodna.model.training.update import Update
+from emodna.model.training.watcher import Watcher
 
 #: Ids of a batch that an error names; the run's folder has all.
 _IDS_IN_ERROR: Final = 2
-
-
-class Watcher(Protocol):
-    """Is told how training goes."""
-
-    def began(self, done: int) -> None:
-        """The first step comes next, or the one behind a checkpoint of so many steps."""
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """So many steps are done; the last one's terms, their total, and what the method monitors."""
 
 
 @dataclass(frozen=True, slots=True)

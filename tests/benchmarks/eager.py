@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from emodna.model.allocator import keep_freed_memory
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
 from emodna.model.optimizers import make_optimizers
 from emodna.model.phases import Phase
 from emodna.model.stream import SourceStream, TargetStream
-from emodna.model.update import Update
+from emodna.model.training.allocator import keep_freed_memory
+from emodna.model.training.update import Update
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.step import Inputs
 from tests.benchmarks.training import Step, Training

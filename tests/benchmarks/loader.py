@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
-from emodna.model.loader import Loader
+from emodna.model.loading.loader import Loader
+from emodna.model.loading.resident import RESIDENCIES, Residency
 from emodna.model.methods import METHODS
 from emodna.model.normalisation import Statistics
-from emodna.model.resident import RESIDENCIES, Residency
 from emodna.model.run import RunFolder
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.model.trainer import Timing, train

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import torch
 
-from emodna.model.onnx_export import export_onnx
+from emodna.model.onnx.export import export_onnx
 from emodna.model.run import RunFolder
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.audio import decode, resample

@@ -17,10 +17,10 @@ import numpy as np
 import soundfile
 import torch
 
-from emodna.model.inputs import named
 from emodna.model.predict import predict
+from emodna.model.prediction.inputs import named
+from emodna.model.prediction.windows import Windows
 from emodna.model.trained import TrainedModel
-from emodna.model.windows import Windows
 from emodna.pipeline.audio import decode, resample
 
 _WINDOWS = Windows(4.0, 2.0)

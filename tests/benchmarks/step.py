@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from emodna.model.allocator import keep_freed_memory
-from emodna.model.compiled import compiled
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
 from emodna.model.normalisation import Statistics
 from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.training.allocator import keep_freed_memory
+from emodna.model.training.compiled import compiled
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore

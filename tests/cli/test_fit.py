@@ -13,8 +13,8 @@ import click
 import pytest
 
 from emodna.cli import fit as fit_command
-from emodna.model.criteria import CRITERIA, LAST
 from emodna.model.methods import METHODS
+from emodna.model.selection.criteria import CRITERIA, LAST
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")

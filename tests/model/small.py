@@ -19,7 +19,7 @@ from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
-from emodna.model.trainer import Watcher
+from emodna.model.training.watcher import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, recall_score
 
-from emodna.model import bootstrap
-from emodna.model.bootstrap import Resampling, over_speakers, over_utterances
+from emodna.model.evaluation import bootstrap
+from emodna.model.evaluation.bootstrap import Resampling, over_speakers, over_utterances
 from emodna.model.metrics import SCORES, confusions, scores, scores_of
 
 Counts = NDArray[np.int64]

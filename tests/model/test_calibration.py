@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from emodna.model.calibration import BINS, calibration, reliability
+from emodna.model.evaluation.calibration import BINS, calibration, reliability
 
 answers = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.model.compare import Paired, differing, mcnemar, over_seeds, paired
-from emodna.model.runs import SCORES, Run, open_run
+from emodna.model.runs.compare import Paired, differing, mcnemar, over_seeds, paired
+from emodna.model.runs.listing import SCORES, Run, open_run
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from emodna.model import criteria
-from emodna.model.criteria import (
+from emodna.model.selection import criteria
+from emodna.model.selection.criteria import (
     CRITERIA,
     Evidence,
     agreement,

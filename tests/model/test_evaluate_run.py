@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from emodna.model import predictions
-from emodna.model.bootstrap import Resampling
 from emodna.model.errors import EvaluationError, RunError
-from emodna.model.evaluate import evaluate_run
-from emodna.model.finished import FinishedRun
+from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.evaluate import evaluate_run
 from emodna.model.metrics import SCORES
-from emodna.model.predictions import probabilities_of
+from emodna.model.prediction import predictions
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, fit_small, listed, prepared

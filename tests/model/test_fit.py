@@ -20,7 +20,7 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, RunError, TrainingError
-from emodna.model.evaluate import evaluate
+from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.run import RunFolder

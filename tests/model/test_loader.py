@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.cli.fit import main
-from emodna.model import resident
 from emodna.model.errors import ConfigError
 from emodna.model.framing import PADDINGS, Framer, Padding
-from emodna.model.loader import Loader
+from emodna.model.loading import resident
+from emodna.model.loading.loader import Loader
+from emodna.model.loading.resident import RESIDENCIES, Residency, residents
 from emodna.model.normalisation import Statistics
-from emodna.model.resident import RESIDENCIES, Residency, residents
 from emodna.model.stream import SourceStream, TargetStream, Windows
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from emodna.model.evaluate import evaluate
+from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.metrics import SCORES, Scores, confusions, constant_scores, scores, scores_of
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed

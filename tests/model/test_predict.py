@@ -23,8 +23,8 @@ from emodna.model.framing import Framer
 from emodna.model.methods.source_only import SourceOnly
 from emodna.model.normalisation import Statistics
 from emodna.model.predict import Prediction, predict_files
+from emodna.model.prediction.windows import Windows, cut
 from emodna.model.trained import TrainedModel
-from emodna.model.windows import Windows, cut
 from emodna.pipeline import audio
 from emodna.pipeline.audio import resample
 from emodna.pipeline.features import FeatureSet, feature_set

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emodna.model.compare import differing, over_seeds, paired
 from emodna.model.errors import RunError
 from emodna.model.run import RunFolder
-from emodna.model.run_data import corpora, trained_on
-from emodna.model.runs import SCORES, Run, curves, files, find_runs, not_default, open_run
+from emodna.model.runs.compare import differing, over_seeds, paired
+from emodna.model.runs.data import corpora, trained_on
+from emodna.model.runs.listing import SCORES, Run, curves, files, find_runs, not_default, open_run
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small, listed
 

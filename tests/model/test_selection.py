@@ -15,17 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from emodna.model import checkpoint, selection
-from emodna.model.criteria import CRITERIA, LAST
+from emodna.model import checkpoint
 from emodna.model.errors import ConfigError, RunError
-from emodna.model.evaluate import evaluate
+from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.metrics import scores
 from emodna.model.normalisation import Statistics
-from emodna.model.predictions import probabilities_of
-from emodna.model.selection import best_step, select
-from emodna.model.snapshots import Snapshots
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.selection import choice as selection
+from emodna.model.selection.choice import best_step, select
+from emodna.model.selection.criteria import CRITERIA, LAST
+from emodna.model.selection.snapshots import Snapshots
+from emodna.model.selection.validation import split
 from emodna.model.trained import TrainedModel
-from emodna.model.validation import split
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, InterruptAt, Interruption, assert_same_tensors, emotions_of, fit_small, listed
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emodna.model.errors import TrainingError
-from emodna.model.validation import Split, split
+from emodna.model.selection.validation import Split, split
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.framing import PADDINGS, Framer, Padding, Statistics
-from emodna.model.front_end import front_end
 from emodna.model.methods.source_only import SourceOnly
+from emodna.model.onnx.front_end import front_end
+from emodna.model.onnx.waveform_model import WaveformModel
 from emodna.model.trained import TrainedModel
-from emodna.model.waveform_model import WaveformModel
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set
 from tests.pipeline.making import noise

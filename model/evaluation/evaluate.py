@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.bootstrap import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
-from emodna.model.breakdown import Groups
-from emodna.model.calibration import calibration
-from emodna.model.finished import FinishedRun
+from emodna.model.evaluation.bootstrap import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
+from emodna.model.evaluation.breakdown import Groups
+from emodna.model.evaluation.calibration import calibration
 from emodna.model.metrics import SCORES, confusions, constant_scores, scores
-from emodna.model.predictions import probabilities_of
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.statistics.balance import UNKNOWN
 from emodna.pipeline.store import FeatureStore
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.compiled import compiled
-from emodna.model.finite import FiniteGuard
 from emodna.model.methods.base import Method
 from emodna.model.phases import Phase
-from emodna.model.undone import undone
+from emodna.model.training.compiled import compiled
+from emodna.model.training.finite import FiniteGuard
+from emodna.model.training.undone import undone
 
 
 class Update:

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.framing import window_seconds
-from emodna.model.provenance import RunCorpus, read_corpora
+from emodna.model.onnx.waveform_model import WaveformModel
 from emodna.model.run import RunFolder
+from emodna.model.runs.provenance import RunCorpus, read_corpora
 from emodna.model.trained import TrainedModel
-from emodna.model.waveform_model import WaveformModel
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.export.place import replacing

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from emodna.model.trainer import Watcher
+from emodna.model.training.watcher import Watcher
 from emodna.pipeline.errors import explained
 
 if TYPE_CHECKING:

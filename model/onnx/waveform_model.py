@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from emodna.model.front_end import Extracted, centred, front_end, length_of, positions
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import MIN_STD
+from emodna.model.onnx.front_end import Extracted, centred, front_end, length_of, positions
 from emodna.model.trained import TrainedModel
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emodna.model.runs import Run
+from emodna.model.runs.listing import Run
 from emodna.pipeline import layout
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.store import FeatureStore

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from emodna.model.criteria import called
 from emodna.model.metrics import constant_scores, scores
-from emodna.model.predictions import probabilities_of
+from emodna.model.prediction.predictions import probabilities_of
 from emodna.model.run import RunFolder, write_json
-from emodna.model.selection import best_step
-from emodna.model.snapshots import Snapshots
+from emodna.model.selection.choice import best_step
+from emodna.model.selection.criteria import called
+from emodna.model.selection.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
 

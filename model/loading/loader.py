@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, Self
 import torch
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.prefetch import Prefetched
-from emodna.model.resident import Residency, Resident, residents
+from emodna.model.loading.prefetch import Prefetched
+from emodna.model.loading.resident import Residency, Resident, residents
 from emodna.model.stream import Kind, SourceStream, Stream, TargetStream
 
 #: Batches that lie ready at most: one to take, one to level out what the thread is late.

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.criteria import LAST
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
 from emodna.model.methods import METHODS
-from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run import RunFolder, read_json
+from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
+from emodna.model.selection.criteria import LAST
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError

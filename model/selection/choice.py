@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.criteria import CRITERIA, Evidence, called
 from emodna.model.framing import Framer
-from emodna.model.predictions import probabilities_of
-from emodna.model.snapshots import Snapshots
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.selection.criteria import CRITERIA, Evidence, called
+from emodna.model.selection.snapshots import Snapshots
+from emodna.model.selection.validation import Split
 from emodna.model.trained import TrainedModel
-from emodna.model.validation import Split
 from emodna.pipeline.store import FeatureStore
 
 Sources = Sequence[tuple[Split, Framer]]

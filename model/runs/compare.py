@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.model.run_data import trained_on
-from emodna.model.runs import SCORES, Run, flat
+from emodna.model.runs.data import trained_on
+from emodna.model.runs.listing import SCORES, Run, flat
 
 
 @dataclass(frozen=True, slots=True)

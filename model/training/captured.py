@@ -8,9 +8,9 @@ from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.errors import TrainingError
-from emodna.model.finite import FiniteGuard
 from emodna.model.phases import Phase
-from emodna.model.update import Update
+from emodna.model.training.finite import FiniteGuard
+from emodna.model.training.update import Update
 
 #: Steps before a capture, in which libraries choose their algorithms and allocate what they need.
 _WARM_UP = 3
