@@ -15,7 +15,7 @@ from torch import Tensor
 from emodna.model import checkpoint
 from emodna.model.config import configured
 from emodna.model.errors import RunError
-from emodna.model.framing import PADDINGS, Framer
+from emodna.model.framing import PADDINGS, Framer, window_seconds
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
@@ -46,8 +46,8 @@ class TrainedModel:
 
     @property
     def seconds(self) -> float:
-        """Length in s of the window that the network sees."""
-        return self.framer.frames * self.features.hop_length / self.features.sample_rate
+        """Length in s of what the network sees of a recording."""
+        return window_seconds(self.framer.frames, self.features)
 
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
         """Probability of class 1 (high / positive).

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.framing import window_seconds
 from emodna.model.onnx.waveform_model import WaveformModel
 from emodna.model.run import RunFolder
 from emodna.model.runs.provenance import RunCorpus, read_corpora
@@ -101,7 +100,7 @@ def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, st
         "class_names": CLASS_NAMES[model.task],
         "sample_rate": features.sample_rate,
         "min_samples": features.min_samples,
-        "window_seconds": window_seconds(model.framer.frames, model.features),
+        "window_seconds": model.seconds,
         "window": {
             "frames": model.framer.frames,
             "hop_length": features.hop_length,
@@ -242,7 +241,7 @@ def _first_line(error: BaseException) -> str:
 def _trials(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
     """Waveforms that take every way through the model: a glide in noise, swelling and dying away twice."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
-    window = round(window_seconds(model.framer.frames, model.features) * rate)
+    window = round(model.seconds * rate)
     lengths = {
         "shortest possible": shortest,
         "short": max(shortest + 1, window // 3),
