@@ -123,7 +123,7 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
     make_folder(out)
     name = store.snapshot.corpus
     predictions = (out / f"predictions-{name}.parquet").absolute()
-    write_predictions(predictions, store, probabilities, (probabilities >= 0.5).astype("int64"))
+    write_predictions(predictions, store, probabilities)
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

@@ -51,8 +51,9 @@ def _print_scores(document: Mapping[str, Any]) -> None:
 def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
     emotions = table("emotion", "is", "utterances", f"called {classes[1]} %", "recall %")
     for name, row in breakdown["emotion"].items():
-        figures = (str(row["count"]), f"{row['called_high']:.1f}", f"{row['recall']:.1f}")
-        emotions.add_row(common.safe(name), classes[row["label"]], *figures)
+        label, recall = row["label"], row["recall"]
+        figures = (str(row["count"]), f"{row['called_high']:.1f}", "-" if recall is None else f"{recall:.1f}")
+        emotions.add_row(common.safe(name), "both" if label is None else classes[label], *figures)
     _show(emotions)
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:

@@ -100,7 +100,7 @@ def fit(
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings
-    from emodna.model.run import RunFolder, read_json
+    from emodna.model.run import JOIN, RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
@@ -109,7 +109,7 @@ def fit(
     if out is not None:
         RunFolder(out).check_free(resume=resume)
     from emodna.model.fit import fit as run_fit
-    from emodna.model.request import JOIN, FitRequest
+    from emodna.model.request import FitRequest
 
     request = FitRequest(
         sources=stores[:-1],
@@ -134,8 +134,8 @@ def fit(
     common.detail(f"device {request.device}")
     title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {method}"
     utterances = 2 * train_config.batch_size
-    with watching(title, steps, utterances=utterances, quiet=quiet) as watcher, common.ctrl_c_as_a_wish() as stop:
-        result = run_fit(request, watcher, stop)
+    with watching(title, steps, utterances=utterances, quiet=quiet) as watcher:
+        result = run_fit(request, watcher, common.ctrl_c_as_a_wish)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})

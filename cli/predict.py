@@ -85,12 +85,11 @@ def predict(
 
     from emodna.model.predict import predict as answers_of
     from emodna.model.prediction.windows import Windows
-    from emodna.model.run import RunFolder
     from emodna.model.trained import TrainedModel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
-    models = [TrainedModel.load(RunFolder(each).model, common.torch_device(device)) for each in runs]
+    models = [TrainedModel.load(each, common.torch_device(device)) for each in runs]
     for model in models:
         common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
     _note_long_windows(windows, models)

@@ -38,7 +38,7 @@ def state(run: "Run") -> Text:
     words = {
         "done": f"done {run.step}",
         "running": f"running {run.step}/{run.asked['steps']}",
-        "interrupted": f"stopped {run.step}/{run.asked['steps']}",
+        "interrupted": f"interrupted {run.step}/{run.asked['steps']}",
         "damaged": "damaged",
     }[run.state]
     return Text(words, style=_STYLES[run.state])

@@ -1,12 +1,12 @@
 """One run, from stores to a result: train, predict, evaluate."""
 
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import numpy as np
 import torch
 
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
@@ -15,6 +15,7 @@ from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.framing import Framer
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
+from emodna.model.metrics import classified
 from emodna.model.normalisation import Statistics, statistics_of_run
 from emodna.model.precision import float32_throughout
 from emodna.model.prediction.predictions import probabilities_of, write_predictions
@@ -26,22 +27,24 @@ from emodna.model.selection.criteria import LAST
 from emodna.model.selection.oracle import write_oracle_analysis
 from emodna.model.selection.snapshots import Snapshots
 from emodna.model.selection.validation import Split, split
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.trained import TrainedModel
-from emodna.model.trainer import Timing, never, train
+from emodna.model.trainer import Listening, Timing, never_stopping, train
 from emodna.model.training.events import recording
 from emodna.model.training.watcher import Watcher
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
 
+_LOG: Final = logging.getLogger(__name__)
 
-def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never) -> dict[str, Any]:
+
+def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
     """Train and evaluate; return the content of result.json.
 
     Parameters
     ----------
-    stop
-        Is asked after each training step; if true, a checkpoint is written and KeyboardInterrupt raised.
+    listening
+        See `train`.
 
     Raises
     ------
@@ -58,6 +61,8 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     kind = method_named(request.method)
     train_config, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
     train_config = with_choosing(request, train_config)
+    if request.cuda_graph and getattr(method_config, "batch_norm", "concat") != "concat":
+        raise ConfigError("--cuda-graph: needs batch_norm=concat: the other passes draw random numbers of their own")
     features = check_stores(request, train_config.frames)
     target = request.target
     splits = [split(source, request.task, train_config.validation, request.seed) for source in request.sources]
@@ -67,10 +72,14 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
     run = RunFolder(request.out or default_folder(config["decisive"]))
     snapshots = Snapshots(run.snapshots, train_config.snapshot_every, request.steps)
     events = recording(watcher, run.path, config, wanted=record.tensorboard)
+    for corpus, count in config["shared_audio"].items():
+        if count:
+            _LOG.warning("--src %s: has %d utterances of the target, with their labels", corpus, count)
     with run.claimed(config, resume=request.resume), events as recorder:
         if not run.done.exists():
+            _tell_of_resume(request, run, config)
             described = as_settings(method_config)
-            trained = _trained(request, features, method, splits, train_config, described, run, recorder, stop)
+            trained = _trained(request, features, method, splits, train_config, described, run, recorder, listening)
             model, timing, step = trained.model, trained.timing, request.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, trained.sources, request.seed)
@@ -78,8 +87,8 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
                 step = selection.step
             model.save(run.model)
             probabilities = probabilities_of(model, target)
-            predicted = (probabilities >= 0.5).astype(np.int64)
-            write_predictions(run.predictions, target, probabilities, predicted)
+            predicted = classified(probabilities)
+            write_predictions(run.predictions, target, probabilities)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps", "select")},
                 "selected_step": step,
@@ -91,11 +100,19 @@ def fit(request: FitRequest, watcher: Watcher, stop: Callable[[], bool] = never)
             }
             write_json(run.result, result)
             recorder.finished(result)
-            write_card(run, request.sources, target, request.task)
+            write_card(run, splits, target, request.task)
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
             write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
-        return read_json(run.result)
+        return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
+
+
+def _tell_of_resume(request: FitRequest, run: RunFolder, config: Mapping[str, Any]) -> None:
+    """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise."""
+    if request.resume and not run.resume.exists():
+        _LOG.warning("%s: no checkpoint there: begins with the first step", run.path)
+    if (earlier := read_json(run.config).get("versions")) != config["versions"]:
+        _LOG.warning("the run was begun with other versions, %s: it may not end bit for bit as it would have", earlier)
 
 
 class _Trained(NamedTuple):
@@ -115,7 +132,7 @@ def _trained(
     method_config: Mapping[str, Any],
     run: RunFolder,
     watcher: Watcher,
-    stop: Callable[[], bool],
+    listening: Listening,
 ) -> _Trained:
     """Train the method on the stores' streams."""
     target = request.target
@@ -124,8 +141,8 @@ def _trained(
     spoken = [store.columns(["language"])["language"].unique().to_pylist() for store in request.stores.values()]
     languages = sorted({language for each in spoken for language in each} - {None})
 
-    def windows(store: FeatureStore, statistics: Statistics | None) -> Windows:
-        return Windows(store, Framer(config.frames, config.padding, statistics, features.silence), languages)
+    def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
+        return CorpusWindows(store, Framer(config.frames, config.padding, statistics, features.silence), languages)
 
     sources = [(windows(store, own), labels) for (store, labels), own in zip(labelled, of_sources, strict=True)]
     targets = windows(target, of_target)
@@ -142,7 +159,7 @@ def _trained(
             device=request.device,
             run=run,
             watcher=watcher,
-            stop=stop,
+            listening=listening,
             residency=request.residency,
             compile=request.compile,
             cuda_graph=request.cuda_graph,

@@ -79,3 +79,8 @@ def constant_scores(truth: NDArray[np.int64]) -> dict[str, Scores]:
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     """Part of a whole; 0 of nothing."""
     return part / np.where(whole > 0, whole, 1)
+
+
+def classified(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
+    return (of_class_1 >= 0.5).astype(np.int64)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.loading.resident import Residency
-from emodna.model.run import settings_hash
+from emodna.model.run import JOIN, settings_hash
 from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.selection.validation import Split
-from emodna.pipeline.emotions import Task
+from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.store import FeatureStore
 
@@ -23,12 +24,14 @@ from emodna.pipeline.store import FeatureStore
 _MIN_SECONDS: Final = 0.25
 #: The authors' usual 96 000 samples at 22 050 Hz, rounded.
 _USUAL_SECONDS: Final = 4.375
-#: Between the names of several source corpora; no corpus's name has it.
-JOIN: Final = "+"
 #: Snapshots of a run that has to choose among some.
 _SNAPSHOTS: Final = 20
 #: Share of the source that is held out where a criterion needs it.
 _VALIDATION: Final = 0.1
+
+
+#: Settings that change no result, and so may change at a resume.
+_NOT_DECISIVE: Final = ("checkpoint_seconds",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,11 @@ def check_stores(request: FitRequest, frames: int) -> FeatureSet:
     corpora = [source.snapshot.corpus for source in request.sources]
     if not request.sources:
         raise ConfigError("--src: give a source corpus")
+    if request.task not in TASKS:
+        raise ConfigError(f"--task {request.task}: unknown; valid: {', '.join(TASKS)}")
+    same = (target.snapshot.corpus, target.fingerprint)
+    if any(source.snapshot.corpus == same[0] or source.fingerprint == same[1] for source in request.sources):
+        raise ConfigError(f"--tgt {target.snapshot.corpus}: the same corpus as --src; give another")
     twice = next((corpus for corpus in corpora if corpora.count(corpus) > 1), None)
     if twice is not None:
         raise ConfigError(f"--src {twice}: given twice")
@@ -98,6 +106,18 @@ def check_stores(request: FitRequest, frames: int) -> FeatureSet:
     for source in request.sources:
         _check_source(source, request.task)
     return features
+
+
+def shared_audio(request: FitRequest) -> dict[str, int]:
+    """How many utterances of the target each source has, too, byte by byte: trained on with their labels there."""
+    of_target = request.target.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
+    found = {}
+    for source in request.sources:
+        labelled = np.flatnonzero(source.labels(request.task) >= 0)
+        of_source = source.columns(["audio_sha256"])["audio_sha256"].take(labelled)
+        present = pc.is_in(of_target, value_set=of_source.combine_chunks())
+        found[source.snapshot.corpus] = int(pc.sum(present).as_py() or 0)
+    return found
 
 
 def with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
@@ -142,7 +162,7 @@ def resolved(
             "seed": request.seed,
             "steps": request.steps,
             "select": request.select,
-            "train": as_settings(train_config),
+            "train": {key: value for key, value in as_settings(train_config).items() if key not in _NOT_DECISIVE},
             "method_config": as_settings(method_config),
             "features": dict(request.target.snapshot.parameters),
             "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
@@ -153,6 +173,7 @@ def resolved(
         },
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
+        "shared_audio": shared_audio(request),
         "left_out": {
             source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
         },

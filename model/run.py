@@ -11,8 +11,10 @@ from typing import Any, Final
 import filelock
 
 from emodna.model.errors import RunError
-from emodna.pipeline.files import write_atomically
+from emodna.pipeline.files import is_temporary, write_atomically
 
+#: Between the names of several source corpora; no corpus's name has it.
+JOIN: Final = "+"
 _LOCK: Final = ".lock"
 #: Seconds: whoever looks whether a run is at work holds its lock for an instant.
 _LOOKS: Final = 0.2
@@ -99,6 +101,20 @@ class RunFolder:
         """Held while a run is at work."""
         return self.path / _LOCK
 
+    def finished_model(self) -> Path:
+        """The trained model.
+
+        Raises
+        ------
+        RunError
+            There is none: the run is not finished, or this is no run's folder.
+        """
+        if not self.model.exists():
+            if self.config.exists():
+                raise RunError(f"{self.path}: the run is not finished; emodna-fit with --resume goes on with it")
+            raise RunError(f"{self.path}: {'' if self.path.exists() else 'no such folder: '}not a run's folder")
+        return self.model
+
     @contextmanager
     def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
         """Be the only run in the folder, and of this configuration.
@@ -120,6 +136,8 @@ class RunFolder:
         try:
             with filelock.FileLock(self.lock, timeout=_LOOKS):
                 self._check(config, resume=resume)  # another run may have begun meanwhile
+                for left in filter(is_temporary, list(self.path.iterdir())):  # by a kill
+                    left.unlink(missing_ok=True)
                 if not self.config.exists():
                     write_json(self.config, config)
                 yield

@@ -44,7 +44,7 @@ class Sampler:
         return permutation
 
 
-class Windows:
+class CorpusWindows:
     """Windows of a store's utterances, by row, with what is known of them apart from emotions."""
 
     def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ class Windows:
 class Chosen:
     """Utterances of one corpus that a stream draws from."""
 
-    windows: Windows
+    windows: CorpusWindows
     rows: NDArray[np.int64]
     """(n,) in the store."""
     labels: NDArray[np.int8] | None = None
@@ -169,7 +169,7 @@ class TargetStream(Stream[Batch]):
     kind = Batch
     _corpus = TARGET
 
-    def __init__(self, windows: Windows, *, batch_size: int, seed: int) -> None:
+    def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
         everything = Chosen(windows, np.arange(len(windows.store)))
         super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
 
@@ -186,7 +186,9 @@ class SourceStream(Stream[LabelledBatch]):
     kind = LabelledBatch
     _corpus = SOURCE
 
-    def __init__(self, corpora: Sequence[tuple[Windows, NDArray[np.int8]]], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
+    ) -> None:
         names = [windows.store.snapshot.corpus for windows, _ in corpora]
         seeds = [derived_seed(seed, f"source sampler/{name}") for name in names]
         labelled = [(windows, labels, np.flatnonzero(labels >= 0)) for windows, labels in corpora]

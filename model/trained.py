@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.config import configured
-from emodna.model.errors import RunError
+from emodna.model.errors import RunError, TrainingError
 from emodna.model.framing import PADDINGS, Framer, window_seconds
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
@@ -73,7 +73,13 @@ class TrainedModel:
 
     @torch.inference_mode()
     def classify(self, inputs: Sequence[tuple[NDArray[np.float32], int]]) -> NDArray[np.float64]:
-        """Probability of class 1 (n,) of one or more windows with their lengths, through the network at once."""
+        """Probability of class 1 (n,) of one or more windows with their lengths, through the network at once.
+
+        Raises
+        ------
+        TrainingError
+            An answer is not finite.
+        """
         # One alone is rounded otherwise than among others: its matrix products become products with a vector.
         windows, lengths = zip(*(inputs if len(inputs) > 1 else [*inputs, *inputs]), strict=True)
         device = next(self.method.parameters()).device
@@ -81,6 +87,10 @@ class TrainedModel:
         # A switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
         with float32_throughout() if device.type == "cuda" else nullcontext():
             logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
+        if not bool(logits.isfinite().all()):
+            raise TrainingError(
+                "the model's answers are not finite: its training diverged; a smaller learning_rate may help"
+            )
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities[: len(inputs)]
 
@@ -111,8 +121,8 @@ class TrainedModel:
         RunError
             Missing, damaged, or of a method that is not installed.
         """
-        if path.is_dir():
-            path = RunFolder(path).model
+        if path.suffix != ".safetensors":
+            path = RunFolder(path).finished_model()
         tensors, facts = checkpoint.load_tensors(path)
         try:
             features = feature_set_from(facts["features"])

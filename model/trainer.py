@@ -1,7 +1,8 @@
 """The training loop, from top to bottom."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,7 @@ from emodna.model.selection.snapshots import Snapshots
 from emodna.model.stream import SourceStream, TargetStream
 from emodna.model.training.allocator import keep_freed_memory
 from emodna.model.training.captured import CapturedUpdate
-from emodna.model.training.finite import NotFinite
+from emodna.model.training.finite import NotFinite, all_finite
 from emodna.model.training.log import MetricsLog
 from emodna.model.training.state import TrainingState
 from emodna.model.training.update import Update
@@ -40,9 +41,14 @@ class Timing:
     """Of these, waiting for batches."""
 
 
-def never() -> bool:
+#: Makes a context in which the function that it gives tells whether to stop.
+Listening = Callable[[], AbstractContextManager[Callable[[], bool]]]
+
+
+@contextmanager
+def never_stopping() -> Iterator[Callable[[], bool]]:
     """Train to the last step."""
-    return False
+    yield lambda: False
 
 
 def train(
@@ -56,7 +62,7 @@ def train(
     device: torch.device,
     run: RunFolder,
     watcher: Watcher,
-    stop: Callable[[], bool] = never,
+    listening: Listening = never_stopping,
     residency: Residency = "auto",
     compile: bool = False,
     cuda_graph: bool = False,
@@ -65,8 +71,9 @@ def train(
 
     Parameters
     ----------
-    stop
-        Is asked after each step; if true, a checkpoint is written and KeyboardInterrupt raised.
+    listening
+        Is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint is
+        written and KeyboardInterrupt raised.
     residency
         See `Loader`.
     compile, cuda_graph
@@ -99,35 +106,37 @@ def train(
     saved = time.monotonic()
     watcher.began(done)
 
-    def check() -> None:
+    def check(*, weights: bool) -> None:
         if (found := update.guard.found()) is not None:
             raise _not_finite(found, source, target, run)
+        if weights and not all_finite(method):
+            raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
 
-    with Loader(source, target, range(done, steps), device, residency) as loader:
+    with Loader(source, target, range(done, steps), device, residency) as loader, listening() as stop:
         began, first = time.perf_counter(), done
         while done < steps:
             source_batch, target_batch = next(loader)
             terms = update(source_batch, target_batch, phase_at(method.phases, done, steps))
             done += 1
             if done % config.log_every == 0 or done == steps:
-                check()
-                total = torch.stack(list(terms.values())).sum()
-                values = {name: value.item() for name, value in {**terms, "total": total, **method.monitor()}.items()}
+                check(weights=False)
+                values = {name: value.item() for name, value in {**terms, **method.monitor()}.items()}
                 log.write(done, values)
                 watcher.logged(done, values)
             if snapshots.due(done):  # before a checkpoint, which stands for all snapshots up to it
-                check()
+                check(weights=True)
                 snapshots.save(method, done)
             stopping = stop()
             if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
-                check()
+                check(weights=True)
+                log.sync()
                 state.save(run.resume, done)
                 saved = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
         timing = Timing(done - first, time.perf_counter() - began, loader.blocked_seconds)
-    if not all(bool(parameter.isfinite().all()) for parameter in method.parameters()):
-        raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
+    check(weights=True)
+    log.sync()
     state.save(run.resume, done)
     return timing
 

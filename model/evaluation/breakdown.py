@@ -34,16 +34,19 @@ class Groups:
         return int(self.confusions[self.names.index(UNKNOWN)].sum()) if UNKNOWN in self.names else 0
 
     def emotions(self) -> dict[str, Any]:
-        """Of each emotion, which is of one class: `count`, `label`, and in percent `called_high` and `recall`."""
+        """Of each emotion: `count`, `label`, and in percent `called_high` and `recall`.
+
+        An emotion is of one class; where a corpus has it otherwise, label and recall are null.
+        """
         found = {}
         for name, counts in zip(self.names, self.confusions, strict=True):
-            label = int(counts[2:].any())
+            mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
             called_high = 100 * float(counts[1] + counts[3]) / float(counts.sum())
             found[name] = {
                 "count": int(counts.sum()),
-                "label": label,
+                "label": None if mixed else label,
                 "called_high": called_high,
-                "recall": called_high if label else 100 - called_high,
+                "recall": None if mixed else called_high if label else 100 - called_high,
             }
         return found
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.metrics import classified
+
 #: Of equal width between 0 and 1, each without its lower end (but the first): those of Guo et al.
 BINS: Final = 15
 #: Nearest that a probability comes to 0 or 1 under a logarithm.
@@ -27,7 +29,7 @@ def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> d
         `probability` the bins of the answers' confidence against how many were right, and of the probability of class
         1 against how many were class 1, each as `reliability` gives them.
     """
-    predicted = (probability >= 0.5).astype(np.int64)
+    predicted = classified(probability)
     confidence = reliability(np.maximum(probability, 1 - probability), predicted == truth)
     filled = [each for each in confidence if each["count"]]
     gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])

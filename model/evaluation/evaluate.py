@@ -1,4 +1,4 @@
-"""Compare predictions with a corpus's labels: the one place on this floor that reads them, after training only."""
+"""Compare predictions with a corpus's labels, after training only."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emodna.model.evaluation.bootstrap import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
 from emodna.model.evaluation.breakdown import Groups
 from emodna.model.evaluation.calibration import calibration
-from emodna.model.metrics import SCORES, confusions, constant_scores, scores
+from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores
 from emodna.model.prediction.predictions import probabilities_of
 from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.statistics.balance import UNKNOWN
@@ -71,7 +71,7 @@ def evaluate_run(
     began = time.perf_counter()
     probabilities = probabilities_of(run.model_for(store), store, told)
     task, rows = run.model.task, _labelled(store, run.model.task)
-    predicted = (probabilities >= 0.5).astype(np.int64)
+    predicted = classified(probabilities)
     truth, called = store.labels(task)[rows].astype(np.int64), predicted[rows]
 
     def by(column: str) -> Groups:

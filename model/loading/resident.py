@@ -62,7 +62,7 @@ def residents(
     ConfigError
         `on`, where they do not fit.
     """
-    if residency == "off":
+    if residency == "off" or not steps:
         return []
     free, allowed = _memory(device)
     if residency == "on":

@@ -63,7 +63,7 @@ def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
         The run is not finished, or damaged.
     """
     _check_packages()
-    model = TrainedModel.load(run.model, torch.device("cpu"))
+    model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
 
 

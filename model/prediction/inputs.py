@@ -98,5 +98,5 @@ def _open(file: Path) -> BinaryIO:
 def _open_listed(tree: Tree, path: str) -> BinaryIO:
     found = tree.relative(path) if path else None
     if found is None:
-        raise AudioError(f"lies outside the root {tree.root}" if path else "no path")
+        raise AudioError(f"lies outside the root {tree.root}; --root changes it" if path else "no path")
     return tree.open(found)

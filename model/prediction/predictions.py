@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.metrics import classified
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.layout import INDEX_SCHEMA
@@ -52,19 +53,18 @@ def probabilities_of(
     return model.probabilities(utterances())
 
 
-def write_predictions(
-    path: Path, store: FeatureStore, probabilities: NDArray[np.float64], predicted: NDArray[np.int64]
-) -> None:
+def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64]) -> None:
     """Write the predictions for all utterances of a store atomically, as Parquet.
 
     The columns are id, probability (of class 1), label (0 or 1), then what the store's index says of each utterance.
 
     Parameters
     ----------
-    probabilities, predicted
+    probabilities
         (n,) in the store's order.
     """
-    columns = {"id": store.table["id"], "probability": probabilities, "label": predicted.astype(np.int8)}
+    labels = classified(probabilities).astype(np.int8)
+    columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
     added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
     described = [*_DESCRIBING, *added]
     columns |= {new: store.table[name] for name, new in renamed(described, columns).items()}

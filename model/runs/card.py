@@ -14,6 +14,7 @@ from emodna.model.methods import METHODS
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.selection.criteria import LAST
+from emodna.model.selection.validation import Split
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
@@ -33,7 +34,7 @@ _SCORES: Final = {
 }
 
 
-def write_card(run: RunFolder, sources: Sequence[FeatureStore], target: FeatureStore, task: Task) -> None:
+def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
     """Write the card of a run that has its result, and what cards of later need of the stores."""
     write_corpora(run, sources, target, task)
     write_atomically(run.card, card(run).encode())
@@ -63,6 +64,7 @@ def card(run: RunFolder) -> str:
     RunError
         The run is not finished, or damaged.
     """
+    run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
         lines = [*_front_matter(config["decisive"], result, corpora), *_text(config, result, corpora)]
@@ -110,7 +112,7 @@ def _text(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequenc
     """What people read."""
     decisive = config["decisive"]
     yield from (f"# {markdown_text(_title(decisive, corpora))}", "")
-    yield from _what(decisive, corpora)
+    yield from _what(decisive, corpora, sum(config["shared_audio"].values()))
     yield from _scores(decisive, result, corpora)
     yield from _data(decisive["task"], corpora)
     yield from _licences(corpora)
@@ -120,7 +122,13 @@ def _text(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequenc
     yield from _loading(decisive)
 
 
-def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator[str]:
+def _part_of_labels(shared: int) -> str:
+    if shared:
+        return f"**{shared} of the latter's recordings are among the former's, with their labels.**"
+    return "The labels of the latter had no part in it."
+
+
+def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int) -> Iterator[str]:
     task: Task = decisive["task"]
     low, high = CLASS_NAMES[task]
     features = feature_set_from(decisive["features"])
@@ -137,7 +145,7 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator
         "",
         f"Made by emodna with the method {markdown_text(decisive['method'])}{reference}, from the labels of"
         f" {markdown_text(_named(corpora, 'source'))}, for recordings such as"
-        f" {markdown_text(_named(corpora, 'target'))}. The labels of the latter had no part in it.",
+        f" {markdown_text(_named(corpora, 'target'))}. {_part_of_labels(shared)}",
         "",
         f"The classes stand for categories of emotion: {high} for {', '.join(meant[high])}; {low} for"
         f" {', '.join(meant[low])}.",
@@ -183,6 +191,7 @@ def _data(task: Task, corpora: Sequence[RunCorpus]) -> Iterator[str]:
             "languages",
             *CLASS_NAMES[task],
             "unlabelled",
+            "held out",
             "rejected",
         ],
         [
@@ -190,12 +199,15 @@ def _data(task: Task, corpora: Sequence[RunCorpus]) -> Iterator[str]:
                 *(corpus.name, corpus.role, corpus.utterances, f"{corpus.seconds / 3600:.2f}", corpus.speakers),
                 ", ".join(corpus.languages) or "not known",
                 *(corpus.classes[name] for name in CLASS_NAMES[task]),
-                *(corpus.unlabelled, corpus.rejected),
+                *(corpus.unlabelled, corpus.held_out, corpus.rejected),
             ]
             for corpus in corpora
         ],
     )
-    yield from ("Utterances of a source without a label were left out; rejected files could not be used.", "")
+    yield from (
+        "Utterances of a source that are unlabelled or held out were not trained on; rejected files could not be used.",
+        "",
+    )
     for corpus in corpora:
         cut = f" Cut into utterances by the rule {markdown_text(corpus.segmentation)}." if corpus.segmentation else ""
         yield (

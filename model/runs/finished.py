@@ -9,8 +9,7 @@ import torch
 
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.normalisation import NORMALISATIONS, Normalisation, Statistics
-from emodna.model.request import JOIN
-from emodna.model.run import RunFolder, read_json
+from emodna.model.run import JOIN, RunFolder, read_json
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
@@ -49,7 +48,7 @@ class FinishedRun:
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
         texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method"))
-        model = TrainedModel.load(folder.model, device)
+        model = TrainedModel.load(folder.path, device)
         if not texts or facts["task"] != model.task or facts["normalisation"] not in NORMALISATIONS:
             raise RunError(f"{folder.config}: damaged: not the configuration of the run whose model lies there")
         return cls(path, model, facts, fingerprints)

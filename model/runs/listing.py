@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.run import RunFolder, read_json
+from emodna.model.run import JOIN, RunFolder, read_json
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
@@ -59,7 +59,7 @@ class Run:
     def sources(self) -> list[str]:
         """Corpora of the source."""
         src = self.asked["src"]
-        return [] if src is None else src.split("+")
+        return [] if src is None else src.split(JOIN)
 
     @property
     def best_constant(self) -> dict[str, float | None]:
@@ -115,10 +115,10 @@ def files(folder: RunFolder) -> dict[str, os.stat_result]:
     """Name and status of each file of a run, in order; those that vanish meanwhile are left out."""
     found = {}
     with suppress(OSError):
-        for path in sorted(folder.path.iterdir()):
+        for path in sorted(folder.path.rglob("*")):
             with suppress(OSError):
                 if path.is_file():
-                    found[path.name] = path.stat()
+                    found[str(path.relative_to(folder.path))] = path.stat()
     return found
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from emodna.model.errors import RunError
 from emodna.model.run import RunFolder, read_json, write_json
+from emodna.model.selection.validation import Split
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 from emodna.pipeline.store import FeatureStore
 
@@ -37,9 +38,11 @@ class RunCorpus:
     segmentation: Mapping[str, Any] | None
     """Rule by which recordings were cut into utterances."""
     classes: Mapping[str, int]
-    """Utterances of each class of the task, 0 first; of a source, all were trained on."""
+    """Utterances of each class of the task, 0 first; of a source, all but the held-out ones were trained on."""
     unlabelled: int
     """Utterances without a label of the task; of a source, they were left out."""
+    held_out: int
+    """Labelled utterances of a source that were kept from the training, to choose a snapshot by."""
     emotions: Mapping[str, int]
 
     @property
@@ -48,9 +51,10 @@ class RunCorpus:
         return _NOT_FOR_COMMERCE.search(self.licence) is not None
 
 
-def write_corpora(run: RunFolder, sources: Sequence[FeatureStore], target: FeatureStore, task: Task) -> None:
+def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
     """Write down the corpora of a run whose training is over: the target's labels are counted."""
-    found = [*(_described("source", store, task) for store in sources), _described("target", target, task)]
+    found = [_described("source", each.store, task, held_out=len(each.held_out)) for each in sources]
+    found.append(_described("target", target, task, held_out=0))
     write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in found]})
 
 
@@ -70,7 +74,7 @@ def read_corpora(run: RunFolder) -> list[RunCorpus]:
         raise RunError(f"{run.corpora}: damaged ({error})") from error
 
 
-def _described(role: Literal["source", "target"], store: FeatureStore, task: Task) -> RunCorpus:
+def _described(role: Literal["source", "target"], store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
     snapshot, labels = store.snapshot, store.labels(task)
     columns = store.columns(["speaker", "language", "emotion"])
     emotions = {each["values"]: each["counts"] for each in pc.value_counts(columns["emotion"]).to_pylist()}
@@ -89,5 +93,6 @@ def _described(role: Literal["source", "target"], store: FeatureStore, task: Tas
         segmentation=snapshot.segmentation,
         classes={name: int((labels == label).sum()) for label, name in enumerate(CLASS_NAMES[task])},
         unlabelled=int((labels < 0).sum()),
+        held_out=held_out,
         emotions={str(emotion): emotions[emotion] for emotion in sorted(emotions, key=str) if emotion is not None},
     )

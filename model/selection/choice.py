@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.framing import Framer
+from emodna.model.metrics import classified
 from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.selection.criteria import CRITERIA, Evidence, called
+from emodna.model.selection.criteria import CRITERIA, Evidence
 from emodna.model.selection.snapshots import Snapshots
 from emodna.model.selection.validation import Split
 from emodna.model.trained import TrainedModel
@@ -58,12 +59,12 @@ def select(
         of_target.append(probabilities_of(model, target))
         total += of_target[-1]
         of_sources.append([_on_held_out(model, split, framer) for split, framer in sources if split.by is not None])
-    pseudo_labels = called(total / len(of_target))
+    pseudo_labels = classified(total / len(of_target))
     table = []
     for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
         evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
         values = {name: each.value(evidence) for name, each in CRITERIA.items()}
-        table.append({"step": step, **values, "class_1_share": float(called(of_class_1).mean())})
+        table.append({"step": step, **values, "class_1_share": float(classified(of_class_1).mean())})
     chosen = best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, chosen)
     return Selection(criterion, chosen, table)
@@ -80,7 +81,7 @@ def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDA
     """Labels and predictions, normalised as the source was in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
-    return split.truth, called(replace(model, framer=framer).probabilities(utterances))
+    return split.truth, classified(replace(model, framer=framer).probabilities(utterances))
 
 
 def _better(higher: bool) -> str:

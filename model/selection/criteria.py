@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import scores
+from emodna.model.metrics import classified, scores
 from emodna.model.seeding import derived_seed
 
 #: The last step's model: computes nothing.
@@ -141,15 +141,10 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "percent of target utterances labelled as by the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: agreement(called(evidence.probabilities[:, 1]), evidence.pseudo_labels),
+            lambda evidence: agreement(classified(evidence.probabilities[:, 1]), evidence.pseudo_labels),
         ),
     }
 )
-
-
-def called(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
-    return (of_class_1 >= 0.5).astype(np.int64)
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

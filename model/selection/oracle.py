@@ -5,11 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from emodna.model.metrics import constant_scores, scores
+from emodna.model.metrics import classified, constant_scores, scores
 from emodna.model.prediction.predictions import probabilities_of
 from emodna.model.run import RunFolder, write_json
 from emodna.model.selection.choice import best_step
-from emodna.model.selection.criteria import called
 from emodna.model.selection.snapshots import Snapshots
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
@@ -37,7 +36,7 @@ def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapsh
         truth, table = labels[rows], []
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            predicted = called(probabilities_of(model, target))[rows]
+            predicted = classified(probabilities_of(model, target))[rows]
             table.append({"step": step, **asdict(scores(truth, predicted))})
         step = best_step(table, "uar", higher_is_better=True)
         analysis["best_step"] = step

@@ -77,11 +77,11 @@ def _speakers(
     """Positions in `rows` of all utterances of some speakers; None where speakers are too few or not known."""
     speakers = store.columns(["speaker"])["speaker"].take(rows)
     known = len(speakers.unique())
-    if speakers.null_count or round(share * known, 6) < 1:
+    if speakers.null_count or not 1 <= round(share * known, 6) <= known - 1:
         return None
     from sklearn.model_selection import GroupShuffleSplit
 
-    splitter = GroupShuffleSplit(1, test_size=round(share * known), random_state=random_state)
+    splitter = GroupShuffleSplit(1, test_size=min(round(share * known), known - 1), random_state=random_state)
     _, chosen = next(splitter.split(rows, groups=speakers.to_numpy(zero_copy_only=False)))
     return chosen if _both_sides(classes, chosen) else None
 

@@ -34,7 +34,7 @@ class CapturedUpdate:
         return self._update.guard
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return the terms of the loss.
+        """Take a step in a phase; return the terms of the loss, and their total.
 
         Raises
         ------

@@ -1,6 +1,8 @@
 """metrics.jsonl: what a run logs while it trains."""
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +38,12 @@ class MetricsLog:
             raise RunError(f"{self._path}: damaged: {line.strip()!r:.40} is not a line of the log") from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a line."""
+        """Add a line; what is not finite, as something that a method monitors may be, is null in it."""
+        line = {"step": step, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
         with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Make sure that the lines so far outlive a power cut: a checkpoint counts on them."""
+        with self._path.open("a") as file:
+            os.fsync(file.fileno())

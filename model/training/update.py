@@ -43,7 +43,7 @@ class Update:
         self.guard = FiniteGuard(device)
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return the terms of the loss."""
+        """Take a step in a phase; return the terms of the loss, and their total."""
         method = self._method
         method.phase = phase.name
         terms: dict[str, Tensor] = {}
@@ -56,6 +56,7 @@ class Update:
             for name in turn:
                 self._optimizers[name].step()
             terms |= of_turn
+        terms["total"] = torch.stack([term.detach() for term in terms.values()]).sum()
         self.guard.look(self._step, terms)
         self._step += 1
         return terms

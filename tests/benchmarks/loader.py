@@ -26,7 +26,7 @@ from emodna.model.loading.resident import RESIDENCIES, Residency
 from emodna.model.methods import METHODS
 from emodna.model.normalisation import Statistics
 from emodna.model.run import RunFolder
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.trainer import Timing, train
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
@@ -47,7 +47,7 @@ class Corpora:
         """Streams of 64 utterances a batch."""
         silence = feature_set_from(self.source.snapshot.parameters).silence
         framer = Framer(CONFIG.frames, CONFIG.padding, self.statistics, silence)
-        mine, other = (Windows(store, framer, ["de", "en"]) for store in (self.source, self.target))
+        mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (self.source, self.target))
         options = {"batch_size": CONFIG.batch_size, "seed": 0}
         return SourceStream([(mine, self.source.labels("arousal"))], **options), TargetStream(other, **options)
 

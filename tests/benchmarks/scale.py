@@ -123,7 +123,7 @@ class Place:
 
         from emodna.model.framing import Framer
         from emodna.model.normalisation import Statistics
-        from emodna.model.stream import SourceStream, TargetStream, Windows
+        from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
         from tests.benchmarks.loader import training
 
         torch.set_num_threads(1)
@@ -131,7 +131,7 @@ class Place:
         began = time.perf_counter()
         values = Statistics.of_corpora([(store, np.arange(len(store)))])
         statistics = time.perf_counter() - began
-        windows = Windows(store, Framer(188, "silence", values, MfccSet().silence), [])
+        windows = CorpusWindows(store, Framer(188, "silence", values, MfccSet().silence), [])
         labels = (np.arange(len(store)) % 2).astype(np.int8)
         streams = (
             SourceStream([(windows, labels)], batch_size=64, seed=0),

@@ -16,7 +16,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
 from emodna.model.normalisation import Statistics
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.training.allocator import keep_freed_memory
 from emodna.model.training.compiled import compiled
 from emodna.pipeline.catalogue import find_store
@@ -64,7 +64,7 @@ class Inputs:
         statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
         silence = feature_set_from(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
-        mine, other = (Windows(store, self.framer, []) for store in (self.source, self.target))
+        mine, other = (CorpusWindows(store, self.framer, []) for store in (self.source, self.target))
         self.sources = SourceStream([(mine, self.source.labels("arousal"))], batch_size=64, seed=0)
         self.targets = TargetStream(other, batch_size=64, seed=0)
 

@@ -167,7 +167,7 @@ class TestCard:
 
 @pytest.mark.parametrize("kind", ["onnx", "card"])
 def test_what_is_no_run_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none", "no such file")
+    assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none", "no such folder")
     assert list(tmp_path.iterdir()) == []
 
 

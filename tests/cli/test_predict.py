@@ -223,7 +223,7 @@ class TestManifest:
 
 class TestMistakes:
     def test_a_folder_that_is_no_run(self, files: list[Path], tmp_path: Path) -> None:
-        assert_one_line_error(predict(tmp_path, files[0]), str(tmp_path / "model.safetensors"), "no such file")
+        assert_one_line_error(predict(tmp_path, files[0]), str(tmp_path), "not a run's folder")
         assert_one_line_error(predict(tmp_path / "absent", files[0]), str(tmp_path / "absent"))
 
     def test_a_file_in_the_place_of_the_run(self, run: Path, files: list[Path]) -> None:

@@ -85,7 +85,7 @@ class TestLs:
         (line,) = [line for line in answer.out.splitlines() if line.rstrip().endswith(str(made / "deep" / "two"))]
         for part in ("ravdess -> emodb", "arousal", "source-only", "done 3"):
             assert part in line
-        assert "stopped 2/3" in answer.out
+        assert "interrupted 2/3" in answer.out
 
     @pytest.mark.parametrize(
         ("options", "names"),
@@ -155,7 +155,7 @@ class TestShow:
     def test_of_an_interrupted_run(self, made: Path) -> None:
         answer = runs("show", made / "stopped")
         assert answer.code == 0
-        assert "stopped 2/3" in answer.out
+        assert "interrupted 2/3" in answer.out
         assert "always high" not in answer.out
 
     @pytest.mark.parametrize("damage", ["config.json", "metrics.jsonl", "stores"])

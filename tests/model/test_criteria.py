@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from emodna.model.metrics import classified
 from emodna.model.selection import criteria
 from emodna.model.selection.criteria import (
     CRITERIA,
     Evidence,
     agreement,
-    called,
     mean_entropy,
     mutual_information,
     soft_neighbourhood_density,
@@ -159,7 +159,7 @@ class TestAgreement:
         assert agreement(np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])) == 75.0
 
     def test_labels_from_a_half_on_are_class_1(self) -> None:
-        assert called(np.array([0.0, 0.4999, 0.5, 1.0])).tolist() == [0, 0, 1, 1]
+        assert classified(np.array([0.0, 0.4999, 0.5, 1.0])).tolist() == [0, 0, 1, 1]
 
 
 class TestCriteria:

@@ -19,7 +19,7 @@ from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
 from emodna.model.optimizers import make_optimizers
 from emodna.model.phases import Phase
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.trained import TrainedModel
 from emodna.model.training.captured import CapturedUpdate
 from emodna.model.training.update import Update
@@ -111,7 +111,7 @@ def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
     residency: Residency, source: FeatureStore, target: FeatureStore
 ) -> None:
     framer = Framer(32, "silence", Statistics.identity(40), MfccSet().silence)
-    mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
+    mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (source, target))
     sources = SourceStream([(mine, source.labels("arousal"))], batch_size=64, seed=0)
     targets = TargetStream(other, batch_size=64, seed=0)
     busy = torch.randn(2000, 2000, device=CUDA)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,8 @@ flush, flushed = os.fsync, []
 
 def fsync(descriptor):
     flushed.append(descriptor)
-    if len(flushed) == 11:  # two each for config.json, the log and a checkpoint: the fourth is not renamed yet
+    # Two for config.json and two for the log; of a checkpoint one for the log and two more: the fourth has no name yet.
+    if len(flushed) == 4 + 3 * 3 + 2:
         die()
     flush(descriptor)
 
@@ -317,6 +319,54 @@ class TestOut:
         assert not (tmp_path / "run").exists()
 
 
+class TestSharedAudio:
+    def test_is_counted_and_told(
+        self, pair: Pair, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        some = dict(list(emotions_of(pair[1]).items())[:12])
+        leak = listed(roots["emodb"], some, tmp_path, name="leak")
+        fit_small([pair[0], leak], pair[1], tmp_path / "run", steps=1)
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
+        assert "--src leak: has 12 utterances of the target, with their labels" in caplog.text
+        card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+        assert "12 of the latter's recordings are among the former's" in card
+        assert "had no part in it" not in card
+
+
+class TestResumeTells:
+    def test_that_there_is_nothing_to_go_on_from(
+        self, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        fit_small(*pair, tmp_path / "run", steps=1, resume=True)
+        assert "no checkpoint there" in caplog.text
+
+    def test_of_other_versions(self, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        asked: dict[str, Any] = {"steps": 3, "settings": EVERY_STEP, "resume": True}
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), **asked)
+        config = tmp_path / "run" / "config.json"
+        config.write_text(config.read_text().replace(torch.__version__, "0.0"))
+        fit_small(*pair, tmp_path / "run", **asked)
+        assert "other versions" in caplog.text
+
+    def test_where_a_run_is_that_was_moved(self, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "run", steps=1)
+        shutil.move(tmp_path / "run", tmp_path / "moved")
+        assert fit_small(*pair, tmp_path / "moved", steps=1, resume=True)["run"] == str(tmp_path / "moved")
+
+    def test_nothing_of_what_a_kill_left(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", steps=3, watcher=InterruptAt(2), settings=EVERY_STEP)
+        (tmp_path / "run" / "resume.safetensors.1234.tmp").write_bytes(b"half")
+        fit_small(*pair, tmp_path / "run", steps=3, settings=EVERY_STEP, resume=True)
+        assert not list((tmp_path / "run").glob("*.tmp"))
+
+    def test_nothing_of_how_often_checkpoints_are_written(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", steps=3, watcher=InterruptAt(2), settings=EVERY_STEP)
+        fit_small(*pair, tmp_path / "run", steps=3, settings={"checkpoint_seconds": "7"}, resume=True)
+
+
 class TestRunFolder:
     def test_holds_exactly_the_documented_files(self, trained_run: Path) -> None:
         names = {file.name for file in trained_run.iterdir()}
@@ -345,7 +395,9 @@ class TestRunFolder:
             0,
             20,
         ]
-        assert decisive["train"] == {**as_settings(TrainConfig()), "batch_size": 8, "frames": 32, "log_every": 1}
+        train = {**as_settings(TrainConfig()), "batch_size": 8, "frames": 32, "log_every": 1}
+        del train["checkpoint_seconds"]  # it changes no result
+        assert decisive["train"] == train
         assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
         assert decisive["features"] == feature_set("mfcc40").parameters()
         assert decisive["fingerprints"] == {store.snapshot.corpus: store.fingerprint for store in pair}
@@ -421,14 +473,40 @@ class TestLabels:
 
 @pytest.mark.parametrize("task", ["arousal", "valence"])
 @pytest.mark.parametrize("method", METHODS)
-def test_beats_chance_on_what_it_was_trained_on(method: str, task: str, pair: Pair, tmp_path: Path) -> None:
-    # Source and target are one corpus: labels that are turned round or shuffled somewhere show here.
+def test_beats_chance_on_what_it_was_trained_on(
+    method: str, task: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    # The target has the source's recordings: labels that are turned round or shuffled somewhere show here.
+    same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
     settings = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
-    result = fit_small(pair[0], pair[0], tmp_path / "run", method=method, task=task, steps=60, settings=settings)
+    result = fit_small(pair[0], same, tmp_path / "run", method=method, task=task, steps=60, settings=settings)
     assert result["uar"] > 80
 
 
 class TestRefusals:
+    def test_a_model_whose_answers_are_not_finite(
+        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def diverged(_method: Any, features: torch.Tensor, _lengths: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(features), 2), torch.nan)
+
+        monkeypatch.setattr("emodna.model.methods.source_only.SourceOnly.predict", diverged)
+        with pytest.raises(TrainingError, match="answers are not finite"):
+            fit_small(*pair, tmp_path / "run", method="source-only", steps=1)
+        assert not (tmp_path / "run" / "done").exists()
+
+    @pytest.mark.parametrize("renamed", [False, True])
+    def test_a_target_that_is_a_source(self, renamed: bool, pair: Pair, tmp_path: Path) -> None:
+        again = FeatureStore(pair[0].path)
+        if renamed:
+            again.snapshot = replace(again.snapshot, corpus="other")
+        with pytest.raises(ConfigError, match="the same corpus as --src"):
+            fit_small(pair[0], again, tmp_path / "run")
+
+    def test_an_unknown_task(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="valid: arousal, valence"):
+            fit_small(*pair, tmp_path / "run", task="foo")
+
     def test_stores_of_different_features(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
         other = prepared("emodb", roots["emodb"], tmp_path / "cache", feature_set("mfcc40", fixed_samples=22050))
         with pytest.raises(EmodnaError, match="feature"):

@@ -17,7 +17,7 @@ from emodna.model.loading import resident
 from emodna.model.loading.loader import Loader
 from emodna.model.loading.resident import RESIDENCIES, Residency, residents
 from emodna.model.normalisation import Statistics
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -51,7 +51,7 @@ def framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
 
 def streams(pair: Pair, batch_size: int = 8, seed: int = 0, how: Framer | None = None, skipped: int = 3) -> Streams:
     """A stream of two labelled sources, of the second of which some are left out, and one of the target."""
-    mine, other = (Windows(store, how or framer(), ["de", "en"]) for store in pair)
+    mine, other = (CorpusWindows(store, how or framer(), ["de", "en"]) for store in pair)
     labels = pair[1].labels("valence").copy()
     labels[::skipped] = -1
     sources = [(mine, pair[0].labels("valence")), (other, labels)]
@@ -119,7 +119,7 @@ def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
 
 
 def test_a_corpus_among_others_comes_in_the_order_in_which_it_comes_alone(pair: Pair) -> None:
-    labelled = [(Windows(store, framer(), []), store.labels("valence").copy()) for store in pair]
+    labelled = [(CorpusWindows(store, framer(), []), store.labels("valence").copy()) for store in pair]
     labelled[0][1][:5] = -1
     together = SourceStream(labelled, batch_size=10, seed=3)
     for turn, each in enumerate(labelled):
@@ -194,7 +194,7 @@ class TestDamagedUtterance:
     def test_gives_one_line_at_its_step(
         self, residency: Residency, cache: Path, fit: Callable[[str], Answer], pair: Pair, tmp_path: Path
     ) -> None:
-        drawn = TargetStream(Windows(pair[1], framer(), []), batch_size=8, seed=0)
+        drawn = TargetStream(CorpusWindows(pair[1], framer(), []), batch_size=8, seed=0)
         row = int(drawn.numbers(3)[5])
         for shard in (cache / "emodb" / pair[1].path.name).glob("shard-*"):
             if (place := shard.read_bytes().find(pair[1][row].tobytes())) >= 0:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
+from emodna.model.errors import TrainingError
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.optimizers import ParameterGroup, make_optimizers
@@ -113,6 +114,20 @@ class TestTraining:
             fought(streams, tmp_path / "run", watcher=InterruptAt(stop))
         assert_same_tensors(fought(streams, tmp_path / "run").state_dict(), whole.state_dict())
         assert logged_lines(tmp_path / "run") == logged_lines(tmp_path / "whole")
+
+
+class Odd(Duel):
+    """A term of the first phase is not finite."""
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        terms = super().losses(source, target, step)
+        return {"first": terms["emotion"] * 0, "odd": terms["emotion"] * torch.nan} if self.phase == "alone" else terms
+
+
+def test_a_term_of_an_earlier_phase_that_was_not_finite_is_named(streams: Streams, tmp_path: Path) -> None:
+    parts = {"steps": 8, "seed": 0, "device": CPU, "run": RunFolder(tmp_path), "watcher": Silent()}
+    with pytest.raises(TrainingError, match=r"term odd at step 1\b"):
+        train(Odd(), *streams, TrainConfig(log_every=100, checkpoint_seconds=1000), **parts)
 
 
 class TestOptimizers:

@@ -42,7 +42,7 @@ def test_a_run_writes_what_the_users_table_says(
 
 def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
     probabilities = np.linspace(0, 1, len(target))
-    write_predictions(tmp_path / "p.parquet", target, probabilities, (probabilities >= 0.5).astype(np.int64))
+    write_predictions(tmp_path / "p.parquet", target, probabilities)
     table = pq.read_table(tmp_path / "p.parquet")
     assert table["id"].to_pylist() == target.ids
     assert table["probability"].to_pylist() == probabilities.tolist()

@@ -145,17 +145,20 @@ class TestChoice:
         assert list(reports[0]["criteria"]) == list(CRITERIA)
         assert len({report["selected_step"] for report in reports}) > 1  # else this says little
 
-    def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(self, pair: Pair, tmp_path: Path) -> None:
+    def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(
+        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
         run = tmp_path / "run"
-        # On its own corpus, and after a while, the answers differ.
+        # On its own recordings, and after a while, the answers differ.
+        same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
         settings = {**FAST, "snapshot_every": "8"}
-        fit((pair[0], pair[0]), run, select="pseudo-label-agreement", steps=40, settings=settings)
+        fit((pair[0], same), run, select="pseudo-label-agreement", steps=40, settings=settings)
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
         snapshots = Snapshots(run / "snapshots", 8, 40)
         found = {}
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            found[step] = probabilities_of(model, pair[0])
+            found[step] = probabilities_of(model, same)
         mean = np.array(list(found.values())).mean(axis=0)
         rows = read(run / "selection.json")["snapshots"]
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from emodna.model.errors import ConfigError
 from emodna.model.framing import Framer
 from emodna.model.normalisation import Statistics
-from emodna.model.stream import SourceStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
@@ -32,7 +32,7 @@ def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest
 
 def stream(*stores: FeatureStore, batch_size: int = 8) -> SourceStream:
     framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
-    corpora = [(Windows(store, framer, ("de", "en")), store.labels("arousal")) for store in stores]
+    corpora = [(CorpusWindows(store, framer, ("de", "en")), store.labels("arousal")) for store in stores]
     return SourceStream(corpora, batch_size=batch_size, seed=0)
 
 

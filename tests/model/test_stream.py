@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.framing import Framer
 from emodna.model.normalisation import Statistics
-from emodna.model.stream import Sampler, SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, Sampler, SourceStream, TargetStream
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import assert_same_tensors, emotions_of, listed
@@ -22,8 +22,8 @@ FRAMES = 24
 LANGUAGES = ("de", "en")
 
 
-def windows(store: FeatureStore) -> Windows:
-    return Windows(store, Framer(FRAMES, "silence", Statistics.identity(40), MfccSet().silence), LANGUAGES)
+def windows(store: FeatureStore) -> CorpusWindows:
+    return CorpusWindows(store, Framer(FRAMES, "silence", Statistics.identity(40), MfccSet().silence), LANGUAGES)
 
 
 def source_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> SourceStream:

@@ -21,7 +21,7 @@ from emodna.model.framing import Framer
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
 from emodna.model.run import RunFolder
-from emodna.model.stream import SourceStream, TargetStream, Windows
+from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.trainer import train
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
@@ -70,6 +70,15 @@ class Linear(Method):
         return {"weight": self.linear.weight.detach().abs().max()}
 
 
+class Overflowing(Linear):
+    """Two terms that are finite, and from the second step on a sum that is not."""
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        terms = super().losses(source, target, step)
+        huge = torch.where(step >= 1, 3e38, 0.0)
+        return {name: term + huge for name, term in terms.items()}
+
+
 class Told(Silent):
     """A watcher that keeps what it is told."""
 
@@ -83,7 +92,7 @@ class Told(Silent):
 @pytest.fixture(scope="module")
 def streams(source: FeatureStore, target: FeatureStore) -> tuple[SourceStream, TargetStream]:
     framer = Framer(32, "silence", Statistics.of_corpora([(source, np.arange(len(source)))]), MfccSet().silence)
-    mine, other = (Windows(store, framer, ["de", "en"]) for store in (source, target))
+    mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (source, target))
     return (
         SourceStream([(mine, source.labels("arousal"))], batch_size=8, seed=0),
         TargetStream(other, batch_size=8, seed=0),
@@ -202,6 +211,25 @@ class TestNotFinite:
         assert "\n" not in str(raised.value)
         trained(streams, tmp_path)
         assert not run.not_finite.exists()
+
+    def test_of_the_total_alone_is_noticed(self, streams: Streams, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"term total at step 2\b"):
+            trained(streams, tmp_path, Overflowing())
+
+    def test_of_the_weights_alone_keeps_the_last_good_checkpoint(self, streams: Streams, tmp_path: Path) -> None:
+        method = Linear()
+        method.linear.bias.register_hook(lambda gradient: gradient * (math.nan if len(method.given) == 3 else 1.0))
+        with pytest.raises(TrainingError, match="weights are no longer finite after step 3"):
+            trained(streams, tmp_path, method, log_every=100, checkpoint_seconds=0)
+        tensors, facts = checkpoint.load_tensors(RunFolder(tmp_path).resume)
+        assert facts["step"] == 2
+        assert all(tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+
+    def test_of_a_monitored_value_is_null_in_the_log(self, streams: Streams, tmp_path: Path) -> None:
+        method = Linear()
+        method.monitor = lambda: {"odd": torch.tensor(math.nan)}  # type: ignore[method-assign]
+        trained(streams, tmp_path, method)
+        assert [line["odd"] for line in logged_lines(tmp_path)] == [None] * 5
 
     def test_logs_no_line_that_is_not_json(self, streams: Streams, tmp_path: Path) -> None:
         with pytest.raises(TrainingError):

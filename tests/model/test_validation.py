@@ -24,6 +24,11 @@ def assert_sound(found: Split, store: FeatureStore, task: str) -> None:
     assert set(found.truth) == set(found.labels[kept]) == {0, 1}
 
 
+def test_a_share_that_leaves_no_speaker_to_train_on_is_refused_in_one_line(source: FeatureStore) -> None:
+    with pytest.raises(TrainingError, match="another --set validation"):
+        split(source, "arousal", 0.99, 0)
+
+
 class TestNothing:
     def test_is_held_out_unless_asked_for(self, source: FeatureStore) -> None:
         found = split(source, "arousal", 0.0, 0)
