@@ -6,7 +6,8 @@ from typing import Any, Final
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.cli.scores import NAMES, cells, score_table, table
+from emodna.cli.scores import cells, score_table, table
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Speakers that a screen shows; all of them are in the JSON.
@@ -66,7 +67,7 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
 
 
 def _groups(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
-    found = table(name, "utterances", f"{classes[1]} %", *NAMES.values())
+    found = table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
     for group, row in groups:
         found.add_row(common.safe(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *cells(row))
     return found

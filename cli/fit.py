@@ -191,12 +191,13 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
     if oracle["best"] is None:
         common.out.print("oracle (with the target's labels, for analysis only): the target has none")
         return
-    from emodna.cli.scores import NAMES, cells
+    from emodna.cli.scores import cells
+    from emodna.model.score_names import SCORE_NAMES
 
     common.out.print("oracle (with the target's labels, for analysis only; the result above does not depend on it)")
     for which in ("best", "last"):
         row = oracle[which]
-        scores = "  ".join(f"{name} {cell}" for name, cell in zip(NAMES.values(), cells(row), strict=True))
+        scores = "  ".join(f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), cells(row), strict=True))
         common.out.print(f"oracle {which}: step {row['step']}  {scores}")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emodna.cli import common
+from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
@@ -92,7 +93,7 @@ def _print_scores(runs: "Sequence[Run]") -> None:
             common.out.print(f"   [red]damaged:[/red] {common.safe(run.problem)}")
     scores = [
         Column(heading, [words.score(run.scores[key], run.best_constant[key]) for run in runs], right=True)
-        for key, heading in words.SCORE_NAMES.items()
+        for key, heading in SCORE_NAMES.items()
     ]
     print_table(
         [
@@ -123,14 +124,13 @@ def _print_differences(runs: "Sequence[Run]", differs: Mapping[str, list[Any]]) 
 def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
     from rich.text import Text
 
-    from emodna.cli import runs_words as words
     from emodna.cli.runs_table import Column, print_table
 
     if not seeds:
         return
     scores = [
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
-        for key, heading in words.SCORE_NAMES.items()
+        for key, heading in SCORE_NAMES.items()
     ]
     print_table([Column("over seeds", [Text(", ".join(map(_name, each.runs))) for each in seeds], folds=True), *scores])
 

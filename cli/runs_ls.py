@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.listing import Run
@@ -82,7 +83,7 @@ def _print(runs: "Sequence[Run]") -> None:
         return Column(heading, [Text(each) if isinstance(each, str) else each for each in cells], **how)
 
     def score(name: str, rank: int) -> Column:
-        heading = words.SCORE_NAMES[name]
+        heading = SCORE_NAMES[name]
         return column(
             heading, lambda run: words.score(run.scores[name], run.best_constant[name]), rank=rank, right=True
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.data import RunData
@@ -136,7 +137,7 @@ def _print_scores(run: "Run") -> None:
     names = [words.safe_text(name) for name in rows]
     columns = [
         Column(heading, [words.score(scores[key]) for scores in rows.values()], right=True)
-        for key, heading in words.SCORE_NAMES.items()
+        for key, heading in SCORE_NAMES.items()
     ]
     print_table([Column("percent", names), *columns])
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.listing import Run
 
-#: Headings of the scores, in percent.
-SCORE_NAMES: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
 _STYLES: Final = {"done": "green", "running": "cyan", "interrupted": "yellow", "damaged": "red"}
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 

@@ -1,25 +1,23 @@
 """Scores on the screen: beside the constant answers, and between what they lie."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-
-#: Scores by their names.
-NAMES: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
+from emodna.model.score_names import SCORE_NAMES
 
 
 def score_table(result: Mapping[str, Any]) -> Table:
     """Scores of a run's result: the method's, the bounds of their intervals, the constants'."""
-    scores = table("percent", *NAMES.values())
+    scores = table("percent", *SCORE_NAMES.values())
     scores.add_row(common.safe(result["method"]), *cells(result), style="bold")
     intervals = result.get("intervals", {})  # a run may have been finished before there were any
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
-        between = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in NAMES]
+        between = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
         scores.add_row(f"{intervals['level']:g} %, {bounds['n']} {unit}", *between)
     for name, row in result["constant"].items():
         scores.add_row(name.replace("_", " "), *cells(row))
@@ -28,7 +26,7 @@ def score_table(result: Mapping[str, Any]) -> Table:
 
 def cells(row: Mapping[str, Any]) -> Sequence[str]:
     """Scores in the order of their names."""
-    return ["-" if row[key] is None else f"{row[key]:.1f}" for key in NAMES]
+    return ["-" if row[key] is None else f"{row[key]:.1f}" for key in SCORE_NAMES]
 
 
 def table(*headings: str) -> Table:

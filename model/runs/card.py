@@ -13,6 +13,7 @@ from emodna.model.framing import window_seconds
 from emodna.model.methods import METHODS
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
+from emodna.model.score_names import SCORE_NAMES
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.validation import Split
 from emodna.pipeline.cards import markdown_text, yaml_text
@@ -25,13 +26,8 @@ from emodna.pipeline.store import FeatureStore
 
 #: Emotion -> class of each task.
 _MEANING: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
-#: Score -> its name in the field, and in the hub's list of metrics.
-_SCORES: Final = {
-    "uar": ("UAR", "recall"),
-    "war": ("WAR", "accuracy"),
-    "f1": ("F1", "f1"),
-    "macro_f1": ("macro-F1", "f1"),
-}
+#: Scores as the hub's list of metrics has them.
+_METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "f1"}
 
 
 def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
@@ -85,14 +81,18 @@ def _front_matter(
     subject = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation"]
     yield from _yaml_list("tags", [*subject, decisive["task"], decisive["method"]])
     yield from _yaml_list("datasets", [corpus.name for corpus in corpora])
-    yield from _yaml_list("metrics", sorted({name for _, name in _SCORES.values()}))
+    yield from _yaml_list("metrics", sorted(set(_METRICS.values())))
     if result["uar"] is not None:
         target, task = yaml_text(_named(corpora, "target")), yaml_text(f"binary {decisive['task']} of speech")
         yield from ("model-index:", f"- name: {yaml_text(_title(decisive, corpora))}", "  results:")
         yield from ("  - task:", "      type: audio-classification", f"      name: {task}")
         yield from ("    dataset:", f"      type: {target}", f"      name: {target}", "    metrics:")
-        for key, (name, kind) in _SCORES.items():
-            yield from (f"    - type: {kind}", f"      name: {yaml_text(name)}", f"      value: {result[key]:.2f}")
+        for key, kind in _METRICS.items():
+            yield from (
+                f"    - type: {kind}",
+                f"      name: {yaml_text(SCORE_NAMES[key])}",
+                f"      value: {result[key]:.2f}",
+            )
     yield from ("---", "")
 
 
@@ -162,8 +162,8 @@ def _scores(decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Seq
     labelled = sum(target.classes.values())
     rows = {decisive["method"]: result, **result["constant"]}
     yield from _table(
-        ["percent", *(name for name, _ in _SCORES.values())],
-        [[name.replace("_", " "), *(f"{row[key]:.1f}" for key in _SCORES)] for name, row in rows.items()],
+        ["percent", *SCORE_NAMES.values()],
+        [[name.replace("_", " "), *(f"{row[key]:.1f}" for key in SCORE_NAMES)] for name, row in rows.items()],
     )
     yield from (
         f"On {labelled} labelled utterances of {markdown_text(target.name)}. UAR is the mean recall of the classes, WAR"

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.runs.data import trained_on
-from emodna.model.runs.listing import SCORES, Run, flat
+from emodna.model.runs.listing import Run, flat
+from emodna.model.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
     for places in groups.values():
         if len({runs[place].decisive["seed"] for place in places}) < len(places) or len(places) < 2:
             continue
-        columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORES}
+        columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORE_NAMES}
         mean = {key: statistics.fmean(values) for key, values in columns.items()}
         std = {key: statistics.stdev(values) for key, values in columns.items()}
         found.append(OverSeeds(tuple(places), mean, std))

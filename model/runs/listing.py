@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 
 from emodna.model.errors import RunError
 from emodna.model.run import JOIN, RunFolder, read_json
+from emodna.model.score_names import SCORE_NAMES
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
 #: Scores in percent, in the order in which they are shown; a constant answer has a UAR of 50.
-SCORES: Final = ("uar", "war", "f1", "macro_f1")
 #: What a run is asked for, with the type of each.
 _ASKED: Final[Mapping[str, type]] = {"src": str, "tgt": str, "task": str, "method": str, "seed": int, "steps": int}
 
@@ -36,7 +36,7 @@ class Run:
     step: int | None
     """Steps that are done: of a running one those that are logged, else those that a resume would keep."""
     scores: Scores
-    """Of `SCORES`, in percent; None before the run is done, and without labels of the target."""
+    """Of `SCORE_NAMES`, in percent; None before the run is done, and without labels of the target."""
     constants: Mapping[str, Scores]
     """The same of the constant answers."""
     changed: float
@@ -64,7 +64,7 @@ class Run:
     @property
     def best_constant(self) -> dict[str, float | None]:
         """The best of the constant answers by each score."""
-        known = {key: [each[key] for each in self.constants.values()] for key in SCORES}
+        known = {key: [each[key] for each in self.constants.values()] for key in SCORE_NAMES}
         return {key: max((value for value in found if value is not None), default=None) for key, found in known.items()}
 
 
@@ -141,7 +141,7 @@ def not_default(run: Run) -> dict[str, tuple[Any, Any]]:
 def _read(folder: RunFolder) -> Run | None:
     """The run in a folder; None for a folder that is not a run's."""
     config: dict[str, Any] = {}
-    scores: Scores = dict.fromkeys(SCORES)
+    scores: Scores = dict.fromkeys(SCORE_NAMES)
     constants: Mapping[str, Scores] = {}
     step = problem = None
     state: State = "damaged"
@@ -195,10 +195,10 @@ def _scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
 
 
 def _checked(folder: RunFolder, found: Mapping[str, Any]) -> Scores:
-    for key in SCORES:
+    for key in SCORE_NAMES:
         if key not in found or (found[key] is not None and _number(found[key]) is None):
             raise RunError(f"{folder.result}: damaged: {key} is {found.get(key)!r:.40}")
-    return {key: _number(found[key]) for key in SCORES}
+    return {key: _number(found[key]) for key in SCORE_NAMES}
 
 
 def _checkpoint_step(folder: RunFolder) -> int:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from emodna.model.score_names import SCORE_NAMES
 from emodna.model.training.watcher import Watcher
 from emodna.pipeline.errors import explained
 
@@ -25,7 +26,6 @@ _LOG: Final = logging.getLogger(__name__)
 _VERSION: Final = "brain.Event:2"
 #: Tags of the scores begin with it.
 _SCORE: Final = "score"
-_SCORES: Final = ("uar", "war", "f1", "macro_f1")
 
 
 class EventFile:
@@ -114,7 +114,7 @@ class Recorder:
         """Record the scores at the last step, and the settings as hyper-parameters beside them."""
         if self._file is not None:
             with self._or_go_on_without():
-                scores = {f"{_SCORE}/{name}": result[name] for name in _SCORES if result[name] is not None}
+                scores = {f"{_SCORE}/{name}": result[name] for name in SCORE_NAMES if result[name] is not None}
                 self._file.add_scalars(scores, result["steps"])
                 self._add_settings(self._file, scores)
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model.runs.compare import Paired, differing, mcnemar, over_seeds, paired
-from emodna.model.runs.listing import SCORES, Run, open_run
+from emodna.model.runs.listing import Run, open_run
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
 
@@ -61,7 +62,7 @@ class TestOverSeeds:
     def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
         (group,) = over_seeds(seeds)
         assert group.runs == (0, 1)
-        for key in SCORES:
+        for key in SCORE_NAMES:
             values = [run.scores[key] for run in seeds[:2]]
             assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
             assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]

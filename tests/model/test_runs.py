@@ -16,7 +16,8 @@ from emodna.model.errors import RunError
 from emodna.model.run import RunFolder
 from emodna.model.runs.compare import differing, over_seeds, paired
 from emodna.model.runs.data import corpora, trained_on
-from emodna.model.runs.listing import SCORES, Run, curves, files, find_runs, not_default, open_run
+from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small, listed
 
@@ -42,8 +43,8 @@ class TestStates:
         result = json.loads((trained_run / "result.json").read_text())
         assert (run.state, run.problem, run.step) == ("done", None, 20)
         assert run.asked == {key: result[key] for key in ("src", "tgt", "task", "method", "seed", "steps")}
-        assert run.scores == {key: result[key] for key in SCORES}
-        assert run.best_constant == {key: max(each[key] for each in result["constant"].values()) for key in SCORES}
+        assert run.scores == {key: result[key] for key in SCORE_NAMES}
+        assert run.best_constant == {key: max(each[key] for each in result["constant"].values()) for key in SCORE_NAMES}
         assert run.bytes == sum(file.stat().st_size for file in trained_run.iterdir())
 
     def test_of_an_interrupted_run_say_what_its_checkpoint_holds(self, interrupted_run: Path) -> None:
