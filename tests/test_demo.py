@@ -13,20 +13,12 @@ from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.workers import local_threads
+from tests.model.small import Silent
 from tests.synthesis import make_emodb, make_ravdess
 from tests.synthesis.__main__ import EMODB_SHARE, RAVDESS_REPETITIONS
 
 STEPS = 300
 MARGIN = 5.0
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def waiting(self, store: Path) -> None: ...
-    def planned(self, recordings: int) -> None: ...
-    def examined(self, outcomes: object) -> None: ...
-    def logged(self, step: int, values: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
