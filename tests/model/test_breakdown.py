@@ -79,3 +79,8 @@ def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict
     assert groups.unknown == found["unknown"]["count"] == sum(store.column("speaker")[row] is None for row in rows)
     # Of one class the recall of the other is not known.
     assert [(row["uar"], row["war"]) for row in found.values()] == [(None, 100)] * 3
+
+
+def test_an_emotion_of_both_classes_has_no_label_and_no_recall() -> None:
+    (found,) = Groups(("mixed",), np.array([[5, 5, 1, 9]])).emotions().values()
+    assert found == {"count": 20, "label": None, "called_high": 70.0, "recall": None}
