@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ Examination = Callable[[Sequence[Job]], list[Outcome]]
 
 #: Recordings for each worker from which on processes are worth their start.
 _WORTH_A_PROCESS: Final = 100
+#: Seconds between two looks whether a process has died while a result is waited for.
+_LOOK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def local_processes(count: int) -> StartWorkers:
 
         def examine(jobs: Sequence[Job]) -> list[Outcome]:
             try:
-                return processes.submit(_examine, jobs).result()
+                return _result(processes.submit(_examine, jobs), processes)
             except BrokenProcessPool as error:
                 raise WorkerError(
                     "a worker process died (killed, or out of memory): try fewer --workers; finished shards are kept, "
@@ -87,6 +89,27 @@ def local_processes(count: int) -> StartWorkers:
                 processes.shutdown(cancel_futures=True)
 
     return start
+
+
+def _result(future: Future[list[Outcome]], processes: ProcessPoolExecutor) -> list[Outcome]:
+    while not future.done():
+        try:
+            return future.result(_LOOK)
+        except TimeoutError:  # or what the examination itself raised: then it is done
+            _break_off_if_one_died(processes)
+    return future.result()
+
+
+def _break_off_if_one_died(processes: ProcessPoolExecutor) -> None:
+    """Let the executor notice what it does not: a worker that is killed while it sends leaves half a message.
+
+    For its end the executor waits as long as anybody could send it, itself included: for ever (seen in Python 3.11).
+    """
+    workers = list((processes._processes or {}).values())
+    if any(worker.exitcode is not None for worker in workers):
+        for worker in workers:
+            worker.kill()
+        processes._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 _work: list[tuple[Tree, Extraction]] = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,9 +17,10 @@ import pytest
 
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.extract import Extraction, Outcome
+from emodna.pipeline.extract import Extraction, Job, Outcome
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.segment import EnergySegmenter
+from emodna.pipeline.trees import FolderTree
 from emodna.pipeline.workers import local_processes, local_workers
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
@@ -64,6 +67,29 @@ def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(root: Pat
         prepared(root, tmp_path / "cache", corpus, workers=local_processes(2), watcher=Killing())
     report = prepared(root, tmp_path / "cache", corpus)
     assert content(report.store) == content(prepared(root, tmp_path / "undisturbed", corpus).store)
+
+
+class HalfSent:
+    """Jobs over which a worker dies in the midst of sending a result."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Job]:
+        frame = sys._getframe()
+        while "result_queue" not in frame.f_locals:
+            assert frame.f_back is not None
+            frame = frame.f_back
+        os.write(frame.f_locals["result_queue"]._writer.fileno(), struct.pack("!i", 1000) + b"half of it")
+        os._exit(1)
+
+
+def test_one_that_dies_while_it_sends_ends_the_run(root: Path) -> None:
+    with (
+        local_processes(2)(FolderTree(root), Extraction(MfccSet()), 1) as workers,
+        pytest.raises(WorkerError, match="a worker process died"),
+    ):
+        workers.examine(HalfSent())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
