@@ -81,14 +81,12 @@ def train(
 
     Raises
     ------
-    ConfigError
-        The losses cannot be compiled.
     TrainingError
         A term of the loss is no longer finite; names it, the step and the batch. The last checkpoint stays.
     RunError
         A damaged checkpoint.
     ConfigError, StoreError
-        See `Loader`.
+        See `Loader`; ConfigError also where the losses cannot be compiled.
     """
     if device.type == "cpu":
         keep_freed_memory()
