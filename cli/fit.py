@@ -21,6 +21,7 @@ from emodna.pipeline.errors import EmodnaError
 @click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result.")
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
+@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, added to dann, dan, jan, cdan or bsp.")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
@@ -68,6 +69,7 @@ def fit(
     target: str | None,
     task: str,
     method: str,
+    add: str | None,
     steps: int,
     seed: int,
     threads: int | None,
@@ -96,14 +98,16 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
-    parsed = _parse_settings(settings)
+    parsed = _parse_settings(settings) | ({"add": add} if add else {})
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings
+    from emodna.model.methods import check_name
     from emodna.model.run import JOIN, RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
+    check_name(method)
     train_config, _ = shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if out is not None:
@@ -157,13 +161,31 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _print_methods(*, as_json: bool) -> None:
-    from emodna.model.methods import METHODS
+    from emodna.model.methods import registered
+    from emodna.pipeline.errors import PluginError
 
+    found = registered()
     if as_json:
-        common.print_json([{"method": kind.name, "reference": kind.reference} for kind in METHODS.values()])
+        common.print_json(
+            [
+                {"method": name, "error": str(kind)}
+                if isinstance(kind, PluginError)
+                else {
+                    "method": name,
+                    "summary": kind.summary,
+                    "reference": kind.reference,
+                    "our_reading": kind.our_reading,
+                }
+                for name, kind in found.items()
+            ]
+        )
         return
-    for kind in METHODS.values():
-        common.out.print(f"{kind.name:14} {kind.reference}")
+    for name, kind in found.items():
+        if isinstance(kind, PluginError):
+            common.out.print(common.safe(str(kind)))
+            continue
+        common.out.print(common.safe(f"{name:12} {kind.summary}{' (our reading)' * kind.our_reading}"))
+        common.out.print(common.safe(f"{'':12} {kind.reference}"))
 
 
 def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:

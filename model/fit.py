@@ -13,8 +13,10 @@ from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_se
 from emodna.model.errors import ConfigError
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.framing import Framer
+from emodna.model.methods import METHODS
 from emodna.model.methods import method as method_named
-from emodna.model.methods.base import Method
+from emodna.model.methods.base import Method, Settled
+from emodna.model.methods.facts import RunFacts
 from emodna.model.metrics import classified
 from emodna.model.normalisation import Statistics, statistics_of_run
 from emodna.model.precision import float32_throughout
@@ -59,15 +61,19 @@ def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stop
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     kind = method_named(request.method)
+    _check_addition(request, kind)
     train_config, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
     train_config = with_choosing(request, train_config)
-    if request.cuda_graph and getattr(method_config, "batch_norm", "concat") != "concat":
-        raise ConfigError("--cuda-graph: needs batch_norm=concat: the other passes draw random numbers of their own")
     features = check_stores(request, train_config.frames)
     target = request.target
+    facts = RunFacts.of(request.sources, target, train_config.frames, train_config.batch_size)
+    _check_size(kind, facts)
+    settled = kind.settled(method_config, facts)
     splits = [split(source, request.task, train_config.validation, request.seed) for source in request.sources]
-    config = resolved(request, train_config, method_config, kind.defaults, splits)
-    method: Method = kind(target.dim, method_config, request.seed)
+    config = resolved(request, train_config, settled, kind.defaults, splits)
+    method: Method = kind(target.dim, settled.config, request.seed)
+    if request.cuda_graph and (reason := method.uncapturable):
+        raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
 
     run = RunFolder(request.out or default_folder(config["decisive"]))
     snapshots = Snapshots(run.snapshots, train_config.snapshot_every, request.steps)
@@ -75,11 +81,14 @@ def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stop
     for corpus, count in config["shared_audio"].items():
         if count:
             _LOG.warning("--src %s: has %d utterances of the target, with their labels", corpus, count)
+    for remark in settled.remarks:
+        _LOG.warning("%s: %s", request.method, remark)
     with run.claimed(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _tell_of_resume(request, run, config)
-            described = as_settings(method_config)
-            trained = _trained(request, features, method, splits, train_config, described, run, recorder, listening)
+            trained = _trained(
+                request, features, method, splits, train_config, settled, facts, run, recorder, listening
+            )
             model, timing, step = trained.model, trained.timing, request.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, trained.sources, request.seed)
@@ -107,6 +116,23 @@ def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stop
         return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
 
 
+def _check_addition(request: FitRequest, kind: type[Method]) -> None:
+    """Refuse an addition to a method that knows none."""
+    if "add" in request.settings and not hasattr(kind.defaults, "add"):
+        valid = [name for name, each in METHODS.items() if hasattr(each.defaults, "add")]
+        raise ConfigError(f"--add {request.settings['add']}: not for {request.method}; valid: {', '.join(valid)}")
+
+
+def _check_size(kind: type[Method], facts: RunFacts) -> None:
+    """Refuse an input that the method's networks cannot read."""
+    if facts.frames < kind.min_frames:
+        raise ConfigError(f"--set frames={facts.frames}: {kind.name} needs at least {kind.min_frames}")
+    if facts.dim < kind.min_dim:
+        raise ConfigError(
+            f"--feature-set: {kind.name} needs at least {kind.min_dim} values per frame, these have {facts.dim}"
+        )
+
+
 def _tell_of_resume(request: FitRequest, run: RunFolder, config: Mapping[str, Any]) -> None:
     """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise."""
     if request.resume and not run.resume.exists():
@@ -129,7 +155,8 @@ def _trained(
     method: Method,
     splits: Sequence[Split],
     config: TrainConfig,
-    method_config: Mapping[str, Any],
+    settled: Settled,
+    facts: RunFacts,
     run: RunFolder,
     watcher: Watcher,
     listening: Listening,
@@ -138,11 +165,11 @@ def _trained(
     target = request.target
     labelled = [(each.store, each.labels) for each in splits]
     of_sources, of_target = statistics_of_run(config.normalisation, labelled, target)
-    spoken = [store.columns(["language"])["language"].unique().to_pylist() for store in request.stores.values()]
-    languages = sorted({language for each in spoken for language in each} - {None})
 
     def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
-        return CorpusWindows(store, Framer(config.frames, config.padding, statistics, features.silence), languages)
+        return CorpusWindows(
+            store, Framer(config.frames, config.padding, statistics, features.silence), facts.languages
+        )
 
     sources = [(windows(store, own), labels) for (store, labels), own in zip(labelled, of_sources, strict=True)]
     targets = windows(target, of_target)
@@ -164,7 +191,7 @@ def _trained(
             compile=request.compile,
             cuda_graph=request.cuda_graph,
         )
-    model = TrainedModel(method.eval(), method_config, request.task, target.dim, targets.framer, features)
+    model = TrainedModel(method.eval(), as_settings(settled.config), request.task, target.dim, targets.framer, features)
     return _Trained(model, [(each, own.framer) for each, (own, _) in zip(splits, sources, strict=True)], timing)
 
 

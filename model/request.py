@@ -13,6 +13,7 @@ import torch
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.loading.resident import Residency
+from emodna.model.methods.base import Settled
 from emodna.model.run import JOIN, settings_hash
 from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.selection.validation import Split
@@ -143,7 +144,7 @@ def with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
 
 
 def resolved(
-    request: FitRequest, train_config: TrainConfig, method_config: object, defaults: object, splits: Sequence[Split]
+    request: FitRequest, train_config: TrainConfig, settled: Settled, defaults: object, splits: Sequence[Split]
 ) -> dict[str, Any]:
     """Content of config.json; what stands under `decisive` decides the weights, bit by bit.
 
@@ -163,7 +164,7 @@ def resolved(
             "steps": request.steps,
             "select": request.select,
             "train": {key: value for key, value in as_settings(train_config).items() if key not in _NOT_DECISIVE},
-            "method_config": as_settings(method_config),
+            "method_config": as_settings(settled.config),
             "features": dict(request.target.snapshot.parameters),
             "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
             "device": request.device.type,
@@ -173,6 +174,7 @@ def resolved(
         },
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
+        "remarks": list(settled.remarks),
         "shared_audio": shared_audio(request),
         "left_out": {
             source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources

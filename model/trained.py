@@ -16,7 +16,7 @@ from emodna.model import checkpoint
 from emodna.model.config import configured
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.framing import PADDINGS, Framer, window_seconds
-from emodna.model.methods import METHODS
+from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
@@ -127,7 +127,7 @@ class TrainedModel:
         try:
             features = feature_set_from(facts["features"])
             _check(facts, features)
-            kind = METHODS[facts["method"]]
+            kind = method_named(facts["method"])
             with torch.device("meta"):  # no memory before it is known that the file's tensors fit
                 method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
             framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), features.silence)

@@ -92,6 +92,7 @@ def train(
         keep_freed_memory()
     torch.manual_seed(derived_seed(seed, "training"))
     method.to(device).train()
+    method.steps = steps
     optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)
     state = TrainingState(method, optimizers, device)
     done = state.restore(run.resume, steps)

@@ -1,25 +1,98 @@
-"""The methods, by name. A new one is one file here and one line below."""
+"""The methods, by name. A new one is one file here and one line below, or comes with another package.
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
+A method's module needs torch, so it is imported when the method is asked for; the names alone cost nothing.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Method
-from emodna.model.methods.emo_dna import EmoDna
-from emodna.model.methods.source_only import SourceOnly
+from emodna.pipeline import plugins
+from emodna.pipeline.errors import PluginError
 
-METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType({kind.name: kind for kind in (EmoDna, SourceOnly)})
+if TYPE_CHECKING:
+    from emodna.model.methods.base import Method
+
+ENTRY_POINTS: Final = "emodna.methods"
+"""Group of entry points by which other packages add theirs."""
+
+_PLACES: Final[Mapping[str, tuple[str, str]]] = {
+    "source-only": ("source_only", "SourceOnly"),
+    "dan": ("dan", "Dan"),
+    "emo-dna": ("emo_dna", "EmoDna"),
+    "v1": ("ablations", "V1"),
+    "v2": ("ablations", "V2"),
+    "v3": ("ablations", "V3"),
+    "v4": ("ablations", "V4"),
+    "v5": ("ablations", "V5"),
+}
+"""Module and class of each, in the order in which they are listed."""
 
 
-def method(name: str) -> type[Method]:
-    """Return the registered method of this name.
+class _Methods(Mapping[str, "type[Method]"]):
+    """The table above, with each method imported at its first use."""
+
+    def __getitem__(self, name: str) -> "type[Method]":
+        module, kind = _PLACES[name]
+        found: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in _PLACES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+METHODS: Final[Mapping[str, "type[Method]"]] = _Methods()
+"""Those of this package. An entry point cannot replace one."""
+
+
+def method(name: str) -> "type[Method]":
+    """Return the method of this name. Of the other packages' methods, only this one is imported.
 
     Raises
     ------
     ConfigError
         Unknown name; lists the valid ones.
+    PluginError
+        Another package announces this name, but what it brings cannot be used.
     """
-    if name not in METHODS:
-        raise ConfigError(f"--method {name}: unknown; valid: {', '.join(METHODS)}")
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    check_name(name)
+    from emodna.model.methods.base import Method
+
+    return plugins.load(plugins.announced(ENTRY_POINTS)[name], Method)  # type: ignore[type-abstract]
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no method's name, without an import.
+
+    Raises
+    ------
+    ConfigError
+        Lists the valid ones.
+    """
+    if name not in (valid := names()):
+        raise ConfigError(f"--method {name}: unknown; valid: {', '.join(valid)}")
+
+
+def names() -> list[str]:
+    """Names of all methods, those of other packages last. Nothing is imported."""
+    return [*METHODS, *(name for name in plugins.announced(ENTRY_POINTS) if name not in METHODS)]
+
+
+def registered() -> "Mapping[str, type[Method] | PluginError]":
+    """All methods by name; in place of one that cannot be used, the reason. Imports them all."""
+    found: dict[str, type[Method] | PluginError] = {}
+    for name in names():
+        try:
+            found[name] = method(name)
+        except PluginError as error:
+            found[name] = error
+    return found

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Blocks, Count, Share
-from emodna.model.networks import EmotionNetwork, Pooling
+from emodna.model.methods.facts import RunFacts
+from emodna.model.networks.emotion import EmotionNetwork, Pooling
 from emodna.model.optimizers import ParameterGroup
 from emodna.model.passes import BatchNormMode
 from emodna.model.phases import Phase
@@ -18,8 +19,19 @@ from emodna.model.seeding import seeded
 #: Both tasks are binary.
 CLASSES = 2
 
+Supervision = Literal["source", "oracle-labels", "oracle-folds"]
+"""Whose labels a method learns from.
 
-@dataclass(frozen=True, slots=True)
+source
+    The source's alone: the task that this project is about.
+oracle-labels
+    The target's, too: its batches are labelled ones, with -1 where there is no label.
+oracle-folds
+    The target's alone, cross-validated over its speakers: see `UpperBound`.
+"""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The encoder that the compared methods share (paper section 4.1)."""
 
@@ -30,7 +42,7 @@ class EncoderConfig:
     tcn_pooling: Pooling = "mean"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AdaptationConfig(EncoderConfig):
     """What every method has that passes the target through the shared encoder too."""
 
@@ -38,32 +50,61 @@ class AdaptationConfig(EncoderConfig):
     """Whose statistics batch norm takes: see `emodna.model.passes`."""
 
 
+class Settled(NamedTuple):
+    """A configuration that fits a run, and what its user should know of that, a sentence each."""
+
+    config: Any
+    remarks: Sequence[str] = ()
+
+
 class Method(nn.Module, ABC):
     """A way to train an emotion model from a labelled and an unlabelled corpus.
 
     Class attributes
     ----------------
-    name, reference
-        As `--list-methods` prints them.
+    name, summary, reference
+        As `--list-methods` prints them: a word, what the method does in a line, and where it comes from.
+    our_reading
+        Whether its layers are our reading of a paper that leaves them open: every table says so.
     defaults
         A frozen dataclass: the keys that `--set` can change. The constructor takes (dim, config, seed).
+    min_dim, min_frames
+        The smallest input that its networks can read: values per frame, and frames.
     phases
         Stages of the training, in order. By default there is one, in which all parameters move at once.
 
     Attributes
     ----------
+    steps
+        Of the whole training: see `progress`.
     phase, turn
         Where the training is, for `losses` to ask: name of the phase, and names of the parameter groups that are
         about to be updated.
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str] = ""
     reference: ClassVar[str]
+    our_reading: ClassVar[bool] = False
     defaults: ClassVar[Any]
+    min_dim: ClassVar[int] = 1
+    min_frames: ClassVar[int] = 8
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
 
+    steps: int = 1000
     phase: str = ""
     turn: tuple[str, ...] = ()
+
+    @classmethod
+    def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
+        """The configuration as it fits a run: what follows from the corpora is filled in.
+
+        Raises
+        ------
+        ConfigError
+            The method cannot be used there.
+        """
+        return Settled(config)
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
@@ -81,6 +122,20 @@ class Method(nn.Module, ABC):
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, 2) of features (batch, dim, frames)."""
 
+    @property
+    def supervision(self) -> Supervision:
+        """Whose labels it learns from, as it is configured."""
+        return "source"
+
+    @property
+    def uncapturable(self) -> str | None:
+        """Why its step cannot be a CUDA graph, as it is configured; None if it can."""
+        return None
+
+    def progress(self, step: Tensor) -> Tensor:
+        """The share of the training that is behind, 0-d, in [0, 1): for schedules."""
+        return step / self.steps
+
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Every trained parameter in one group or another; a group's settings default to the run's."""
         return [ParameterGroup("all", tuple(self.parameters()))]
@@ -88,6 +143,19 @@ class Method(nn.Module, ABC):
     def monitor(self) -> Mapping[str, Tensor]:
         """0-d tensors worth watching beside the terms, of the last step."""
         return {}
+
+
+class SharedEncoder(Method):
+    """A method that predicts by the encoder that the compared methods share."""
+
+    def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
+        super().__init__()
+        self.network = emotion_network(dim, config, seed)
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, 2) of phi_e(E_e(E(x)))."""
+        logits: Tensor = self.network(features, lengths)
+        return logits
 
 
 def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
@@ -102,3 +170,8 @@ def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwor
             tcn_kernel=config.tcn_kernel,
             pooling=config.tcn_pooling,
         )
+
+
+def own_draws(batch_norm: BatchNormMode) -> str | None:
+    """Why a step that passes the corpora one after the other cannot be a CUDA graph; None if they pass at once."""
+    return None if batch_norm == "concat" else "it needs batch_norm=concat: other passes draw numbers of their own"

@@ -4,25 +4,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.methods.base import EncoderConfig, Method, emotion_network
+from emodna.model.methods.base import EncoderConfig, SharedEncoder
 
 
-class SourceOnly(Method):
+class SourceOnly(SharedEncoder):
     """Cross-entropy on the source corpus. The target is never seen, not even by batch norm."""
 
     name = "source-only"
+    summary = "cross-entropy on the source; the target is never seen"
     reference = "no adaptation (V1 of the paper's Table 4)"
     defaults = EncoderConfig()
-
-    def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
-        super().__init__()
-        self.network = emotion_network(dim, config, seed)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Eq. 2."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
-
-    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2)."""
-        logits: Tensor = self.network(features, lengths)
-        return logits

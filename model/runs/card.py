@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
-from emodna.model.methods import METHODS
+from emodna.model.methods import method as method_named
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.score_names import SCORE_NAMES
@@ -133,8 +133,7 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int
     low, high = CLASS_NAMES[task]
     features = feature_set_from(decisive["features"])
     seconds = window_seconds(decisive["train"]["frames"], features)
-    method = METHODS.get(decisive["method"])
-    reference = f" ({markdown_text(method.reference)})" if method else ""
+    reference = markdown_text(method_named(decisive["method"]).reference)
     classes = _MEANING[task]
     meant = {
         name: [each for each, label in classes.items() if label == value] for value, name in enumerate((low, high))
@@ -143,7 +142,7 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int
         f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one"
         f" channel of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
         "",
-        f"Made by emodna with the method {markdown_text(decisive['method'])}{reference}, from the labels of"
+        f"Made by emodna with the method {markdown_text(decisive['method'])} ({reference}), from the labels of"
         f" {markdown_text(_named(corpora, 'source'))}, for recordings such as"
         f" {markdown_text(_named(corpora, 'target'))}. {_part_of_labels(shared)}",
         "",

@@ -107,8 +107,10 @@ class TestText:
     def test_lists_the_methods_with_their_references(self, method: str) -> None:
         answer = fit("--list-methods")
         assert answer.code == 0
-        (line,) = [line for line in answer.out.splitlines() if line.startswith(f"{method} ")]
-        assert METHODS[method].reference in line
+        lines = answer.out.splitlines()
+        (at,) = [number for number, line in enumerate(lines) if line.startswith(f"{method} ")]
+        assert METHODS[method].summary in lines[at]
+        assert METHODS[method].reference in lines[at + 1]
 
     def test_help_names_every_option_and_its_default(self) -> None:
         answer = fit("--help")

@@ -18,6 +18,7 @@ from torch import Tensor
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
+from emodna.model.methods import method as method_named
 from emodna.model.request import FitRequest
 from emodna.model.training.watcher import Watcher
 from emodna.pipeline.corpora import corpus
@@ -108,7 +109,9 @@ def fit_small(
 ) -> dict[str, Any]:
     """Run a short training of small networks."""
     sources = [source] if isinstance(source, FeatureStore) else source
-    asked = FitRequest(sources, target, out=out, settings={**SETTINGS, **(settings or {})}, **{"steps": 4, **request})
+    frames = max(int(SETTINGS["frames"]), method_named(request.get("method", "emo-dna")).min_frames)
+    together = {**SETTINGS, "frames": str(frames), **(settings or {})}
+    asked = FitRequest(sources, target, out=out, settings=together, **{"steps": 4, **request})
     return fit(asked, watcher or Silent())
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from emodna.model.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
-from emodna.model.networks import Backbone
+from emodna.model.networks.emotion import Backbone
 
 LAYOUTS = {
     "channels first": lambda x: x.contiguous(),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from emodna.model.networks import (
+from emodna.model.networks.emotion import (
     Backbone,
     CausalConv,
     CorpusEncoder,

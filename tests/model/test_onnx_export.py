@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.networks import CorpusEncoder
+from emodna.model.networks.emotion import CorpusEncoder
 from emodna.model.onnx import export as onnx_export
 from emodna.model.onnx.export import write_onnx
 from emodna.model.trained import TrainedModel
@@ -92,7 +92,8 @@ def test_onnxruntime_gives_the_answers_of_the_original(model: TrainedModel, tmp_
 
 @pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
 def test_what_every_method_predicts_with_can_be_traced(kind: type[Method]) -> None:
-    method = kind(6, dataclasses.replace(kind.defaults, channels=8), 0).eval()
+    dim, frames = max(6, kind.min_dim), max(32, kind.min_frames)
+    method = kind(dim, dataclasses.replace(kind.defaults, channels=8), 0).eval()
 
     class Predicting(nn.Module):
         def __init__(self) -> None:
@@ -103,7 +104,7 @@ def test_what_every_method_predicts_with_can_be_traced(kind: type[Method]) -> No
             return self.method.predict(features, lengths)
 
     batch = {0: torch.export.Dim("batch", min=2)}
-    features, lengths = torch.randn(3, 6, 32), torch.tensor([32, 20, 7])
+    features, lengths = torch.randn(3, dim, frames), torch.tensor([frames, 20, 7])
     shapes = {"features": batch, "lengths": batch}
     with torch.no_grad():
         program = torch.export.export(Predicting(), (features, lengths), dynamic_shapes=shapes, strict=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.networks import EmotionNetwork
+from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.passes import evaluation_mode, pass_both
 from emodna.model.seeding import forked
 from tests.model.small import assert_same_tensors, batches

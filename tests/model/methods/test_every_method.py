@@ -17,13 +17,14 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
-from emodna.model.methods.base import Method
+from emodna.model.methods.aligning import AligningConfig
+from emodna.model.methods.base import AdaptationConfig, Method
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import assert_same_tensors, batches, fit_small
 
-DIM = 6
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
+Added = tuple[tuple[str, str], ...]
 Stores = tuple[FeatureStore, FeatureStore]
 
 
@@ -32,7 +33,11 @@ def readings() -> Iterator[type[Method]]:
 
     The first takes the first word of each setting that is not its default, the second the second, if there is one.
     """
-    for kind in METHODS.values():
+    seen: list[type[Method]] = []
+    for kind in sorted(METHODS.values(), key=lambda kind: len(kind.__mro__)):
+        if any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in seen):
+            continue  # another's settings, with other defaults
+        seen.append(kind)
         hints = typing.get_type_hints(type(kind.defaults)).items()
         usual = {key: getattr(kind.defaults, key) for key, hint in hints if typing.get_origin(hint) is Literal}
         others = {key: [w for w in typing.get_args(dict(hints)[key]) if w != usual[key]] for key in usual}
@@ -53,14 +58,31 @@ every_reading = pytest.mark.parametrize("kind", EVERY_READING.values(), ids=EVER
 
 def small(kind: type[Method], seed: int = 0, **settings: Any) -> Method:
     """A method with narrow networks, in training mode."""
-    made: Method = kind(DIM, dataclasses.replace(kind.defaults, channels=8, **settings), seed)
+    made: Method = kind(dim_of(kind), dataclasses.replace(kind.defaults, channels=8, **settings), seed)
     return made.train()
 
 
-def losses(model: Method, pair: Pair, seed: int = 0) -> dict[str, Tensor]:
-    """Terms of a step whose dropout is decided by the seed."""
+def dim_of(kind: type[Method]) -> int:
+    """Values per frame of small inputs that the method can read."""
+    return max(6, kind.min_dim)
+
+
+def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
+    """Batches as `batches` makes them, large enough for the method's networks."""
+    frames = max(like.pop("frames", 32), kind.min_frames)
+    return batches(*sizes, dim=dim_of(kind), frames=frames, **like)
+
+
+def losses(model: Method, pair: Pair, seed: int = 0, step: Tensor = STEP) -> dict[str, Tensor]:
+    """Terms of a step, of all phases and turns, whose dropout is decided by the seed."""
     torch.manual_seed(seed)
-    return model.losses(*pair, STEP)
+    terms: dict[str, Tensor] = {}
+    every_group = tuple(group.name for group in model.parameter_groups())
+    for phase in model.phases:
+        model.phase = phase.name
+        for model.turn in phase.turns or (every_group,):
+            terms |= model.losses(*pair, step)
+    return terms
 
 
 def gradients(model: Method, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,14 +116,14 @@ class TestRegistration:
 
 
 def test_unknown_method_lists_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"--method emodna: unknown; valid: emo-dna, source-only"):
+    with pytest.raises(ConfigError, match=r"--method emodna: unknown; valid: source-only, .*, emo-dna, v1"):
         method("emodna")
 
 
 @every_reading
 class TestLosses:
     def test_are_named_finite_scalars(self, kind: type[Method]) -> None:
-        terms = losses(small(kind), batches())
+        terms = losses(small(kind), batches_for(kind))
         assert terms
         for name, term in terms.items():
             assert name.isidentifier()
@@ -114,36 +136,36 @@ class TestLosses:
         # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0, and so is its gradient.
         temperature = {"prototype_temperature": 1.0} if hasattr(kind.defaults, "prototype_temperature") else {}
         model = small(kind, dropout=0.0, **temperature)
-        found = gradients(model, losses(model, batches()))
+        found = gradients(model, losses(model, batches_for(kind)))
         for name, gradient in found.items():
             assert gradient.isfinite().all(), name
             assert gradient.any(), name
 
     def test_are_the_same_for_the_same_seeds(self, kind: type[Method]) -> None:
-        assert_same_tensors(losses(small(kind), batches()), losses(small(kind), batches()))
+        assert_same_tensors(losses(small(kind), batches_for(kind)), losses(small(kind), batches_for(kind)))
 
     def test_take_batches_of_unequal_size(self, kind: type[Method]) -> None:
         for sizes in ((8, 5), (3, 8)):
             if getattr(kind.defaults, "mmd_estimator", "").startswith("linear"):
                 with pytest.raises(ValueError, match="needs as many source as target samples"):
-                    losses(small(kind), batches(*sizes))
+                    losses(small(kind), batches_for(kind, *sizes))
                 continue
-            assert all(term.isfinite() for term in losses(small(kind), batches(*sizes)).values())
+            assert all(term.isfinite() for term in losses(small(kind), batches_for(kind, *sizes)).values())
 
     def test_neither_wait_for_the_device_nor_have_shapes_that_depend_on_data(self, kind: type[Method]) -> None:
-        model, (source, target) = small(kind), batches()
+        model, (source, target) = small(kind), batches_for(kind)
         # Fake tensors hold no data: .item(), bool() and boolean indexing raise. So does whatever asks for a number.
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fakes = [
-                type(batch)(**{f.name: mode.from_tensor(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
+                type(batch)(**{name: mode.from_tensor(tensor) for name, tensor in batch.tensors.items()})
                 for batch in (source, target)
             ]
-            terms = model.losses(*fakes, mode.from_tensor(STEP))
+            terms = losses(model, (fakes[0], fakes[1]), step=mode.from_tensor(STEP))
             monitored = model.monitor()
         assert all(term.shape == () for term in [*terms.values(), *monitored.values()])
 
     def test_leave_the_batch_alone(self, kind: type[Method]) -> None:
-        pair, untouched = batches(), batches()
+        pair, untouched = batches_for(kind), batches_for(kind)
         losses(small(kind), pair)
         for batch, before in zip(pair, untouched, strict=True):
             for field in dataclasses.fields(batch):
@@ -159,19 +181,23 @@ def alike(pair: Pair, value: float) -> Pair:
 @every_reading
 class TestDegenerateBatches:
     @pytest.mark.parametrize(
-        "pair",
+        "like",
         [
-            pytest.param(alike(batches(), 0.0), id="all features zero"),
-            pytest.param(alike(batches(), 3.0), id="all features equal"),
-            pytest.param(alike(batches(), -1e4), id="all features equal and far away"),
-            pytest.param(batches(labels=[1] * 8), id="only class 1"),
-            pytest.param(batches(labels=[0] * 8), id="only class 0"),
-            pytest.param(batches(labels=[0] * 7 + [1]), id="one of class 1"),
-            pytest.param(batches(2, 2), id="two utterances"),
-            pytest.param(batches(frames=8), id="one step after the pools"),
+            pytest.param({"value": 0.0}, id="all features zero"),
+            pytest.param({"value": 3.0}, id="all features equal"),
+            pytest.param({"value": -1e4}, id="all features equal and far away"),
+            pytest.param({"labels": [1] * 8}, id="only class 1"),
+            pytest.param({"labels": [0] * 8}, id="only class 0"),
+            pytest.param({"labels": [0] * 7 + [1]}, id="one of class 1"),
+            pytest.param({"sizes": (2, 2)}, id="two utterances"),
+            pytest.param({"frames": 8}, id="as short as can be"),
         ],
     )
-    def test_are_finite_with_finite_gradients(self, kind: type[Method], pair: Pair) -> None:
+    def test_are_finite_with_finite_gradients(self, kind: type[Method], like: dict[str, Any]) -> None:
+        value, sizes = (like.get(key, other) for key, other in (("value", None), ("sizes", ())))
+        pair = batches_for(kind, *sizes, **{key: like[key] for key in ("labels", "frames") if key in like})
+        if value is not None:
+            pair = alike(pair, value)
         model = small(kind)
         terms = losses(model, pair)
         assert {name: value.item() for name, value in terms.items() if not value.isfinite()} == {}
@@ -182,7 +208,7 @@ class TestDegenerateBatches:
         model = small(kind)
         for parameter in model.parameters():
             nn.init.zeros_(parameter)
-        terms = losses(model, batches())
+        terms = losses(model, batches_for(kind))
         assert all(term.isfinite() for term in terms.values())
         assert all(gradient.isfinite().all() for gradient in gradients(model, terms).values())
 
@@ -190,20 +216,20 @@ class TestDegenerateBatches:
 @every_method
 class TestPrediction:
     def test_is_two_finite_logits_per_utterance(self, kind: type[Method]) -> None:
-        source, _ = batches(5)
+        source, _ = batches_for(kind, 5)
         logits = small(kind).eval().predict(source.features, source.lengths)
         assert logits.shape == (5, 2)
         assert logits.isfinite().all()
 
     def test_does_not_depend_on_the_rest_of_the_batch(self, kind: type[Method]) -> None:
-        model, (source, _) = small(kind).eval(), batches(5)
+        model, (source, _) = small(kind).eval(), batches_for(kind, 5)
         together = model.predict(source.features, source.lengths)
         for row in range(5):
             alone = model.predict(source.features[row : row + 1], source.lengths[row : row + 1])
             torch.testing.assert_close(alone[0], together[row])
 
     def test_survives_a_round_trip_of_the_state(self, kind: type[Method]) -> None:
-        model, other, pair = small(kind, seed=1), small(kind, seed=2), batches()
+        model, other, pair = small(kind, seed=1), small(kind, seed=2), batches_for(kind)
         losses(model, pair)  # moves the statistics of batch norm
         other.load_state_dict(model.state_dict())
         inputs = pair[0].features, pair[0].lengths
@@ -213,18 +239,24 @@ class TestPrediction:
         assert_same_tensors(losses(model, pair), losses(other, pair))
 
 
-adapting = pytest.mark.parametrize(
-    "kind", [pytest.param(kind, id=kind.name) for kind in METHODS.values() if hasattr(kind.defaults, "batch_norm")]
-)
+def adapting() -> Iterator[Any]:
+    """Methods that pass the target through the shared network, and those with L_SCL added."""
+    for kind in METHODS.values():
+        if isinstance(kind.defaults, AdaptationConfig):
+            yield pytest.param(kind, (), id=kind.name)
+            if isinstance(kind.defaults, AligningConfig):
+                yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} --add scl")
 
 
-@adapting
+@pytest.mark.parametrize(("kind", "added"), list(adapting()))
 class TestWithoutTransfer:
     """Methods whose transfer terms weigh nothing, beside Source Only."""
 
-    def run(self, kind: type[Method], mode: str, pair: Stores, out: Path) -> dict[str, Tensor]:
-        weights = [field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")]
-        settings = {**dict.fromkeys(weights, "0"), "batch_norm": mode}
+    def run(self, kind: type[Method], added: Added, mode: str, pair: Stores, out: Path) -> dict[str, Tensor]:
+        weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
+        if isinstance(kind.defaults, AligningConfig) and not added:
+            weights -= {"scl_weight"}
+        settings = {**dict.fromkeys(weights, "0"), **dict(added), "batch_norm": mode}
         fit_small(*pair, out / kind.name, method=kind.name, settings=settings)
         fit_small(*pair, out / "floor", method="source-only")
         mine, floor = (load_tensors(out / each / "model.safetensors")[0] for each in (kind.name, "floor"))
@@ -232,22 +264,22 @@ class TestWithoutTransfer:
         return {name: mine[name] - floor[name] for name in floor}
 
     def test_the_source_s_batch_norm_trains_the_shared_network_of_source_only(
-        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        differences = self.run(kind, "source", (source, target), tmp_path)
+        differences = self.run(kind, added, "source", (source, target), tmp_path)
         assert [name for name, difference in differences.items() if difference.any()] == []
 
     def test_separate_batch_norm_differs_in_its_running_statistics_alone(
-        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        differences = self.run(kind, "separate", (source, target), tmp_path)
+        differences = self.run(kind, added, "separate", (source, target), tmp_path)
         other = {name.rpartition(".")[2] for name, difference in differences.items() if difference.any()}
         assert other == {"running_mean", "running_var", "num_batches_tracked"}
 
     def test_concatenated_batches_train_another_network(
-        self, kind: type[Method], source: FeatureStore, target: FeatureStore, tmp_path: Path
+        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        differences = self.run(kind, "concat", (source, target), tmp_path)
+        differences = self.run(kind, added, "concat", (source, target), tmp_path)
         assert differences["method.network.classifier.weight"].any()
 
 

@@ -1,0 +1,111 @@
+"""What the methods have in common that align the shared encoder's features of both corpora."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.errors import ConfigError
+from emodna.model.methods.base import AdaptationConfig, SharedEncoder, Supervision, own_draws
+from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast, projection_of
+from emodna.model.passes import pass_both
+
+
+@dataclass(frozen=True)
+class AligningConfig(AdaptationConfig, ContrastConfig):
+    """The keys of L_SCL count with `--add scl` alone."""
+
+    add: Literal["none", "scl"] = "none"
+    """A term that is added to the method: L_SCL of Emo-DNA (the paper's Table 5)."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would change nothing.
+
+        Raises
+        ------
+        ConfigError
+            A key of L_SCL without `--add scl`.
+        """
+        if self.add == "none":
+            for field in fields(ContrastConfig):
+                if (value := getattr(self, field.name)) != field.default:
+                    raise ConfigError(f"{field.name}={value}: only with --add scl")
+
+
+class Domains(NamedTuple):
+    """The rows of each corpus of a joint tensor."""
+
+    source: Tensor
+    target: Tensor
+
+
+class Aligning(SharedEncoder):
+    """Cross-entropy on the source, and terms that bring the features E of both corpora together.
+
+    A subclass defines `transfer` alone, and makes what that needs after `super().__init__`.
+    """
+
+    config: AligningConfig
+
+    def __init__(self, dim: int, config: AligningConfig, seed: int) -> None:
+        super().__init__(dim, config, seed)
+        self.config = config
+        self.contrast: PseudoLabelContrast | None = None
+        if config.add == "scl":
+            self.projection = projection_of(config.channels, config, seed)
+            self.contrast = PseudoLabelContrast(config)
+        self._seen: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+        """The named terms of the transfer loss, already weighted.
+
+        Parameters
+        ----------
+        features
+            E (n, channels) and (m, channels).
+        logits
+            phi_e(E) (n, 2) and (m, 2), with their gradient.
+        """
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        """Eq. 2, the method's own terms, and L_SCL if it is added."""
+        n = len(source.labels)
+        logits, emotion = pass_both(self.network, self._encode, source, target, self.config.batch_norm)
+        features, answers = Domains(emotion[:n], emotion[n:]), Domains(logits[:n], logits[n:])
+        terms = {
+            "emotion": F.cross_entropy(answers.source, source.labels),
+            **self.transfer(features, answers, step),
+        }
+        if self.contrast:
+            pseudo = self.contrast.select(answers.target, target)
+            terms["scl"] = self.config.scl_weight * self.contrast(self.projection(emotion), source.labels, pseudo)
+        probabilities = answers.target.detach().softmax(1)
+        self._seen = {
+            "target_high": probabilities.argmax(1).float().mean(),
+            "target_entropy": -(probabilities * probabilities.clamp_min(1e-8).log()).sum(1).mean(),
+        }
+        return terms
+
+    def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """phi_e(E) (batch, 2) and E (batch, channels) of features (batch, dim, frames)."""
+        emotion = self.network.encode(self.network.backbone(features), lengths)
+        return self.network.classifier(emotion), emotion
+
+    @property
+    def supervision(self) -> Supervision:
+        """The source's labels, unless the target's stand in for pseudo-labels."""
+        return "oracle-labels" if self.contrast and self.config.oracle else "source"
+
+    @property
+    def uncapturable(self) -> str | None:
+        """Captured where both corpora pass at once."""
+        return own_draws(self.config.batch_norm)
+
+    def monitor(self) -> Mapping[str, Tensor]:
+        """Whether the target's answers collapse (share of class 1, mean entropy in nats), and the pseudo-labels."""
+        return {**self._seen, **(self.contrast.monitor() if self.contrast else {})}

@@ -1,0 +1,1 @@
+"""Networks: layers put together, that know of no loss."""

@@ -1,0 +1,46 @@
+"""V1 to V5: which terms are left, and what each is the same as."""
+
+from pathlib import Path
+
+import pytest
+
+from emodna.model.checkpoint import load_tensors
+from emodna.model.methods import METHODS
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_every_method import batches_for, losses, small
+from tests.model.small import assert_same_tensors, fit_small, logged_lines
+
+#: The paper's Table 4.
+TERMS = {
+    "v1": {"emotion"},
+    "v2": {"emotion", "corpus"},
+    "v3": {"emotion", "corpus", "mmd", "scl"},
+    "v4": {"emotion", "corpus", "decouple"},
+    "v5": {"emotion", "mmd", "scl"},
+    "emo-dna": {"emotion", "corpus", "mmd", "scl", "decouple"},
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_have_the_terms_of_the_table(name: str) -> None:
+    kind = METHODS[name]
+    assert losses(small(kind), batches_for(kind)).keys() == TERMS[name]
+
+
+def test_v1_is_source_only(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    for name in ("v1", "source-only"):
+        fit_small(source, target, tmp_path / name, method=name)
+    assert_same_tensors(*(load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v1", "source-only")))
+
+
+def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(
+    source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    fit_small(source, target, tmp_path / "v5", method="v5", steps=6)
+    fit_small(source, target, tmp_path / "dan", method="dan", steps=6, settings={"add": "scl"})
+    mine, other = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v5", "dan"))
+    assert not [name for name in mine if "corpus" in name]
+    assert_same_tensors(mine, other)
+    terms = ("emotion", "mmd", "scl", "threshold", "confident")
+    for line, line_of_dan in zip(*(logged_lines(tmp_path / name) for name in ("v5", "dan")), strict=True):
+        assert [line[term] for term in terms] == [line_of_dan[term] for term in terms]
