@@ -19,7 +19,11 @@ ENTRY_POINTS: Final = "emodna.methods"
 
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
+    "dann": ("dann", "Dann"),
     "dan": ("dan", "Dan"),
+    "cdan": ("cdan", "Cdan"),
+    "cdan+e": ("cdan", "CdanE"),
+    "bsp": ("bsp", "Bsp"),
     "emo-dna": ("emo_dna", "EmoDna"),
     "v1": ("ablations", "V1"),
     "v2": ("ablations", "V2"),

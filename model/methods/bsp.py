@@ -1,0 +1,55 @@
+"""BSP: batch spectral penalisation on top of an adversarial method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from emodna.model.config import Weight
+from emodna.model.losses.spectral import squared_spectral_norm
+from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
+from emodna.model.methods.aligning import Domains
+from emodna.model.methods.cdan import CdanE
+from emodna.model.methods.parts.conditioning import Conditioning
+
+
+@dataclass(frozen=True)
+class BspConfig(AdversarialConfig):
+    """Of the adversarial method, and of the penalty."""
+
+    base: Literal["dann", "cdan+e"] = "dann"
+    """The method that the penalty is added to; with `cdan+e` its authors have `spectral_weight=1e-4`."""
+    spectral_weight: Weight = 2e-4
+
+
+class Bsp(Adversarial):
+    """L = L_base + w (sigma_1(E_S)^2 + sigma_1(E_T)^2), of the matrices of a mini-batch's features."""
+
+    name = "bsp"
+    summary = "as dann, with a penalty on the largest singular value of each corpus's features"
+    reference = "Chen et al. 2019, ICML, PMLR 97:1081-1090"
+    defaults = BspConfig()
+    config: BspConfig
+
+    def __init__(self, dim: int, config: BspConfig, seed: int) -> None:
+        super().__init__(dim, config, seed)
+        self.conditioning: Conditioning | None = None
+        if config.base == "cdan+e":
+            self.conditioning = Conditioning(config.channels, CdanE.defaults, seed)
+        self.adversary = self.discriminating(self.conditioning.width if self.conditioning else config.channels, seed)
+        self._spectra: dict[str, Tensor] = {}
+
+    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+        """The terms of the method that it is based on, and the penalty."""
+        given, weights = self.conditioning(features, logits) if self.conditioning else (features, None)
+        of_source, of_target = map(squared_spectral_norm, features)
+        self._spectra = {"sigma_source": of_source.detach().sqrt(), "sigma_target": of_target.detach().sqrt()}
+        return {
+            **self.domain(given, step, weights),
+            "spectral": self.config.spectral_weight * (of_source + of_target),
+        }
+
+    def monitor(self) -> Mapping[str, Tensor]:
+        """As for all adversarial methods, and sigma_1: of non-negative features, about sqrt(n) times their mean."""
+        return {**super().monitor(), **self._spectra}
