@@ -24,6 +24,7 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "cdan": ("cdan", "Cdan"),
     "cdan+e": ("cdan", "CdanE"),
     "bsp": ("bsp", "Bsp"),
+    "difl": ("difl", "Difl"),
     "emo-dna": ("emo_dna", "EmoDna"),
     "v1": ("ablations", "V1"),
     "v2": ("ablations", "V2"),
