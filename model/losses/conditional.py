@@ -5,6 +5,8 @@ References
 .. [1] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +62,7 @@ class RandomisedMap(nn.Module):
         features, probabilities = _of_rows(features, probabilities)
         with torch.autocast(features.device.type, enabled=False):
             product = (features @ self.of_features.T) * (probabilities @ self.of_answers.T)  # (n, outputs)
-            return product / len(self.of_features) ** 0.5
+            return product / math.sqrt(len(self.of_features))
 
 
 def entropy_weights(probabilities: Tensor) -> Tensor:

@@ -55,4 +55,5 @@ def _top_direction(matrix: Tensor) -> Tensor:
         power = power @ power
     # All columns have the same direction by now; that of the largest diagonal entry is the longest.
     column = power.index_select(1, power.diagonal().argmax(0, keepdim=True)).squeeze(1)
-    return column / column.norm().clamp_min(limits.tiny)
+    length: Tensor = torch.linalg.vector_norm(column)
+    return column / length.clamp_min(limits.tiny)
