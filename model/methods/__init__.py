@@ -25,6 +25,8 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "cdan+e": ("cdan", "CdanE"),
     "bsp": ("bsp", "Bsp"),
     "difl": ("difl", "Difl"),
+    "caam": ("caam", "Caam"),
+    "mdd": ("mdd", "Mdd"),
     "emo-dna": ("emo_dna", "EmoDna"),
     "v1": ("ablations", "V1"),
     "v2": ("ablations", "V2"),

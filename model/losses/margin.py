@@ -1,0 +1,100 @@
+"""Margin disparity: how far a second classifier can disagree with the first one on the target while it agrees on the
+source.
+
+References
+----------
+.. [1] Y. Zhang, T. Liu, M. Long and M. I. Jordan, "Bridging theory and algorithm for domain adaptation", ICML 2019.
+.. [2] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
+   cross-corpus speech emotion recognition", IJCAI 2022.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from emodna.model.losses.options import require_option
+
+Answers = Literal["hard", "soft"]
+"""What the second classifier is compared with: the class that the first one prefers, or its probabilities."""
+
+
+def margin_disparity(
+    task_source: Tensor,
+    adversary_source: Tensor,
+    task_target: Tensor,
+    adversary_target: Tensor,
+    *,
+    margin: float,
+    answers: Answers = "hard",
+) -> Tensor:
+    """``margin * agreement`` on the source ``+ disagreement`` on the target [1]_.
+
+    The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it. Where
+    both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
+    the probability ``margin / (1 + margin)``.
+
+    Parameters
+    ----------
+    task_source, task_target
+        Logits of ``f``, shapes ``(n, classes)`` and ``(m, classes)``.
+    adversary_source, adversary_target
+        Logits of ``f'``, of the same shapes.
+    margin
+        ``gamma``, positive: the weight of the source's term, whose logarithm is the margin of [1]_.
+    answers
+        ``hard``: the class that ``f`` prefers, as in [1]_; ``soft``: all classes, weighted by the probabilities that
+        ``f`` gives them, as in [2]_.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not go together, ``margin`` is not positive or ``answers`` is unknown.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin must be positive, got {margin}")
+    source = agreement(task_source, adversary_source, answers=answers)
+    return margin * source + disagreement(task_target, adversary_target, answers=answers)
+
+
+def agreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
+    """``-log softmax(f')[y]``, ``y`` being the answer of ``f``: small where the adversary says the same.
+
+    See `margin_disparity`.
+    """
+    task, adversary = _checked(task, adversary)
+    return -(_weights(task, answers) * adversary.log_softmax(1)).sum(1).mean()
+
+
+def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
+    """``-log(1 - softmax(f')[y])``, ``y`` being the answer of ``f``: small where the adversary says anything else.
+
+    See `margin_disparity`.
+    """
+    task, adversary = _checked(task, adversary)
+    # log(1 - softmax) as the logarithm of the sum of the other classes: the difference would round to 0.
+    own = torch.eye(adversary.shape[1], dtype=torch.bool, device=adversary.device)
+    others = adversary.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(2)  # (n, classes)
+    return -(_weights(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
+
+
+def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, Tensor]:
+    """Both logits in at least float32, the task's without gradient."""
+    if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
+        found = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
+        raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {found}")
+    dtype = torch.promote_types(torch.promote_types(task.dtype, adversary.dtype), torch.float32)
+    return task.detach().to(dtype), adversary.to(dtype)
+
+
+def _weights(task: Tensor, answers: Answers) -> Tensor:
+    """What each class counts in the comparison with logits (n, classes), of the same shape; a row sums to 1."""
+    require_option("answers", answers, Answers)
+    if answers == "soft":
+        return task.softmax(1)
+    return torch.zeros_like(task).scatter(1, task.argmax(1, keepdim=True), 1.0)

@@ -1,0 +1,125 @@
+"""CAAM: the corpus adaptation of CTL-MTNet, margin disparity on capsules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Positive, Share, Weight
+from emodna.model.losses.margin import Answers, margin_disparity
+from emodna.model.losses.reversal import reverse_gradient
+from emodna.model.methods.base import CLASSES, Method, Settled
+from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
+from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
+from emodna.model.optimizers import ParameterGroup
+from emodna.model.seeding import seeded
+
+#: Utterances of each corpus per step, in the authors' code.
+_BATCH: Final = 512
+
+
+@dataclass(frozen=True)
+class CaamConfig(ReversalConfig):
+    """What the authors' code has, where it and their text differ."""
+
+    input_scale: Positive = 17.0
+    """What features are multiplied by. The authors' MFCCs are not normalised, one coefficient's deviation being about
+    17; from standardised ones, whose deviation is 1, squashing leaves next to nothing. 1 goes with normalisation=none.
+    """
+    channels: Count = 64
+    """Filters of the convolutions, and length of the capsules."""
+    primary_maps: Count = 6
+    """Primary capsules per place."""
+    capsules: Count = 6
+    routings: Count = 3
+    dropout: Share = 0.25
+    transfer_weight: Weight = 1.0
+    margin: Positive = 1.5
+    """gamma."""
+    answers: Answers = "soft"
+    """What the adversary is compared with; `hard` is MDD proper."""
+    beta1: Share = 0.975
+    """Of Adam, as the next one: the same keys as every method's, with other defaults."""
+    beta2: Share = 0.935
+
+
+class Caam(Method):
+    """Cross-entropy on the source, and margin disparity by a gradient that is reversed on its way to the encoder."""
+
+    name = "caam"
+    summary = "capsule network on which an adversary cannot disagree on the target alone (CTL-MTNet)"
+    reference = "Wen et al. 2022, IJCAI, arXiv 2207.10644"
+    defaults = CaamConfig(reversal_schedule="steps")
+    min_dim = SMALLEST
+    min_frames = SMALLEST
+
+    @classmethod
+    def settled(cls, config: CaamConfig, facts: RunFacts) -> Settled:
+        """As it is; smaller batches than the authors' are worth a remark."""
+        if facts.batch_size >= _BATCH:
+            return Settled(config)
+        remark = (
+            f"its authors take {_BATCH} utterances of each corpus per step, this run {facts.batch_size} "
+            f"(batch_size={_BATCH} is theirs)"
+        )
+        return Settled(config, [remark])
+
+    def __init__(self, dim: int, config: CaamConfig, seed: int) -> None:  # noqa: ARG002
+        super().__init__()
+        self.config = config
+        with seeded(seed, "capsule encoder"):
+            self.encoder = CapsuleEncoder(
+                config.channels, config.primary_maps, config.capsules, config.routings, config.dropout
+            )
+        with seeded(seed, "task"):
+            self.task = _head(config.channels)
+        with seeded(seed, "adversary"):
+            self.adversary = _head(config.channels)
+        self._agreeing: dict[str, Tensor] = {}
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy and margin disparity; of every joint tensor the source's rows are the first n."""
+        n = len(source.labels)
+        encoded = self._encode(torch.cat([source.features, target.features]))  # (n + m, channels)
+        weight = reversal_weight(self.config, self.progress(step), step)
+        task, adversary = self.task(encoded), self.adversary(reverse_gradient(encoded, weight))
+        disparity = margin_disparity(
+            task[:n], adversary[:n], task[n:], adversary[n:], margin=self.config.margin, answers=self.config.answers
+        )
+        agreeing = (task.argmax(1) == adversary.argmax(1)).float()
+        self._agreeing = {"agreeing_source": agreeing[:n].mean(), "agreeing_target": agreeing[n:].mean()}
+        return {
+            "emotion": F.cross_entropy(task[:n], source.labels),
+            "disparity": self.config.transfer_weight * disparity,
+        }
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
+        """Logits (batch, 2) of the task's head; its capsules see padding as they see the rest."""
+        logits: Tensor = self.task(self._encode(features))
+        return logits
+
+    def _encode(self, features: Tensor) -> Tensor:
+        """z (batch, channels) of features (batch, dim, frames)."""
+        encoded: Tensor = self.encoder(self.config.input_scale * features)
+        return encoded
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """One, by Adam; `learning_rate` is the run's."""
+        betas = self.config.beta1, self.config.beta2
+        return [ParameterGroup("all", tuple(self.parameters()), "adam", betas=betas)]
+
+    def monitor(self) -> Mapping[str, Tensor]:
+        """Shares of the utterances on which the adversary prefers the task's class, too."""
+        return self._agreeing
+
+
+def _head(inputs: int) -> nn.Sequential:
+    """ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
+    linear = nn.Linear(inputs, CLASSES)
+    glorot(linear)
+    return nn.Sequential(nn.ReLU(), linear)

@@ -1,0 +1,153 @@
+"""CPAC, the encoder of CTL-MTNet: convolutions, capsules with self-attention, routing by agreement [1]_.
+
+Layers, their order and what they start from are those of the authors' code.
+
+References
+----------
+.. [1] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
+   cross-corpus speech emotion recognition", IJCAI 2022.
+"""
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.layers import Dropout
+
+#: Frames, and values per frame, of the smallest input: what three blocks and the primary capsules make one place of.
+SMALLEST: Final = 38
+
+_KERNEL: Final = 3
+#: Added to a squared length before its root is taken, as Keras does.
+_SQUARED_LENGTH: Final = 1e-7
+#: Of Keras' batch norm.
+_VARIANCE: Final = 1e-3
+#: Least length that a vector is divided by.
+_LENGTH: Final = 1e-6
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that is always in inference mode: its statistics stay 0 and 1, so it is an affine map."""
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":  # noqa: ARG002
+        """Stay in inference mode."""
+        return super().train(False)
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution without padding, frozen batch norm, ELU, mean pool, dropout.
+
+    (batch, inputs, frames, dim) -> (batch, outputs, (frames - 2) // 2, (dim - 2) // 2)
+    """
+
+    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, _KERNEL)
+        self.norm = FrozenBatchNorm2d(outputs, eps=_VARIANCE)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, inputs, frames, dim)."""
+        pooled = F.avg_pool2d(F.elu(self.norm(self.conv(x))), 2)
+        dropped: Tensor = self.dropout(pooled.flatten(2))
+        return dropped.unflatten(2, pooled.shape[2:])
+
+
+class PrimaryCapsules(nn.Module):
+    """A convolution whose channels are read as capsules: (batch, inputs, h, w) -> (batch, capsules, length).
+
+    There are `maps` capsules for each of the (h - 2) (w - 2) places.
+    """
+
+    def __init__(self, inputs: int, maps: int, length: int) -> None:
+        super().__init__()
+        self.length = length
+        self.conv = nn.Conv2d(inputs, maps * length, _KERNEL)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, inputs, h, w)."""
+        places = self.conv(x).permute(0, 2, 3, 1)  # (batch, h - 2, w - 2, maps * length)
+        return squash(places.reshape(len(x), -1, self.length))
+
+
+class RoutedCapsules(nn.Module):
+    """Capsules that agree with those below: (batch, n, inputs) -> (batch, capsules, length).
+
+    Every capsule below predicts every capsule above by a matrix that all of those below share, so predictions are
+    never made one by one: what is mixed are the inputs, and the mixtures go through the matrices.
+    """
+
+    def __init__(self, inputs: int, capsules: int, length: int, iterations: int) -> None:
+        super().__init__()
+        self.iterations = iterations
+        self.weight = nn.Parameter(torch.empty(capsules, inputs, length))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Route (batch, n, inputs)."""
+        capsules = len(self.weight)
+        shares = x.new_full((1, capsules, 1), 1 / capsules).expand(len(x), capsules, x.shape[1])  # (batch, capsules, n)
+        routed = self._routed(x, shares)
+        for _ in range(self.iterations - 1):
+            directions = F.normalize(routed, dim=2, eps=_LENGTH)
+            # How well each prediction agrees: (batch, capsules, n)
+            agreement = torch.einsum("bij,idj->bid", directions, self.weight) @ x.transpose(1, 2)
+            routed = self._routed(x, agreement.softmax(1))
+        return squash(routed)
+
+    def _routed(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Predictions for each capsule above, summed by shares (batch, capsules, n): (batch, capsules, length)."""
+        return torch.einsum("bid,idj->bij", shares @ x, self.weight)
+
+
+class CapsuleEncoder(nn.Module):
+    """(batch, dim, frames) -> (batch, channels).
+
+    Parameters
+    ----------
+    channels
+        Filters of the convolutions, and length of the capsules.
+    primary_maps
+        Primary capsules per place.
+    capsules
+        Of the last layer.
+    routings
+        Iterations of the routing.
+    """
+
+    def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(ConvolutionBlock(width, channels, dropout) for width in (1, channels, channels)))
+        self.primary = PrimaryCapsules(channels, primary_maps, channels)
+        self.routed = RoutedCapsules(channels, capsules, channels, routings)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                glorot(layer)
+        # As one matrix for all capsules above.
+        inputs, outputs = channels, capsules * channels
+        nn.init.uniform_(self.routed.weight, -((6 / (inputs + outputs)) ** 0.5), (6 / (inputs + outputs)) ** 0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode features (batch, dim, frames)."""
+        picture = features.transpose(1, 2).unsqueeze(1)  # (batch, 1, frames, dim)
+        primary = self.primary(self.blocks(picture))  # (batch, n, channels)
+        return self.routed(primary * attended(primary)).mean(1)
+
+
+def attended(x: Tensor) -> Tensor:
+    """Self-attention over capsules (batch, n, length) by dot products that are not scaled; of the same shape."""
+    return (x @ x.transpose(1, 2)).softmax(2) @ x
+
+
+def squash(x: Tensor) -> Tensor:
+    """Shorten vectors s along the last dimension to ``|s|^2 / (1 + |s|^2)``: short ones to almost 0, long ones to 1."""
+    squared = x.square().sum(-1, keepdim=True)
+    return squared / ((1 + squared) * (squared + _SQUARED_LENGTH).sqrt()) * x
+
+
+def glorot(layer: nn.Conv2d | nn.Linear) -> None:
+    """Draw weights as Keras does by default: uniform by Glorot and Bengio (2010), with biases of 0."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
