@@ -19,6 +19,7 @@ ENTRY_POINTS: Final = "emodna.methods"
 
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
+    "clstm": ("clstm", "Clstm"),
     "dan": ("dan", "Dan"),
     "jan": ("jan", "Jan"),
     "emo-dna": ("emo_dna", "EmoDna"),
