@@ -9,15 +9,19 @@ which turns the rounding of TF32 into errors of a tenth.
 """
 
 from emodna.model.losses.contrastive import supervised_contrastive
-from emodna.model.losses.mmd import gaussian_mmd, heuristic_widths, mk_mmd, squared_distances
+from emodna.model.losses.joint_mmd import joint_mmd
+from emodna.model.losses.kernels import gaussian_kernel, heuristic_widths, squared_distances
+from emodna.model.losses.mmd import mk_mmd, squared_mmd
 from emodna.model.losses.prototypes import decoupling_loss, prototype
 
 __all__ = [
     "decoupling_loss",
-    "gaussian_mmd",
+    "gaussian_kernel",
     "heuristic_widths",
+    "joint_mmd",
     "mk_mmd",
     "prototype",
     "squared_distances",
+    "squared_mmd",
     "supervised_contrastive",
 ]

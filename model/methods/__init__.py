@@ -19,8 +19,10 @@ ENTRY_POINTS: Final = "emodna.methods"
 
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
+    "clstm": ("clstm", "Clstm"),
     "dann": ("dann", "Dann"),
     "dan": ("dan", "Dan"),
+    "jan": ("jan", "Jan"),
     "cdan": ("cdan", "Cdan"),
     "cdan+e": ("cdan", "CdanE"),
     "bsp": ("bsp", "Bsp"),

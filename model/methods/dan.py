@@ -11,9 +11,11 @@ from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
 
 @dataclass(frozen=True)
 class DanConfig(AligningConfig, KernelConfig):
-    """One task layer lies behind E: the logits, which the paper's DAN would align, too, are left alone."""
+    """The paper's DAN aligns three task layers; here one lies behind E, the logits, left alone by default."""
 
     mmd_weight: Weight = 1.0
+    align_logits: bool = False
+    """Whether the logits are aligned, too, by kernels of their own and with the same weight."""
 
 
 class Dan(Aligning):
@@ -26,5 +28,6 @@ class Dan(Aligning):
     config: DanConfig
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """MK-MMD, as Eq. 10 of Emo-DNA."""
-        return {"mmd": self.config.mmd_weight * configured_mmd(self.config, *features)}
+        """MK-MMD, as Eq. 10 of Emo-DNA, summed over the layers that are aligned."""
+        layers = {"mmd": features} | ({"mmd_logits": logits} if self.config.align_logits else {})
+        return {name: self.config.mmd_weight * configured_mmd(self.config, *rows) for name, rows in layers.items()}

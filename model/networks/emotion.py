@@ -23,16 +23,16 @@ _POOL: Final = 2
 
 
 class Backbone(nn.Sequential):
-    """Three local feature learning blocks: convolution, batch norm, ReLU, dropout, max pool.
+    """Local feature learning blocks: convolution, batch norm, ReLU, dropout, max pool.
 
-    (batch, dim, frames) -> (batch, channels, frames // 8)
+    (batch, dim, frames) -> (batch, channels, frames // 2^blocks), for a kernel of odd size
     """
 
-    def __init__(self, dim: int, channels: int, dropout: float, blocks: int = 3) -> None:
+    def __init__(self, dim: int, channels: int, dropout: float, blocks: int = 3, *, kernel: int = 3) -> None:
         layers: list[nn.Module] = []
         for width in [dim, *[channels] * (blocks - 1)]:
             layers += [
-                Conv1d(width, channels, kernel_size=3, padding=1),
+                Conv1d(width, channels, kernel_size=kernel, padding=kernel // 2),
                 BatchNorm1d(channels),
                 nn.ReLU(),
                 Dropout(dropout),

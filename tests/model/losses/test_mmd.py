@@ -3,6 +3,7 @@
 import math
 import statistics
 import typing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import gaussian_mmd, heuristic_widths, mk_mmd, squared_distances
-from emodna.model.losses.mmd import MIN_WIDTH, Bandwidth, Estimator
+from emodna.model.losses import gaussian_kernel, heuristic_widths, mk_mmd, squared_distances, squared_mmd
+from emodna.model.losses.kernels import MIN_WIDTH, Bandwidth
+from emodna.model.losses.mmd import Estimator
 
 ESTIMATORS = typing.get_args(Estimator)
 BANDWIDTHS = typing.get_args(Bandwidth)
@@ -45,16 +47,22 @@ def oracle_widths(source: Tensor, target: Tensor, kernels: int = 5, bandwidth: s
     return [typical * 2.0**k for k in range(-(kernels // 2), kernels // 2 + 1)]
 
 
-def oracle_mmd(
-    source: Tensor, target: Tensor, widths: list[float], estimator: str = "biased", reduction: str = "mean"
-) -> Tensor:
-    """Eq. 10 as a sum over pairs, differentiable, the widths being constants."""
+def oracle_kernel(widths: list[float], reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
+    """Several Gaussians, on two rows."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         values = torch.stack([torch.exp(-(a - b).square().sum() / width) for width in widths])
         return values.mean() if reduction == "mean" else values.sum()
 
-    def mean(x: Tensor, y: Tensor, *, diagonal: bool = True) -> Tensor:
+    return kernel
+
+
+def oracle_mmd(
+    source: Sequence[Any], target: Sequence[Any], kernel: Callable[[Any, Any], Tensor], estimator: str = "biased"
+) -> Tensor:
+    """Eq. 10 as a sum over pairs of what the kernel takes; differentiable."""
+
+    def mean(x: Sequence[Any], y: Sequence[Any], *, diagonal: bool = True) -> Tensor:
         pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if diagonal or i != j]
         return torch.stack([kernel(x[i], y[j]) for i, j in pairs]).mean()
 
@@ -78,8 +86,9 @@ def oracle_mmd(
     ).mean()
 
 
-def joint_mmd(joint: Tensor, n_source: int, widths: Tensor, **options: Any) -> Tensor:
-    return gaussian_mmd(squared_distances(joint, joint), n_source, widths, **options)
+def mmd_at(joint: Tensor, n_source: int, widths: Tensor, estimator: Any = "biased") -> Tensor:
+    """Squared discrepancy within a joint sample for kernels of given widths."""
+    return squared_mmd(gaussian_kernel(squared_distances(joint, joint), widths), n_source, estimator=estimator)
 
 
 class TestGoldenValues:
@@ -95,7 +104,7 @@ class TestGoldenValues:
     def test_unit_width(self, estimator: str, of_identical: float, of_shifted: float) -> None:
         for target, expected in ((column(0, 1), of_identical), (column(2, 3), of_shifted)):
             joint = torch.cat((column(0, 1), target))
-            value = joint_mmd(joint, 2, torch.ones(1, dtype=torch.float64), estimator=estimator)
+            value = mmd_at(joint, 2, torch.ones(1, dtype=torch.float64), estimator=estimator)
             assert value.item() == pytest.approx(expected, abs=1e-6)
 
     @pytest.mark.parametrize(("bandwidth", "typical"), [("mean", 10 / 3), ("mean-with-diagonal", 2.5), ("median", 2.5)])
@@ -141,7 +150,7 @@ class TestOracle:
 
         wide_source, wide_target = (x.detach().double().requires_grad_() for x in (source, target))
         # The widths are constants to the oracle: its gradient is right only if they are detached in the loss.
-        expected = oracle_mmd(wide_source, wide_target, oracle_widths(wide_source, wide_target, kernels))
+        expected = oracle_mmd(wide_source, wide_target, oracle_kernel(oracle_widths(wide_source, wide_target, kernels)))
         expected_gradients = torch.autograd.grad(expected, (wide_source, wide_target))
         assert value.item() == pytest.approx(expected.item(), abs=tolerance)
         for actual, wanted in zip(gradients, expected_gradients, strict=True):
@@ -156,7 +165,7 @@ class TestOracle:
         source, target = features(n, 3, 0).requires_grad_(), features(m, 3, 1, shift=0.7).requires_grad_()
         value = mk_mmd(source, target, estimator=estimator, bandwidth=bandwidth, reduction="sum")
         widths = oracle_widths(source, target, bandwidth=bandwidth)
-        expected = oracle_mmd(source, target, widths, estimator, "sum")
+        expected = oracle_mmd(source, target, oracle_kernel(widths, "sum"), estimator)
         assert value.item() == pytest.approx(expected.item(), abs=1e-12)
         for actual, wanted in zip(
             *(torch.autograd.grad(each, (source, target)) for each in (value, expected)), strict=True
@@ -231,8 +240,8 @@ class TestInvariants:
     def test_repeating_every_row_of_one_corpus_changes_nothing_for_fixed_widths(self) -> None:
         source, target = features(4, 3, 0), features(6, 3, 1)
         widths = torch.tensor([1.0, 3.0], dtype=torch.float64)
-        once = joint_mmd(torch.cat((source, target)), 4, widths)
-        twice = joint_mmd(torch.cat((source, source, target)), 8, widths)
+        once = mmd_at(torch.cat((source, target)), 4, widths)
+        twice = mmd_at(torch.cat((source, source, target)), 8, widths)
         torch.testing.assert_close(once, twice)
 
 
@@ -241,7 +250,7 @@ class TestGradients:
     def test_finite_differences_at_fixed_widths(self, n_source: int) -> None:
         joint = features(5, 3, 0).requires_grad_()
         widths = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64)
-        assert torch.autograd.gradcheck(lambda x: joint_mmd(x, n_source, widths), (joint,))
+        assert torch.autograd.gradcheck(lambda x: mmd_at(x, n_source, widths), (joint,))
 
     def test_widths_are_detached(self) -> None:
         distances = squared_distances(features(4, 2, 0), features(4, 2, 0)).requires_grad_()
@@ -373,11 +382,14 @@ class TestErrors:
     @pytest.mark.parametrize("n_source", [0, 4, 5, -1])
     def test_split(self, n_source: int) -> None:
         with pytest.raises(ValueError, match="one sample or more each"):
-            gaussian_mmd(torch.zeros(4, 4), n_source, torch.ones(1))
+            squared_mmd(torch.zeros(4, 4), n_source)
 
-    def test_distances_and_widths(self) -> None:
-        with pytest.raises(ValueError, match=r"distances must have shape \(n, n\)"):
-            gaussian_mmd(torch.zeros(4, 3), 2, torch.ones(1))
+    def test_matrices_and_widths(self) -> None:
+        for shape in ((4, 3), (4,), (0, 0), (2, 4, 4)):
+            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
+                squared_mmd(torch.zeros(shape), 2)
+            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
+                gaussian_kernel(torch.zeros(shape), torch.ones(1))
         for widths in (torch.ones(()), torch.ones(0), torch.ones(2, 2)):
             with pytest.raises(ValueError, match=r"widths must have shape \(m,\)"):
-                gaussian_mmd(torch.zeros(4, 4), 2, widths)
+                gaussian_kernel(torch.zeros(4, 4), widths)

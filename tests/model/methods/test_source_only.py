@@ -1,13 +1,18 @@
 """Source Only: the target is never seen, not even by batch norm."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 
+from emodna.model.checkpoint import load_tensors
 from emodna.model.methods.source_only import SourceOnly
+from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
@@ -38,3 +43,62 @@ def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
     first = model.network.backbone[1]
     convolved = F.conv1d(source.features, model.network.backbone[0].weight, model.network.backbone[0].bias, padding=1)
     torch.testing.assert_close(first.running_mean, 0.1 * convolved.mean((0, 2)))
+
+
+class TestTargetBatchNorm:
+    """`target_bn`: Source Only with the target's running statistics."""
+
+    def test_losses_and_gradients_are_those_of_source_only(self) -> None:
+        found = []
+        for target_bn in (False, True):
+            model = small(SourceOnly, target_bn=target_bn)
+            terms = losses(model, batches())
+            found.append({**terms, **gradients(model, terms), "next draws": torch.rand(3)})
+        assert_same_tensors(*found)
+
+    def test_running_statistics_of_one_step_are_the_target_s(self) -> None:
+        model = small(SourceOnly, target_bn=True, dropout=0.0)
+        source, target = batches(8, 5)
+        losses(model, (source, target))
+        x = target.features
+        layers = list(model.network.backbone)
+        for conv, norm in zip(layers[::5], layers[1::5], strict=True):
+            x = F.conv1d(x, conv.weight, conv.bias, padding=1)
+            mean, variance = x.mean((0, 2)), x.transpose(0, 1).flatten(1).var(1)  # the running one is unbiased
+            torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+            torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * variance)
+            assert norm.num_batches_tracked == 1
+            x = F.max_pool1d(F.relu(F.batch_norm(x, None, None, training=True)), 2)
+        # The other layers, in their own order, by a pass of the target alone.
+        other = small(SourceOnly, dropout=0.0)
+        other.network(target.features, target.lengths)
+        assert_same_tensors(model.state_dict(), other.state_dict())
+
+    def test_a_training_has_the_weights_of_source_only(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        for target_bn in ("false", "true"):
+            settings = {"target_bn": target_bn, "dropout": "0.5"}
+            fit_small(source, target, tmp_path / target_bn, method="source-only", settings=settings)
+        plain, moved = (load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("false", "true"))
+        differing = {name for name in plain if not torch.equal(plain[name], moved[name])}
+        assert differing == {name for name in plain if name.endswith(("running_mean", "running_var"))}
+
+    def test_a_resumed_training_ends_as_an_uninterrupted_one(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        settings = {"target_bn": "true", "checkpoint_seconds": "0"}
+        asked: dict[str, Any] = {"method": "source-only", "settings": settings, "steps": 5, "resume": True}
+        fit_small(source, target, tmp_path / "whole", **asked)
+        for stop in (1, 3):
+            with pytest.raises(Interruption):
+                fit_small(source, target, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+        fit_small(source, target, tmp_path / "run", **asked)
+        models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "run")]
+        assert models[0] == models[1]
+
+    def test_cannot_be_captured_and_says_why(self) -> None:
+        assert small(SourceOnly).uncapturable is None
+        reason = small(SourceOnly, target_bn=True).uncapturable
+        assert reason
+        assert "target_bn=false" in reason

@@ -1,0 +1,217 @@
+"""Gaussian kernels on features, and their widths.
+
+References
+----------
+.. [1] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
+"""
+
+import math
+from typing import Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from emodna.model.losses.options import require_option
+
+Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
+"""What the kernel widths lie around: a statistic of the squared distances within the joint sample."""
+
+KernelReduction = Literal["mean", "sum"]
+"""Weights of the kernels: 1/m each, as the paper's condition on their sum asks, or 1 each, as in most code."""
+
+MIN_WIDTH = 1e-6
+"""Smallest kernel width: collapsed features have a mean squared distance of 0, by which nothing can be divided."""
+
+
+class KernelOptions(TypedDict, total=False):
+    """What the kernel of a feature is; a key that is left out has the default of `heuristic_kernel`."""
+
+    kernels: int
+    """Number of Gaussians, odd."""
+    reduction: KernelReduction
+    """Their weights."""
+    bandwidth: Bandwidth
+    """What their widths lie around: see `heuristic_widths`."""
+    width_ratio: float
+    """Of neighbouring widths."""
+
+
+def heuristic_kernel(
+    distances: Tensor,
+    *,
+    kernels: int = 5,
+    reduction: KernelReduction = "mean",
+    bandwidth: Bandwidth = "mean",
+    width_ratio: float = 2.0,
+) -> Tensor:
+    """Kernel matrix of several Gaussians whose widths follow from the distances.
+
+    Parameters
+    ----------
+    distances
+        Squared distances within the joint sample, shape ``(n, n)``.
+    kernels, reduction, bandwidth, width_ratio
+        See `KernelOptions`.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(n, n)``.
+
+    Raises
+    ------
+    ValueError
+        As `heuristic_widths` and `gaussian_kernel` do.
+    """
+    widths = heuristic_widths(distances, kernels, bandwidth=bandwidth, ratio=width_ratio)
+    return gaussian_kernel(distances, widths, reduction=reduction)
+
+
+def joint_distances(source: Tensor, target: Tensor) -> Tensor:
+    """Squared distances within the joint sample of two corpora, shape ``(n + m, n + m)``, source rows first.
+
+    Parameters
+    ----------
+    source
+        Source features, shape ``(n, d)``.
+    target
+        Target features, shape ``(m, d)``.
+
+    Raises
+    ------
+    ValueError
+        If they are not matrices of one width with a row or more each.
+    """
+    if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
+        raise ValueError(
+            f"source and target must have shapes (n, d) and (m, d), got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
+    if source.shape[0] == 0 or target.shape[0] == 0:
+        raise ValueError(f"source and target need one sample or more each, got {source.shape[0]} and {target.shape[0]}")
+    joint = torch.cat((source, target))  # (n + m, d)
+    return squared_distances(joint, joint)
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared Euclidean distances between the rows of two matrices, in at least float32.
+
+    Parameters
+    ----------
+    x
+        Features, shape ``(n, d)``, ``n >= 1``.
+    y
+        Features, shape ``(m, d)``.
+
+    Returns
+    -------
+    Tensor
+        ``|x_i - y_j|^2``, shape ``(n, m)``, never negative. The squares of features of norm
+        1e19 and more leave the range of float32.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` or ``y`` is not a matrix, their widths differ, or ``x`` has no row.
+    """
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or x.shape[0] == 0:
+        raise ValueError(f"expected shapes (n, d) and (m, d) with n >= 1, got {tuple(x.shape)} and {tuple(y.shape)}")
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        # |x|^2 + |y|^2 - 2 x.y loses all digits where the features lie far from the origin, so move them there first.
+        # Distances do not depend on the origin, so neither does the gradient: it may be detached.
+        origin = x[:1].detach().to(dtype)
+        x, y = x.to(dtype) - origin, y.to(dtype) - origin
+        distances = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T  # (n, m)
+        return distances.clamp_min(0)  # rounding
+
+
+def heuristic_widths(
+    distances: Tensor, kernels: int = 5, *, bandwidth: Bandwidth = "mean", ratio: float = 2.0
+) -> Tensor:
+    """Kernel widths ``typical * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, around a typical squared distance.
+
+    Parameters
+    ----------
+    distances
+        Squared distances within one sample, shape ``(n, n)``, ``n >= 2``; the diagonal is taken to be zero.
+    kernels
+        Number of widths, odd.
+    bandwidth
+        What is typical: the ``mean`` over the ``n (n - 1)`` entries off the diagonal; ``mean-with-diagonal``, over all
+        ``n^2``; or the ``median`` off the diagonal, the mean of the middle two. DAN [1]_ has 33 widths of ratio
+        ``sqrt(2)`` around a median.
+    ratio
+        Of neighbouring widths, above 1.
+
+    Returns
+    -------
+    Tensor
+        Increasing widths of at least `MIN_WIDTH`, shape ``(kernels,)``; detached, as the discrepancy could otherwise
+        be reduced by widening the kernels.
+
+    Raises
+    ------
+    ValueError
+        If ``distances`` is not square with two rows or more, ``kernels`` is not odd and positive, ``bandwidth`` is
+        unknown, or ``ratio`` is not above 1.
+    """
+    n = rows_of_square(distances)
+    if n < 2:
+        raise ValueError("the typical distance needs two samples or more, got 1")
+    if kernels < 1 or kernels % 2 == 0:
+        raise ValueError(f"kernels must be odd and positive, got {kernels}")
+    if not ratio > 1:
+        raise ValueError(f"ratio must be above 1, got {ratio}")
+    require_option("bandwidth", bandwidth, Bandwidth)
+    distances = distances.detach()
+    if bandwidth == "median":
+        above = distances[*torch.triu_indices(n, n, offset=1, device=distances.device)].sort().values  # (n(n-1)/2,)
+        typical = above[(len(above) - 1) // 2].lerp(above[len(above) // 2], 0.5)
+    else:
+        counted = n * (n - 1) if bandwidth == "mean" else n * n
+        typical = (distances / counted).sum()  # divided first, as the sum leaves float32 long before the mean
+    half = kernels // 2
+    exponents = torch.arange(-half, half + 1, dtype=distances.dtype, device=distances.device)
+    return (typical * (exponents * math.log2(ratio)).exp2()).clamp_min(MIN_WIDTH)
+
+
+def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduction = "mean") -> Tensor:
+    """Kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)``, without ``1/m`` if ``reduction`` is ``sum``.
+
+    Parameters
+    ----------
+    distances
+        Squared distances within one sample, shape ``(n, n)``.
+    widths
+        Positive widths ``b_u``, shape ``(m,)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(n, n)``, positive.
+
+    Raises
+    ------
+    ValueError
+        If ``distances`` is not square, ``widths`` is not a filled vector, or ``reduction`` is unknown.
+    """
+    rows_of_square(distances)
+    if widths.ndim != 1 or widths.shape[0] == 0:
+        raise ValueError(f"widths must have shape (m,) with m >= 1, got {tuple(widths.shape)}")
+    require_option("reduction", reduction, KernelReduction)
+    with torch.autocast(distances.device.type, enabled=False):
+        kernels = torch.exp(-distances / widths[:, None, None])  # (m, n, n)
+        return kernels.mean(0) if reduction == "mean" else kernels.sum(0)
+
+
+def rows_of_square(matrix: Tensor) -> int:
+    """Number of rows of a filled square matrix.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")
+    return matrix.shape[0]

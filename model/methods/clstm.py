@@ -1,0 +1,55 @@
+"""CLSTM: another architecture, trained on the source alone."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Odd, Share
+from emodna.model.methods.base import CLASSES, Method
+from emodna.model.networks.conv_lstm import ConvLstm
+from emodna.model.seeding import seeded
+
+
+@dataclass(frozen=True)
+class ClstmConfig:
+    """Sizes of the network, all of our choosing."""
+
+    channels: Count = 64
+    """Of the convolutions."""
+    conv_kernel: Odd = 5
+    lstm_units: Count = 128
+    dropout: Share = 0.3
+    """Between LSTM and classifier."""
+
+
+class Clstm(Method):
+    """Cross-entropy on the source corpus. The target is never seen, not even by batch norm."""
+
+    name = "clstm"
+    summary = "convolutions and an LSTM, cross-entropy on the source; the target is never seen"
+    reference = "Parry et al. 2019, Interspeech"
+    our_reading = True
+    defaults = ClstmConfig()
+
+    def __init__(self, dim: int, config: ClstmConfig, seed: int) -> None:
+        super().__init__()
+        with seeded(seed, "convolutional LSTM"):
+            self.network = ConvLstm(
+                dim,
+                classes=CLASSES,
+                channels=config.channels,
+                kernel=config.conv_kernel,
+                units=config.lstm_units,
+                dropout=config.dropout,
+            )
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """The emotion loss alone."""
+        return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, 2)."""
+        logits: Tensor = self.network(features, lengths)
+        return logits

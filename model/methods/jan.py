@@ -1,0 +1,35 @@
+"""JAN: joint adaptation network, features and answers aligned together by joint MMD."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from emodna.model.config import Positive, Weight
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers
+from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
+from emodna.model.methods.parts.kernels import KernelConfig, configured_joint_mmd
+
+
+@dataclass(frozen=True)
+class JanConfig(AligningConfig, KernelConfig):
+    """The kernels of `KernelConfig` are those of E. Of the paper's variants the adversarial one is left out."""
+
+    jmmd_weight: Weight = 1.0
+    jmmd_probability_width: Positive = PROBABILITY_WIDTH
+    """Of the kernel on the class probabilities."""
+
+
+class Jan(Aligning):
+    """Cross-entropy on the source, and the squared joint MMD between (E, softmax) of both corpora."""
+
+    name = "jan"
+    summary = "features and class probabilities of both corpora brought together by joint MMD"
+    reference = "Long et al. 2017, ICML, arXiv 1605.06636"
+    defaults = JanConfig()
+    config: JanConfig
+
+    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """JMMD; its gradient goes through the softmax, too."""
+        source, target = (Layers(e, answer.softmax(1)) for e, answer in zip(features, logits, strict=True))
+        jmmd = configured_joint_mmd(self.config, source, target, self.config.jmmd_probability_width)
+        return {"jmmd": self.config.jmmd_weight * jmmd}
