@@ -13,9 +13,18 @@ if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
 
 #: What is to be known of scores on a corpus that was part of the training.
+_TRAINED: Final = "trained on it, with its labels: its scores do not say how good the model is on new audio"
 _SEEN: Final = {
-    "source": "the run was trained on it, with its labels: its scores do not say how good the model is on new audio",
-    "target": "the run was adapted to it, without its labels: its scores are those of emodna-fit, not of new audio",
+    ("source", "source"): f"the run was {_TRAINED}",
+    ("source", "target"): (
+        "the run was adapted to it, without its labels: its scores are those of emodna-fit, not of new audio"
+    ),
+    ("oracle-labels", "source"): f"the run was {_TRAINED}",
+    ("oracle-labels", "target"): f"oracle: the run was {_TRAINED}",
+    ("oracle-folds", "source"): "oracle: the run has taken nothing of it but how features are normalised",
+    ("oracle-folds", "target"): (
+        f"oracle: the run was {_TRAINED}; those of emodna-fit are cross-validated over its speakers"
+    ),
 }
 
 
@@ -79,7 +88,7 @@ def evaluate(
         if out is not None:
             document["predictions"] = str(_save(out, document, store, probabilities))
         if document["seen"] is not None:
-            common.note(f"{common.safe(name)}: {_SEEN[document['seen']]}")
+            common.note(f"{common.safe(name)}: {_SEEN[document['supervision'], document['seen']]}")
         if not as_json:
             print_evaluation(document, first=not documents)
         documents.append(document)

@@ -1,12 +1,18 @@
 """emodna-fit: adapt an emotion model from a labelled corpus to an unlabelled one."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
+
+#: What is to be known of the scores of a run that learnt from the target's labels.
+_ORACLES: Final = {
+    "oracle-labels": "oracle: trained with the labels of the utterances that are scored; a bound, not a method",
+    "oracle-folds": "oracle: trained with the target's labels, cross-validated over its speakers; a bound, not a method",
+}
 
 
 @common.environment("EMODNA_FIT")
@@ -18,7 +24,9 @@ from emodna.pipeline.errors import EmodnaError
     metavar="CORPUS",
     help="Labelled source corpus; several give equal parts of each batch.",
 )
-@click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result.")
+@click.option(
+    "--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result, but for an oracle's."
+)
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, added to dann, dan, jan, cdan or bsp.")
@@ -108,12 +116,14 @@ def fit(
     from emodna.pipeline.store import FeatureStore
 
     check_name(method)
-    train_config, _ = shared_settings(parsed)
+    shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if out is not None:
         RunFolder(out).check_free(resume=resume)
-    from emodna.model.fit import fit as run_fit
+    from emodna.model.fit import carry_out
+    from emodna.model.plan import planned
     from emodna.model.request import FitRequest
+    from emodna.model.supervision import marked
 
     request = FitRequest(
         sources=stores[:-1],
@@ -136,10 +146,10 @@ def fit(
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
-    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {method}"
-    utterances = 2 * train_config.batch_size
-    with watching(title, steps, utterances=utterances, quiet=quiet) as watcher:
-        result = run_fit(request, watcher, common.ctrl_c_as_a_wish)
+    plan = planned(request)
+    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {marked(method, plan.supervision)}"
+    with watching(title, steps, utterances=plan.utterances, quiet=quiet) as watcher:
+        result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
@@ -205,6 +215,8 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     common.out.print(f"{common.safe(title)}; {scored}\n")
     common.out.print(score_table(result))
     common.out.print()
+    if (said := _ORACLES.get(result.get("supervision"))) is not None:
+        common.out.print(said)
     common.out.print(common.safe(result["run"]))
 
 

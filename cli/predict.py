@@ -85,13 +85,19 @@ def predict(
 
     from emodna.model.predict import predict as answers_of
     from emodna.model.prediction.windows import Windows
+    from emodna.model.supervision import is_oracle, marked
     from emodna.model.trained import TrainedModel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
     models = [TrainedModel.load(each, common.torch_device(device)) for each in runs]
-    for model in models:
-        common.detail(f"{model.method.name}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+    for model, place in zip(models, runs, strict=True):
+        method, supervision = model.method.name, model.method.supervision
+        if is_oracle(supervision):
+            common.note(f"{common.safe(place)}: {marked(method, supervision)}: trained with the labels of its target")
+        common.detail(
+            f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
+        )
     _note_long_windows(windows, models)
 
     inputs, table = _inputs(audio, manifest, root)

@@ -99,7 +99,7 @@ def _print_scores(runs: "Sequence[Run]") -> None:
         [
             Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
             Column("src -> tgt", [words.pair(run) for run in runs], 2),
-            Column("method", [words.safe_text(run.asked["method"] or "-") for run in runs]),
+            Column("method", [words.method(run) for run in runs]),
             Column("state", [words.state(run) for run in runs], 1),
             *scores,
             Column("best constants", [Text(words.scores(run.best_constant)) for run in runs], 3, right=True),

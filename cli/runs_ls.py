@@ -92,7 +92,7 @@ def _print(runs: "Sequence[Run]") -> None:
         [
             column("src -> tgt", words.pair),
             column("task", lambda run: words.safe_text(run.asked["task"] or "-"), rank=3),
-            column("method", lambda run: words.safe_text(run.asked["method"] or "-")),
+            column("method", words.method),
             column("seed", lambda run: words.value(run.asked["seed"]), rank=4, right=True),
             column("state", words.state, rank=1),
             score("uar", 0),

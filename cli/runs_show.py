@@ -7,6 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.model.score_names import SCORE_NAMES
+from emodna.model.supervision import marked
 
 if TYPE_CHECKING:
     from emodna.model.runs.data import RunData
@@ -66,6 +67,7 @@ def _print(run: "Run", data: "list[RunData]") -> None:
     facts = {
         "state": str(words.state(run)) + (f": {run.problem}" if run.problem else ""),
         **{key: words.value(value) for key, value in run.asked.items() if key != "steps"},
+        "supervision": words.value(run.supervision),
         **_settings(run),
         **{f"data: {each.corpus}": _data(each) for each in data},
         "versions": _joined(run.config.get("versions")),
@@ -132,7 +134,7 @@ def _print_scores(run: "Run") -> None:
     if run.scores["uar"] is None:
         common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
         return
-    rows = {str(run.asked["method"]): run.scores}
+    rows = {marked(run.asked["method"], run.supervision): run.scores}
     rows |= {name.replace("_", " "): scores for name, scores in run.constants.items()}
     names = [words.safe_text(name) for name in rows]
     columns = [

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.model.score_names import SCORE_NAMES
+from emodna.model.supervision import marked
 
 if TYPE_CHECKING:
     from emodna.model.runs.listing import Run
@@ -24,6 +25,7 @@ def as_json(run: "Run") -> dict[str, Any]:
         "state": run.state,
         "problem": run.problem,
         **run.asked,
+        "supervision": run.supervision,
         "step": run.step,
         **run.scores,
         "best_constant": run.best_constant,
@@ -46,6 +48,11 @@ def state(run: "Run") -> Text:
 def pair(run: "Run") -> Text:
     """Source and target."""
     return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
+
+
+def method(run: "Run") -> Text:
+    """The method, marked where it is an oracle."""
+    return safe_text(marked(run.asked["method"] or "-", run.supervision))
 
 
 def score(value: float | None, constant: float | None = None) -> Text:

@@ -1,4 +1,7 @@
-"""What a method is given at each step. A target batch has no field for labels: they cannot leak."""
+"""What a method is given at each step. A target batch has no field for labels: they cannot leak.
+
+Only the batches of an oracle have some: see `Supervision`.
+"""
 
 from dataclasses import dataclass, fields
 from typing import Final, Self
@@ -57,7 +60,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBatch(Batch):
-    """Utterances of the source corpus."""
+    """Utterances of the source corpus, or those of the target that an oracle is given."""
 
     labels: Tensor
-    """(batch,) int64: 1 high / positive, 0 low / negative."""
+    """(batch,) int64: 1 high / positive, 0 low / negative, -1 none, which only utterances of the target have."""

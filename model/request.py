@@ -13,7 +13,7 @@ import torch
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.loading.resident import Residency
-from emodna.model.methods.base import Settled
+from emodna.model.methods.base import Settled, Supervision
 from emodna.model.run import JOIN, settings_hash
 from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.selection.validation import Split
@@ -144,7 +144,13 @@ def with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
 
 
 def resolved(
-    request: FitRequest, train_config: TrainConfig, settled: Settled, defaults: object, splits: Sequence[Split]
+    request: FitRequest,
+    train_config: TrainConfig,
+    settled: Settled,
+    defaults: object,
+    supervision: Supervision,
+    splits: Sequence[Split],
+    folds: Sequence[Sequence[str]] | None,
 ) -> dict[str, Any]:
     """Content of config.json; what stands under `decisive` decides the weights, bit by bit.
 
@@ -152,6 +158,8 @@ def resolved(
     ----------
     defaults
         Of the method's configuration.
+    folds
+        Speakers of the target in each, if the run is cross-validated.
     """
     stores = request.stores
     return {
@@ -172,6 +180,8 @@ def resolved(
             "compile": request.compile,
             "cuda_graph": request.cuda_graph,
         },
+        "supervision": supervision,
+        "folds": folds,
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},
         "remarks": list(settled.remarks),

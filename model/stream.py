@@ -14,7 +14,7 @@ from emodna.model.framing import Framer
 from emodna.model.seeding import derived_seed
 from emodna.pipeline.store import FeatureStore
 
-Kind = TypeVar("Kind", bound=Batch)
+Kind = TypeVar("Kind", bound=Batch, covariant=True)
 
 
 class Sampler:
@@ -172,6 +172,48 @@ class TargetStream(Stream[Batch]):
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
         everything = Chosen(windows, np.arange(len(windows.store)))
         super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+
+
+class LabelledTargetStream(Stream[LabelledBatch]):
+    """The batches of `TargetStream` with their labels, for an oracle alone.
+
+    Parameters
+    ----------
+    labels
+        (n,) of the task for all utterances, -1 where there is none.
+    """
+
+    kind = LabelledBatch
+    _corpus = TARGET
+
+    def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
+        everything = Chosen(windows, np.arange(len(windows.store)), labels)
+        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+
+
+class FoldStream(Stream[LabelledBatch]):
+    """Batches of labelled utterances of the target, for an oracle of several networks that leave out some each.
+
+    Rows k, k + networks, k + 2 * networks, ... of a batch are those of network k.
+
+    Parameters
+    ----------
+    labels
+        Of each network, (n,) for all utterances, -1 for those that it leaves out.
+    batch_size
+        Of each network.
+    """
+
+    kind = LabelledBatch
+    _corpus = TARGET
+
+    def __init__(
+        self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
+    ) -> None:
+        chosen = [(each, np.flatnonzero(each >= 0)) for each in labels]
+        seeds = [derived_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
+        corpora = [Chosen(windows, rows, each[rows]) for each, rows in chosen]
+        super().__init__(corpora, seeds, len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):

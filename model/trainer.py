@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
 from emodna.model.errors import TrainingError
 from emodna.model.loading.loader import Loader
@@ -18,7 +19,7 @@ from emodna.model.phases import phase_at
 from emodna.model.run import RunFolder, write_json
 from emodna.model.seeding import derived_seed
 from emodna.model.selection.snapshots import Snapshots
-from emodna.model.stream import SourceStream, TargetStream
+from emodna.model.stream import Stream
 from emodna.model.training.allocator import keep_freed_memory
 from emodna.model.training.captured import CapturedUpdate
 from emodna.model.training.finite import NotFinite, all_finite
@@ -53,8 +54,8 @@ def never_stopping() -> Iterator[Callable[[], bool]]:
 
 def train(
     method: Method,
-    source: SourceStream,
-    target: TargetStream,
+    source: Stream[LabelledBatch],
+    target: Stream[Batch],
     config: TrainConfig,
     *,
     steps: int,
@@ -140,7 +141,9 @@ def train(
     return timing
 
 
-def _not_finite(found: NotFinite, source: SourceStream, target: TargetStream, run: RunFolder) -> TrainingError:
+def _not_finite(
+    found: NotFinite, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
+) -> TrainingError:
     """What to say of a loss that is not finite; the ids of its batches are left in the run's folder."""
     ids = {"source": source.ids(found.step), "target": target.ids(found.step)}
     write_json(run.not_finite, {"term": found.term, "step": found.step + 1, **ids})

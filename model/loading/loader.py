@@ -10,7 +10,7 @@ import torch
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.loading.prefetch import Prefetched
 from emodna.model.loading.resident import Residency, Resident, residents
-from emodna.model.stream import Kind, SourceStream, Stream, TargetStream
+from emodna.model.stream import Kind, Stream
 
 #: Batches that lie ready at most: one to take, one to level out what the thread is late.
 _AHEAD: Final = 2
@@ -45,8 +45,8 @@ class Loader:
 
     def __init__(
         self,
-        source: SourceStream,
-        target: TargetStream,
+        source: Stream[LabelledBatch],
+        target: Stream[Batch],
         steps: range,
         device: torch.device,
         residency: Residency = "auto",

@@ -35,6 +35,7 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "v3": ("ablations", "V3"),
     "v4": ("ablations", "V4"),
     "v5": ("ablations", "V5"),
+    "upper-bound": ("upper_bound", "UpperBound"),
 }
 """Module and class of each, in the order in which they are listed."""
 

@@ -23,6 +23,8 @@ class RunFacts:
     target_genders: Values
     source_languages: Values
     target_languages: Values
+    target_speakers: int
+    """Known ones."""
 
     @classmethod
     def of(cls, sources: Iterable[FeatureStore], target: FeatureStore, frames: int, batch_size: int) -> Self:
@@ -41,6 +43,7 @@ class RunFacts:
             found("gender", [target]),
             found("language", sources),
             found("language", [target]),
+            len(found("speaker", [target])),
         )
 
     @property

@@ -109,6 +109,7 @@ def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, st
         },
         "features": features.parameters(),
         "method": model.method.name,
+        "supervision": model.method.supervision,
         "method_reference": model.method.reference,
         "source_corpora": [corpus.name for corpus in corpora if corpus.role == "source"],
         "target_corpora": [corpus.name for corpus in corpora if corpus.role == "target"],

@@ -1,6 +1,7 @@
 """Predictions for a store, and as a table: beside each, what the corpus says of the utterance."""
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -34,20 +35,31 @@ _VALUES: Final = 1 << 22
 
 
 def probabilities_of(
-    model: TrainedModel, store: FeatureStore, told: Callable[[int], None] = lambda _more: None
+    model: TrainedModel,
+    store: FeatureStore,
+    told: Callable[[int], None] = lambda _more: None,
+    *,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Probability of class 1 (n,) for all utterances of a store, in its order, read piece by piece.
+    """Probability of class 1 (n,) for the utterances of a store, in its order, read piece by piece.
 
     Parameters
     ----------
     told
         Is told how many more utterances have been read.
+    rows
+        (n,) of the utterances in question, in order; None: all of them.
     """
+    wanted = np.ones(len(store), np.bool_)
+    if rows is not None:
+        wanted[:] = False
+        wanted[rows] = True
 
     def utterances() -> Iterator[tuple[NDArray[np.float32], float]]:
-        for rows, features in store.blocks(_VALUES):
-            ends = np.cumsum(store.frames[rows])
-            yield from zip(np.split(features, ends[:-1]), store.peak_db[rows].tolist(), strict=True)
+        for block, features in store.blocks(_VALUES):
+            ends = np.cumsum(store.frames[block])
+            found = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
+            yield from compress(found, wanted[block])
             told(len(ends))
 
     return model.probabilities(utterances())

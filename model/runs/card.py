@@ -12,10 +12,12 @@ from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
 from emodna.model.methods import method as method_named
 from emodna.model.run import RunFolder, read_json
+from emodna.model.runs.labels import SCORED, learnt_from, named
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.score_names import SCORE_NAMES
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.validation import Split
+from emodna.model.supervision import BLIND, ORACLE, marked
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
@@ -63,7 +65,8 @@ def card(run: RunFolder) -> str:
     run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
-        lines = [*_front_matter(config["decisive"], result, corpora), *_text(config, result, corpora)]
+        method = marked(config["decisive"]["method"], config.get("supervision", BLIND))
+        lines = [*_front_matter(config["decisive"], method, result, corpora), *_text(config, method, result, corpora)]
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError) as error:
         raise RunError(
             f"{run.path}: no card can be made of its files: damaged, or not of this version ({error})"
@@ -72,19 +75,27 @@ def card(run: RunFolder) -> str:
 
 
 def _front_matter(
-    decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
+    decisive: Mapping[str, Any], method: str, result: Mapping[str, Any], corpora: Sequence[RunCorpus]
 ) -> Iterator[str]:
-    """What the hub reads."""
+    """What the hub reads.
+
+    Parameters
+    ----------
+    method
+        As `marked`.
+    """
     yield from ("---", "license: other", "license_name: terms-of-the-corpora")
     yield from _yaml_list("language", sorted({language for corpus in corpora for language in corpus.languages}))
     yield from ("library_name: emodna", "pipeline_tag: audio-classification")
     subject = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation"]
-    yield from _yaml_list("tags", [*subject, decisive["task"], decisive["method"]])
+    yield from _yaml_list(
+        "tags", [*subject, decisive["task"], decisive["method"], *([ORACLE] if method != decisive["method"] else [])]
+    )
     yield from _yaml_list("datasets", [corpus.name for corpus in corpora])
     yield from _yaml_list("metrics", sorted(set(_METRICS.values())))
     if result["uar"] is not None:
-        target, task = yaml_text(_named(corpora, "target")), yaml_text(f"binary {decisive['task']} of speech")
-        yield from ("model-index:", f"- name: {yaml_text(_title(decisive, corpora))}", "  results:")
+        target, task = yaml_text(named(corpora, "target")), yaml_text(f"binary {decisive['task']} of speech")
+        yield from ("model-index:", f"- name: {yaml_text(_title(decisive, method, corpora))}", "  results:")
         yield from ("  - task:", "      type: audio-classification", f"      name: {task}")
         yield from ("    dataset:", f"      type: {target}", f"      name: {target}", "    metrics:")
         for key, kind in _METRICS.items():
@@ -100,20 +111,18 @@ def _yaml_list(key: str, values: Sequence[str]) -> list[str]:
     return [f"{key}:", *(f"- {yaml_text(value)}" for value in values)] if values else []
 
 
-def _named(corpora: Sequence[RunCorpus], role: str) -> str:
-    return " + ".join(corpus.name for corpus in corpora if corpus.role == role)
+def _title(decisive: Mapping[str, Any], method: str, corpora: Sequence[RunCorpus]) -> str:
+    return f"{method}, {decisive['task']}, {named(corpora, 'source')} to {named(corpora, 'target')}"
 
 
-def _title(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> str:
-    return f"{decisive['method']}, {decisive['task']}, {_named(corpora, 'source')} to {_named(corpora, 'target')}"
-
-
-def _text(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator[str]:
+def _text(
+    config: Mapping[str, Any], method: str, result: Mapping[str, Any], corpora: Sequence[RunCorpus]
+) -> Iterator[str]:
     """What people read."""
-    decisive = config["decisive"]
-    yield from (f"# {markdown_text(_title(decisive, corpora))}", "")
-    yield from _what(decisive, corpora, sum(config["shared_audio"].values()))
-    yield from _scores(decisive, result, corpora)
+    decisive, supervision = config["decisive"], config.get("supervision", BLIND)
+    yield from (f"# {markdown_text(_title(decisive, method, corpora))}", "")
+    yield from _what(decisive, method, learnt_from(supervision, corpora, sum(config["shared_audio"].values())))
+    yield from _scores(decisive, method, result, corpora, SCORED[supervision])
     yield from _data(decisive["task"], corpora)
     yield from _licences(corpora)
     yield from _training(config, result)
@@ -122,13 +131,7 @@ def _text(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequenc
     yield from _loading(decisive)
 
 
-def _part_of_labels(shared: int) -> str:
-    if shared:
-        return f"**{shared} of the latter's recordings are among the former's, with their labels.**"
-    return "The labels of the latter had no part in it."
-
-
-def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int) -> Iterator[str]:
+def _what(decisive: Mapping[str, Any], method: str, made_from: str) -> Iterator[str]:
     task: Task = decisive["task"]
     low, high = CLASS_NAMES[task]
     features = feature_set_from(decisive["features"])
@@ -142,9 +145,7 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int
         f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one"
         f" channel of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
         "",
-        f"Made by emodna with the method {markdown_text(decisive['method'])} ({reference}), from the labels of"
-        f" {markdown_text(_named(corpora, 'source'))}, for recordings such as"
-        f" {markdown_text(_named(corpora, 'target'))}. {_part_of_labels(shared)}",
+        f"Made by emodna with the method {markdown_text(method)} ({reference}), from {made_from}",
         "",
         f"The classes stand for categories of emotion: {high} for {', '.join(meant[high])}; {low} for"
         f" {', '.join(meant[low])}.",
@@ -152,14 +153,20 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int
     )
 
 
-def _scores(decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator[str]:
+def _scores(
+    decisive: Mapping[str, Any],
+    method: str,
+    result: Mapping[str, Any],
+    corpora: Sequence[RunCorpus],
+    how: str,
+) -> Iterator[str]:
     target = next(corpus for corpus in corpora if corpus.role == "target")
     yield from ("## How well it does", "")
     if result["uar"] is None:
         yield from (f"Not known: {markdown_text(target.name)} has no labels of {decisive['task']}.", "")
         return
     labelled = sum(target.classes.values())
-    rows = {decisive["method"]: result, **result["constant"]}
+    rows = {method: result, **result["constant"]}
     yield from _table(
         ["percent", *SCORE_NAMES.values()],
         [[name.replace("_", " "), *(f"{row[key]:.1f}" for key in SCORE_NAMES)] for name, row in rows.items()],
@@ -171,9 +178,7 @@ def _scores(decisive: Mapping[str, Any], result: Mapping[str, Any], corpora: Seq
         "**Look at UAR and macro-F1.** WAR and F1 can be reached by answers that look at nothing, as the constants in"
         " the table show; the UAR of every constant is 50.",
         "",
-        "The scores are transductive: the recordings that are scored are those that the method was given, without their"
-        " labels. On others of the same kind, expect less; `emodna-eval` scores the model on a corpus that it has not"
-        " seen.",
+        f"{how} `emodna-eval` scores the model on a corpus that it has not seen.",
         "",
     )
 

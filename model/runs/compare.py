@@ -51,7 +51,10 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
     Of different methods, only the settings that all of them have are compared; of versions, those of the libraries.
     """
-    found = [flat(run.decisive) | flat({"versions": run.config.get("versions")}) for run in runs]
+    found = [
+        {**flat(run.decisive), "supervision": run.supervision, **flat({"versions": run.config.get("versions")})}
+        for run in runs
+    ]
     keys = dict.fromkeys(key for each in found for key in each)
     if len({run.asked["method"] for run in runs}) > 1:
         own = [key for key in keys if key.startswith("method_config.") and not all(key in each for each in found)]

@@ -2,20 +2,23 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 import torch
 
 from emodna.model.errors import EvaluationError, RunError
+from emodna.model.methods.base import Supervision
 from emodna.model.normalisation import NORMALISATIONS, Normalisation, Statistics
 from emodna.model.run import JOIN, RunFolder, read_json
+from emodna.model.supervision import BLIND
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
 
 #: What a result says of its run, in this order.
 _FACTS: Final = ("src", "tgt", "task", "method", "seed", "steps")
+_SUPERVISIONS: Final = get_args(Supervision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class FinishedRun:
     path: Path
     model: TrainedModel
     facts: dict[str, Any]
-    """src, tgt, task, method, seed and steps, as in result.json, and `normalisation`."""
+    """src, tgt, task, method, seed, steps and supervision, as in result.json, and `normalisation`."""
     fingerprints: dict[str, str]
     """Of the stores that it was trained on, by corpus."""
 
@@ -43,13 +46,15 @@ class FinishedRun:
         try:
             decisive = config["decisive"]
             facts = {name: decisive[name] for name in _FACTS}
+            facts["supervision"] = config.get("supervision", BLIND)  # which runs of earlier versions do not name
             facts["normalisation"] = decisive["train"]["normalisation"]
             fingerprints = dict(decisive["fingerprints"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
         texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method"))
         model = TrainedModel.load(folder.path, device)
-        if not texts or facts["task"] != model.task or facts["normalisation"] not in NORMALISATIONS:
+        known = facts["normalisation"] in NORMALISATIONS and facts["supervision"] in _SUPERVISIONS
+        if not texts or not known or facts["task"] != model.task:
             raise RunError(f"{folder.config}: damaged: not the configuration of the run whose model lies there")
         return cls(path, model, facts, fingerprints)
 
@@ -60,7 +65,7 @@ class FinishedRun:
         return found
 
     def seen(self, store: FeatureStore) -> Literal["source", "target"] | None:
-        """What a corpus was in the training: with labels, without labels, or nothing; told by its name or content."""
+        """What a corpus was in the training, or nothing; told by its name or content."""
         roles: dict[str, Literal["source", "target"]] = dict.fromkeys(self.facts["src"].split(JOIN), "source")
         roles[self.facts["tgt"]] = "target"
         for corpus, role in roles.items():

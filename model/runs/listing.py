@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from emodna.model.errors import RunError
 from emodna.model.run import JOIN, RunFolder, read_json
 from emodna.model.score_names import SCORE_NAMES
+from emodna.model.supervision import BLIND
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
@@ -54,6 +55,11 @@ class Run:
         """src, tgt, task, method, seed and steps; None where they are not known."""
         found = self.decisive
         return {key: found[key] if type(found.get(key)) is kind else None for key, kind in _ASKED.items()}
+
+    @property
+    def supervision(self) -> str | None:
+        """Whose labels it learns from, as `Method.supervision`; None where that is not known."""
+        return str(self.config.get("supervision", BLIND)) if self.decisive else None
 
     @property
     def sources(self) -> list[str]:

@@ -135,7 +135,8 @@ class Recorder:
         from torch.utils.tensorboard.summary import hparams
 
         decisive = self._config["decisive"]
-        settings = {**decisive, **decisive["train"], **decisive["method_config"]}
+        own = {"supervision": self._config["supervision"]}
+        settings = {**decisive, **own, **decisive["train"], **decisive["method_config"]}
         plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
         for summary in hparams(plain, dict(scores)):  # type: ignore[no-untyped-call]
             file.add(summary, 0)

@@ -1,0 +1,96 @@
+"""Cross-validation over the target's speakers, for an oracle whose networks learn from the target's labels."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.model.errors import TrainingError
+from emodna.model.methods.upper_bound import UpperBound
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.seeding import derived_seed
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.store import FeatureStore
+
+#: Seeds of scikit-learn's generators are below this.
+_SEEDS: Final = 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """The speakers of a corpus in some parts, all utterances of a speaker in one."""
+
+    of: NDArray[np.int64]
+    """(n,) fold of each utterance; -1 for those of speakers who have no labelled utterance."""
+    labels: NDArray[np.int8]
+    """(n,), -1 where there is none."""
+    speakers: Sequence[Sequence[str]]
+    """Of each fold, in order."""
+
+    def training(self, fold: int) -> NDArray[np.int8]:
+        """Labels (n,) that the network of a fold learns from: -1 for all that its speakers said."""
+        return np.where(self.of == fold, np.int8(-1), self.labels)
+
+
+def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
+    """Share a corpus's speakers out, at random, so that the classes are as alike in all folds as can be.
+
+    Raises
+    ------
+    TrainingError
+        Unknown speakers, too few of them, or a fold without which a class is missing; says of which corpus.
+    """
+    corpus, labels = store.snapshot.corpus, store.labels(task)
+    rows = np.flatnonzero(labels >= 0)
+    if not len(rows):
+        raise TrainingError(f"--tgt {corpus}: no label of {task}, and upper-bound learns from the target's labels")
+    speakers = store.columns(["speaker"])["speaker"]
+    if unknown := speakers.take(rows).null_count:
+        raise TrainingError(
+            f"--tgt {corpus}: of {unknown} labelled utterances nobody knows the speaker, and upper-bound is "
+            "cross-validated over speakers"
+        )
+    of_labelled = speakers.take(rows).to_numpy(zero_copy_only=False)
+    if (heard := len(set(of_labelled))) < count:
+        few = f"; --set folds={heard}" if heard > 1 else ""
+        raise TrainingError(f"--tgt {corpus}: {heard} speakers with a label of {task}, too few for {count} folds{few}")
+    parts = _parts(labels[rows], of_labelled, count, derived_seed(seed, f"folds/{corpus}") % _SEEDS)
+    for part in parts:
+        left = set(np.delete(labels[rows], part).tolist())
+        if len(left) < 2:
+            raise TrainingError(
+                f"--tgt {corpus}: without {', '.join(sorted(set(of_labelled[part])))}, who make up a fold, one class of"
+                f" {task} has no utterance; fewer --set folds, or another --seed"
+            )
+    names = [sorted(set(of_labelled[part].tolist())) for part in parts]
+    fold_of = {name: fold for fold, each in enumerate(names) for name in each}
+    return Folds(np.array([fold_of.get(name, -1) for name in speakers.to_pylist()], np.int64), labels, names)
+
+
+def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
+    """Probability of class 1 (n,) of each utterance, by the network that has not heard its speaker.
+
+    Whose speakers no network has heard, all of them judge together.
+    """
+    method = cast("UpperBound", model.method)  # no other has folds
+    found = np.empty(len(store))
+    for fold in np.unique(folds.of).tolist():
+        judge = model if fold < 0 else replace(model, method=method.of_fold(fold))
+        rows = np.flatnonzero(folds.of == fold)
+        found[rows] = probabilities_of(judge, store, rows=rows)
+    return found
+
+
+def _parts(
+    labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
+) -> list[NDArray[np.int64]]:
+    """Positions of the labelled utterances of each fold."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to load, and seldom needed
+
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # the folds are looked at here
+        return [part for _, part in splitter.split(labels, labels, speakers)]

@@ -1,0 +1,99 @@
+"""Upper bound: what the encoder can do with the target's own labels."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Valid
+from emodna.model.errors import ConfigError
+from emodna.model.methods.base import EncoderConfig, Method, Settled, SharedEncoder, Supervision
+from emodna.model.methods.facts import RunFacts
+
+Folds = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
+
+
+@dataclass(frozen=True)
+class UpperBoundConfig(EncoderConfig):
+    """Of each of the networks."""
+
+    folds: Folds = 4
+    """As many parts the target's speakers are shared out to; two of the corpora have four speakers."""
+
+
+class OneFold(SharedEncoder):
+    """The network of a fold: it learns from the speakers of all the others."""
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Eq. 2, on labelled utterances of the target."""
+        return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
+
+
+class UpperBound(Method):
+    """An oracle: cross-entropy on the target's labels, cross-validated over its speakers. The source is never seen.
+
+    Each fold has a network of its own, which is trained on the utterances of the speakers outside the fold, in batches
+    as large as every method's, and judges those of the speakers in it. All begin with the weights of Source Only.
+    """
+
+    name = "upper-bound"
+    summary = "oracle: cross-entropy on the target's labels, cross-validated over its speakers; the source has no part"
+    reference = "the ceiling: no method, for it needs what adaptation is to do without"
+    defaults = UpperBoundConfig()
+
+    def __init__(self, dim: int, config: UpperBoundConfig, seed: int) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(OneFold(dim, config, seed) for _ in range(config.folds))
+
+    @classmethod
+    def settled(cls, config: UpperBoundConfig, facts: RunFacts) -> Settled:
+        """No more folds than the target has speakers.
+
+        Raises
+        ------
+        ConfigError
+            Fewer than two of its speakers are known.
+        """
+        if (speakers := facts.target_speakers) >= config.folds:
+            return Settled(config)
+        if speakers < 2:
+            raise ConfigError(
+                f"--method {cls.name}: it is cross-validated over speakers, and of the target's {speakers} "
+                f"{'is' if speakers == 1 else 'are'} known"
+            )
+        return Settled(
+            replace(config, folds=speakers),
+            [f"the target has {speakers} speakers, so there are {speakers} folds, not {config.folds}"],
+        )
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        """Eq. 2 of each network.
+
+        Parameters
+        ----------
+        source
+            Labelled utterances of the target (folds * n): rows k, k + folds, k + 2 * folds, ... are those of network k.
+        """
+        folds = len(self.networks)
+        terms = {}
+        for fold in range(folds):
+            mine = LabelledBatch(**{name: tensor[fold::folds] for name, tensor in source.tensors.items()})
+            terms[f"emotion_{fold + 1}"] = self.of_fold(fold).losses(mine, target, step)["emotion"]
+        return terms
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Mean of the networks' log-probabilities (batch, 2): of what none of them was trained on."""
+        answers = [self.of_fold(fold).predict(features, lengths) for fold in range(len(self.networks))]
+        return torch.stack(answers).log_softmax(2).mean(0)
+
+    def of_fold(self, fold: int) -> Method:
+        """The network that has not heard the speakers of a fold."""
+        return cast("Method", self.networks[fold])
+
+    @property
+    def supervision(self) -> Supervision:
+        """The target's labels."""
+        return "oracle-folds"

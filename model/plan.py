@@ -1,0 +1,121 @@
+"""What a request comes to, checked, before anything is written or trained."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from emodna.model.config import RecordConfig, TrainConfig, apply_settings
+from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.evaluation.folds import Folds, folds_of
+from emodna.model.methods import METHODS
+from emodna.model.methods import method as method_named
+from emodna.model.methods.base import Method, Settled, Supervision
+from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.upper_bound import UpperBound
+from emodna.model.request import FitRequest, check_stores, resolved, with_choosing
+from emodna.model.selection.criteria import LAST
+from emodna.model.selection.validation import Split, split
+from emodna.pipeline.features import FeatureSet
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that can begin."""
+
+    request: FitRequest
+    train: TrainConfig
+    record: RecordConfig
+    features: FeatureSet
+    facts: RunFacts
+    settled: Settled
+    method: Method
+    splits: list[Split]
+    """Of the sources."""
+    folds: Folds | None
+    """Of the target's speakers, where the method is cross-validated over them."""
+    config: dict[str, Any]
+    """Content of config.json."""
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def supervision(self) -> Supervision:
+        """Whose labels the method learns from."""
+        return self.method.supervision
+
+    @property
+    def utterances(self) -> int:
+        """That networks are shown in a step."""
+        return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
+
+
+def planned(request: FitRequest) -> Plan:
+    """Resolve a request.
+
+    Raises
+    ------
+    ConfigError, TrainingError, StoreError
+        A setting, or the data, that cannot be used.
+    """
+    began = time.perf_counter()
+    if request.steps < 1:
+        raise ConfigError(f"--steps {request.steps}: must be at least 1")
+    if request.cuda_graph and request.device.type != "cuda":
+        raise ConfigError(f"--cuda-graph: needs a CUDA device; this run is on {request.device}")
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    kind = method_named(request.method)
+    _check_addition(request, kind)
+    train, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
+    train = with_choosing(request, train)
+    features = check_stores(request, train.frames)
+    target = request.target
+    facts = RunFacts.of(request.sources, target, train.frames, train.batch_size)
+    _check_size(kind, facts)
+    settled = kind.settled(method_config, facts)
+    method: Method = kind(target.dim, settled.config, request.seed)
+    if request.cuda_graph and (reason := method.uncapturable):
+        raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
+    folds = _folds(request, train, method)
+    splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
+    speakers = None if folds is None else folds.speakers
+    config = resolved(request, train, settled, kind.defaults, method.supervision, splits, speakers)
+    return Plan(request, train, record, features, facts, settled, method, splits, folds, config, began)
+
+
+def _check_addition(request: FitRequest, kind: type[Method]) -> None:
+    """Refuse an addition to a method that knows none."""
+    if "add" in request.settings and not hasattr(kind.defaults, "add"):
+        valid = [name for name, each in METHODS.items() if hasattr(each.defaults, "add")]
+        raise ConfigError(f"--add {request.settings['add']}: not for {request.method}; valid: {', '.join(valid)}")
+
+
+def _check_size(kind: type[Method], facts: RunFacts) -> None:
+    """Refuse an input that the method's networks cannot read."""
+    if facts.frames < kind.min_frames:
+        raise ConfigError(f"--set frames={facts.frames}: {kind.name} needs at least {kind.min_frames}")
+    if facts.dim < kind.min_dim:
+        raise ConfigError(
+            f"--feature-set: {kind.name} needs at least {kind.min_dim} values per frame, these have {facts.dim}"
+        )
+
+
+def _folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
+    """Check what an oracle is asked for, and share out the target's speakers if it is cross-validated over them."""
+    if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
+        raise TrainingError(
+            f"--tgt {request.target.snapshot.corpus}: no label of {request.task} to take the place of pseudo-labels"
+        )
+    if not isinstance(method, UpperBound):
+        return None
+    for option, given in (
+        (f"--select {request.select}", request.select != LAST),
+        ("--oracle-analysis", request.oracle_analysis),
+        (f"--set validation={train.validation:g}", train.validation > 0),
+    ):
+        if given:
+            raise ConfigError(
+                f"{option}: not for {request.method}, whose scores are cross-validated, of the last step; leave it out"
+            )
+    return folds_of(request.target, request.task, len(method.networks), request.seed)
