@@ -13,7 +13,7 @@ from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_se
 from emodna.model.errors import ConfigError
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.framing import Framer
-from emodna.model.methods import METHODS
+from emodna.model.methods import METHODS, blaming
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Settled
 from emodna.model.methods.facts import RunFacts
@@ -68,10 +68,14 @@ def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stop
     target = request.target
     facts = RunFacts.of(request.sources, target, train_config.frames, train_config.batch_size)
     _check_size(kind, facts)
-    settled = kind.settled(method_config, facts)
+    with blaming(request.method, "settled()"):
+        settled = kind.settled(method_config, facts)
+        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
+            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
     splits = [split(source, request.task, train_config.validation, request.seed) for source in request.sources]
     config = resolved(request, train_config, settled, kind.defaults, splits)
-    method: Method = kind(target.dim, settled.config, request.seed)
+    with blaming(request.method, "()"):
+        method: Method = kind(target.dim, settled.config, request.seed)
     if request.cuda_graph and (reason := method.uncapturable):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
 

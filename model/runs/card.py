@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
-from emodna.model.methods import method as method_named
+from emodna.model.methods import method_of
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.score_names import SCORE_NAMES
@@ -63,7 +63,13 @@ def card(run: RunFolder) -> str:
     run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
-        lines = [*_front_matter(config["decisive"], result, corpora), *_text(config, result, corpora)]
+        method = method_of(run.path, config["decisive"]["method"])
+        lines = [
+            *_front_matter(config["decisive"], result, corpora),
+            *_text(config, result, corpora, method.reference),
+        ]
+    except RunError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError) as error:
         raise RunError(
             f"{run.path}: no card can be made of its files: damaged, or not of this version ({error})"
@@ -108,11 +114,13 @@ def _title(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> str:
     return f"{decisive['method']}, {decisive['task']}, {_named(corpora, 'source')} to {_named(corpora, 'target')}"
 
 
-def _text(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> Iterator[str]:
+def _text(
+    config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus], reference: str
+) -> Iterator[str]:
     """What people read."""
     decisive = config["decisive"]
     yield from (f"# {markdown_text(_title(decisive, corpora))}", "")
-    yield from _what(decisive, corpora, sum(config["shared_audio"].values()))
+    yield from _what(decisive, corpora, sum(config["shared_audio"].values()), reference)
     yield from _scores(decisive, result, corpora)
     yield from _data(decisive["task"], corpora)
     yield from _licences(corpora)
@@ -128,12 +136,11 @@ def _part_of_labels(shared: int) -> str:
     return "The labels of the latter had no part in it."
 
 
-def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int) -> Iterator[str]:
+def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int, reference: str) -> Iterator[str]:
     task: Task = decisive["task"]
     low, high = CLASS_NAMES[task]
     features = feature_set_from(decisive["features"])
     seconds = window_seconds(decisive["train"]["frames"], features)
-    reference = markdown_text(method_named(decisive["method"]).reference)
     classes = _MEANING[task]
     meant = {
         name: [each for each, label in classes.items() if label == value] for value, name in enumerate((low, high))
@@ -142,8 +149,8 @@ def _what(decisive: Mapping[str, Any], corpora: Sequence[RunCorpus], shared: int
         f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one"
         f" channel of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
         "",
-        f"Made by emodna with the method {markdown_text(decisive['method'])} ({reference}), from the labels of"
-        f" {markdown_text(_named(corpora, 'source'))}, for recordings such as"
+        f"Made by emodna with the method {markdown_text(decisive['method'])} ({markdown_text(reference)}), from the"
+        f" labels of {markdown_text(_named(corpora, 'source'))}, for recordings such as"
         f" {markdown_text(_named(corpora, 'target'))}. {_part_of_labels(shared)}",
         "",
         f"The classes stand for categories of emotion: {high} for {', '.join(meant[high])}; {low} for"
