@@ -100,7 +100,9 @@ def fit(
     """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if list_methods:
-        _print_methods(as_json=as_json)
+        from emodna.cli.fit_methods import print_methods
+
+        print_methods(as_json=as_json)
         return
     if not sources or target is None:
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
@@ -168,34 +170,6 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
         parsed[key.strip()] = value.strip()
     return parsed
-
-
-def _print_methods(*, as_json: bool) -> None:
-    from emodna.model.methods import registered
-    from emodna.pipeline.errors import PluginError
-
-    found = registered()
-    if as_json:
-        common.print_json(
-            [
-                {"method": name, "error": str(kind)}
-                if isinstance(kind, PluginError)
-                else {
-                    "method": name,
-                    "summary": kind.summary,
-                    "reference": kind.reference,
-                    "our_reading": kind.our_reading,
-                }
-                for name, kind in found.items()
-            ]
-        )
-        return
-    for name, kind in found.items():
-        if isinstance(kind, PluginError):
-            common.out.print(common.safe(str(kind)))
-            continue
-        common.out.print(common.safe(f"{name:12} {kind.summary}{' (our reading)' * kind.our_reading}"))
-        common.out.print(common.safe(f"{'':12} {kind.reference}"))
 
 
 def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:

@@ -3,8 +3,8 @@
 import math
 import tomllib
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from emodna.model.errors import ConfigError
@@ -127,6 +127,38 @@ def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
         raise ConfigError(f"{unknown[0]}: unknown")
     checked = {key: _checked(key, value, str(value), kinds[key]) for key, value in values.items()}
     return replace(defaults, **checked)  # type: ignore[type-var]
+
+
+def check_keys(defaults: object, taken: Collection[str]) -> None:
+    """See that every field of a frozen dataclass can be a key of `--set`.
+
+    Parameters
+    ----------
+    taken
+        Keys that are others'.
+
+    Raises
+    ------
+    ConfigError
+        A field whose name is taken, whose type `--set` cannot read, or whose default is not of its type.
+    """
+    try:
+        kinds = typing.get_type_hints(type(defaults), include_extras=True)
+    except Exception as error:  # an annotation may be any expression
+        raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
+    for field in fields(defaults):  # type: ignore[arg-type]
+        key, kind = field.name, kinds[field.name]
+        if key in taken:
+            raise ConfigError(f"{key}: the training has a key of that name")
+        base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
+        words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+        readable = all(isinstance(word, str) for word in words) if words else base in (bool, int, float, str)
+        if not readable or not all(isinstance(check, Valid) for check in checks):
+            raise ConfigError(
+                f"{key}: --set reads bool, int, float, str, Literal of words and those of model/config.py"
+            )
+        value = getattr(defaults, key)
+        _checked(key, value, str(value), kind)
 
 
 def as_settings(config: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.folds import Folds, folds_of
-from emodna.model.methods import METHODS
+from emodna.model.methods import METHODS, blaming
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Settled, Supervision
 from emodna.model.methods.facts import RunFacts
@@ -73,8 +73,12 @@ def planned(request: FitRequest) -> Plan:
     target = request.target
     facts = RunFacts.of(request.sources, target, train.frames, train.batch_size)
     _check_size(kind, facts)
-    settled = kind.settled(method_config, facts)
-    method: Method = kind(target.dim, settled.config, request.seed)
+    with blaming(request.method, "settled()"):
+        settled = kind.settled(method_config, facts)
+        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
+            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
+    with blaming(request.method, "()"):
+        method: Method = kind(target.dim, settled.config, request.seed)
     if request.cuda_graph and (reason := method.uncapturable):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
     folds = _folds(request, train, method)

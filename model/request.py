@@ -13,6 +13,7 @@ import torch
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.loading.resident import Residency
+from emodna.model.methods import package_of
 from emodna.model.methods.base import Settled, Supervision
 from emodna.model.run import JOIN, settings_hash
 from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
@@ -192,7 +193,8 @@ def resolved(
         "held_out": {
             each.store.snapshot.corpus: {"utterances": len(each.held_out), "by": each.by} for each in splits if each.by
         },
-        "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")},
+        "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")}
+        | package_of(request.method),
     }
 
 

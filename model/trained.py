@@ -16,7 +16,7 @@ from emodna.model import checkpoint
 from emodna.model.config import configured
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.framing import PADDINGS, Framer, window_seconds
-from emodna.model.methods import method as method_named
+from emodna.model.methods import blaming, method_of, package_of
 from emodna.model.methods.base import Method
 from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
@@ -102,6 +102,7 @@ class TrainedModel:
             tensors["normalisation.std"] = torch.from_numpy(self.framer.statistics.std)
         facts = {
             "method": self.method.name,
+            "package": package_of(self.method.name),
             "method_config": dict(self.method_config),
             "task": self.task,
             "dim": self.dim,
@@ -127,11 +128,13 @@ class TrainedModel:
         try:
             features = feature_set_from(facts["features"])
             _check(facts, features)
-            kind = method_named(facts["method"])
-            with torch.device("meta"):  # no memory before it is known that the file's tensors fit
+            kind = method_of(path, facts["method"], facts.get("package"))
+            with torch.device("meta"), blaming(kind.name, "()"):  # no memory before the file's tensors are known to fit
                 method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
             framer = Framer(facts["frames"], facts["padding"], _statistics(facts, tensors), features.silence)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
+        except RunError:
+            raise
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
             explained = str(error).partition("\n")[0]  # behind it, torch's errors have a stack of C++
             raise RunError(f"{path}: damaged, or not of this version ({explained})") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from emodna.pipeline.errors import PluginError
+from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.names import is_valid_name
 
 if TYPE_CHECKING:
@@ -65,10 +66,25 @@ def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
     PluginError
         Its constructor fails.
     """
-    try:
+    with blaming(entry, f"{entry.value}()"):
         return kind(*arguments)
+
+
+@contextmanager
+def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
+    """Call an entry point's class in here.
+
+    Raises
+    ------
+    PluginError
+        What it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it is.
+    """
+    try:
+        yield
+    except EmodnaError:
+        raise
     except Exception as error:
-        raise broken(entry, f"{entry.value}() fails: {_told(error)}") from error
+        raise broken(entry, f"{what} fails: {_told(error)}") from error
 
 
 def broken(entry: EntryPoint, reason: str) -> PluginError:

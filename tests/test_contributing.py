@@ -1,17 +1,27 @@
-"""The corpus package in CONTRIBUTING.md works as it is printed there."""
+"""The packages in CONTRIBUTING.md, a corpus and a method, work as they are printed there."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from emodna.cli import fit, predict
+from emodna.model.methods.aligning import Domains
 from tests.cli.running import script
+from tests.model.small import SETTINGS, command, logged_lines
 from tests.pipeline.making import noise, wav
 from tests.plugging import plug
 
@@ -19,16 +29,28 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02.wav")
 
 
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    """What is imported from one folder is not there for the next test."""
+    yield
+    sys.modules.pop("emodna_coral", None)
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """The two files, as printed."""
-    blocks = re.findall(r"`([\w.]+)`:\n```\w+\n(.*?)```\n", CONTRIBUTING.read_text(), re.DOTALL)
     folder = tmp_path / "package"
     folder.mkdir()
-    for name, text in blocks:
-        (folder / name).write_text(text)
-    assert sorted(path.name for path in folder.iterdir()) == ["emodna_studio.py", "pyproject.toml"]
+    for name in ("pyproject.toml", "emodna_studio.py"):
+        (folder / name).write_text(printed(name))
     return folder
+
+
+def printed(name: str) -> str:
+    """The text of a file."""
+    text = re.search(rf"`{re.escape(name)}`:\n```\w+\n(.*?)```\n", CONTRIBUTING.read_text(), re.DOTALL)
+    assert text is not None
+    return text[1]
 
 
 def use(installed: Path, home: Path) -> None:
@@ -62,3 +84,47 @@ def test_pip_installs_that_package(package: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
     subprocess.run([*command, "--target", str(target), str(package)], check=True, timeout=300)
     use(target, tmp_path / "home")
+
+
+def test_the_method_of_another_package_is_used_like_a_built_in_one(
+    cache: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONTRIBUTING.read_text()
+    (announced,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
+    folder = plug(
+        tmp_path / "installed",
+        tomllib.loads(announced)["project"]["entry-points"]["emodna.methods"],
+        group="emodna.methods",
+        distribution="emodna-coral",
+        emodna_coral=printed("emodna_coral.py"),
+    )
+    monkeypatch.syspath_prepend(folder)
+
+    def use(main: Callable[[], None], *words: object) -> Any:
+        answer = command(main, *words, "--json")
+        assert answer.code == 0, answer.err
+        return json.loads(answer.out)
+
+    listed = use(fit.main, "--list-methods")[-1]
+    assert [listed[key] for key in ("method", "add", "package")] == ["coral", ["scl"], {"emodna-coral": "1.0"}]
+    asked = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--method", "coral", "--steps", 3, "--threads", 1]
+    small = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    for run, more in (("plain", []), ("scl", ["--add", "scl"]), ("floor", ["--set", "coral_weight=0"])):
+        use(fit.main, *asked, *small, *more, "--out", tmp_path / run)
+    first, last = (logged_lines(tmp_path / "plain")[at]["coral"] for at in (0, -1))
+    assert 0 < first != last
+    assert logged_lines(tmp_path / "scl")[0]["scl"] > 0
+    (answer,) = use(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")))
+    assert 0 < answer["probability"] < 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+def test_that_method_computes_what_it_says(shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "emodna_coral.py").write_text(printed("emodna_coral.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    coral = importlib.import_module("emodna_coral").Coral
+    source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))
+    expected = np.square(np.cov(source.T) - np.cov(target.T)).sum() / (4 * 8**2)
+    features = Domains(torch.from_numpy(source), torch.from_numpy(target))
+    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer(features, features, torch.tensor(0))
+    torch.testing.assert_close(found["coral"].item(), expected)

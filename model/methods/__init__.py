@@ -5,13 +5,17 @@ A method's module needs torch, so it is imported when the method is asked for; t
 
 import importlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from emodna.model.errors import ConfigError
+from emodna.model.errors import ConfigError, RunError
 from emodna.pipeline import plugins
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from emodna.model.methods.base import Method
 
 ENTRY_POINTS: Final = "emodna.methods"
@@ -75,9 +79,44 @@ def method(name: str) -> "type[Method]":
     if name in METHODS:
         return METHODS[name]
     check_name(name)
-    from emodna.model.methods.base import Method
+    from emodna.model.methods.plugged import loaded
 
-    return plugins.load(plugins.announced(ENTRY_POINTS)[name], Method)  # type: ignore[type-abstract]
+    return loaded(plugins.announced(ENTRY_POINTS)[name])
+
+
+def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
+    """Return the method that made what lies in a file or folder.
+
+    Parameters
+    ----------
+    package
+        As `package_of` gave it when that was made.
+
+    Raises
+    ------
+    RunError
+        It is not installed here, or what its package brings cannot be used.
+    """
+    if not isinstance(name, str) or name not in names():
+        brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
+        told = " of ".join(f"{each!a:.60}" for each in (name, *brought))
+        raise RunError(f"{path}: made by the method {told}, which is not installed here")
+    try:
+        return method(name)
+    except PluginError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def package_of(name: str) -> dict[str, str]:
+    """The other package that brings a method, with its version; empty for a method of this one."""
+    entry = _entry(name)
+    return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
+
+
+def blaming(name: str, what: str) -> AbstractContextManager[None]:
+    """Use a method in here; if it is another package's, whatever fails is a `PluginError` that names that."""
+    entry = _entry(name)
+    return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
 def check_name(name: str) -> None:
@@ -106,3 +145,8 @@ def registered() -> "Mapping[str, type[Method] | PluginError]":
         except PluginError as error:
             found[name] = error
     return found
+
+
+def _entry(name: str) -> "EntryPoint | None":
+    """What announces a method; None for those of this package."""
+    return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)

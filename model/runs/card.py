@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
-from emodna.model.methods import method as method_named
+from emodna.model.methods import method_of
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.labels import SCORED, learnt_from, named
 from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
@@ -65,8 +65,14 @@ def card(run: RunFolder) -> str:
     run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
+        reference = method_of(run.path, config["decisive"]["method"]).reference
         method = marked(config["decisive"]["method"], config.get("supervision", BLIND))
-        lines = [*_front_matter(config["decisive"], method, result, corpora), *_text(config, method, result, corpora)]
+        lines = [
+            *_front_matter(config["decisive"], method, result, corpora),
+            *_text(config, method, reference, result, corpora),
+        ]
+    except RunError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError) as error:
         raise RunError(
             f"{run.path}: no card can be made of its files: damaged, or not of this version ({error})"
@@ -116,12 +122,13 @@ def _title(decisive: Mapping[str, Any], method: str, corpora: Sequence[RunCorpus
 
 
 def _text(
-    config: Mapping[str, Any], method: str, result: Mapping[str, Any], corpora: Sequence[RunCorpus]
+    config: Mapping[str, Any], method: str, reference: str, result: Mapping[str, Any], corpora: Sequence[RunCorpus]
 ) -> Iterator[str]:
     """What people read."""
     decisive, supervision = config["decisive"], config.get("supervision", BLIND)
     yield from (f"# {markdown_text(_title(decisive, method, corpora))}", "")
-    yield from _what(decisive, method, learnt_from(supervision, corpora, sum(config["shared_audio"].values())))
+    made_from = learnt_from(supervision, corpora, sum(config["shared_audio"].values()))
+    yield from _what(decisive, method, reference, made_from)
     yield from _scores(decisive, method, result, corpora, SCORED[supervision])
     yield from _data(decisive["task"], corpora)
     yield from _licences(corpora)
@@ -131,12 +138,11 @@ def _text(
     yield from _loading(decisive)
 
 
-def _what(decisive: Mapping[str, Any], method: str, made_from: str) -> Iterator[str]:
+def _what(decisive: Mapping[str, Any], method: str, reference: str, made_from: str) -> Iterator[str]:
     task: Task = decisive["task"]
     low, high = CLASS_NAMES[task]
     features = feature_set_from(decisive["features"])
     seconds = window_seconds(decisive["train"]["frames"], features)
-    reference = markdown_text(method_named(decisive["method"]).reference)
     classes = _MEANING[task]
     meant = {
         name: [each for each, label in classes.items() if label == value] for value, name in enumerate((low, high))
@@ -145,7 +151,7 @@ def _what(decisive: Mapping[str, Any], method: str, made_from: str) -> Iterator[
         f"Says of an utterance whether its {task} is {low} or {high}, as the probability of {high}. It hears one"
         f" channel of speech at {features.sample_rate} Hz, and of more than {seconds:.2f} s the middle.",
         "",
-        f"Made by emodna with the method {markdown_text(method)} ({reference}), from {made_from}",
+        f"Made by emodna with the method {markdown_text(method)} ({markdown_text(reference)}), from {made_from}",
         "",
         f"The classes stand for categories of emotion: {high} for {', '.join(meant[high])}; {low} for"
         f" {', '.join(meant[low])}.",

@@ -1,0 +1,321 @@
+"""Methods that other packages bring: imported when asked for, blamed by name when broken, never in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emodna.cli import export as export_command
+from emodna.cli import fit as fit_command
+from emodna.cli import predict as predict_command
+from emodna.cli import runs as runs_command
+from emodna.model.checkpoint import load_tensors
+from emodna.model.errors import ConfigError, RunError
+from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
+from emodna.model.methods.described import Described, described
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.errors import PluginError
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import (
+    InterruptAt,
+    Interruption,
+    assert_one_line_error,
+    assert_same_tensors,
+    command,
+    fit_small,
+)
+from tests.plugging import plug
+
+GOOD = """
+from dataclasses import dataclass, field
+from emodna.model.config import Weight
+from emodna.model.errors import ConfigError
+from emodna.model.methods.base import Method, Settled
+from emodna.model.methods.source_only import EncoderConfig, SourceOnly
+
+@dataclass(frozen=True)
+class Config(EncoderConfig):
+    floor_weight: Weight = 1.0
+
+    def __post_init__(self):
+        if self.floor_weight == 7:
+            raise ConfigError("floor_weight=7: unlucky")
+
+class Floor(SourceOnly):
+    name = "floor"
+    summary = "a floor of one's own"
+    reference = "nobody 2026"
+    defaults = Config()
+
+class Unnamed(SourceOnly):
+    pass
+
+class Unfinished(Method):
+    name = "unfinished"
+
+number = 5
+"""
+
+#: Attributes of a subclass of `Floor`, and what is wrong with it.
+WRONG = {
+    "reference = None": "has the `reference` None: must be a line of text",
+    "reference = ' '": "has the `reference` ' ': must be a line of text",
+    "summary = 'on\\ntwo lines'": "has the `summary` 'on\\ntwo lines': must be a line of text",
+    "our_reading = 'yes'": "has the `our_reading` 'yes': must be True or False",
+    "min_dim = 0": "has the `min_dim` 0: must be a whole number, at least 1",
+    "min_frames = 8.0": "has the `min_frames` 8.0: must be a whole number, at least 1",
+    "phases = ()": "has the `phases` (): must be some `Phase`",
+    "defaults = {'channels': 64}": "has the `defaults` {'channels': 64}: must be a frozen dataclass, made",
+    "defaults = Config": "must be a frozen dataclass, made",
+    "defaults = dataclass(type('Melting', (), {}))()": "must be a frozen dataclass, made",
+    "defaults = keys('list[int]', (1,))": "defaults: key: --set reads bool, int, float, str",
+    "defaults = keys('int | None', 1)": "defaults: key: --set reads bool, int, float, str",
+    "defaults = keys('Unheard', 1)": "defaults: its annotations cannot be read: NameError",
+    "defaults = keys('Weight', -1.0)": "defaults: key=-1.0: must be a number, 0 or more",
+    "defaults = keys('int', 'one')": "defaults: key=one: must be of type int",
+    "defaults = keys('int', 1, 'batch_size')": "defaults: batch_size: the training has a key of that name",
+}
+KEYS = """
+def keys(annotation, default, key="key"):
+    body = {"__annotations__": {key: annotation}, key: default, "__module__": __name__}
+    return dataclass(frozen=True)(type("Keys", (), body))()
+"""
+#: Of what is called for a run, and what is said of it.
+FAILING = {
+    "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
+    "def __init__(self): super().__init__(1, self.defaults, 0)": "() fails: TypeError",
+    "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
+    "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError: it must return a Settled",
+    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "must return a Settled, with a Config",
+}
+
+
+def derived(body: str) -> str:
+    """A module with a subclass of `Floor` whose body this is."""
+    return f"{GOOD}{KEYS}\nclass Derived(Floor):\n    {body}\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path of modules."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("floor_")]:
+        del sys.modules[name]
+
+
+def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **modules: str) -> None:
+    plug(path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules))
+
+
+class TestRegistry:
+    def test_has_it_behind_its_own(self, path: Path) -> None:
+        install(path)
+        assert names() == [*METHODS, "floor"]
+        assert "floor_good" not in sys.modules
+        assert method("floor").summary == "a floor of one's own"
+        assert list(registered()) == names()
+        assert package_of("floor") == {"emodna-floor": "1.0"}
+        assert package_of("dan") == {}
+        with pytest.raises(ConfigError, match=r"--method flor: unknown; valid: source-only, .*, floor$"):
+            method("flor")
+
+    def test_imports_only_the_one_that_is_named(self, path: Path) -> None:
+        install(path)
+        plug(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
+        method("emo-dna")
+        assert "floor_good" not in sys.modules
+        method("floor")
+        assert "floor_other" not in sys.modules
+
+    def test_prefers_its_own(self, path: Path) -> None:
+        install(path, name="dan")
+        assert method("dan") is METHODS["dan"] is registered()["dan"]
+        assert names() == list(METHODS)
+        assert package_of("dan") == {}
+        assert "floor_good" not in sys.modules
+
+
+def assert_broken(name: str, reason: str) -> None:
+    with pytest.raises(PluginError) as refused:
+        method(name)
+    text = str(refused.value)
+    assert text.startswith(f"{name}: the plug-in of emodna-floor 1.0 is broken: ")
+    assert reason in text
+    assert text.isprintable()
+    listed = registered()
+    assert str(listed[name]) == text
+    assert listed["dan"] is METHODS["dan"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("floor", "floor_absent:Floor", "cannot import floor_absent:Floor: ModuleNotFoundError"),
+        ("floor", "floor_good:Absent", "cannot import floor_good:Absent: AttributeError"),
+        ("floor", "floor_raises:Floor", "cannot import floor_raises:Floor: RuntimeError: on two lines"),
+        ("floor", "floor_good:number", "floor_good:number is not a subclass of Method"),
+        ("floor", "floor_good:Unnamed", "calls itself 'source-only', its entry point 'floor'"),
+        ("unfinished", "floor_good:Unfinished", "does not define losses, predict"),
+        ("Floor 1", "floor_good:Floor", "not a valid name"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_one_line(path: Path, name: str, value: str, reason: str) -> None:
+    install(path, value, name, floor_raises="raise RuntimeError('on two\\nlines')")
+    assert_broken(name, reason)
+
+
+@pytest.mark.parametrize("body", WRONG)
+def test_one_that_is_not_described_as_it_should_be_is_one_line(path: Path, body: str) -> None:
+    install(path, "floor_wrong:Derived", floor_wrong=derived(body))
+    assert_broken("floor", WRONG[body])
+
+
+def test_one_without_a_reference_is_told_what_it_lacks(path: Path) -> None:
+    install(
+        path, "floor_bare:Bare", floor_bare=GOOD + "\nclass Bare(Method):\n    name='floor'\n    losses=predict=None"
+    )
+    assert_broken("floor", "floor_bare:Bare has no `reference`, a line of text")
+
+
+@pytest.mark.parametrize("body", FAILING)
+def test_one_that_fails_when_a_run_begins_is_one_line(
+    path: Path, body: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    install(path, "floor_fails:Derived", floor_fails=derived(body))
+    with pytest.raises(PluginError) as refused:
+        fit_small(source, target, tmp_path / "run", method="floor")
+    assert str(refused.value).startswith("floor: the plug-in of emodna-floor 1.0 is broken: floor_fails:Derived")
+    assert FAILING[body] in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(
+    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    install(path)
+    with pytest.raises(ConfigError, match=r"^floor_weight=7: unlucky$"):
+        fit_small(source, target, tmp_path / "run", method="floor", settings={"floor_weight": "7"})
+
+
+class TestList:
+    def test_has_it_with_its_package(self, path: Path) -> None:
+        install(path)
+        answer = command(fit_command.main, "--list-methods")
+        assert answer.code == 0
+        lines = [line.split(maxsplit=1) for line in answer.out.splitlines()]
+        at = next(number for number, line in enumerate(lines) if line[:1] == ["floor"])
+        assert lines[at][1] == "a floor of one's own"
+        assert [" ".join(line) for line in lines[at + 1 : at + 3]] == ["nobody 2026", "of the package emodna-floor 1.0"]
+        (listed,) = [
+            each
+            for each in json.loads(command(fit_command.main, "--list-methods", "--json").out)
+            if each["method"] == "floor"
+        ]
+        assert listed["package"] == {"emodna-floor": "1.0"}
+        assert listed["settings"]["floor_weight"] == 1.0
+
+    def test_shows_one_that_is_broken_and_goes_on(self, path: Path) -> None:
+        install(path, floor_good="raise RuntimeError('\\x1b[31m')")
+        answer = command(fit_command.main, "--list-methods")
+        assert answer.code == 0
+        assert answer.err == ""
+        assert "\x1b" not in answer.out
+        told = " ".join(answer.out.split())
+        assert "floor the plug-in of emodna-floor 1.0 is broken: cannot import" in told
+        assert METHODS["dan"].summary in told
+        last = json.loads(command(fit_command.main, "--list-methods", "--json").out)[-1]
+        assert last["method"] == "floor"
+        assert "is broken" in last["error"]
+
+    def test_says_which_learn_from_the_target_s_labels(self, path: Path) -> None:
+        body = "supervision = property(lambda self: 'oracle-labels')"
+        install(path, "floor_oracle:Derived", floor_oracle=derived(body))
+        found = described()["floor"]
+        assert isinstance(found, Described)
+        assert found.oracle
+        assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
+
+    def test_asks_no_more_than_it_has_to(self, path: Path) -> None:
+        body = "def __init__(self, *_): 1 / 0\n    supervision = property(lambda self: 'source')"
+        install(path, "floor_fails:Derived", floor_fails=derived(body))
+        assert "fails: ZeroDivisionError" in str(described()["floor"])
+
+
+@pytest.fixture
+def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> Path:
+    """A run that was interrupted and resumed."""
+    install(path)
+    where, asked = tmp_path / "runs" / "one", {"method": "floor", "steps": 4, "settings": {"checkpoint_seconds": "0"}}
+    with pytest.raises(Interruption):
+        fit_small(source, target, where, watcher=InterruptAt(2), **asked)  # type: ignore[arg-type]
+    fit_small(source, target, where, resume=True, **asked)  # type: ignore[arg-type]
+    return where
+
+
+class TestRuns:
+    def test_are_those_of_any_method(
+        self, run: Path, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        fit_small(source, target, run.parent / "whole", method="source-only")
+        mine, whole = (load_tensors(each / "model.safetensors")[0] for each in (run, run.parent / "whole"))
+        assert_same_tensors(mine, whole)
+        assert json.loads((run / "config.json").read_text())["versions"]["emodna-floor"] == "1.0"
+        assert "the method floor (nobody 2026)" in (run / "MODEL_CARD.md").read_text()
+        for words in (["ls", run.parent], ["show", run], ["compare", run, run.parent / "whole"]):
+            answer = command(runs_command.main, *words)
+            assert answer.code == 0
+            assert "floor" in answer.out
+        assert command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
+        answer = command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
+        assert answer.code == 0
+        assert 0 < json.loads(answer.out)[0]["probability"] < 1
+
+    def test_say_what_is_missing_where_it_is_not_installed(
+        self, run: Path, path: Path, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        shutil.rmtree(path / "emodna_floor-1.0.dist-info")
+        with pytest.raises(RunError) as refused:
+            TrainedModel.load(run)
+        made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed here"
+        assert str(refused.value) == f"{run / 'model.safetensors'}: {made}"
+        recording = next(roots["emodb"].rglob("*.wav"))
+        assert_one_line_error(command(predict_command.main, run, recording), made)
+        told = "made by the method 'floor', which is not installed here"
+        exported = command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
+        assert_one_line_error(exported, str(run), told)
+        for words in (["ls", run.parent], ["show", run]):
+            assert "floor" in command(runs_command.main, *words).out
+
+    def test_say_what_is_wrong_where_it_is_broken(self, run: Path, path: Path) -> None:
+        del sys.modules["floor_good"]
+        (path / "floor_good.py").write_text("import floor_gone")
+        with pytest.raises(RunError, match=r"model\.safetensors: floor: the plug-in of emodna-floor 1\.0 is broken"):
+            TrainedModel.load(run)
+
+    def test_name_the_plug_in_that_can_no_longer_be_made(self, run: Path, path: Path) -> None:
+        del sys.modules["floor_good"]
+        (path / "floor_good.py").write_text(GOOD + "\nFloor.__init__ = lambda self, *_: 1 / 0")
+        with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 is broken.*ZeroDivisionError"):
+            TrainedModel.load(run)
+
+
+def test_a_hostile_name_in_a_model_file_is_one_line(trained_run: Path, tmp_path: Path) -> None:
+    from emodna.model.checkpoint import save_tensors
+
+    tensors, facts = load_tensors(trained_run / "model.safetensors")
+    save_tensors(
+        tmp_path / "model.safetensors", tensors, {**facts, "method": "a\n\x1b[31m", "package": {"b\n": ["\n"]}}
+    )
+    with pytest.raises(RunError) as refused:
+        TrainedModel.load(tmp_path)
+    assert "\n" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
