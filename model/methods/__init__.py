@@ -20,6 +20,8 @@ ENTRY_POINTS: Final = "emodna.methods"
 _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
     "dan": ("dan", "Dan"),
+    "addi": ("addi", "Addi"),
+    "saddi": ("saddi", "Saddi"),
     "emo-dna": ("emo_dna", "EmoDna"),
     "v1": ("ablations", "V1"),
     "v2": ("ablations", "V2"),

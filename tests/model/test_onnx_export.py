@@ -90,6 +90,7 @@ def test_onnxruntime_gives_the_answers_of_the_original(model: TrainedModel, tmp_
     np.testing.assert_allclose(torch.from_numpy(logits).softmax(1)[:, 1], found, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of an LSTM that is traced
 @pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
 def test_what_every_method_predicts_with_can_be_traced(kind: type[Method]) -> None:
     dim, frames = max(6, kind.min_dim), max(32, kind.min_frames)
