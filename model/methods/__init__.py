@@ -30,6 +30,8 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "cdan": ("cdan", "Cdan"),
     "cdan+e": ("cdan", "CdanE"),
     "bsp": ("bsp", "Bsp"),
+    "addi": ("addi", "Addi"),
+    "saddi": ("saddi", "Saddi"),
     "difl": ("difl", "Difl"),
     "caam": ("caam", "Caam"),
     "mdd": ("mdd", "Mdd"),

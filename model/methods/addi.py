@@ -1,0 +1,148 @@
+"""ADDi: an encoder against two discriminators of its codes, read as the game of D2GAN."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Positive, Share, Weight
+from emodna.model.errors import ConfigError
+from emodna.model.losses.dual_discriminator import dual_reward
+from emodna.model.methods.aligning import Domains
+from emodna.model.methods.base import CLASSES, AdaptationConfig, Method, emotion_network, own_draws
+from emodna.model.networks.code_discriminator import code_discriminator
+from emodna.model.networks.conv_blstm import ConvBlstmNetwork
+from emodna.model.networks.emotion import EmotionNetwork
+from emodna.model.optimizers import ParameterGroup
+from emodna.model.passes import pass_both
+from emodna.model.phases import Phase
+from emodna.model.seeding import seeded
+
+#: The two sides of the game, as groups of parameters.
+ENCODER, DISCRIMINATORS = ("encoder",), ("discriminators",)
+#: The discriminators come second: they learn from the codes that the encoder's turn has made anyway.
+TURNS: Final = (ENCODER, DISCRIMINATORS)
+
+_BETA2: Final = 0.999
+
+
+@dataclass(frozen=True)
+class AddiConfig(AdaptationConfig):
+    """The keys of the TCN count with `encoder=shared` alone."""
+
+    encoder: Literal["conv-blstm", "shared"] = "conv-blstm"
+    """What makes the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
+    adversarial_weight: Weight = 0.1
+    """Of J; at 0 the discriminators still learn, and tell how far apart the corpora are."""
+    d2gan_alpha: Positive = 1.0
+    d2gan_beta: Positive = 1.0
+    discriminator_hidden: Count = 128
+    discriminator_optimizer: Literal["adam", "radam"] = "adam"
+    discriminator_learning_rate: Positive = 2e-4
+    discriminator_beta1: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would change nothing.
+
+        Raises
+        ------
+        ConfigError
+            A key of the TCN without a TCN.
+        """
+        if self.encoder != "shared":
+            for field in fields(AddiConfig):
+                if field.name.startswith("tcn_") and (value := getattr(self, field.name)) != field.default:
+                    raise ConfigError(f"{field.name}={value}: only with encoder=shared")
+
+
+class Addi(Method):
+    """Cross-entropy on the source; two discriminators tell the corpora's codes apart, and the encoder hides them."""
+
+    name = "addi"
+    summary = "codes of both corpora made alike against two discriminators that reward opposite corpora"
+    reference = "Latif et al. 2022, IEEE TAFFC, arXiv 2204.08625; as D2GAN, Nguyen et al. 2017, arXiv 1709.03831"
+    our_reading = True
+    defaults = AddiConfig()
+    phases: ClassVar[Sequence[Phase]] = (Phase(turns=TURNS),)
+
+    _codes: Domains
+    """Those of the encoder's turn, for the discriminators': no more than values."""
+
+    def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.network = _network(dim, config, seed)
+        with seeded(seed, "code discriminators"):
+            self.discriminators = nn.ModuleDict(
+                {name: code_discriminator(config.channels, config.discriminator_hidden) for name in ("first", "second")}
+            )
+        self._seen: dict[str, Tensor] = {}
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """One turn: the encoder minimises the source's cross-entropy and J, the discriminators maximise J."""
+        if self.turn == DISCRIMINATORS:
+            return {"discriminators": -self.game(self._codes, source, target)}
+        logits, codes = self.encoded(source, target)
+        game = self.game(codes, source, target)
+        self._seen = {"j": game.detach()}
+        return {
+            "emotion": F.cross_entropy(logits.source, source.labels),
+            "adversarial": self.config.adversarial_weight * game,
+        }
+
+    def encoded(self, source: Batch, target: Batch) -> tuple[Domains, Domains]:
+        """Logits and codes of both corpora; remembers the codes' values for the discriminators' turn."""
+        n = len(source.lengths)
+        logits, codes = pass_both(self.network, self._encode, source, target, self.config.batch_norm)
+        self._codes = Domains(codes[:n].detach(), codes[n:].detach())
+        return Domains(logits[:n], logits[n:]), Domains(codes[:n], codes[n:])
+
+    def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
+        """J, a scalar, of codes (n, channels) of the source's batch and (m, channels) of the target's."""
+        first, second = (self.discriminators[name] for name in ("first", "second"))
+        logits = (first(codes.source), first(codes.target), second(codes.source), second(codes.target))
+        return dual_reward(*logits, alpha=self.config.d2gan_alpha, beta=self.config.d2gan_beta)
+
+    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, 2) of the classifier on the codes."""
+        logits: Tensor = self.network(features, lengths)
+        return logits
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """The discriminators have an optimiser of their own; the rest is the encoder's side."""
+        config, against = self.config, tuple(self.discriminators.parameters())
+        its_own = tuple(p for name, p in self.named_parameters() if not name.startswith("discriminators."))
+        return [
+            ParameterGroup(*ENCODER, its_own),
+            ParameterGroup(
+                *DISCRIMINATORS,
+                against,
+                config.discriminator_optimizer,
+                config.discriminator_learning_rate,
+                (config.discriminator_beta1, _BETA2),
+            ),
+        ]
+
+    def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Logits (batch, 2) and codes (batch, channels) of features (batch, dim, frames)."""
+        codes = self.network.encode(self.network.backbone(features), lengths)
+        return self.network.classifier(codes), codes
+
+    @property
+    def uncapturable(self) -> str | None:
+        """Captured where both corpora pass at once: the discriminators' turn passes none."""
+        return own_draws(self.config.batch_norm)
+
+    def monitor(self) -> Mapping[str, Tensor]:
+        """J in the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
+        return self._seen
+
+
+def _network(dim: int, config: AddiConfig, seed: int) -> EmotionNetwork | ConvBlstmNetwork:
+    if config.encoder == "shared":
+        return emotion_network(dim, config, seed)
+    with seeded(seed, "conv-blstm network"):
+        return ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)

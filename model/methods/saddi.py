@@ -1,0 +1,130 @@
+"""sADDi: ADDi behind a self-supervised beginning, and with windows of its own making among the source's."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.config import Count, Valid, Weight
+from emodna.model.losses.dual_discriminator import reward
+from emodna.model.methods.addi import DISCRIMINATORS, TURNS, Addi, AddiConfig
+from emodna.model.methods.aligning import Domains
+from emodna.model.networks.decoder import WindowDecoder, WindowDiscriminator
+from emodna.model.passes import running_statistics_kept
+from emodna.model.phases import Phase
+from emodna.model.seeding import seeded
+
+_Part = Annotated[float, Valid("from 0 to 1", lambda value: 0 <= value <= 1)]
+
+
+@dataclass(frozen=True)
+class SaddiConfig(AddiConfig):
+    """What ADDi has, and of the decoder."""
+
+    decoder_channels: Count = 64
+    """Of the decoder, and of the discriminator of its windows."""
+    realism_weight: Weight = 0.1
+    """Of the game between decoder and discriminator of windows, beside the squared error."""
+    second_discriminator: Literal["codes", "windows"] = "codes"
+    """What D2 judges: codes, target's or source's, or windows, real or decoded."""
+    interpolation: _Part = 0.5
+    """Largest part of another code of the same class in a synthetic utterance's code."""
+    perturbation: Weight = 0.1
+    """Deviation of the noise on it, in deviations of the source's codes."""
+
+
+class Saddi(Addi):
+    """First a decoder learns windows from codes, without a label; then ADDi; then ADDi with synthetic utterances.
+
+    The decoder goes on learning from the codes as they change, without a say in them.
+    """
+
+    name = "saddi"
+    summary = "addi after self-supervised pre-training, and with synthetic utterances in the end"
+    defaults = SaddiConfig()
+    phases = (Phase("pretraining", 0.2, TURNS), Phase("adaptation", 0.5, TURNS), Phase("augmentation", 0.3, TURNS))
+
+    config: SaddiConfig
+
+    def __init__(self, dim: int, config: SaddiConfig, seed: int) -> None:
+        super().__init__(dim, config, seed)
+        self.config = config
+        with seeded(seed, "window decoder"):
+            self.decoder = WindowDecoder(config.channels, dim, config.decoder_channels)
+        # D2 itself where that judges windows.
+        self._judge = "second" if config.second_discriminator == "windows" else "realism"
+        with seeded(seed, "window discriminator"):
+            self.discriminators[self._judge] = WindowDiscriminator(dim, config.decoder_channels)
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+        """One turn of the phase in which the training is."""
+        if self.phase == "pretraining":
+            return self._pretraining(source, target)
+        terms = super().losses(source, target, step)
+        if self.turn == DISCRIMINATORS:
+            return terms
+        if self.phase == "augmentation":
+            synthetic = self._synthetic(source)
+            terms["emotion"] = (terms["emotion"] + synthetic) / 2  # one batch, half of which is synthetic
+            self._seen["synthetic"] = synthetic.detach()
+        # Of codes without gradient: the decoder follows.
+        return {**terms, "reconstruction": self._error(self._codes, source, target)}
+
+    def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:
+        """J, with windows in the place of codes for D2 if that judges them: it rewards the real ones."""
+        if self.config.second_discriminator == "codes":
+            return super().game(codes, source, target)
+        first = self.discriminators["first"]
+        of_codes = reward(first(codes.source), first(codes.target), self.config.d2gan_alpha)
+        return of_codes + self._realism(codes, source, target, self.config.d2gan_beta)
+
+    def _pretraining(self, source: Batch, target: Batch) -> dict[str, Tensor]:
+        """Encoder and decoder minimise the squared error and how well windows are told from real ones."""
+        if self.turn == DISCRIMINATORS:
+            return {"judge": -self._realism(self._codes, source, target)}
+        _, codes = self.encoded(source, target)
+        self._seen = {}
+        return {
+            "reconstruction": self._error(codes, source, target),
+            "realism": self.config.realism_weight * self._realism(codes, source, target),
+        }
+
+    def _decoded(self, codes: Tensor, like: Batch) -> Tensor:
+        """Windows (n, dim, frames) of codes (n, channels), as long as those of a batch of n and with their padding."""
+        frames = like.features.shape[2]
+        counted = torch.arange(frames, device=codes.device) < like.lengths.unsqueeze(1)  # (n, frames)
+        return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
+
+    def _error(self, codes: Domains, source: Batch, target: Batch) -> Tensor:
+        """Mean squared error over all values of both batches that count."""
+        errors, counts = [], []
+        for own, batch in zip(codes, (source, target), strict=True):
+            difference = self._decoded(own, batch) - batch.features  # 0 behind an utterance's length
+            errors.append(difference.square().sum())
+            counts.append(batch.lengths.sum() * batch.features.shape[1])
+        return torch.stack(errors).sum() / torch.stack(counts).sum()
+
+    def _realism(self, codes: Domains, source: Batch, target: Batch, weight: float = 1.0) -> Tensor:
+        """What the discriminator of windows maximises, of the windows of both batches and of those of their codes."""
+        judge, lengths = self.discriminators[self._judge], torch.cat([source.lengths, target.lengths])
+        decoded = torch.cat([self._decoded(codes.source, source), self._decoded(codes.target, target)])
+        real = torch.cat([source.features, target.features])
+        return reward(judge(real, lengths), judge(decoded, lengths), weight)
+
+    def _synthetic(self, source: LabelledBatch) -> Tensor:
+        """Cross-entropy of as many synthetic utterances as the source's batch has, with its labels."""
+        with torch.no_grad():
+            windows = self._decoded(self._mixed(self._codes.source, source.labels), source)
+        with running_statistics_kept(self.network):  # those of real utterances, for prediction
+            return F.cross_entropy(self.network(windows, source.lengths), source.labels)
+
+    def _mixed(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Codes (n, channels) between each of n codes and another one of its class, or itself, with noise."""
+        scores = torch.rand(len(codes), len(codes), device=codes.device)
+        partners = torch.where(labels.unsqueeze(1) == labels, scores, -1).argmax(1)
+        part = self.config.interpolation * torch.rand(len(codes), 1, device=codes.device)
+        noise = self.config.perturbation * codes.std(0, correction=0) * torch.randn_like(codes)
+        return torch.lerp(codes, codes.index_select(0, partners), part) + noise

@@ -1,0 +1,65 @@
+"""From a code back to a window of frames, of which some other network tells whether it is real."""
+
+import math
+from itertools import pairwise
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.layers import Conv1d
+from emodna.model.networks.emotion import mean_over_time
+
+#: Each of three blocks doubles the time steps of the decoder, or halves those of the discriminator.
+_BLOCKS: Final = 3
+#: Waves over the window by which the decoder knows where in it a step lies.
+_WAVES: Final = 8
+_SLOPE: Final = 0.2
+
+
+class WindowDecoder(nn.Module):
+    """Convolutions over upsampled time: codes (batch, inputs) -> windows (batch, dim, frames), of any length.
+
+    Every step begins with the same code, beside sines and cosines of its place in the window.
+    """
+
+    def __init__(self, inputs: int, dim: int, channels: int) -> None:
+        super().__init__()
+        self.first = Conv1d(inputs + 2 * _WAVES, channels, 1)
+        self.blocks = nn.ModuleList(Conv1d(channels, channels, 3, padding=1) for _ in range(_BLOCKS))
+        self.last = Conv1d(channels, dim, 3, padding=1)
+
+    def forward(self, codes: Tensor, frames: int) -> Tensor:
+        """Decode (batch, inputs)."""
+        steps = -(-frames // 2**_BLOCKS)
+        places = torch.linspace(0, math.pi, steps, device=codes.device, dtype=codes.dtype)
+        waves = torch.outer(torch.arange(1, _WAVES + 1, device=codes.device, dtype=codes.dtype), places)
+        time = torch.cat([waves.sin(), waves.cos()]).expand(len(codes), -1, -1)  # (batch, 2 * _WAVES, steps)
+        x = F.leaky_relu(self.first(torch.cat([codes.unsqueeze(2).expand(-1, -1, steps), time], dim=1)), _SLOPE)
+        for block in self.blocks:
+            doubled = x.unsqueeze(3).expand(-1, -1, -1, 2).flatten(2)  # each step twice
+            x = F.leaky_relu(block(doubled), _SLOPE)
+        windows: Tensor = self.last(x[:, :, :frames])
+        return windows
+
+
+class WindowDiscriminator(nn.Module):
+    """Strided convolutions, then the mean over time: (batch, dim, frames) -> a logit each, (batch, 1)."""
+
+    def __init__(self, dim: int, channels: int) -> None:
+        super().__init__()
+        widths = [dim, *[channels] * _BLOCKS]
+        self.blocks = nn.ModuleList(
+            Conv1d(inputs, outputs, 3, stride=2, padding=1) for inputs, outputs in pairwise(widths)
+        )
+        self.last = nn.Linear(channels, 1)
+
+    def forward(self, windows: Tensor, lengths: Tensor) -> Tensor:
+        """Judge windows of which the first `lengths` (batch,) frames count."""
+        x = windows
+        for block in self.blocks:
+            x = F.leaky_relu(block(x), _SLOPE)
+            lengths = (lengths + 1) // 2
+        logits: Tensor = self.last(mean_over_time(x, lengths))
+        return logits
