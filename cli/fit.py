@@ -11,7 +11,7 @@ from emodna.pipeline.errors import EmodnaError
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
     "oracle-labels": "oracle: trained with the labels of the utterances that are scored; a bound, not a method",
-    "oracle-folds": "oracle: trained with the target's labels, cross-validated over its speakers; a bound, not a method",
+    "oracle-folds": "oracle: trained with the target's labels, cross-validated over speakers; a bound, not a method",
 }
 
 

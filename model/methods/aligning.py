@@ -55,7 +55,7 @@ class Aligning(SharedEncoder):
         super().__init__(dim, config, seed)
         self.config = config
         self.contrast: PseudoLabelContrast | None = None
-        if config.add == "scl":
+        if config.add == "scl" and config.scl_weight:
             self.projection = projection_of(config.channels, config, seed)
             self.contrast = PseudoLabelContrast(config)
         self._seen: dict[str, Tensor] = {}

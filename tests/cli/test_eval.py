@@ -23,9 +23,9 @@ from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, c
 from tests.pipeline.making import prepared
 
 KEYS = [
-    "run", "src", "tgt", "task", "method", "seed", "steps", "normalisation", "corpus", "store", "seen", "utterances",
-    "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration", "breakdown",
-    "wall_seconds", "predictions",
+    "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "normalisation", "corpus", "store", "seen",
+    "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration",
+    "breakdown", "wall_seconds", "predictions",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from emodna.model.selection.criteria import CRITERIA, LAST
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
-ASKED = ["src", "tgt", "task", "method", "seed", "steps", "select", "selected_step"]
+ASKED = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "select", "selected_step"]
 KEYS = [*ASKED, "war", "f1", "uar", "macro_f1", "constant", "intervals"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 SCORES = ["war", "f1", "uar", "macro_f1"]
@@ -66,7 +66,7 @@ class TestJson:
         assert answer.code == 0
         result = json.loads(answer.out)
         assert list(result) == [*KEYS, *TIMES, "run"]
-        assert [result[key] for key in ASKED] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2, "last", 2]
+        assert [result[key] for key in ASKED] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2, "source", "last", 2]
         assert list(result["constant"]) == ["always_high", "always_low", "majority"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
         assert all(0 <= result[key] <= 100 for key in SCORES)

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +19,7 @@ from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
 from emodna.model.methods import method as method_named
+from emodna.model.methods.base import Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.watcher import Watcher
 from emodna.pipeline.corpora import corpus
@@ -33,6 +34,12 @@ from tests.synthesis import make_emodb, make_ravdess
 
 #: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.
 SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8", "log_every": "1"}
+
+
+def supervision_of(name: str) -> Supervision:
+    """Whose labels a method learns from, as it is by default."""
+    kind = method_named(name)
+    return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
 
 
 class Silent:

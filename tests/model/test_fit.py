@@ -38,6 +38,7 @@ from tests.model.small import (
     logged_lines,
     prepared,
     refused_or_taken,
+    supervision_of,
 )
 from tests.model.test_checkpoint import damaged_copies
 
@@ -121,7 +122,7 @@ class TestTargetLabels:
                 values = [""] * len(values)
         return dict(zip(emotions, values, strict=True))
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", [name for name in METHODS if supervision_of(name) == "source"])
     @pytest.mark.parametrize("settings", [{}, {"normalisation": "per-corpus"}], ids=["", "per-corpus"])
     def test_do_not_change_a_bit_of_the_model(
         self, method: str, settings: dict[str, str], pair: Pair, roots: dict[str, Path], tmp_path: Path
@@ -136,6 +137,9 @@ class TestTargetLabels:
         assert all(each == found["right"] for each in found.values())
         # They do change the scores, so they were different indeed.
         assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
+
+    def test_are_what_only_the_upper_bound_learns_from_unless_told_to(self) -> None:
+        assert [name for name in METHODS if supervision_of(name) != "source"] == ["upper-bound"]
 
     def test_of_the_source_do(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
@@ -474,7 +478,7 @@ class TestLabels:
 
 
 @pytest.mark.parametrize("task", ["arousal", "valence"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if supervision_of(name) != "oracle-folds"])
 def test_beats_chance_on_what_it_was_trained_on(
     method: str, task: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
 ) -> None:

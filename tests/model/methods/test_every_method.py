@@ -73,6 +73,11 @@ def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
     return batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
 
+def networks(kind: type[Method]) -> int:
+    """As many as share a labelled batch: those of a method that is cross-validated."""
+    return getattr(kind.defaults, "folds", 1)
+
+
 def losses(model: Method, pair: Pair, seed: int = 0, step: Tensor = STEP) -> dict[str, Tensor]:
     """Terms of a step, of all phases and turns, whose dropout is decided by the seed."""
     torch.manual_seed(seed)
@@ -150,7 +155,8 @@ class TestLosses:
                 with pytest.raises(ValueError, match="needs as many source as target samples"):
                     losses(small(kind), batches_for(kind, *sizes))
                 continue
-            assert all(term.isfinite() for term in losses(small(kind), batches_for(kind, *sizes)).values())
+            pair = batches_for(kind, networks(kind) * sizes[0], sizes[1])
+            assert all(term.isfinite() for term in losses(small(kind), pair).values())
 
     def test_neither_wait_for_the_device_nor_have_shapes_that_depend_on_data(self, kind: type[Method]) -> None:
         model, (source, target) = small(kind), batches_for(kind)
@@ -189,12 +195,13 @@ class TestDegenerateBatches:
             pytest.param({"labels": [1] * 8}, id="only class 1"),
             pytest.param({"labels": [0] * 8}, id="only class 0"),
             pytest.param({"labels": [0] * 7 + [1]}, id="one of class 1"),
-            pytest.param({"sizes": (2, 2)}, id="two utterances"),
+            pytest.param({"each": 2}, id="two utterances"),
             pytest.param({"frames": 8}, id="as short as can be"),
         ],
     )
     def test_are_finite_with_finite_gradients(self, kind: type[Method], like: dict[str, Any]) -> None:
-        value, sizes = (like.get(key, other) for key, other in (("value", None), ("sizes", ())))
+        value, each = like.get("value"), like.get("each")
+        sizes = () if each is None else (networks(kind) * each, each)
         pair = batches_for(kind, *sizes, **{key: like[key] for key in ("labels", "frames") if key in like})
         if value is not None:
             pair = alike(pair, value)

@@ -1,0 +1,421 @@
+"""What learns from the target's labels: how far it does, that it is kept apart, and that it is told everywhere."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodna.model.batch import TARGET, LabelledBatch
+from emodna.model.checkpoint import load_tensors
+from emodna.model.errors import ConfigError, EmodnaError, RunError, TrainingError
+from emodna.model.evaluation.folds import Folds, folds_of
+from emodna.model.framing import Framer
+from emodna.model.loading.loader import Loader
+from emodna.model.methods.upper_bound import UpperBound
+from emodna.model.metrics import classified, scores
+from emodna.model.normalisation import Statistics
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.run import RunFolder
+from emodna.model.runs.card import card
+from emodna.model.runs.finished import FinishedRun
+from emodna.model.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, TargetStream
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.features import MfccSet
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_every_method import small
+from tests.model.small import (
+    InterruptAt,
+    Interruption,
+    assert_same_tensors,
+    batches,
+    emotions_of,
+    fit_small,
+    listed,
+    logged_lines,
+)
+
+CPU = torch.device("cpu")
+#: Emo-DNA, and a method to which L_SCL is added, with the target's labels in place of pseudo-labels.
+WITH_LABELS = [
+    pytest.param("emo-dna", {"threshold": "oracle-labels"}, id="emo-dna"),
+    pytest.param("v3", {"threshold": "oracle-labels"}, id="v3"),
+    pytest.param("dan", {"threshold": "oracle-labels", "add": "scl"}, id="dan --add scl"),
+]
+
+
+@pytest.fixture(scope="module")
+def bound(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the upper bound, in two folds of one speaker each; not to be written to."""
+    run = tmp_path_factory.mktemp("bound") / "run"
+    fit_small(source, target, run, method="upper-bound", steps=6)
+    return run
+
+
+def model_bytes(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+def windows(store: FeatureStore) -> CorpusWindows:
+    return CorpusWindows(store, Framer(24, "silence", Statistics.identity(40), MfccSet().silence), ("de", "en"))
+
+
+def relabelled(emotions: Mapping[str, str]) -> dict[str, str]:
+    """High arousal for low, and low for high."""
+    return {path: "sadness" if emotion in ("anger", "happiness") else "anger" for path, emotion in emotions.items()}
+
+
+class TestLabelledTarget:
+    def test_gives_the_batches_of_the_target_with_their_labels(self, target: FeatureStore) -> None:
+        labels = target.labels("arousal").copy()
+        labels[::3] = -1
+        blind = TargetStream(windows(target), batch_size=10, seed=3)
+        seeing = LabelledTargetStream(windows(target), labels, batch_size=10, seed=3)
+        for step in range(4):
+            found = seeing.batch(step)
+            assert found.labels.tolist() == labels[seeing.numbers(step)].tolist()
+            tensors = found.tensors
+            del tensors["labels"]
+            assert_same_tensors(tensors, blind.batch(step).tensors)
+
+    @pytest.mark.parametrize("residency", ["on", "off"])
+    def test_goes_through_the_loader(self, residency: Any, source: FeatureStore, target: FeatureStore) -> None:
+        labels = target.labels("arousal")
+        of_source = SourceStream([(windows(source), source.labels("arousal"))], batch_size=8, seed=0)
+        seeing = LabelledTargetStream(windows(target), labels, batch_size=8, seed=0)
+        with Loader(of_source, seeing, range(5), CPU, residency) as loader:
+            for step in range(5):
+                _, found = next(loader)
+                assert isinstance(found, LabelledBatch)
+                assert_same_tensors(found.tensors, seeing.batch(step).tensors)
+
+
+@pytest.mark.parametrize(("method", "given"), WITH_LABELS)
+class TestLabelsForPseudoLabels:
+    def test_change_the_weights(
+        self,
+        method: str,
+        given: dict[str, str],
+        source: FeatureStore,
+        target: FeatureStore,
+        roots: dict[str, Path],
+        tmp_path: Path,
+    ) -> None:
+        emotions = emotions_of(target)
+        for name, each in (("right", emotions), ("wrong", relabelled(emotions))):
+            store = listed(roots["emodb"], each, tmp_path / name)
+            result = fit_small(source, store, tmp_path / name / "run", method=method, settings=given)
+            assert result["supervision"] == "oracle-labels"
+            assert all(line["confident"] == 1 for line in logged_lines(tmp_path / name / "run"))
+        assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "wrong" / "run")
+
+    def test_are_an_oracle_s_only_where_they_have_a_part(
+        self, method: str, given: dict[str, str], source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        weightless = {**given, "scl_weight": "0"}
+        assert fit_small(source, target, tmp_path, method=method, settings=weightless)["supervision"] == "source"
+
+
+class TestMissingLabels:
+    def test_leave_utterances_out(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = emotions_of(target)
+        some = {path: emotion if place % 4 else "" for place, (path, emotion) in enumerate(emotions.items())}
+        store = listed(roots["emodb"], some, tmp_path)
+        fit_small(source, store, tmp_path / "run", settings={"threshold": "oracle-labels"})  # 4 steps of 8 are all 32
+        shares = [line["confident"] for line in logged_lines(tmp_path / "run")]
+        assert np.mean(shares) == pytest.approx(24 / 32)
+
+    def test_of_all_utterances_are_refused(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
+        for asked in ({"settings": {"threshold": "oracle-labels"}}, {"method": "upper-bound"}):
+            with pytest.raises(EmodnaError, match=r"own: (no label of arousal|.* known)"):
+                fit_small(source, store, tmp_path / "run", **asked)  # type: ignore[arg-type]
+        assert not (tmp_path / "run").exists()
+
+
+def test_labels_without_l_scl_are_refused(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="threshold=oracle-labels: only with --add scl"):
+        fit_small(source, target, tmp_path, method="dan", settings={"threshold": "oracle-labels"})
+
+
+def test_with_labels_for_pseudo_labels_a_resume_is_exact(
+    source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"settings": {"threshold": "oracle-labels", "checkpoint_seconds": "0"}, "resume": True}
+    fit_small(source, target, tmp_path / "whole", **asked)
+    with pytest.raises(Interruption):
+        fit_small(source, target, tmp_path / "run", watcher=InterruptAt(3), **asked)
+    fit_small(source, target, tmp_path / "run", residency="off", **asked)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+    assert logged_lines(tmp_path / "run") == logged_lines(tmp_path / "whole")
+
+
+class TestUpperBound:
+    def made(self) -> UpperBound:
+        made = small(UpperBound, dropout=0.0, folds=3)
+        assert isinstance(made, UpperBound)
+        return made
+
+    def test_trains_each_network_on_its_rows(self) -> None:
+        model, (labelled, target) = self.made(), batches(12, 4)
+        terms = model.losses(labelled, target, torch.tensor(0))
+        assert list(terms) == ["emotion_1", "emotion_2", "emotion_3"]
+        for fold, term in enumerate(terms.values()):
+            rows = range(fold, 12, 3)
+            logits = model.of_fold(fold).predict(labelled.features[rows], labelled.lengths[rows])
+            expected = [-logits[n].log_softmax(0)[labelled.labels[row]] for n, row in enumerate(rows)]
+            assert term.item() == pytest.approx(sum(each.item() for each in expected) / 4, rel=1e-5)
+
+    def test_trains_no_network_on_another_s(self) -> None:
+        model, (labelled, target) = self.made(), batches(12, 4)
+        model.losses(labelled, target, torch.tensor(0))["emotion_2"].backward()
+        with_gradient = {name.split(".")[1] for name, each in model.named_parameters() if each.grad is not None}
+        assert with_gradient == {"1"}
+
+    def test_all_begin_alike(self) -> None:
+        first, *others = (self.made().of_fold(fold).state_dict() for fold in range(3))
+        for other in others:
+            assert_same_tensors(first, other)
+
+    def test_predicts_the_mean_of_the_log_probabilities(self) -> None:
+        model, (labelled, _) = self.made().eval(), batches(5, 2)
+        for network in model.networks:
+            torch.nn.init.normal_(network.network.classifier.weight)
+        answers = [model.of_fold(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)]
+        product = torch.stack(answers).prod(0) ** (1 / 3)
+        expected = product / product.sum(1, keepdim=True)
+        found = model.predict(labelled.features, labelled.lengths).softmax(1)
+        torch.testing.assert_close(found, expected)
+
+
+class TestFoldStream:
+    def test_gives_each_network_its_rows_and_no_other(self, target: FeatureStore) -> None:
+        labels = target.labels("arousal")
+        parts = [np.where(np.arange(32) % 3 == fold, np.int8(-1), labels) for fold in range(3)]
+        stream = FoldStream(windows(target), parts, batch_size=7, seed=1)
+        assert stream.batch_size == 21
+        everything = TargetStream(windows(target), batch_size=32, seed=0).gather(np.arange(32)).features
+        for step in range(6):
+            batch = stream.batch(step)
+            assert set(batch.corpus.tolist()) == {TARGET}
+            for place, (features, label) in enumerate(zip(batch.features, batch.labels.tolist(), strict=True)):
+                rows = [row for row in range(32) if torch.equal(everything[row], features)]
+                assert any(row % 3 != place % 3 and labels[row] == label for row in rows)
+
+    def test_of_a_network_does_not_know_the_labels_that_it_leaves_out(self, target: FeatureStore) -> None:
+        labels, of = target.labels("arousal"), np.arange(32) % 2
+        changed = np.where(of == 0, 1 - labels, labels).astype(np.int8)
+        streams = []
+        for each in (labels, changed):
+            folds = Folds(of, each, (("a",), ("b",)))
+            streams.append(FoldStream(windows(target), [folds.training(0), folds.training(1)], batch_size=6, seed=1))
+        for step in range(4):
+            first, second = (stream.batch(step) for stream in streams)
+            assert torch.equal(first.labels[::2], second.labels[::2])
+            assert not torch.equal(first.labels[1::2], second.labels[1::2])
+
+
+class Speakers:
+    """A store as far as folds look at one."""
+
+    def __init__(self, labels: list[int], speakers: list[str | None]) -> None:
+        self._labels = np.array(labels, np.int8)
+        self._table = pa.table({"speaker": pa.array(speakers, pa.string())})
+        self.snapshot = type("Snapshot", (), {"corpus": "calls"})
+
+    def labels(self, task: str) -> np.ndarray:  # noqa: ARG002
+        return self._labels
+
+    def columns(self, names: list[str]) -> Any:
+        return self._table.select(names)
+
+
+def shared_out(labels: list[int], speakers: list[str | None], count: int, seed: int = 0) -> Folds:
+    return folds_of(Speakers(labels, speakers), "arousal", count, seed)  # type: ignore[arg-type]
+
+
+class TestFolds:
+    @settings(deadline=None, max_examples=40)
+    @given(
+        said=st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 6)), min_size=4, max_size=60),
+        count=st.integers(2, 5),
+        seed=st.integers(0, 2**40),
+    )
+    def test_keep_each_speaker_s_utterances_together(self, said: list[tuple[int, int]], count: int, seed: int) -> None:
+        labels, speakers = [label for label, _ in said], [f"s{speaker}" for _, speaker in said]
+        try:
+            folds = shared_out(labels, list(speakers), count, seed)
+        except TrainingError as error:
+            message = str(error)
+        else:
+            message = ""
+        if message:
+            assert "\n" not in message
+            assert "--tgt calls" in message
+            return
+        heard = {speaker for label, speaker in zip(labels, speakers, strict=True) if label >= 0}
+        assert sorted(speaker for each in folds.speakers for speaker in each) == sorted(heard)
+        assert all(folds.speakers)
+        for row, speaker in enumerate(speakers):
+            assert folds.of[row] == next((k for k, each in enumerate(folds.speakers) if speaker in each), -1)
+        for fold, each in enumerate(folds.speakers):
+            trained = folds.training(fold)
+            assert {0, 1} <= set(trained.tolist())
+            for row, speaker in enumerate(speakers):
+                assert trained[row] == (-1 if speaker in each else labels[row])
+
+    def test_follow_from_the_seed(self) -> None:
+        speakers: list[str | None] = [f"s{n // 4}" for n in range(48)]
+        found = [shared_out([0, 1] * 24, speakers, 4, seed).speakers for seed in (0, 0, 1)]
+        assert found[0] == found[1] != found[2]
+
+    @pytest.mark.parametrize(
+        ("labels", "speakers", "says"),
+        [
+            ([-1, -1, -1, -1], "abab", "no label of arousal"),
+            ([0, 1, 0, 1], ["a", None, "b", "b"], "of 1 labelled utterances nobody knows the speaker"),
+            ([0, 1, -1, -1], "aabc", "1 speakers with a label of arousal, too few for 3 folds"),
+            ([0, 1, 0, 1], "abab", "2 speakers with a label of arousal, too few for 3 folds; --set folds=2"),
+            ([0, 0, 1, 1, 0, 0], "abccad", "one class of arousal has no utterance; fewer --set folds"),
+        ],
+        ids=["no labels", "unknown speaker", "one speaker", "two speakers", "one class"],
+    )
+    def test_that_cannot_be_are_refused_in_one_line(self, labels: list[int], speakers: Any, says: str) -> None:
+        with pytest.raises(TrainingError) as raised:
+            shared_out(labels, list(speakers), 3)
+        assert says in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+    def test_do_without_the_speakers_of_unlabelled_utterances(self) -> None:
+        folds = shared_out([0, 1, 0, 1, -1, -1], ["a", "a", "b", "b", "c", None], 2)
+        assert folds.of[4:].tolist() == [-1, -1]
+
+
+class TestUpperBoundRun:
+    def test_has_no_more_folds_than_there_are_speakers_and_says_so(self, bound: Path) -> None:
+        config = json.loads((bound / "config.json").read_text())
+        assert config["decisive"]["method_config"]["folds"] == 2
+        assert sorted(map(tuple, config["folds"])) == [("03",), ("08",)]
+        assert config["remarks"] == ["the target has 2 speakers, so there are 2 folds, not 4"]
+
+    def test_judges_each_utterance_by_the_network_that_has_not_heard_its_speaker(
+        self, bound: Path, target: FeatureStore
+    ) -> None:
+        model = TrainedModel.load(bound)
+        assert isinstance(model.method, UpperBound)
+        folds = json.loads((bound / "config.json").read_text())["folds"]
+        written = pq.read_table(bound / "predictions.parquet")
+        probabilities = written["probability"].to_numpy()
+        each = [probabilities_of(replaced(model, fold), target) for fold in range(2)]
+        for row, speaker in enumerate(written["speaker"].to_pylist()):
+            mine = next(fold for fold, speakers in enumerate(folds) if speaker in speakers)
+            assert probabilities[row] == pytest.approx(each[mine][row], abs=1e-6)
+            assert abs(each[1 - mine][row] - each[mine][row]) > 1e-5
+        truth = target.labels("arousal").astype(np.int64)
+        result = json.loads((bound / "result.json").read_text())
+        assert result["uar"] == scores(truth, classified(probabilities)).uar
+
+    def test_owes_nothing_to_the_source(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        half = listed(source_root(source), dict(list(emotions_of(source).items())[::2]), tmp_path, name="half")
+        asked: dict[str, Any] = {"method": "upper-bound", "settings": {"normalisation": "none"}}
+        for name, each in (("a", source), ("b", half)):
+            fit_small(each, target, tmp_path / name, **asked)
+        first, second = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in "ab")
+        assert_same_tensors(first, second)
+
+    def test_learns_what_it_is_trained_on(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        asked = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
+        fit_small(source, target, tmp_path, method="upper-bound", steps=60, settings=asked)
+        predicted = classified(probabilities_of(TrainedModel.load(tmp_path), target))  # by all networks together
+        assert scores(target.labels("arousal").astype(np.int64), predicted).uar > 80
+
+    @pytest.mark.parametrize(
+        ("asked", "says"),
+        [
+            ({"select": "snd"}, "--select snd: not for upper-bound"),
+            ({"oracle_analysis": True}, "--oracle-analysis: not for upper-bound"),
+            ({"settings": {"validation": "0.2"}}, "--set validation=0.2: not for upper-bound"),
+            ({"settings": {"folds": "1"}}, "--set folds=1: must be at least 2"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_refuses_what_it_cannot_do(
+        self, asked: dict[str, Any], says: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ConfigError) as raised:
+            fit_small(source, target, tmp_path / "run", method="upper-bound", **asked)
+        assert str(raised.value).startswith(says)
+        assert not (tmp_path / "run").exists()
+
+    def test_refuses_a_target_of_unknown_speakers(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        store = listed(roots["emodb"], emotions_of(target), tmp_path)
+        with pytest.raises(ConfigError, match="over speakers, and of the target's 0 are known"):
+            fit_small(source, store, tmp_path / "run", method="upper-bound")
+
+    def test_does_not_go_on_with_other_folds(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        asked: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
+        with pytest.raises(Interruption):
+            fit_small(source, target, tmp_path / "run", watcher=InterruptAt(3), **asked)
+        config = json.loads((tmp_path / "run" / "config.json").read_text())
+        config["folds"].reverse()  # as another version of scikit-learn might have had it
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        with pytest.raises(RunError, match="folds are no longer those"):
+            fit_small(source, target, tmp_path / "run", resume=True, **asked)
+
+
+def replaced(model: TrainedModel, fold: int) -> TrainedModel:
+    """The model with the network of a fold alone."""
+    assert isinstance(model.method, UpperBound)
+    return replace(model, method=model.method.of_fold(fold))
+
+
+def source_root(store: FeatureStore) -> Path:
+    """Where the recordings of a store lie."""
+    return Path(store.snapshot.root)
+
+
+class TestCards:
+    def test_of_an_oracle_say_so(self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
+        for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
+            text = card(RunFolder(run))
+            assert f"# {method} (oracle), arousal" in text
+            assert f"| {method} (oracle) |" in text
+            assert "- oracle\n" in text or '- "oracle"\n' in text
+            assert "**An oracle:" in text
+            assert "had no part in it." not in text
+            assert "without their labels" not in text
+
+    def test_of_a_method_do_not(self, trained_run: Path) -> None:
+        assert "oracle" not in card(RunFolder(trained_run))
+
+    def test_of_runs_of_earlier_versions_can_be_made(self, trained_run: Path, tmp_path: Path) -> None:
+        old = earlier(trained_run, tmp_path / "old")
+        assert card(RunFolder(old)) == card(RunFolder(trained_run))
+        assert FinishedRun.load(old, CPU).facts["supervision"] == "source"
+
+
+def earlier(run: Path, place: Path) -> Path:
+    """A copy of a run as a version made it that knew of no supervision."""
+    shutil.copytree(run, place)
+    for name in ("config.json", "result.json"):
+        content = json.loads((place / name).read_text())
+        content.pop("supervision")
+        content.pop("folds", None)
+        (place / name).write_text(json.dumps(content))
+    return place
