@@ -49,11 +49,11 @@ def _top_direction(matrix: Tensor) -> Tensor:
     limits = torch.finfo(matrix.dtype)
     matrix = matrix / matrix.abs().amax().clamp_min(limits.tiny)  # its squares stay in range
     power = matrix.T @ matrix  # (d, d)
-    # (F^T F)^(2^k) leaves an error of at most 1 / (e 2^(k + 1)) of sigma_1^2, for the worst gap to the second.
+    # (F^T F)^(2^k) leaves an error of the order of 2^-k in sigma_1^2 at the worst gap to the second, none at others.
     for _ in range(round(-math.log2(limits.eps))):
         power = power / power.trace().clamp_min(limits.tiny)
         power = power @ power
-    # All columns have the same direction by now; that of the largest diagonal entry is the longest.
+    # What is left of every column lies in the top direction; the largest diagonal entry stands in a long one.
     column = power.index_select(1, power.diagonal().argmax(0, keepdim=True)).squeeze(1)
     length: Tensor = torch.linalg.vector_norm(column)
     return column / length.clamp_min(limits.tiny)
