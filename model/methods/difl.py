@@ -135,6 +135,7 @@ class Difl(Method):
         config, n = self.config, len(source.labels)
         logits, z = pass_both(self.encoder, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels)}
+        self._seen = {"target_high": logits[n:].detach().argmax(1).float().mean()}
         if self.heads:
             terms |= self._adversarial(z, source, target, step)
         if config.center_weight:
@@ -145,7 +146,7 @@ class Difl(Method):
         """Cross-entropy of each head on z (n + m, width), whose gradient the encoder gets reversed."""
         strength = reversal_weight(self.config, self.progress(step), step)
         reversed_z = reverse_gradient(z, strength)
-        self._seen = {"reversal": strength}
+        self._seen["reversal"] = strength
         terms = {}
         for label, head in self.heads.items():
             labels = torch.cat([getattr(source, label), getattr(target, label)])
@@ -179,7 +180,10 @@ class Difl(Method):
         ]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """lambda, and the share of each head's answers that are right; NaN where none of the batch is known."""
+        """Share of class 1 among the target's answers; lambda; share of each head's answers that are right.
+
+        The last is NaN where none of the batch is known.
+        """
         return self._seen
 
 

@@ -1,0 +1,359 @@
+"""DIFL: its objective, and which heads there are for what is known of the corpora."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.checkpoint import load_tensors
+from emodna.model.errors import ConfigError
+from emodna.model.losses.reversal import ganin_weight
+from emodna.model.methods.difl import Difl, DiflConfig
+from emodna.model.methods.facts import RunFacts
+from emodna.model.prediction.predictions import probabilities_of
+from emodna.model.trained import TrainedModel
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_every_method import gradients, losses, small
+from tests.model.small import (
+    InterruptAt,
+    Interruption,
+    assert_same_tensors,
+    batches,
+    emotions_of,
+    fit_small,
+    listed,
+    logged_lines,
+)
+
+HEADS = ("corpus", "gender", "language")
+NOTHING: frozenset[str] = frozenset()
+
+
+def model(**settings: Any) -> Difl:
+    made = small(Difl, **{"dropout": 0.0, "head_dropout": 0.0, "lstm_units": 6, **settings})
+    assert isinstance(made, Difl)
+    return made
+
+
+def with_genders(pair: tuple[LabelledBatch, Batch], *genders: Iterable[int]) -> tuple[LabelledBatch, Batch]:
+    source, target = (
+        dataclasses.replace(batch, gender=torch.tensor(list(own))) for batch, own in zip(pair, genders, strict=True)
+    )
+    return source, target  # type: ignore[return-value]
+
+
+def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
+    """Mean of -log p(label) over the labels that are known."""
+    rows = [(row, label) for row, label in zip(logits, labels, strict=True) if label >= 0]
+    return torch.stack([row.logsumexp(0) - row[label] for row, label in rows]).mean()
+
+
+class TestObjective:
+    def test_is_the_emotion_loss_and_a_third_of_each_head_s(self) -> None:
+        source, target = with_genders(batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
+        mine, other = model(), model()
+        terms = losses(mine, (source, target))
+        features = torch.cat([source.features, target.features])
+        z = other.encoder(features, torch.full((13,), 32))
+        assert terms.keys() == {"emotion", *HEADS}
+        torch.testing.assert_close(terms["emotion"], softmax_loss(other.classifier(z[:8]), source.labels.tolist()))
+        labels = {
+            "corpus": [1] * 8 + [0] * 5,
+            "gender": [0, 1, -1, 1, 0, 0, -1, 1, 1, -1, 0, 0, 1],
+            "language": [1] * 8 + [0] * 5,
+        }
+        for head in HEADS:
+            torch.testing.assert_close(terms[head], softmax_loss(other.heads[head](z), labels[head]) / 3)
+
+    @pytest.mark.parametrize("languages", [2, 3])
+    def test_heads_whose_last_layer_is_zero_guess(self, languages: int) -> None:
+        mine = model(languages=languages)
+        for head in mine.heads.values():
+            assert isinstance(head, nn.Sequential)
+            nn.init.zeros_(head[-1].weight)
+            nn.init.zeros_(head[-1].bias)
+        terms = losses(mine, batches(), step=torch.tensor(900))
+        added = sum(terms[head].item() for head in HEADS)
+        assert added == pytest.approx((2 * math.log(2) + math.log(languages)) / 3)
+        (terms["corpus"] + terms["gender"] + terms["language"]).backward()
+        assert not any(p.grad.any() for p in mine.encoder.parameters() if p.grad is not None)
+
+    @pytest.mark.parametrize(("off", "share"), [(("language",), 1 / 2), (("corpus", "gender"), 1.0)])
+    def test_heads_that_are_there_share_the_weight(self, off: tuple[str, ...], share: float) -> None:
+        every, fewer = model(), model(**{f"{head}_head": False for head in off}, adversarial_weight=0.7)
+        left = {head for head in HEADS if head not in off}
+        assert set(fewer.heads) == left
+        before, after = (losses(each, batches()) for each in (every, fewer))
+        assert after.keys() == {"emotion", *left}
+        for head in left:
+            torch.testing.assert_close(after[head], 0.7 * share * 3 * before[head])
+        assert torch.equal(after["emotion"], before["emotion"])
+
+    def test_without_any_head_is_the_emotion_loss(self) -> None:
+        for settings in ({"adversarial_weight": 0.0}, {f"{head}_head": False for head in HEADS}):
+            mine = model(**settings)
+            assert losses(mine, batches()).keys() == {"emotion"}
+            assert not mine.heads
+
+    def test_without_weight_the_target_changes_nothing(self) -> None:
+        source, target = batches()
+        other = dataclasses.replace(target, features=target.features.flip(0) * 3 - 1, gender=1 - target.gender)
+        results = []
+        for each in (target, other):
+            mine = model(adversarial_weight=0.0, batch_norm="source", dropout=0.1, head_dropout=0.3)
+            terms = losses(mine, (source, each))
+            results.append({**terms, **gradients(mine, terms), **mine.state_dict(prefix="state.")})
+        assert_same_tensors(*results)
+
+
+class TestReversal:
+    def found(self, step: int, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Gradients of the heads' losses: of the encoder, and of the heads."""
+        mine = model(**settings)
+        terms = losses(mine, batches(), step=torch.tensor(step))
+        torch.stack([terms[head] for head in HEADS]).sum().backward()
+        of = {name: p.grad for name, p in mine.named_parameters() if p.grad is not None}
+        encoder, heads = ({n: g for n, g in of.items() if n.startswith(start)} for start in ("encoder.", "heads."))
+        assert of.keys() == encoder.keys() | heads.keys()  # the emotion head has none
+        assert encoder
+        assert heads
+        return encoder, heads
+
+    def test_the_encoder_goes_against_the_heads_by_lambda(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reversed_, heads = self.found(100)
+        monkeypatch.setattr("emodna.model.methods.difl.reverse_gradient", lambda x, _weight: x)
+        straight, same = self.found(100)
+        assert_same_tensors(heads, same)
+        lam = ganin_weight(torch.tensor(0.1))
+        assert lam.item() == pytest.approx(0.46212, abs=1e-5)
+        for name, gradient in straight.items():
+            torch.testing.assert_close(reversed_[name], -lam * gradient, rtol=1e-4, atol=1e-8)
+
+    def test_at_the_first_step_the_heads_alone_learn(self) -> None:
+        encoder, heads = self.found(0)
+        assert not any(gradient.any() for gradient in encoder.values())
+        assert all(gradient.any() for gradient in heads.values())
+
+    def test_grows_to_its_ceiling(self) -> None:
+        mine = model(reversal_ceiling=0.1)
+        losses(mine, batches(), step=torch.tensor(999))
+        assert mine.monitor()["reversal"].item() == pytest.approx(0.1, rel=1e-3)
+
+
+class TestUnknownGender:
+    def test_of_one_utterance_leaves_it_out(self) -> None:
+        pair = batches()
+        all_known = with_genders(pair, [0, 1] * 4, [1, 0] * 4)
+        one_less = with_genders(pair, [0, 1] * 3 + [0, -1], [1, 0] * 4)
+        first, second = (losses(model(), each) for each in (all_known, one_less))
+        assert first["gender"] != second["gender"]
+        for term in ("emotion", "corpus", "language"):
+            assert torch.equal(first[term], second[term])
+
+    @pytest.mark.parametrize("unknown", [(0,), (1,), (0, 1)], ids=["source", "target", "both"])
+    def test_of_a_whole_batch_is_finite(self, unknown: tuple[int, ...]) -> None:
+        genders = [[-1] * 8 if side in unknown else [0, 1] * 4 for side in (0, 1)]
+        mine = model()
+        terms = losses(mine, with_genders(batches(), *genders), step=torch.tensor(500))
+        assert all(gradient.isfinite().all() for gradient in gradients(mine, terms).values())
+        nobody = len(unknown) == 2
+        assert (terms["gender"].item() == 0) == nobody
+        assert mine.monitor()["gender_accuracy"].isnan().item() == nobody
+
+    def test_accuracy_is_that_of_the_known(self) -> None:
+        mine = model()
+        with torch.no_grad():
+            for parameter in mine.heads["gender"].parameters():
+                parameter.zero_()  # equal logits: the first class, f
+        losses(mine, with_genders(batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
+        assert mine.monitor()["gender_accuracy"].item() == 0.5
+
+
+class TestCenters:
+    def test_are_left_out_without_weight(self) -> None:
+        mine, with_centers = model(), model(center_weight=0.5)
+        assert [group.name for group in mine.parameter_groups()] == ["all"]
+        state, other = mine.state_dict(), with_centers.state_dict()
+        assert other.keys() - state.keys() == {"centers"}
+        assert_same_tensors(state, {name: other[name] for name in state})
+        before, after = losses(mine, batches()), losses(with_centers, batches())
+        assert after.keys() - before.keys() == {"center"}
+        assert_same_tensors(before, {name: after[name] for name in before})
+
+    def test_draw_the_source_s_features(self) -> None:
+        mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), batches()
+        nn.init.normal_(mine.centers)
+        z = mine.encoder(source.features, source.lengths).detach()
+        distances = [(row - mine.centers[label]).square().sum() for row, label in zip(z, source.labels, strict=True)]
+        found = losses(mine, (source, target))["center"]
+        torch.testing.assert_close(found, 0.5 * torch.stack(distances).mean() / 2)
+
+    def test_have_a_rate_of_their_own(self) -> None:
+        mine = model(center_weight=0.5, center_learning_rate=0.2)
+        others, centers = mine.parameter_groups()
+        assert (others.learning_rate, centers.learning_rate) == (None, 0.2)
+        assert [id(p) for p in centers.parameters] == [id(mine.centers)]
+        grouped = [id(p) for group in (others, centers) for p in group.parameters]
+        assert sorted(grouped) == sorted(map(id, mine.parameters()))
+
+    def test_survive_an_interruption(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        settings = {"center_weight": "0.5", "checkpoint_seconds": "0"}
+        asked: dict[str, Any] = {"method": "difl", "steps": 7, "settings": settings, "resume": True}
+        fit_small(source, target, tmp_path / "whole", **asked)
+        with pytest.raises(Interruption):
+            fit_small(source, target, tmp_path / "cut", watcher=InterruptAt(3), **asked)
+        fit_small(source, target, tmp_path / "cut", **asked)
+        whole, cut = (load_tensors(tmp_path / run / "model.safetensors")[0] for run in ("whole", "cut"))
+        assert_same_tensors(whole, cut)
+        assert whole["method.centers"].any()
+
+
+def facts(
+    genders: tuple[Iterable[str], Iterable[str]] = ("fm", "fm"),
+    languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
+) -> RunFacts:
+    sets = [frozenset(values) for values in (*genders, *languages)]
+    return RunFacts(40, 188, 64, *sets)
+
+
+class TestSettled:
+    @pytest.mark.parametrize(
+        ("genders", "kept", "remark"),
+        [
+            (("fm", "fm"), True, None),
+            (("f", "f"), False, "no gender head: every utterance whose gender is known has f"),
+            (
+                ("m", "fm"),
+                True,
+                "gender head: the source has m and the target f, m, so gender is partly a corpus label",
+            ),
+            (("f", "m"), True, "gender head: the source has f and the target m, so gender is a second corpus label"),
+            (("", ""), False, "no gender head: no utterance's gender is known"),
+            (("fm", ""), True, "gender head: the target's gender is unknown, so it learns from the source alone"),
+            (("", "fm"), True, "gender head: the source's gender is unknown, so it learns from the target alone"),
+            (("", "m"), False, "no gender head: every utterance whose gender is known has m"),
+        ],
+    )
+    def test_gender(self, genders: tuple[str, str], kept: bool, remark: str | None) -> None:
+        config, remarks = Difl.settled(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
+        assert config == DiflConfig(gender_head=kept)
+        assert list(remarks) == ([remark] if remark else [])
+
+    @pytest.mark.parametrize(
+        ("languages", "count", "remark"),
+        [
+            ((("en",), ("en",)), None, "no language head: every utterance whose language is known has en"),
+            (
+                (("en",), ("de",)),
+                2,
+                "language head: the source has en and the target de, so language is a second corpus label",
+            ),
+            (
+                (("de", "en", "it"), ("it",)),
+                3,
+                "language head: the source has de, en, it and the target it, so language is partly a corpus label",
+            ),
+            ((("de", "en", "zh"), ("de", "en", "zh")), 3, None),
+            ((NOTHING, NOTHING), None, "no language head: no utterance's language is known"),
+        ],
+    )
+    def test_language(self, languages: Any, count: int | None, remark: str | None) -> None:
+        config, remarks = Difl.settled(DiflConfig(), facts(languages=languages))
+        assert config == DiflConfig(language_head=count is not None, languages=count or 2)
+        assert list(remarks) == ([remark] if remark else [])
+
+    def test_heads_that_are_switched_off_are_not_remarked_on(self) -> None:
+        asked = DiflConfig(gender_head=False, language_head=False)
+        assert Difl.settled(asked, facts(("m", "fm"))) == (asked, [])
+        nothing = DiflConfig(adversarial_weight=0)
+        assert not Difl.settled(nothing, facts(("m", "fm"))).remarks
+
+    def test_says_where_no_head_is_left(self) -> None:
+        config, remarks = Difl.settled(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
+        assert config.heads == {}
+        assert len(remarks) == 3
+        assert remarks[-1].startswith("no adversarial head is left")
+
+    def test_settled_once_more_is_the_same(self) -> None:
+        first = Difl.settled(DiflConfig(), facts(("m", "m"), (("de", "en"), ("it",)))).config
+        assert Difl.settled(first, facts(("m", "m"), (("de", "en"), ("it",)))).config == first
+
+    def test_refuses_another_number_of_languages(self) -> None:
+        with pytest.raises(ConfigError, match=r"^--set languages=5: the corpora have 2: de, en$"):
+            Difl.settled(DiflConfig(languages=5), facts())
+
+
+def same(store: FeatureStore, value: str) -> dict[str, str]:
+    """A column of a manifest that has one value."""
+    return dict.fromkeys(emotions_of(store), value)
+
+
+class TestRuns:
+    """Real trainings on small stores: the model file holds the heads that the corpora allow."""
+
+    def assert_round_trip(self, run: Path, target: FeatureStore, heads: set[str]) -> None:
+        """What was trained has these heads, is rebuilt from its file, and answers as it did."""
+        config = json.loads((run / "config.json").read_text())["decisive"]["method_config"]
+        assert {head for head in HEADS if config[f"{head}_head"]} == heads
+        loaded = TrainedModel.load(run)
+        assert isinstance(loaded.method, Difl)
+        assert set(loaded.method.heads) == heads
+        assert loaded.method_config == config
+        written = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
+        assert probabilities_of(loaded, target).tolist() == pytest.approx(written, abs=1e-6)
+        assert logged_lines(run)[-1].keys() >= {"emotion", *heads}
+
+    def test_english_and_german(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        fit_small(source, target, tmp_path / "run", method="difl")
+        self.assert_round_trip(tmp_path / "run", target, set(HEADS))
+        (remark,) = json.loads((tmp_path / "run" / "config.json").read_text())["remarks"]
+        assert "the source has en and the target de" in remark
+
+    def test_male_english_and_english(
+        self,
+        source: FeatureStore,
+        target: FeatureStore,
+        roots: dict[str, Path],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        # As SAVEE and RAVDESS are.
+        columns = {"gender": same(target, "m"), "language": same(target, "en")}
+        male = listed(roots["emodb"], emotions_of(target), tmp_path / "cache", **columns)
+        fit_small(male, source, tmp_path / "run", method="difl")
+        self.assert_round_trip(tmp_path / "run", source, {"corpus", "gender"})
+        assert not [name for name in load_tensors(tmp_path / "run" / "model.safetensors")[0] if "language" in name]
+        assert "difl: no language head: every utterance whose language is known has en" in caplog.messages
+        assert any("gender is partly a corpus label" in message for message in caplog.messages)
+
+    def test_a_target_of_which_nothing_is_known(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        unknown = listed(roots["emodb"], emotions_of(target), tmp_path / "cache")
+        fit_small(source, unknown, tmp_path / "run", method="difl")
+        self.assert_round_trip(tmp_path / "run", unknown, {"corpus", "gender"})
+        assert all(math.isfinite(line["gender"]) and line["gender"] > 0 for line in logged_lines(tmp_path / "run"))
+
+    def test_three_sources_of_three_languages(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = list(emotions_of(target).items())
+        others = [
+            listed(roots["emodb"], part, tmp_path / name, name=name, language=dict.fromkeys(part, language))
+            for name, language, part in (("two", "it", dict(emotions[:16])), ("three", "zh", dict(emotions[16:24])))
+        ]
+        last = dict(emotions[24:])
+        aim = listed(roots["emodb"], last, tmp_path / "aim", name="aim", language=dict.fromkeys(last, "it"))
+        fit_small([source, *others], aim, tmp_path / "run", method="difl", settings={"batch_size": "9"})
+        self.assert_round_trip(tmp_path / "run", aim, set(HEADS))
+        tensors = load_tensors(tmp_path / "run" / "model.safetensors")[0]
+        assert tensors["method.heads.language.2.weight"].shape == (3, 64)
+        assert tensors["method.heads.gender.2.weight"].shape == (2, 64)
