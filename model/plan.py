@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -73,12 +73,7 @@ def planned(request: FitRequest) -> Plan:
     target = request.target
     facts = RunFacts.of(request.sources, target, train.frames, train.batch_size)
     _check_size(kind, facts)
-    with blaming(request.method, "settled()"):
-        settled = kind.settled(method_config, facts)
-        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
-            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
-    with blaming(request.method, "()"):
-        method: Method = kind(target.dim, settled.config, request.seed)
+    settled, method = _made(kind, method_config, facts, request)
     if request.cuda_graph and (reason := method.uncapturable):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
     folds = _folds(request, train, method)
@@ -86,6 +81,19 @@ def planned(request: FitRequest) -> Plan:
     speakers = None if folds is None else folds.speakers
     config = resolved(request, train, settled, kind.defaults, method.supervision, splits, speakers)
     return Plan(request, train, record, features, facts, settled, method, splits, folds, config, began)
+
+
+def _made(kind: type[Method], config: Any, facts: RunFacts, request: FitRequest) -> tuple[Settled, Method]:
+    """The method with a configuration that fits the run."""
+    with blaming(request.method, "settled()"):
+        settled = kind.settled(config, facts)
+        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
+            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
+    with blaming(request.method, "()"):
+        method: Method = kind(facts.dim, settled.config, request.seed)
+        if method.supervision not in get_args(Supervision):
+            raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
+    return settled, method
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:

@@ -1,31 +1,18 @@
 """Results on real RAVDESS and EMODB, as docs/RESULTS.md shows them: python -m tests.benchmarks.results --help."""
 
-import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
-PAIRS = (("ravdess", "emodb"), ("emodb", "ravdess"))
+from tests.benchmarks.cells import PAIRS, SCORES, Cell, Failed, run_all, scores
+
 METHODS = ("source-only", "emo-dna")
 SEEDS = {"arousal": (0, 1, 2), "valence": (0,)}
-SCORES = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
-
-
-class Cell(NamedTuple):
-    """One run."""
-
-    src: str
-    tgt: str
-    task: str
-    method: str
-    seed: int
 
 
 def cells() -> Iterator[Cell]:
@@ -35,37 +22,23 @@ def cells() -> Iterator[Cell]:
             yield Cell(src, tgt, task, method, seed)
 
 
-def run(cell: Cell, steps: int, cache: Path, out: Path) -> dict[str, Any]:
-    """Run one cell with one thread, or go on with it, or find it done."""
-    command = [
-        str(Path(sys.executable).with_name("emodna-fit")),
-        *("--src", cell.src, "--tgt", cell.tgt, "--task", cell.task, "--method", cell.method),
-        *("--seed", str(cell.seed), "--steps", str(steps), "--threads", "1", "--cache", str(cache)),
-        *("--out", str(out / "-".join(map(str, cell))), "--resume", "--json", "--quiet"),
-    ]
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return result
-
-
-def table(results: dict[Cell, dict[str, Any]]) -> Iterator[str]:
+def table(results: Mapping[Cell, dict[str, Any]]) -> Iterator[str]:
     """Markdown: a line per run, the mean over seeds, and the constants of each pair."""
     yield "| source -> target | task | method | seed | " + " | ".join(SCORES.values()) + " |"
     yield "|---|---|---|---|" + "---:|" * len(SCORES)
     for task, (src, tgt) in product(SEEDS, PAIRS):
         pair = f"| {src} -> {tgt} | {task}"
+        constants: Mapping[str, Any] = {}
         for method in METHODS:
-            mine = [(cell.seed, r) for cell, r in results.items() if cell[:4] == (src, tgt, task, method)]
-            for seed, result in mine:
-                yield f"{pair} | {method} | {seed} | {_scores(result)} |"
+            mine = {seed: found for seed in SEEDS[task] if (found := results.get(Cell(src, tgt, task, method, seed)))}
+            for seed, result in mine.items():
+                yield f"{pair} | {method} | {seed} | {scores(result)} |"
+                constants = result["constant"]
             if len(mine) > 1:
-                average = {key: mean(result[key] for _, result in mine) for key in SCORES}
-                yield f"{pair} | **{method}** | **mean** | {_scores(average)} |"
-        for name, scores in mine[0][1]["constant"].items():
-            yield f"{pair} | *{name.replace('_', ' ')}* | | {_scores(scores)} |"
-
-
-def _scores(scores: dict[str, Any]) -> str:
-    return " | ".join(f"{scores[key]:.1f}" for key in SCORES)
+                average = {key: mean(result[key] for result in mine.values()) for key in SCORES}
+                yield f"{pair} | **{method}** | **mean** | {scores(average)} |"
+        for name, row in constants.items():
+            yield f"{pair} | *{name.replace('_', ' ')}* | | {scores(row)} |"
 
 
 @click.command()
@@ -75,15 +48,15 @@ def _scores(scores: dict[str, Any]) -> str:
 @click.option("--jobs", default=2, show_default=True, help="Runs side by side, one thread each.")
 def main(cache: Path, out: Path, steps: int, jobs: int) -> None:
     """Fit every cell on prepared stores of real RAVDESS and EMODB, and print the table. Killed, it goes on."""
-    todo = list(cells())
-    with ThreadPoolExecutor(jobs) as pool:
-        results = dict(zip(todo, pool.map(lambda cell: run(cell, steps, cache, out), todo), strict=True))
+    ended = dict(run_all(list(cells()), steps, cache, out, jobs))
+    results = {cell: each for cell, each in ended.items() if not isinstance(each, Failed)}
     for line in table(results):
         click.echo(line)
     seconds = sum(result["wall_seconds"] for result in results.values())
     click.echo(
         f"\n{len(results)} runs of {steps} steps, {seconds:.0f} s in all, {jobs} side by side with one thread each"
     )
+    sys.exit(len(results) < len(ended))
 
 
 if __name__ == "__main__":

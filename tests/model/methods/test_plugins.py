@@ -36,10 +36,10 @@ from dataclasses import dataclass, field
 from emodna.model.config import Weight
 from emodna.model.errors import ConfigError
 from emodna.model.methods.base import Method, Settled
-from emodna.model.methods.source_only import EncoderConfig, SourceOnly
+from emodna.model.methods.source_only import SourceOnly, SourceOnlyConfig
 
 @dataclass(frozen=True)
-class Config(EncoderConfig):
+class Config(SourceOnlyConfig):
     floor_weight: Weight = 1.0
 
     def __post_init__(self):
@@ -92,6 +92,7 @@ FAILING = {
     "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
     "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError: it must return a Settled",
     "@classmethod\n    def settled(cls, config, facts): return Settled({})": "must return a Settled, with a Config",
+    "supervision = property(lambda self: 'mine')": "its supervision must be one of source, oracle-labels",
 }
 
 
