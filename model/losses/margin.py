@@ -1,5 +1,4 @@
-"""Margin disparity: how far a second classifier can disagree with the first one on the target while it agrees on the
-source.
+"""Margin disparity: how far a classifier that agrees with another on the source can disagree with it on the target.
 
 References
 ----------
@@ -30,8 +29,8 @@ def margin_disparity(
 ) -> Tensor:
     """``margin * agreement`` on the source ``+ disagreement`` on the target [1]_.
 
-    The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it. Where
-    both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
+    The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it.
+    Where both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
     the probability ``margin / (1 + margin)``.
 
     Parameters

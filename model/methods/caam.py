@@ -104,7 +104,7 @@ class Caam(Method):
         return logits
 
     def _encode(self, features: Tensor) -> Tensor:
-        """z (batch, channels) of features (batch, dim, frames)."""
+        """Code z (batch, channels) of features (batch, dim, frames)."""
         encoded: Tensor = self.encoder(self.config.input_scale * features)
         return encoded
 

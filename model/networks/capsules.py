@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.layers import Dropout
+from emodna.model.networks.pooled import pooled_convolution
 
 #: Frames, and values per frame, of the smallest input: what three blocks and the primary capsules make one place of.
 SMALLEST: Final = 38
@@ -50,9 +51,16 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, inputs, frames, dim)."""
-        pooled = F.avg_pool2d(F.elu(self.norm(self.conv(x))), 2)
+        pooled = pooled_convolution(x, *self._folded())
         dropped: Tensor = self.dropout(pooled.flatten(2))
         return dropped.unflatten(2, pooled.shape[2:])
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one convolution that does the work of the norm, too."""
+        norm, conv = self.norm, self.conv
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
+        weight = conv.weight * scale[:, None, None, None]
+        return weight, (conv.bias - norm.running_mean) * scale + norm.bias  # type: ignore[operator]
 
 
 class PrimaryCapsules(nn.Module):

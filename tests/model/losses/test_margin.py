@@ -1,0 +1,190 @@
+"""Margin disparity: golden values, the optimum, stability, gradients."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from emodna.model.losses.margin import Answers, agreement, disagreement, margin_disparity
+
+ANSWERS: list[Answers] = ["hard", "soft"]
+each_answer = pytest.mark.parametrize("answers", ANSWERS)
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def four(classes: int = 2, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Logits of task and adversary on 5 utterances of the source, then on 4 of the target."""
+    rows = (5, 5, 4, 4)
+    return [scale * noise(n, classes, seed=seed, dtype=dtype) for seed, n in enumerate(rows)]
+
+
+def giving(p: float, n: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Logits of an adversary that gives class 0 this probability."""
+    return torch.tensor([[math.log(p), math.log(1 - p)]], dtype=dtype).repeat(n, 1)
+
+
+def naive(logits: list[Tensor], margin: float, answers: Answers) -> float:
+    """The definition, utterance by utterance and class by class."""
+
+    def term(task: Tensor, adversary: Tensor, *, agrees: bool) -> float:
+        total = 0.0
+        for f, other in zip(task.tolist(), adversary.tolist(), strict=True):
+            p, d = ([math.exp(x) / sum(map(math.exp, row)) for x in row] for row in (f, other))
+            if answers == "hard":
+                p = [float(c == f.index(max(f))) for c in range(len(f))]
+            total -= sum(w * math.log(q if agrees else 1 - q) for w, q in zip(p, d, strict=True))
+        return total / len(task)
+
+    return margin * term(*logits[:2], agrees=True) + term(*logits[2:], agrees=False)
+
+
+class TestValues:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize(
+        ("margin", "p", "value"), [(1.5, 0.6, 1.682529), (4.0, 0.8, 2.502012), (1.5, 0.5, 1.732868)]
+    )
+    def test_golden(self, margin: float, p: float, value: float, dtype: torch.dtype) -> None:
+        task, adversary = torch.tensor([[3.0, 1.0]] * 3, dtype=dtype), giving(p, dtype=dtype)
+        loss = margin_disparity(task, adversary, task, adversary, margin=margin)
+        assert loss.dtype == dtype
+        assert loss.item() == pytest.approx(value, abs=1e-6)
+
+    @each_answer
+    @pytest.mark.parametrize("classes", [2, 3, 5])
+    def test_is_the_definition(self, classes: int, answers: Answers) -> None:
+        logits = four(classes)
+        assert margin_disparity(*logits, margin=1.3, answers=answers).item() == pytest.approx(
+            naive(logits, 1.3, answers), rel=1e-12
+        )
+
+    @each_answer
+    def test_of_a_sure_task_and_two_classes_is_the_other_class_s_logarithm(self, answers: Answers) -> None:
+        adversary = noise(4, 2)
+        sure = torch.tensor([[200.0, -200], [-200, 200], [-200, 200], [200, -200]]).double()
+        other = torch.tensor([1, 0, 0, 1])
+        expected = F.cross_entropy(adversary, other)
+        torch.testing.assert_close(disagreement(sure, adversary, answers=answers), expected)
+        torch.testing.assert_close(agreement(sure, adversary, answers=answers), F.cross_entropy(adversary, 1 - other))
+
+    def test_of_soft_answers_and_two_classes_swaps_the_adversary_s(self) -> None:
+        task, adversary = noise(6, 2), noise(6, 2, seed=1)
+        expected = F.cross_entropy(adversary.flip(1), task.softmax(1))
+        torch.testing.assert_close(disagreement(task, adversary, answers="soft"), expected)
+
+    @each_answer
+    @given(seed=st.integers(0, 1000), shift=st.floats(-50, 50))
+    @settings(max_examples=10, deadline=None)
+    def test_is_that_of_shifted_logits_and_of_other_orders(self, answers: Answers, seed: int, shift: float) -> None:
+        logits = four(3)
+        order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
+        moved = [each[:, order] + shift for each in logits]
+        expected = margin_disparity(*logits, margin=2, answers=answers)
+        torch.testing.assert_close(margin_disparity(*moved, margin=2, answers=answers), expected)
+
+
+class TestOptimum:
+    @pytest.mark.parametrize(("margin", "best"), [(1.5, 0.6), (4.0, 0.8)])
+    def test_of_an_adversary_on_corpora_that_are_alike(self, margin: float, best: float) -> None:
+        features = noise(32, 4)
+        task = features @ noise(4, 2, seed=1)
+        sign = 1 - 2 * task.argmax(1).double()
+        # All that it can do is to say one probability of the preferred class.
+        own = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([own], max_iter=50, tolerance_grad=1e-12)
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            adversary = torch.stack([own * sign, -own * sign], 1) / 2
+            value = margin_disparity(task, adversary, task, adversary, margin=margin)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimizer.step(loss)
+        assert own.sigmoid().item() == pytest.approx(best, abs=1e-6)
+        assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-9)
+
+
+@each_answer
+class TestGradients:
+    def test_are_those_of_finite_differences(self, answers: Answers) -> None:
+        task_source, adversary_source, task_target, adversary_target = four(3)
+
+        def loss(source: Tensor, target: Tensor) -> Tensor:
+            return margin_disparity(task_source, source, task_target, target, margin=1.5, answers=answers)
+
+        inputs = [each.requires_grad_() for each in (adversary_source, adversary_target)]
+        assert torch.autograd.gradcheck(loss, inputs)
+
+    def test_do_not_reach_the_task(self, answers: Answers) -> None:
+        logits = [each.requires_grad_() for each in four()]
+        margin_disparity(*logits, margin=1.5, answers=answers).backward()  # type: ignore[no-untyped-call]
+        assert [each.grad is not None for each in logits] == [False, True, False, True]
+
+    @pytest.mark.parametrize("scale", [0.0, 200.0, 1e4])
+    def test_and_values_are_finite_for_any_logits(self, scale: float, answers: Answers) -> None:
+        signs = torch.tensor([[1.0, -1], [-1, 1], [1, 1], [-1, -1]])
+        for task in (signs, -signs):
+            adversary = (scale * signs).requires_grad_()
+            loss = margin_disparity(scale * task, adversary, scale * task, adversary, margin=1.5, answers=answers)
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert loss.isfinite()
+            assert adversary.grad is not None
+            assert adversary.grad.isfinite().all()
+
+    def test_are_not_lost_where_a_probability_rounds_to_1(self, answers: Answers) -> None:
+        task = torch.tensor([[200.0, -200.0]])
+        adversary = task.clone().requires_grad_()
+        loss = disagreement(task, adversary, answers=answers)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert loss.item() == 400
+        assert adversary.grad is not None
+        assert adversary.grad.tolist() == [[1, -1]]
+
+
+@each_answer
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_is_float32_at_least(self, dtype: torch.dtype, answers: Answers) -> None:
+        logits = four(dtype=torch.float32)
+        halves = [each.to(dtype) for each in logits]
+        loss = margin_disparity(*halves, margin=1.5, answers=answers)
+        assert loss.dtype == torch.float32
+        assert torch.equal(loss, margin_disparity(*(each.float() for each in halves), margin=1.5, answers=answers))
+
+    def test_autocast_is_off_inside(self, answers: Answers) -> None:
+        logits = four(dtype=torch.float32)
+        expected = margin_disparity(*logits, margin=1.5, answers=answers)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(margin_disparity(*logits, margin=1.5, answers=answers), expected)
+
+    def test_no_host_synchronisation(self, answers: Answers) -> None:
+        with FakeTensorMode():
+            logits = [torch.randn(4, 2, requires_grad=True) for _ in range(4)]
+            torch.autograd.grad(margin_disparity(*logits, margin=1.5, answers=answers), [logits[1], logits[3]])
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("task", "adversary"), [((3, 2), (4, 2)), ((3, 2), (3, 3)), ((0, 2), (0, 2)), ((3, 1), (3, 1)), ((2,), (2,))]
+    )
+    def test_shapes(self, task: tuple[int, ...], adversary: tuple[int, ...]) -> None:
+        for term in (agreement, disagreement):
+            with pytest.raises(ValueError, match="logits must both have shape"):
+                term(torch.ones(task), torch.ones(adversary))
+
+    @pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
+    def test_margin(self, margin: float) -> None:
+        with pytest.raises(ValueError, match="margin must be positive"):
+            margin_disparity(*four(), margin=margin)
+
+    def test_answers(self) -> None:
+        with pytest.raises(ValueError, match="answers must be one of hard, soft"):
+            margin_disparity(*four(), margin=1, answers="both")  # type: ignore[arg-type]

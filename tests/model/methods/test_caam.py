@@ -1,0 +1,149 @@
+"""CAAM: its objective, its optimiser, and what it says of a run."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodna.model.checkpoint import load_tensors
+from emodna.model.config import TrainConfig
+from emodna.model.methods.caam import Caam
+from emodna.model.methods.facts import RunFacts
+from emodna.model.networks.capsules import SMALLEST
+from emodna.model.optimizers import make_optimizers
+from emodna.model.run import read_json
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import batches, fit_small
+
+PAIR = batches(dim=SMALLEST, frames=SMALLEST)
+INPUTS = torch.cat([each.features for each in PAIR])
+
+
+def small(**settings: Any) -> Caam:
+    """A narrow one, without dropout."""
+    return Caam(SMALLEST, dataclasses.replace(Caam.defaults, channels=8, dropout=0.0, **settings), 0).train()
+
+
+def encoder_gradient(method: Caam, loss: Tensor) -> Tensor:
+    """Of the routing's matrices."""
+    method.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradient = method.encoder.routed.weight.grad
+    assert gradient is not None
+    return gradient
+
+
+class TestObjective:
+    def test_is_the_authors_by_hand(self) -> None:
+        method = small(margin=1.6)
+        z = method.encoder(17 * INPUTS)
+        task, adversary = (head[1](F.relu(z)).softmax(1) for head in (method.task, method.adversary))
+        p = task.detach()
+        emotion = -task[:8].log().gather(1, PAIR[0].labels.unsqueeze(1)).mean()
+        of_source = -(p[:8] * adversary[:8].log()).sum(1).mean()
+        of_target = -(p[8:] * (1 - adversary[8:]).log()).sum(1).mean()
+        terms = method.losses(*PAIR, torch.tensor(0))
+        torch.testing.assert_close(terms["emotion"], emotion)
+        torch.testing.assert_close(terms["disparity"], 1.6 * of_source + of_target)
+
+    def test_the_task_s_head_has_no_gradient_of_the_disparity(self) -> None:
+        method = small()
+        method.losses(*PAIR, torch.tensor(1000))["disparity"].backward()
+        assert all(each.grad is None for each in method.task.parameters())
+        assert all(each.grad is not None for each in method.adversary.parameters())
+
+    def test_the_reversal_counts_steps_and_not_shares(self) -> None:
+        # By the definition 2 / (1 + exp(-i / 1000)) - 1, whatever the length of the training.
+        found = {}
+        for step, steps in ((360, 400), (360, 10_000), (5000, 10_000)):
+            method = small(input_scale=100.0)
+            method.steps = steps
+            loss = method.losses(*PAIR, torch.tensor(step))["disparity"]
+            found[step, steps] = encoder_gradient(method, loss)
+        assert torch.equal(found[360, 400], found[360, 10_000])
+        torch.testing.assert_close(found[360, 400] / 0.17808, found[5000, 10_000] / 0.98661, rtol=1e-3, atol=1e-9)
+
+    def test_heads_differ_at_the_start(self) -> None:
+        method = small()
+        assert not torch.equal(method.task[1].weight, method.adversary[1].weight)
+        assert not method.task[1].bias.any()
+
+    def test_hard_answers_are_those_of_mdd(self) -> None:
+        method = small(answers="hard")
+        z = method.encoder(17 * INPUTS)
+        answers, adversary = method.task(z).argmax(1), method.adversary(z)
+        expected = 1.5 * F.cross_entropy(adversary[:8], answers[:8]) + F.cross_entropy(adversary[8:], 1 - answers[8:])
+        torch.testing.assert_close(method.losses(*PAIR, torch.tensor(0))["disparity"], expected)
+
+
+class TestOptimiser:
+    def test_is_the_authors(self) -> None:
+        (optimizer,) = make_optimizers(small().parameter_groups(), TrainConfig()).values()
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert optimizer.defaults["betas"] == (0.975, 0.935)
+        assert optimizer.defaults["lr"] == 1e-3
+        assert optimizer.defaults["eps"] == 1e-8
+
+    def test_has_the_learning_rate_and_the_betas_that_a_user_sets(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        settings = {"learning_rate": "0.5", "beta1": "0.25", "beta2": "0.75"}
+        fit_small(source, target, tmp_path / "run", method="caam", steps=1, settings=settings)
+        fit_small(source, target, tmp_path / "usual", method="caam", steps=1)
+        config = read_json(tmp_path / "run" / "config.json")["decisive"]
+        for each in (config["train"], config["method_config"]):
+            assert (each["beta1"], each["beta2"]) == (0.25, 0.75)
+        found = [load_tensors(tmp_path / run / "resume.safetensors")[0] for run in ("run", "usual")]
+        # Adam's first mean of gradients is (1 - beta1) times the gradient.
+        first = [each["optimizer.task.1.weight.exp_avg"] for each in found]
+        torch.testing.assert_close(first[0] / 0.75, first[1] / 0.025)
+
+
+class TestRemarks:
+    def facts(self, batch_size: int) -> RunFacts:
+        return RunFacts(40, 188, batch_size, *[frozenset()] * 4)
+
+    def test_smaller_batches_than_the_authors_are_told(self) -> None:
+        settled = Caam.settled(Caam.defaults, self.facts(64))
+        assert settled.config == Caam.defaults
+        (remark,) = settled.remarks
+        assert "512" in remark
+        assert "64" in remark
+
+    @pytest.mark.parametrize("size", [512, 1024])
+    def test_theirs_are_not(self, size: int) -> None:
+        assert not Caam.settled(Caam.defaults, self.facts(size)).remarks
+
+    def test_are_written_down(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            fit_small(source, target, tmp_path / "run", method="caam", steps=1)
+        assert "512 utterances" in caplog.text
+        assert read_json(tmp_path / "run" / "config.json")["remarks"]
+
+
+def test_batch_norm_s_statistics_are_those_of_the_start_after_a_training(
+    source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    fit_small(source, target, tmp_path / "run", method="caam", steps=3)
+    trained = load_tensors(tmp_path / "run" / "model.safetensors")[0]
+    means = [value for name, value in trained.items() if name.endswith("running_mean")]
+    variances = [value for name, value in trained.items() if name.endswith("running_var")]
+    assert len(means) == len(variances) == 3
+    assert not any(each.any() for each in means)
+    assert all((each == 1).all() for each in variances)
+
+
+def test_standardised_features_are_scaled_since_squashing_leaves_nothing_of_them() -> None:
+    spread = {}
+    for scale in (1.0, Caam.defaults.input_scale):
+        method = Caam(SMALLEST, dataclasses.replace(Caam.defaults, input_scale=scale), 0).eval()
+        with torch.no_grad():
+            spread[scale] = method.predict(INPUTS, torch.full((16,), SMALLEST)).std(0).max().item()
+    assert spread[1.0] < 1e-3 * spread[Caam.defaults.input_scale]
