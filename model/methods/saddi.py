@@ -1,7 +1,7 @@
 """sADDi: ADDi behind a self-supervised beginning, and with windows of its own making among the source's."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -70,54 +70,47 @@ class Saddi(Addi):
             synthetic = self._synthetic(source)
             terms["emotion"] = (terms["emotion"] + synthetic) / 2  # one batch, half of which is synthetic
             self._seen["synthetic"] = synthetic.detach()
-        # Of codes without gradient: the decoder follows.
-        return {**terms, "reconstruction": self._error(self._codes, source, target)}
+        real = _Windows.of(source, target)
+        decoded = self._decoded(torch.cat(self._codes), real)  # of codes without gradient: the decoder follows
+        return {**terms, "reconstruction": _squared_error(decoded, real)}
 
     def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:
         """J, with windows in the place of codes for D2 if that judges them: it rewards the real ones."""
         if self.config.second_discriminator == "codes":
             return super().game(codes, source, target)
-        first = self.discriminators["first"]
+        first, real = self.discriminators["first"], _Windows.of(source, target)
         of_codes = reward(first(codes.source), first(codes.target), self.config.d2gan_alpha)
-        return of_codes + self._realism(codes, source, target, self.config.d2gan_beta)
+        return of_codes + self._realism(self._decoded(torch.cat(codes), real), real, self.config.d2gan_beta)
 
     def _pretraining(self, source: Batch, target: Batch) -> dict[str, Tensor]:
-        """Encoder and decoder minimise the squared error and how well windows are told from real ones."""
+        """Encoder and decoder minimise the squared error, and what tells decoded windows from real ones."""
+        real = _Windows.of(source, target)
         if self.turn == DISCRIMINATORS:
-            return {"judge": -self._realism(self._codes, source, target)}
+            return {"judge": -self._realism(self._decoded(torch.cat(self._codes), real), real)}
         _, codes = self.encoded(source, target)
         self._seen = {}
+        decoded = self._decoded(torch.cat(codes), real)
         return {
-            "reconstruction": self._error(codes, source, target),
-            "realism": self.config.realism_weight * self._realism(codes, source, target),
+            "reconstruction": _squared_error(decoded, real),
+            "realism": self.config.realism_weight * self._realism(decoded, real),
         }
 
-    def _decoded(self, codes: Tensor, like: Batch) -> Tensor:
-        """Windows (n, dim, frames) of codes (n, channels), as long as those of a batch of n and with their padding."""
+    def _decoded(self, codes: Tensor, like: "_Windows") -> Tensor:
+        """Windows (n, dim, frames) of codes (n, channels), with the lengths of n others and their padding."""
         frames = like.features.shape[2]
         counted = torch.arange(frames, device=codes.device) < like.lengths.unsqueeze(1)  # (n, frames)
-        return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
+        with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # in whose turn the decoder learns nothing
+            return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
 
-    def _error(self, codes: Domains, source: Batch, target: Batch) -> Tensor:
-        """Mean squared error over all values of both batches that count."""
-        errors, counts = [], []
-        for own, batch in zip(codes, (source, target), strict=True):
-            difference = self._decoded(own, batch) - batch.features  # 0 behind an utterance's length
-            errors.append(difference.square().sum())
-            counts.append(batch.lengths.sum() * batch.features.shape[1])
-        return torch.stack(errors).sum() / torch.stack(counts).sum()
-
-    def _realism(self, codes: Domains, source: Batch, target: Batch, weight: float = 1.0) -> Tensor:
-        """What the discriminator of windows maximises, of the windows of both batches and of those of their codes."""
-        judge, lengths = self.discriminators[self._judge], torch.cat([source.lengths, target.lengths])
-        decoded = torch.cat([self._decoded(codes.source, source), self._decoded(codes.target, target)])
-        real = torch.cat([source.features, target.features])
-        return reward(judge(real, lengths), judge(decoded, lengths), weight)
+    def _realism(self, decoded: Tensor, real: "_Windows", weight: float = 1.0) -> Tensor:
+        """What the discriminator of windows (n, dim, frames) maximises."""
+        judge = self.discriminators[self._judge]
+        return reward(judge(real.features, real.lengths), judge(decoded, real.lengths), weight)
 
     def _synthetic(self, source: LabelledBatch) -> Tensor:
         """Cross-entropy of as many synthetic utterances as the source's batch has, with its labels."""
-        with torch.no_grad():
-            windows = self._decoded(self._mixed(self._codes.source, source.labels), source)
+        codes = self._mixed(self._codes.source, source.labels)
+        windows = self._decoded(codes, _Windows(source.features, source.lengths)).detach()
         with running_statistics_kept(self.network):  # those of real utterances, for prediction
             return F.cross_entropy(self.network(windows, source.lengths), source.labels)
 
@@ -128,3 +121,21 @@ class Saddi(Addi):
         part = self.config.interpolation * torch.rand(len(codes), 1, device=codes.device)
         noise = self.config.perturbation * codes.std(0, correction=0) * torch.randn_like(codes)
         return torch.lerp(codes, codes.index_select(0, partners), part) + noise
+
+
+class _Windows(NamedTuple):
+    """Windows (n, dim, frames), of which the first `lengths` (n,) frames count."""
+
+    features: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, source: Batch, target: Batch) -> Self:
+        """Those of both batches."""
+        return cls(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))
+
+
+def _squared_error(decoded: Tensor, real: _Windows) -> Tensor:
+    """Mean over all values that count: behind its length a decoded window is the real one."""
+    counted = real.lengths.sum() * real.features.shape[1]
+    return (decoded - real.features).square().sum() / counted

@@ -21,14 +21,16 @@ _SLOPE: Final = 0.2
 class WindowDecoder(nn.Module):
     """Convolutions over upsampled time: codes (batch, inputs) -> windows (batch, dim, frames), of any length.
 
-    Every step begins with the same code, beside sines and cosines of its place in the window.
+    Every step begins with the same code, beside sines and cosines of its place in the window. Each block but the first
+    has half the channels of the one before.
     """
 
     def __init__(self, inputs: int, dim: int, channels: int) -> None:
         super().__init__()
+        widths = [channels, *(max(channels // 2**block, 1) for block in range(_BLOCKS))]
         self.first = Conv1d(inputs + 2 * _WAVES, channels, 1)
-        self.blocks = nn.ModuleList(Conv1d(channels, channels, 3, padding=1) for _ in range(_BLOCKS))
-        self.last = Conv1d(channels, dim, 3, padding=1)
+        self.blocks = nn.ModuleList(Conv1d(*each, kernel_size=3, padding=1) for each in pairwise(widths))
+        self.last = Conv1d(widths[-1], dim, 3, padding=1)
 
     def forward(self, codes: Tensor, frames: int) -> Tensor:
         """Decode (batch, inputs)."""
@@ -50,9 +52,7 @@ class WindowDiscriminator(nn.Module):
     def __init__(self, dim: int, channels: int) -> None:
         super().__init__()
         widths = [dim, *[channels] * _BLOCKS]
-        self.blocks = nn.ModuleList(
-            Conv1d(inputs, outputs, 3, stride=2, padding=1) for inputs, outputs in pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(Conv1d(*each, kernel_size=3, stride=2, padding=1) for each in pairwise(widths))
         self.last = nn.Linear(channels, 1)
 
     def forward(self, windows: Tensor, lengths: Tensor) -> Tensor:

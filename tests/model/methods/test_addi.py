@@ -1,0 +1,191 @@
+"""ADDi: whose turn moves what, what the encoder is, and what the discriminators find at their best."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodna.model.checkpoint import load_tensors
+from emodna.model.config import TrainConfig
+from emodna.model.errors import ConfigError
+from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi, AddiConfig
+from emodna.model.methods.base import Method
+from emodna.model.methods.saddi import Saddi, SaddiConfig
+from emodna.model.optimizers import make_optimizers
+from emodna.model.passes import evaluation_mode
+from emodna.model.phases import Phase
+from emodna.model.training.update import Update
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_every_method import Pair, losses, small
+from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines
+
+CPU = torch.device("cpu")
+
+
+def trained(model: Method, pair: Pair, *, steps: int = 3, phase: Phase | None = None) -> dict[str, Tensor]:
+    """Take steps; return the terms of the last one."""
+    torch.manual_seed(0)
+    update = Update(model, make_optimizers(model.parameter_groups(), TrainConfig()), CPU)
+    for _ in range(steps):
+        terms = update(*pair, phase or model.phases[0])
+    return terms
+
+
+def moved(model: Method, pair: Pair, phase: Phase) -> set[str]:
+    """Names of what one step changes."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trained(model, pair, steps=1, phase=phase)
+    return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def of(part: str, names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith(part)}
+
+
+class TestTurns:
+    @pytest.mark.parametrize("encoder", ["conv-blstm", "shared"])
+    def test_the_encoder_s_leaves_the_discriminators_alone(self, encoder: str) -> None:
+        names = moved(small(Addi, encoder=encoder), batches(), Phase(turns=(ENCODER,)))
+        assert names
+        assert names == of("network.", names)
+
+    def test_the_discriminators_moves_nothing_but_them_not_even_running_statistics(self) -> None:
+        both, encoder_s = (
+            moved(small(Addi), batches(), Phase(turns=turns)) for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
+        )
+        assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
+
+    def test_the_discriminators_gives_the_encoder_no_gradient(self) -> None:
+        model, pair = small(Addi), batches()
+        losses(model, pair)
+        assert model.turn == DISCRIMINATORS
+        model.losses(*pair, torch.tensor(0))["discriminators"].backward()
+        assert all(parameter.grad is None for parameter in model.network.parameters())
+        assert all(parameter.grad is not None for parameter in model.discriminators.parameters())
+
+    def test_batch_norm_sees_a_step_once_and_dropout_draws_once(self) -> None:
+        counted = []
+        for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
+            model = small(Addi)
+            trained(model, batches(), steps=2, phase=Phase(turns=turns))
+            counted.append((model.network.backbone[1].num_batches_tracked.item(), torch.rand(1).item()))
+        assert counted[0] == counted[1]
+        assert counted[0][0] == 2
+
+    def test_terms_pull_in_opposite_directions(self) -> None:
+        terms = losses(small(Addi, adversarial_weight=0.25), batches())
+        assert list(terms) == ["emotion", "adversarial", "discriminators"]
+        torch.testing.assert_close(terms["adversarial"], -0.25 * terms["discriminators"])
+
+    def test_the_discriminators_have_an_optimiser_of_their_own(self) -> None:
+        made = make_optimizers(small(Addi).parameter_groups(), TrainConfig())
+        (own,) = made["discriminators"].param_groups
+        assert isinstance(made["encoder"], torch.optim.RAdam)
+        assert isinstance(made["discriminators"], torch.optim.Adam)
+        assert (own["lr"], own["betas"]) == (2e-4, (0.5, 0.999))
+        settings = {"discriminator_optimizer": "radam", "discriminator_learning_rate": 0.5, "discriminator_beta1": 0.1}
+        other = make_optimizers(small(Addi, **settings).parameter_groups(), TrainConfig())["discriminators"]
+        assert isinstance(other, torch.optim.RAdam)
+        assert (other.param_groups[0]["lr"], other.param_groups[0]["betas"]) == (0.5, (0.1, 0.999))
+
+
+class TestWithoutTransfer:
+    """The shared encoder is that of Source Only, bit for bit: see test_every_method.py."""
+
+    @pytest.mark.parametrize("mode", ["source", "separate"])
+    def test_the_target_does_not_matter_to_the_bi_lstm(self, mode: str) -> None:
+        source, target = batches()
+        _, other = batches(seed=1)
+        weights = []
+        for each in (target, other):
+            model = small(Addi, adversarial_weight=0.0, batch_norm=mode)
+            trained(model, (source, each))
+            weights.append(dict(model.network.named_parameters()))
+        assert_same_tensors(*weights)
+        model = small(Addi, adversarial_weight=0.1, batch_norm=mode)
+        trained(model, (source, target))
+        assert not torch.equal(model.network.classifier.weight, weights[0]["classifier.weight"])
+
+    def test_the_discriminators_learn_all_the_same(self) -> None:
+        model, pair = small(Addi, adversarial_weight=0.0, discriminator_learning_rate=0.01, dropout=0.0), batches()
+        first, last = (trained(model, pair, steps=n)["discriminators"].item() for n in (1, 60))
+        assert last < first - 0.1
+
+
+class TestAtTheirBest:
+    """What the discriminators say once they have learned as much as they can of an encoder that stands still."""
+
+    def value(self, pair: Pair) -> float:
+        model = small(Addi, dropout=0.0, discriminator_learning_rate=0.003)
+        trained(model, pair, steps=1, phase=Phase(turns=(ENCODER,)))
+        terms = trained(model, pair, steps=300, phase=Phase(turns=(DISCRIMINATORS,)))
+        return -terms["discriminators"].item()
+
+    def test_is_minus_two_of_the_same_utterances(self) -> None:
+        source, target = batches()
+        same = dataclasses.replace(target, features=source.features)
+        assert self.value((source, same)) == pytest.approx(-2, abs=1e-3)
+
+    def test_is_more_of_others(self) -> None:
+        assert self.value(batches()) > -1.5
+
+    def test_is_bounded_however_far_apart_the_corpora_are(self) -> None:
+        source, target = batches()
+        far = dataclasses.replace(target, features=target.features * 1e3)
+        model = small(Addi, dropout=0.0, discriminator_learning_rate=1.0)
+        terms = trained(model, (source, far), steps=50)
+        assert -4.7 <= terms["discriminators"].item() <= 40.1
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_an_encoder_that_plays_along_brings_the_corpora_together() -> None:
+    # The same utterances, one half louder: without the game the discriminators tell them apart, with it not so well.
+    source, target = batches(16, 16)
+    found = []
+    for weight in (0.0, 1.0):
+        model = small(Addi, adversarial_weight=weight, dropout=0.0, discriminator_learning_rate=0.003)
+        trained(model, (source, target), steps=150)
+        found.append(-trained(model, (source, target), steps=100, phase=Phase(turns=(DISCRIMINATORS,)))["total"].item())
+    assert found[1] < found[0] - 0.5
+
+
+class TestSettings:
+    @pytest.mark.parametrize("config", [AddiConfig, SaddiConfig])
+    @pytest.mark.parametrize("key", [{"tcn_blocks": 3}, {"tcn_pooling": "last"}, {"tcn_kernel": 3}])
+    def test_of_a_tcn_need_one(self, key: dict[str, Any], config: type[AddiConfig]) -> None:
+        ((name, value),) = key.items()
+        with pytest.raises(ConfigError, match=rf"^{name}={value}: only with encoder=shared$"):
+            config(**key)
+        assert getattr(config(encoder="shared", **key), name) == value
+
+    @pytest.mark.parametrize("kind", [Addi, Saddi])
+    def test_say_whether_a_step_can_be_captured(self, kind: type[Addi]) -> None:
+        assert small(kind).uncapturable is None
+        assert small(kind, batch_norm="separate").uncapturable is not None
+
+    def test_our_reading_says_so(self) -> None:
+        assert Addi.our_reading
+        assert Saddi.our_reading
+
+
+def test_j_is_logged_beside_the_terms(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    fit_small(source, target, tmp_path / "run", method="addi", steps=2)
+    line = logged_lines(tmp_path / "run")[-1]
+    assert list(line) == ["step", "emotion", "adversarial", "discriminators", "total", "j"]
+    assert line["j"] == pytest.approx(10 * line["adversarial"])
+    names = load_tensors(tmp_path / "run" / "resume.safetensors")[0]
+    assert "optimizer.discriminators.first.0.weight.exp_avg" in names
+
+
+def test_predicts_by_what_it_trains() -> None:
+    model, (source, target) = small(Addi), batches()
+    losses(model, (source, target))
+    with evaluation_mode(model):
+        logits = model.predict(source.features, source.lengths)
+        hidden = model.network.backbone(source.features)
+        codes = model.network.encode(hidden, source.lengths)
+        assert torch.equal(model.network.classifier(codes), logits)
+    assert codes.shape == (8, 8)

@@ -1,0 +1,233 @@
+"""sADDi: what each phase moves, what the decoder's windows are, and where the synthetic utterances come from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emodna.model.batch import Batch
+from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
+from emodna.model.methods.saddi import Saddi
+from emodna.model.phases import Phase, phase_at
+from emodna.pipeline.store import FeatureStore
+from tests.model.methods.test_addi import moved, of, trained
+from tests.model.methods.test_every_method import Pair, alike, losses, small
+from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small, logged_lines
+
+PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
+STEP = torch.tensor(0)
+
+
+def shortened(pair: Pair) -> Pair:
+    """Batches of which some utterances are shorter than the window."""
+    lengths = torch.tensor([32, 16, 24, 8, 32, 32, 9, 31])
+    source, target = (dataclasses.replace(each, lengths=lengths) for each in pair)
+    return source, target
+
+
+class TestPhases:
+    @pytest.mark.parametrize("second", ["codes", "windows"])
+    def test_what_each_moves(self, second: str) -> None:
+        model = small(Saddi, second_discriminator=second)
+        judge = "discriminators.second." if second == "windows" else "discriminators.realism."
+        names = moved(model, batches(), PRETRAINING)
+        assert of("network.classifier", names) == set()
+        assert of("network.backbone", names)
+        assert of("network.encoder", names)
+        assert of("decoder.", names)
+        assert of("discriminators.", names) == of(judge, names) != set()
+        for phase in (ADAPTATION, AUGMENTATION):
+            names = moved(model, batches(), phase)
+            assert of("network.classifier", names)
+            assert of("decoder.", names)
+            kinds = {name.split(".")[1] for name in of("discriminators.", names)}
+            assert kinds == {"first", "second"}
+
+    def test_the_first_needs_no_label(self) -> None:
+        source, target = batches()
+        other = dataclasses.replace(source, labels=1 - source.labels)
+        models = [small(Saddi), small(Saddi)]
+        for model, each in zip(models, (source, other), strict=True):
+            trained(model, (each, target), phase=PRETRAINING)
+        assert_same_tensors(models[0].state_dict(), models[1].state_dict())
+
+    def test_the_second_trains_the_encoder_as_addi(self) -> None:
+        models: list[Addi] = [small(Addi), small(Saddi)]  # type: ignore[list-item]
+        for model, phase in zip(models, (Addi.phases[0], ADAPTATION), strict=True):
+            trained(model, batches(), phase=phase)
+        mine, other = (model.network.state_dict() for model in models)
+        assert_same_tensors(mine, other)
+
+    def test_follow_each_other_in_the_log(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        fit_small(source, target, tmp_path / "run", method="saddi", steps=10)
+        lines = logged_lines(tmp_path / "run")
+        first = ["step", "reconstruction", "realism", "judge", "total"]
+        second = ["step", "emotion", "adversarial", "reconstruction", "discriminators", "total", "j"]
+        assert [list(line) for line in lines] == [first] * 2 + [second] * 5 + [[*second, "synthetic"]] * 3
+
+    def test_a_stop_inside_any_of_them_changes_nothing(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        asked: dict[str, Any] = {
+            "method": "saddi",
+            "steps": 15,
+            "resume": True,
+            "settings": {"checkpoint_seconds": "0"},
+        }
+        fit_small(source, target, tmp_path / "whole", **asked)
+        for stop, phase in ((3, PRETRAINING), (7, ADAPTATION), (13, AUGMENTATION)):
+            done = stop - 1  # the checkpoint that is written before the watcher ends the run
+            assert phase_at(Saddi.phases, done - 1, 15) == phase_at(Saddi.phases, done, 15) == phase
+            with pytest.raises(Interruption):
+                fit_small(source, target, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+        fit_small(source, target, tmp_path / "run", **asked)
+        models = [(tmp_path / each / "model.safetensors").read_bytes() for each in ("whole", "run")]
+        assert models[0] == models[1]
+        assert logged_lines(tmp_path / "whole") == logged_lines(tmp_path / "run")
+
+
+class TestDecoder:
+    def test_learns_the_windows_in_the_first_phase(self) -> None:
+        model = small(Saddi, dropout=0.0, decoder_channels=16)
+        pair = batches()
+        first, last = (trained(model, pair, steps=n, phase=PRETRAINING)["reconstruction"].item() for n in (1, 150))
+        assert last < 0.9 * first
+
+    def test_has_no_say_in_the_codes_of_the_later_phases(self) -> None:
+        model, pair = small(Saddi), batches()
+        model.phase, model.turn = ADAPTATION.name, ENCODER
+        model.losses(*pair, STEP)["reconstruction"].backward()
+        assert all(parameter.grad is None for parameter in model.network.parameters())
+        assert all(parameter.grad is not None for parameter in model.decoder.parameters())
+
+    @pytest.mark.parametrize("phase", [PRETRAINING, ADAPTATION])
+    def test_learns_nothing_in_the_discriminators_turn(self, phase: Phase) -> None:
+        model, pair = small(Saddi, second_discriminator="windows"), batches()
+        model.phase = phase.name
+        for model.turn in (ENCODER, DISCRIMINATORS):
+            terms = model.losses(*pair, STEP)
+        sum(terms.values()).backward()  # type: ignore[union-attr]
+        assert all(parameter.grad is None for parameter in (*model.decoder.parameters(), *model.network.parameters()))
+
+    @pytest.mark.parametrize("phase", Saddi.phases, ids=lambda phase: phase.name)
+    def test_is_not_asked_for_what_lies_behind_an_utterance(self, phase: Phase) -> None:
+        source, target = shortened(batches())
+        behind = torch.arange(32) >= source.lengths.unsqueeze(1)
+        errors = []
+        for value in (0.0, 100.0):
+            # The encoder, which sees the padding, is not the point here: zero weights make its codes equal.
+            model = small(Saddi)
+            for parameter in model.network.parameters():
+                torch.nn.init.zeros_(parameter)
+            padded = [
+                dataclasses.replace(each, features=each.features.masked_fill(behind.unsqueeze(1), value))
+                for each in (source, target)
+            ]
+            errors.append(trained(model, (padded[0], padded[1]), steps=1, phase=phase)["reconstruction"])  # type: ignore[arg-type]
+        assert torch.equal(*errors)
+
+    def test_error_is_the_mean_square_of_what_counts(self) -> None:
+        pair = shortened(batches())
+        model = small(Saddi, dropout=0.0)
+        for parameter in model.decoder.parameters():
+            torch.nn.init.zeros_(parameter)  # decodes zeros
+        model.phase, model.turn = PRETRAINING.name, ENCODER
+        squares = [
+            value**2
+            for batch in pair
+            for features, length in zip(batch.features, batch.lengths, strict=True)
+            for value in features[:, :length].flatten().tolist()
+        ]
+        error = model.losses(*pair, STEP)["reconstruction"].item()
+        assert error == pytest.approx(sum(squares) / len(squares), rel=1e-5)
+
+
+class TestSyntheticUtterances:
+    def mixed(self, labels: list[int], **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes of distinct utterances, and what is made of them."""
+        codes = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        return codes, small(Saddi, **settings)._mixed(codes, torch.tensor(labels))
+
+    def test_lie_between_codes_of_one_class_and_nearer_to_their_own(self) -> None:
+        labels = [0, 1, 0, 1, 0, 1, 1, 0]
+        codes, mixed = self.mixed(labels, perturbation=0.0)
+        partners = set()
+        for row, label in enumerate(labels):
+            fits = []
+            for other, its in enumerate(labels):
+                way = codes[other] - codes[row]
+                part = (((mixed[row] - codes[row]) * way).sum() / way.square().sum().clamp_min(1e-12)).item()
+                if torch.allclose(codes[row] + part * way, mixed[row], atol=1e-5):
+                    fits.append((its, part))
+                    partners.add(other)
+            assert fits
+            assert all(its == label and 0 <= part <= 0.5 for its, part in fits)
+        assert len(partners) > 3
+
+    def test_of_a_class_with_one_utterance_are_that_one(self) -> None:
+        codes, mixed = self.mixed([0, 0, 1, 0], perturbation=0.0)
+        torch.testing.assert_close(mixed[2], codes[2])
+        assert not torch.allclose(mixed[0], codes[0])
+
+    def test_without_interpolation_are_the_codes_with_noise_in_their_own_units(self) -> None:
+        codes, mixed = self.mixed([0, 1] * 200, interpolation=0.0, perturbation=0.1)
+        torch.testing.assert_close((mixed - codes).std(0), 0.1 * codes.std(0), rtol=0.15, atol=0)
+
+    def test_are_half_of_the_source_s_batch_in_the_last_phase(self) -> None:
+        pair, terms = batches(), {}
+        for phase in (ADAPTATION, AUGMENTATION):
+            model = small(Saddi, dropout=0.0)
+            terms[phase.name] = trained(model, pair, steps=1, phase=phase)["emotion"]
+        synthetic = model.monitor()["synthetic"]
+        torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
+
+    def test_leave_running_statistics_and_decoder_to_the_real_ones(self) -> None:
+        states = []
+        for phase in (ADAPTATION, AUGMENTATION):
+            model = small(Saddi, dropout=0.0)
+            trained(model, batches(), steps=1, phase=phase)
+            kept = ("running_mean", "running_var", "num_batches_tracked")
+            states.append(
+                {name: t for name, t in model.state_dict().items() if name.endswith(kept) or name.startswith("decoder")}
+            )
+        assert_same_tensors(*states)
+
+    def test_of_the_target_there_are_none(self) -> None:
+        source, target = batches()
+        codes = []
+        for each in (target, dataclasses.replace(target, features=target.features + 1)):
+            model = small(Saddi, dropout=0.0, batch_norm="source", perturbation=0.0, interpolation=0.0)
+            model.phase, model.turn = AUGMENTATION.name, ENCODER
+            terms = model.losses(source, each, STEP)
+            codes.append(terms["emotion"])
+        assert torch.equal(*codes)
+
+
+def test_windows_in_the_place_of_codes_for_the_second_discriminator() -> None:
+    model, pair = small(Saddi, second_discriminator="windows"), batches()
+    assert set(model.discriminators) == {"first", "second"}
+    model.phase, model.turn = ADAPTATION.name, ENCODER
+    model.losses(*pair, STEP)["adversarial"].backward()
+    assert all(
+        parameter.grad is not None for parameter in (*model.decoder.parameters(), *model.network.backbone.parameters())
+    )
+
+
+@pytest.mark.parametrize("second", ["codes", "windows"])
+def test_every_phase_is_finite_where_the_networks_have_collapsed(second: str) -> None:
+    for phase in Saddi.phases:
+        model = small(Saddi, second_discriminator=second)
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        terms = trained(model, alike(batches(), 3.0), steps=3, phase=phase)
+        assert all(term.isfinite() for term in terms.values())
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_batch_of_the_target_has_no_labels_for_any_phase() -> None:
+    pair = batches()
+    assert type(pair[1]) is Batch
+    assert losses(small(Saddi), pair)
