@@ -189,7 +189,7 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     common.out.print(f"{common.safe(title)}; {scored}\n")
     common.out.print(score_table(result))
     common.out.print()
-    if (said := _ORACLES.get(result.get("supervision"))) is not None:
+    if (said := _ORACLES.get(result.get("supervision", ""))) is not None:
         common.out.print(said)
     common.out.print(common.safe(result["run"]))
 

@@ -91,10 +91,10 @@ def predict(
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
     models = [TrainedModel.load(each, common.torch_device(device)) for each in runs]
-    for model, place in zip(models, runs, strict=True):
+    for model, folder in zip(models, runs, strict=True):
         method, supervision = model.method.name, model.method.supervision
         if is_oracle(supervision):
-            common.note(f"{common.safe(place)}: {marked(method, supervision)}: trained with the labels of its target")
+            common.note(f"{common.safe(folder)}: {marked(method, supervision)}: trained with the labels of its target")
         common.detail(
             f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )

@@ -172,6 +172,8 @@ def _parse(key: str, text: str, kind: Any) -> object:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    if typing.get_origin(kind) is Annotated and typing.get_args(kind)[0] is str and not isinstance(value, str):
+        value = text  # 0.9 where a word is wanted is a wrong word
     return _checked(f"--set {key}", value, text, kind)
 
 

@@ -57,6 +57,8 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     if (heard := len(set(of_labelled))) < count:
         few = f"; --set folds={heard}" if heard > 1 else ""
         raise TrainingError(f"--tgt {corpus}: {heard} speakers with a label of {task}, too few for {count} folds{few}")
+    if max(np.bincount(labels[rows])) < count:
+        raise TrainingError(f"--tgt {corpus}: too few labels of {task} for {count} folds; fewer --set folds")
     parts = _parts(labels[rows], of_labelled, count, derived_seed(seed, f"folds/{corpus}") % _SEEDS)
     for part in parts:
         left = set(np.delete(labels[rows], part).tolist())

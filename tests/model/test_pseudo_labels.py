@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.pseudo_labels import AdaptiveThreshold
+from emodna.model.batch import LabelledBatch
+from emodna.model.config import apply_settings
+from emodna.model.errors import ConfigError
+from emodna.model.methods.emo_dna import EmoDna
+from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast
+from emodna.model.pseudo_labels import AdaptiveThreshold, FixedThreshold, OracleLabels, pseudo_labeller
+from tests.model.small import batches
 
 
 def binary_logits(*confidences: float) -> Tensor:
@@ -210,3 +216,90 @@ class TestErrors:
 
 def test_repr_names_the_settings() -> None:
     assert repr(AdaptiveThreshold(2, 0.99)) == "AdaptiveThreshold(n_classes=2, momentum=0.99)"
+
+
+class TestVariants:
+    """Of the paper's Table 6."""
+
+    @pytest.mark.parametrize(
+        ("threshold", "selected"),
+        [
+            ("fixed:0.9", [False, False, True]),
+            ("fixed:0.8", [False, True, True]),
+            ("fixed:0", [True, True, True]),
+            ("fixed:1", [False, False, False]),
+            ("none", [True, True, True]),
+        ],
+    )
+    def test_golden_selection(self, threshold: str, selected: list[bool]) -> None:
+        labels = pseudo_labeller(threshold, 2, 0.9)(binary_logits(0.55, 0.85, 0.95))
+        assert labels.selected.tolist() == selected
+        assert labels.labels.tolist() == [1, 1, 1]
+        assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
+
+    def test_adaptive_is_the_default(self) -> None:
+        assert isinstance(pseudo_labeller(EmoDna.defaults.threshold, 2, 0.9), AdaptiveThreshold)
+
+    @settings(deadline=None, max_examples=30)
+    @given(
+        threshold=st.floats(0, 1),
+        rows=st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=9),
+    )
+    def test_fixed_against_loops(self, threshold: float, rows: list[list[float]]) -> None:
+        labels = FixedThreshold(threshold)(torch.tensor(rows, dtype=torch.float64))
+        for row, label, selected in zip(rows, labels.labels.tolist(), labels.selected.tolist(), strict=True):
+            total = sum(math.exp(value) for value in row)
+            confidence = max(math.exp(value) / total for value in row)
+            assert math.exp(row[label]) / total == pytest.approx(confidence)
+            assert selected == (confidence >= threshold) or confidence == pytest.approx(threshold)
+
+    def test_fixed_has_no_state(self) -> None:
+        module = FixedThreshold(0.9).train()
+        first = module(binary_logits(0.89, 0.91)).selected
+        for _ in range(5):
+            module(binary_logits(0.999))
+        assert torch.equal(module(binary_logits(0.89, 0.91)).selected, first)
+        assert not module.state_dict()
+
+    @pytest.mark.parametrize("threshold", ["fixed:0.9", "none"])
+    def test_carry_no_gradient_and_do_not_wait_for_the_device(self, threshold: str) -> None:
+        module = pseudo_labeller(threshold, 2, 0.9)
+        assert not any(part.requires_grad for part in module(binary_logits(0.6, 0.9).requires_grad_()))
+        with FakeTensorMode():
+            assert module(torch.randn(8, 2)).selected.shape == (8,)
+
+    def test_oracle_takes_the_labels_that_there_are(self) -> None:
+        labels = OracleLabels()(torch.tensor([1, 0, -1]))
+        assert labels.selected.tolist() == [True, True, False]
+        assert labels.labels[:2].tolist() == [1, 0]
+        assert labels.confidence.tolist() == [1, 1, 0]
+
+    def test_an_oracle_s_utterances_without_a_label_count_for_nothing(self) -> None:
+        contrast = PseudoLabelContrast(ContrastConfig(threshold="oracle-labels"))
+        source, target = batches(4, 3)
+        labelled = LabelledBatch(**target.tensors, labels=torch.tensor([1, 0, -1]))
+        pseudo = contrast.select(torch.randn(3, 2), labelled)
+        projected = torch.randn(7, 5)
+        two = type(pseudo)(*(part[:2] for part in pseudo))
+        with_it, without = (contrast(projected[: 4 + len(each.labels)], source.labels, each) for each in (pseudo, two))
+        torch.testing.assert_close(with_it, without)
+        assert contrast.monitor()["confident"].item() == pytest.approx(2 / 3)
+
+    @pytest.mark.parametrize(
+        "text", ["adaptive", "fixed:0.9", "fixed:0", "fixed:1", "fixed:1e-1", "none", "oracle-labels"]
+    )
+    def test_are_settings(self, text: str) -> None:
+        (config,) = apply_settings({"threshold": text}, EmoDna.defaults)
+        assert config.threshold == text
+
+    @pytest.mark.parametrize(
+        "text",
+        ["fixed:1.5", "fixed:-0.1", "fixed:nan", "fixed:inf", "fixed:", "fixed", "0.9", "oracle", "Adaptive", ""],
+    )
+    def test_of_another_word_are_refused_in_one_line(self, text: str) -> None:
+        with pytest.raises(ConfigError) as raised:
+            apply_settings({"threshold": text}, EmoDna.defaults)
+        assert "adaptive, fixed:P (P from 0 to 1), none or oracle-labels" in str(raised.value)
+        assert "\n" not in str(raised.value)
+        with pytest.raises(ValueError, match="threshold must be adaptive, fixed:P, none or oracle-labels"):
+            pseudo_labeller(text, 2, 0.9)
