@@ -38,7 +38,7 @@ class ConditioningConfig:
 
 
 class Conditioning(nn.Module):
-    """The map T(f, q) of features and answers q, which are constants here, and the weights of the utterances.
+    """The map T(f, q) of features and answers q, constants to the gradient, and the weights of the utterances.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Conditioning(nn.Module):
 
     def forward(self, features: Domains, logits: Domains) -> tuple[Domains, Domains | None]:
         """T (n, width) and (m, width) of E and phi_e(E), and weights (n,) and (m,) if answers decide them."""
-        answers = [each.detach().softmax(1) for each in logits]
+        answers = [each.softmax(1) for each in logits]
         joined = self.map or multilinear_map
         given = Domains(*(joined(f, q) for f, q in zip(features, answers, strict=True)))
         return given, Domains(*map(entropy_weights, answers)) if self.entropy else None
