@@ -74,7 +74,7 @@ class Difl(Method):
     """Cross-entropy on the source, against heads that guess corpus, gender and language of both sides."""
 
     name = "difl"
-    summary = "features that tell neither corpus nor gender nor language, by reversed gradients"
+    summary = "heads on reversed features guess corpus, gender and language"
     reference = "Gao et al. 2022, ICASSP"
     our_reading = True
     defaults = DiflConfig()

@@ -221,7 +221,7 @@ def facts(
     languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
 ) -> RunFacts:
     sets = [frozenset(values) for values in (*genders, *languages)]
-    return RunFacts(40, 188, 64, *sets)
+    return RunFacts(40, 188, 64, *sets, target_speakers=10)
 
 
 class TestSettled:
