@@ -74,7 +74,7 @@ class Difl(Method):
     """Cross-entropy on the source, against heads that guess corpus, gender and language of both sides."""
 
     name = "difl"
-    summary = "heads on reversed features guess corpus, gender and language"
+    summary = "corpus, gender and language kept out of the features"
     reference = "Gao et al. 2022, ICASSP"
     our_reading = True
     defaults = DiflConfig()
