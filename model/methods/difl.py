@@ -74,7 +74,7 @@ class Difl(Method):
     """Cross-entropy on the source, against heads that guess corpus, gender and language of both sides."""
 
     name = "difl"
-    summary = "features that tell neither corpus nor gender nor language, by reversed gradients"
+    summary = "corpus, gender and language kept out of the features"
     reference = "Gao et al. 2022, ICASSP"
     our_reading = True
     defaults = DiflConfig()

@@ -97,6 +97,12 @@ class TestObjective:
             torch.testing.assert_close(after[head], 0.7 * share * 3 * before[head])
         assert torch.equal(after["emotion"], before["emotion"])
 
+    def test_tells_how_many_of_the_target_it_takes_for_high(self) -> None:
+        mine, other, (source, target) = model(batch_norm="separate"), model(), batches(8, 5)
+        losses(mine, (source, target))
+        answers = other.predict(target.features, target.lengths).argmax(1)  # by the target's own batch statistics, too
+        assert mine.monitor()["target_high"].item() == pytest.approx(answers.float().mean().item())
+
     def test_without_any_head_is_the_emotion_loss(self) -> None:
         for settings in ({"adversarial_weight": 0.0}, {f"{head}_head": False for head in HEADS}):
             mine = model(**settings)
@@ -221,7 +227,7 @@ def facts(
     languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
 ) -> RunFacts:
     sets = [frozenset(values) for values in (*genders, *languages)]
-    return RunFacts(40, 188, 64, *sets)
+    return RunFacts(40, 188, 64, *sets, target_speakers=10)
 
 
 class TestSettled:
