@@ -3,7 +3,7 @@
 import math
 import tomllib
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -129,27 +129,31 @@ def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
     return replace(defaults, **checked)  # type: ignore[type-var]
 
 
-def check_keys(defaults: object, taken: Collection[str]) -> None:
+def check_keys(defaults: object, *beside: object) -> None:
     """See that every field of a frozen dataclass can be a key of `--set`.
 
     Parameters
     ----------
-    taken
-        Keys that are others'.
+    beside
+        Configurations to which the same settings are applied.
 
     Raises
     ------
     ConfigError
-        A field whose name is taken, whose type `--set` cannot read, or whose default is not of its type.
+        A field whose type `--set` cannot read, whose default is not of its type, or that has another type than a field
+        of that name beside it.
     """
     try:
         kinds = typing.get_type_hints(type(defaults), include_extras=True)
     except Exception as error:  # an annotation may be any expression
         raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
+    taken: dict[str, Any] = {}
+    for each in beside:
+        taken |= typing.get_type_hints(type(each), include_extras=True)
     for field in fields(defaults):  # type: ignore[arg-type]
         key, kind = field.name, kinds[field.name]
-        if key in taken:
-            raise ConfigError(f"{key}: the training has a key of that name")
+        if key in taken and taken[key] != kind:
+            raise ConfigError(f"{key}: the training has a key of that name and of another type")
         base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
         words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
         readable = all(isinstance(word, str) for word in words) if words else base in (bool, int, float, str)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any, Final
 
-from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_keys
+from emodna.model.config import RecordConfig, TrainConfig, check_keys
 from emodna.model.errors import ConfigError
 from emodna.model.methods.base import Method
 from emodna.model.phases import Phase
@@ -58,7 +58,7 @@ def loaded(entry: EntryPoint) -> type[Method]:
         if not holds(value := getattr(kind, name)):
             raise plugins.broken(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {says}")
     try:
-        check_keys(kind.defaults, taken={*as_settings(TrainConfig()), *as_settings(RecordConfig())})
+        check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
         raise plugins.broken(entry, f"{entry.value}: defaults: {error}") from error
     return kind

@@ -78,7 +78,7 @@ WRONG = {
     "defaults = keys('Unheard', 1)": "defaults: its annotations cannot be read: NameError",
     "defaults = keys('Weight', -1.0)": "defaults: key=-1.0: must be a number, 0 or more",
     "defaults = keys('int', 'one')": "defaults: key=one: must be of type int",
-    "defaults = keys('int', 1, 'batch_size')": "defaults: batch_size: the training has a key of that name",
+    "defaults = keys('int', 1, 'batch_size')": "batch_size: the training has a key of that name and of another type",
 }
 KEYS = """
 def keys(annotation, default, key="key"):
