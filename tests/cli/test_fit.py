@@ -103,14 +103,16 @@ class TestText:
     def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
         assert fit(*asked, "-q").err == ""
 
-    @pytest.mark.parametrize("method", METHODS)
-    def test_lists_the_methods_with_their_references(self, method: str) -> None:
+    def test_lists_the_methods_with_their_references_in_80_columns(self) -> None:
         answer = fit("--list-methods")
         assert answer.code == 0
-        lines = answer.out.splitlines()
-        (at,) = [number for number, line in enumerate(lines) if line.startswith(f"{method} ")]
-        assert METHODS[method].summary in lines[at]
-        assert METHODS[method].reference in lines[at + 1]
+        assert max(map(len, answer.out.splitlines())) <= 80
+        told = " ".join(answer.out.split())
+        for name, method in METHODS.items():
+            marks = " (our reading)" * method.our_reading + " (oracle)" * (name == "upper-bound")
+            added = " [scl]" * hasattr(method.defaults, "add")
+            assert f"{name} {method.summary}{marks}{added} {method.reference}" in told
+        assert all(f"\n{name} " in f"\n{answer.out}" for name in METHODS)
 
     def test_help_names_every_option_and_its_default(self) -> None:
         answer = fit("--help")
