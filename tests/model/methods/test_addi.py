@@ -25,10 +25,13 @@ from tests.model.small import assert_same_tensors, batches, fit_small, logged_li
 CPU = torch.device("cpu")
 
 
-def trained(model: Method, pair: Pair, *, steps: int = 3, phase: Phase | None = None) -> dict[str, Tensor]:
+def trained(
+    model: Method, pair: Pair, *, steps: int = 3, phase: Phase | None = None, learning_rate: float = 1e-3
+) -> dict[str, Tensor]:
     """Take steps; return the terms of the last one."""
     torch.manual_seed(0)
-    update = Update(model, make_optimizers(model.parameter_groups(), TrainConfig()), CPU)
+    config = TrainConfig(learning_rate=learning_rate)
+    update = Update(model, make_optimizers(model.parameter_groups(), config), CPU)
     for _ in range(steps):
         terms = update(*pair, phase or model.phases[0])
     return terms
@@ -119,9 +122,9 @@ class TestAtTheirBest:
     """What the discriminators say once they have learned as much as they can of an encoder that stands still."""
 
     def value(self, pair: Pair) -> float:
-        model = small(Addi, dropout=0.0, discriminator_learning_rate=0.003)
+        model = small(Addi, dropout=0.0, discriminator_learning_rate=0.01)
         trained(model, pair, steps=1, phase=Phase(turns=(ENCODER,)))
-        terms = trained(model, pair, steps=300, phase=Phase(turns=(DISCRIMINATORS,)))
+        terms = trained(model, pair, steps=200, phase=Phase(turns=(DISCRIMINATORS,)))
         return -terms["discriminators"].item()
 
     def test_is_minus_two_of_the_same_utterances(self) -> None:
@@ -141,15 +144,14 @@ class TestAtTheirBest:
         assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-def test_an_encoder_that_plays_along_brings_the_corpora_together() -> None:
-    # The same utterances, one half louder: without the game the discriminators tell them apart, with it not so well.
-    source, target = batches(16, 16)
+def test_an_encoder_that_plays_along_hides_the_corpora_from_the_discriminators() -> None:
     found = []
     for weight in (0.0, 1.0):
-        model = small(Addi, adversarial_weight=weight, dropout=0.0, discriminator_learning_rate=0.003)
-        trained(model, (source, target), steps=150)
-        found.append(-trained(model, (source, target), steps=100, phase=Phase(turns=(DISCRIMINATORS,)))["total"].item())
-    assert found[1] < found[0] - 0.5
+        model = small(Addi, adversarial_weight=weight, dropout=0.0, discriminator_learning_rate=0.001)
+        found.append(-trained(model, batches(), steps=60, learning_rate=0.003)["discriminators"].item())
+    apart, together = found
+    assert apart > 0
+    assert together < -1
 
 
 class TestSettings:
