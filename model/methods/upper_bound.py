@@ -40,7 +40,7 @@ class UpperBound(Method):
     """
 
     name = "upper-bound"
-    summary = "oracle: cross-entropy on the target's labels, cross-validated over its speakers; the source has no part"
+    summary = "oracle: learns from the target alone, cross-validated over speakers"
     reference = "the ceiling: no method, for it needs what adaptation is to do without"
     defaults = UpperBoundConfig()
 
