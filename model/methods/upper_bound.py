@@ -40,7 +40,7 @@ class UpperBound(Method):
     """
 
     name = "upper-bound"
-    summary = "oracle: learns from the target alone, cross-validated over speakers"
+    summary = "trained on the target alone, cross-validated over speakers"
     reference = "the ceiling: no method, for it needs what adaptation is to do without"
     defaults = UpperBoundConfig()
 
