@@ -40,8 +40,8 @@ class UpperBound(Method):
     """
 
     name = "upper-bound"
-    summary = "oracle: learns from the target alone, cross-validated over speakers"
-    reference = "the ceiling: no method, for it needs what adaptation is to do without"
+    summary = "trained on the target alone, cross-validated over speakers"
+    reference = "the ceiling: it has what adaptation does without"
     defaults = UpperBoundConfig()
 
     def __init__(self, dim: int, config: UpperBoundConfig, seed: int) -> None:
