@@ -8,7 +8,7 @@ References
    cross-corpus speech emotion recognition", IJCAI 2022.
 """
 
-from typing import Final
+from typing import Final, Self
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,10 @@ _LENGTH: Final = 1e-6
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that is always in inference mode: its statistics stay 0 and 1, so it is an affine map."""
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":  # noqa: ARG002
+    running_mean: Tensor
+    running_var: Tensor
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
         """Stay in inference mode."""
         return super().train(False)
 
@@ -53,14 +56,14 @@ class ConvolutionBlock(nn.Module):
         """Apply to (batch, inputs, frames, dim)."""
         pooled = pooled_convolution(x, *self._folded())
         dropped: Tensor = self.dropout(pooled.flatten(2))
-        return dropped.unflatten(2, pooled.shape[2:])
+        return dropped.reshape(pooled.shape)
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of one convolution that does the work of the norm, too."""
-        norm, conv = self.norm, self.conv
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
-        weight = conv.weight * scale[:, None, None, None]
-        return weight, (conv.bias - norm.running_mean) * scale + norm.bias  # type: ignore[operator]
+        norm, bias = self.norm, self.conv.bias
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = self.conv.weight * scale[:, None, None, None]
+        return weight, (bias - norm.running_mean) * scale + norm.bias  # type: ignore[operator]
 
 
 class PrimaryCapsules(nn.Module):
@@ -77,7 +80,7 @@ class PrimaryCapsules(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, inputs, h, w)."""
         places = self.conv(x).permute(0, 2, 3, 1)  # (batch, h - 2, w - 2, maps * length)
-        return squash(places.reshape(len(x), -1, self.length))
+        return squash(places.reshape(x.shape[0], -1, self.length))
 
 
 class RoutedCapsules(nn.Module):
@@ -94,8 +97,9 @@ class RoutedCapsules(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Route (batch, n, inputs)."""
-        capsules = len(self.weight)
-        shares = x.new_full((1, capsules, 1), 1 / capsules).expand(len(x), capsules, x.shape[1])  # (batch, capsules, n)
+        batch, n, _ = x.shape  # not len(), which exporters take for a constant
+        capsules = self.weight.shape[0]
+        shares = x.new_full((1, 1, 1), 1 / capsules).expand(batch, capsules, n)
         routed = self._routed(x, shares)
         for _ in range(self.iterations - 1):
             directions = F.normalize(routed, dim=2, eps=_LENGTH)
@@ -140,7 +144,8 @@ class CapsuleEncoder(nn.Module):
         """Encode features (batch, dim, frames)."""
         picture = features.transpose(1, 2).unsqueeze(1)  # (batch, 1, frames, dim)
         primary = self.primary(self.blocks(picture))  # (batch, n, channels)
-        return self.routed(primary * attended(primary)).mean(1)
+        routed: Tensor = self.routed(primary * attended(primary))  # (batch, capsules, channels)
+        return routed.mean(1)
 
 
 def attended(x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class _OneChannel(torch.autograd.Function):
         pooled = x.new_empty(len(rows), outputs)
         # exp(min(x, 0)): ELU(x) is max(x, 0) + this - 1, and this is its derivative.
         slopes = x.new_empty(len(rows), 4 * outputs)
-        for piece, slope, mean in zip(rows.split(_PIECE), slopes.split(_PIECE), pooled.split(_PIECE), strict=True):
+        for piece, slope, mean in zip(*_pieces(rows, slopes, pooled), strict=True):
             convolved = torch.addmm(biases, piece, kernels)
             torch.clamp_max(convolved, 0, out=slope).exp_()
             torch.sum(convolved.clamp_min_(0).add_(slope).view(-1, 4, outputs), 1, out=mean).mul_(0.25).sub_(1)
@@ -76,7 +76,7 @@ class _OneChannel(torch.autograd.Function):
         gradient = gradient.permute(0, 2, 3, 1).reshape(-1, 1, outputs) * 0.25
         of_kernels = gradient.new_zeros(_WINDOW**2, 4 * outputs)
         of_bias = gradient.new_zeros(4 * outputs)
-        for piece, slope, each in zip(rows.split(_PIECE), slopes.split(_PIECE), gradient.split(_PIECE), strict=True):
+        for piece, slope, each in zip(*_pieces(rows, slopes, gradient), strict=True):
             of_convolved = (slope.view(-1, 4, outputs) * each).flatten(1)
             of_kernels.addmm_(piece.T, of_convolved)
             of_bias += of_convolved.sum(0)
@@ -89,3 +89,8 @@ class _OneChannel(torch.autograd.Function):
 def _parts(kernels: Tensor) -> list[Tensor]:
     """The four kernels (3, 3, outputs) within (4, 4, 2, 2, outputs), one for each place that a pool takes in."""
     return [kernels[down : down + 3, right : right + 3, down, right] for down in (0, 1) for right in (0, 1)]
+
+
+def _pieces(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each in pieces along its first dimension."""
+    return [torch.split(each, _PIECE) for each in tensors]

@@ -484,8 +484,12 @@ def test_beats_chance_on_what_it_was_trained_on(
 ) -> None:
     # The target has the source's recordings: labels that are turned round or shuffled somewhere show here.
     same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
-    settings = {"channels": "16", "learning_rate": "0.01", "beta1": "0.9", "beta2": "0.999", "log_every": "60"}
-    result = fit_small(pair[0], same, tmp_path / "run", method=method, task=task, steps=60, settings=settings)
+    settings = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
+    steps = 60
+    if method == "caam":  # what its capsules tell apart is lost at first in the noise of small batches
+        settings |= {"batch_size": "32", "learning_rate": "0.003", "beta1": "0.9", "beta2": "0.999"}
+        settings["input_scale"], steps = "100", 120
+    result = fit_small(pair[0], same, tmp_path / "run", method=method, task=task, steps=steps, settings=settings)
     assert result["uar"] > 80
 
 
