@@ -105,3 +105,12 @@ def test_tells_how_often_the_adversary_agrees() -> None:
         "agreeing_source": 1,
         "agreeing_target": 1,
     }
+
+
+def test_the_adversary_has_a_learning_rate_of_its_own() -> None:
+    method = small(adversary_learning_rate=0.5)
+    groups = {group.name: group for group in method.parameter_groups()}
+    assert list(groups["adversary"].parameters) == list(method.adversary.parameters())
+    assert groups["adversary"].learning_rate == 0.5
+    assert groups["rest"].learning_rate is None
+    assert sum(len(group.parameters) for group in groups.values()) == len(list(method.parameters()))
