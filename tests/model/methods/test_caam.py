@@ -106,7 +106,10 @@ class TestOptimiser:
 
 class TestRemarks:
     def facts(self, batch_size: int) -> RunFacts:
-        return RunFacts(40, 188, batch_size, *[frozenset()] * 4)
+        known = dict.fromkeys(
+            ("source_genders", "target_genders", "source_languages", "target_languages"), frozenset[str]()
+        )
+        return RunFacts(dim=40, frames=188, batch_size=batch_size, target_speakers=10, **known)
 
     def test_smaller_batches_than_the_authors_are_told(self) -> None:
         settled = Caam.settled(Caam.defaults, self.facts(64))
