@@ -15,6 +15,7 @@ from torch import nn
 from emodna.model.config import TrainConfig
 from emodna.model.framing import Framer
 from emodna.model.methods import METHODS
+from emodna.model.methods.facts import RunFacts
 from emodna.model.normalisation import Statistics
 from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.training.allocator import keep_freed_memory
@@ -64,8 +65,10 @@ class Inputs:
         statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
         silence = feature_set_from(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
-        mine, other = (CorpusWindows(store, self.framer, []) for store in (self.source, self.target))
-        self.sources = SourceStream([(mine, self.source.labels("arousal"))], batch_size=64, seed=0)
+        facts = RunFacts.of([self.source], self.target, config.frames, config.batch_size)
+        self.languages = facts.languages
+        self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
+        self.sources = SourceStream([(self.mine, self.source.labels("arousal"))], batch_size=64, seed=0)
         self.targets = TargetStream(other, batch_size=64, seed=0)
 
 
