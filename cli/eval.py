@@ -21,7 +21,7 @@ _SEEN: Final = {
     ),
     ("oracle-labels", "source"): f"the run was {_TRAINED}",
     ("oracle-labels", "target"): f"oracle: the run was {_TRAINED}",
-    ("oracle-folds", "source"): "oracle: the run has taken nothing of it but how features are normalised",
+    ("oracle-folds", "source"): "oracle: the run has taken no label of it",
     ("oracle-folds", "target"): (
         f"oracle: the run was {_TRAINED}; those of emodna-fit are cross-validated over its speakers"
     ),
@@ -132,7 +132,7 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
     make_folder(out)
     name = store.snapshot.corpus
     predictions = (out / f"predictions-{name}.parquet").absolute()
-    write_predictions(predictions, store, probabilities)
+    write_predictions(predictions, store, probabilities, document["supervision"])
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

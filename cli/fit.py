@@ -108,7 +108,11 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
-    parsed = _parse_settings(settings) | ({"add": add} if add else {})
+    parsed = _parse_settings(settings)
+    if add:
+        if parsed.get("add", add) != add:
+            raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")
+        parsed["add"] = add
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings

@@ -80,7 +80,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *,
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         odd = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
-        raise RunError(f"{path}: damaged: tensor {odd} does not fit the method")
+        raise RunError(f"{path}: damaged, or not of this version: tensor {odd} does not fit the method")
     module.load_state_dict(dict(tensors), assign=assign)
 
 

@@ -23,7 +23,7 @@ class Feed:
 
 
 def feed(plan: Plan) -> Feed:
-    """Make the streams. Here alone a training comes to labels of the target: those that an oracle learns from."""
+    """Make the streams. Here alone an oracle, and nothing else, is given labels of the target."""
     request, train = plan.request, plan.train
     target, labels = request.target, [(each.store, each.labels) for each in plan.splits]
     statistics, of_target = statistics_of_run(train.normalisation, labels, target)

@@ -70,7 +70,7 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
             probabilities = (
                 probabilities_of(model, target) if plan.folds is None else cross_validated(model, target, plan.folds)
             )
-            write_predictions(run.predictions, target, probabilities)
+            write_predictions(run.predictions, target, probabilities, plan.supervision)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
                 "supervision": plan.supervision,

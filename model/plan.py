@@ -9,14 +9,16 @@ import torch
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.folds import Folds, folds_of
-from emodna.model.methods import METHODS, blaming
+from emodna.model.methods import blaming, registered
 from emodna.model.methods import method as method_named
+from emodna.model.methods.aligning import additions
 from emodna.model.methods.base import Method, Settled, Supervision
 from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.request import FitRequest, check_stores, resolved, with_choosing
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.validation import Split, split
+from emodna.pipeline.errors import PluginError
 from emodna.pipeline.features import FeatureSet
 
 
@@ -31,6 +33,8 @@ class Plan:
     facts: RunFacts
     settled: Settled
     method: Method
+    supervision: Supervision
+    """Whose labels the method learns from."""
     splits: list[Split]
     """Of the sources."""
     folds: Folds | None
@@ -38,11 +42,6 @@ class Plan:
     config: dict[str, Any]
     """Content of config.json."""
     began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def supervision(self) -> Supervision:
-        """Whose labels the method learns from."""
-        return self.method.supervision
 
     @property
     def utterances(self) -> int:
@@ -76,11 +75,12 @@ def planned(request: FitRequest) -> Plan:
     settled, method = _made(kind, method_config, facts, request)
     if request.cuda_graph and (reason := method.uncapturable):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
-    folds = _folds(request, train, method)
+    supervision = method.supervision
+    folds = _folds(request, train, method, supervision)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
     speakers = None if folds is None else folds.speakers
-    config = resolved(request, train, settled, kind.defaults, method.supervision, splits, speakers)
-    return Plan(request, train, record, features, facts, settled, method, splits, folds, config, began)
+    config = resolved(request, train, settled, kind.defaults, supervision, splits, speakers)
+    return Plan(request, train, record, features, facts, settled, method, supervision, splits, folds, config, began)
 
 
 def _made(kind: type[Method], config: Any, facts: RunFacts, request: FitRequest) -> tuple[Settled, Method]:
@@ -89,17 +89,21 @@ def _made(kind: type[Method], config: Any, facts: RunFacts, request: FitRequest)
         settled = kind.settled(config, facts)
         if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
             raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
+        if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
+            raise TypeError("its remarks must be a sequence of sentences")
     with blaming(request.method, "()"):
         method: Method = kind(facts.dim, settled.config, request.seed)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
+        if (method.supervision == "oracle-folds") != isinstance(method, UpperBound):
+            raise TypeError("the supervision oracle-folds is that of an UpperBound, and of nothing else")
     return settled, method
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
     """Refuse an addition to a method that knows none."""
-    if "add" in request.settings and not hasattr(kind.defaults, "add"):
-        valid = [name for name, each in METHODS.items() if hasattr(each.defaults, "add")]
+    if "add" in request.settings and not additions(kind):
+        valid = [name for name, each in registered().items() if not isinstance(each, PluginError) and additions(each)]
         raise ConfigError(f"--add {request.settings['add']}: not for {request.method}; valid: {', '.join(valid)}")
 
 
@@ -113,9 +117,9 @@ def _check_size(kind: type[Method], facts: RunFacts) -> None:
         )
 
 
-def _folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
+def _folds(request: FitRequest, train: TrainConfig, method: Method, supervision: Supervision) -> Folds | None:
     """Check what an oracle is asked for, and share out the target's speakers if it is cross-validated over them."""
-    if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
+    if supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
         raise TrainingError(
             f"--tgt {request.target.snapshot.corpus}: no label of {request.task} to take the place of pseudo-labels"
         )

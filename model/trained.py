@@ -17,7 +17,7 @@ from emodna.model.config import configured
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.framing import PADDINGS, Framer, window_seconds
 from emodna.model.methods import blaming, method_of, package_of
-from emodna.model.methods.base import Method
+from emodna.model.methods.base import CLASSES, Method
 from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
 from emodna.model.run import RunFolder
@@ -87,6 +87,8 @@ class TrainedModel:
         # A switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
         with float32_throughout() if device.type == "cuda" else nullcontext():
             logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
+        if logits.shape != (len(windows), CLASSES):
+            raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")
         if not bool(logits.isfinite().all()):
             raise TrainingError(
                 "the model's answers are not finite: its training diverged; a smaller learning_rate may help"

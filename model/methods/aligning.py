@@ -10,13 +10,19 @@ from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import AdaptationConfig, SharedEncoder, Supervision, own_draws
-from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast, projection_of
+from emodna.model.methods.base import Method
+from emodna.model.methods.parts.contrast import (
+    ContrastConfig,
+    Contrasting,
+    ContrastingConfig,
+    PseudoLabelContrast,
+    projection_of,
+)
 from emodna.model.passes import pass_both
 
 
 @dataclass(frozen=True)
-class AligningConfig(AdaptationConfig, ContrastConfig):
+class AligningConfig(ContrastingConfig):
     """The keys of L_SCL count with `--add scl` alone."""
 
     add: Literal["none", "scl"] = "none"
@@ -36,6 +42,11 @@ class AligningConfig(AdaptationConfig, ContrastConfig):
                     raise ConfigError(f"{field.name}={value}: only with --add scl")
 
 
+def additions(kind: type[Method]) -> list[str]:
+    """What `--add` can add to a method."""
+    return ["scl"] if isinstance(kind.defaults, AligningConfig) else []
+
+
 class Domains(NamedTuple):
     """The rows of each corpus of a joint tensor."""
 
@@ -43,7 +54,7 @@ class Domains(NamedTuple):
     target: Tensor
 
 
-class Aligning(SharedEncoder):
+class Aligning(Contrasting):
     """Cross-entropy on the source, and terms that bring the features E of both corpora together.
 
     A subclass defines `transfer` alone, and makes what that needs after `super().__init__`.
@@ -95,16 +106,6 @@ class Aligning(SharedEncoder):
         """phi_e(E) (batch, 2) and E (batch, channels) of features (batch, dim, frames)."""
         emotion = self.network.encode(self.network.backbone(features), lengths)
         return self.network.classifier(emotion), emotion
-
-    @property
-    def supervision(self) -> Supervision:
-        """The source's labels, unless the target's stand in for pseudo-labels."""
-        return "oracle-labels" if self.contrast and self.config.oracle else "source"
-
-    @property
-    def uncapturable(self) -> str | None:
-        """Captured where both corpora pass at once."""
-        return own_draws(self.config.batch_norm)
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Whether the target's answers collapse (share of class 1, mean entropy in nats), and the pseudo-labels."""

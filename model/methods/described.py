@@ -8,6 +8,7 @@ import torch
 
 from emodna.model.config import as_settings
 from emodna.model.methods import blaming, package_of, registered
+from emodna.model.methods.aligning import additions
 from emodna.model.methods.base import Method
 from emodna.pipeline.errors import PluginError
 
@@ -49,7 +50,7 @@ def _described(name: str, kind: type[Method]) -> Described:
         kind.reference,
         kind.our_reading,
         _is_oracle(name, kind),
-        ["scl"] if hasattr(kind.defaults, "add") else [],
+        additions(kind),
         package_of(name),
         as_settings(kind.defaults),
     )
@@ -61,4 +62,4 @@ def _is_oracle(name: str, kind: type[Method]) -> bool:
         return False
     # That depends on the configuration, so it is asked of a method, which takes no memory here.
     with blaming(name, "()"), torch.device("meta"):
-        return kind(max(kind.min_dim, 1), kind.defaults, 0).supervision != "source"
+        return kind(kind.min_dim, kind.defaults, 0).supervision != "source"

@@ -14,8 +14,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses import decoupling_loss, prototype
 from emodna.model.losses.contrastive import Reduction
 from emodna.model.losses.prototypes import Negative, PrototypeMean
-from emodna.model.methods.base import AdaptationConfig, SharedEncoder, Supervision, own_draws
-from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast, projection_of
+from emodna.model.methods.parts.contrast import Contrasting, ContrastingConfig, PseudoLabelContrast, projection_of
 from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
 from emodna.model.passes import evaluation_mode, pass_both
@@ -23,7 +22,7 @@ from emodna.model.seeding import seeded
 
 
 @dataclass(frozen=True)
-class EmoDnaConfig(AdaptationConfig, ContrastConfig, KernelConfig):
+class EmoDnaConfig(ContrastingConfig, KernelConfig):
     """The paper's constants, and our readings of what it leaves open (docs/METHODS.md).
 
     A term of weight 0 is left out, and with it whatever it alone needs.
@@ -75,13 +74,14 @@ class EmoDnaConfig(AdaptationConfig, ContrastConfig, KernelConfig):
             raise ConfigError(f"lstm_directions=concat-half: needs an even number of channels, not {self.channels}")
 
 
-class EmoDna(SharedEncoder):
+class EmoDna(Contrasting):
     """Emotion and corpus encoders on one backbone, trained by Eq. 12."""
 
     name = "emo-dna"
     summary = "contrastive decoupling of emotion and corpus; alignment by MK-MMD and confident pseudo-labels"
     reference = "Ye et al. 2023, ACM MM, arXiv 2308.02190"
     defaults = EmoDnaConfig()
+    config: EmoDnaConfig
 
     def __init__(self, dim: int, config: EmoDnaConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
@@ -160,16 +160,6 @@ class EmoDna(SharedEncoder):
         """Logits (m, 2) of the network as it would predict now."""
         with evaluation_mode(self.network):
             return self.predict(target.features, target.lengths)
-
-    @property
-    def supervision(self) -> Supervision:
-        """The source's labels, unless the target's stand in for pseudo-labels."""
-        return "oracle-labels" if self.contrast and self.config.oracle else "source"
-
-    @property
-    def uncapturable(self) -> str | None:
-        """Captured where both corpora pass at once."""
-        return own_draws(self.config.batch_norm)
 
     def monitor(self) -> Mapping[str, Tensor]:
         """What there is to see of the pseudo-labels."""

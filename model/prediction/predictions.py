@@ -65,10 +65,11 @@ def probabilities_of(
     return model.probabilities(utterances())
 
 
-def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64]) -> None:
+def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
     """Write the predictions for all utterances of a store atomically, as Parquet.
 
-    The columns are id, probability (of class 1), label (0 or 1), then what the store's index says of each utterance.
+    The columns are id, probability (of class 1), label (0 or 1), then what the store's index says of each utterance;
+    the schema's metadata has `supervision`: whose labels the model has learnt from.
 
     Parameters
     ----------
@@ -81,5 +82,5 @@ def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np
     described = [*_DESCRIBING, *added]
     columns |= {new: store.table[name] for name, new in renamed(described, columns).items()}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
+    pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

@@ -23,8 +23,8 @@ VARIANTS: Final = {
 }
 FLOOR: Final = "source-only"
 CEILING: Final = "upper-bound"
-#: Behind a score that is below that of a constant answer.
-BELOW: Final = " \u2193"
+#: Behind a score that is below that of a constant answer, or no better.
+BELOW, NO_BETTER = " \u2193", " ="
 #: Scores are floats of sums in another order.
 SAME: Final = 1e-9
 
@@ -62,10 +62,14 @@ def constants(results: Sequence[Result]) -> Mapping[str, Result]:
     return found
 
 
-def below(result: Result) -> list[str]:
-    """Scores in which a constant answer is better."""
-    best = {key: max(row[key] for row in result["constant"].values()) for key in SCORES}
-    return [key for key in SCORES if result[key] < best[key] - SAME]
+def marks(result: Result) -> dict[str, str]:
+    """A mark for each score in which a constant answer is better, or as good."""
+    found = {}
+    for key in SCORES:
+        ahead = result[key] - max(row[key] for row in result["constant"].values())
+        if ahead <= SAME:
+            found[key] = BELOW if ahead < -SAME else NO_BETTER
+    return found
 
 
 def table(found: Mapping[Row, Result]) -> Iterator[str]:
@@ -73,14 +77,11 @@ def table(found: Mapping[Row, Result]) -> Iterator[str]:
     yield "| method | " + " | ".join(SCORES.values()) + " | ms per step |"
     yield "|---|" + "---:|" * (len(SCORES) + 1)
     for row, result in found.items():
-        worse = below(result)
-        cells = [f"{result[key]:.1f}{BELOW * (key in worse)}" for key in SCORES]
+        marked = marks(result)
+        cells = [f"{result[key]:.1f}{marked.get(key, '')}" for key in SCORES]
         speed = result["steps_per_second"]
-        yield (
-            f"| {row.label} | {' | '.join(cells)} | {1000 / speed:.0f} |"
-            if speed
-            else (f"| {row.label} | {' | '.join(cells)} | |")
-        )
+        took = f"{1000 / speed:.0f}" if speed else ""
+        yield f"| {row.label} | {' | '.join(cells)} | {took} |"
     for name, constant in constants(list(found.values())).items():
         yield f"| *{name.replace('_', ' ')}* | {' | '.join(f'{constant[key]:.1f}' for key in SCORES)} | |"
 
@@ -95,14 +96,15 @@ def remarks(found: Mapping[Row, Result]) -> Iterator[str]:
 def summary(pairs: Mapping[tuple[str, str], Mapping[Row, Result]]) -> Iterator[str]:
     """What stands out, a sentence each."""
     for (src, tgt), found in pairs.items():
-        worse = {row.label: below(result) for row, result in found.items()}
+        marked = {row.label: marks(result) for row, result in found.items()}
         ranked = sorted(found, key=lambda row: -found[row]["uar"])
         best = ", ".join(f"{row.label} {found[row]['uar']:.1f}" for row in ranked[:3])
-        above = sum(not keys for keys in worse.values())
-        under = [label for label, keys in worse.items() if "uar" in keys]
+        above = sum(not each for each in marked.values())
+        alike = [label for label, each in marked.items() if each.get("uar") == NO_BETTER]
+        under = [label for label, each in marked.items() if each.get("uar") == BELOW]
         yield (
-            f"{src} -> {tgt}: best UAR {best}; above every constant in all scores: {above} of {len(found)}; below 50 in"
-            f" UAR: {', '.join(under) or 'none'}."
+            f"{src} -> {tgt}: best UAR {best}; above every constant in all scores: {above} of {len(found)}; constant"
+            f" themselves (UAR 50): {', '.join(alike) or 'none'}; below that: {', '.join(under) or 'none'}."
         )
 
 

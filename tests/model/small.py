@@ -18,8 +18,9 @@ from torch import Tensor
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
+from emodna.model.methods import METHODS
 from emodna.model.methods import method as method_named
-from emodna.model.methods.base import Supervision
+from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.watcher import Watcher
 from emodna.pipeline.corpora import corpus
@@ -40,6 +41,15 @@ def supervision_of(name: str) -> Supervision:
     """Whose labels a method learns from, as it is by default."""
     kind = method_named(name)
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
+
+
+def _brings_code(kind: type[Method]) -> bool:
+    others = (other for other in METHODS.values() if other is not kind)
+    return not any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in others)
+
+
+#: Methods that are no other one with other defaults: what is expensive to show is shown of these.
+WITH_CODE: Sequence[str] = [name for name, kind in METHODS.items() if _brings_code(kind)]
 
 
 class Silent:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
+    WITH_CODE,
     InterruptAt,
     Interruption,
     emotions_of,
@@ -66,7 +68,7 @@ def model_bytes(run: Path) -> bytes:
 
 
 class TestSeeds:
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", WITH_CODE)
     def test_make_runs_bit_identical(self, method: str, pair: Pair, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "a", method=method, seed=3)
         torch.manual_seed(99)  # whatever has been drawn before
@@ -74,7 +76,7 @@ class TestSeeds:
         fit_small(*pair, tmp_path / "b", method=method, seed=3)
         assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", WITH_CODE)
     def test_make_runs_differ(self, method: str, pair: Pair, tmp_path: Path) -> None:
         for seed in (3, 4):
             fit_small(*pair, tmp_path / str(seed), method=method, seed=seed)
@@ -107,33 +109,43 @@ class TestSeeds:
         assert on == off
 
 
+def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
+    values = list(emotions.values())
+    match how:
+        case "permuted":
+            random.Random(0).shuffle(values)
+        case "noise":
+            values = random.Random(1).choices(["anger", "sadness", "neutral", "happiness", ""], k=len(values))
+        case "absent":
+            values = [""] * len(values)
+    return dict(zip(emotions, values, strict=True))
+
+
+@pytest.fixture(scope="module")
+def targets(pair: Pair, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
+    """The target with its labels, and with others."""
+    folder, emotions = tmp_path_factory.mktemp("targets"), emotions_of(pair[1])
+    kinds = ("right", "permuted", "noise", "absent")
+    return {how: listed(roots["emodb"], relabelled(emotions, how), folder / how) for how in kinds}
+
+
 class TestTargetLabels:
     """A corpus whose labels are right, permuted, noise or absent is the same corpus to the training."""
 
-    @staticmethod
-    def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
-        values = list(emotions.values())
-        match how:
-            case "permuted":
-                random.Random(0).shuffle(values)
-            case "noise":
-                values = random.Random(1).choices(["anger", "sadness", "neutral", "happiness", ""], k=len(values))
-            case "absent":
-                values = [""] * len(values)
-        return dict(zip(emotions, values, strict=True))
-
-    @pytest.mark.parametrize("method", [name for name in METHODS if supervision_of(name) == "source"])
-    @pytest.mark.parametrize("settings", [{}, {"normalisation": "per-corpus"}], ids=["", "per-corpus"])
+    @pytest.mark.parametrize(
+        ("method", "normalisation"),
+        [
+            *((name, "source") for name in METHODS if supervision_of(name) == "source"),
+            ("emo-dna", "per-corpus"),  # which no method knows of
+        ],
+    )
     def test_do_not_change_a_bit_of_the_model(
-        self, method: str, settings: dict[str, str], pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, method: str, normalisation: str, pair: Pair, targets: dict[str, FeatureStore], tmp_path: Path
     ) -> None:
-        source, target = pair
-        emotions = emotions_of(target)
-        found, results = {}, {}
-        for how in ("right", "permuted", "noise", "absent"):
-            store = listed(roots["emodb"], self.relabelled(emotions, how), tmp_path / how)
-            results[how] = fit_small(source, store, tmp_path / how / "run", method=method, settings=settings)
-            found[how] = outcome(tmp_path / how / "run")
+        found, results, settings = {}, {}, {"normalisation": normalisation}
+        for how, store in targets.items():
+            results[how] = fit_small(pair[0], store, tmp_path / how, method=method, settings=settings)
+            found[how] = outcome(tmp_path / how)
         assert all(each == found["right"] for each in found.values())
         # They do change the scores, so they were different indeed.
         assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
@@ -144,7 +156,7 @@ class TestTargetLabels:
     def test_of_the_source_do(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
         for how in ("right", "permuted"):
-            store = listed(roots["ravdess"], self.relabelled(emotions_of(source), how), tmp_path / how)
+            store = listed(roots["ravdess"], relabelled(emotions_of(source), how), tmp_path / how)
             fit_small(store, target, tmp_path / how / "run")
         assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "permuted" / "run")
 
@@ -159,10 +171,15 @@ def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 
 class TestResume:
-    @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("stops", [(1,), (3,), (6,), (7,), (2, 4, 5)], ids=str)
+    @pytest.mark.parametrize(
+        ("method", "stops"),
+        [
+            *((name, (2, 4, 5)) for name in METHODS),
+            *product(("emo-dna", "saddi"), ((1,), (3,), (6,), (7,))),  # one phase, and three
+        ],
+    )
     def test_ends_bit_for_bit_where_an_uninterrupted_run_ends(
-        self, stops: tuple[int, ...], method: str, whole: dict[str, Path], pair: Pair, tmp_path: Path
+        self, method: str, stops: tuple[int, ...], whole: dict[str, Path], pair: Pair, tmp_path: Path
     ) -> None:
         asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
         for stop in stops:

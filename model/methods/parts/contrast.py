@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Momentum, Positive, Weight
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
-from emodna.model.methods.base import CLASSES
+from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
 from emodna.model.networks.emotion import projection_head
 from emodna.model.pseudo_labels import ORACLE, PseudoLabels, Threshold, pseudo_labeller
 from emodna.model.seeding import seeded
@@ -97,3 +97,25 @@ class PseudoLabelContrast(nn.Module):
     def monitor(self) -> dict[str, Tensor]:
         """The threshold of Eq. 6, if there is one that moves, and the share of the last target batch that passed."""
         return {**dict(self.labeller.named_buffers()), "confident": self.confident}
+
+
+@dataclass(frozen=True)
+class ContrastingConfig(AdaptationConfig, ContrastConfig):
+    """Of a method that passes both corpora through the shared encoder, and may have L_SCL."""
+
+
+class Contrasting(SharedEncoder):
+    """A method on the shared encoder that may have L_SCL among its terms."""
+
+    config: ContrastingConfig
+    contrast: PseudoLabelContrast | None
+
+    @property
+    def supervision(self) -> Supervision:
+        """The source's labels, unless the target's stand in for pseudo-labels."""
+        return "oracle-labels" if self.contrast and self.config.oracle else "source"
+
+    @property
+    def uncapturable(self) -> str | None:
+        """Captured where both corpora pass at once."""
+        return own_draws(self.config.batch_norm)
