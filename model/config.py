@@ -1,6 +1,5 @@
 """Settings of a run: frozen dataclasses whose fields are the keys of `--set key=value`."""
 
-import math
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -22,14 +21,21 @@ class Valid:
     holds: Callable[[Any], bool]
 
 
-Count = Annotated[int, Valid("at least 1", lambda value: value >= 1)]
+#: What float32 can hold, with room to multiply.
+_LEAST, _MOST = 1e-30, 1e30
+#: Of units, steps and the like; more could only be a slip.
+_MANY = 2**20
+
+Count = Annotated[int, Valid(f"from 1 to {_MANY}", lambda value: 1 <= value <= _MANY)]
 BatchSize = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
 Blocks = Annotated[int, Valid("from 1 to 16 (their dilation doubles)", lambda value: 1 <= value <= 16)]
 Steps = Annotated[int, Valid("0 or more", lambda value: value >= 0)]
 Odd = Annotated[int, Valid("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
-Positive = Annotated[float, Valid("a positive number", lambda value: 0 < value < math.inf)]
-Ratio = Annotated[float, Valid("a number above 1", lambda value: 1 < value < math.inf)]
-Weight = Annotated[float, Valid("a number, 0 or more", lambda value: 0 <= value < math.inf)]
+Positive = Annotated[float, Valid(f"from {_LEAST:g} to {_MOST:g}", lambda value: _LEAST <= value <= _MOST)]
+Ratio = Annotated[float, Valid("a number above 1", lambda value: 1 < value <= _MOST)]
+Weight = Annotated[
+    float, Valid(f"0, or from {_LEAST:g} to {_MOST:g}", lambda value: value == 0 or _LEAST <= value <= _MOST)
+]
 Number = Annotated[int, Valid("0 or more", lambda value: value >= 0)]
 Share = Annotated[float, Valid("at least 0 and below 1", lambda value: 0 <= value < 1)]
 Momentum = Annotated[float, Valid("between 0 and 1", lambda value: 0 < value < 1)]

@@ -70,14 +70,15 @@ def planned(request: FitRequest) -> Plan:
     train = with_choosing(request, train)
     features = check_stores(request, train.frames)
     target = request.target
-    facts = RunFacts.of(request.sources, target, train.frames, train.batch_size)
+    splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
+    trained_on = [(each.store, each.labels) for each in splits]
+    facts = RunFacts.of(trained_on, target, train.frames, train.batch_size)
     _check_size(kind, facts)
     settled, method = _made(kind, method_config, facts, request)
     if request.cuda_graph and (reason := method.uncapturable):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
     supervision = method.supervision
     folds = _folds(request, train, method, supervision)
-    splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
     speakers = None if folds is None else folds.speakers
     config = resolved(request, train, settled, kind.defaults, supervision, splits, speakers)
     return Plan(request, train, record, features, facts, settled, method, supervision, splits, folds, config, began)

@@ -172,7 +172,9 @@ def heuristic_widths(
         typical = (distances / counted).sum()  # divided first, as the sum leaves float32 long before the mean
     half = kernels // 2
     exponents = torch.arange(-half, half + 1, dtype=distances.dtype, device=distances.device)
-    return (typical * (exponents * math.log2(ratio)).exp2()).clamp_min(MIN_WIDTH)
+    widths = typical * (exponents * math.log2(ratio)).exp2()
+    # Of many kernels, or a large ratio, some widths may be out of range; and where all features are one, 0 * inf.
+    return widths.nan_to_num(nan=MIN_WIDTH).clamp_min(MIN_WIDTH)
 
 
 def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduction = "mean") -> Tensor:

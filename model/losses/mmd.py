@@ -126,5 +126,5 @@ def _pair_weights(kernel: Tensor, n_source: int, n_target: int, estimator: Estim
         first = torch.arange(n_source, device=kernel.device)
         following = following * ((first % 2 == 0) & (first + 1 < n_source))[:, None]
     pairs = following / (n_source if estimator == "linear-ring" else n_source // 2)
-    signs = torch.tensor([[1, -1], [-1, 1]], dtype=kernel.dtype, device=kernel.device)
+    signs = 2 * torch.eye(2, dtype=kernel.dtype, device=kernel.device) - 1  # made there: a copy would wait
     return torch.kron(signs, pairs)

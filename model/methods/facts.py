@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emodna.pipeline.store import FeatureStore
 
 Values = frozenset[str]
@@ -19,7 +22,7 @@ class RunFacts:
     batch_size: int
     """Utterances of the source, and as many of the target, per step."""
     source_genders: Values
-    """Those that occur: f, m; none if nothing is known."""
+    """Those that occur among what is trained on: f, m; none if nothing is known."""
     target_genders: Values
     source_languages: Values
     target_languages: Values
@@ -27,23 +30,36 @@ class RunFacts:
     """Known ones."""
 
     @classmethod
-    def of(cls, sources: Iterable[FeatureStore], target: FeatureStore, frames: int, batch_size: int) -> Self:
-        """Of the stores that a run reads."""
-        sources = list(sources)
+    def of(
+        cls,
+        sources: Iterable[tuple[FeatureStore, NDArray[np.int8]]],
+        target: FeatureStore,
+        frames: int,
+        batch_size: int,
+    ) -> Self:
+        """Of the stores that a run reads.
 
-        def found(column: str, stores: Iterable[FeatureStore]) -> Values:
-            values = [store.columns([column])[column].unique().to_pylist() for store in stores]
+        Parameters
+        ----------
+        sources
+            Each with the labels (n,) that are learnt from: -1 for an utterance that no batch will have.
+        """
+        of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
+        of_target = [(target, np.arange(len(target)))]
+
+        def found(column: str, chosen: Iterable[tuple[FeatureStore, NDArray[np.int64]]]) -> Values:
+            values = [store.columns([column])[column].take(rows).unique().to_pylist() for store, rows in chosen]
             return frozenset(value for each in values for value in each) - {None}
 
         return cls(
             target.dim,
             frames,
             batch_size,
-            found("gender", sources),
-            found("gender", [target]),
-            found("language", sources),
-            found("language", [target]),
-            len(found("speaker", [target])),
+            found("gender", of_source),
+            found("gender", of_target),
+            found("language", of_source),
+            found("language", of_target),
+            len(found("speaker", of_target)),
         )
 
     @property

@@ -116,9 +116,9 @@ class Saddi(Addi):
 
     def _mixed(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Codes (n, channels) between each of n codes and another one of its class, or itself, with noise."""
-        scores = torch.rand(len(codes), len(codes), device=codes.device)
+        scores = codes.new_empty(len(codes), len(codes)).uniform_()
         partners = torch.where(labels.unsqueeze(1) == labels, scores, -1).argmax(1)
-        part = self.config.interpolation * torch.rand(len(codes), 1, device=codes.device)
+        part = self.config.interpolation * codes.new_empty(len(codes), 1).uniform_()
         noise = self.config.perturbation * codes.std(0, correction=0) * torch.randn_like(codes)
         return torch.lerp(codes, codes.index_select(0, partners), part) + noise
 

@@ -65,10 +65,11 @@ class Inputs:
         statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
         silence = feature_set_from(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
-        facts = RunFacts.of([self.source], self.target, config.frames, config.batch_size)
+        labels = self.source.labels("arousal")
+        facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)
         self.languages = facts.languages
         self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
-        self.sources = SourceStream([(self.mine, self.source.labels("arousal"))], batch_size=64, seed=0)
+        self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)
         self.targets = TargetStream(other, batch_size=64, seed=0)
 
 

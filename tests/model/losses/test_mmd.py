@@ -393,3 +393,11 @@ class TestErrors:
         for widths in (torch.ones(()), torch.ones(0), torch.ones(2, 2)):
             with pytest.raises(ValueError, match=r"widths must have shape \(m,\)"):
                 gaussian_kernel(torch.zeros(4, 4), widths)
+
+
+@pytest.mark.parametrize(("kernels", "ratio"), [(513, 2.0), (5, 1e30)])
+def test_widths_are_finite_however_many_there_are_or_however_far_apart(kernels: int, ratio: float) -> None:
+    for distances in (torch.zeros(4, 4), squared_distances(torch.eye(4), torch.eye(4))):
+        widths = heuristic_widths(distances, kernels, ratio=ratio)
+        assert widths.isfinite().all()
+        assert (widths >= 1e-6).all()

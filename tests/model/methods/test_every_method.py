@@ -17,7 +17,7 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
-from emodna.model.methods.aligning import AligningConfig
+from emodna.model.methods.aligning import AligningConfig, additions
 from emodna.model.methods.base import AdaptationConfig, Method
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import assert_same_tensors, batches, fit_small
@@ -293,6 +293,15 @@ class TestWithoutTransfer:
     ) -> None:
         differences = self.run(kind, added, "concat", (source, target), tmp_path)
         assert differences["method.network.classifier.weight"].any()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METHODS.values() if additions(kind)], ids=lambda kind: kind.name)
+def test_an_added_term_leaves_the_others_of_the_first_step(kind: type[Method]) -> None:
+    plain, added = (small(kind, add=word) for word in ("none", "scl"))
+    assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})
+    before, after = (losses(each, batches_for(kind)) for each in (plain, added))
+    assert after.pop("scl") > 0
+    assert_same_tensors(before, after)
 
 
 @every_method

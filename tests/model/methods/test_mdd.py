@@ -50,14 +50,14 @@ def test_is_the_sum_of_its_terms_by_hand() -> None:
 def test_the_classifier_has_no_gradient_of_the_disparity() -> None:
     found = gradients(small(), 500, "disparity")
     assert not [name for name in found if name.startswith("network.classifier")]
-    assert found["adversary.weight"].any()
+    assert found["adversary.0.weight"].any()
 
 
 def test_the_encoder_s_gradient_is_reversed_and_weighted_by_the_schedule() -> None:
     name = "network.encoder.0.convs.0.conv.weight"
     found = {step: gradients(small(), step, "disparity") for step in (0, 100, 500)}
     assert not found[0][name].any()
-    assert found[0]["adversary.weight"].any()
+    assert found[0]["adversary.0.weight"].any()
     weights = {step: 0.1 * ganin_weight(torch.tensor(step / 1000)).item() for step in (100, 500)}
     torch.testing.assert_close(found[100][name] / weights[100], found[500][name] / weights[500], rtol=1e-3, atol=1e-6)
     method = small()
@@ -99,18 +99,9 @@ def test_on_corpora_that_are_alike_the_adversary_s_best_is_known(margin: float) 
 
 def test_tells_how_often_the_adversary_agrees() -> None:
     method = small()
-    method.adversary.load_state_dict(method.network.classifier.state_dict())
+    method.adversary = method.network.classifier
     method.losses(*PAIR, torch.tensor(0))
     assert {name: value.item() for name, value in method.monitor().items() if name.startswith("agreeing")} == {
         "agreeing_source": 1,
         "agreeing_target": 1,
     }
-
-
-def test_the_adversary_has_a_learning_rate_of_its_own() -> None:
-    method = small(adversary_learning_rate=0.5)
-    groups = {group.name: group for group in method.parameter_groups()}
-    assert list(groups["adversary"].parameters) == list(method.adversary.parameters())
-    assert groups["adversary"].learning_rate == 0.5
-    assert groups["rest"].learning_rate is None
-    assert sum(len(group.parameters) for group in groups.values()) == len(list(method.parameters()))

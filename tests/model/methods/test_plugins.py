@@ -15,7 +15,7 @@ from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.cli import runs as runs_command
 from emodna.model.checkpoint import load_tensors
-from emodna.model.errors import ConfigError, RunError
+from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
 from emodna.model.methods.described import Described, described
 from emodna.model.trained import TrainedModel
@@ -76,7 +76,7 @@ WRONG = {
     "defaults = keys('list[int]', (1,))": "defaults: key: --set reads bool, int, float, str",
     "defaults = keys('int | None', 1)": "defaults: key: --set reads bool, int, float, str",
     "defaults = keys('Unheard', 1)": "defaults: its annotations cannot be read: NameError",
-    "defaults = keys('Weight', -1.0)": "defaults: key=-1.0: must be a number, 0 or more",
+    "defaults = keys('Weight', -1.0)": "defaults: key=-1.0: must be 0, or from 1e-30 to 1e+30",
     "defaults = keys('int', 'one')": "defaults: key=one: must be of type int",
     "defaults = keys('int', 1, 'batch_size')": "batch_size: the training has a key of that name and of another type",
 }
@@ -92,6 +92,9 @@ FAILING = {
     "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
     "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError: it must return a Settled",
     "@classmethod\n    def settled(cls, config, facts): return Settled({})": "must return a Settled, with a Config",
+    "@classmethod\n    def settled(cls, config, facts): return Settled(config, 'x')": "its remarks must be",
+    "@classmethod\n    def settled(cls, config, facts): return Settled(config, [1])": "its remarks must be",
+    "supervision = 'oracle-folds'": "oracle-folds is that of an UpperBound",
     "supervision = property(lambda self: 'mine')": "its supervision must be one of source, oracle-labels",
 }
 
@@ -320,3 +323,27 @@ def test_a_hostile_name_in_a_model_file_is_one_line(trained_run: Path, tmp_path:
         TrainedModel.load(tmp_path)
     assert "\n" not in str(refused.value)
     assert "\x1b" not in str(refused.value)
+
+
+def test_an_upper_bound_that_calls_itself_none_is_refused(
+    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    text = """
+from emodna.model.methods.upper_bound import UpperBound
+
+class Hidden(UpperBound):
+    name = "floor"
+    supervision = "source"
+"""
+    install(path, "floor_hidden:Hidden", floor_hidden=text)
+    with pytest.raises(PluginError, match="oracle-folds is that of an UpperBound"):
+        fit_small(source, target, tmp_path / "run", method="floor")
+
+
+def test_answers_of_another_shape_are_refused(
+    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
+) -> None:
+    body = "def predict(self, features, lengths): return features[:, :3, 0]"
+    install(path, "floor_three:Derived", floor_three=derived(body))
+    with pytest.raises(TrainingError, match=r"method floor: predict\(\) must return two logits per window"):
+        fit_small(source, target, tmp_path / "run", method="floor")
