@@ -8,7 +8,6 @@ from rich.table import Table
 from emodna.cli import common
 from emodna.cli.scores import cells, score_table, table
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.supervision import marked
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Speakers that a screen shows; all of them are in the JSON.
@@ -22,8 +21,9 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     if not first:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
-    method = marked(document["method"], document["supervision"])
-    trained = f"{document['src']} -> {document['tgt']}, {document['task']}, {method}, seed {document['seed']}"
+    trained = (
+        f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
+    )
     scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
     common.out.print(f"[bold]{common.safe(corpus)}[/bold], {scored}, by {common.safe(trained)}")
     if document["normalisation"] == "per-corpus":

@@ -29,7 +29,9 @@ _ORACLES: Final = {
 )
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
-@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, added to dann, dan, jan, cdan or bsp.")
+@click.option(
+    "--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, added to a method that --list-methods marks [scl]."
+)
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
@@ -129,7 +131,6 @@ def fit(
     from emodna.model.fit import carry_out
     from emodna.model.plan import planned
     from emodna.model.request import FitRequest
-    from emodna.model.supervision import marked
 
     request = FitRequest(
         sources=stores[:-1],
@@ -153,7 +154,7 @@ def fit(
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
     plan = planned(request)
-    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {marked(method, plan.supervision)}"
+    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {plan.label}"
     with watching(title, steps, utterances=plan.utterances, quiet=quiet) as watcher:
         result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if oracle_analysis else {}

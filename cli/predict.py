@@ -83,9 +83,9 @@ def predict(
     if out is not None:
         answers.check_file(out)
 
+    from emodna.model.label import is_oracle, marked
     from emodna.model.predict import predict as answers_of
     from emodna.model.prediction.windows import Windows
-    from emodna.model.supervision import is_oracle, marked
     from emodna.model.trained import TrainedModel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)

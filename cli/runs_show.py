@@ -7,7 +7,6 @@ import click
 
 from emodna.cli import common
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.supervision import marked
 
 if TYPE_CHECKING:
     from emodna.model.runs.data import RunData
@@ -134,7 +133,7 @@ def _print_scores(run: "Run") -> None:
     if run.scores["uar"] is None:
         common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
         return
-    rows = {marked(run.asked["method"], run.supervision): run.scores}
+    rows = {str(run.label): run.scores}
     rows |= {name.replace("_", " "): scores for name, scores in run.constants.items()}
     names = [words.safe_text(name) for name in rows]
     columns = [

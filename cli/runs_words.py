@@ -9,7 +9,6 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.supervision import marked
 
 if TYPE_CHECKING:
     from emodna.model.runs.listing import Run
@@ -26,6 +25,7 @@ def as_json(run: "Run") -> dict[str, Any]:
         "problem": run.problem,
         **run.asked,
         "supervision": run.supervision,
+        "label": run.label,
         "step": run.step,
         **run.scores,
         "best_constant": run.best_constant,
@@ -51,8 +51,8 @@ def pair(run: "Run") -> Text:
 
 
 def method(run: "Run") -> Text:
-    """The method, marked where it is an oracle."""
-    return safe_text(marked(run.asked["method"] or "-", run.supervision))
+    """The method, with what makes it another one than its name says."""
+    return safe_text(run.label or "-")
 
 
 def score(value: float | None, constant: float | None = None) -> Text:

@@ -7,15 +7,15 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
+from emodna.model.label import marked
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.supervision import marked
 
 
 def score_table(result: Mapping[str, Any]) -> Table:
     """Scores of a run's result: the method's, the bounds of their intervals, the constants'."""
     scores = table("percent", *SCORE_NAMES.values())
-    method = marked(result["method"], result.get("supervision"))
-    scores.add_row(common.safe(method), *cells(result), style="bold")
+    label = result.get("label") or marked(result["method"], result.get("supervision"))
+    scores.add_row(common.safe(label), *cells(result), style="bold")
     intervals = result.get("intervals", {})  # a run may have been finished before there were any
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]

@@ -110,7 +110,9 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
     known = {key for each in hints for key in each}
     for key in settings:
         if key not in known:
-            raise ConfigError(f"--set {key}: unknown; valid: {', '.join(sorted(known))}")
+            near = get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"--set {key}: unknown{hint}; valid: {', '.join(sorted(known))}")
     changed = []
     for config, kinds in zip(configs, hints, strict=True):
         mine = {key: _parse(key, text, kinds[key]) for key, text in settings.items() if key in kinds}

@@ -14,6 +14,7 @@ from emodna.model.errors import RunError
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.evaluation.folds import cross_validated
 from emodna.model.feed import feed
+from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import classified
 from emodna.model.plan import Plan, planned
 from emodna.model.precision import float32_throughout
@@ -25,7 +26,6 @@ from emodna.model.selection.choice import Sources, select
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.oracle import write_oracle_analysis
 from emodna.model.selection.snapshots import Snapshots
-from emodna.model.supervision import ORACLE, is_oracle
 from emodna.model.trained import TrainedModel
 from emodna.model.trainer import Listening, Timing, never_stopping, train
 from emodna.model.training.events import recording
@@ -74,6 +74,7 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
                 "supervision": plan.supervision,
+                "label": plan.label,
                 "select": request.select,
                 "selected_step": step,
                 **evaluate(classified(probabilities), target, request.task),

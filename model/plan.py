@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import torch
 
-from emodna.model.config import RecordConfig, TrainConfig, apply_settings
+from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.folds import Folds, folds_of
+from emodna.model.label import labelled
 from emodna.model.methods import blaming, registered
 from emodna.model.methods import method as method_named
 from emodna.model.methods.aligning import additions
@@ -16,6 +17,7 @@ from emodna.model.methods.base import Method, Settled, Supervision
 from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.request import FitRequest, check_stores, resolved, with_choosing
+from emodna.model.seeding import seeded
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.validation import Split, split
 from emodna.pipeline.errors import PluginError
@@ -42,6 +44,11 @@ class Plan:
     config: dict[str, Any]
     """Content of config.json."""
     began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def label(self) -> str:
+        """What the method is called beside the run's results."""
+        return str(self.config["label"])
 
     @property
     def utterances(self) -> int:
@@ -80,7 +87,10 @@ def planned(request: FitRequest) -> Plan:
     supervision = method.supervision
     folds = _folds(request, train, method, supervision)
     speakers = None if folds is None else folds.speakers
-    config = resolved(request, train, settled, kind.defaults, supervision, splits, speakers)
+    usual, used = as_settings(kind.defaults), as_settings(settled.config)
+    changed = {key: used[key] for key in request.settings if key in used and used[key] != usual[key]}
+    label = labelled(request.method, changed, our_reading=kind.our_reading, supervision=supervision)
+    config = resolved(request, train, settled, kind.defaults, supervision, label, splits, speakers)
     return Plan(request, train, record, features, facts, settled, method, supervision, splits, folds, config, began)
 
 
@@ -92,7 +102,8 @@ def _made(kind: type[Method], config: Any, facts: RunFacts, request: FitRequest)
             raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
         if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
-    with blaming(request.method, "()"):
+    # What a method draws without a generator of its own follows from the seed, too.
+    with blaming(request.method, "()"), seeded(request.seed, "method"):
         method: Method = kind(facts.dim, settled.config, request.seed)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")

@@ -150,6 +150,7 @@ def resolved(
     settled: Settled,
     defaults: object,
     supervision: Supervision,
+    label: str,
     splits: Sequence[Split],
     folds: Sequence[Sequence[str]] | None,
 ) -> dict[str, Any]:
@@ -159,6 +160,8 @@ def resolved(
     ----------
     defaults
         Of the method's configuration.
+    label
+        See `labelled`.
     folds
         Speakers of the target in each, if the run is cross-validated.
     """
@@ -182,6 +185,7 @@ def resolved(
             "cuda_graph": request.cuda_graph,
         },
         "supervision": supervision,
+        "label": label,
         "folds": folds,
         "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
         "stores": {corpus: str(store.path) for corpus, store in stores.items()},

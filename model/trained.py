@@ -22,7 +22,7 @@ from emodna.model.normalisation import Statistics
 from emodna.model.precision import float32_throughout
 from emodna.model.run import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.features import FeatureSet, feature_set_from
 
 #: Windows that go through the network together: from here on they take no less time each.
@@ -137,6 +137,8 @@ class TrainedModel:
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except RunError:
             raise
+        except PluginError as error:
+            raise RunError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
             explained = str(error).partition("\n")[0]  # behind it, torch's errors have a stack of C++
             raise RunError(f"{path}: damaged, or not of this version ({explained})") from error

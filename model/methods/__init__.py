@@ -4,8 +4,10 @@ A method's module needs torch, so it is imported when the method is asked for; t
 """
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from emodna.model.methods.base import Method
+
+_LOG: Final = logging.getLogger(__name__)
 
 ENTRY_POINTS: Final = "emodna.methods"
 """Group of entry points by which other packages add theirs."""
@@ -79,6 +83,8 @@ def method(name: str) -> "type[Method]":
         Another package announces this name, but what it brings cannot be used.
     """
     if name in METHODS:
+        if hidden := plugins.announced(ENTRY_POINTS).get(name):
+            _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
         return METHODS[name]
     check_name(name)
     from emodna.model.methods.plugged import loaded
@@ -130,7 +136,12 @@ def check_name(name: str) -> None:
         Lists the valid ones.
     """
     if name not in (valid := names()):
-        raise ConfigError(f"--method {name}: unknown; valid: {', '.join(valid)}")
+        base, _, added = name.partition("+")
+        near = get_close_matches(name.lower(), valid, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        if base in valid and added == "scl":
+            hint = f"; did you mean --method {base} --add scl?"
+        raise ConfigError(f"--method {name}: unknown{hint}; valid: {', '.join(valid)}")
 
 
 def names() -> list[str]:

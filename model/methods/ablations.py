@@ -1,9 +1,32 @@
 """Emo-DNA without some of its parts: V1 to V5 of the paper's Table 4."""
 
+from dataclasses import fields
+
+from emodna.model.errors import ConfigError
+from emodna.model.methods.base import Settled
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
+from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.source_only import SourceOnly
 
 _REFERENCE = "Ye et al. 2023, arXiv 2308.02190, Table 4"
+
+
+class _WithoutParts(EmoDna):
+    """Emo-DNA with some weights at 0, where they stay: with another value it would not be what its name says."""
+
+    @classmethod
+    def settled(cls, config: EmoDnaConfig, facts: RunFacts) -> Settled:
+        """As it is.
+
+        Raises
+        ------
+        ConfigError
+            A part is asked for that the ablation is without.
+        """
+        for field in fields(EmoDnaConfig):
+            if field.name.endswith("_weight") and getattr(config, field.name) and not getattr(cls.defaults, field.name):
+                raise ConfigError(f"--set {field.name}: {cls.name} is Emo-DNA without it; --method emo-dna has it")
+        return super().settled(config, facts)
 
 
 class V1(SourceOnly):
@@ -14,7 +37,7 @@ class V1(SourceOnly):
     reference = _REFERENCE
 
 
-class V2(EmoDna):
+class V2(_WithoutParts):
     """Neither decoupling loss nor alignment: the target is seen by the corpus loss and batch norm."""
 
     name = "v2"
@@ -23,7 +46,7 @@ class V2(EmoDna):
     defaults = EmoDnaConfig(decouple_weight=0, mmd_weight=0, scl_weight=0)
 
 
-class V3(EmoDna):
+class V3(_WithoutParts):
     """No decoupling loss: V4 in the paper's text, V3 in its tables."""
 
     name = "v3"
@@ -32,7 +55,7 @@ class V3(EmoDna):
     defaults = EmoDnaConfig(decouple_weight=0)
 
 
-class V4(EmoDna):
+class V4(_WithoutParts):
     """No alignment, neither MK-MMD nor L_SCL: V3 in the paper's text, V4 in its tables."""
 
     name = "v4"
@@ -41,7 +64,7 @@ class V4(EmoDna):
     defaults = EmoDnaConfig(mmd_weight=0, scl_weight=0)
 
 
-class V5(EmoDna):
+class V5(_WithoutParts):
     """No decoupling module at all, so no corpus encoder: DAN with L_SCL."""
 
     name = "v5"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.errors import ConfigError
+from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.methods.base import Method
 from emodna.model.methods.parts.contrast import (
     ContrastConfig,
@@ -36,6 +36,7 @@ class AligningConfig(ContrastingConfig):
         ConfigError
             A key of L_SCL without `--add scl`.
         """
+        super().__post_init__()
         if self.add == "none":
             for field in fields(ContrastConfig):
                 if (value := getattr(self, field.name)) != field.default:
@@ -88,10 +89,11 @@ class Aligning(Contrasting):
         n = len(source.labels)
         logits, emotion = pass_both(self.network, self._encode, source, target, self.config.batch_norm)
         features, answers = Domains(emotion[:n], emotion[n:]), Domains(logits[:n], logits[n:])
-        terms = {
-            "emotion": F.cross_entropy(answers.source, source.labels),
-            **self.transfer(features, answers, step),
-        }
+        terms = {"emotion": F.cross_entropy(answers.source, source.labels)}
+        for name, term in self.transfer(features, answers, step).items():
+            if name in ("emotion", "scl"):
+                raise TrainingError(f"method {self.name}: transfer() has a term {name}, which is there already")
+            terms[name] = term
         if self.contrast:
             pseudo = self.contrast.select(answers.target, target)
             terms["scl"] = self.config.scl_weight * self.contrast(self.projection(emotion), source.labels, pseudo)

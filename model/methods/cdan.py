@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from emodna.model.errors import ConfigError
 from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
 from emodna.model.methods.aligning import Domains
+from emodna.model.methods.base import Settled
+from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.parts.conditioning import Conditioning, ConditioningConfig
 
 
@@ -51,3 +54,16 @@ class CdanE(Cdan):
     name = "cdan+e"
     summary = "as cdan, utterances with certain answers counting more"
     defaults = CdanConfig(entropy_conditioning=True)
+
+    @classmethod
+    def settled(cls, config: CdanConfig, facts: RunFacts) -> Settled:
+        """As it is.
+
+        Raises
+        ------
+        ConfigError
+            Entropy conditioning is switched off.
+        """
+        if not config.entropy_conditioning:
+            raise ConfigError("--set entropy_conditioning=false: that is --method cdan")
+        return super().settled(config, facts)

@@ -64,6 +64,7 @@ class EmoDnaConfig(ContrastingConfig, KernelConfig):
         ConfigError
             C cannot have the width that is asked for, or a head would never learn.
         """
+        super().__post_init__()
         if self.lstm_directions == "concat" and self.projection_heads == "shared":
             raise ConfigError("lstm_directions=concat: C is twice as wide as E, so it needs projection_heads=separate")
         if self.detach_corpus_prototypes and self.projection_heads == "separate":

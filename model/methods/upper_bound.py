@@ -61,8 +61,7 @@ class UpperBound(Method):
             return Settled(config)
         if speakers < 2:
             raise ConfigError(
-                f"--method {cls.name}: it is cross-validated over speakers, and of the target's {speakers} "
-                f"{'is' if speakers == 1 else 'are'} known"
+                f"--method {cls.name}: cross-validated over the target's speakers; {speakers} known, at least 2 needed"
             )
         return Settled(
             replace(config, folds=speakers),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.framing import window_seconds
+from emodna.model.label import BLIND, ORACLE, label_of
 from emodna.model.methods import method_of
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.labels import SCORED, learnt_from, named
@@ -17,7 +18,6 @@ from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.score_names import SCORE_NAMES
 from emodna.model.selection.criteria import LAST
 from emodna.model.selection.validation import Split
-from emodna.model.supervision import BLIND, ORACLE, marked
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
@@ -66,7 +66,7 @@ def card(run: RunFolder) -> str:
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
         reference = method_of(run.path, config["decisive"]["method"]).reference
-        method = marked(config["decisive"]["method"], config.get("supervision", BLIND))
+        method = str(label_of(config))
         lines = [
             *_front_matter(config["decisive"], method, result, corpora),
             *_text(config, method, reference, result, corpora),
@@ -88,15 +88,14 @@ def _front_matter(
     Parameters
     ----------
     method
-        As `marked`.
+        Its label.
     """
     yield from ("---", "license: other", "license_name: terms-of-the-corpora")
     yield from _yaml_list("language", sorted({language for corpus in corpora for language in corpus.languages}))
     yield from ("library_name: emodna", "pipeline_tag: audio-classification")
     subject = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation"]
-    yield from _yaml_list(
-        "tags", [*subject, decisive["task"], decisive["method"], *([ORACLE] if method != decisive["method"] else [])]
-    )
+    oracle = [ORACLE] if method.endswith(f"({ORACLE})") else []
+    yield from _yaml_list("tags", [*subject, decisive["task"], decisive["method"], *oracle])
     yield from _yaml_list("datasets", [corpus.name for corpus in corpora])
     yield from _yaml_list("metrics", sorted(set(_METRICS.values())))
     if result["uar"] is not None:

@@ -49,7 +49,8 @@ class OverSeeds:
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Keys of the configuration, as `train.batch_size`, that are not the same in all runs, with each run's value.
 
-    Of different methods, only the settings that all of them have are compared; of versions, those of the libraries.
+    Of different methods, only those settings are compared that all of them have, or in which runs of one of them
+    differ; of versions, those of the libraries.
     """
     found = [
         {**flat(run.decisive), "supervision": run.supervision, **flat({"versions": run.config.get("versions")})}
@@ -57,10 +58,21 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     ]
     keys = dict.fromkeys(key for each in found for key in each)
     if len({run.asked["method"] for run in runs}) > 1:
-        own = [key for key in keys if key.startswith("method_config.") and not all(key in each for each in found)]
-        keys = {key: None for key in keys if key not in own}
+        keys = {
+            key: None
+            for key in keys
+            if not key.startswith("method_config.") or all(key in each for each in found) or _differs(key, found)
+        }
     values = {key: [each.get(key) for each in found] for key in keys}
     return {key: each for key, each in values.items() if any(_text(value) != _text(each[0]) for value in each)}
+
+
+def _differs(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a setting is not the same in all runs of some method."""
+    values: dict[str, set[str]] = {}
+    for each in found:
+        values.setdefault(each["method"], set()).add(_text(each.get(key)))
+    return any(len(different) > 1 for different in values.values())
 
 
 def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from emodna.model.errors import EvaluationError, RunError
+from emodna.model.label import BLIND, label_of
 from emodna.model.methods.base import Supervision
 from emodna.model.normalisation import NORMALISATIONS, Normalisation, Statistics
 from emodna.model.run import JOIN, RunFolder, read_json
-from emodna.model.supervision import BLIND
 from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
@@ -28,7 +28,7 @@ class FinishedRun:
     path: Path
     model: TrainedModel
     facts: dict[str, Any]
-    """src, tgt, task, method, seed, steps and supervision, as in result.json, and `normalisation`."""
+    """src, tgt, task, method, seed, steps, supervision and label, as in result.json, and `normalisation`."""
     fingerprints: dict[str, str]
     """Of the stores that it was trained on, by corpus."""
 
@@ -47,11 +47,12 @@ class FinishedRun:
             decisive = config["decisive"]
             facts = {name: decisive[name] for name in _FACTS}
             facts["supervision"] = config.get("supervision", BLIND)  # which runs of earlier versions do not name
+            facts["label"] = label_of(config)
             facts["normalisation"] = decisive["train"]["normalisation"]
             fingerprints = dict(decisive["fingerprints"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
-        texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method"))
+        texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method", "label"))
         model = TrainedModel.load(folder.path, device)
         known = facts["normalisation"] in NORMALISATIONS and facts["supervision"] in _SUPERVISIONS
         if not texts or not known or facts["task"] != model.task:

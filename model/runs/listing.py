@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from emodna.model.errors import RunError
+from emodna.model.label import BLIND, label_of
 from emodna.model.run import JOIN, RunFolder, read_json
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.supervision import BLIND
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
@@ -60,6 +60,11 @@ class Run:
     def supervision(self) -> str | None:
         """Whose labels it learns from, as `Method.supervision`; None where that is not known."""
         return str(self.config.get("supervision", BLIND)) if self.decisive else None
+
+    @property
+    def label(self) -> str | None:
+        """What the method is called beside the run's results; None where that is not known."""
+        return label_of(self.config)
 
     @property
     def sources(self) -> list[str]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.errors import TrainingError
 from emodna.model.methods.base import Method
 from emodna.model.phases import Phase
 from emodna.model.training.compiled import compiled
@@ -52,6 +53,7 @@ class Update:
             for optimizer in self._optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
             of_turn = self._losses(source, target, self._step)
+            self._check(of_turn)
             torch.stack(list(of_turn.values())).sum().backward()  # type: ignore[no-untyped-call]
             for name in turn:
                 self._optimizers[name].step()
@@ -60,6 +62,14 @@ class Update:
         self.guard.look(self._step, terms)
         self._step += 1
         return terms
+
+    def _check(self, terms: object) -> None:
+        """Refuse what is no objective, as another package's method may give; looks at no value."""
+        named = isinstance(terms, Mapping) and terms and "total" not in terms
+        if not named or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):
+            raise TrainingError(
+                f"method {self._method.name}: losses() must return named 0-d tensors, none of them called total"
+            )
 
     def undone(self) -> AbstractContextManager[None]:
         """Undo at the end the steps that are taken within."""

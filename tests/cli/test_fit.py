@@ -18,7 +18,7 @@ from emodna.model.selection.criteria import CRITERIA, LAST
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
-ASKED = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "select", "selected_step"]
+ASKED = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "select", "selected_step"]
 KEYS = [*ASKED, "war", "f1", "uar", "macro_f1", "constant", "intervals"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 SCORES = ["war", "f1", "uar", "macro_f1"]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Momentum, Positive, Weight
+from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
 from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
 from emodna.model.networks.emotion import projection_head
@@ -28,6 +29,17 @@ class ContrastConfig:
     """lambda of the adaptive threshold; 0.999 goes with 3000 steps."""
     projection_hidden: Count = 64
     projection_dim: Count = 128
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would change nothing.
+
+        Raises
+        ------
+        ConfigError
+            A momentum of a threshold that does not move.
+        """
+        if self.threshold != "adaptive" and self.threshold_momentum != ContrastConfig.threshold_momentum:
+            raise ConfigError(f"threshold_momentum={self.threshold_momentum}: only with threshold=adaptive")
 
     @property
     def oracle(self) -> bool:

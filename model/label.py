@@ -1,0 +1,49 @@
+"""What a method is called beside its results: by name, and by all that makes it another one. It needs no torch."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: What `Method.supervision` is of a run that no label of the target had a part in.
+BLIND: Final = "source"
+ORACLE: Final = "oracle"
+OUR_READING: Final = "our reading"
+
+
+def is_oracle(supervision: object) -> bool:
+    """Whether a run of this `Method.supervision` learnt from the target's labels; None where nothing is known of it."""
+    return supervision not in (None, BLIND)
+
+
+def marked(method: object, supervision: object) -> str:
+    """A method's name, with a mark where it learns from the target's labels."""
+    return f"{method} ({ORACLE})" if is_oracle(supervision) else str(method)
+
+
+def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
+    """A method's name as it stands beside its results, such as `dann + scl` or `emo-dna (threshold=none)`.
+
+    Parameters
+    ----------
+    changed
+        Its settings that are not its defaults.
+    our_reading
+        See `Method`.
+    """
+    settings = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in changed.items()
+        if key != "add"
+    ]
+    added = f" + {changed['add']}" if "add" in changed else ""
+    told = ", ".join([*settings, *([OUR_READING] if our_reading else [])])
+    return marked(f"{method}{added}{f' ({told})' if told else ''}", supervision)
+
+
+def label_of(config: Mapping[str, Any]) -> str | None:
+    """The label in a run's config.json; of an earlier version's, the marked name; None where neither is there."""
+    if isinstance(found := config.get("label"), str):
+        return found
+    decisive = config.get("decisive")
+    method = decisive.get("method") if isinstance(decisive, dict) else None
+    return marked(method, config.get("supervision", BLIND)) if isinstance(method, str) else None
