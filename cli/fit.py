@@ -29,9 +29,7 @@ _ORACLES: Final = {
 )
 @click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
-@click.option(
-    "--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, added to a method that --list-methods marks [scl]."
-)
+@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, for methods that --list-methods marks [scl].")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")

@@ -4,6 +4,7 @@ import tomllib
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from emodna.model.errors import ConfigError

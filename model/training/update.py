@@ -63,7 +63,7 @@ class Update:
         self._step += 1
         return terms
 
-    def _check(self, terms: object) -> None:
+    def _check(self, terms: dict[str, Tensor]) -> None:
         """Refuse what is no objective, as another package's method may give; looks at no value."""
         named = isinstance(terms, Mapping) and terms and "total" not in terms
         if not named or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):

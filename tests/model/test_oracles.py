@@ -369,7 +369,7 @@ class TestUpperBoundRun:
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = listed(roots["emodb"], emotions_of(target), tmp_path)
-        with pytest.raises(ConfigError, match="over speakers, and of the target's 0 are known"):
+        with pytest.raises(ConfigError, match="over the target's speakers; 0 known, at least 2"):
             fit_small(source, store, tmp_path / "run", method="upper-bound")
 
     def test_does_not_go_on_with_other_folds(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
