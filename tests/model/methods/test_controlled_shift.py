@@ -14,9 +14,8 @@ Batch norm over both corpora is an adaptation by itself. So a method is compared
 transfer terms weighing nothing. Networks are narrower than by default; of the other settings, `configured` and the
 constants below say what else is not the default. CAAM alone has constants of its own, for its windows are larger.
 
-MDD solves four seeds of ten, 0, 5, 7 and 9 (0.90 to 0.97 of the target), and stays where batch norm leaves it on the
-others (0.50 to 0.59): its adversary is as linear as the classifier, and beyond the far side of a class two linear
-classifiers that agree on the source can hardly disagree. It is tested where it has something to lose.
+MDD is the least steady: it solves six seeds of ten (0.89 to 0.97 of the target), 0 and 1 among them, and on the others
+stays where batch norm leaves it; CDAN solves nine.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ from torch import Tensor
 from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS, method
-from emodna.model.methods.aligning import Aligning, AligningConfig
+from emodna.model.methods.aligning import Aligning, AligningConfig, additions
 from emodna.model.methods.base import Method
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.parts.reversal import ReversalConfig
@@ -41,7 +40,6 @@ from emodna.model.training.update import Update
 
 DIM, FRAMES, BATCH, UTTERANCES = 8, 8, 64, 256
 SEEDS: Final = (0, 1)
-SEEDS_OF_MDD: Final = (0, 5, 7)
 STEPS: Final = 200
 LEARNING_RATE: Final = 3e-3
 CHANNELS: Final = 32
@@ -125,11 +123,11 @@ def weights(kind: type[Method]) -> set[str]:
     return own - {"scl_weight"} if isinstance(kind.defaults, AligningConfig) else own
 
 
-def without_losses(kind: type[Method], seeds: Sequence[int]) -> float:
+def without_losses(kind: type[Method]) -> float:
     """The accuracy of a method whose transfer terms weigh nothing; all on the shared encoder are the same then."""
     if issubclass(kind, (Aligning, EmoDna)):
         kind = METHODS["dan"]
-    return accuracy(kind.name, tuple((key, 0.0) for key in sorted(weights(kind))), seeds)
+    return accuracy(kind.name, tuple((key, 0.0) for key in sorted(weights(kind))))
 
 
 def adapting() -> list[type[Method]]:
@@ -155,11 +153,10 @@ def test_source_only_learns_the_source_and_fails_on_the_target() -> None:
 # All of a method in one test: its runs are compared with each other, and each is trained once.
 @pytest.mark.parametrize("kind", adapting(), ids=lambda kind: kind.name)
 def test_each_method_gains_by_its_losses(kind: type[Method]) -> None:
-    seeds = SEEDS_OF_MDD if kind.name == "mdd" else SEEDS
-    found = accuracy(kind.name, (), seeds)
-    assert found > accuracy("source-only", (), seeds) + 0.15
-    assert found > without_losses(kind, seeds) + 0.05
+    found = accuracy(kind.name)
+    assert found > accuracy("source-only") + 0.15
+    assert found > without_losses(kind) + 0.05
     if wrong := flipped(kind):
-        assert accuracy(kind.name, wrong, seeds) < found - 0.05, "with the sign of the reversal flipped"
-    if issubclass(kind, Aligning):
-        assert accuracy(kind.name, (("add", "scl"),), seeds[:1]) > found - 0.15, "with L_SCL"
+        assert accuracy(kind.name, wrong) < found - 0.05, "with the sign of the reversal flipped"
+    if additions(kind):
+        assert accuracy(kind.name, (("add", "scl"),), SEEDS[:1]) > found - 0.15, "with L_SCL"
