@@ -22,8 +22,8 @@ class Valid:
     holds: Callable[[Any], bool]
 
 
-#: What float32 can hold, with room to multiply.
-_LEAST, _MOST = 1e-30, 1e30
+#: What float32 can hold.
+_LEAST, _MOST = 1e-37, 3e38
 #: Of units, steps and the like; more could only be a slip.
 _MANY = 2**20
 

@@ -23,6 +23,8 @@ def marked(method: object, supervision: object) -> str:
 def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
     """A method's name as it stands beside its results, such as `dann + scl` or `emo-dna (threshold=none)`.
 
+    What must not be overlooked comes first: a narrow table may cut the rest off.
+
     Parameters
     ----------
     changed
@@ -36,8 +38,8 @@ def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supe
         if key != "add"
     ]
     added = f" + {changed['add']}" if "add" in changed else ""
-    told = ", ".join([*settings, *([OUR_READING] if our_reading else [])])
-    return marked(f"{method}{added}{f' ({told})' if told else ''}", supervision)
+    name = marked(f"{method}{added}{f' ({OUR_READING})' if our_reading else ''}", supervision)
+    return f"{name} ({', '.join(settings)})" if settings else name
 
 
 def label_of(config: Mapping[str, Any]) -> str | None:

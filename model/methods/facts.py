@@ -1,13 +1,16 @@
 """What a method may know of a run before it begins: nothing of emotions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.store import FeatureStore
+if TYPE_CHECKING:  # prediction needs methods, and no store
+    from emodna.pipeline.store import FeatureStore
 
 Values = frozenset[str]
 

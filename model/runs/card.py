@@ -94,7 +94,7 @@ def _front_matter(
     yield from _yaml_list("language", sorted({language for corpus in corpora for language in corpus.languages}))
     yield from ("library_name: emodna", "pipeline_tag: audio-classification")
     subject = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation"]
-    oracle = [ORACLE] if method.endswith(f"({ORACLE})") else []
+    oracle = [ORACLE] if f"({ORACLE})" in method else []
     yield from _yaml_list("tags", [*subject, decisive["task"], decisive["method"], *oracle])
     yield from _yaml_list("datasets", [corpus.name for corpus in corpora])
     yield from _yaml_list("metrics", sorted(set(_METRICS.values())))

@@ -71,7 +71,7 @@ def _differs(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a setting is not the same in all runs of some method."""
     values: dict[str, set[str]] = {}
     for each in found:
-        values.setdefault(each["method"], set()).add(_text(each.get(key)))
+        values.setdefault(_text(each.get("method")), set()).add(_text(each.get(key)))
     return any(len(different) > 1 for different in values.values())
 
 

@@ -23,8 +23,8 @@ from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, c
 from tests.pipeline.making import prepared
 
 KEYS = [
-    "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "normalisation", "corpus", "store", "seen",
-    "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration",
+    "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
+    "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration",
     "breakdown", "wall_seconds", "predictions",
 ]  # fmt: skip
 
@@ -115,7 +115,7 @@ class TestScreen:
         answer = evaluate(run, own, "--corpus", "staff")
         assert (answer.code, answer.err) == (0, "")
         lines = [line.strip() for line in answer.out.splitlines()]
-        assert lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna, seed 0"
+        assert lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna (channels=8), seed 0"
         for beginning in (
             "emo-dna ",
             "95 %, 5 utterances ",

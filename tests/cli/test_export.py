@@ -144,7 +144,7 @@ class TestOnnx:
         assert (tmp_path / "mine").read_text() == "mine"
 
 
-_PLAIN = ("emodna_version", "task", "method", "method_reference")
+_PLAIN = ("emodna_version", "task", "method", "supervision", "method_reference")
 
 
 class TestCard:

@@ -66,7 +66,18 @@ class TestJson:
         assert answer.code == 0
         result = json.loads(answer.out)
         assert list(result) == [*KEYS, *TIMES, "run"]
-        assert [result[key] for key in ASKED] == ["ravdess", "emodb", "valence", "emo-dna", 5, 2, "source", "last", 2]
+        assert [result[key] for key in ASKED] == [
+            "ravdess",
+            "emodb",
+            "valence",
+            "emo-dna",
+            5,
+            2,
+            "source",
+            "emo-dna (channels=8)",
+            "last",
+            2,
+        ]
         assert list(result["constant"]) == ["always_high", "always_low", "majority"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
         assert all(0 <= result[key] <= 100 for key in SCORES)
@@ -224,7 +235,7 @@ class TestMistakes:
             (["--method", "dan", "--set", "scl_weight=0.5"], ["scl_weight=0.5: only with --add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
-            (["--set", "learning_rate=1e300"], ["--set learning_rate=1e300", "from 1e-30 to 1e+30"]),
+            (["--set", "learning_rate=1e300"], ["--set learning_rate=1e300", "from 1e-37 to 3e+38"]),
             (["--method", "caam", "--set", "frames=30"], ["--set frames=30: caam needs at least 38"]),
             (["--select", "snd", "--set", "snapshot_every=0"], ["snapshot_every=0", "--select snd"]),
             (["--device", "warp"], ["--device warp", "cpu"]),

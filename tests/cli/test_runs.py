@@ -22,7 +22,7 @@ from tests.model.small import (
     command,
 )
 
-LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "step"]
+LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "step"]
 SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
 
 

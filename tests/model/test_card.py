@@ -61,7 +61,7 @@ class TestTheCardOfARun:
     def test_shows_the_scores_beside_those_of_the_constants(self, trained_run: Path) -> None:
         result = json.loads((trained_run / "result.json").read_text())
         text = card(RunFolder(trained_run))
-        for name, row in {"emo-dna": result, **result["constant"]}.items():
+        for name, row in {result["label"]: result, **result["constant"]}.items():
             cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
             assert f"| {name.replace('_', ' ')} | {cells} |".replace("_", r"\_") in text
         assert "transductive" in text

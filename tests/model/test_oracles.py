@@ -399,8 +399,8 @@ class TestCards:
         fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
         for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
             text = card(RunFolder(run))
-            assert f"# {method} (oracle), arousal" in text
-            assert f"| {method} (oracle) |" in text
+            assert f"# {method} (oracle) (" in text
+            assert f"| {method} (oracle) (" in text
             assert "- oracle\n" in text or '- "oracle"\n' in text
             assert "**An oracle:" in text
             assert "had no part in it." not in text

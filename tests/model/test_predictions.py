@@ -42,8 +42,9 @@ def test_a_run_writes_what_the_users_table_says(
 
 def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
     probabilities = np.linspace(0, 1, len(target))
-    write_predictions(tmp_path / "p.parquet", target, probabilities)
+    write_predictions(tmp_path / "p.parquet", target, probabilities, "oracle-labels")
     table = pq.read_table(tmp_path / "p.parquet")
+    assert table.schema.metadata[b"supervision"] == b"oracle-labels"
     assert table["id"].to_pylist() == target.ids
     assert table["probability"].to_pylist() == probabilities.tolist()
     assert str(table.schema.field("label").type) == "int8"

@@ -71,7 +71,7 @@ class TestFiles:
             snapshots.restore(method(), 2)
 
     def test_of_another_network_are_refused(self, snapshots: Snapshots) -> None:
-        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged: tensor "):
+        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged, or not of this version: tensor "):
             snapshots.restore(SourceOnly(7, SourceOnly.defaults, 0), 2)
 
     def test_damaged_are_named(self, snapshots: Snapshots) -> None:

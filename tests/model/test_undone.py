@@ -10,7 +10,7 @@ from emodna.model.methods.base import Method
 from emodna.model.optimizers import make_optimizers, optimizer_tensors
 from emodna.model.phases import Phase
 from emodna.model.training.update import Update
-from tests.model.methods.test_every_method import every_method, small
+from tests.model.methods.test_every_method import batches_for, every_method, small
 from tests.model.small import assert_same_tensors, batches
 
 
@@ -19,13 +19,13 @@ class Training:
 
     def __init__(self, kind: type[Method]) -> None:
         torch.manual_seed(5)
-        self.method = small(kind)
+        self.method, self._kind = small(kind), kind
         self.optimizers = make_optimizers(self.method.parameter_groups(), TrainConfig())
         self.update = Update(self.method, self.optimizers, torch.device("cpu"))
 
     def take(self, *seeds: int) -> None:
         for seed in seeds:
-            self.update(*batches(seed=seed), Phase())
+            self.update(*batches_for(self._kind, seed=seed), Phase())
 
     def state(self) -> dict[str, Tensor]:
         tensors = {**self.method.state_dict(), **optimizer_tensors(self.optimizers, self.method)}

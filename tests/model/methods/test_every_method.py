@@ -121,7 +121,9 @@ class TestRegistration:
 
 
 def test_unknown_method_lists_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"--method emodna: unknown; valid: source-only, .*, emo-dna, v1"):
+    with pytest.raises(
+        ConfigError, match=r"--method emodna: unknown; did you mean emo-dna\?; valid: source-only, .*, emo-dna, v1"
+    ):
         method("emodna")
 
 
