@@ -24,8 +24,8 @@ from tests.pipeline.making import prepared
 
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
-    "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion", "calibration",
-    "breakdown", "wall_seconds", "predictions",
+    "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion",
+    "calibration", "breakdown", "wall_seconds", "predictions",
 ]  # fmt: skip
 
 
