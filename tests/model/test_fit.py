@@ -189,6 +189,25 @@ class TestResume:
         assert outcome(tmp_path / "run") == outcome(whole[method])
         assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
 
+    @pytest.mark.parametrize(
+        ("method", "settings"),
+        [
+            ("dann", {"add": "scl", "discriminator_norm": "none", "reversal_schedule": "steps"}),
+            ("cdan", {"conditional_map": "randomised"}),
+            ("addi", {"batch_norm": "separate"}),
+            ("difl", {"batch_norm": "separate", "center_weight": "0.1"}),
+        ],
+    )
+    def test_is_as_exact_with_more_to_keep(
+        self, method: str, settings: dict[str, str], pair: Pair, tmp_path: Path
+    ) -> None:
+        asked: dict[str, Any] = {"method": method, "settings": {**settings, **EVERY_STEP}, "resume": True}
+        fit_small(*pair, tmp_path / "whole", **asked)
+        with pytest.raises(Interruption):
+            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), **asked)
+        fit_small(*pair, tmp_path / "run", **asked)
+        assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
     def test_goes_on_instead_of_beginning_again(self, pair: Pair, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"steps": 4, "settings": EVERY_STEP, "resume": True}
         with pytest.raises(Interruption):
