@@ -1,7 +1,6 @@
 """A trained model with all that prediction needs: no cache, no corpus, no run configuration beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice, starmap
 from pathlib import Path
@@ -19,7 +18,7 @@ from emodna.model.framing import PADDINGS, Framer, window_seconds
 from emodna.model.methods import blaming, method_of, package_of
 from emodna.model.methods.base import CLASSES, Method
 from emodna.model.normalisation import Statistics
-from emodna.model.precision import float32_throughout
+from emodna.model.precision import float32_throughout, without_autocast
 from emodna.model.run import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -84,8 +83,8 @@ class TrainedModel:
         windows, lengths = zip(*(inputs if len(inputs) > 1 else [*inputs, *inputs]), strict=True)
         device = next(self.method.parameters()).device
         features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
-        # A switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
-        with float32_throughout() if device.type == "cuda" else nullcontext():
+        # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
+        with float32_throughout() if device.type == "cuda" else without_autocast():
             logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
         if logits.shape != (len(windows), CLASSES):
             raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")

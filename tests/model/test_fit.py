@@ -98,6 +98,12 @@ class TestSeeds:
             fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2))
         assert torch.equal(before, torch.get_rng_state())
 
+    def test_decide_the_same_under_autocast(self, pair: Pair, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "plain")
+        with torch.autocast("cpu", torch.bfloat16):
+            fit_small(*pair, tmp_path / "cast")
+        assert outcome(tmp_path / "cast") == outcome(tmp_path / "plain")
+
     def test_a_term_of_weight_0_leaves_the_other_terms_of_the_first_step(self, pair: Pair, tmp_path: Path) -> None:
         for weight in ("0.1", "0"):
             fit_small(*pair, tmp_path / weight, steps=1, settings={"scl_weight": weight})

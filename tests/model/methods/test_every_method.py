@@ -20,12 +20,11 @@ from emodna.model.methods import METHODS, method
 from emodna.model.methods.aligning import AligningConfig, additions
 from emodna.model.methods.base import AdaptationConfig, Method
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import assert_same_tensors, batches, fit_small
+from tests.model.small import WITH_CODE, assert_same_tensors, batches, fit_small
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
 Added = tuple[tuple[str, str], ...]
-Stores = tuple[FeatureStore, FeatureStore]
 
 
 def readings() -> Iterator[type[Method]]:
@@ -251,49 +250,64 @@ class TestPrediction:
 def adapting() -> Iterator[Any]:
     """Methods that can pass the target through the shared network, and those with L_SCL added.
 
-    One of several phases does not spend all steps on what Source Only does.
+    One of several phases does not spend all steps on what Source Only does. Where all terms weigh nothing, a method
+    that is another one with other weights is that one.
     """
-    for kind in METHODS.values():
+    for kind in map(METHODS.__getitem__, WITH_CODE):
         if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
             yield pytest.param(kind, (), id=kind.name)
             if isinstance(kind.defaults, AligningConfig):
                 yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} --add scl")
 
 
+@pytest.fixture(scope="module")
+def floor(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The model of Source Only."""
+    out = tmp_path_factory.mktemp("floor") / "run"
+    fit_small(source, target, out, method="source-only")
+    return load_tensors(out / "model.safetensors")[0]
+
+
 @pytest.mark.parametrize(("kind", "added"), list(adapting()))
 class TestWithoutTransfer:
     """Methods whose transfer terms weigh nothing, beside Source Only."""
 
-    def run(self, kind: type[Method], added: Added, mode: str, pair: Stores, out: Path) -> dict[str, Tensor]:
+    @pytest.fixture
+    def differences(
+        self,
+        kind: type[Method],
+        added: Added,
+        mode: str,
+        source: FeatureStore,
+        target: FeatureStore,
+        floor: dict[str, Tensor],
+        tmp_path: Path,
+    ) -> dict[str, Tensor]:
+        """What the method's model has beyond Source Only's."""
         weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
         if isinstance(kind.defaults, AligningConfig) and not added:
             weights -= {"scl_weight"}
         settings = {**dict.fromkeys(weights, "0"), **dict(added), "batch_norm": mode}
         if hasattr(kind.defaults, "encoder"):
             settings["encoder"] = "shared"
-        fit_small(*pair, out / kind.name, method=kind.name, settings=settings)
-        fit_small(*pair, out / "floor", method="source-only")
-        mine, floor = (load_tensors(out / each / "model.safetensors")[0] for each in (kind.name, "floor"))
+        fit_small(source, target, tmp_path / "run", method=kind.name, settings=settings)
+        mine = load_tensors(tmp_path / "run" / "model.safetensors")[0]
         assert "method.network.classifier.weight" in floor
         return {name: mine[name] - floor[name] for name in floor}
 
+    @pytest.mark.parametrize("mode", ["source"])
     def test_the_source_s_batch_norm_trains_the_shared_network_of_source_only(
-        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
+        self, differences: dict[str, Tensor]
     ) -> None:
-        differences = self.run(kind, added, "source", (source, target), tmp_path)
         assert [name for name, difference in differences.items() if difference.any()] == []
 
-    def test_separate_batch_norm_differs_in_its_running_statistics_alone(
-        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        differences = self.run(kind, added, "separate", (source, target), tmp_path)
+    @pytest.mark.parametrize("mode", ["separate"])
+    def test_separate_batch_norm_differs_in_its_running_statistics_alone(self, differences: dict[str, Tensor]) -> None:
         other = {name.rpartition(".")[2] for name, difference in differences.items() if difference.any()}
         assert other == {"running_mean", "running_var", "num_batches_tracked"}
 
-    def test_concatenated_batches_train_another_network(
-        self, kind: type[Method], added: Added, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        differences = self.run(kind, added, "concat", (source, target), tmp_path)
+    @pytest.mark.parametrize("mode", ["concat"])
+    def test_concatenated_batches_train_another_network(self, differences: dict[str, Tensor]) -> None:
         assert differences["method.network.classifier.weight"].any()
 
 

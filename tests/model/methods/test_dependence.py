@@ -1,0 +1,171 @@
+"""On what the training of each method depends, and on what not."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodna.model.config import TrainConfig
+from emodna.model.methods import METHODS
+from emodna.model.methods.aligning import AligningConfig
+from emodna.model.methods.base import Method
+from emodna.model.optimizers import make_optimizers
+from emodna.model.phases import phase_at
+from emodna.model.training.state import TrainingState
+from emodna.model.training.update import Update
+from tests.model.methods.test_every_method import (
+    EVERY_READING,
+    Pair,
+    batches_for,
+    gradients,
+    losses,
+    small,
+)
+from tests.model.small import WITH_CODE, assert_same_tensors
+
+CPU = torch.device("cpu")
+STEPS = 4
+CODE = [METHODS[name] for name in WITH_CODE]
+READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
+#: Modules whose arithmetic is a network's, not a loss's.
+NETWORKS = ("torch.nn.", "emodna.model.networks.", "emodna.model.layers")
+
+
+def weights(kind: type[Method]) -> dict[str, float]:
+    """The keys that weigh transfer terms, with 0; those of L_SCL only where it is no addition."""
+    keys = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
+    return dict.fromkeys(keys - ({"scl_weight"} if isinstance(kind.defaults, AligningConfig) else set()), 0.0)
+
+
+def only(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
+    """Parametrise by methods; those that are another one with other defaults show nothing of their own here."""
+    return pytest.mark.parametrize("kind", list(kinds), ids=lambda kind: kind.__name__)
+
+
+def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -> Method:
+    """Train on one pair of batches up to a step of several, from the checkpoint if there is one, and write it."""
+    torch.manual_seed(1)
+    model.steps = steps
+    optimizers = make_optimizers(model.parameter_groups(), TrainConfig())
+    state = TrainingState(model, optimizers, CPU)
+    done = state.restore(checkpoint, steps)
+    update = Update(model, optimizers, CPU, done=done)
+    for step in range(done, until):
+        update(*pair, phase_at(model.phases, step, steps))
+    state.save(checkpoint, until)
+    return model
+
+
+def other_target(pair: Pair, value: float | None = None) -> Pair:
+    """The same source, and other features of the target: of one value, or drawn anew."""
+    source, target = pair
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(target.features.shape, generator=generator) * 3 - 1
+    return source, dataclasses.replace(target, features=features if value is None else torch.full_like(features, value))
+
+
+def other_labels(pair: Pair) -> Pair:
+    """The same utterances, the source's labels permuted."""
+    source, target = pair
+    return dataclasses.replace(source, labels=source.labels.roll(1)), target
+
+
+def predictions(model: Method, kind: type[Method]) -> Tensor:
+    source, _ = batches_for(kind, seed=9)
+    with torch.no_grad():
+        return model.eval().predict(source.features, source.lengths)
+
+
+# A method of several phases has one that learns from windows without labels, the target's among them.
+@only(kind for kind in CODE if weights(kind) and len(kind.phases) == 1)
+class TestOfTarget:
+    """Methods with transfer terms, on encoders of whatever kind."""
+
+    @staticmethod
+    def predicted(kind: type[Method], pair: Pair, checkpoint: Path, **settings: float) -> Tensor:
+        alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
+        return predictions(train(small(kind, **alone, **settings), pair, checkpoint, 3, 3), kind)
+
+    def test_nothing_is_left_in_the_predictions_where_the_terms_weigh_nothing(
+        self, kind: type[Method], tmp_path: Path
+    ) -> None:
+        pair = batches_for(kind)
+        one, other = (
+            self.predicted(kind, each, tmp_path / str(number), **weights(kind))
+            for number, each in enumerate((pair, other_target(pair)))
+        )
+        assert torch.equal(one, other)
+
+    def test_they_depend_where_the_terms_weigh_something(self, kind: type[Method], tmp_path: Path) -> None:
+        pair = batches_for(kind)
+        one, other = (
+            self.predicted(kind, each, tmp_path / str(number)) for number, each in enumerate((pair, other_target(pair)))
+        )
+        assert not torch.equal(one, other)
+
+
+@only(kind for kind in CODE if not weights(kind))
+def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Method], tmp_path: Path) -> None:
+    pair = batches_for(kind)
+    one, other = (
+        train(small(kind), each, tmp_path / str(number), 3, 3)
+        for number, each in enumerate((pair, other_target(pair, torch.nan)))
+    )
+    assert_same_tensors(one.state_dict(), other.state_dict())
+
+
+@only(CODE)
+def test_labels_of_the_source_decide_the_gradients(kind: type[Method]) -> None:
+    pair = batches_for(kind)
+    model = small(kind, dropout=0.0)
+    right, wrong = (gradients(model, losses(model, each)) for each in (pair, other_labels(pair)))
+    assert any(not torch.equal(right[name], wrong[name]) for name in right)
+
+
+@only(READINGS)
+def test_whatever_a_step_depends_on_is_in_the_checkpoint(kind: type[Method], tmp_path: Path) -> None:
+    # The interrupted run goes on in other objects, of other initial weights and random maps.
+    pair = batches_for(kind)
+    whole = train(small(kind), pair, tmp_path / "whole", STEPS, STEPS)
+    for seed, until in enumerate((1, 3, STEPS)):
+        interrupted = train(small(kind, seed), pair, tmp_path / "run", STEPS, until)
+    assert_same_tensors(interrupted.state_dict(), whole.state_dict())
+    assert (tmp_path / "run").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@contextmanager
+def networks_in_float32(model: Method) -> Iterator[None]:
+    """Whatever autocast says, compute layers and networks as they are: what is left to it is the losses."""
+    stack: list[Any] = []
+
+    def enter(*_: object) -> None:
+        stack.append(torch.autocast("cpu", enabled=False))
+        stack[-1].__enter__()
+
+    def leave(*_: object) -> None:
+        stack.pop().__exit__(None, None, None)
+
+    parts = [module for module in model.modules() if type(module).__module__.startswith(NETWORKS)]
+    hooks = [(part.register_forward_pre_hook(enter), part.register_forward_hook(leave)) for part in parts]
+    try:
+        yield
+    finally:
+        for hook in itertools.chain.from_iterable(hooks):
+            hook.remove()
+    assert not stack
+
+
+@only(READINGS)
+def test_losses_are_computed_in_float32_whatever_autocast_says(kind: type[Method]) -> None:
+    model, pair = small(kind), batches_for(kind)
+    plain = losses(small(kind), pair)
+    with networks_in_float32(model), torch.autocast("cpu", torch.bfloat16):
+        cast = losses(model, pair)
+    assert {term.dtype for term in cast.values()} == {torch.float32}
+    torch.testing.assert_close(cast, plain)
