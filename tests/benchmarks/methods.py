@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import pyarrow.parquet as pq
 
 from emodna.model.methods import METHODS
 from emodna.model.methods.described import Described, described
@@ -74,14 +75,13 @@ def marks(result: Result) -> dict[str, str]:
 
 def table(found: Mapping[Row, Result]) -> Iterator[str]:
     """Markdown of one pair: a line per method, then the constants."""
-    yield "| method | " + " | ".join(SCORES.values()) + " | ms per step |"
+    yield "| method | " + " | ".join(SCORES.values()) + " | % high |"
     yield "|---|" + "---:|" * (len(SCORES) + 1)
     for row, result in found.items():
         marked = marks(result)
         cells = [f"{result[key]:.1f}{marked.get(key, '')}" for key in SCORES]
-        speed = result["steps_per_second"]
-        took = f"{1000 / speed:.0f}" if speed else ""
-        yield f"| {row.label} | {' | '.join(cells)} | {took} |"
+        labels = pq.read_table(RunFolder(Path(result["run"])).predictions, columns=["label"])["label"].to_numpy()
+        yield f"| {row.label} | {' | '.join(cells)} | {100 * labels.mean():.0f} |"
     for name, constant in constants(list(found.values())).items():
         yield f"| *{name.replace('_', ' ')}* | {' | '.join(f'{constant[key]:.1f}' for key in SCORES)} | |"
 
