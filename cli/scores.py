@@ -32,9 +32,9 @@ def cells(row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def table(*headings: str) -> Table:
-    """An empty table: a column of names, and figures."""
+    """An empty table: a column of names, which give way in a narrow terminal, and figures, which do not."""
     empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    empty.add_column(headings[0], no_wrap=True)
+    empty.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
         empty.add_column(heading, justify="right", no_wrap=True)
     return empty

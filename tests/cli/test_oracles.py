@@ -64,6 +64,9 @@ class TestFit:
         assert "oracle: " in answer.err.splitlines()[0]
         assert json.loads((made[0] / name / "result.json").read_text())["supervision"] == supervision
 
+    def test_cuts_no_figure_off_for_a_long_name(self, made: tuple[Path, dict[str, Answer]]) -> None:
+        assert "\u2026" not in made[1]["labels"].out
+
     def test_marks_no_method(self, made: tuple[Path, dict[str, Answer]]) -> None:
         answer = made[1]["floor"]
         assert "oracle" not in answer.out + answer.err
