@@ -17,3 +17,7 @@ class TrainingError(EmodnaError):
 
 class EvaluationError(EmodnaError):
     """A corpus that a run's model cannot be evaluated on."""
+
+
+class BenchError(EmodnaError):
+    """A benchmark that is missing, damaged, or of other conditions."""

@@ -162,7 +162,7 @@ def _read(folder: RunFolder) -> Run | None:
         if folder.done.exists():
             state, step = "done", config["decisive"]["steps"]
             scores, constants = _scores(folder)
-        elif _is_locked(folder):
+        elif is_locked(folder):
             state, step = "running", max((line["step"] for line in _logged(folder)), default=0)
         else:
             state, step = "interrupted", _checkpoint_step(folder)
@@ -246,7 +246,7 @@ def _logged(folder: RunFolder) -> list[dict[str, Any]]:
     return found
 
 
-def _is_locked(folder: RunFolder) -> bool:
+def is_locked(folder: RunFolder) -> bool:
     """Whether a run is at work in a folder. A shared lock is tried, so that looking is no work."""
     try:
         with folder.lock.open("rb") as file:

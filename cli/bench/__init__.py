@@ -1,0 +1,1 @@
+"""emodna-bench: the paper's tables and figures."""

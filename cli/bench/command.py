@@ -1,0 +1,16 @@
+"""emodna-bench: all pairs of corpora by methods and seeds, reported beside the paper."""
+
+import click
+
+from emodna.cli import common
+
+
+@click.group(context_settings=common.CONTEXT)
+@click.version_option(package_name="emodna")
+def bench() -> None:
+    """Run all ordered pairs of corpora, and report them next to the paper."""
+
+
+def main() -> None:
+    """Entry point of `emodna-bench`."""
+    common.run(bench, resumable="the same command goes on where it ended")

@@ -1,0 +1,63 @@
+"""One cell, in the process that calls."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.errors import BenchError
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
+from emodna.model.trainer import Listening, never_stopping
+from emodna.model.training.watcher import Watcher
+from emodna.pipeline.store import FeatureStore
+
+
+def carry_out_cell(
+    bench: Bench,
+    cell: Cell,
+    watcher: Watcher,
+    *,
+    threads: int | None = 1,
+    device: str | None = None,
+    listening: Listening = never_stopping,
+) -> dict[str, Any]:
+    """Train and evaluate a cell, or go on with it, or find it done: content of its result.json.
+
+    Parameters
+    ----------
+    device
+        As torch names it, such as cuda:1; by default that of the benchmark's conditions.
+
+    Raises
+    ------
+    BenchError
+        A store is no longer the one that the cell was planned for.
+    ConfigError, RunError, TrainingError, StoreError
+        As `fit`.
+    """
+    arguments, folder = bench.arguments(cell), bench.folder(cell)
+    stores = [_opened(bench, name) for name in (cell.src, cell.tgt)]
+    request = FitRequest(
+        sources=stores[:1],
+        target=stores[1],
+        task=cell.task,
+        method=arguments["method"],
+        steps=arguments["steps"],
+        seed=cell.seed,
+        device=torch.device(device or bench.conditions.device),
+        threads=threads,
+        settings=arguments["settings"],
+        out=folder.path,
+        resume=folder.config.exists(),
+    )
+    return fit(request, watcher, listening)
+
+
+def _opened(bench: Bench, name: str) -> FeatureStore:
+    corpus = bench.corpora[name]
+    store = FeatureStore(Path(corpus.store))
+    if store.fingerprint != corpus.fingerprint:
+        raise BenchError(f"{corpus.store}: has changed since the benchmark was planned; start emodna-bench run anew")
+    return store

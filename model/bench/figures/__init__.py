@@ -1,0 +1,51 @@
+"""The figures, by name. A new one is one file here with a function `picture`, and one line below."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from emodna.model.bench.pictures import Picture
+from emodna.model.bench.plan import Bench
+from emodna.model.bench.rows import Row
+from emodna.model.errors import BenchError
+from emodna.pipeline.emotions import Task
+
+_MODULES: Final[Mapping[str, str]] = {}
+"""Module of each, in the order in which they are shown; imported when it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a figure is to show; None: what it finds, the first of several."""
+
+    task: Task = "arousal"
+    src: str | None = None
+    tgt: str | None = None
+    seed: int | None = None
+    rows: tuple[Row, ...] | None = None
+
+
+class NothingToShow(BenchError):  # noqa: N818 - it is no fault
+    """No finished cell has what a figure shows."""
+
+
+def names() -> list[str]:
+    """Names of all figures."""
+    return list(_MODULES)
+
+
+def figure(name: str, bench: Bench, choice: Choice) -> Picture:
+    """Make a figure.
+
+    Raises
+    ------
+    BenchError
+        Unknown name.
+    NothingToShow
+        No finished cell has what it shows; says which cells would.
+    """
+    if name not in _MODULES:
+        raise BenchError(f"figure {name}: unknown; valid: {', '.join(_MODULES)}")
+    found: Picture = importlib.import_module(f"{__name__}.{_MODULES[name]}").picture(bench, choice)
+    return found

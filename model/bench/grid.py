@@ -1,0 +1,88 @@
+"""From what a user asks for to a benchmark: every ordered pair of corpora, by tasks, rows and seeds."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
+from emodna.model.bench.presets import CEILING
+from emodna.model.bench.rows import Row
+from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.errors import BenchError, ConfigError
+from emodna.model.label import labelled
+from emodna.model.methods import blaming, method
+from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.store import FeatureStore
+
+
+def grid(
+    out: Path,
+    stores: Sequence[FeatureStore],
+    tasks: Sequence[Task],
+    rows: Sequence[Row],
+    seeds: int,
+    conditions: Conditions,
+) -> Bench:
+    """The benchmark of all ordered pairs of some corpora; seed 0 of everything comes first.
+
+    Raises
+    ------
+    BenchError, ConfigError, PluginError
+        Corpora that make no pair, or a row whose method or settings do not exist; says what is valid.
+    """
+    corpora = {store.snapshot.corpus: described(store) for store in stores}
+    if len(corpora) < 2:
+        raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
+    named = {row: name_of(row, conditions) for row in rows}
+    return Bench(out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)))
+
+
+def described(store: FeatureStore) -> Corpus:
+    """What a benchmark needs to know of a corpus."""
+    languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
+    labels = {task: store.labels(task) for task in TASKS}
+    return Corpus(
+        store.snapshot.corpus,
+        str(store.path.absolute()),
+        store.fingerprint,
+        "+".join(sorted(str(language) for language in languages)),
+        len(store),
+        {task: (int(np.sum(found == 0)), int(np.sum(found == 1))) for task, found in labels.items()},
+    )
+
+
+def name_of(row: Row, conditions: Conditions) -> Named:
+    """What a row is called beside its scores; checks its settings on the way.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        As `grid`.
+    """
+    kind = method(row.method)
+    try:
+        shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
+        train, config, _ = apply_settings({**conditions.settings, **row.overrides}, *shared)
+    except ConfigError as error:
+        raise ConfigError(f"--methods {row}: {error}") from error
+    usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
+    changed = {key: used[key] for key in row.overrides if key in used and used[key] != usual[key]}
+    if row.steps is not None:
+        changed["steps"] = row.steps
+    # Whose labels it learns from depends on the configuration, so it is asked of a method, which takes no memory here.
+    with blaming(row.method, "()"), torch.device("meta"):
+        supervision = kind(kind.min_dim, config, 0).supervision
+    label = labelled(row.method, changed, our_reading=kind.our_reading, supervision=supervision)
+    return Named(label, kind.our_reading, supervision)
+
+
+def _cells(corpora: Mapping[str, Corpus], tasks: Sequence[Task], rows: Sequence[Row], seeds: int) -> Iterator[Cell]:
+    first_source: dict[str, str] = {}
+    for seed, task, row in itertools.product(range(seeds), tasks, rows):
+        for src, tgt in itertools.permutations(corpora, 2):
+            if row != CEILING or first_source.setdefault(tgt, src) == src:
+                yield Cell(src, tgt, task, row, seed)

@@ -1,0 +1,44 @@
+"""What has become of the cells of a benchmark. It needs no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.errors import RunError
+from emodna.model.run import read_json
+from emodna.model.runs.listing import is_locked
+
+State = Literal["done", "failed", "running", "interrupted", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A cell, and how far it is."""
+
+    cell: Cell
+    state: State
+    result: Mapping[str, Any] | None = None
+    """Content of result.json, of a cell that is done: scores in percent, null without labels of the target."""
+    error: str | None = None
+    """Of a failed cell: why."""
+
+
+def outcomes(bench: Bench, cells: Sequence[Cell] | None = None) -> list[Outcome]:
+    """What has become of all cells, or of some, in their order."""
+    return [outcome(bench, cell) for cell in (bench.cells if cells is None else cells)]
+
+
+def outcome(bench: Bench, cell: Cell) -> Outcome:
+    """What has become of a cell; one whose files are damaged has failed."""
+    run, failure = bench.folder(cell), bench.failure(cell)
+    try:
+        if run.done.exists():
+            return Outcome(cell, "done", read_json(run.result))
+        if is_locked(run):
+            return Outcome(cell, "running")
+        if failure.exists():
+            return Outcome(cell, "failed", error=str(read_json(failure).get("error")))
+    except RunError as error:
+        return Outcome(cell, "failed", error=str(error))
+    return Outcome(cell, "interrupted" if run.config.exists() else "waiting")

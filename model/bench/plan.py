@@ -1,0 +1,183 @@
+"""What a benchmark consists of, and where it lies: `bench.json`, and a run's folder per cell. It needs no torch.
+
+::
+
+    <out>/bench.json                 conditions, corpora, rows and cells: all that tables and figures need to know
+    <out>/runs/<cell>/               a run of emodna-fit's own code; `done` marks a finished one
+    <out>/failures/<cell>.json       why a cell came to nothing: {"error": ..., "when": ...}
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from emodna.model.bench.rows import Row
+from emodna.model.errors import BenchError
+from emodna.model.label import is_oracle
+from emodna.model.run import RunFolder, read_json, write_json
+from emodna.pipeline.emotions import Task
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What all cells of a benchmark share: scores of different conditions do not belong in one table."""
+
+    steps: int
+    feature_set: str
+    """Full name of the stores' folders."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of emodna-fit's --set; a row's own win over them."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What tables and figures need to know of a prepared corpus."""
+
+    name: str
+    store: str
+    """Its path."""
+    fingerprint: str
+    language: str
+    """ISO 639-1; several, joined by "+", where its utterances differ."""
+    utterances: int
+    classes: Mapping[Task, tuple[int, int]]
+    """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a row is called, and what has to be known beside its scores."""
+
+    label: str
+    """See `emodna.model.label.labelled`."""
+    our_reading: bool
+    supervision: str
+    """Whose labels it learns from, as `Method.supervision`."""
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it learns from the target's labels."""
+        return is_oracle(self.supervision)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One run."""
+
+    src: str
+    tgt: str
+    task: Task
+    row: Row
+    seed: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.src} -> {self.tgt}, {self.task}, {self.row}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A benchmark in its folder."""
+
+    out: Path
+    conditions: Conditions
+    corpora: Mapping[str, Corpus]
+    rows: Mapping[Row, Named]
+    cells: tuple[Cell, ...]
+    """In the order in which they are run."""
+
+    @classmethod
+    def read(cls, out: Path) -> "Bench":
+        """The benchmark in a folder.
+
+        Raises
+        ------
+        BenchError
+            There is none, or it is damaged.
+        """
+        path = _path(out)
+        if not path.exists():
+            raise BenchError(f"--out {out}: no benchmark there; emodna-bench run makes one")
+        content = read_json(path)
+        try:
+            if content["version"] != _VERSION:
+                raise BenchError(f"{path}: of version {content['version']!r:.20}, this emodna reads {_VERSION}")
+            corpora = {
+                name: Corpus(
+                    **{**facts, "classes": {task: (low, high) for task, (low, high) in facts["classes"].items()}}
+                )
+                for name, facts in content["corpora"].items()
+            }
+            rows = {Row.parse(text): Named(**named) for text, named in content["rows"].items()}
+            cells = tuple(Cell(src, tgt, task, Row.parse(row), seed) for src, tgt, task, row, seed in content["cells"])
+            return cls(out, Conditions(**content["conditions"]), corpora, rows, cells)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BenchError(f"{path}: damaged ({error!r:.80})") from error
+
+    def write(self) -> None:
+        """Write `bench.json`, atomically."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(
+            _path(self.out),
+            {
+                "version": _VERSION,
+                "conditions": asdict(self.conditions),
+                "corpora": {name: asdict(corpus) for name, corpus in self.corpora.items()},
+                "rows": {str(row): asdict(named) for row, named in self.rows.items()},
+                "cells": [[cell.src, cell.tgt, cell.task, str(cell.row), cell.seed] for cell in self.cells],
+            },
+        )
+
+    def extended(self, corpora: Mapping[str, Corpus], rows: Mapping[Row, Named], cells: Iterable[Cell]) -> "Bench":
+        """The same with more in it; what is there already stays where it is."""
+        return replace(
+            self,
+            corpora={**self.corpora, **corpora},
+            rows={**self.rows, **rows},
+            cells=tuple(dict.fromkeys([*self.cells, *cells])),
+        )
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs, as emodna-runs reads it."""
+        return self.out / "runs"
+
+    def folder(self, cell: Cell) -> RunFolder:
+        """Where a cell's run is: named by all that it is asked for, so that another store is another run."""
+        return RunFolder(self.runs / self.name(cell))
+
+    def failure(self, cell: Cell) -> Path:
+        """Where it is written why a cell came to nothing."""
+        return self.out / "failures" / f"{self.name(cell)}.json"
+
+    def name(self, cell: Cell) -> str:
+        """A cell's name: readable, and ending in a hash of its arguments."""
+        arguments = json.dumps([self.arguments(cell)], sort_keys=True)
+        digits = hashlib.sha256(arguments.encode()).hexdigest()[:8]
+        return f"{cell.src}-{cell.tgt}-{cell.task}-{cell.row.method}-s{cell.seed}-{digits}"
+
+    def arguments(self, cell: Cell) -> dict[str, Any]:
+        """All that decides a cell's run."""
+        return {
+            "src": cell.src,
+            "tgt": cell.tgt,
+            "task": cell.task,
+            "method": cell.row.method,
+            "settings": {**self.conditions.settings, **cell.row.overrides},
+            "seed": cell.seed,
+            "steps": cell.row.steps or self.conditions.steps,
+            "device": self.conditions.device,
+            "feature_set": self.conditions.feature_set,
+            "fingerprints": [self.corpora[cell.src].fingerprint, self.corpora[cell.tgt].fingerprint],
+        }
+
+
+def _path(out: Path) -> Path:
+    return out / "bench.json"

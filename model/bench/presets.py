@@ -1,0 +1,99 @@
+"""Which runs the paper's tables are made of, and those of the study beside them. It needs no torch.
+
+Tables 2 to 6 of Ye et al. 2023, arXiv 2308.02190. Our tables have a floor and a ceiling besides: Source Only, also with
+the target's batch norm statistics, and the upper bound, which learns from the target's labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from emodna.model.bench.rows import Row
+from emodna.pipeline.emotions import TASKS, Task
+
+Layout = Literal["sources", "averages"]
+"""Columns of a table: every source corpus and the average, of one task; or the averages alone, of both tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of one of the paper's tables."""
+
+    row: Row
+    paper: str
+    """Its name in paper.csv."""
+    base: Row | None = None
+    """Table 5: the method without L_SCL, from which arrows are drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A table by its number in the paper."""
+
+    title: str
+    tasks: tuple[Task, ...]
+    layout: Layout
+    entries: tuple[Entry, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All that has to be run for it: entries, what those are compared with, floor and ceiling."""
+        bases = [entry.base for entry in self.entries if entry.base is not None]
+        return list(dict.fromkeys([*(entry.row for entry in self.entries), *bases, *FLOOR, CEILING]))
+
+
+FLOOR: Final = (Row("source-only"), Row.parse("source-only:target_bn=true"))
+CEILING: Final = Row("upper-bound")
+"""The source has no part in it: it is run once per target, from the first source, and stands for all of them."""
+
+_COMPARED: Final = tuple(
+    Entry(Row(name), name)
+    for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
+)
+_PARTS: Final = (
+    Entry(Row("v1"), "V1 source-only"),
+    Entry(Row("v2"), "V2 w/o decouple+align"),
+    Entry(Row("v3"), "V3 w/o decouple"),
+    Entry(Row("v4"), "V4 w/o align"),
+    Entry(Row("v5"), "V5 w/o decoupling"),
+    Entry(Row("emo-dna"), "emo-dna"),
+)
+_WITH_SCL: Final = tuple(
+    Entry(Row.parse(f"{name}:add=scl"), f"{name}+scl", base=Row(name)) for name in ("dann", "dan", "jan", "cdan", "bsp")
+)
+_THRESHOLDS: Final = (
+    Entry(Row.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
+    Entry(Row.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
+    Entry(Row.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
+    Entry(Row("emo-dna"), "emo-dna adaptive threshold"),
+)
+
+PRESETS: Final[Mapping[str, Preset]] = {
+    "2": Preset("Methods, arousal", ("arousal",), "sources", _COMPARED),
+    "3": Preset("Methods, valence", ("valence",), "sources", _COMPARED),
+    "4": Preset("Parts of Emo-DNA", TASKS, "averages", _PARTS),
+    "5": Preset("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
+    "6": Preset("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),
+}
+"""By number, as `--table` takes it."""
+
+SENSITIVITY: Final = (
+    Row("emo-dna"),
+    *(
+        Row.parse(f"emo-dna:{setting}")
+        for setting in (
+            "normalisation=none",
+            "normalisation=per-corpus",
+            "batch_norm=separate",
+            "padding=mask",
+            "tcn_pooling=last",
+            "threshold_momentum=0.9",
+            "threshold_momentum=0.999",
+            "mmd_estimator=linear-ring",
+            "prototype_temperature=1.0",
+            "reduction=sum",
+            "steps=1000",
+        )
+    ),
+)
+"""One factor at a time: what the paper leaves open and what may outweigh its losses (docs/METHODS.md)."""
