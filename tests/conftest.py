@@ -11,7 +11,9 @@ import pytest
 from hypothesis import settings
 
 from emodna.pipeline.corpora import corpus
-from tests.pipeline.making import age, prepared
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.corpora.builders import BUILDERS
+from tests.pipeline.making import age, noise, prepared, wav
 from tests.synthesis import make_emodb, make_ravdess
 
 # A shared or busy machine is no failure, and a failure found once should be found again.
@@ -65,3 +67,30 @@ def emodb_store(cache: Path) -> Path:
 @pytest.fixture(scope="session")
 def ravdess_store(cache: Path) -> Path:
     return next((cache / "ravdess").iterdir())
+
+
+@pytest.fixture(scope="session")
+def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of all six corpora in their real layouts, some 24 short noises each, both classes of both tasks.
+
+    Only for reading.
+    """
+    folder = tmp_path_factory.mktemp("six")
+    for name, builder in BUILDERS.items():
+        paths = list(builder.paths())
+        # Prime to what the layouts count by, so that speakers and emotions take turns.
+        chosen = [paths[number * 61 % len(paths)] for number in range(24)]
+        recordings = []
+        for path in chosen:
+            builder.label(folder / "roots" / name, path)
+            recordings.append(folder / "roots" / name / path)
+            recordings[-1].parent.mkdir(parents=True, exist_ok=True)
+            recordings[-1].write_bytes(wav(noise(0.4, seed=f"{name} {path}")))
+        prepared(folder / "roots" / name, folder / "cache", corpus(name))
+    return folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def six_stores(six_cache: Path) -> list[FeatureStore]:
+    """The stores of `six_cache`, in order of the corpora's names."""
+    return [FeatureStore(path) for path in sorted(six_cache.glob("*/*"))]
