@@ -48,6 +48,8 @@ class Dots:
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
     colour: Number = 0
+    joined: bool = False
+    """Whether a bar goes from each dot to the next, such as down the methods of a group."""
     kind: Literal["dots"] = "dots"
 
 
@@ -61,6 +63,8 @@ class Matrix:
     low: float
     """What the ends of the colour scale stand for."""
     high: float
+    diverging: bool = False
+    """Whether the middle of the scale is what all is seen from, as the 0 of a gain."""
     digits: int = 1
     """Decimals of the numbers that are written into the cells."""
     kind: Literal["matrix"] = "matrix"

@@ -103,6 +103,7 @@ class EmoDna(Contrasting):
                     self.corpus_encoder.width, config.projection_hidden, config.projection_dim
                 )
         self.contrast = PseudoLabelContrast(config) if config.scl_weight else None
+        self._cosines: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Algorithm 1, one step; of every joint tensor the source's rows are the first n."""
@@ -150,6 +151,12 @@ class EmoDna(Contrasting):
             prototype(rows, mean=config.prototype_mean)
             for rows in (projected[:n], projected[n:], projected_corpus[:n], projected_corpus[n:])
         ]
+        emotion_s, emotion_t, corpus_s, corpus_t = (each.detach() for each in prototypes)
+        self._cosines = {
+            "prototypes_emotion": (emotion_s * emotion_t).sum(),
+            "prototypes_source": (emotion_s * corpus_s).sum(),
+            "prototypes_target": (emotion_t * corpus_t).sum(),
+        }
         return decoupling_loss(
             *prototypes,
             temperature=config.prototype_temperature,
@@ -163,5 +170,8 @@ class EmoDna(Contrasting):
             return self.predict(target.features, target.lengths)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """What there is to see of the pseudo-labels."""
-        return self.contrast.monitor() if self.contrast else {}
+        """What there is to see of the pseudo-labels, and how the prototypes of L_decouple lie to each other.
+
+        Cosines: p_e^S . p_e^T (`prototypes_emotion`), and p_e . p_c of the source and of the target.
+        """
+        return {**(self.contrast.monitor() if self.contrast else {}), **self._cosines}

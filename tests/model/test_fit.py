@@ -472,7 +472,7 @@ class TestRunFolder:
             "step",
             *("emotion", "corpus", "decouple", "mmd", "scl"),
             "total",
-            *("threshold", "confident"),
+            *("threshold", "confident", "prototypes_emotion", "prototypes_source", "prototypes_target"),
         ]
 
     def test_is_the_result_that_the_caller_gets(self, pair: Pair, tmp_path: Path) -> None:

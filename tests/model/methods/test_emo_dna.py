@@ -87,6 +87,8 @@ class Step(NamedTuple):
     threshold: float
     confident: float
     """Share of the target batch."""
+    cosines: dict[str, float]
+    """Of the prototypes of Eq. 4."""
 
 
 def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: float) -> Step:
@@ -116,7 +118,15 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
         "mmd": mmd(emotion[:n], emotion[n:]),
         "scl": contrastive(rows, config.scl_temperature),
     }
-    return Step(terms, threshold, (len(rows) - n) / len(confidence))
+    e_source, e_target, c_source, c_target = (
+        each.mean(0) for each in (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
+    )
+    cosines = {
+        "prototypes_emotion": cosine(e_source, e_target).item(),
+        "prototypes_source": cosine(e_source, c_source).item(),
+        "prototypes_target": cosine(e_target, c_target).item(),
+    }
+    return Step(terms, threshold, (len(rows) - n) / len(confidence), cosines)
 
 
 class TestObjective:
@@ -140,6 +150,9 @@ class TestObjective:
         watched = mine.monitor()
         assert watched["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         assert watched["confident"].item() == pytest.approx(expected.confident)
+        for name, cosine_of in expected.cosines.items():
+            assert watched[name].item() == pytest.approx(cosine_of, abs=1e-5)
+            assert not watched[name].requires_grad
         # Against the threshold before its update, everything would pass.
         assert 0 < expected.confident < 1
 
@@ -151,6 +164,11 @@ class TestObjective:
         terms = losses(mine, pair)
         assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
+
+    def test_has_no_prototypes_to_watch_without_the_term_that_they_are_for(self) -> None:
+        mine = model(decouple_weight=0.0)
+        losses(mine, batches())
+        assert mine.monitor().keys() == {"threshold", "confident"}
 
     def test_default_weights_are_the_paper_s(self) -> None:
         config = EmoDnaConfig()
