@@ -1,10 +1,10 @@
 """A trained model with all that prediction needs: no cache, no corpus, no run configuration beside it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, starmap
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,10 @@ BATCH: Final = 64
 _MIN_FRAMES: Final = 8
 #: More than an hour of samples at 16 kHz.
 _MAX_FRAMES: Final = 2**26
+#: Dimensions of one.
+_MATRIX: Final = 2
+
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,8 @@ class TrainedModel:
         TrainingError
             An answer is not finite.
         """
-        # One alone is rounded otherwise than among others: its matrix products become products with a vector.
-        windows, lengths = zip(*(inputs if len(inputs) > 1 else [*inputs, *inputs]), strict=True)
-        device = next(self.method.parameters()).device
-        features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
-        # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
-        with float32_throughout() if device.type == "cuda" else without_autocast():
-            logits: Tensor = self.method.predict(features, torch.tensor(lengths, device=device))
-        if logits.shape != (len(windows), CLASSES):
+        logits, windows = self._through(self.method.predict, inputs)
+        if logits.shape != (windows, CLASSES):
             raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")
         if not bool(logits.isfinite().all()):
             raise TrainingError(
@@ -94,6 +92,39 @@ class TrainedModel:
             )
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities[: len(inputs)]
+
+    @torch.inference_mode()
+    def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
+        """Emotion features (n, width) of utterances as `probabilities` takes them; None if the method has none.
+
+        Raises
+        ------
+        TrainingError
+            Those of the method are no such features, or not finite.
+        """
+        inputs, parts = starmap(self.window, utterances), []
+        for some in iter(lambda: list(islice(inputs, BATCH)), []):
+            found, windows = self._through(self.method.embed, some)
+            if found is None:
+                return None
+            if found.ndim != _MATRIX or len(found) != windows:
+                raise TrainingError(f"method {self.method.name}: embed() must return one vector per window")
+            if not bool(found.isfinite().all()):
+                raise TrainingError("the model's features are not finite: its training diverged")
+            parts.append(found.float().cpu().numpy()[: len(some)])
+        return np.concatenate(parts) if parts else None
+
+    def _through(
+        self, network: Callable[[Tensor, Tensor], Output], inputs: Sequence[tuple[NDArray[np.float32], int]]
+    ) -> tuple[Output, int]:
+        """What a network says of one or more windows with their lengths; and how many windows those were."""
+        # One alone is rounded otherwise than among others: its matrix products become products with a vector.
+        windows, lengths = zip(*(inputs if len(inputs) > 1 else [*inputs, *inputs]), strict=True)
+        device = next(self.method.parameters()).device
+        features = torch.from_numpy(np.stack(windows)).transpose(1, 2).contiguous().to(device)
+        # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
+        with float32_throughout() if device.type == "cuda" else without_autocast():
+            return network(features, torch.tensor(lengths, device=device)), len(windows)
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""

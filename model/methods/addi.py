@@ -111,6 +111,10 @@ class Addi(Method):
         logits: Tensor = self.network(features, lengths)
         return logits
 
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Codes (batch, channels)."""
+        return self.network.encode(self.network.backbone(features), lengths)
+
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """The discriminators have an optimiser of their own; the rest is the encoder's side."""
         config, against = self.config, tuple(self.discriminators.parameters())

@@ -122,6 +122,13 @@ class Method(nn.Module, ABC):
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, 2) of features (batch, dim, frames)."""
 
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Emotion features (batch, width) from which `predict` answers, for those who look at them.
+
+        None, as here, of a method that says nothing of them.
+        """
+        return None
+
     @property
     def supervision(self) -> Supervision:
         """Whose labels it learns from, as it is configured."""
@@ -156,6 +163,10 @@ class SharedEncoder(Method):
         """Logits (batch, 2) of phi_e(E_e(E(x)))."""
         logits: Tensor = self.network(features, lengths)
         return logits
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """E (batch, channels), which the linear phi_e reads."""
+        return self.network.encode(self.network.backbone(features), lengths)
 
 
 def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:

@@ -103,6 +103,10 @@ class Caam(Method):
         logits: Tensor = self.task(self._encode(features))
         return logits
 
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
+        """The code z (batch, channels), which task and adversary read."""
+        return self._encode(features)
+
     def _encode(self, features: Tensor) -> Tensor:
         """Code z (batch, channels) of features (batch, dim, frames)."""
         encoded: Tensor = self.encoder(self.config.input_scale * features)

@@ -53,3 +53,7 @@ class Clstm(Method):
         """Logits (batch, 2)."""
         logits: Tensor = self.network(features, lengths)
         return logits
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """The LSTM's mean state (batch, lstm_units)."""
+        return self.network.encode(features, lengths)

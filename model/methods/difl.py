@@ -164,6 +164,11 @@ class Difl(Method):
         """Logits (batch, 2) of the emotion head."""
         return self._encode(features, lengths)[0]
 
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """The domain-invariant z (batch, width), which the emotion head and its opponents read."""
+        z: Tensor = self.encoder(features, lengths)
+        return z
+
     @property
     def uncapturable(self) -> str | None:
         """Captured where both corpora pass at once."""

@@ -88,6 +88,9 @@ class UpperBound(Method):
         answers = [self.of_fold(fold).predict(features, lengths) for fold in range(len(self.networks))]
         return torch.stack(answers).log_softmax(2).mean(0)
 
+    def embed(self, features: Tensor, lengths: Tensor) -> None:
+        """None: each network has a space of its own, in which the others' utterances have no place."""
+
     def of_fold(self, fold: int) -> Method:
         """The network that has not heard the speakers of a fold."""
         return cast("Method", self.networks[fold])

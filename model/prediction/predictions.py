@@ -50,19 +50,25 @@ def probabilities_of(
     rows
         (n,) of the utterances in question, in order; None: all of them.
     """
+    return model.probabilities(utterances_of(store, told, rows=rows))
+
+
+def utterances_of(
+    store: FeatureStore,
+    told: Callable[[int], None] = lambda _more: None,
+    *,
+    rows: NDArray[np.int64] | None = None,
+) -> Iterator[tuple[NDArray[np.float32], float]]:
+    """Features [frames, dim] and peak in dB of utterances of a store, with the parameters of `probabilities_of`."""
     wanted = np.ones(len(store), np.bool_)
     if rows is not None:
         wanted[:] = False
         wanted[rows] = True
-
-    def utterances() -> Iterator[tuple[NDArray[np.float32], float]]:
-        for block, features in store.blocks(_VALUES):
-            ends = np.cumsum(store.frames[block])
-            found = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
-            yield from compress(found, wanted[block])
-            told(len(ends))
-
-    return model.probabilities(utterances())
+    for block, features in store.blocks(_VALUES):
+        ends = np.cumsum(store.frames[block])
+        found = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
+        yield from compress(found, wanted[block])
+        told(len(ends))
 
 
 def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:

@@ -19,6 +19,9 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.aligning import AligningConfig, additions
 from emodna.model.methods.base import AdaptationConfig, Method
+from emodna.model.methods.caam import Caam
+from emodna.model.methods.difl import Difl
+from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import WITH_CODE, assert_same_tensors, batches, fit_small
 
@@ -245,6 +248,36 @@ class TestPrediction:
         model.train()
         other.train()
         assert_same_tensors(losses(model, pair), losses(other, pair))
+
+
+def classifier_of(model: Method) -> nn.Module:
+    """What reads the emotion features."""
+    match model:
+        case Caam():
+            return model.task
+        case Difl():
+            return model.classifier
+    network = model.network
+    assert isinstance(network, nn.Module)
+    classifier = network.classifier
+    assert isinstance(classifier, nn.Linear)
+    return classifier
+
+
+@every_reading
+class TestEmbedding:
+    def test_is_what_the_classifier_reads(self, kind: type[Method]) -> None:
+        model, (source, _) = small(kind).eval(), batches_for(kind, 5)
+        inputs = source.features, source.lengths
+        found = model.embed(*inputs)
+        if issubclass(kind, UpperBound):  # its networks have no space in common
+            assert found is None
+            return
+        assert found is not None
+        assert found.shape[0] == 5
+        assert found.ndim == 2
+        assert found.isfinite().all()
+        assert torch.equal(classifier_of(model)(found), model.predict(*inputs))
 
 
 def adapting() -> Iterator[Any]:
