@@ -1,0 +1,56 @@
+"""What stands on the page of a benchmark."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from emodna.cli.bench.report import plotly_pictures
+from emodna.cli.bench.report.overview import cells, overview
+from emodna.cli.bench.report.page import Figure, Page, Section
+from emodna.model.bench import figures
+from emodna.model.bench.outcomes import outcomes
+from emodna.model.bench.plan import Bench
+from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import EmodnaError
+
+#: Figures whose names begin so train nothing, but compute the features of whole corpora.
+_SLOW = ("features", "distances")
+
+
+def build(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Page:
+    """The page of a benchmark.
+
+    Parameters
+    ----------
+    tasks
+        What to show; empty: all that the benchmark has.
+    features
+        Whether to show what has to be computed from the trained models.
+    """
+    wanted = [task for task in TASKS if task in (tasks or {cell.task for cell in bench.cells})]
+    found = outcomes(bench, [cell for cell in bench.cells if cell.task in wanted])
+    done = sum(outcome.state == "done" for outcome in found)
+    return Page(
+        f"Benchmark {bench.out.absolute().name}",
+        f"Cross-corpus speech emotion recognition: {len(bench.corpora)} corpora, {len(bench.rows)} methods, "
+        f"{done} of {len(found)} cells done.",
+        [overview(bench, found, wanted), pictures(bench, wanted, features=features), cells(bench, found)],
+        f"Made by emodna {version('emodna')}, emodna-bench report. This page loads nothing from anywhere.",
+    )
+
+
+def pictures(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Section:
+    """All figures that the finished cells allow."""
+    shown: list[Figure] = []
+    missing: list[str] = []
+    for name in figures.names():
+        if not features and name.startswith(_SLOW):
+            missing.append(f"{name}: left out by --no-features")
+            continue
+        for task in tasks:
+            try:
+                picture = figures.figure(name, bench, figures.Choice(task=task))
+            except EmodnaError as error:
+                missing.append(f"{name}, {task}: {error}")
+            else:
+                shown.append(plotly_pictures.figure(f"figure-{name}-{task}", picture))
+    return Section("figures", "Figures", figures=shown, missing=missing)

@@ -1,0 +1,109 @@
+"""A benchmark that nobody ran, with names and errors that no page should trust, and a picture of every mark."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
+from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
+from emodna.model.bench.rows import Row
+from emodna.model.run import write_json
+
+#: Longer than any sensible name, and HTML.
+HOSTILE = "<img src=x onerror=alert(1)>"
+#: What would end a script or begin a comment, a template of plotly's, and what JavaScript once took for a line's end.
+NASTY = "</script><script>alert(2)</script><!-- <b>%{x}</b> &amp; \u2028 '\""
+ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
+
+
+def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Bench:
+    """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
+    bench = Bench(
+        out,
+        Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
+        {
+            name: Corpus(name, f"cache/{name}", "0" * 64, "de", 100, {"arousal": (40, 60), "valence": (70, 30)})
+            for name in corpora
+        },
+        {
+            Row.parse(text): Named(text.replace(":", " "), False, "target" if text == "upper-bound" else "source")
+            for text in ROWS
+        },
+        tuple(
+            Cell(src, tgt, task, Row.parse(row), seed)
+            for seed in range(seeds)
+            for task in ("arousal", "valence")
+            for row in ROWS
+            for src in corpora
+            for tgt in corpora
+            if src != tgt
+        ),
+    )
+    bench.write()
+    drawn = random.Random(0)
+    for cell in bench.cells[:-2]:
+        write_result(bench, cell, round(drawn.uniform(8, 99), 3))
+    failure = bench.failure(bench.cells[-1])
+    failure.parent.mkdir(parents=True)
+    write_json(failure, {"error": f"no such thing: {NASTY}", "when": "2026-01-01T00:00:00+00:00"})
+    return bench
+
+
+def write_result(bench: Bench, cell: Cell, uar: float) -> None:
+    """A finished cell of this UAR; its other scores follow from it."""
+    run = bench.folder(cell)
+    run.path.mkdir(parents=True)
+    constants = {"war": 60.0, "f1": 75.0, "uar": 50.0, "macro_f1": 37.5}
+    scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": None}
+    result = {**scores, "constant": {"always_high": constants, "majority": constants}, "wall_seconds": 5.0}
+    run.result.write_text(json.dumps({"src": cell.src, "tgt": cell.tgt, **result}))
+    run.config.write_text(json.dumps({"versions": {"emodna": "0.1.0"}}))
+    run.done.touch()
+
+
+def pictures() -> list[Picture]:
+    """Every mark, alone and among its like, with names from outside in all places."""
+    steps = [float(step) for step in range(0, 200, 10)]
+    falling = [math.exp(-step / 60) for step in steps]
+    drawn = random.Random(0)
+
+    def cloud(name: str, at: float, number: int) -> Points:
+        x, y = ([drawn.gauss(at, 0.6) for _ in range(60)] for _ in range(2))
+        return Points(name, x, y, [f"{name} {place} {NASTY}" for place in range(60)], colour=number, marker=number)
+
+    curves = Panel(
+        "threshold",
+        [
+            Line("dan", steps, falling, [y - 0.1 for y in falling], [y + 0.1 for y in falling]),
+            Line(HOSTILE, steps, [1 - y for y in falling], colour=1, dashed=True),
+        ],
+        "step",
+        "share",
+        references=[("fixed", 0.9), (HOSTILE, 0.5)],
+    )
+    names = ["source-only", "emo-dna (threshold=fixed:0.9, and a long label)", HOSTILE]
+    dots = Panel(
+        "UAR",
+        [
+            Dots("arousal", names, [61.0, 72.5, None], [58.0, 70.0, None], [64.0, 76.0, None]),
+            Dots("valence", names, [55.0, 51.0, 49.0], colour=1),
+        ],
+        "UAR in %",
+        references=[("constant", 50.0)],
+    )
+    matrix = Matrix(["emodb", HOSTILE, "ravdess"], ["emodb", HOSTILE, "ravdess"],
+                    [[None, 61.25, 70.0], [55.5, None, 48.0], [80.0, 66.0, None]], 40, 90)  # fmt: skip
+    clouds = [
+        Panel(title, [cloud(f"{HOSTILE}, low", 0, 0), cloud("emodb, high", 2, 1)], bare=True)
+        for title in ("dan", "emo-dna")
+    ]
+    return [
+        Picture("curves", f"Curves {HOSTILE}", [curves], f"A note with {NASTY}"),
+        Picture("dots", "Dots", [dots]),
+        Picture("matrix", "Matrix", [Panel("pairs", [matrix], "target", "source")]),
+        Picture("clouds", "Clouds", clouds),
+    ]
