@@ -15,6 +15,8 @@ from emodna.model.run import read_json
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 
 _METRICS: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
+#: Rows that are read without a filter.
+_FEW: Final = 12
 _LOOKS: Final[Mapping[str, str]] = {"done": "", "failed": "bad"}
 
 
@@ -39,9 +41,9 @@ def overview(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> S
         "What this is",
         [
             "Each cell is one run: trained on all labelled utterances of a source corpus and all utterances of a "
-            "target corpus without their labels, and scored on the target. All scores are in percent. UAR is the mean recall "
-            "of the two classes, 50 for every constant answer; WAR is accuracy; F1 is that of the class high or "
-            "positive; macro-F1 is the mean over both classes. WAR and F1 of a constant answer can be high, so the "
+            "target corpus without their labels, and scored on the target. All scores are in percent. UAR is the mean "
+            "recall of the two classes, 50 for every constant answer; WAR is accuracy; F1 is that of the class high "
+            "or positive; macro-F1 is the mean over both classes. WAR and F1 of a constant answer can be high, so the "
             "best constant stands beside them."
         ],
         list(facts.items()),
@@ -90,7 +92,7 @@ def _undone(bench: Bench, found: Sequence[Outcome]) -> Sheet:
         Column("state", filtered=True),
         Column("error"),
     ]
-    return Sheet("undone", "Missing and failed cells", columns, rows, tall=True)
+    return Sheet("undone", "Missing and failed cells", columns, rows, tall=len(rows) > _FEW)
 
 
 def _cell(bench: Bench, outcome: Outcome) -> list[Item]:

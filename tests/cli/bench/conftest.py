@@ -1,0 +1,16 @@
+"""emodna-bench, to be called like a function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emodna.cli.bench import command
+from tests.cli.running import Command, in_process
+
+
+@pytest.fixture
+def emodna_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return in_process("emodna-bench", command.main, monkeypatch, capsys)

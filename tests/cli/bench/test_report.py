@@ -1,0 +1,188 @@
+"""The page: one file with everything on it, and nothing in it that runs or loads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emodna.cli.bench.report.page import embedded
+from emodna.cli.bench.report.sheets import MISSING, number
+from emodna.model.bench import figures
+from emodna.model.errors import BenchError
+from tests.cli.bench.making import HOSTILE, NASTY, make_bench, pictures
+from tests.cli.running import Command
+
+pytest.importorskip("plotly", reason="needs the extra figures")
+
+
+class Read(HTMLParser):
+    """What a browser would make of a page: its elements, and the text of scripts and of table rows."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[str | None, str]] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type"), ""))
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._open:
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = (kind, text + data)
+        elif {"td", "th"} & set(self._open):
+            self.rows[-1][-1] += data
+
+    def attributes(self, name: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.tags if name in attrs]
+
+
+@pytest.fixture
+def with_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of every mark, one that has nothing to show, and one whose files are damaged."""
+    made = {picture.name: picture for picture in pictures()}
+
+    def figure(name: str, _bench: object, choice: figures.Choice) -> Any:
+        if name == "empty":
+            raise figures.NothingToShow("no finished cell of emo-dna")
+        if name == "damaged" or choice.task == "valence":
+            raise BenchError(f"damaged: {NASTY}")
+        return made[name]
+
+    monkeypatch.setattr(figures, "names", lambda: [*made, "empty", "damaged", "features-umap"])
+    monkeypatch.setattr(figures, "figure", figure)
+
+
+@pytest.fixture
+def read(with_pictures: None, emodna_bench: Command, tmp_path: Path) -> Read:
+    make_bench(tmp_path / "bench")
+    assert emodna_bench("report", "--no-features").code == 0
+    return Read((tmp_path / "bench" / "report.html").read_text("utf-8"))
+
+
+def test_the_page_loads_nothing(read: Read) -> None:
+    loading = [*read.attributes("src"), *read.attributes("srcset"), *read.attributes("action")]
+    assert loading == []
+    linked = [attrs.get("href") for tag, attrs in read.tags if tag == "link"]
+    assert linked == ["data:,"]
+    assert all(href.startswith("#") for href in read.attributes("href") if href != "data:,")
+    assert not {"img", "iframe", "object", "embed", "form"} & {tag for tag, _ in read.tags}
+
+
+def test_the_policy_forbids_the_network_and_lets_only_these_scripts_run(read: Read) -> None:
+    (policy,) = (
+        attrs["content"] or ""
+        for _, attrs in read.tags
+        if "content-security" in (attrs.get("http-equiv") or "").lower()
+    )
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert "connect-src" not in rules
+    code = [text for kind, text in read.scripts if kind is None]
+    hashes = ["'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'" for text in code]
+    assert rules["script-src"].split() == hashes
+    assert len(code) == 2
+
+
+def test_strings_from_outside_are_text(read: Read) -> None:
+    assert not [name for _, attrs in read.tags for name in attrs if name.startswith("on")]
+    assert [HOSTILE, "de", "100", "40", "60", "60.0", "70", "30", "30.0"] in read.rows
+    assert any(row[-1] == f"no such thing: {NASTY}" for row in read.rows if row)
+
+
+def test_plotly_gets_text_without_html(read: Read) -> None:
+    documents = [json.loads(text) for kind, text in read.scripts if kind == "application/json"]
+    assert len(documents) == 5  # two of them clouds
+
+    def strings(value: object) -> list[str]:
+        match value:
+            case dict():
+                return [text for each in value.values() for text in strings(each)]
+            case list():
+                return [text for each in value for text in strings(each)]
+        return [value] if isinstance(value, str) else []
+
+    marks = {mark for document in documents for text in strings(document) for mark in re.findall(r"<[^>]*>", text)}
+    assert marks <= {"<br>", "<extra>", "</extra>"}
+    curves = documents[0]["data"]
+    assert [trace["name"] for trace in curves if "name" in trace][1] == "&lt;img src=x onerror=alert(1)&gt;"
+    (dots,) = (document["data"][0] for document in documents if "error_x" in document["data"][0])
+    assert dots["x"] == [61.0, 72.5, None]
+    assert dots["error_x"]["array"] == [3.0, 3.5, None]
+    assert dots["error_x"]["arrayminus"] == [3.0, 2.5, None]
+    (matrix,) = (document["data"][0] for document in documents if document["data"][0]["type"] == "heatmap")
+    assert matrix["z"][0] == [None, 61.25, 70.0]
+    assert matrix["text"][0] == ["", "61.2", "70.0"]
+    assert (matrix["zmin"], matrix["zmax"]) == (40, 90)
+
+
+def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
+    ids = read.attributes("id")
+    assert len(ids) == len(set(ids))
+    assert {"about", "figures", "cells", "corpora", "methods", "undone", "all-cells", "figure-matrix-arousal"} <= set(
+        ids
+    )
+    cells = [row for row in read.rows if len(row) == 13][1:]
+    assert len(cells) == 32
+    assert cells[0][:6] == ["emodb", HOSTILE, "valence", "source-only", "0", "done"]
+    assert cells[0][10:] == ["60.0", "75.0", "5.0"]
+    assert [row[5] for row in cells[-2:]] == ["waiting", "failed"]
+    assert [row[5] for row in read.rows if len(row) == 7][-2:] == ["waiting", "failed"]
+
+
+def test_what_is_missing_is_told(with_pictures: None, emodna_bench: Command, tmp_path: Path) -> None:
+    make_bench(tmp_path / "bench")
+    ran = emodna_bench("report", "--task", "arousal", "--no-features", "--to", "here.html", "--json")
+    assert ran.json["page"] == str(tmp_path / "here.html")
+    assert ran.json["bytes"] == (tmp_path / "here.html").stat().st_size
+    assert ran.json["figures"] == [f"figure-{picture.name}-arousal" for picture in pictures()]
+    missing = ran.json["missing"]
+    assert "empty, arousal: no finished cell of emo-dna" in missing
+    assert "features-umap: left out by --no-features" in missing
+    assert "valence" not in Read((tmp_path / "here.html").read_text()).rows[1]
+    assert "3 parts left out" in emodna_bench("report", "--task", "arousal", "--no-features").out
+
+
+def test_errors_are_one_line(emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
+    make_bench(tmp_path / "bench", seeds=1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "plotly" else find_spec(name))
+    assert "pip install 'emodna[figures]'" in emodna_bench("report").error()
+    assert not (tmp_path / "bench" / "report.html").exists()
+
+
+def test_embedded_json_cannot_leave_its_script() -> None:
+    text = embedded({NASTY: [NASTY, 1.5, None]})
+    assert json.loads(text) == {NASTY: [NASTY, 1.5, None]}
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING), (True, MISSING), ("7", MISSING)]
+)
+def test_a_number_or_a_dash(value: object, shown: str) -> None:
+    assert number(value).text == shown
+    assert (number(value).number is None) == (shown == MISSING)

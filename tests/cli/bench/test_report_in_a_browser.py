@@ -1,0 +1,241 @@
+"""The page in a real browser: what a reader does with it, that nothing is loaded, and nothing goes wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emodna.cli.bench.report.sheets import MISSING
+from emodna.model.bench import figures
+from tests.cli.bench.making import HOSTILE, make_bench, pictures
+from tests.cli.running import Command
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("plotly", reason="needs plotly: pip install 'emodna[figures]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'emodna[browser]'")
+
+CELLS = "#all-cells"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium: the system's, or playwright's own."""
+    with playwright.sync_playwright() as started:
+        names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        places = [*map(shutil.which, names), started.chromium.executable_path]
+        found = next((place for place in places if place and Path(place).exists()), None)
+        if found is None:
+            pytest.skip("needs Chromium: install it, or run `playwright install chromium`")
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """An open page, and what went wrong in it."""
+
+    page: Any
+    troubles: list[str] = field(default_factory=list)
+
+    def column(self, number: int, *, shown: bool = True) -> list[str]:
+        rows = f"{CELLS} tbody tr{':not([hidden])' if shown else ''}"
+        cells: list[str] = self.page.eval_on_selector_all(
+            rows, f"rows => rows.map(row => row.cells[{number}].textContent)"
+        )
+        return cells
+
+    def heading(self, name: str) -> Any:
+        return self.page.locator(f"{CELLS} thead button", has_text=name).first
+
+    def draw_all(self) -> None:
+        for plot in self.page.query_selector_all(".plot"):
+            plot.scroll_into_view_if_needed()
+            self.page.wait_for_function("plot => plot.classList.contains('drawn')", arg=plot)
+
+
+@pytest.fixture
+def visit(
+    browser: Any, emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Visit]:
+    """A page with pictures of every mark, opened in a window of this width and theme; nothing may go wrong in it."""
+    width, theme = getattr(request, "param", (1280, "light"))
+    made = {picture.name: picture for picture in pictures()}
+    monkeypatch.setattr(figures, "names", lambda: list(made))
+    monkeypatch.setattr(figures, "figure", lambda name, _bench, _choice: made[name])
+    make_bench(tmp_path / "bench")
+    assert emodna_bench("report", "--task", "arousal").code == 0
+    opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
+    visited = Visit(opened.new_page())
+    file = (tmp_path / "bench" / "report.html").as_uri()
+
+    def only_the_file(route: Any) -> None:
+        if route.request.url.split("#")[0] == file:
+            route.continue_()
+        else:
+            visited.troubles.append(f"request: {route.request.url}")
+            route.abort()
+
+    visited.page.route("**/*", only_the_file)
+    visited.page.on("console", lambda message: visited.troubles.append(f"console: {message.text}"))
+    visited.page.on("pageerror", lambda error: visited.troubles.append(f"error: {error}"))
+    visited.page.on("dialog", lambda dialog: visited.troubles.append(f"dialog: {dialog.message}"))
+    visited.page.goto(file)
+    yield visited
+    visited.page.wait_for_timeout(100)
+    opened.close()
+    assert visited.troubles == []
+
+
+def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> None:
+    uar = visit.heading("UAR")
+    uar.click()
+    rising = visit.column(6)
+    known = [float(value) for value in rising[:-2]]
+    assert rising[-2:] == [MISSING, MISSING]
+    assert known == sorted(known)
+    assert {len(str(int(value))) for value in known} == {1, 2}  # as text they would be in another order
+    assert uar.evaluate("button => button.parentElement.ariaSort") == "ascending"
+    uar.press("Enter")
+    falling = visit.column(6)
+    assert [float(value) for value in falling[:-2]] == known[::-1]
+    assert falling[-2:] == [MISSING, MISSING]
+    assert uar.evaluate("button => button.parentElement.ariaSort") == "descending"
+    visit.heading("source").click()
+    assert visit.column(0) == sorted(visit.column(0), key=lambda name: name != HOSTILE)
+    assert visit.page.locator(f"{CELLS} th[aria-sort]").count() == 1
+
+
+def test_equal_rows_keep_their_order(visit: Visit) -> None:
+    visit.heading("UAR").click()
+    before = visit.column(6)
+    visit.heading("method").click()
+    both = list(zip(visit.column(3), visit.column(6), strict=True))
+    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))
+
+
+def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None:
+    count = visit.page.locator(f"{CELLS} output")
+    assert count.text_content() == "16 of 16 rows"
+    visit.page.fill(f"{CELLS} input", "ONERROR fixed")
+    assert count.text_content() == "4 of 16 rows"
+    assert set(visit.column(3)) == {"emo-dna threshold=fixed 0.9"}
+    visit.page.select_option(f"{CELLS} select[data-column='0']", label="emodb")
+    assert count.text_content() == "2 of 16 rows"
+    visit.page.fill(f"{CELLS} input", "no such words")
+    assert count.text_content() == "0 of 16 rows"
+    visit.page.fill(f"{CELLS} input", "")
+    visit.page.select_option(f"{CELLS} select[data-column='0']", "")
+    visit.page.select_option(f"{CELLS} select[data-column='4']", label="1")
+    assert visit.column(4) == ["1"] * 8
+    assert len(visit.column(4, shown=False)) == 16
+
+
+def test_shown_rows_are_copied_as_csv(visit: Visit) -> None:
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.fill(f"{CELLS} input", "dan")
+    visit.page.click(f"{CELLS} .copy")
+    visit.page.wait_for_function("document.querySelector('#all-cells .copy').textContent === 'Copied'")
+    head, *lines = visit.page.evaluate("navigator.clipboard.readText()").split("\n")
+    assert head.strip().startswith("source,target,task,method,seed,state,UAR,WAR")
+    assert len([line for line in lines if line]) == int(visit.page.text_content(f"{CELLS} output").split()[0])
+
+
+def test_a_plot_is_drawn_when_it_comes_into_sight_and_tells_what_is_pointed_at(visit: Visit) -> None:
+    assert visit.page.locator(".plot.drawn").count() < visit.page.locator(".plot").count()
+    visit.draw_all()
+    clouds = visit.page.locator("#figure-clouds-arousal .plot").first
+    box = clouds.locator(".point").nth(7).bounding_box()
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    label = clouds.locator(".hoverlayer .hovertext")
+    label.first.wait_for()
+    assert "</script><script>alert(2)</script><!-- <b>%{x}</b> &amp;" in label.first.text_content()
+    assert visit.page.locator("#figure-curves-arousal .legendtext").nth(1).text_content() == HOSTILE
+    assert visit.page.locator("img").count() == 0
+    shown = visit.page.locator("#figure-dots-arousal .scatterlayer .trace").count()
+    visit.page.locator("#figure-dots-arousal .legendtoggle").first.click()
+    visit.page.wait_for_function(
+        "n => document.querySelectorAll('#figure-dots-arousal .scatterlayer .trace').length < n", arg=shown
+    )
+
+
+def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
+    visit.draw_all()
+
+    def colours() -> list[str]:
+        found: list[str] = visit.page.evaluate(
+            """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
+                document.querySelector('#figure-curves-arousal .xtick text').style.fill,
+                document.querySelector('#figure-curves-arousal .legendlines path').style.stroke]"""
+        )
+        return found
+
+    light = colours()
+    visit.page.click("#theme")
+    visit.page.wait_for_timeout(300)
+    dark = colours()
+    assert not set(light) & set(dark)
+    assert dark[1] == dark[2]
+    visit.page.reload()
+    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == dark[0]
+    visit.page.click("#theme")
+    visit.draw_all()
+    assert colours() == light
+
+
+@pytest.mark.parametrize(
+    "visit", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
+)
+def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit, tmp_path: Path) -> None:
+    visit.draw_all()
+    for details in visit.page.query_selector_all("details"):
+        details.evaluate("each => each.open = true")
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    faint = visit.page.evaluate(
+        """() => {
+          const light = (text) => {
+            const [r, g, b] = text.match(/[0-9.]+/g).map(Number).map((c) => c / 255)
+              .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const behind = (each) => {
+            const found = getComputedStyle(each).backgroundColor;
+            return /, 0\\)$/.test(found) && each.parentElement ? behind(each.parentElement) : found;
+          };
+          const contrast = (each) => {
+            const [a, b] = [light(getComputedStyle(each).color), light(behind(each))].sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05);
+          };
+          return [...document.querySelectorAll("body *:not(script, svg *)")].filter((each) => each.checkVisibility())
+            .filter((each) => contrast(each) < 4.5).map((each) => each.outerHTML.slice(0, 80));
+        }"""
+    )
+    assert faint == []
+    picture = tmp_path / "page.png"
+    visit.page.screenshot(path=picture, full_page=True)
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("visit", [(390, "light")], indirect=True)
+def test_on_a_phone_a_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
+    box = visit.page.locator(f"{CELLS} .box")
+    before = box.locator("tbody th").first.bounding_box()["x"]
+    box.evaluate("each => each.scrollLeft = 300")
+    assert box.evaluate("each => each.scrollLeft") == 300
+    assert abs(box.locator("tbody th").first.bounding_box()["x"] - before) <= 1
+
+
+def test_printed_are_all_plots_in_the_light_theme(visit: Visit) -> None:
+    visit.page.click("#theme")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "light"
+    visit.page.wait_for_function(
+        "document.querySelectorAll('.plot.drawn').length === document.querySelectorAll('.plot').length"
+    )
+    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
