@@ -1,6 +1,6 @@
 """Cells and headings of a table of a benchmark, in the signs of one form of writing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from emodna.model.bench import paper
@@ -62,7 +62,7 @@ def laid_out(table: Table, block: Block, signs: Signs) -> Laid:
         for place, (label, cells) in enumerate(_written(table, block, line, signs)):
             lines.append(Written(label, cells, place == 0 and kind not in (None, part)))
         kind = part
-    groups = tuple(signs.escape(_group(table, block, task, column)) for task, column in block.columns)
+    groups = tuple(signs.escape(heading(table, block, task, column)) for task, column in block.columns)
     heads = tuple("difference" if score == DIFFERENCE else SCORE_NAMES[score] for score in block.scores)
     return Laid(signs.escape(block.title), groups, heads, tuple(lines))
 
@@ -72,7 +72,8 @@ def known_pairs(table: Table, column: Column) -> int:
     return sum(set(pair) <= set(table.bench.corpora) for pair in column.pairs)
 
 
-def _group(table: Table, block: Block, task: Task, column: Column) -> str:
+def heading(table: Table, block: Block, task: Task, column: Column) -> str:
+    """Over a column of a block: its name, and how many of its pairs there can be."""
     name = column.name.upper() if column.name in paper.CORPORA else column.name
     name = "Average" if name == AVERAGE else name
     if len({task for task, _ in block.columns}) > 1:
@@ -85,14 +86,15 @@ def _written(table: Table, block: Block, line: Line, signs: Signs) -> Iterator[t
     """A line of ours, and those of the paper's numbers and of the differences below it."""
     spots = [(task, column, score) for task, column in block.columns for score in block.scores]
     figures = [line.figures.get(spot, Figure()) for spot in spots]
-    ours = tuple(
-        _ours(figure, known_pairs(table, column), table.seeds, signs, signed if score == DIFFERENCE else _number)
-        for (_, column, score), figure in zip(spots, figures, strict=True)
+    yield (
+        signs.escape(line.label),
+        tuple(
+            ours(table, column, score, figure, signs) for (_, column, score), figure in zip(spots, figures, strict=True)
+        ),
     )
-    yield signs.escape(line.label), ours
     if any(figure.cited for figure in figures):
         called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
-        yield signs.indent + signs.escape(called), tuple(_cited(figure, signs) for figure in figures)
+        yield signs.indent + signs.escape(called), tuple(cited(figure, signs) for figure in figures)
     if any(figure.comparable for figure in figures):
         yield (
             f"{signs.indent}difference",
@@ -103,19 +105,22 @@ def _written(table: Table, block: Block, line: Line, signs: Signs) -> Iterator[t
         )
 
 
-def _ours(figure: Figure, known: int, seeds: Sequence[int], signs: Signs, number: Callable[[float, Signs], str]) -> str:
+def ours(table: Table, column: Column, score: str, figure: Figure, signs: Signs) -> str:
+    """Our number with all its signs."""
+    number, known = signed if score == DIFFERENCE else _number, known_pairs(table, column)
     if figure.mean is None:
         return "-" + signs.unmarked
     text = number(figure.mean, signs) + _std(figure.std, signs)
     text = signs.bold(text) if figure.best else text
     text += {"same": signs.same, "below": signs.below, None: signs.unmarked}[figure.mark] + _arrow(figure.gain, signs)
     fewer = [f"{len(figure.pairs)}/{known}"] if len(figure.pairs) < known else []
-    if figure.seeds and len(figure.seeds) < len(seeds):
+    if figure.seeds and len(figure.seeds) < len(table.seeds):
         fewer.append(f"{len(figure.seeds)} {'seed' if len(figure.seeds) == 1 else 'seeds'}")
     return f"{text} ({', '.join(fewer)})" if fewer else text
 
 
-def _cited(figure: Figure, signs: Signs) -> str:
+def cited(figure: Figure, signs: Signs) -> str:
+    """The paper's number, in brackets where ours cannot be compared with it."""
     if figure.cited is None:
         return ""
     text = _number(figure.cited.mean, signs) + _std(figure.cited.std, signs)

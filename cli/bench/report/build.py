@@ -6,6 +6,7 @@ from importlib.metadata import version
 from emodna.cli.bench.report import plotly_pictures
 from emodna.cli.bench.report.overview import cells, overview
 from emodna.cli.bench.report.page import Figure, Page, Section
+from emodna.cli.bench.report.paper_tables import paper_tables
 from emodna.model.bench import figures
 from emodna.model.bench.outcomes import outcomes
 from emodna.model.bench.plan import Bench
@@ -33,7 +34,12 @@ def build(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Page:
         f"Benchmark {bench.out.absolute().name}",
         f"Cross-corpus speech emotion recognition: {len(bench.corpora)} corpora, {len(bench.rows)} methods, "
         f"{done} of {len(found)} cells done.",
-        [overview(bench, found, wanted), pictures(bench, wanted, features=features), cells(bench, found)],
+        [
+            overview(bench, found, wanted),
+            paper_tables(bench, wanted),
+            pictures(bench, wanted, features=features),
+            cells(bench, found),
+        ],
         f"Made by emodna {version('emodna')}, emodna-bench report. This page loads nothing from anywhere.",
     )
 

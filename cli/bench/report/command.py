@@ -55,14 +55,14 @@ def report(
     path = to or out / _FILE
     written = html(page).encode("utf-8", "backslashreplace")
     write_atomically(path, written)
-    missing = [line for section in page.sections for line in section.missing]
+    missing = [line for section in page.every_section() for line in section.missing]
     if as_json:
         common.print_json(
             {
                 "page": str(path.absolute()),
                 "bytes": len(written),
-                "sections": [section.id for section in page.sections],
-                "figures": [figure.id for section in page.sections for figure in section.figures],
+                "sections": [section.id for section in page.every_section()],
+                "figures": [figure.id for section in page.every_section() for figure in section.figures],
                 "missing": missing,
             }
         )

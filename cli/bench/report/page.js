@@ -42,7 +42,7 @@
   const csv = (table) => {
     const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     const lines = [[...table.tHead.rows].at(-1), ...[...table.tBodies[0].rows].filter((row) => !row.hidden)];
-    return lines.map((row) => [...row.cells].map((cell) => quoted(cell.dataset.v ?? cell.textContent)).join(",")).join("\r\n") + "\r\n";
+    return lines.map((row) => [...row.cells].map((cell) => quoted(cell.dataset.v ?? cell.dataset.name ?? cell.textContent)).join(",")).join("\r\n") + "\r\n";
   };
   const copy = async (words) => {
     try {

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,8 +46,17 @@ class Section:
     facts: Sequence[tuple[str, str]] = ()
     sheets: Sequence[Sheet] = ()
     figures: Sequence[Figure] = ()
+    notes: Sequence[str] = ()
+    """What has to be known to read them."""
     missing: Sequence[str] = ()
     """What would stand here but is not there yet, and why."""
+    parts: Sequence["Section"] = ()
+
+    def with_parts(self) -> Iterator["Section"]:
+        """It, and all in it."""
+        yield self
+        for part in self.parts:
+            yield from part.with_parts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,11 @@ class Page:
     lead: str
     sections: Sequence[Section]
     footer: str = ""
+
+    def every_section(self) -> Iterator[Section]:
+        """Sections and their parts, in order."""
+        for section in self.sections:
+            yield from section.with_parts()
 
 
 def html(page: Page) -> str:

@@ -28,6 +28,8 @@ class Column:
     numeric: bool = False
     filtered: bool = False
     """Whether its values can be chosen from a list above the table."""
+    whole_name: str = ""
+    """Where the name alone does not say what it is: in a file, or read out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,6 @@ class Sheet:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Item]]
-    note: str = ""
     groups: Sequence[tuple[str, int]] = ()
     """Headings above the columns, each with how many of them it spans."""
     tall: bool = False
