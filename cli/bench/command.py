@@ -3,8 +3,8 @@
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.report.command import report
 from emodna.cli.bench.compare import compare
+from emodna.cli.bench.report.command import report
 
 
 @click.group(context_settings=common.CONTEXT)
