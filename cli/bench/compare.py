@@ -71,7 +71,7 @@ def compare(
     bench = Bench.read(out)
     found = scenario_scores(bench, outcomes(bench, [cell for cell in bench.cells if task in (None, cell.task)]))
     rows = [Row.parse(text) for text in methods]
-    other, rows = _chosen(bench, found, rows, None if against is None else Row.parse(against))
+    other, rows = chosen(bench, found, rows, None if against is None else Row.parse(against))
     resampling = Resampling(resamples, seed)
     comparison = compared(matched(found, rows, metric), other, resampling)
     if as_json:
@@ -80,7 +80,7 @@ def compare(
     _print(comparison, bench, metric)
 
 
-def _chosen(
+def chosen(
     bench: "Bench", found: "dict[Row, Any]", rows: "list[Row]", against: "Row | None"
 ) -> "tuple[Row, list[Row]]":
     """What is compared with, and all that is compared, that with it.
@@ -127,20 +127,20 @@ def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
         [
             Column("method", [safe_text(bench.rows[rows[place]].label) for place in order], folds=True),
             column(name, [f"{means[place]:.1f}" for place in order]),
-            column("difference", ["" if each is None else _signed(each.mean) for each in ranked]),
-            column("95 % interval", ["" if each is None else _interval(each.interval) for each in ranked]),
+            column("difference", ["" if each is None else signed(each.mean) for each in ranked]),
+            column("95 % interval", ["" if each is None else interval(each.interval) for each in ranked]),
             column("better", ["" if each is None else str(each.wins) for each in ranked], 3),
             column("worse", ["" if each is None else str(each.losses) for each in ranked], 3),
-            column("Wilcoxon p", ["" if each is None else _p(each.test.p) for each in ranked], 2),
-            column("Holm p", ["" if each is None else _p(each.p_holm) for each in ranked], 1),
+            column("Wilcoxon p", ["" if each is None else p_value(each.test.p) for each in ranked], 2),
+            column("Holm p", ["" if each is None else p_value(each.p_holm) for each in ranked], 1),
             column("mean rank", [f"{found.ranking.mean_ranks[place]:.2f}" for place in order]),
         ]
     )
-    for line in _remarks(found, bench):
+    for line in remarks(found, bench):
         common.out.print(common.safe(line))
 
 
-def _remarks(found: "Comparison", bench: "Bench") -> "list[str]":
+def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     """What has to be known of the table."""
     matched, ranking = found.matched, found.ranking
     lines = []
@@ -221,13 +221,16 @@ def _json(
     }
 
 
-def _signed(points: float) -> str:
+def signed(points: float) -> str:
+    """A difference."""
     return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else f"{_signed(interval[0])} to {_signed(interval[1])}"
+def interval(interval: tuple[float, float] | None) -> str:
+    """Its ends, or a dash."""
+    return "-" if interval is None else f"{signed(interval[0])} to {signed(interval[1])}"
 
 
-def _p(p: float | None) -> str:
+def p_value(p: float | None) -> str:
+    """A p-value, or a dash."""
     return "-" if p is None else f"{p:.3g}"

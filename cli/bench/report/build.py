@@ -1,9 +1,11 @@
 """What stands on the page of a benchmark."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 from emodna.cli.bench.report import plotly_pictures
+from emodna.cli.bench.report.comparison import comparison
 from emodna.cli.bench.report.overview import cells, overview
 from emodna.cli.bench.report.page import Figure, Page, Section
 from emodna.cli.bench.report.paper_tables import paper_tables
@@ -37,6 +39,7 @@ def build(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Page:
         [
             overview(bench, found, wanted),
             paper_tables(bench, wanted),
+            comparison(bench, found, wanted),
             pictures(bench, wanted, features=features),
             cells(bench, found),
         ],
@@ -58,5 +61,6 @@ def pictures(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Section:
             except EmodnaError as error:
                 missing.append(f"{name}, {task}: {error}")
             else:
-                shown.append(plotly_pictures.figure(f"figure-{name}-{task}", picture))
+                title = picture.title if task in picture.title.lower() else f"{picture.title}, {task}"
+                shown.append(plotly_pictures.figure(f"figure-{name}-{task}", replace(picture, title=title)))
     return Section("figures", "Figures", figures=shown, missing=missing)

@@ -156,7 +156,7 @@ def _matrix(panel: Panel, mark: Matrix) -> dict[str, Any]:
         "hovertemplate": "%{customdata[0]}, %{customdata[1]}: %{text}<extra></extra>",
         "zmin": mark.low,
         "zmax": mark.high,
-        "colorscale": [[0, "var(--matrix-low)"], [1, "var(--matrix-high)"]],
+        "colorscale": _scale(mark),
         "colorbar": {"thickness": 12, "outlinewidth": 0, "tickfont": {"color": "var(--ink)"}},
         "xgap": 2,
         "ygap": 2,
@@ -176,6 +176,14 @@ def _matrix(panel: Panel, mark: Matrix) -> dict[str, Any]:
         "zeroline": False,
     }
     return {"data": [trace], "layout": layout, "height": 150 + 38 * len(mark.rows)}
+
+
+def _scale(mark: Matrix) -> list[list[Any]]:
+    """Colours from the lowest to the highest; what is above 0 and what is below it differ in hue."""
+    if mark.low < 0 < mark.high:
+        zero = -mark.low / (mark.high - mark.low)
+        return [[0, "var(--matrix-below)"], [zero, "var(--matrix-low)"], [1, "var(--matrix-high)"]]
+    return [[0, "var(--matrix-low)"], [1, "var(--matrix-high)"]]
 
 
 def _reference(place: int, name: str, value: float, ends: dict[str, Any]) -> Trace:
