@@ -3,12 +3,16 @@
 import click
 
 from emodna.cli import common
+from emodna.cli.bench.run import run
 
 
 @click.group(context_settings=common.CONTEXT)
 @click.version_option(package_name="emodna")
 def bench() -> None:
     """Run all ordered pairs of corpora, and report them next to the paper."""
+
+
+bench.add_command(run)
 
 
 def main() -> None:
