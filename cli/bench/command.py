@@ -4,6 +4,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.report.command import report
+from emodna.cli.bench.run import run
 
 
 @click.group(context_settings=common.CONTEXT)
@@ -13,6 +14,7 @@ def bench() -> None:
 
 
 bench.add_command(report)
+bench.add_command(run)
 
 
 def main() -> None:
