@@ -1,0 +1,1 @@
+"""Forms of a table of a benchmark, one file each."""

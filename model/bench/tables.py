@@ -1,0 +1,91 @@
+"""The paper's tables, ours beside the paper's numbers, and the study of sensitivity. It needs no torch."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from emodna.model.bench import paper
+from emodna.model.bench.columns import Column, columns_of
+from emodna.model.bench.gaps import gaps
+from emodna.model.bench.paper import AVERAGE
+from emodna.model.bench.plan import Bench
+from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
+from emodna.model.bench.rows import Row
+from emodna.model.bench.table_data import DIFFERENCE, Block, Kind, Line, Table
+from emodna.model.bench.table_lines import Work, constant_lines, differences, entry_line, line_of, with_best
+from emodna.pipeline.emotions import TASKS
+
+TABLE_NAMES: Final = (*PRESETS, "sensitivity")
+
+
+def table(bench: Bench, name: str) -> Table:
+    """A table of a benchmark, by its number in the paper or "sensitivity"."""
+    return _sensitivity(bench) if name == "sensitivity" else _of_the_paper(bench, name)
+
+
+def _of_the_paper(bench: Bench, name: str) -> Table:
+    preset = PRESETS[name]
+    columns = [each for each in columns_of(bench) if preset.layout == "sources" or each.name == AVERAGE]
+    spots = [(task, column) for task in preset.tasks for column in columns]
+    work = Work.of(bench, preset.tasks, preset.rows)
+    lines = [entry_line(work, name, entry, spots) for entry in preset.entries]
+    done = {entry.row for entry in preset.entries}
+    kinds: list[tuple[Kind, Row]] = [("floor", row) for row in FLOOR if row not in done]
+    lines += [line_of(work, kind, row, spots) for kind, row in [*kinds, ("ceiling", CEILING)]]
+    lines = [*with_best(lines), *constant_lines(work, spots)]
+    tasks = " and ".join(preset.tasks)
+    blocks = tuple(
+        Block(f"{tasks}: {title}", tuple(spots), scores)
+        for title, scores in (("WAR and F1", paper.SCORES), ("UAR and macro-F1", ("uar", "macro_f1")))
+    )
+    return _finished(work, name, preset.title, blocks, lines, preset.rows, columns)
+
+
+def _sensitivity(bench: Bench) -> Table:
+    rows, first = list(SENSITIVITY), SENSITIVITY[0]
+    # The first row is that of other tables, too: where it alone is run is no place of the study.
+    cells = [cell for cell in bench.cells if cell.row in rows[1:]] or [
+        cell for cell in bench.cells if cell.row == first
+    ]
+    tasks = [task for task in TASKS if any(cell.task == task for cell in cells)] or list(TASKS)
+    pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in cells)) or tuple(
+        itertools.permutations(bench.corpora, 2)
+    )
+    columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
+    columns += [Column(AVERAGE, pairs)] if len(pairs) > 1 else []
+    spots = [(task, column) for task in tasks for column in columns]
+    work = Work.of(bench, tasks, rows)
+    lines = [line_of(work, "entry", row, spots) for row in rows]
+    lines = [
+        replace(line, figures={**line.figures, **differences(work, row, first, spots)})
+        for row, line in zip(rows, lines, strict=True)
+    ]
+    lines = [*with_best(lines), *constant_lines(work, spots)]
+    blocks = tuple(Block(task, ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in spots)
+    return _finished(work, "sensitivity", "One setting at a time", blocks, lines, rows, columns)
+
+
+def _finished(
+    work: Work,
+    name: str,
+    title: str,
+    blocks: Sequence[Block],
+    lines: Sequence[Line],
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+) -> Table:
+    bench = work.bench
+    pairs = list(dict.fromkeys(pair for column in columns for pair in column.pairs))
+    cited = any(column.cited for column in columns)
+    return Table(
+        name,
+        title,
+        bench,
+        tuple(sorted({cell.seed for cell in bench.cells})),
+        tuple(blocks),
+        tuple(lines),
+        gaps(bench, work.outcomes, work.tasks, rows, pairs),
+        tuple(each for each in paper.CORPORA if each not in bench.corpora) if cited else (),
+        tuple(rows),
+    )
