@@ -94,7 +94,7 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
 
 def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired | str]:
     """Each pair of runs, by their places: its statistics, or why there are none."""
-    tables = [_predictions(run) for run in runs]
+    tables = [predictions(run) for run in runs]
     return {
         (a, b): _pair(runs[a], runs[b], tables[a], tables[b]) for a, b in itertools.combinations(range(len(runs)), 2)
     }
@@ -117,7 +117,7 @@ def _pair(a: Run, b: Run, first: pa.Table | str, second: pa.Table | str) -> Pair
         return "not the same utterances"
     labels = [np.asarray(table["label"]) for table in (first, second)]
     agreement = 100 * float(np.mean(labels[0] == labels[1]))
-    truth = next((found for run in (a, b) if (found := _truth(run, first["id"])) is not None), None)
+    truth = next((found for run in (a, b) if (found := truth_of(run, first["id"])) is not None), None)
     if truth is None:
         return Paired(len(first), agreement, None, None, None, None)
     right = [(label == truth) & (truth >= 0) for label in labels]
@@ -125,7 +125,7 @@ def _pair(a: Run, b: Run, first: pa.Table | str, second: pa.Table | str) -> Pair
     return Paired(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
 
 
-def _predictions(run: Run) -> pa.Table | str:
+def predictions(run: Run) -> pa.Table | str:
     """Id and label of a run's predictions, by id; or why there are none."""
     path = run.folder.predictions
     if run.state != "done":
@@ -146,7 +146,7 @@ def _predictions(run: Run) -> pa.Table | str:
     return table.sort_by("id").combine_chunks()
 
 
-def _truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
+def truth_of(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     """Labels (n,) of the target's utterances, -1 where there is none; None if its store is not as the run found it."""
     store = trained_on(run, str(run.asked["tgt"])).store
     if store is None:

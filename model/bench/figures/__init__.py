@@ -11,7 +11,15 @@ from emodna.model.bench.rows import Row
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
 
-_MODULES: Final[Mapping[str, str]] = {}
+_MODULES: Final[Mapping[str, str]] = {
+    "ranks": "ranks",
+    "pairs": "pairs",
+    "languages": "languages",
+    "confusion": "confusion",
+    "threshold": "threshold",
+    "prototypes": "prototypes",
+    "sensitivity": "sensitivity",
+}
 """Module of each, in the order in which they are shown; imported when it is asked for."""
 
 

@@ -1,0 +1,88 @@
+"""What a method logs over its steps: a panel per pair of corpora and row, the mean over the seeds with a band."""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Final
+
+from emodna.model.bench.comparison import EMO_DNA
+from emodna.model.bench.figures import Choice
+from emodna.model.bench.figures.choosing import Pair, done_cells, listed, nothing, omitted_note, pair_name
+from emodna.model.bench.pictures import Line, Panel, Picture
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.rows import Row
+from emodna.model.errors import RunError
+from emodna.model.runs.listing import curves, open_run
+
+#: Pairs that are shown unless one is chosen.
+_PAIRS: Final = 6
+
+Logged = Mapping[str, Mapping[int, float]]
+"""Key of metrics.jsonl -> step -> value."""
+
+
+def over_steps(
+    bench: Bench, choice: Choice, name: str, title: str, keys: Mapping[str, str], *, y_label: str, note: str
+) -> Picture:
+    """What is logged under some keys, each of them called something.
+
+    Rows are those chosen, else Emo-DNA, else the first one that logs any of the keys.
+
+    Raises
+    ------
+    NothingToShow
+        No finished cell logs any.
+    """
+    logged = {cell: found for cell in done_cells(bench, choice) if (found := _logged(bench, cell, keys))}
+    if not logged:
+        whose = f"of {listed(choice.rows)}" if choice.rows else "of any method"
+        raise nothing(choice, f"{whose} logs {' or '.join(keys)}: emo-dna and its variants of this version do")
+    there = dict.fromkeys(cell.row for cell in logged)
+    rows = (
+        [row for row in choice.rows if row in there]
+        if choice.rows
+        else [EMO_DNA if EMO_DNA in there else next(iter(there))]
+    )
+    of_rows = [cell for cell in logged if cell.row in rows]
+    pairs = sorted({(cell.src, cell.tgt) for cell in of_rows})
+    shown = pairs[:_PAIRS]
+    panels, seeds = [], {}
+    for row in rows:
+        for pair in shown:
+            mine = {cell.seed: logged[cell] for cell in of_rows if cell.row == row and (cell.src, cell.tgt) == pair}
+            if mine:
+                panels.append(_panel(bench, row, pair, mine, keys, y_label))
+                seeds[panels[-1].title] = sorted(mine)
+    left = [pair_name(pair) for pair in pairs[_PAIRS:]]
+    more = f" Pairs that are not shown: {', '.join(left)}." if left else ""
+    return Picture(
+        name,
+        f"{title}, {choice.task}",
+        panels,
+        f"{note} Mean over the seeds, and a band from the lowest to the highest.{more}"
+        f"{omitted_note(choice, rows, rows)}",
+        {"task": choice.task, "seeds": seeds, "left_out": left},
+    )
+
+
+def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str]) -> dict[str, dict[int, float]]:
+    try:
+        found = curves(open_run(bench.folder(cell).path))
+    except RunError:
+        return {}
+    return {key: dict(found[key]) for key in keys if key in found}
+
+
+def _panel(
+    bench: Bench, row: Row, pair: Pair, by_seed: Mapping[int, Logged], keys: Mapping[str, str], y_label: str
+) -> Panel:
+    marks = []
+    for colour, (key, called) in enumerate(keys.items()):
+        curves_of = [found[key] for found in by_seed.values() if key in found]
+        if curves_of:
+            steps = sorted(set.intersection(*(set(curve) for curve in curves_of)))
+            values = [[curve[step] for curve in curves_of] for step in steps]
+            band = len(curves_of) > 1
+            low, high = ([end(each) for each in values] if band else None for end in (min, max))
+            marks.append(Line(called, steps, [fmean(each) for each in values], low, high, colour))
+    title = f"{bench.rows[row].label}, {pair_name(pair)}"
+    return Panel(title, marks, x_label="step", y_label=y_label)
