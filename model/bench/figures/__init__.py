@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Final
 
 from emodna.model.bench.pictures import Picture
@@ -11,7 +12,11 @@ from emodna.model.bench.rows import Row
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
 
-_MODULES: Final[Mapping[str, str]] = {}
+_MODULES: Final[Mapping[str, str]] = {
+    "features-methods": "features_methods",
+    "features-parts": "features_parts",
+    "distances": "distances",
+}
 """Module of each, in the order in which they are shown; imported when it is asked for."""
 
 
@@ -35,6 +40,11 @@ def names() -> list[str]:
     return list(_MODULES)
 
 
+def summary(name: str) -> str:
+    """What a figure shows, in a line: the first of its module's description."""
+    return str(_module(name).__doc__).partition("\n")[0]
+
+
 def figure(name: str, bench: Bench, choice: Choice) -> Picture:
     """Make a figure.
 
@@ -45,7 +55,11 @@ def figure(name: str, bench: Bench, choice: Choice) -> Picture:
     NothingToShow
         No finished cell has what it shows; says which cells would.
     """
+    found: Picture = _module(name).picture(bench, choice)
+    return found
+
+
+def _module(name: str) -> ModuleType:
     if name not in _MODULES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(_MODULES)}")
-    found: Picture = importlib.import_module(f"{__name__}.{_MODULES[name]}").picture(bench, choice)
-    return found
+    return importlib.import_module(f"{__name__}.{_MODULES[name]}")
