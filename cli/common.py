@@ -257,6 +257,17 @@ def torch_device(name: str) -> "torch.device":
     return device
 
 
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """Key -> value as text, of --set; those of the command line win over those of --config."""
+    parsed: dict[str, str] = dict(click.get_current_context().meta.get(CONFIG_SETTINGS, {}))
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
+        parsed[key.strip()] = value.strip()
+    return parsed
+
+
 def set_verbosity(*, verbose: bool, quiet: bool) -> None:
     """Set how much goes to standard error."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING

@@ -108,7 +108,7 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
-    parsed = _parse_settings(settings)
+    parsed = common.parse_settings(settings)
     if add:
         if parsed.get("add", add) != add:
             raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")
@@ -162,17 +162,6 @@ def fit(
         _print(result, labelled=int((request.target.labels(task) >= 0).sum()), utterances=len(request.target))
         if oracle:
             _print_oracle(oracle["oracle"])
-
-
-def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
-    """Key -> value as text; those of the command line win over those of --config."""
-    parsed: dict[str, str] = dict(click.get_current_context().meta.get(common.CONFIG_SETTINGS, {}))
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
-        parsed[key.strip()] = value.strip()
-    return parsed
 
 
 def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:

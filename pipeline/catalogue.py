@@ -13,6 +13,12 @@ def stores(cache: Path) -> list[Path]:
     return sorted(file.parent for file in cache.glob(f"*/*/{layout.STORE_JSON}"))
 
 
+def folder_name(feature_set: str | None) -> str:
+    """Full name of a store's folder, by that of its feature set (in its default configuration), or by itself."""
+    name = feature_set or DEFAULT_FEATURE_SET
+    return FEATURE_SETS[name].name if name in FEATURE_SETS else name
+
+
 def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
     """Path of a corpus's store.
 
@@ -26,8 +32,7 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     StoreError
         Not prepared; names the command that prepares it, or the feature sets that are there.
     """
-    name = feature_set or DEFAULT_FEATURE_SET
-    folder = FEATURE_SETS[name].name if name in FEATURE_SETS else name
+    name, folder = feature_set or DEFAULT_FEATURE_SET, folder_name(feature_set)
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
         return store

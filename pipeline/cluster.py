@@ -3,22 +3,19 @@
 The store stays with this process, which holds its lock: the workers see the audio only.
 """
 
-import asyncio
-import json
-import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from emodna.pipeline.errors import CorpusError, WorkerError, explained
 from emodna.pipeline.extract import Extraction, Job, Outcome, examine
 from emodna.pipeline.remote import Answer, examine_there, forget, written_order
+from emodna.pipeline.scheduler import CONNECT_SECONDS, GONE, Call, connection
 from emodna.pipeline.trees import Tree
 from emodna.pipeline.versions import feature_versions
 from emodna.pipeline.workers import StartWorkers, Workers
@@ -26,14 +23,10 @@ from emodna.pipeline.workers import StartWorkers, Workers
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: For how long nobody may answer at the address.
-_CONNECT_SECONDS: Final = 10.0
 #: Batches that are on their way at the same time, at least: more workers may join.
 _BATCHES: Final = 64
 #: Between two looks at whether there are workers.
 _LOOK_SECONDS: Final = 3.0
-#: What Dask raises where the scheduler or the client is gone.
-_GONE: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
 #: What a run that ends leaves.
 _RESUMABLE: Final = "finished shards are kept, the same command goes on from there"
 
@@ -56,52 +49,8 @@ def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
     WorkerError
         No address, or nobody there.
     """
-    address = _address(scheduler)
-    from distributed import Client
-
-    # What distributed logs when a connection is lost, and more, is said in one line here.
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="emodna-prep")
-    except OSError as error:
-        why = str(error.__cause__ or error).rpartition(">: ")[2]  # without the object that it happened in
-        raise WorkerError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there, for {_CONNECT_SECONDS:g} s ({why})"
-        ) from error
-    try:
+    with connection(scheduler, "emodna-prep") as client:
         yield partial(_workers, client, scheduler, tell)
-    finally:
-        client.close(timeout=_CONNECT_SECONDS)
-
-
-def _address(scheduler: str) -> str:
-    """Address of a scheduler, out of its file if that is what was named.
-
-    Raises
-    ------
-    WorkerError
-        There is none.
-    """
-    from distributed.comm.addressing import get_address_host_port, parse_address
-    from distributed.security import Security
-
-    file = Path(scheduler)
-    try:
-        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
-        host, port = get_address_host_port(address)
-        if not host or not 0 < port < 2**16:
-            raise ValueError("no host, or no such port")  # noqa: TRY301
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or error
-        valid = "tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
-        raise WorkerError(f"--scheduler {scheduler}: {reason}; valid: {valid}") from error
-    encrypts, security = parse_address(address)[0] in ("tls", "wss"), Security()
-    if encrypts and security.get_connection_args("client").get("ssl_context") is None:
-        raise WorkerError(f"--scheduler {scheduler}: TLS needs distributed.comm.tls in Dask's configuration")
-    if security.require_encryption and not encrypts:
-        raise WorkerError(f"--scheduler {scheduler}: Dask's configuration requires encryption: tls://HOST:PORT")
-    return str(address)
 
 
 @contextmanager
@@ -130,26 +79,12 @@ def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threa
     while not stop.is_set():
         try:
             here = bool(client.nthreads())
-        except _GONE:  # whoever waits for a batch finds out, too
+        except GONE:  # whoever waits for a batch finds out, too
             return
         if not here and not told:
             tell(f"waiting for workers: none at {scheduler} (Ctrl-C ends this: {_RESUMABLE})")
         told = not here
         stop.wait(_LOOK_SECONDS)
-
-
-class _Call:
-    """Unpickled, it is what a function returns.
-
-    So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
-    task. Of a task that it cannot unpickle, Dask would not tell, and wait for ever.
-    """
-
-    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
-        self._call = function, arguments
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._call
 
 
 class _Errand:
@@ -194,20 +129,20 @@ class _Errand:
             self._ended = True
             left = list(self._on_their_way)
         if left:
-            with suppress(*_GONE):
+            with suppress(*GONE):
                 self._client.cancel(left)
 
     def close_roots(self) -> None:
         """Let the workers close what they opened: what a compressed tar holds fills their disks."""
 
         def close() -> None:
-            with suppress(*_GONE):
-                self._client.run(pickle.loads, pickle.dumps(_Call(forget, self._order)), on_error="ignore")
+            with suppress(*GONE):
+                self._client.run(pickle.loads, pickle.dumps(Call(forget, self._order)), on_error="ignore")
 
         # The work is done: no worker that does not answer may hold it up.
         closing = threading.Thread(target=close, daemon=True)
         closing.start()
-        closing.join(_CONNECT_SECONDS)
+        closing.join(CONNECT_SECONDS)
 
     @contextmanager
     def lost_connection(self) -> Iterator[None]:
@@ -222,7 +157,7 @@ class _Errand:
             if self._ended:
                 raise WorkerError("given up")  # for nobody to read: the run has ended for another reason
             with self.lost_connection():
-                call = pickle.dumps(_Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
+                call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
                 future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
             self._on_their_way.add(future)
         return future

@@ -5,6 +5,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench.compare import compare
 from emodna.cli.bench.report.command import report
+from emodna.cli.bench.run import run
 from emodna.cli.bench.table import table
 
 
@@ -15,6 +16,7 @@ def bench() -> None:
 
 
 bench.add_command(report)
+bench.add_command(run)
 bench.add_command(table)
 bench.add_command(compare)
 

@@ -19,3 +19,23 @@ def out_option(command: Command) -> Command:
         show_envvar=True,
         help="Folder of the benchmark.",
     )(command)
+
+
+def execution_options(command: Command) -> Command:
+    """Add --workers, --scheduler, --threads and --device."""
+    for option in (
+        click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."),
+        click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run."),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FILE",
+            help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
+        ),
+    ):
+        command = option(command)
+    return command

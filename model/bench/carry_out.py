@@ -38,7 +38,7 @@ def carry_out_cell(
         As `fit`.
     """
     arguments, folder = bench.arguments(cell), bench.folder(cell)
-    stores = [_opened(bench, name) for name in (cell.src, cell.tgt)]
+    stores = [opened(bench, name) for name in (cell.src, cell.tgt)]
     request = FitRequest(
         sources=stores[:1],
         target=stores[1],
@@ -55,7 +55,16 @@ def carry_out_cell(
     return fit(request, watcher, listening)
 
 
-def _opened(bench: Bench, name: str) -> FeatureStore:
+def opened(bench: Bench, name: str) -> FeatureStore:
+    """The store of one of a benchmark's corpora.
+
+    Raises
+    ------
+    BenchError
+        It is no longer the one that the benchmark was planned for.
+    StoreError
+        There is none any more.
+    """
     corpus = bench.corpora[name]
     store = FeatureStore(Path(corpus.store))
     if store.fingerprint != corpus.fingerprint:

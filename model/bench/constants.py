@@ -12,8 +12,8 @@ from emodna.model.metrics import SCORES, scores_of
 
 CONSTANTS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "always_high": "always class 1 (high, positive)",
-        "always_low": "always class 0 (low, negative)",
+        "always_high": "always class 1",
+        "always_low": "always class 0",
         "majority": "target majority (oracle)",
     }
 )

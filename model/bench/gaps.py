@@ -58,11 +58,11 @@ def gaps(
         for numbers, those in sorted(by_seeds.items()):
             alike.setdefault((why, task, error, tuple(those), numbers), []).append(row)
     found: dict[tuple[Why, str | None, tuple[Row, ...], tuple[Pair, ...], tuple[int, ...]], list[Task]] = {}
-    for (why, task, error, those, numbers), each in alike.items():
-        found.setdefault((why, error, tuple(sorted(each, key=rows.index)), those, numbers), []).append(task)
+    for (why, task, error, alike_pairs, numbers), each in alike.items():
+        found.setdefault((why, error, tuple(sorted(each, key=rows.index)), alike_pairs, numbers), []).append(task)
     made = [
-        Gap(why, tuple(sorted(each)), rows_, those, numbers, error)
-        for (why, error, rows_, those, numbers), each in found.items()
+        Gap(why, tuple(sorted(same)), alike_rows, alike_pairs, numbers, error)
+        for (why, error, alike_rows, alike_pairs, numbers), same in found.items()
     ]
     return tuple(
         sorted(

@@ -69,6 +69,8 @@ def name_of(row: Row, conditions: Conditions) -> Named:
         train, config, _ = apply_settings({**conditions.settings, **row.overrides}, *shared)
     except ConfigError as error:
         raise ConfigError(f"--methods {row}: {error}") from error
+    if train.frames < kind.min_frames:
+        raise ConfigError(f"--methods {row}: --set frames={train.frames}: needs at least {kind.min_frames}")
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in row.overrides if key in used and used[key] != usual[key]}
     if row.steps is not None:

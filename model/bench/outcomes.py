@@ -1,15 +1,21 @@
 """What has become of the cells of a benchmark. It needs no torch."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import RunError
-from emodna.model.run import read_json
+from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.listing import is_locked
 
 State = Literal["done", "failed", "running", "interrupted", "waiting"]
+
+
+#: Bytes at the end of metrics.jsonl in which there is a whole line.
+_TAIL: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +48,19 @@ def outcome(bench: Bench, cell: Cell) -> Outcome:
     except RunError as error:
         return Outcome(cell, "failed", error=str(error))
     return Outcome(cell, "interrupted" if run.config.exists() else "waiting")
+
+
+def steps_done(run: RunFolder) -> int:
+    """Steps that a running cell has logged, read off the end of its metrics.jsonl."""
+    try:
+        with run.metrics.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):  # the last one may be half written, the first one half read
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return 0

@@ -121,6 +121,28 @@ class Bench:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path}: damaged ({error!r:.80})") from error
 
+    @staticmethod
+    def exists(out: Path) -> bool:
+        """Whether there is a benchmark in a folder."""
+        return _path(out).exists()
+
+    def check_conditions(self, asked: Conditions) -> None:
+        """Refuse other conditions than these.
+
+        Raises
+        ------
+        BenchError
+            Names the first one that differs.
+        """
+        here, there = asdict(self.conditions), asdict(asked)
+        for key in here:
+            if here[key] != there[key]:
+                option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"
+                raise BenchError(
+                    f"{option} {_words(there[key])}: the benchmark in {self.out} was begun with {_words(here[key])}; "
+                    "give the same, or another --out"
+                )
+
     def write(self) -> None:
         """Write `bench.json`, atomically."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -181,3 +203,10 @@ class Bench:
 
 def _path(out: Path) -> Path:
     return out / "bench.json"
+
+
+def _words(value: object) -> str:
+    """A condition as its option spells it."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
+    return str(value)

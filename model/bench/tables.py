@@ -62,9 +62,7 @@ def _sensitivity(bench: Bench) -> Table:
         for row, line in zip(rows, lines, strict=True)
     ]
     lines = [*with_best(lines), *constant_lines(work, spots)]
-    blocks = tuple(
-        Block(f"{task}, {column.name}", ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in spots
-    )
+    blocks = tuple(Block(task, ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in spots)
     return _finished(work, "sensitivity", "One setting at a time", blocks, lines, rows, columns)
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from emodna.pipeline import cluster as cluster_module
 from emodna.pipeline import layout
+from emodna.pipeline import scheduler as scheduler_module
 from emodna.pipeline.cluster import connected
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import CorpusError, WorkerError
@@ -408,7 +409,7 @@ class TestAnAddress:
                 pass
 
     def test_where_nobody_is_ends_the_command_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.5)
+        monkeypatch.setattr(scheduler_module, "CONNECT_SECONDS", 0.5)
         with pytest.raises(WorkerError) as caught, connected("127.0.0.1:9", [].append):
             pass
         (line,) = str(caught.value).splitlines()

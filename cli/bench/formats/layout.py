@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from emodna.model.bench import paper
 from emodna.model.bench.columns import Column
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Table
+from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Spot, Table
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
@@ -85,34 +85,31 @@ def heading(table: Table, block: Block, task: Task, column: Column) -> str:
 def _written(table: Table, block: Block, line: Line, signs: Signs) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A line of ours, and those of the paper's numbers and of the differences below it."""
     spots = [(task, column, score) for task, column in block.columns for score in block.scores]
+    yield signs.escape(line.label), tuple(ours(table, line, spot, signs) for spot in spots)
     figures = [line.figures.get(spot, Figure()) for spot in spots]
-    yield (
-        signs.escape(line.label),
-        tuple(
-            ours(table, column, score, figure, signs) for (_, column, score), figure in zip(spots, figures, strict=True)
-        ),
-    )
     if any(figure.cited for figure in figures):
         called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
         yield signs.indent + signs.escape(called), tuple(cited(figure, signs) for figure in figures)
     if any(figure.comparable for figure in figures):
+        differences = [figure.difference for figure in figures]
         yield (
             f"{signs.indent}difference",
-            tuple(
-                "" if figure.difference is None else signed(figure.difference, signs) + signs.unmarked
-                for figure in figures
-            ),
+            tuple("" if each is None else _signed(each, signs) + signs.unmarked for each in differences),
         )
 
 
-def ours(table: Table, column: Column, score: str, figure: Figure, signs: Signs) -> str:
-    """Our number with all its signs."""
-    number, known = signed if score == DIFFERENCE else _number, known_pairs(table, column)
+def ours(table: Table, line: Line, spot: Spot, signs: Signs) -> str:
+    """Our number, with all that has to be known of it."""
+    figure, (_, column, score) = line.figures.get(spot), spot
+    if figure is None:
+        return ""
     if figure.mean is None:
         return "-" + signs.unmarked
+    number = _signed if score == DIFFERENCE else _number
     text = number(figure.mean, signs) + _std(figure.std, signs)
     text = signs.bold(text) if figure.best else text
     text += {"same": signs.same, "below": signs.below, None: signs.unmarked}[figure.mark] + _arrow(figure.gain, signs)
+    known = known_pairs(table, column)
     fewer = [f"{len(figure.pairs)}/{known}"] if len(figure.pairs) < known else []
     if figure.seeds and len(figure.seeds) < len(table.seeds):
         fewer.append(f"{len(figure.seeds)} {'seed' if len(figure.seeds) == 1 else 'seeds'}")
@@ -128,7 +125,7 @@ def cited(figure: Figure, signs: Signs) -> str:
     return (text if figure.comparable else f"[{text}]") + signs.unmarked
 
 
-def signed(value: float, signs: Signs) -> str:
+def _signed(value: float, signs: Signs) -> str:
     """A difference."""
     return f"{value:+.1f}".replace("-", signs.minus)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -17,17 +18,19 @@ from emodna.model.bench.table_data import Block, Table
 
 #: Wider than any table: a file has no width.
 _WIDE: Final = 1000
+#: The column of labels folds where not even one group of columns fits beside it.
+_LEAST: Final = 16
 
 SIGNS = Signs(
     escape=common.safe,
     bold=lambda text: f"[bold]{text}[/bold]",
-    plus_minus=" \u00b1 ",
+    plus_minus="\u00b1",
     minus="-",
-    same=" =",
-    below=" <",
-    up=" \u2191",
-    down=" \u2193",
-    unmarked="  ",
+    same="=",
+    below="<",
+    up="\u2191",
+    down="\u2193",
+    unmarked=" ",
     indent="  ",
 )
 
@@ -39,8 +42,8 @@ def print_text(table: Table, console: Console) -> None:
     for block in table.blocks:
         shown = tuple(each for each in block.columns if known_pairs(table, each[1]))
         hidden |= dict.fromkeys(column.name for task, column in block.columns if (task, column) not in shown)
+        console.print(f"\n{common.safe(block.title)}")
         for band in _bands(table, replace(block, columns=shown or block.columns), console):
-            console.print(f"\n{common.safe(block.title)}")
             console.print(_grid(band))
     console.print()
     if hidden:
@@ -58,16 +61,21 @@ def _bands(table: Table, block: Block, console: Console) -> Iterator[Laid]:
     while columns:
         count = len(columns)
         laid = laid_out(table, replace(block, columns=tuple(columns)), SIGNS)
-        while console.is_terminal and count > 1 and console.measure(_grid(laid)).maximum > console.width:
+        while console.is_terminal and count > 1 and _width(laid, console) > console.width:
             count -= 1
             laid = laid_out(table, replace(block, columns=tuple(columns[:count])), SIGNS)
         yield laid
         columns = columns[count:]
 
 
+def _width(laid: Laid, console: Console) -> int:
+    """Columns of the terminal that it needs, whether there are so many or not."""
+    return Measurement.get(console, console.options.update(width=_WIDE), _grid(laid)).maximum
+
+
 def _grid(laid: Laid) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    grid.add_column("", no_wrap=True)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column("", overflow="fold", min_width=_LEAST)
     for group in laid.groups:
         for place, head in enumerate(laid.heads):
             title = Text.from_markup(group) if place == 0 else Text("")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from emodna.model.bench import paper
@@ -10,6 +11,7 @@ from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
 from emodna.model.bench.table_data import Figure, Table
 from emodna.model.label import ORACLE, OUR_READING
+from emodna.pipeline.emotions import TASKS
 
 STEPS: Final = 1000
 """Of emodna-fit, unless told otherwise."""
@@ -28,6 +30,7 @@ def notes(table: Table) -> Iterator[str]:
     """How to read it: conditions, arithmetic, and the signs that occur in it."""
     figures = [figure for line in table.lines for figure in line.figures.values()]
     yield _conditions(table)
+    yield "WAR is accuracy; F1 is that of class 1 (high, positive); a constant answer has a UAR of 50."
     if table.name in PRESETS:
         yield "Mean over the targets of each source, then over the sources."
     if any(figure.std is not None for figure in figures):
@@ -96,16 +99,20 @@ def missing(table: Table) -> Iterator[str]:
 
 def command(table: Table) -> str | None:
     """The command that runs what is missing; None if nothing is."""
-    rows = [row for row in table.rows if any(row in gap.rows and gap.why in RUNNABLE for gap in table.gaps)]
-    if not (rows or table.absent):
+    open_ = [gap for gap in table.gaps if gap.why in RUNNABLE]
+    if not (open_ or table.absent):
         return None
-    conditions = table.bench.conditions
-    which = (
-        ["--table", table.name] if table.name in PRESETS else [part for row in rows for part in ("--methods", str(row))]
-    )
-    steps = ["--steps", str(conditions.steps)] if conditions.steps != STEPS else []
-    words = ["emodna-bench", "run", *which, *steps, "--seeds", str(len(table.seeds)), "--out", str(table.bench.out)]
-    return shlex.join(words)
+    bench, conditions = table.bench, table.bench.conditions
+    parts = ["emodna-bench", "run", "--table", table.name]
+    if table.name not in PRESETS:  # otherwise its tasks are those of the table
+        parts += [part for task in TASKS if any(task in gap.tasks for gap in open_) for part in ("--tasks", task)]
+    parts += ["--seeds", str(len(table.seeds))] + ["--steps", str(conditions.steps)] * (conditions.steps != STEPS)
+    parts += [part for key, value in conditions.settings.items() for part in ("--set", f"{key}={value}")]
+    parts += ["--feature-set", conditions.feature_set, "--device", conditions.device]
+    caches = {Path(corpus.store).parent.parent for corpus in bench.corpora.values()}
+    if len(caches) == 1 and caches != {Path("cache").absolute()}:
+        parts += ["--cache", str(*caches)]
+    return shlex.join([*parts, "--out", str(bench.out)])
 
 
 def _gap(gap: Gap) -> str:

@@ -71,11 +71,12 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
         name = heading(made, block, task, column)
         before = len(columns)
         for score in block.scores:
-            figures = [line.figures.get((task, column, score), Figure()) for line in made.lines]
+            spot = (task, column, score)
+            figures = [line.figures.get(spot, Figure()) for line in made.lines]
             head = DIFFERENCE if score == DIFFERENCE else SCORE_NAMES[score]
             columns.append(Column(head, numeric=True, whole_name=f"{name} {head}"))
-            for row, figure in zip(rows, figures, strict=True):
-                shown = MISSING if figure.mean is None else ours(made, column, score, figure, _SIGNS)
+            for row, line, figure in zip(rows, made.lines, figures, strict=True):
+                shown = MISSING if figure.mean is None else ours(made, line, spot, _SIGNS)
                 row.append(Item(shown, figure.mean, "best" if figure.best else ""))
             if any(figure.cited for figure in figures):
                 columns.append(Column("paper", numeric=True, whole_name=f"{name} {head} of the paper"))

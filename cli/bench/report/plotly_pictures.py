@@ -100,20 +100,22 @@ def _curve(mark: Mark) -> Iterator[Trace]:
 
 
 def _dots(panel: Panel, marks: Sequence[Dots]) -> dict[str, Any]:
-    """Values by category; marks that share one lie a little below each other."""
+    """Values by category; marks that share one lie a little below each other, but for bars."""
     categories = list(dict.fromkeys(category for mark in marks for category in mark.categories))
     places = {category: place for place, category in enumerate(categories)}
+    apart = [mark for mark in marks if not mark.joined]
     traces: list[Trace] = []
-    for order, mark in enumerate(marks):
-        shift = 0.5 * ((order + 0.5) / len(marks) - 0.5)
+    for mark in marks:
+        shift = 0.0 if mark.joined else 0.5 * ((apart.index(mark) + 0.5) / len(apart) - 0.5)
         trace: Trace = {
             "type": "scatter",
-            "mode": "markers",
+            "mode": "lines" if mark.joined else "markers",
             "name": _escaped(mark.name),
             "x": _finite(mark.values),
             "y": [places[category] + shift for category in mark.categories],
             "text": [_escaped(category) for category in mark.categories],
             "marker": {"color": _colour(mark.colour), "symbol": _MARKERS[mark.colour % len(_MARKERS)], "size": 9},
+            "line": {"color": _colour(mark.colour), "width": 5},
             "hovertemplate": "%{text}: %{x:.4g}",
         }
         if mark.low is not None and mark.high is not None:
@@ -139,7 +141,7 @@ def _dots(panel: Panel, marks: Sequence[Dots]) -> dict[str, Any]:
         "ticktext": [_folded(category) for category in categories],
         "zeroline": False,
     }
-    return {"data": traces, "layout": layout, "height": 130 + max(34, 16 * len(marks)) * len(categories)}
+    return {"data": traces, "layout": layout, "height": 130 + max(34, 16 * len(apart)) * len(categories)}
 
 
 def _matrix(panel: Panel, mark: Matrix) -> dict[str, Any]:
@@ -179,11 +181,9 @@ def _matrix(panel: Panel, mark: Matrix) -> dict[str, Any]:
 
 
 def _scale(mark: Matrix) -> list[list[Any]]:
-    """Colours from the lowest to the highest; what is above 0 and what is below it differ in hue."""
-    if mark.low < 0 < mark.high:
-        zero = -mark.low / (mark.high - mark.low)
-        return [[0, "var(--matrix-below)"], [zero, "var(--matrix-low)"], [1, "var(--matrix-high)"]]
-    return [[0, "var(--matrix-low)"], [1, "var(--matrix-high)"]]
+    """Colours from the lowest to the highest; those below the middle of a diverging scale have another hue."""
+    ends = [[0, "var(--matrix-below)"], [0.5, "var(--matrix-low)"]] if mark.diverging else [[0, "var(--matrix-low)"]]
+    return [*ends, [1, "var(--matrix-high)"]]
 
 
 def _reference(place: int, name: str, value: float, ends: dict[str, Any]) -> Trace:

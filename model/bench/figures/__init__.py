@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Final
 
 from emodna.model.bench.pictures import Picture
@@ -19,6 +20,9 @@ _MODULES: Final[Mapping[str, str]] = {
     "threshold": "threshold",
     "prototypes": "prototypes",
     "sensitivity": "sensitivity",
+    "features-methods": "features_methods",
+    "features-parts": "features_parts",
+    "distances": "distances",
 }
 """Module of each, in the order in which they are shown; imported when it is asked for."""
 
@@ -43,6 +47,11 @@ def names() -> list[str]:
     return list(_MODULES)
 
 
+def summary(name: str) -> str:
+    """What a figure shows, in a line: the first of its module's description."""
+    return str(_module(name).__doc__).partition("\n")[0]
+
+
 def figure(name: str, bench: Bench, choice: Choice) -> Picture:
     """Make a figure.
 
@@ -53,7 +62,11 @@ def figure(name: str, bench: Bench, choice: Choice) -> Picture:
     NothingToShow
         No finished cell has what it shows; says which cells would.
     """
+    found: Picture = _module(name).picture(bench, choice)
+    return found
+
+
+def _module(name: str) -> ModuleType:
     if name not in _MODULES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(_MODULES)}")
-    found: Picture = importlib.import_module(f"{__name__}.{_MODULES[name]}").picture(bench, choice)
-    return found
+    return importlib.import_module(f"{__name__}.{_MODULES[name]}")

@@ -1,0 +1,167 @@
+"""Running cells of a benchmark, and saying what came of it: for emodna-bench run and retry."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from emodna.cli import common
+from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:
+    from emodna.model.bench.crew import Crew
+    from emodna.model.bench.outcomes import Outcome
+    from emodna.model.bench.plan import Bench, Cell
+    from emodna.model.bench.worker import Answer
+
+#: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
+_PER_GPU: Final = 4
+#: Errors that are printed; all are in the JSON and in `emodna-bench status`.
+_SHOWN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where cells are run, and how."""
+
+    kind: Literal["cpu", "cuda"]
+    devices: tuple[str, ...]
+    workers: int
+    threads: int
+    scheduler: str | None
+
+    @classmethod
+    def of(cls, workers: int | None, scheduler: str | None, threads: int, device: str) -> "Execution":
+        """As the options say.
+
+        Raises
+        ------
+        EmodnaError
+            No such device.
+        click.UsageError
+            Options that exclude each other.
+        """
+        if workers and scheduler:
+            raise click.UsageError(
+                "--workers and --scheduler exclude each other: a cluster's workers are started with it"
+            )
+        if scheduler and device in ("cpu", "cuda"):
+            return cls("cuda" if device == "cuda" else "cpu", (device,), 0, threads, scheduler)
+        if scheduler and device != "auto":
+            raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
+        here = common.torch_device(device)
+        kind: Literal["cpu", "cuda"] = "cuda" if here.type == "cuda" else "cpu"
+        if scheduler:
+            return cls(kind, (kind,), 0, threads, scheduler)
+        devices = (str(here),)
+        room = max(common.cores() // threads, 1)
+        if kind == "cuda":
+            import torch
+
+            if here.index is None:
+                devices = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+            room = min(room, _PER_GPU * len(devices))
+        return cls(kind, devices, workers or room, threads, None)
+
+    @contextmanager
+    def crew(self, cells: int) -> "Iterator[Crew]":
+        """Workers for so many cells."""
+        from emodna.model.bench.crew import local_crew, remote_crew
+
+        if self.scheduler is not None:
+            with remote_crew(self.scheduler, self.threads, self.devices[0]) as crew:
+                yield crew
+        else:
+            with local_crew(min(self.workers, cells), self.threads, self.devices) as crew:
+                yield crew
+
+
+def carry_out(
+    bench: "Bench", cells: "Sequence[Cell]", execution: Execution, *, began: float, as_json: bool, quiet: bool
+) -> int:
+    """Run what is left of some cells, and print what came of it: the command's exit code.
+
+    Parameters
+    ----------
+    began
+        When the command did, by time.monotonic.
+    """
+    from emodna.cli.bench.live import watching
+    from emodna.model.bench.execute import execute
+    from emodna.model.bench.outcomes import outcomes
+
+    before = outcomes(bench, cells)
+    done = [each for each in before if each.state == "done"]
+    failed = [each for each in before if each.state == "failed"]
+    busy = [each for each in before if each.state == "running"]
+    left = [each.cell for each in before if each.state in ("interrupted", "waiting")]
+    _tell(bench, done, failed, busy)
+    answers: dict[Cell, Answer] = {}
+    if left:
+        with watching(bench, before, quiet=quiet) as watcher, execution.crew(len(left)) as crew:
+            watcher.workers = execution.workers or len(crew.workers()) or 1
+            answers = execute(bench, left, crew, watcher)
+    ran = [cell for cell, answer in answers.items() if answer.kind == "done"]
+    errors = {each.cell: str(each.error) for each in failed}
+    errors |= {cell: str(answer.error) for cell, answer in answers.items() if answer.kind == "failed"}
+    skipped = [each.cell for each in busy] + [cell for cell, answer in answers.items() if answer.kind == "busy"]
+    summary = {
+        "out": str(bench.out.absolute()),
+        "cells": len(cells),
+        "done": len(done) + len(ran),
+        "ran": len(ran),
+        "failed": [{**described(cell), "error": error} for cell, error in errors.items()],
+        "skipped": [described(cell) for cell in skipped],
+        "wall_seconds": time.monotonic() - began,
+        "cell_seconds": sum(float((answers[cell].result or {})["wall_seconds"]) for cell in ran),
+    }
+    if as_json:
+        common.print_json(summary)
+    else:
+        _print(summary, bench.out)
+    return _failed(bench, errors)
+
+
+def described(cell: "Cell") -> dict[str, Any]:
+    """A cell, as JSON has it."""
+    return {"src": cell.src, "tgt": cell.tgt, "task": cell.task, "method": str(cell.row), "seed": cell.seed}
+
+
+def retry_command(out: Path) -> str:
+    """What tries the cells again that failed."""
+    return "emodna-bench retry" + ("" if out == Path("bench") else f" --out {out}")
+
+
+def _tell(bench: "Bench", done: "Sequence[Outcome]", failed: "Sequence[Outcome]", busy: "Sequence[Outcome]") -> None:
+    """What is not run now, and why."""
+    if done:
+        common.note(f"{len(done)} cells are done already")
+    if failed:
+        them = "1 cell that failed before is" if len(failed) == 1 else f"{len(failed)} cells that failed before are"
+        common.note(f"{them} not tried again; {common.safe(retry_command(bench.out))} does")
+    for each in busy:
+        common.note(f"left out: {common.safe(each.cell)}: another process is at work at it")
+
+
+def _print(summary: dict[str, Any], out: Path) -> None:
+    common.out.print(
+        f"{summary['done']} of {summary['cells']} cells done, {summary['ran']} of them now, "
+        f"in {summary['wall_seconds']:.0f} s\n{common.safe(out)}"
+    )
+
+
+def _failed(bench: "Bench", errors: "dict[Cell, str]") -> int:
+    """Say which cells failed: 1, or 0 if none did."""
+    if not errors:
+        return 0
+    for cell, error in list(errors.items())[:_SHOWN]:
+        common.note(f"[red]failed:[/red] {common.safe(cell)}: {common.safe(error)}")
+    if len(errors) > _SHOWN:
+        common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
+    plural = "cell" if len(errors) == 1 else "cells"
+    common.print_error(f"{len(errors)} {plural} failed; {retry_command(bench.out)} tries them again")
+    return 1

@@ -1,0 +1,190 @@
+"""emodna-bench run: every ordered pair of corpora, by tasks, methods and seeds."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from emodna.cli import common
+from emodna.cli.bench.options import execution_options, out_option
+from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:
+    from emodna.model.bench.plan import Bench, Conditions
+    from emodna.model.bench.rows import Row
+    from emodna.pipeline.emotions import Task
+    from emodna.pipeline.store import FeatureStore
+
+#: Of --table, beside those of the paper.
+_SENSITIVITY: Final = "sensitivity"
+
+
+@common.environment("EMODNA_BENCH_RUN")
+@click.command(context_settings=common.CONTEXT)
+@click.option(
+    "--corpora",
+    multiple=True,
+    metavar="CORPUS",
+    help="Prepared corpora, of which all ordered pairs are run; repeatable.  [default: all in the cache]",
+)
+@click.option(
+    "--tasks",
+    multiple=True,
+    type=click.Choice(["arousal", "valence"]),
+    help="What to recognise; repeatable.  [default: both, or those of --table]",
+)
+@click.option(
+    "--methods",
+    multiple=True,
+    metavar="METHOD[:KEY=VALUE,...]",
+    help="A method, with its own settings, such as dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
+    help="What a table of the paper, or the study of settings, is made of; repeatable.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
+@click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps of each run.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
+@click.option(
+    "--feature-set",
+    cls=common.FeatureSetOption,
+    help="{names}, or the full folder name of the stores.  [default: mfcc40]",
+)
+@common.cache_option
+@out_option
+@execution_options
+@common.config_option
+@common.common_options
+@click.pass_context
+def run(
+    context: click.Context,
+    corpora: tuple[str, ...],
+    tasks: "tuple[Task, ...]",
+    methods: tuple[str, ...],
+    tables: tuple[str, ...],
+    seeds: int,
+    steps: int,
+    settings: tuple[str, ...],
+    feature_set: str | None,
+    cache: Path,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    threads: int,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run all ordered pairs of corpora by tasks, methods and seeds, each as emodna-fit would.
+
+    Killed and started again, it goes on: finished cells stay, interrupted ones go on from their checkpoints. More
+    corpora, methods or seeds go into the same --out. A cell that fails is written down, and the others go on.
+    """
+    began = time.monotonic()
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    if methods and tables:
+        raise click.UsageError("--methods and --table exclude each other")
+    parsed = common.parse_settings(settings)
+    # What needs no torch comes first: a mistake should not wait seconds for its answer.
+    from emodna.cli.bench.executing import Execution, carry_out
+    from emodna.model.bench.plan import Conditions
+    from emodna.model.bench.rows import Row
+    from emodna.model.config import shared_settings
+    from emodna.pipeline.catalogue import folder_name
+    from emodna.pipeline.store import FeatureStore
+
+    shared_settings(parsed)
+    wishes = _wishes(tasks, [Row.parse(text) for text in methods], tables)
+    stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
+    execution = Execution.of(workers, scheduler, threads, device)
+    conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind)
+    from emodna.model.bench.execute import only_run
+
+    asked = _asked(out, stores, wishes, seeds, conditions)
+    with only_run(out):
+        bench = _together(asked)
+        bench.write()
+        code = carry_out(bench, asked.cells, execution, began=began, as_json=as_json, quiet=quiet)
+    context.exit(code)
+
+
+def _wishes(
+    tasks: "tuple[Task, ...]", rows: "list[Row]", tables: tuple[str, ...]
+) -> "list[tuple[tuple[Task, ...], list[Row]]]":
+    """Which rows of which tasks."""
+    from emodna.model.bench.presets import PRESETS, SENSITIVITY
+    from emodna.pipeline.emotions import TASKS
+
+    if rows:
+        return [(tasks or TASKS, list(dict.fromkeys(rows)))]
+    if not tables:
+        return [(tasks or TASKS, list(dict.fromkeys([*PRESETS["2"].rows, *PRESETS["3"].rows])))]
+    of_table = {table: (preset.tasks, preset.rows) for table, preset in PRESETS.items()}
+    of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY)
+    return [(tasks or of_table[table][0], of_table[table][1]) for table in dict.fromkeys(tables)]
+
+
+def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
+    """Stores of the corpora, in order of their names.
+
+    Raises
+    ------
+    EmodnaError
+        Fewer than two, or one that is not prepared.
+    """
+    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
+
+    if corpora:
+        found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
+    else:
+        found = {path.parent.name: path for path in stores(cache) if path.name == folder_name(feature_set)}
+    if len(found) < 2:
+        if corpora:
+            raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
+        there = f"only {next(iter(found))} has" if found else "no corpus has"
+        raise EmodnaError(
+            f"--cache {cache}: {there} features {folder_name(feature_set)}, and a pair needs two; prepare more by: "
+            f"emodna-prep --corpus NAME{in_cache(cache)}"
+        )
+    return list(found.values())
+
+
+def _asked(
+    out: Path,
+    stores: "list[FeatureStore]",
+    wishes: "list[tuple[tuple[Task, ...], list[Row]]]",
+    seeds: int,
+    conditions: "Conditions",
+) -> "Bench":
+    """The benchmark of all wishes together."""
+    from dataclasses import replace
+
+    from emodna.model.bench.grid import grid
+
+    first, *others = [grid(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
+    for each in others:
+        first = first.extended(each.corpora, each.rows, each.cells)
+    return replace(first, cells=tuple(sorted(first.cells, key=lambda cell: cell.seed)))
+
+
+def _together(asked: "Bench") -> "Bench":
+    """What was asked for, with what is in its folder already.
+
+    Raises
+    ------
+    BenchError
+        What is there is of other conditions.
+    """
+    from emodna.model.bench.plan import Bench
+
+    if not Bench.exists(asked.out):
+        return asked
+    there = Bench.read(asked.out)
+    there.check_conditions(asked.conditions)
+    return there.extended(asked.corpora, asked.rows, asked.cells)

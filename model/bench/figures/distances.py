@@ -1,0 +1,139 @@
+"""Proxy A-distance and MMD between source and target, before adaptation (Source Only) and after, by method."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Final, Literal
+
+from emodna.model.bench.figures import Choice, NothingToShow
+from emodna.model.bench.outcomes import outcome
+from emodna.model.bench.pictures import Dots, Panel, Picture
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.rows import Row
+from emodna.model.errors import TrainingError
+
+if TYPE_CHECKING:
+    from emodna.model.bench.distances import Distance, Distances
+
+_NAME: Final = "distances"
+_Key = Literal["pad", "mmd"]
+_BEFORE: Final = Row("source-only")
+_NOTE: Final = (
+    "Means over runs, lines from the least to the largest. Before: Source Only of the same pairs and seeds, from the "
+    "same first weights where a method has its encoder. Within classes: each class of the source against the same of "
+    "the target, by the target's true labels, which no method sees. Proxy A-distance: 0 where a linear classifier "
+    "cannot tell the corpora apart, 2 where it never errs. Squared MK-MMD of standardised features, unbiased: about 0 "
+    "for like samples."
+)
+
+
+def picture(bench: Bench, choice: Choice) -> Picture:
+    """The figure: of one pair, or over all that are finished; of the first seed unless another is chosen.
+
+    Raises
+    ------
+    NothingToShow
+        No finished cell of the choice, or none whose method has features.
+    BenchError
+        A store has changed since the benchmark was planned.
+    """
+    seed = min((cell.seed for cell in bench.cells), default=0) if choice.seed is None else choice.seed
+    found = {cell: each for cell in _cells(bench, choice, seed) if (each := _found(bench, cell)) is not None}
+    if not found:
+        pair = f"{choice.src or 'any source'} -> {choice.tgt or 'any target'}"
+        raise NothingToShow(
+            f"{_NAME}: no finished cell of {pair}, {choice.task}, seed {seed}, of a method with features"
+        )
+    rows = [row for row in choice.rows or bench.rows if any(cell.row == row for cell in found)]
+    pairs = list(dict.fromkeys((cell.src, cell.tgt) for cell in found))
+    before = {cell: _found(bench, partner) for cell in found if (partner := _partner(bench, cell)) is not None}
+    inputs = _inputs(bench, choice, pairs)
+    names = [bench.rows[row].label for row in rows]
+    panels = []
+    measures: Sequence[tuple[str, _Key]] = (("proxy A-distance", "pad"), ("squared MK-MMD", "mmd"))
+    for title, key in measures:
+        for where, within in (("", False), (", within classes", True)):
+            value = _reader(key, within=within)
+            groups = [[cell for cell in found if cell.row == row] for row in rows]
+            series = [
+                _dots("before: Source Only", names, [[value(before.get(cell)) for cell in each] for each in groups], 0),
+                _dots("after: the method", names, [[value(found[cell]) for cell in each] for each in groups], 1),
+            ]
+            outside = [each for each in map(value, inputs) if each is not None]
+            references = [("the input itself (mean per utterance)", fmean(outside))] if outside else []
+            panels.append(Panel(f"{title}{where}", series, x_label=title, references=references))
+    among = f"{pairs[0][0]} \u2192 {pairs[0][1]}" if len(pairs) == 1 else f"{len(pairs)} pairs"
+    return Picture(
+        _NAME,
+        f"Distance of source and target features, {among}, {choice.task}, seed {seed}",
+        panels,
+        note=_NOTE,
+        facts={
+            "task": choice.task,
+            "seed": seed,
+            "pairs": [list(pair) for pair in pairs],
+            "cells": {bench.name(cell): distances for cell, distances in found.items()},
+            "before": {bench.name(cell): distances for cell, distances in before.items()},
+            "inputs": {f"{src}-{tgt}": each for (src, tgt), each in zip(pairs, inputs, strict=True)},
+        },
+    )
+
+
+def _cells(bench: Bench, choice: Choice, seed: int) -> list[Cell]:
+    """Finished cells of a choice."""
+    rows = choice.rows or tuple(bench.rows)
+    return [
+        cell
+        for cell in bench.cells
+        if cell.row in rows
+        and (cell.task, cell.seed) == (choice.task, seed)
+        and choice.src in (None, cell.src)
+        and choice.tgt in (None, cell.tgt)
+        and outcome(bench, cell).state == "done"
+    ]
+
+
+def _partner(bench: Bench, cell: Cell) -> Cell | None:
+    """The finished cell of Source Only beside another row's."""
+    partner = Cell(cell.src, cell.tgt, cell.task, _BEFORE, cell.seed)
+    there = cell.row != _BEFORE and partner in bench.cells and outcome(bench, partner).state == "done"
+    return partner if there else None
+
+
+def _found(bench: Bench, cell: Cell) -> "Distances | None":
+    from emodna.model.bench.distances import distances_of
+
+    try:
+        return distances_of(bench, cell)
+    except TrainingError:  # it diverged
+        return None
+
+
+def _inputs(bench: Bench, choice: Choice, pairs: Sequence[tuple[str, str]]) -> "list[Distances]":
+    from emodna.model.bench.distances import distances_of_input
+
+    return [distances_of_input(bench, src, tgt, choice.task) for src, tgt in pairs]
+
+
+def _reader(key: _Key, *, within: bool) -> "Callable[[Distances | None], float | None]":
+    """One number of some distances: of the corpora, or the mean of that of their classes."""
+
+    def read(found: "Distances | None") -> float | None:
+        if found is None:
+            return None
+        asked: Sequence[Distance] = found["classes"] if within else [found["all"]]
+        values: list[float] = [value for each in asked if (value := each[key]) is not None]
+        return fmean(values) if len(values) == len(asked) else None
+
+    return read
+
+
+def _dots(name: str, rows: Sequence[str], groups: Sequence[Sequence[float | None]], colour: int) -> Dots:
+    known = [[value for value in group if value is not None] for group in groups]
+    return Dots(
+        name,
+        rows,
+        [fmean(each) if each else None for each in known],
+        low=[min(each) if len(each) > 1 else None for each in known],
+        high=[max(each) if len(each) > 1 else None for each in known],
+        colour=colour,
+    )

@@ -1,0 +1,121 @@
+"""What the figures of emotion features have in common: a panel for each row, all of the same pair and seed."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from emodna.model.bench.figures import Choice, NothingToShow
+from emodna.model.bench.outcomes import outcome
+from emodna.model.bench.pictures import Panel, Picture, Points
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.rows import Row
+from emodna.model.errors import TrainingError
+from emodna.pipeline.emotions import CLASS_NAMES
+
+if TYPE_CHECKING:  # they need torch
+    from emodna.model.bench.reduction import Place
+
+#: The pair of the paper's figures.
+_PAPER: Final = ("casia", "emodb")
+_SOURCE, _TARGET = 0, 1
+
+
+def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: Mapping[Row, str]) -> Picture:
+    """UMAP of the emotion features of some rows, corpora by marker and classes by colour.
+
+    Unless the choice says more, the pair is the paper's, CASIA -> EMODB, if any of the rows is finished there; else the
+    first of those where most are.
+
+    Parameters
+    ----------
+    usual
+        The rows, with the titles of their panels, unless others are chosen.
+
+    Raises
+    ------
+    NothingToShow
+        None of the rows is finished, or none has such features.
+    BenchError
+        UMAP is not installed, or a store has changed.
+    """
+    from emodna.model.bench import reduction
+    from emodna.model.bench.features import DRAWN
+
+    wanted = usual if choice.rows is None else {row: row.method for row in choice.rows}
+    there = _cells(name, bench, choice, wanted)
+    first = next(iter(there.values()))
+    panels, missing = [], {str(row): "not finished" for row in wanted if row not in there}
+    for row, cell in there.items():
+        try:
+            places = reduction.places_of(bench, cell)
+        except TrainingError as error:
+            missing[str(row)] = str(error)
+            continue
+        if places is None:
+            missing[str(row)] = "has no features of both corpora in one space"
+            continue
+        label = bench.rows[row].label
+        panels.append(Panel(usual.get(row, label), [_points(cell, place) for place in places], bare=True))
+    if not panels:
+        raise NothingToShow(f"{name}: nothing to show: {_listed(missing)}")
+    return Picture(
+        name,
+        f"{title}, {first.src} \u2192 {first.tgt}, {first.task}, seed {first.seed}",
+        panels,
+        note=_note(missing),
+        facts={
+            **_facts(first),
+            "cells": {str(row): bench.name(cell) for row, cell in there.items()},
+            "umap": dict(reduction.SETTINGS),
+            "sample": dict(DRAWN),
+            "missing": missing,
+        },
+    )
+
+
+def _cells(name: str, bench: Bench, choice: Choice, wanted: Mapping[Row, str]) -> dict[Row, Cell]:
+    """The finished cells of one pair and seed, in the order of the rows."""
+    found: dict[tuple[str, str, int], dict[Row, Cell]] = {}
+    for cell in bench.cells:
+        asked = (choice.src in (None, cell.src), choice.tgt in (None, cell.tgt), choice.seed in (None, cell.seed))
+        if cell.row in wanted and cell.task == choice.task and all(asked) and outcome(bench, cell).state == "done":
+            found.setdefault((cell.src, cell.tgt, cell.seed), {})[cell.row] = cell
+    if not found:
+        pair = f"{choice.src or 'any source'} -> {choice.tgt or 'any target'}"
+        seed = "" if choice.seed is None else f", seed {choice.seed}"
+        rows = " ".join(f"--methods {row}" for row in wanted)
+        raise NothingToShow(f"{name}: no finished cell of {pair}, {choice.task}{seed}, among {rows}")
+    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of equals
+    return {row: found[best][row] for row in wanted if row in found[best]}
+
+
+def _points(cell: Cell, place: "Place") -> Points:
+    source = place.corpus == cell.src
+    label = CLASS_NAMES[cell.task][place.label] if place.label >= 0 else "unlabelled"
+    return Points(
+        f"{place.corpus} ({'source' if source else 'target'}), {label}",
+        place.x,
+        place.y,
+        texts=place.ids,
+        colour=place.label if place.label >= 0 else 2,
+        marker=_SOURCE if source else _TARGET,
+    )
+
+
+def _facts(cell: Cell) -> dict[str, Any]:
+    return {"src": cell.src, "tgt": cell.tgt, "task": cell.task, "seed": cell.seed}
+
+
+def _note(missing: Mapping[str, str]) -> str:
+    from emodna.model.bench.features import LIMIT
+    from emodna.model.bench.reduction import SETTINGS
+
+    note = (
+        f"UMAP ({SETTINGS['metric']}, {SETTINGS['n_neighbors']} neighbours, min_dist {SETTINGS['min_dist']}, seed "
+        f"{SETTINGS['random_state']}) of each model's emotion features in evaluation mode, fitted on both corpora "
+        f"together; at most {LIMIT} utterances of each. Distances between clusters mean little."
+    )
+    return f"{note} Left out: {_listed(missing)}." if missing else note
+
+
+def _listed(missing: Mapping[str, str]) -> str:
+    return "; ".join(f"{row} ({why})" for row, why in missing.items())
