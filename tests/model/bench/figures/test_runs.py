@@ -67,7 +67,14 @@ class TestOverSteps:
         bench = fake_bench(out, {asked(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)})
         for seed in (0, 1):
             lines = [
-                {"step": step, "total": 1.0, "threshold": 0.5 + seed * 0.1, "confident": 0.25 * seed}
+                {
+                    "step": step,
+                    "emotion": 0.25,
+                    "mmd": 0.75,
+                    "total": 1.0,
+                    "threshold": 0.5 + seed * 0.1,
+                    "confident": 0.25 * seed,
+                }
                 | {f"prototypes_{key}": 0.1 * place + seed for place, key in enumerate(("emotion", "source", "target"))}
                 for step in (10, 20, 30)[: 3 - seed]
             ]
@@ -102,6 +109,15 @@ class TestOverSteps:
         (panel,) = figure("prototypes", self.bench(tmp_path), Choice(seed=1)).panels
         assert [mark.y for mark in panel.marks if isinstance(mark, Line)] == [[1.0, 1.0], [1.1, 1.1], [1.2, 1.2]]
 
+    def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
+        (panel,) = figure("losses", self.bench(tmp_path), Choice()).panels
+        lines = [mark for mark in panel.marks if isinstance(mark, Line)]
+        assert [(line.name, line.y[0], line.colour) for line in lines] == [
+            ("emotion", 0.25, 0),
+            ("mmd", 0.75, 1),
+            ("total", 1.0, 2),
+        ]
+
     def test_no_more_than_six_pairs_are_shown_unless_one_is_chosen(self, tmp_path: Path) -> None:
         sources = [f"s{place}" for place in range(7)]
         languages = dict.fromkeys([*sources, "emodb"], "de")
@@ -114,9 +130,11 @@ class TestOverSteps:
         (panel,) = figure("threshold", bench, Choice(src="s6")).panels
         assert panel.title == "emo-dna, s6 -> emodb"
 
-    @pytest.mark.parametrize("name", ["threshold", "prototypes"])
-    def test_that_nobody_logs_is_nothing_to_show(self, name: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("name", "what"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
+    )
+    def test_that_nobody_logs_is_nothing_to_show(self, name: str, what: str, tmp_path: Path) -> None:
         bench = fake_bench(tmp_path, {asked("dan"): 60.0})
-        log(bench, asked("dan"), [{"step": 1, "total": 0.5}])
-        with pytest.raises(NothingToShow, match=f"no finished cell of any method logs {name}"):
+        log(bench, asked("dan"), [{"step": 1, "odd": 0.5}])
+        with pytest.raises(NothingToShow, match=f"no finished cell of any method logs {what}"):
             figure(name, bench, Choice())
