@@ -19,6 +19,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "confusion": "confusion",
     "threshold": "threshold",
     "prototypes": "prototypes",
+    "losses": "losses",
     "sensitivity": "sensitivity",
     "features-methods": "features_methods",
     "features-parts": "features_parts",
