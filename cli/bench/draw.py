@@ -56,8 +56,9 @@ def drawn(picture: Picture) -> "Figure":
     whole = height + above + below
     figure.get_layout_engine().set(rect=(0, below / whole, 1, height / whole), w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    references = _references(picture.panels)
     for axes, panel in zip(grid, picture.panels, strict=False):
-        _draw(axes, panel)
+        _draw(axes, panel, references)
     for axes in grid[len(picture.panels) :]:
         axes.set_axis_off()
     figure.text(
@@ -107,8 +108,9 @@ class _Entry:
     """Properties of the line that shows it."""
 
 
-def _draw(axes: "Axes", panel: Panel) -> None:
+def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
     dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
+    categories = _categories_of(dots)
     for mark in panel.marks:
         match mark:
             case Line():
@@ -116,15 +118,15 @@ def _draw(axes: "Axes", panel: Panel) -> None:
             case Points():
                 _points(axes, mark, sum(len(each.x) for each in panel.marks if isinstance(each, Points)))
             case Dots():
-                _dots(axes, mark, dots.index(mark), len(dots))
+                _dots(axes, mark, _places(mark, categories), _shift(dots.index(mark), len(dots)))
             case Matrix():
                 _matrix(axes, mark)
-    for number, (_, value) in enumerate(panel.references):
+    for name, value in panel.references:
         if math.isfinite(value):
             along = axes.axvline if dots else axes.axhline
-            along(value, **dict(_reference_look(number)), zorder=0.5)
+            along(value, **dict(_reference_look(references.index(name))), zorder=0.5)
     if dots:
-        _categories(axes, dots[0].categories)
+        _categories(axes, categories)
     axes.set_title(
         "\n".join(_folded(panel.title, int(10 * axes.get_window_extent().width / axes.figure.dpi))),
         fontsize=10,
@@ -155,14 +157,33 @@ def _points(axes: "Axes", mark: Points, together: int) -> None:
     )
 
 
-def _dots(axes: "Axes", mark: Dots, number: int, of: int) -> None:
-    """Beside the others of its category, a little lower than the one before."""
-    values = _finite(mark.values)
-    places = np.arange(len(values)) + (number - (of - 1) / 2) * min(0.7 / of, 0.25)
+def _dots(axes: "Axes", mark: Dots, places: "np.ndarray[Any, np.dtype[np.float64]]", shift: float) -> None:
+    """One series, beside the others of each category."""
+    values, places = _finite(mark.values), places + shift
     look = dict(_look(mark))
     if mark.low is not None and mark.high is not None:
         axes.hlines(places, _finite(mark.low), _finite(mark.high), color=look["color"], linewidth=1.4, alpha=0.7)
     axes.plot(values, places, **look)
+
+
+def _shift(number: int, of: int) -> float:
+    """How much lower than the middle of its category a series lies."""
+    return (number - (of - 1) / 2) * min(0.7 / of, 0.25)
+
+
+def _categories_of(dots: Sequence[Dots]) -> list[str]:
+    """Those of the first series, then what others add."""
+    found: list[str] = []
+    for mark in dots:
+        found += mark.categories if not found else [name for name in mark.categories if name not in found]
+    return found
+
+
+def _places(mark: Dots, categories: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Of a series' categories among all: one after the other, where two have the same name."""
+    if list(mark.categories) == list(categories[: len(mark.categories)]):
+        return np.arange(len(mark.categories), dtype=np.float64)
+    return np.array([categories.index(name) for name in mark.categories], np.float64)
 
 
 def _categories(axes: "Axes", names: Sequence[str]) -> None:
@@ -216,6 +237,11 @@ def _look(mark: Line | Points | Dots) -> tuple[tuple[str, Any], ...]:
     return tuple(look.items())
 
 
+def _references(panels: Sequence[Panel]) -> list[str]:
+    """Names of all, once."""
+    return list(dict.fromkeys(name for panel in panels for name, value in panel.references if math.isfinite(value)))
+
+
 def _reference_look(number: int) -> tuple[tuple[str, Any], ...]:
     return (("color", NEUTRAL), ("linestyle", _DASHES[(number + 1) % len(_DASHES)]), ("linewidth", 1.2))
 
@@ -224,12 +250,8 @@ def _entries(panels: Sequence[Panel]) -> Iterator[_Entry]:
     """What the legend names, each once: marks in order, then references."""
     marks: list[Mark] = [mark for panel in panels for mark in panel.marks]
     of_marks = [_Entry(mark.name, _look(mark)) for mark in marks if not isinstance(mark, Matrix)]
-    of_references = [
-        _Entry(name, _reference_look(number))
-        for panel in panels
-        for number, (name, value) in enumerate(panel.references)
-        if math.isfinite(value)
-    ]
+    references = _references(panels)
+    of_references = [_Entry(name, _reference_look(number)) for number, name in enumerate(references)]
     yield from (entry for entry in dict.fromkeys([*of_marks, *of_references]) if entry.name)
 
 

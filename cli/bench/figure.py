@@ -89,8 +89,8 @@ def figure(
     else:
         for each in written:
             common.out.print(f"wrote {common.safe(each['file'])} and {common.safe(Path(each['numbers']).name)}")
-        for why in left_out.values():
-            common.note(f"[yellow]left out:[/yellow] {common.safe(why)}")
+        for name, why in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {name}: {common.safe(why)}")
     if failed or not written:
         raise click.exceptions.Exit(1)
 
