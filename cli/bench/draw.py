@@ -125,7 +125,7 @@ def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
         if math.isfinite(value):
             along = axes.axvline if dots else axes.axhline
             along(value, **dict(_reference_look(references.index(name))), zorder=0.5)
-    if dots:
+    if categories:
         _categories(axes, categories)
     axes.set_title(
         "\n".join(_folded(panel.title, int(10 * axes.get_window_extent().width / axes.figure.dpi))),
@@ -199,6 +199,8 @@ def _matrix(axes: "Axes", mark: Matrix) -> None:
     from matplotlib import colormaps
 
     values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
+    if not values.size:
+        return
     scale = colormaps["cividis"].with_extremes(bad="#EEEEEE")
     image = axes.imshow(
         np.ma.masked_invalid(values), vmin=mark.low, vmax=max(mark.high, mark.low + 1e-9), cmap=scale, aspect="auto"
