@@ -4,6 +4,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.compare import compare
+from emodna.cli.bench.figure import figure
 from emodna.cli.bench.report.command import report
 from emodna.cli.bench.run import run
 from emodna.cli.bench.table import table
@@ -19,6 +20,7 @@ bench.add_command(report)
 bench.add_command(run)
 bench.add_command(table)
 bench.add_command(compare)
+bench.add_command(figure)
 
 
 def main() -> None:
