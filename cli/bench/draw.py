@@ -110,6 +110,7 @@ class _Entry:
 
 def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
     dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
+    apart = [mark for mark in dots if not mark.joined]
     categories = _categories_of(dots)
     for mark in panel.marks:
         match mark:
@@ -118,7 +119,8 @@ def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
             case Points():
                 _points(axes, mark, sum(len(each.x) for each in panel.marks if isinstance(each, Points)))
             case Dots():
-                _dots(axes, mark, _places(mark, categories), _shift(dots.index(mark), len(dots)))
+                shift = 0.0 if mark.joined else _shift(apart.index(mark), len(apart))
+                _dots(axes, mark, _places(mark, categories), shift)
             case Matrix():
                 _matrix(axes, mark)
     for name, value in panel.references:
@@ -201,7 +203,7 @@ def _matrix(axes: "Axes", mark: Matrix) -> None:
     values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
     if not values.size:
         return
-    scale = colormaps["cividis"].with_extremes(bad="#EEEEEE")
+    scale = colormaps["RdBu" if mark.diverging else "cividis"].with_extremes(bad="#EEEEEE")
     image = axes.imshow(
         np.ma.masked_invalid(values), vmin=mark.low, vmax=max(mark.high, mark.low + 1e-9), cmap=scale, aspect="auto"
     )
@@ -236,6 +238,8 @@ def _look(mark: Line | Points | Dots) -> tuple[tuple[str, Any], ...]:
         case Dots():
             marker = _MARKERS[(mark.colour + lap) % len(_MARKERS)]
             look = {"color": colour, "linestyle": "", "marker": marker, "markersize": 6}
+            if mark.joined:
+                look = {"color": colour, "linestyle": "-", "linewidth": 4, "solid_capstyle": "butt"}
     return tuple(look.items())
 
 

@@ -89,6 +89,18 @@ class TestDrawing:
         assert [round(float(place)) for place in second.get_ydata()] == [2, 3]
         assert first.get_ydata()[2] < second.get_ydata()[0]
 
+    def test_joined_dots_are_a_bar_down_the_middle_of_their_categories(self) -> None:
+        marks = [Dots("rank", ["a", "b", "c"], [1, 2, 3]), Dots("alike", ["b", "c"], [3.3, 3.3], joined=True)]
+        dots, bar = drawn(Picture("x", "", [Panel("", marks)])).axes[0].lines
+        assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
+        assert (list(bar.get_ydata()), bar.get_linestyle(), bar.get_marker()) == ([1, 2], "-", "None")
+
+    def test_the_middle_of_a_diverging_scale_is_pale(self) -> None:
+        matrix = Matrix(["a"], ["b"], [[0.0]], -5, 5, diverging=True)
+        (image,) = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0].images
+        assert min(image.cmap(image.norm(0.0))[:3]) > 0.9
+        assert image.cmap(image.norm(-5.0)) != image.cmap(image.norm(5.0))
+
     def test_a_reference_lies_across_dots_and_along_lines(self) -> None:
         references = [("chance", 50.0)]
         across = drawn(Picture("x", "", [Panel("", [Dots("a", ["r"], [60.0])], references=references)])).axes[0]

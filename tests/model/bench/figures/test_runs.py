@@ -95,6 +95,13 @@ class TestOverSteps:
         assert picture.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
         json.dumps(asdict(picture), allow_nan=False)
 
+    def test_only_the_chosen_target_is_shown(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, {asked("emo-dna", tgt=tgt): 60.0 for tgt in ("emodb", "savee")})
+        for tgt in ("emodb", "savee"):
+            log(bench, asked("emo-dna", tgt=tgt), [{"step": 1, "threshold": 0.5}])
+        (panel,) = figure("threshold", bench, Choice(tgt="savee")).panels
+        assert panel.title == "emo-dna, ravdess -> savee"
+
     def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
         rows = tuple(map(Row.parse, ("dan:add=scl", "emo-dna", "jan")))
         picture = figure("threshold", self.bench(tmp_path), Choice(rows=rows, seed=0))

@@ -134,7 +134,7 @@ class TestLanguages:
         assert "There is no pair of one language." in picture.note
 
     def test_several_languages_are_one_only_if_they_are_the_same(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en", "emodb": "de+en"})
+        bench = fake_bench(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
         assert figure("languages", bench, Choice()).facts["groups"]["same language"] == []
 
 
