@@ -25,7 +25,7 @@ from tests.model.small import assert_one_line_error, command
 
 ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
 #: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
-HOSTILE = "$\\frac{ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
+HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
 
 def texts(svg: bytes) -> str:
