@@ -25,7 +25,7 @@ from tests.model.small import assert_one_line_error, command
 
 ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
 #: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
-HOSTILE = "$\\frac{ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
+HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
 
 def texts(svg: bytes) -> str:
@@ -158,9 +158,7 @@ class TestCommand:
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
     def test_takes_a_choice(self, shown: Bench, tmp_path: Path) -> None:
-        options = (
-            "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=fixed:0.9"
-        )
+        options = "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=none"
         to = ("--to", tmp_path / "new" / "here", "--format", "svg", "--out", shown.out)
         assert command(bench_command.main, "figure", "pairs", *options.split(), *to).code == 0
         assert {path.name for path in (tmp_path / "new" / "here").iterdir()} == {"pairs.svg", "pairs.json"}
