@@ -1,6 +1,6 @@
 """What stands on the page of a benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -19,13 +19,15 @@ from emodna.pipeline.errors import EmodnaError
 _SLOW = ("features", "distances")
 
 
-def build(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Page:
+def build(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Page:
     """The page of a benchmark.
 
     Parameters
     ----------
     tasks
         What to show; empty: all that the benchmark has.
+    tell
+        Is told what is being computed, where that takes long.
     features
         Whether to show what has to be computed from the trained models.
     """
@@ -40,14 +42,14 @@ def build(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Page:
             overview(bench, found, wanted),
             paper_tables(bench, wanted),
             comparison(bench, found, wanted),
-            pictures(bench, wanted, features=features),
+            pictures(bench, wanted, tell, features=features),
             cells(bench, found),
         ],
         f"Made by emodna {version('emodna')}, emodna-bench report. This page loads nothing from anywhere.",
     )
 
 
-def pictures(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Section:
+def pictures(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Section:
     """All figures that the finished cells allow."""
     shown: list[Figure] = []
     missing: list[str] = []
@@ -56,6 +58,8 @@ def pictures(bench: Bench, tasks: Sequence[Task], *, features: bool) -> Section:
             missing.append(f"{name}: left out by --no-features")
             continue
         for task in tasks:
+            if name.startswith(_SLOW):
+                tell(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
             try:
                 picture = figures.figure(name, bench, figures.Choice(task=task))
             except EmodnaError as error:

@@ -51,7 +51,7 @@ def report(
     from emodna.cli.bench.report.build import build
     from emodna.cli.bench.report.page import html
 
-    page = build(bench, [task for task in TASKS if task in tasks], features=features)
+    page = build(bench, [task for task in TASKS if task in tasks], common.note, features=features)
     path = to or out / _FILE
     written = html(page).encode("utf-8", "backslashreplace")
     write_atomically(path, written)

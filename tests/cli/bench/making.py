@@ -58,7 +58,7 @@ def write_result(bench: Bench, cell: Cell, uar: float) -> None:
     run = bench.folder(cell)
     run.path.mkdir(parents=True)
     constants = {"war": 60.0, "f1": 75.0, "uar": 50.0, "macro_f1": 37.5}
-    scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": None}
+    scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
     result = {**scores, "constant": {"always_high": constants, "majority": constants}, "wall_seconds": 5.0}
     run.result.write_text(json.dumps({"src": cell.src, "tgt": cell.tgt, **result}))
     run.config.write_text(json.dumps({"versions": {"emodna": "0.1.0"}}))
@@ -91,12 +91,13 @@ def pictures() -> list[Picture]:
         [
             Dots("arousal", names, [61.0, 72.5, None], [58.0, 70.0, None], [64.0, 76.0, None]),
             Dots("valence", names, [55.0, 51.0, 49.0], colour=1),
+            Dots("alike", names[:2], [78.0, 78.0], colour=2, joined=True),
         ],
         "UAR in %",
         references=[("constant", 50.0)],
     )
     matrix = Matrix(["emodb", HOSTILE, "ravdess"], ["emodb", HOSTILE, "ravdess"],
-                    [[None, 61.25, 70.0], [55.5, None, 48.0], [80.0, 66.0, None]], 40, 90)  # fmt: skip
+                    [[None, 61.25, 70.0], [55.5, None, 48.0], [80.0, 66.0, None]], 40, 90, diverging=True)  # fmt: skip
     clouds = [
         Panel(title, [cloud(f"{HOSTILE}, low", 0, 0), cloud("emodb, high", 2, 1)], bare=True)
         for title in ("dan", "emo-dna")
