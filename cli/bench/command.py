@@ -3,7 +3,10 @@
 import click
 
 from emodna.cli import common
+from emodna.cli.bench.clean import clean
+from emodna.cli.bench.retry import retry
 from emodna.cli.bench.run import run
+from emodna.cli.bench.status import status
 
 
 @click.group(context_settings=common.CONTEXT)
@@ -13,6 +16,9 @@ def bench() -> None:
 
 
 bench.add_command(run)
+bench.add_command(status)
+bench.add_command(retry)
+bench.add_command(clean)
 
 
 def main() -> None:
