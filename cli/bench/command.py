@@ -8,6 +8,10 @@ from emodna.cli.bench.figure import figure
 from emodna.cli.bench.report.command import report
 from emodna.cli.bench.run import run
 from emodna.cli.bench.table import table
+from emodna.cli.bench.clean import clean
+from emodna.cli.bench.retry import retry
+from emodna.cli.bench.run import run
+from emodna.cli.bench.status import status
 
 
 @click.group(context_settings=common.CONTEXT)
@@ -21,6 +25,9 @@ bench.add_command(run)
 bench.add_command(table)
 bench.add_command(compare)
 bench.add_command(figure)
+bench.add_command(status)
+bench.add_command(retry)
+bench.add_command(clean)
 
 
 def main() -> None:
