@@ -3,15 +3,14 @@
 import click
 
 from emodna.cli import common
+from emodna.cli.bench.clean import clean
 from emodna.cli.bench.compare import compare
 from emodna.cli.bench.figure import figure
 from emodna.cli.bench.report.command import report
-from emodna.cli.bench.run import run
-from emodna.cli.bench.table import table
-from emodna.cli.bench.clean import clean
 from emodna.cli.bench.retry import retry
 from emodna.cli.bench.run import run
 from emodna.cli.bench.status import status
+from emodna.cli.bench.table import table
 
 
 @click.group(context_settings=common.CONTEXT)
