@@ -11,12 +11,13 @@ from emodna.cli.bench.options import out_option
 if TYPE_CHECKING:
     from emodna.model.bench.table_data import Table
 
+_NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
 _BY_SUFFIX: Final = {".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
 @click.command()
-@click.argument("name", metavar="2|3|4|5|6|sensitivity", type=click.Choice(["2", "3", "4", "5", "6", "sensitivity"]))
+@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES))
 @out_option
 @click.option(
     "--format",
@@ -29,12 +30,13 @@ _BY_SUFFIX: Final = {".md": "markdown", ".markdown": "markdown", ".tex": "latex"
 @common.config_option
 @common.common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Show one of the paper's tables, ours beside the paper's; or how sensitive Emo-DNA is to its settings.
+    """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
 
     2 and 3 compare methods in arousal and valence, 4 leaves out parts of Emo-DNA, 5 adds its contrastive loss to other
-    methods, 6 varies its pseudo-labels. Each number is the mean over the targets of a source, then over the sources;
-    its standard deviation is that of this mean over the seeds. A benchmark that is not finished has its table, too: it
-    says what is missing, and where ours cannot be compared with the paper's.
+    methods, 6 varies its pseudo-labels; `pairs` has all rows that were run, pair by pair. Each number is the mean over
+    the targets of a source, then over the sources; its standard deviation is that of this mean over the seeds. A
+    benchmark that is not finished has its table, too: it says what is missing, and where ours cannot be compared with
+    the paper's.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if as_json and form not in (None, "json"):

@@ -1,4 +1,4 @@
-"""The paper's tables, ours beside the paper's numbers, and the study of sensitivity. It needs no torch."""
+"""The paper's tables, ours beside it; the study of sensitivity; every row by pair. It needs no torch."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,16 +12,23 @@ from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
 from emodna.model.bench.rows import Row
+from emodna.model.bench.scores import Pair
 from emodna.model.bench.table_data import DIFFERENCE, Block, Kind, Line, Table
 from emodna.model.bench.table_lines import Work, constant_lines, differences, entry_line, line_of, with_best
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS
 
-TABLE_NAMES: Final = (*PRESETS, "sensitivity")
+TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")
 
 
 def table(bench: Bench, name: str) -> Table:
-    """A table of a benchmark, by its number in the paper or "sensitivity"."""
-    return _sensitivity(bench) if name == "sensitivity" else _of_the_paper(bench, name)
+    """A table of a benchmark, by its name."""
+    match name:
+        case "sensitivity":
+            return _sensitivity(bench)
+        case "pairs":
+            return _pairs(bench)
+    return _of_the_paper(bench, name)
 
 
 def _of_the_paper(bench: Bench, name: str) -> Table:
@@ -52,8 +59,7 @@ def _sensitivity(bench: Bench) -> Table:
     pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in cells)) or tuple(
         itertools.permutations(bench.corpora, 2)
     )
-    columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
-    columns += [Column(AVERAGE, pairs)] if len(pairs) > 1 else []
+    columns = _by_pair(pairs)
     spots = [(task, column) for task in tasks for column in columns]
     work = Work.of(bench, tasks, rows)
     lines = [line_of(work, "entry", row, spots) for row in rows]
@@ -64,6 +70,25 @@ def _sensitivity(bench: Bench) -> Table:
     lines = [*with_best(lines), *constant_lines(work, spots)]
     blocks = tuple(Block(task, ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in spots)
     return _finished(work, "sensitivity", "One setting at a time", blocks, lines, rows, columns)
+
+
+def _pairs(bench: Bench) -> Table:
+    """Every row of a benchmark, a block for each task and pair, and their mean."""
+    tasks = [task for task in TASKS if any(cell.task == task for cell in bench.cells)]
+    pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in bench.cells))
+    columns = _by_pair(pairs)
+    spots = [(task, column) for task in tasks for column in columns]
+    rows = [*(row for row in bench.rows if row != CEILING), *(row for row in bench.rows if row == CEILING)]
+    work = Work.of(bench, tasks, rows)
+    lines = with_best([line_of(work, "ceiling" if bench.rows[row].oracle else "entry", row, spots) for row in rows])
+    blocks = tuple(Block(task, ((task, column),), tuple(SCORE_NAMES)) for task, column in spots)
+    return _finished(work, "pairs", "All pairs", blocks, [*lines, *constant_lines(work, spots)], rows, columns)
+
+
+def _by_pair(pairs: tuple[Pair, ...]) -> list[Column]:
+    """A column for each pair, and one for their mean where there are several."""
+    columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
+    return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
 
 
 def _finished(

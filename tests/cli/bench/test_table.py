@@ -117,7 +117,7 @@ def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
         yield len(columns), [line for line in body.splitlines() if line.endswith(r" \\")]
 
 
-@pytest.mark.parametrize("name", ["2", "5", "sensitivity"])
+@pytest.mark.parametrize("name", ["2", "5", "sensitivity", "pairs"])
 def test_latex_is_sound(emodna_bench: Command, whole: Bench, pair: Bench, name: str) -> None:
     out = pair.out if name == "sensitivity" else whole.out
     text = emodna_bench("table", name, "--out", out, "--format", "latex").out

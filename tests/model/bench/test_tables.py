@@ -303,6 +303,25 @@ def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: P
     assert found.gaps == ()
 
 
+def test_every_row_by_pair_with_all_scores(tmp_path: Path) -> None:
+    bench = made(tmp_path, ["upper-bound", "dan", "dan:add=scl"], corpora=("emodb", "ravdess"))
+    found = table(bench, "pairs")
+    assert [(line.kind, line.name) for line in found.lines[:3]] == [
+        ("entry", "dan"),
+        ("entry", "dan:add=scl"),
+        ("ceiling", "upper-bound"),
+    ]
+    tasks_and_columns = [block.columns[0] for block in found.blocks]
+    pairs = ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]
+    assert [(task, column.name) for task, column in tasks_and_columns] == [
+        (task, name) for task in ("arousal", "valence") for name in pairs
+    ]
+    assert {block.scores for block in found.blocks} == {tuple(SCORE_NAMES)}
+    assert figure(found, "dan", "emodb -> ravdess").mean == pytest.approx((24 + 27) / 2)
+    assert figure(found, "dan", score="macro_f1", task="valence").mean == pytest.approx((25.5 + 52.5) / 2 + 3)
+    assert found.gaps == ()
+
+
 # What always holds
 
 
