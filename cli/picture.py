@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
     return figure
 
 
-def save(figure: "Figure", path: Path, format: str) -> None:
+def save(figure: "Figure", path: Path | BinaryIO, format: str) -> None:
     """Write a picture; whatever its names are written in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks

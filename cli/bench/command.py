@@ -3,9 +3,13 @@
 import click
 
 from emodna.cli import common
+from emodna.cli.bench.clean import clean
 from emodna.cli.bench.compare import compare
+from emodna.cli.bench.figure import figure
 from emodna.cli.bench.report.command import report
+from emodna.cli.bench.retry import retry
 from emodna.cli.bench.run import run
+from emodna.cli.bench.status import status
 from emodna.cli.bench.table import table
 
 
@@ -19,6 +23,10 @@ bench.add_command(report)
 bench.add_command(run)
 bench.add_command(table)
 bench.add_command(compare)
+bench.add_command(figure)
+bench.add_command(status)
+bench.add_command(retry)
+bench.add_command(clean)
 
 
 def main() -> None:

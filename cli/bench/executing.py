@@ -81,7 +81,14 @@ class Execution:
 
 
 def carry_out(
-    bench: "Bench", cells: "Sequence[Cell]", execution: Execution, *, began: float, as_json: bool, quiet: bool
+    bench: "Bench",
+    cells: "Sequence[Cell]",
+    execution: Execution,
+    *,
+    began: float,
+    again: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run what is left of some cells, and print what came of it: the command's exit code.
 
@@ -89,6 +96,8 @@ def carry_out(
     ----------
     began
         When the command did, by time.monotonic.
+    again
+        See `execute`.
     """
     from emodna.cli.bench.live import watching
     from emodna.model.bench.execute import execute
@@ -96,15 +105,15 @@ def carry_out(
 
     before = outcomes(bench, cells)
     done = [each for each in before if each.state == "done"]
-    failed = [each for each in before if each.state == "failed"]
+    failed = [each for each in before if each.state == "failed" and not again]
     busy = [each for each in before if each.state == "running"]
-    left = [each.cell for each in before if each.state in ("interrupted", "waiting")]
+    left = [each.cell for each in before if each not in (*done, *failed, *busy)]
     _tell(bench, done, failed, busy)
     answers: dict[Cell, Answer] = {}
     if left:
         with watching(bench, before, quiet=quiet) as watcher, execution.crew(len(left)) as crew:
             watcher.workers = execution.workers or len(crew.workers()) or 1
-            answers = execute(bench, left, crew, watcher)
+            answers = execute(bench, left, crew, watcher, again=again)
     ran = [cell for cell, answer in answers.items() if answer.kind == "done"]
     errors = {each.cell: str(each.error) for each in failed}
     errors |= {cell: str(answer.error) for cell, answer in answers.items() if answer.kind == "failed"}

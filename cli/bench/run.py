@@ -110,7 +110,7 @@ def run(
     with only_run(out):
         bench = _together(asked)
         bench.write()
-        code = carry_out(bench, asked.cells, execution, began=began, as_json=as_json, quiet=quiet)
+        code = carry_out(bench, asked.cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
     context.exit(code)
 
 

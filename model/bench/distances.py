@@ -20,7 +20,7 @@ from emodna.pipeline.emotions import Task
 
 _FOLDS: Final = 5
 _SEED: Final = 0
-#: Below this share of the widest deviation, a value is one that never changes: it is rounding that would be scaled up.
+#: What deviates from its mean by less than this share of it never changes: it is rounding that would be scaled up.
 _CONSTANT: Final = 1e-6
 #: All that decides a distance beside the features, for its file.
 _HOW: Final = {
@@ -164,6 +164,5 @@ def _standardised(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[n
     one, other = source.astype(np.float64), target.astype(np.float64)
     mean = (one.mean(axis=0) + other.mean(axis=0)) / 2
     std = np.sqrt((np.square(one - mean).mean(axis=0) + np.square(other - mean).mean(axis=0)) / 2)
-    changing = std > _CONSTANT * max(float(std.max()), np.finfo(np.float64).tiny)
-    scale = np.divide(1.0, std, out=np.zeros_like(std), where=changing)
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > _CONSTANT * np.abs(mean))
     return (one - mean) * scale, (other - mean) * scale

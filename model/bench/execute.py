@@ -65,18 +65,25 @@ def only_run(out: Path) -> Iterator[None]:
         ) from None
 
 
-def execute(bench: Bench, cells: Sequence[Cell], crew: Crew, watcher: BenchWatcher) -> dict[Cell, Answer]:
+def execute(
+    bench: Bench, cells: Sequence[Cell], crew: Crew, watcher: BenchWatcher, *, again: bool = False
+) -> dict[Cell, Answer]:
     """Run cells, in their order as workers get free; what became of each.
 
     A cell that failed is written down as its benchmark's failure. Interrupted by Ctrl-C, the cells at work write their
     checkpoints first.
+
+    Parameters
+    ----------
+    again
+        Let a cell whose folder cannot be resumed begin anew.
 
     Raises
     ------
     WorkerError
         The scheduler is gone, or the workers can run no cell.
     """
-    return _Execution(bench, crew, watcher).run(cells)
+    return _Execution(bench, crew, watcher, again=again).run(cells)
 
 
 def record_failure(bench: Bench, cell: Cell, answer: Answer) -> None:
@@ -97,8 +104,8 @@ class _Flight:
 
 
 class _Execution:
-    def __init__(self, bench: Bench, crew: Crew, watcher: BenchWatcher) -> None:
-        self._bench, self._crew, self._watcher = bench, crew, watcher
+    def __init__(self, bench: Bench, crew: Crew, watcher: BenchWatcher, *, again: bool) -> None:
+        self._bench, self._crew, self._watcher, self._again = bench, crew, watcher, again
         self._digest = digest(bench.out) or ""
         self._flying: dict[Future[Any], _Flight] = {}
         self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
@@ -138,7 +145,9 @@ class _Execution:
         busy = Counter(flight.device for flight in self._flying.values())
         device = min(self._crew.devices, key=busy.__getitem__)
         asked = (cell.src, cell.tgt, cell.task, str(cell.row), cell.seed)
-        return Order(str(self._bench.out.absolute()), self._digest, asked, versions(), self._crew.threads, device)
+        return Order(
+            str(self._bench.out.absolute()), self._digest, asked, versions(), self._crew.threads, device, self._again
+        )
 
     def _receive(self) -> None:
         """Wait a little for a cell to end."""

@@ -50,6 +50,11 @@ def outcome(bench: Bench, cell: Cell) -> Outcome:
     return Outcome(cell, "interrupted" if run.config.exists() else "waiting")
 
 
+def at_work(bench: Bench) -> bool:
+    """Whether a process runs cells of a benchmark, or clears it up."""
+    return is_locked(RunFolder(bench.out))  # whose lock is named as that of a run
+
+
 def steps_done(run: RunFolder) -> int:
     """Steps that a running cell has logged, read off the end of its metrics.jsonl."""
     try:

@@ -115,8 +115,10 @@ class Bench:
                 )
                 for name, facts in content["corpora"].items()
             }
-            rows = {Row.parse(text): Named(**named) for text, named in content["rows"].items()}
-            cells = tuple(Cell(src, tgt, task, Row.parse(row), seed) for src, tgt, task, row, seed in content["cells"])
+            # Each is parsed once: that looks through what is installed, and there are thousands of cells.
+            parsed = {text: Row.parse(text) for text in content["rows"]}
+            rows = {parsed[text]: Named(**named) for text, named in content["rows"].items()}
+            cells = tuple(Cell(src, tgt, task, parsed[row], seed) for src, tgt, task, row, seed in content["cells"])
             return cls(out, Conditions(**content["conditions"]), corpora, rows, cells)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path}: damaged ({error!r:.80})") from error

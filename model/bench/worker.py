@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import shutil
 import signal
 import socket
 import threading
@@ -9,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,6 +40,8 @@ class Order:
     versions: Mapping[str, str]
     threads: int
     device: str
+    again: bool
+    """Whether to begin anew where the folder holds what cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +91,47 @@ def carry_out_there(order: Order) -> Answer:
     if (reason := _reason_to_refuse(order)) is not None:
         return Answer("refused", error=f"{_name()} {reason}")
     with _one_at_a_time:
-        kind, facts = _tried(order)
-    return Answer(kind, **facts, seconds=time.monotonic() - began)
+        return replace(_tried(order), seconds=time.monotonic() - began)
 
 
-def _tried(order: Order) -> tuple[Literal["done", "failed", "busy", "stopped", "refused"], dict[str, Any]]:
-    from threadpoolctl import threadpool_limits
-
-    from emodna.model.bench.carry_out import carry_out_cell
-
+def _tried(order: Order) -> Answer:
     bench = _bench(order.out, order.digest)
     src, tgt, task, row, seed = order.cell
     cell = Cell(src, tgt, task, Row.parse(row), seed)
     for name in (src, tgt):
         if not (store := Path(bench.corpora[name].store)).is_dir():
-            return "refused", {
-                "error": f"{_name()} does not see {store}: stores have to lie at the same path everywhere"
-            }
-    try:
-        with threadpool_limits(order.threads):
-            result = carry_out_cell(
-                bench, cell, _Nobody(), threads=order.threads, device=order.device, listening=_while_wanted
+            return Answer(
+                "refused", error=f"{_name()} does not see {store}; stores have to be at the same path for all"
             )
+    try:
+        try:
+            return _carried_out(order, bench, cell)
+        except RunError as error:
+            if is_locked(bench.folder(cell)):
+                return Answer("busy", error=str(error))
+            if not order.again:
+                raise
+            shutil.rmtree(bench.folder(cell).path)
+            return _carried_out(order, bench, cell)
     except KeyboardInterrupt:
-        return "stopped", {}
+        return Answer("stopped")
     except EmodnaError as error:
-        busy = isinstance(error, RunError) and is_locked(bench.folder(cell))
-        return "busy" if busy else "failed", {"error": str(error)}
+        return Answer("failed", error=str(error))
     except Exception as error:  # whatever a method does: the other cells go on
-        return "failed", {
-            "error": f"{type(error).__name__}: {error}".splitlines()[0],
-            "traceback": traceback.format_exc(),
-        }
-    return "done", {"result": result}
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Answer("failed", error=line, traceback=traceback.format_exc())
+
+
+def _carried_out(order: Order, bench: Bench, cell: Cell) -> Answer:
+    from threadpoolctl import threadpool_limits
+
+    from emodna.model.bench.carry_out import carry_out_cell
+
+    with threadpool_limits(order.threads):
+        result = carry_out_cell(
+            bench, cell, _Nobody(), threads=order.threads, device=order.device, listening=_while_wanted
+        )
+    return Answer("done", result)
 
 
 def _reason_to_refuse(order: Order) -> str | None:

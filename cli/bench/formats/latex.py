@@ -75,7 +75,8 @@ def _lines(table: Table) -> Iterator[str]:
 
 def _incomplete(table: Table) -> str:
     """What a reader of the paper has to know; the source says more."""
-    parts = [f"{cells} cells are missing"] if (cells := sum(gap.cells for gap in table.gaps)) else []
+    cells = sum(gap.cells for gap in table.gaps)
+    parts = ["1 cell is missing" if cells == 1 else f"{cells} cells are missing"] * bool(cells)
     parts += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
     return f"Incomplete: {'; '.join(parts)}."
 

@@ -19,6 +19,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "confusion": "confusion",
     "threshold": "threshold",
     "prototypes": "prototypes",
+    "losses": "losses",
     "sensitivity": "sensitivity",
     "features-methods": "features_methods",
     "features-parts": "features_parts",
@@ -66,7 +67,18 @@ def figure(name: str, bench: Bench, choice: Choice) -> Picture:
     return found
 
 
-def _module(name: str) -> ModuleType:
+def check_name(name: str) -> None:
+    """Refuse what is no figure's name.
+
+    Raises
+    ------
+    BenchError
+        Lists the valid ones.
+    """
     if name not in _MODULES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(_MODULES)}")
+
+
+def _module(name: str) -> ModuleType:
+    check_name(name)
     return importlib.import_module(f"{__name__}.{_MODULES[name]}")

@@ -1,14 +1,16 @@
 """Proxy A-distance and MMD between source and target, before adaptation (Source Only) and after, by method."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Literal
 
-from emodna.model.bench.figures import Choice, NothingToShow
+from emodna.model.bench.comparison import SOURCE_ONLY
+from emodna.model.bench.figures import Choice
+from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
 from emodna.model.bench.outcomes import outcome
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.rows import Row
 from emodna.model.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "distances"
 _Key = Literal["pad", "mmd"]
-_BEFORE: Final = Row("source-only")
+_BEFORE: Final = SOURCE_ONLY
 _NOTE: Final = (
     "Means over runs, lines from the least to the largest. Before: Source Only of the same pairs and seeds, from the "
     "same first weights where a method has its encoder. Within classes: each class of the source against the same of "
@@ -37,12 +39,10 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         A store has changed since the benchmark was planned.
     """
     seed = min((cell.seed for cell in bench.cells), default=0) if choice.seed is None else choice.seed
-    found = {cell: each for cell in _cells(bench, choice, seed) if (each := _found(bench, cell)) is not None}
+    asked = replace(choice, seed=seed)
+    found = {cell: each for cell in done_cells(bench, asked) if (each := _found(bench, cell)) is not None}
     if not found:
-        pair = f"{choice.src or 'any source'} -> {choice.tgt or 'any target'}"
-        raise NothingToShow(
-            f"{_NAME}: no finished cell of {pair}, {choice.task}, seed {seed}, of a method with features"
-        )
+        raise nothing(asked, "of a method with features" if choice.rows is None else f"of {listed(choice.rows)}")
     rows = [row for row in choice.rows or bench.rows if any(cell.row == row for cell in found)]
     pairs = list(dict.fromkeys((cell.src, cell.tgt) for cell in found))
     before = {cell: _found(bench, partner) for cell in found if (partner := _partner(bench, cell)) is not None}
@@ -61,7 +61,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
             outside = [each for each in map(value, inputs) if each is not None]
             references = [("the input itself (mean per utterance)", fmean(outside))] if outside else []
             panels.append(Panel(f"{title}{where}", series, x_label=title, references=references))
-    among = f"{pairs[0][0]} \u2192 {pairs[0][1]}" if len(pairs) == 1 else f"{len(pairs)} pairs"
+    among = pair_name(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
     return Picture(
         _NAME,
         f"Distance of source and target features, {among}, {choice.task}, seed {seed}",
@@ -76,20 +76,6 @@ def picture(bench: Bench, choice: Choice) -> Picture:
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in zip(pairs, inputs, strict=True)},
         },
     )
-
-
-def _cells(bench: Bench, choice: Choice, seed: int) -> list[Cell]:
-    """Finished cells of a choice."""
-    rows = choice.rows or tuple(bench.rows)
-    return [
-        cell
-        for cell in bench.cells
-        if cell.row in rows
-        and (cell.task, cell.seed) == (choice.task, seed)
-        and choice.src in (None, cell.src)
-        and choice.tgt in (None, cell.tgt)
-        and outcome(bench, cell).state == "done"
-    ]
 
 
 def _partner(bench: Bench, cell: Cell) -> Cell | None:

@@ -1,10 +1,11 @@
 """What the figures of emotion features have in common: a panel for each row, all of the same pair and seed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from emodna.model.bench.figures import Choice, NothingToShow
-from emodna.model.bench.outcomes import outcome
+from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
 from emodna.model.bench.pictures import Panel, Picture, Points
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.rows import Row
@@ -40,10 +41,10 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     from emodna.model.bench import reduction
     from emodna.model.bench.features import DRAWN
 
-    wanted = usual if choice.rows is None else {row: row.method for row in choice.rows}
-    there = _cells(name, bench, choice, wanted)
+    wanted = usual if choice.rows is None else {row: bench.rows[row].label for row in choice.rows if row in bench.rows}
+    there = _cells(bench, choice, wanted)
     first = next(iter(there.values()))
-    panels, missing = [], {str(row): "not finished" for row in wanted if row not in there}
+    panels, missing = [], {str(row): "not finished" for row in choice.rows or usual if row not in there}
     for row, cell in there.items():
         try:
             places = reduction.places_of(bench, cell)
@@ -53,13 +54,12 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
         if places is None:
             missing[str(row)] = "has no features of both corpora in one space"
             continue
-        label = bench.rows[row].label
-        panels.append(Panel(usual.get(row, label), [_points(cell, place) for place in places], bare=True))
+        panels.append(Panel(wanted[row], [_points(cell, place) for place in places], bare=True))
     if not panels:
-        raise NothingToShow(f"{name}: nothing to show: {_listed(missing)}")
+        raise NothingToShow(f"none of the finished cells has what is shown: {_listed(missing)}")
     return Picture(
         name,
-        f"{title}, {first.src} \u2192 {first.tgt}, {first.task}, seed {first.seed}",
+        f"{title}, {pair_name((first.src, first.tgt))}, {first.task}, seed {first.seed}",
         panels,
         note=_note(missing),
         facts={
@@ -72,18 +72,13 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     )
 
 
-def _cells(name: str, bench: Bench, choice: Choice, wanted: Mapping[Row, str]) -> dict[Row, Cell]:
+def _cells(bench: Bench, choice: Choice, wanted: Mapping[Row, str]) -> dict[Row, Cell]:
     """The finished cells of one pair and seed, in the order of the rows."""
     found: dict[tuple[str, str, int], dict[Row, Cell]] = {}
-    for cell in bench.cells:
-        asked = (choice.src in (None, cell.src), choice.tgt in (None, cell.tgt), choice.seed in (None, cell.seed))
-        if cell.row in wanted and cell.task == choice.task and all(asked) and outcome(bench, cell).state == "done":
-            found.setdefault((cell.src, cell.tgt, cell.seed), {})[cell.row] = cell
+    for cell in done_cells(bench, replace(choice, rows=tuple(wanted))):
+        found.setdefault((cell.src, cell.tgt, cell.seed), {})[cell.row] = cell
     if not found:
-        pair = f"{choice.src or 'any source'} -> {choice.tgt or 'any target'}"
-        seed = "" if choice.seed is None else f", seed {choice.seed}"
-        rows = " ".join(f"--methods {row}" for row in wanted)
-        raise NothingToShow(f"{name}: no finished cell of {pair}, {choice.task}{seed}, among {rows}")
+        raise nothing(choice, f"of {listed(wanted or choice.rows or ())}")
     best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of equals
     return {row: found[best][row] for row in wanted if row in found[best]}
 

@@ -54,7 +54,8 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         panels.append(panel("gain over source-only (points)", found.scores - base, adapting, ("source-only", 0.0)))
     note = (
         f"Means over {' and '.join(counts)}, each the mean over its seeds; bars: 95 % intervals of the bootstrap over "
-        f"the pairs, where a group has two or more. Pairs that share a corpus are not independent.{''.join(absent)}"
+        f"the pairs, where a group has two or more; of few pairs they are too narrow. Pairs that share a "
+        f"corpus are not independent.{''.join(absent)}"
         f"{left_out_note(found)}{omitted_note(choice, rows, rows)}"
     )
     groups = {name: [pair_name(found.scenarios[place][1:]) for place in places] for name, places in members.items()}

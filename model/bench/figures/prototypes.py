@@ -21,6 +21,6 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         y_label="cosine",
         note=(
             "Of unit vectors at a cosine of c the distance is sqrt(2 - 2c). L_decouple pulls the first up and pushes "
-            "the others down; it is all but 0 once they are a few tau_p (0.01) apart."
+            "the others down; it is all but 0 once they are a few tau_p (0.01 by default) apart."
         ),
     )

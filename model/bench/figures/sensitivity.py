@@ -84,7 +84,7 @@ def _curves(
             x = sorted(known)
             y, low, high = zip(*(known[value] for value in x), strict=True)
             band = None not in low
-            line = Line("UAR", x, y, low if band else None, high if band else None)
+            line = Line("UAR by value", x, y, low if band else None, high if band else None)
             references = [("defaults", spreads[base][0])]
             panels.append(Panel(key, [line], x_label=key, y_label="UAR (%)", references=references))
     return panels

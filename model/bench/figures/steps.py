@@ -15,15 +15,16 @@ from emodna.model.runs.listing import curves, open_run
 
 #: Pairs that are shown unless one is chosen.
 _PAIRS: Final = 6
+_TOTAL: Final = "total"
 
 Logged = Mapping[str, Mapping[int, float]]
 """Key of metrics.jsonl -> step -> value."""
 
 
 def over_steps(
-    bench: Bench, choice: Choice, name: str, title: str, keys: Mapping[str, str], *, y_label: str, note: str
+    bench: Bench, choice: Choice, name: str, title: str, keys: Mapping[str, str] | None, *, y_label: str, note: str
 ) -> Picture:
-    """What is logged under some keys, each of them called something.
+    """What is logged under some keys, each of them called something; None: all terms of the loss, and their total.
 
     Rows are those chosen, else Emo-DNA, else the first one that logs any of the keys.
 
@@ -35,7 +36,9 @@ def over_steps(
     logged = {cell: found for cell in done_cells(bench, choice) if (found := _logged(bench, cell, keys))}
     if not logged:
         whose = f"of {listed(choice.rows)}" if choice.rows else "of any method"
-        raise nothing(choice, f"{whose} logs {' or '.join(keys)}: emo-dna and its variants of this version do")
+        what = f"{' or '.join(keys)}: emo-dna and its variants of this version do" if keys else "terms of a loss"
+        raise nothing(choice, f"{whose} logs {what}")
+    names = keys or {key: key for found in logged.values() for key in found}
     there = dict.fromkeys(cell.row for cell in logged)
     rows = (
         [row for row in choice.rows if row in there]
@@ -50,7 +53,7 @@ def over_steps(
         for pair in shown:
             mine = {cell.seed: logged[cell] for cell in of_rows if cell.row == row and (cell.src, cell.tgt) == pair}
             if mine:
-                panels.append(_panel(bench, row, pair, mine, keys, y_label))
+                panels.append(_panel(bench, row, pair, mine, names, y_label))
                 seeds[panels[-1].title] = sorted(mine)
     left = [pair_name(pair) for pair in pairs[_PAIRS:]]
     more = f" Pairs that are not shown: {', '.join(left)}." if left else ""
@@ -64,19 +67,24 @@ def over_steps(
     )
 
 
-def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str]) -> dict[str, dict[int, float]]:
+def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str] | None) -> dict[str, dict[int, float]]:
     try:
         found = curves(open_run(bench.folder(cell).path))
     except RunError:
         return {}
-    return {key: dict(found[key]) for key in keys if key in found}
+    names = list(found)
+    if keys is None:  # a line of the log has the terms, their total, and then what the method monitors
+        wanted = names[: names.index(_TOTAL) + 1] if _TOTAL in found else []
+    else:
+        wanted = [key for key in keys if key in found]
+    return {key: dict(found[key]) for key in wanted}
 
 
 def _panel(
-    bench: Bench, row: Row, pair: Pair, by_seed: Mapping[int, Logged], keys: Mapping[str, str], y_label: str
+    bench: Bench, row: Row, pair: Pair, by_seed: Mapping[int, Logged], names: Mapping[str, str], y_label: str
 ) -> Panel:
     marks = []
-    for colour, (key, called) in enumerate(keys.items()):
+    for colour, (key, called) in enumerate(names.items()):
         curves_of = [found[key] for found in by_seed.values() if key in found]
         if curves_of:
             steps = sorted(set.intersection(*(set(curve) for curve in curves_of)))

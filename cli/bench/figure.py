@@ -1,0 +1,133 @@
+"""emodna-bench figure: figures of a benchmark, as files, and the numbers behind them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from emodna.cli import common
+from emodna.cli.bench.options import out_option
+
+if TYPE_CHECKING:
+    from emodna.model.bench.figures import Choice
+    from emodna.model.bench.pictures import Picture
+    from emodna.model.bench.plan import Bench
+
+_ALL: Final = "all"
+_FORMATS: Final = ("png", "svg", "pdf")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...|all")
+@click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="Whose classes are shown.")
+@click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
+@click.option("--tgt", metavar="CORPUS", help="Target.  [default: what the figure finds]")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the runs.  [default: what the figure finds]")
+@click.option(
+    "--methods",
+    multiple=True,
+    metavar="METHOD[:KEY=VALUE,...]",
+    help="Rows that are shown, in this order; repeatable.  [default: the figure's own]",
+)
+@click.option("--format", type=click.Choice(_FORMATS), default="png", help="Of the pictures.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the pictures.  [default: figures in that of the benchmark]",
+)
+@out_option
+@common.config_option
+@common.common_options
+def figure(
+    names: tuple[str, ...],
+    task: Any,
+    src: str | None,
+    tgt: str | None,
+    seed: int | None,
+    methods: tuple[str, ...],
+    format: str,
+    to: Path | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Draw figures of what is finished, with the numbers behind each in NAME.json beside it; without NAME, list them.
+
+    What takes long to work out of a run is kept in the benchmark's folder. Existing pictures are overwritten.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.model.bench import figures
+    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.rows import Row
+    from emodna.pipeline.errors import EmodnaError
+
+    if not names:
+        _list(as_json=as_json)
+        return
+    wanted = figures.names() if _ALL in names else list(dict.fromkeys(names))
+    for name in wanted:
+        figures.check_name(name)
+    bench = Bench.read(out)
+    for option, corpus in (("--src", src), ("--tgt", tgt)):
+        if corpus not in (None, *bench.corpora):
+            raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(bench.corpora)}")
+    choice = figures.Choice(task, src, tgt, seed, tuple(map(Row.parse, methods)) or None)
+    to = to or out / "figures"
+    written, left_out, failed = [], {}, False
+    for name in wanted:
+        try:
+            written.append({"figure": name, **_written(name, bench, choice, to, format)})
+        except EmodnaError as error:
+            if _ALL not in names:
+                raise
+            left_out[name] = str(error)
+            failed = failed or not isinstance(error, figures.NothingToShow)
+    if as_json:
+        common.print_json({"written": written, "left_out": left_out})
+    else:
+        for each in written:
+            common.out.print(f"wrote {common.safe(each['file'])} and {common.safe(Path(each['numbers']).name)}")
+        for name, why in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {name}: {common.safe(why)}")
+    if failed or not written:
+        raise click.exceptions.Exit(1)
+
+
+def _list(*, as_json: bool) -> None:
+    from emodna.model.bench import figures
+
+    summaries = {name: figures.summary(name) for name in figures.names()}
+    if as_json:
+        common.print_json([{"figure": name, "summary": summary} for name, summary in summaries.items()])
+        return
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        common.out.print(f"{name:{width}}  {common.safe(summary)}")
+
+
+def _written(name: str, bench: "Bench", choice: "Choice", to: Path, format: str) -> dict[str, str]:
+    """Make a figure and write it: its files."""
+    from emodna.model.bench.figures import figure as made
+
+    picture = made(name, bench, choice)
+    to.mkdir(parents=True, exist_ok=True)
+    return {"file": str(_drawn(picture, to, format)), "numbers": str(_numbers(picture, to))}
+
+
+def _drawn(picture: "Picture", to: Path, format: str) -> Path:
+    from emodna.cli.bench.draw import content
+    from emodna.pipeline.files import write_atomically
+
+    path = to / f"{picture.name}.{format}"
+    write_atomically(path, content(picture, format))
+    return path
+
+
+def _numbers(picture: "Picture", to: Path) -> Path:
+    from emodna.pipeline.files import write_atomically
+
+    path = to / f"{picture.name}.json"
+    write_atomically(path, common.json_text(asdict(picture)).encode() + b"\n")
+    return path

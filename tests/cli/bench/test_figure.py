@@ -1,0 +1,202 @@
+"""emodna-bench figure, and how pictures are drawn."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from emodna.cli.bench import command as bench_command
+from emodna.cli.bench.draw import COLOURS, content, drawn
+from emodna.model.bench import figures
+from emodna.model.bench.figures import Choice, NothingToShow
+from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
+from emodna.model.bench.plan import Bench
+from emodna.model.bench.rows import Row
+from emodna.model.errors import BenchError
+from tests.cli.bench.making import make_bench, pictures
+from tests.model.small import assert_one_line_error, command
+
+ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
+#: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
+HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
+
+
+def texts(svg: bytes) -> str:
+    """What an SVG says of itself beside its shapes; it has to be well-formed."""
+    ET.fromstring(svg)
+    return svg.decode()
+
+
+class TestDrawing:
+    @ALL
+    def test_every_mark_becomes_a_small_file(self, picture: Picture) -> None:
+        found = content(picture, "png")
+        with Image.open(io.BytesIO(found)) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 300
+            assert len(image.convert("RGB").getcolors(1 << 20)) > 3
+        assert len(found) < 200_000
+
+    @pytest.mark.parametrize(("format", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+    def test_every_format(self, format: str, start: bytes) -> None:
+        assert content(pictures()[0], format).startswith(start)
+
+    def test_texts_from_outside_are_texts(self) -> None:
+        marks = [
+            Points(HOSTILE, [0, 1, math.nan], [0, math.inf, 1], texts=[HOSTILE] * 3),
+            Line(f"{HOSTILE} 2", [0, 1], [1, math.nan], [0, 0], [1, 2]),
+        ]
+        panels = [
+            Panel(HOSTILE, marks, HOSTILE, HOSTILE, references=[(HOSTILE, 0.5), ("none", math.nan)]),
+            Panel(HOSTILE, [Matrix([HOSTILE, "a"], [HOSTILE], [[math.nan], [1.0]], 0, 0)]),
+            Panel(HOSTILE, [Dots(HOSTILE, [HOSTILE], [math.inf], [None], [1.0])]),
+        ]
+        svg = texts(content(Picture("x", HOSTILE * 5, panels, HOSTILE * 9), "svg"))
+        assert "\x1b" not in svg
+        assert "\u202e" not in svg
+
+    def test_an_empty_panel_is_drawn(self) -> None:
+        empty = [Points("", [], []), Line("", [], []), Dots("", [], []), Matrix([], [], [], 0, 1)]
+        for mark in empty:
+            assert content(Picture("x", "", [Panel("", [mark])]), "png")
+
+    def test_the_legend_names_what_looks_alike_once(self) -> None:
+        panel = Panel("", [Points("low", [0], [0]), Points("high", [0], [0], colour=1)], references=[("chance", 50)])
+        figure = drawn(Picture("x", "", [panel, panel]))
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["low", "high", "chance"]
+
+    def test_twelve_series_are_told_apart(self) -> None:
+        lines = [Line(str(number), [0, 1], [0, number], colour=number) for number in range(12)]
+        axes = drawn(Picture("x", "", [Panel("", lines)])).axes[0]
+        looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
+        assert len(looks) == 12
+        assert len(COLOURS) == len(set(COLOURS))
+
+    def test_dots_stand_in_their_category_the_first_on_top(self) -> None:
+        marks = [Dots("one", ["a", "b", "c"], [1, None, 3]), Dots("other", ["c", "d"], [5, 6], colour=1)]
+        axes = drawn(Picture("x", "", [Panel("", marks)])).axes[0]
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
+        assert axes.yaxis_inverted()
+        first, second = axes.get_lines()
+        assert [round(float(place)) for place in first.get_ydata()] == [0, 1, 2]
+        assert [round(float(place)) for place in second.get_ydata()] == [2, 3]
+        assert first.get_ydata()[2] < second.get_ydata()[0]
+
+    def test_joined_dots_are_a_bar_down_the_middle_of_their_categories(self) -> None:
+        marks = [Dots("rank", ["a", "b", "c"], [1, 2, 3]), Dots("alike", ["b", "c"], [3.3, 3.3], joined=True)]
+        dots, bar = drawn(Picture("x", "", [Panel("", marks)])).axes[0].lines
+        assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
+        assert (list(bar.get_ydata()), bar.get_linestyle(), bar.get_marker()) == ([1, 2], "-", "None")
+
+    def test_the_middle_of_a_diverging_scale_is_pale(self) -> None:
+        matrix = Matrix(["a"], ["b"], [[0.0]], -5, 5, diverging=True)
+        (image,) = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0].images
+        assert min(image.cmap(image.norm(0.0))[:3]) > 0.9
+        assert image.cmap(image.norm(-5.0)) != image.cmap(image.norm(5.0))
+
+    def test_a_reference_lies_across_dots_and_along_lines(self) -> None:
+        references = [("chance", 50.0)]
+        across = drawn(Picture("x", "", [Panel("", [Dots("a", ["r"], [60.0])], references=references)])).axes[0]
+        along = drawn(Picture("x", "", [Panel("", [Line("a", [0, 1], [60, 61])], references=references)])).axes[0]
+        assert list(across.get_lines()[1].get_xdata()) == [50, 50]
+        assert list(along.get_lines()[1].get_ydata()) == [50, 50]
+
+    def test_a_matrix_says_its_values_the_first_row_on_top(self) -> None:
+        matrix = Matrix(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
+        axes = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0]
+        assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
+            ((0, 0), "1.3"),
+            ((1, 0), "\u2013"),
+            ((0, 1), "3.0"),
+            ((1, 1), "4.0"),
+        }
+        assert axes.yaxis_inverted()
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A benchmark, and figures by which nothing is worked out: two can be made, one has nothing, one fails."""
+
+    def figure(name: str, bench: Bench, choice: Choice) -> Picture:
+        if name == "ranks":
+            raise NothingToShow("no finished cell of dan")
+        if name == "distances":
+            raise BenchError("UMAP: needs umap-learn")
+        line = Line("UAR", [0, 1], [0.5, math.nan])
+        return Picture(name, f"{len(bench.cells)} cells", [Panel("", [line])], facts=asdict(choice))
+
+    monkeypatch.setattr(figures, "_MODULES", dict.fromkeys(("pairs", "ranks", "steps", "distances"), "ranks"))
+    monkeypatch.setattr(figures, "figure", figure)
+    return make_bench(tmp_path / "bench", ("emodb", "ravdess"), seeds=1)
+
+
+class TestCommand:
+    def test_lists_the_figures(self) -> None:
+        answer = command(bench_command.main, "figure")
+        assert answer.code == 0
+        assert [line.split()[0] for line in answer.out.splitlines()] == figures.names()
+        listed = json.loads(command(bench_command.main, "figure", "--json").out)
+        assert {each["figure"]: each["summary"] for each in listed} == {
+            name: figures.summary(name) for name in figures.names()
+        }
+        assert all(each["summary"].endswith(".") for each in listed)
+
+    def test_writes_picture_and_numbers(self, shown: Bench) -> None:
+        answer = command(bench_command.main, "figure", "pairs", "--out", shown.out, "--json")
+        assert answer.code == 0
+        (written,) = json.loads(answer.out)["written"]
+        assert written["file"] == str(shown.out / "figures" / "pairs.png")
+        assert Path(written["file"]).read_bytes().startswith(b"\x89PNG")
+        numbers = json.loads(Path(written["numbers"]).read_text())
+        assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
+
+    def test_takes_a_choice(self, shown: Bench, tmp_path: Path) -> None:
+        options = "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=none"
+        to = ("--to", tmp_path / "new" / "here", "--format", "svg", "--out", shown.out)
+        assert command(bench_command.main, "figure", "pairs", *options.split(), *to).code == 0
+        assert {path.name for path in (tmp_path / "new" / "here").iterdir()} == {"pairs.svg", "pairs.json"}
+        facts = json.loads((tmp_path / "new" / "here" / "pairs.json").read_text())["facts"]
+        rows = (Row.parse("dan"), Row.parse("emo-dna:threshold=none"))
+        assert facts == json.loads(json.dumps(asdict(Choice("valence", "emodb", "ravdess", 1, rows))))
+
+    def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Bench) -> None:
+        answer = command(bench_command.main, "figure", "all", "--out", shown.out)
+        assert answer.code == 1  # one failed
+        assert {path.stem for path in (shown.out / "figures").iterdir()} == {"pairs", "steps"}
+        assert "left out: ranks: no finished cell of dan" in answer.err
+        assert "left out: distances: UMAP: needs umap-learn" in answer.err
+        assert "Traceback" not in answer.err
+
+    def test_all_is_well_where_some_have_nothing_to_show(self, shown: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(figures, "_MODULES", {"pairs": "ranks", "ranks": "ranks"})
+        answer = command(bench_command.main, "figure", "all", "--out", shown.out, "--json")
+        assert answer.code == 0
+        assert json.loads(answer.out)["left_out"] == {"ranks": "no finished cell of dan"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["nothing"], "figure nothing: unknown; valid: pairs, ranks, steps, distances"),
+            (["ranks"], "no finished cell of dan"),
+            (["distances"], "needs umap-learn"),
+            (["pairs", "--tgt", "casia"], "--tgt casia: not in this benchmark; valid: emodb, ravdess"),
+            (["pairs", "--methods", "dna"], "dna: unknown"),
+            (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, shown: Bench, arguments: list[str], says: str) -> None:
+        place = [] if "--out" in arguments else ["--out", str(shown.out)]
+        assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
+        assert not (shown.out / "figures").exists()
+
+    def test_what_is_no_picture_s_folder_is_one_line(self, shown: Bench, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        answer = command(bench_command.main, "figure", "pairs", "--to", tmp_path / "file" / "below", "--out", shown.out)
+        assert_one_line_error(answer, "file")

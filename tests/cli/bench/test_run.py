@@ -1,0 +1,326 @@
+"""emodna-bench run on all six corpora: complete, killed and resumed, extended, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import filelock
+import pytest
+
+from emodna.cli.bench import command as bench_command
+from emodna.model.bench import crew as crew_module
+from emodna.model.bench import execute as execute_module
+from emodna.model.bench.crew import local_crew
+from emodna.model.bench.execute import execute
+from emodna.model.bench.outcomes import outcomes
+from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.worker import Answer as CellAnswer
+from emodna.model.bench.worker import Order, carry_out_there
+from tests.model.small import Answer, assert_one_line_error, command
+from tests.pipeline.clusters import Cluster, cluster, until
+
+TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
+#: What must depend neither on kills nor on who ran a cell.
+SAME = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.safetensors")
+
+
+def bench(*arguments: object) -> Answer:
+    return command(bench_command.main, *arguments)
+
+
+def tiny(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), seeds: int = 1) -> list[object]:
+    """Options of a run of small networks."""
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    asked = [part for method in methods for part in ("--methods", method)]
+    where = ["--cache", cache, "--out", out, "--device", "cpu"]
+    return ["run", *where, *asked, "--tasks", "arousal", "--seeds", seeds, "--steps", steps, *settings]
+
+
+def pair(src: str = "casia", tgt: str = "emodb") -> list[object]:
+    return ["--corpora", src, "--corpora", tgt]
+
+
+def process(*arguments: object) -> subprocess.Popen[str]:
+    """The command as a group of processes of its own."""
+    program = Path(sys.executable).with_name("emodna-bench")
+    return subprocess.Popen(
+        [program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """What the runs of a benchmark left, as far as it must be the same each time."""
+    return {f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in SAME}
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Files of finished cells, with the time of each."""
+    marks = list((out / "runs").glob("*/done"))
+    return {str(path): path.stat().st_mtime_ns for mark in marks for path in mark.parent.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """All 30 pairs, undisturbed. Only for reading."""
+    out = tmp_path_factory.mktemp("whole") / "bench"
+    return out, bench(*tiny(six_cache, out), "--workers", 2, "--json")
+
+
+@pytest.fixture
+def own(whole: tuple[Path, Answer], tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(whole[0], tmp_path / "bench"))
+
+
+def test_all_thirty_pairs(whole: tuple[Path, Answer]) -> None:
+    out, answer = whole
+    assert answer.code == 0
+    summary = json.loads(answer.out)
+    assert (summary["out"], summary["cells"], summary["done"], summary["ran"]) == (str(out), 30, 30, 30)
+    assert (summary["failed"], summary["skipped"]) == ([], [])
+    assert 0 < summary["cell_seconds"] < 2 * summary["wall_seconds"]
+    assert len(set(Bench.read(out).cells)) == 30
+    lines = answer.err.splitlines()
+    assert len(lines) == 30
+    assert lines[0].startswith("1/30 ")
+    assert ", arousal, dan, seed 0: UAR " in lines[0]
+
+
+def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
+    six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
+) -> None:
+    options = [*tiny(six_cache, tmp_path / "bench"), "--workers", 2]
+    running = process(*options)
+    until(lambda: len(list(tmp_path.glob("bench/runs/*/done"))) >= 8)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    before = finished(tmp_path / "bench")
+    done = len(list(tmp_path.glob("bench/runs/*/done")))
+    assert done < 30
+    answer = bench(*options, "--json")
+    assert answer.code == 0, answer.err
+    summary = json.loads(answer.out)
+    assert (summary["done"], summary["ran"]) == (30, 30 - done)
+    after = finished(tmp_path / "bench")
+    assert {path: after[path] for path in before} == before
+    assert contents(tmp_path / "bench") == contents(whole[0])
+
+
+def test_a_second_run_extends_a_failing_cell_is_recorded_and_the_rest_go_on(six_cache: Path, own: Path) -> None:
+    options = [*tiny(six_cache, own, methods=("source-only",)), *pair()]
+    first = Bench.read(own).cells[0]
+    spoilt = Bench.read(own).folder(Cell("casia", "emodb", "arousal", type(first.row)("source-only"), 0)).path
+    spoilt.mkdir()
+    (spoilt / "config.json").write_text('{"decisive": {"seed": 7}}')
+    answer = bench(*options, "--json")
+    assert answer.code == 1
+    summary = json.loads(answer.out)
+    assert (summary["cells"], summary["done"]) == (2, 1)
+    (failed,) = summary["failed"]
+    assert (failed["src"], failed["tgt"], failed["method"]) == ("casia", "emodb", "source-only")
+    assert "another configuration" in failed["error"]
+    assert answer.err.splitlines()[-1].startswith("error: 1 cell failed; emodna-bench retry")
+    extended = Bench.read(own)
+    assert len(extended.cells) == 32
+    assert extended.cells[:30] == tuple(cell for cell in extended.cells if cell.row.method == "dan")
+    (record,) = (own / "failures").iterdir()
+    assert json.loads(record.read_text())["error"] == failed["error"]
+
+    told = bench(*options)  # nothing is left that is to be run
+    assert told.code == 1
+    assert "1 cell that failed before is not tried again; emodna-bench retry" in told.err
+    status = json.loads(bench("status", "--out", own, "--json").out)
+    assert status["states"] == {"done": 31, "failed": 1}
+    assert (status["running"], status["eta_seconds"]) == (False, None)
+    assert [row["failed"] for row in status["rows"]] == [0, 1]
+    shown = bench("status", "--out", own).out
+    assert "32 cells: 31 done, 1 failed" in shown
+    assert "another configuration" in shown
+
+    found = json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]
+    assert [(each["path"], each["kind"]) for each in found] == [(str(spoilt), "failed")]
+    again = bench("retry", "--out", own, "--device", "cpu", "--workers", 1)
+    assert again.code == 0, again.err
+    assert {each.state for each in outcomes(extended)} == {"done"}
+    assert not record.exists()
+
+
+def test_clean_removes_what_no_cell_names_and_nothing_else(own: Path, six_cache: Path) -> None:
+    there = Bench.read(own)
+    changed = there.folder(there.cells[0]).path  # as if it were of a store that has changed since
+    old = changed.rename(changed.with_name(changed.name[:-8] + "00000000"))
+    foreign = Path(shutil.copytree(old, old.with_name(old.name[:-1] + "1")))
+    (foreign / "notes.txt").write_text("mine")
+    busy = Path(shutil.copytree(old, old.with_name(old.name[:-1] + "2")))
+    (own / "runs" / "mine").mkdir()
+    half = own / "runs" / there.name(there.cells[1]) / "result.json.77.tmp"
+    half.write_text("{")
+    with filelock.FileLock(busy / ".lock"):
+        listed = bench("clean", "--out", own)
+        assert listed.out.splitlines()[-1].endswith("can be removed by --delete; nothing was changed")
+        assert old.exists()
+        cleaned = bench("clean", "--out", own, "--delete")
+    assert cleaned.code == 0
+    assert f"kept {foreign}: it holds notes.txt, which no run writes" in cleaned.out
+    assert f"kept {busy}: a run is at work in it" in cleaned.out
+    assert "removed 1 run and 1 file" in cleaned.out
+    left = set((own / "runs").iterdir())
+    assert left == {foreign, busy, own / "runs" / "mine", *(there.folder(cell).path for cell in there.cells[1:])}
+    assert not half.exists()
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (["--steps", 5], "--steps 5: the benchmark in"),
+            (["--set", "batch_size=4"], "--set batch_size=4"),
+        ],
+    )
+    def test_other_conditions_in_the_same_folder(
+        self, six_cache: Path, whole: tuple[Path, Answer], options: list[object], says: str
+    ) -> None:
+        before = (whole[0] / "bench.json").read_bytes()
+        assert_one_line_error(bench(*tiny(six_cache, whole[0]), *options), says, "was begun with")
+        assert (whole[0] / "bench.json").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (["--methods", "dam"], "dan"),
+            (["--methods", "dan:kernels=5,kernles=3"], "kernles"),
+            (["--set", "batch_size=one"], "batch_size"),
+            (["--corpora", "casia"], "a pair needs two corpora"),
+            (["--corpora", "casia", "--corpora", "mine"], "mine: not prepared"),
+            (["--feature-set", "logmel"], "no corpus has features logmel"),
+            (["--device", "tpu"], "--device tpu"),
+        ],
+    )
+    def test_a_slip_writes_nothing(self, six_cache: Path, tmp_path: Path, options: list[object], says: str) -> None:
+        out = tmp_path / "bench"
+        assert_one_line_error(bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
+        assert not out.exists()
+
+    def test_options_that_exclude_each_other(self, tmp_path: Path) -> None:
+        for options in (["--methods", "dan", "--table", 2], ["--workers", 2, "--scheduler", "a:1"]):
+            answer = bench("run", "--out", tmp_path / "bench", "--cache", tmp_path, *options)
+            assert answer.code == 2 or "prepare" in answer.err
+
+    def test_two_at_once(self, six_cache: Path, own: Path) -> None:
+        with filelock.FileLock(own / ".lock"):
+            for options in (tiny(six_cache, own), ["retry", "--out", own], ["clean", "--out", own, "--delete"]):
+                assert_one_line_error(bench(*options), "another emodna-bench is at work")
+            assert "a run is at work" in bench("status", "--out", own).out
+
+    def test_no_benchmark(self, tmp_path: Path) -> None:
+        for name in ("status", "retry", "clean"):
+            assert_one_line_error(bench(name, "--out", tmp_path / "none"), "no benchmark there")
+
+
+def test_a_cell_at_which_another_process_is_at_work_is_left_out(six_cache: Path, own: Path) -> None:
+    there = Bench.read(own)
+    run = there.folder(there.cells[0])
+    run.done.unlink()
+    with filelock.FileLock(run.lock):
+        answer = bench(*tiny(six_cache, own), "--json")
+    assert answer.code == 0
+    summary = json.loads(answer.out)
+    assert (summary["done"], summary["failed"], len(summary["skipped"])) == (29, [], 1)
+    assert "another process is at work at it" in answer.err
+
+
+class Silent:
+    """A watcher that remembers who ended."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Cell, CellAnswer] = {}
+
+    def began(self, cell: Cell) -> None: ...
+
+    def ended(self, cell: Cell, answer: CellAnswer) -> None:
+        self.answers[cell] = answer
+
+    def told(self, line: str) -> None: ...
+
+
+def deadly(order: Order) -> CellAnswer:
+    """What a worker does whose cell from CASIA to EMODB takes all memory."""
+    if order.cell[:2] == ("casia", "emodb"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return carry_out_there(order)
+
+
+def test_a_cell_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
+    six_cache: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Bench.read(own)
+    cells = [cell for cell in there.cells if "casia" in (cell.src, cell.tgt)][:4]
+    for cell in cells:
+        shutil.rmtree(there.folder(cell).path)
+    monkeypatch.setattr(crew_module, "carry_out_there", deadly)
+    with local_crew(2, 1, ["cpu"]) as crew:
+        execute(there, cells, crew, watcher := Silent())
+    doomed = Cell("casia", "emodb", "arousal", cells[0].row, 0)
+    assert {cell: answer.kind for cell, answer in watcher.answers.items()} == {
+        cell: "failed" if cell == doomed else "done" for cell in cells
+    }
+    assert "died 2 times" in json.loads(there.failure(doomed).read_text())["error"]
+
+
+def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    options = [*tiny(six_cache, out, steps=100_000), *pair(), "--set", "checkpoint_seconds=1000", "--workers", 2]
+    running = process(*options)
+    until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 2)
+    until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert err.splitlines()[-1] == "interrupted; the same command goes on where it ended"
+    assert "Traceback" not in err
+    there = Bench.read(out)
+    assert {each.state for each in outcomes(there)} == {"interrupted"}
+    assert all(there.folder(cell).resume.exists() for cell in there.cells)
+    assert not (out / "failures").exists()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and a worker process."""
+    with cluster(tmp_path_factory.mktemp("cluster") / "running") as running:
+        running.add_worker(threads=2)
+        yield running
+
+
+class TestACluster:
+    def test_runs_the_cells_to_the_same_bytes(
+        self, running: Cluster, six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
+    ) -> None:
+        out = tmp_path / "bench"
+        answer = bench(*tiny(six_cache, out), *pair(), "--scheduler", running.file, "--json", "-q")
+        assert (answer.code, answer.err) == (0, "")
+        assert json.loads(answer.out)["ran"] == 2
+        expected = contents(whole[0])
+        assert all(expected[name] == content for name, content in contents(out).items())
+
+    def test_without_a_gpu_or_with_other_versions_is_one_line(
+        self, running: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]
+        gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
+        assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
+        mine = execute_module.versions()
+        monkeypatch.setattr(execute_module, "versions", lambda: {**mine, "torch": "0.4.1"})
+        assert_one_line_error(bench(*options), "has torch", "but emodna-bench torch 0.4.1")
+        assert not (tmp_path / "bench" / "failures").exists()

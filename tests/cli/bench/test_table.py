@@ -1,0 +1,251 @@
+"""emodna-bench table: five forms of the same numbers, and what they say of a benchmark that is not finished."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from emodna.cli.bench.command import main
+from emodna.cli.bench.formats.text import print_text
+from emodna.cli.bench.formats.words import STEPS
+from emodna.model.bench.plan import Bench, Cell, Conditions
+from emodna.model.bench.presets import CEILING
+from emodna.model.bench.tables import TABLE_NAMES, table
+from emodna.model.request import FitRequest
+from tests.cli.running import Command, in_process
+from tests.model.bench.made import fail, finish, planned
+
+#: A corpus of somebody's own: every sign that one of the forms takes for something else.
+HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'
+
+
+@pytest.fixture
+def emodna_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return in_process("emodna-bench", main, monkeypatch, capsys)
+
+
+def score(cell: Cell) -> float:
+    return 60.0 + len(cell.src) / 8 + len(cell.tgt) / 4 + cell.seed + cell.row.method.count("n")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Some rows of tables 2 and 5; one seed of one pair failed. A corpus of one's own besides."""
+    rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", CEILING]
+    corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
+    bench = planned(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, seeds=2)
+    hole = next(cell for cell in bench.cells if (cell.src, cell.tgt, cell.seed) == ("casia", "savee", 1))
+    finish(bench, score, [hole])
+    fail(bench, hole, "loss 100% of \x1b[31mmemory_\n|x")
+    return bench
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """What two prepared corpora give: table 2 without some methods."""
+    rows = ["source-only", "dann", "dan", "emo-dna", CEILING]
+    conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
+    bench = planned(tmp_path_factory.mktemp("pair"), rows, corpora=("emodb", "ravdess"), seeds=1, conditions=conditions)
+    finish(bench, score)
+    return bench
+
+
+# The forms
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_every_table_in_every_form(emodna_bench: Command, pair: Bench, name: str) -> None:
+    for form in ("text", "markdown", "latex", "csv", "json"):
+        ran = emodna_bench("table", name, "--out", pair.out, "--format", form)
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.endswith("\n")
+
+
+def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Bench) -> None:
+    found = emodna_bench("table", "2", "--out", whole.out, "--json").json
+    assert set(found) == {"table", "title", "bench", "conditions", "columns", "rows", "constants", "missing"}
+    assert set(found["rows"]["addi"]) == {"label", "kind", "paper", "our_reading", "supervision", "cells"}
+    assert (found["rows"]["addi"]["our_reading"], found["rows"]["upper-bound"]["kind"]) == (True, "ceiling")
+    cells = [
+        numbers
+        for row in [*found["rows"].values(), *found["constants"].values()]
+        for column in row["cells"]["arousal"].values()
+        for numbers in column.values()
+    ]
+    keys = "mean std seeds pairs of constant mark best paper_mean paper_std comparable difference gain paper_gain"
+    assert {frozenset(numbers) for numbers in cells} == {frozenset(keys.split())}
+    numbers = found["rows"]["dann"]["cells"]["arousal"]["emodb"]["war"]
+    assert (numbers["paper_mean"], numbers["paper_std"], numbers["comparable"]) == (48.9, 6.9, True)
+    assert numbers["difference"] == pytest.approx(numbers["mean"] - 48.9)
+    assert (numbers["pairs"], numbers["of"], numbers["seeds"]) == (5, 5, [0, 1])
+    assert list(found["columns"])[-3:] == [f"{HOSTILE} ->", f"-> {HOSTILE}", "average"]
+
+
+def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Bench) -> None:
+    found = emodna_bench("table", "5", "--out", whole.out, "--format", "json").json
+    lines = list(csv.DictReader(io.StringIO(emodna_bench("table", "5", "--out", whole.out, "--format", "csv").out)))
+    assert len({tuple(line[key] for key in ("task", "row", "source", "metric")) for line in lines}) == len(lines)
+    rows = {**found["rows"], **found["constants"]}
+    assert len(lines) == sum(
+        len(scores) for row in rows.values() for columns in row["cells"].values() for scores in columns.values()
+    )
+    for line in lines:
+        numbers = rows[line["row"]]["cells"][line["task"]][line["source"]][line["metric"]]
+        for key in ("mean", "std", "difference", "paper_mean", "gain"):
+            assert line[key] == ("" if numbers[key] is None else str(numbers[key]))
+        assert line["seeds"] == " ".join(map(str, numbers["seeds"]))
+
+
+def test_csv_quotes_names(emodna_bench: Command, whole: Bench) -> None:
+    text = emodna_bench("table", "2", "--out", whole.out, "--format", "csv").out
+    assert f"{HOSTILE} ->" in {line["source"] for line in csv.DictReader(io.StringIO(text))}
+
+
+def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Columns and rows of each tabular."""
+    for columns, body in re.findall(r"\\begin\{tabular\}\{(l(?:r)+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
+        yield len(columns), [line for line in body.splitlines() if line.endswith(r" \\")]
+
+
+@pytest.mark.parametrize("name", ["2", "5", "sensitivity"])
+def test_latex_is_sound(emodna_bench: Command, whole: Bench, pair: Bench, name: str) -> None:
+    out = pair.out if name == "sensitivity" else whole.out
+    text = emodna_bench("table", name, "--out", out, "--format", "latex").out
+    # A percent sign that is not escaped begins a comment.
+    shown = "\n".join(re.sub(r"(?<!\\)%.*", "", line) for line in text.splitlines())
+    found = list(tabulars(shown))
+    assert len(found) >= 2
+    for columns, rows in found:
+        for row in rows:
+            spans = [int(span) for span in re.findall(r"\\multicolumn\{(\d+)\}", row)]
+            assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) - len(spans) == columns, row
+    bare = re.sub(r"\\[\\{}$&#_%]", "", shown)
+    depth = 0
+    for sign in bare:
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    begun, ended = (re.findall(rf"\\{word}\{{(.*?)\}}", shown) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended)
+    assert not re.search(r"[#~^_]", re.sub(r"\\text\w+\{\}|\$\^\{[<=]\}\$", "", bare))
+
+
+def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, whole: Bench) -> None:
+    text = emodna_bench("table", "2", "--out", whole.out, "--format", "markdown").out
+    lines = text.splitlines()
+    counts = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
+    assert max(counts) == 1 + 1 + 2 * 9
+    assert all(before == after for before, after in pairwise(counts) if before and after)
+    assert "<b>" not in text
+    assert r"x\|&amp;%\$\#\_\{\}\~^&lt;b&gt;\*\`" in text
+
+
+def test_a_terminal_shows_every_number_in_its_width(whole: Bench) -> None:
+    def shown(width: int, *, terminal: bool) -> str:
+        console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
+        with console.capture() as captured:
+            print_text(table(whole, "2"), console)
+        return captured.get()
+
+    narrow, wide = shown(80, terminal=True), shown(1000, terminal=False)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "\u2026" not in narrow
+    figures = re.compile(r"\d+\.\d(?:\u00b1\d+\.\d)?")
+    assert sorted(figures.findall(narrow)) == sorted(figures.findall(wide))
+
+
+def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Bench, tmp_path: Path) -> None:
+    for suffix, start in ((".md", "**Table 2"), (".tex", "% "), (".csv", "table,task"), (".json", "{"), (".txt", "Ta")):
+        path = tmp_path / f"table{suffix}"
+        ran = emodna_bench("table", "2", "--out", pair.out, "--to", path)
+        assert (ran.code, ran.out) == (0, "")
+        assert path.read_text().startswith(start)
+    emodna_bench("table", "2", "--out", pair.out, "--to", path, "--format", "json", "-q")
+    assert json.loads(path.read_text()) == emodna_bench("table", "2", "--out", pair.out, "--json").json
+    assert str(tmp_path / "gone") in emodna_bench("table", "2", "--out", pair.out, "--to", tmp_path / "gone/x").error()
+
+
+# What it says
+
+
+def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: Bench) -> None:
+    lines = emodna_bench("table", "3", "--out", whole.out).out.splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith(" emo-dna "))
+    assert "[" not in lines[place + 1]
+    assert lines[place + 1].split()[0] == "paper"
+    assert lines[place + 1].split()[-2:] == ["58.6\u00b10.2", "57.5\u00b10.2"]
+    assert lines[place + 2].split()[0] == "difference"
+    assert re.fullmatch(r"[+-]\d+\.\d", lines[place + 2].split()[-1])
+
+
+def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Bench) -> None:
+    text = emodna_bench("table", "2", "--out", pair.out).out
+    assert "EMODB 1/5" in text
+    assert "Average 2/30" in text
+    assert "[74.3\u00b10.3]" in text
+    assert "CASIA" not in text
+    assert "left out: casia, emovo, iemocap, savee" in text
+    assert "difference" not in text
+    assert "One seed: no standard deviation." in text
+    assert "300 steps (default: 1000)" in text
+    assert "settings channels=8" in text
+    assert "upper-bound (oracle)" in text
+    assert (
+        "not planned: 16 cells of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; "
+        in text
+    )
+    assert "emodna-bench run --table 2 --seeds 1 --steps 300 --set channels=8 --feature-set mfcc40-x" in text
+    markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
+    assert "CASIA 0/5" in markdown
+
+
+def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> None:
+    ran = emodna_bench("table", "2", "--out", whole.out)
+    (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
+    assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
+    assert "(1 seed)" in ran.out
+    latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
+    assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
+
+
+def test_arrows_of_table_5(emodna_bench: Command, whole: Bench) -> None:
+    text = emodna_bench("table", "5", "--out", whole.out).out
+    assert "63.5\u00b10.2\u2193" in text
+    assert "72.4\u00b10.7\u2191" in text
+    assert "\u2191 \u2193: better or worse than the same method without L_SCL." in text
+
+
+# Mistakes
+
+
+def test_no_benchmark(emodna_bench: Command, tmp_path: Path) -> None:
+    assert "no benchmark there" in emodna_bench("table", "2", "--out", tmp_path).error()
+
+
+def test_wrong_use(emodna_bench: Command, pair: Bench) -> None:
+    assert "sensitivity" in emodna_bench("table", "7").usage()
+    assert "give one of them" in emodna_bench("table", "2", "--out", pair.out, "--json", "--format", "csv").usage()
+
+
+def test_it_needs_no_torch(pair: Bench) -> None:
+    program = (
+        "import sys; from emodna.cli.bench.command import bench\n"
+        f"bench(['table', '2', '--out', {str(pair.out)!r}], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules and 'librosa' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_the_usual_number_of_steps_is_that_of_a_fit() -> None:
+    assert FitRequest.__dataclass_fields__["steps"].default == STEPS

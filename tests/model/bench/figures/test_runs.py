@@ -1,0 +1,147 @@
+"""Figures of what runs left behind: logs and predictions."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emodna.model.bench.figures import Choice, NothingToShow, figure
+from emodna.model.bench.pictures import Line, Matrix
+from emodna.model.bench.plan import Bench
+from emodna.model.bench.rows import Row
+from emodna.pipeline.store import FeatureStore
+from tests.model.bench.fake import Asked, fake_bench, log, predict
+
+
+def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> Asked:
+    return (src, tgt, "arousal", row, seed)
+
+
+class TestConfusion:
+    def bench(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Bench:
+        cells = {asked(row, seed): 60.0 for row in rows for seed in range(seeds)}
+        return fake_bench(out, cells, stores={"emodb": target})
+
+    def test_is_pooled_over_seeds_in_percent_of_the_true_class(self, target: FeatureStore, tmp_path: Path) -> None:
+        bench = self.bench(tmp_path, target, "emo-dna")
+        truth = target.labels("arousal").astype(int)
+        low, high = int((truth == 0).sum()), int((truth == 1).sum())
+        # All right with seed 0; with seed 1 all is called high. The order of the rows must not matter.
+        predict(bench, asked("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
+        predict(bench, asked("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
+        picture = figure("confusion", bench, Choice())
+        assert picture.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
+        assert picture.facts["seeds"] == {"emo-dna": [0, 1]}
+        (matrix,) = picture.panels[0].marks
+        assert isinstance(matrix, Matrix)
+        assert matrix.values == [[50.0, 50.0], [0.0, 100.0]]
+        assert tuple(matrix.rows) == tuple(matrix.columns) == ("low", "high")
+        assert picture.title == "Confusion, ravdess -> emodb, arousal"
+        json.dumps(asdict(picture), allow_nan=False)
+
+    def test_shows_the_chosen_rows_in_their_order(self, target: FeatureStore, tmp_path: Path) -> None:
+        bench = self.bench(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
+        for row in ("emo-dna", "dan", "upper-bound"):
+            predict(bench, asked(row), target.ids, [1] * len(target))
+        assert [panel.title for panel in figure("confusion", bench, Choice()).panels] == ["emo-dna", "dan"]
+        chosen = Choice(src="savee", tgt="emodb", rows=(Row("upper-bound"), Row("jan")))
+        picture = figure("confusion", bench, chosen)  # which is run from one source for all
+        assert [panel.title for panel in picture.panels] == ["upper-bound"]
+        assert "Nothing finished of jan." in picture.note
+
+    def test_without_the_target_s_store_is_nothing_to_show(self, target: FeatureStore, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, {asked("emo-dna"): 60.0})
+        predict(bench, asked("emo-dna"), target.ids, [1] * len(target))
+        with pytest.raises(NothingToShow, match="the store of emodb is gone or has changed"):
+            figure("confusion", bench, Choice())
+
+    def test_of_an_unfinished_benchmark_is_nothing_to_show(self, tmp_path: Path) -> None:
+        with pytest.raises(NothingToShow, match="no finished cell with predictions"):
+            figure("confusion", fake_bench(tmp_path, {asked("emo-dna"): None}), Choice())
+
+
+class TestOverSteps:
+    def bench(self, out: Path) -> Bench:
+        bench = fake_bench(out, {asked(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)})
+        for seed in (0, 1):
+            lines = [
+                {
+                    "step": step,
+                    "emotion": 0.25,
+                    "mmd": 0.75,
+                    "total": 1.0,
+                    "threshold": 0.5 + seed * 0.1,
+                    "confident": 0.25 * seed,
+                }
+                | {f"prototypes_{key}": 0.1 * place + seed for place, key in enumerate(("emotion", "source", "target"))}
+                for step in (10, 20, 30)[: 3 - seed]
+            ]
+            log(bench, asked("emo-dna", seed), lines)
+            log(bench, asked("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
+        return bench
+
+    def test_threshold_is_a_mean_over_seeds_at_the_steps_of_all(self, tmp_path: Path) -> None:
+        picture = figure("threshold", self.bench(tmp_path), Choice())
+        (panel,) = picture.panels
+        threshold, confident = panel.marks
+        assert isinstance(threshold, Line)
+        assert isinstance(confident, Line)
+        assert threshold.x == [10, 20]
+        assert threshold.y == pytest.approx([0.55, 0.55])
+        assert (threshold.low, threshold.high) == ([0.5, 0.5], [0.6, 0.6])
+        assert (confident.y, confident.low, confident.high) == ([0.125] * 2, [0.0] * 2, [0.25] * 2)
+        assert picture.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
+        json.dumps(asdict(picture), allow_nan=False)
+
+    def test_only_the_chosen_target_is_shown(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, {asked("emo-dna", tgt=tgt): 60.0 for tgt in ("emodb", "savee")})
+        for tgt in ("emodb", "savee"):
+            log(bench, asked("emo-dna", tgt=tgt), [{"step": 1, "threshold": 0.5}])
+        (panel,) = figure("threshold", bench, Choice(tgt="savee")).panels
+        assert panel.title == "emo-dna, ravdess -> savee"
+
+    def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
+        rows = tuple(map(Row.parse, ("dan:add=scl", "emo-dna", "jan")))
+        picture = figure("threshold", self.bench(tmp_path), Choice(rows=rows, seed=0))
+        first, second = picture.panels
+        assert (first.title, second.title) == ("dan:add=scl, ravdess -> emodb", "emo-dna, ravdess -> emodb")
+        assert [mark.name for mark in first.marks] == ["confident share"]  # a fixed threshold is not logged
+        assert isinstance(second.marks[0], Line)
+        assert second.marks[0].low is None
+        assert "Nothing finished of jan." in picture.note
+
+    def test_prototypes_are_three_cosines(self, tmp_path: Path) -> None:
+        (panel,) = figure("prototypes", self.bench(tmp_path), Choice(seed=1)).panels
+        assert [mark.y for mark in panel.marks if isinstance(mark, Line)] == [[1.0, 1.0], [1.1, 1.1], [1.2, 1.2]]
+
+    def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
+        (panel,) = figure("losses", self.bench(tmp_path), Choice()).panels
+        lines = [mark for mark in panel.marks if isinstance(mark, Line)]
+        assert [(line.name, line.y[0], line.colour) for line in lines] == [
+            ("emotion", 0.25, 0),
+            ("mmd", 0.75, 1),
+            ("total", 1.0, 2),
+        ]
+
+    def test_no_more_than_six_pairs_are_shown_unless_one_is_chosen(self, tmp_path: Path) -> None:
+        sources = [f"s{place}" for place in range(7)]
+        languages = dict.fromkeys([*sources, "emodb"], "de")
+        bench = fake_bench(tmp_path, {asked("emo-dna", src=src): 60.0 for src in sources}, languages=languages)
+        for src in sources:
+            log(bench, asked("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
+        picture = figure("threshold", bench, Choice())
+        assert len(picture.panels) == 6
+        assert "Pairs that are not shown: s6 -> emodb." in picture.note
+        (panel,) = figure("threshold", bench, Choice(src="s6")).panels
+        assert panel.title == "emo-dna, s6 -> emodb"
+
+    @pytest.mark.parametrize(
+        ("name", "what"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
+    )
+    def test_that_nobody_logs_is_nothing_to_show(self, name: str, what: str, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, {asked("dan"): 60.0})
+        log(bench, asked("dan"), [{"step": 1, "odd": 0.5}])
+        with pytest.raises(NothingToShow, match=f"no finished cell of any method logs {what}"):
+            figure(name, bench, Choice())

@@ -1,0 +1,183 @@
+"""Figures of scores: ranks, pairs, languages, sensitivity."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from emodna.model.bench.figures import Choice, NothingToShow, figure
+from emodna.model.bench.pictures import Dots, Line, Matrix
+from emodna.model.bench.rows import Row
+from tests.model.bench.fake import Asked, fake_bench, same_everywhere
+
+PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]
+
+
+@pytest.mark.parametrize("name", ["ranks", "pairs", "languages", "sensitivity"])
+def test_nothing_finished_is_nothing_to_show(name: str, tmp_path: Path) -> None:
+    bench = fake_bench(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
+    with pytest.raises(NothingToShow, match="no finished cell of"):
+        figure(name, bench, Choice())
+
+
+@pytest.mark.parametrize("name", ["ranks", "pairs", "languages", "sensitivity"])
+def test_can_be_saved_as_json(name: str, tmp_path: Path) -> None:
+    rows = {"source-only": 50.0, "emo-dna": 60.0, "emo-dna:padding=mask": 55.0}
+    bench = fake_bench(tmp_path, same_everywhere(rows, PAIRS, seeds=2))
+    assert json.loads(json.dumps(asdict(figure(name, bench, Choice())), allow_nan=False))["name"] == name
+
+
+class TestRanks:
+    def test_are_of_the_task_and_of_both_and_a_bar_joins_what_does_not_differ(self, tmp_path: Path) -> None:
+        uars = same_everywhere({"emo-dna": 70.0, "dan": 60.0}, PAIRS, ("arousal", "valence"))
+        bench = fake_bench(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
+        picture = figure("ranks", bench, Choice())
+        arousal, both = picture.panels
+        ranks, bar = arousal.marks
+        assert isinstance(ranks, Dots)
+        assert isinstance(bar, Dots)
+        # Four scenarios, of which dan wins one; CD = 1.960 sqrt(2 * 3 / (6 * 4)) = 0.980, and 1.75 - 1.25 is less.
+        assert (ranks.categories, ranks.values) == (["emo-dna", "dan"], [1.25, 1.75])
+        assert arousal.title == "arousal: 4 scenarios, critical difference 0.98"
+        assert (bar.categories, bar.joined) == (["emo-dna", "dan"], True)
+        # Eight scenarios: CD 0.693 is less than 1.875 - 1.125.
+        (ranks,) = both.marks
+        assert isinstance(ranks, Dots)
+        assert ranks.values == [1.125, 1.875]
+        assert both.title == "arousal and valence: 8 scenarios, critical difference 0.69"
+        assert [each["groups"] for each in picture.facts["panels"]] == [[["emo-dna", "dan"]], []]
+
+    def test_of_one_task_are_one_panel(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, same_everywhere({"emo-dna": 70.0, "dan": 60.0}, PAIRS))
+        assert len(figure("ranks", bench, Choice()).panels) == 1
+
+    def test_leave_oracles_out_unless_they_are_chosen(self, tmp_path: Path) -> None:
+        rows = {"emo-dna": 70.0, "dan": 60.0, "upper-bound": 90.0}
+        bench = fake_bench(tmp_path, same_everywhere(rows, [("emodb", "ravdess")]))
+        chosen = Choice(rows=(Row("upper-bound"), Row("dan")))
+        for choice, methods in ((Choice(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
+            (ranks, *_) = figure("ranks", bench, choice).panels[0].marks
+            assert isinstance(ranks, Dots)
+            assert ranks.categories == methods
+
+    def test_say_what_was_left_out(self, tmp_path: Path) -> None:
+        uars = same_everywhere({"emo-dna": 70.0, "dan": 60.0}, PAIRS)
+        bench = fake_bench(tmp_path, {**uars, (*PAIRS[0], "arousal", "dan", 0): None})
+        picture = figure("ranks", bench, Choice())
+        assert "1 scenario left out" in picture.note
+        assert picture.facts["panels"][0]["left_out"] == ["ravdess -> savee, arousal, seed 0: not of dan"]
+
+    def test_of_one_method_are_nothing_to_show(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, same_everywhere({"emo-dna": 70.0}, PAIRS))
+        with pytest.raises(NothingToShow, match="need two methods with finished cells of arousal, not emo-dna alone"):
+            figure("ranks", bench, Choice())
+
+
+def cells(
+    uar_by_seed: dict[str, list[float | None]], pair: tuple[str, str] = ("ravdess", "emodb")
+) -> dict[Asked, float | None]:
+    return {(*pair, "arousal", row, seed): uar for row, uars in uar_by_seed.items() for seed, uar in enumerate(uars)}
+
+
+class TestPairs:
+    def test_are_means_over_seeds_and_gains_over_the_seeds_in_common(self, tmp_path: Path) -> None:
+        uars = cells({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
+        bench = fake_bench(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
+        picture = figure("pairs", bench, Choice())
+        titles = [panel.title for panel in picture.panels]
+        assert titles == [
+            *("source-only: UAR", "emo-dna: UAR", "dan: UAR"),
+            *("emo-dna: gain over source-only", "dan: gain over source-only"),
+        ]
+        found = [mark for panel in picture.panels for mark in panel.marks if isinstance(mark, Matrix)]
+        assert [matrix.values for matrix in found] == [
+            [[None, uar], [None, None]] for uar in (50.0, 65.0, 58.0, 10.0, 8.0)
+        ]
+        assert {(matrix.low, matrix.high) for matrix in found[:3]} == {(35.0, 65.0)}
+        assert {(matrix.low, matrix.high) for matrix in found[3:]} == {(-10.0, 10.0)}
+        assert found[0].rows == found[0].columns == ["ravdess", "emodb"]
+        assert picture.facts["missing"]["dan"] == ["emodb -> ravdess"]
+        assert "dan lacks 1 of 2 pairs" in picture.note
+
+    def test_are_four_rows_unless_chosen(self, tmp_path: Path) -> None:
+        rows = dict.fromkeys(("dan", "dann", "cdan", "jan", "emo-dna"), 60.0)
+        bench = fake_bench(tmp_path, same_everywhere(rows, PAIRS))
+        picture = figure("pairs", bench, Choice())
+        assert [panel.title for panel in picture.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
+        assert "Not shown: jan." in picture.note
+        assert "source-only has no finished cell" in picture.note
+        picture = figure("pairs", bench, Choice(rows=(Row("jan"), Row("bsp"))))
+        assert [panel.title for panel in picture.panels] == ["jan: UAR"]
+        assert "Nothing finished of bsp." in picture.note
+
+
+class TestLanguages:
+    def test_are_means_over_the_pairs_of_each_group(self, tmp_path: Path) -> None:
+        uars: dict[Asked, float | None] = {}
+        for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
+            uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
+        same, other = (panel.marks for panel in figure("languages", fake_bench(tmp_path, uars), Choice()).panels)
+        assert [mark.name for mark in same] == ["same language", "different languages"]
+        dots = [mark for mark in (*same, *other) if isinstance(mark, Dots)]
+        assert [mark.values for mark in dots] == [[50.0, 60.5], [50.0, 62.5], [10.5], [12.5]]
+        # The mean of two resampled pairs is at either end in a quarter of the resamples.
+        assert [(mark.low, mark.high) for mark in dots[2:]] == [((10.0,), (11.0,)), ((12.0,), (13.0,))]
+
+    def test_without_a_pair_of_one_language_show_the_others_and_say_so(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, cells({"dan": [60.0]}))
+        picture = figure("languages", bench, Choice())
+        (panel,) = picture.panels
+        (dots,) = panel.marks
+        assert isinstance(dots, Dots)
+        assert (dots.name, dots.values, dots.low) == ("different languages", [60.0], (None,))
+        assert "There is no pair of one language." in picture.note
+
+    def test_several_languages_are_one_only_if_they_are_the_same(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
+        assert figure("languages", bench, Choice()).facts["groups"]["same language"] == []
+
+
+class TestSensitivity:
+    ROWS = ("emo-dna", "emo-dna:threshold_momentum=0.9", "emo-dna:threshold_momentum=0.999", "emo-dna:padding=mask")
+
+    def picture(self, out: Path, *more: str, seeds: int = 2):  # type: ignore[no-untyped-def]
+        uars = {
+            (*pair, "arousal", row, seed): 50.0 + 10 * place + 4 * seed + 2 * (pair == PAIRS[0])
+            for place, row in enumerate((*self.ROWS, *more))
+            for pair in PAIRS[:2]
+            for seed in range(seeds)
+        }
+        return figure("sensitivity", fake_bench(out, uars), Choice())
+
+    def test_is_of_one_changed_setting_beside_the_defaults(self, tmp_path: Path) -> None:
+        picture = self.picture(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
+        (dots,) = picture.panels[0].marks
+        assert dots.categories == ["defaults", "threshold_momentum=0.9", "threshold_momentum=0.999", "padding=mask"]
+        # Mean over two pairs (+1) and two seeds (+2); the seeds' own means are 2 below and above.
+        assert list(dots.values) == [53.0, 63.0, 73.0, 83.0]
+        assert list(dots.low) == [51.0, 61.0, 71.0, 81.0]
+        assert list(dots.high) == [55.0, 65.0, 75.0, 85.0]
+        assert picture.panels[0].references == [("defaults", 53.0)]
+
+    def test_draws_a_curve_over_two_numbers_and_the_default(self, tmp_path: Path) -> None:
+        _, curve = self.picture(tmp_path).panels
+        (line,) = curve.marks
+        assert isinstance(line, Line)
+        assert curve.title == "threshold_momentum"
+        assert (list(line.x), list(line.y)) == ([0.9, 0.99, 0.999], [63.0, 53.0, 73.0])
+        assert list(line.low or ()) == [61.0, 51.0, 71.0]
+
+    def test_of_one_seed_has_no_interval(self, tmp_path: Path) -> None:
+        panels = self.picture(tmp_path, seeds=1).panels
+        assert set(panels[0].marks[0].low) == {None}
+        assert panels[1].marks[0].low is None
+
+    def test_without_a_changed_setting_is_nothing_to_show(self, tmp_path: Path) -> None:
+        bench = fake_bench(tmp_path, cells({"emo-dna": [60.0]}))
+        with pytest.raises(NothingToShow, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
+            figure("sensitivity", bench, Choice())
+        with pytest.raises(NothingToShow, match="of dan, with whose defaults"):
+            figure("sensitivity", bench, Choice(rows=(Row("dan"),)))
+        with pytest.raises(NothingToShow, match="a method without settings"):
+            figure("sensitivity", bench, Choice(rows=(Row.parse("emo-dna:padding=mask"),)))

@@ -1,0 +1,66 @@
+"""The paper's numbers, as the package cites them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE, CORPORA, Place, cited
+from emodna.model.bench.presets import PRESETS
+from emodna.pipeline.emotions import TASKS
+
+METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
+
+
+def average(table: str, task: str, method: str, score: str) -> float:
+    return cited()[Place(table, task, method, AVERAGE, score)].mean
+
+
+def test_all_of_its_tables_are_there_and_nothing_else() -> None:
+    assert Counter(place.table for place in cited()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
+    asked = {
+        Place(number, task, entry.paper, source, score)
+        for number, preset in PRESETS.items()
+        for task in preset.tasks
+        for entry in preset.entries
+        for source in ((*CORPORA, AVERAGE) if preset.layout == "sources" else (AVERAGE,))
+        for score in paper.SCORES
+    }
+    assert asked == set(cited())
+
+
+def test_what_it_prints_as_its_main_result() -> None:
+    found = cited()[Place("2", "arousal", "emo-dna", AVERAGE, "war")]
+    assert (found.mean, found.std) == (74.3, 0.3)
+    assert [average("3", "valence", method, "f1") for method in METHODS] == [
+        *(29.4, 47.8, 51.8, 54.6, 56.0, 54.0, 54.7, 57.4, 55.8, 54.7, 57.5)
+    ]
+
+
+@pytest.mark.parametrize(("table", "task"), [("2", "arousal"), ("3", "valence")])
+def test_its_averages_are_the_means_of_its_columns(table: str, task: str) -> None:
+    """So all 30 scenarios weigh the same. Each printed number is rounded to a tenth."""
+    off = {
+        (method, score): printed - mean
+        for method in METHODS
+        for score in paper.SCORES
+        for printed in [average(table, task, method, score)]
+        for mean in [sum(cited()[Place(table, task, method, each, score)].mean for each in CORPORA) / len(CORPORA)]
+        if abs(printed - mean) > 0.1 + 1e-9
+    }
+    assert off == {}
+
+
+def test_where_l_scl_helps_by_its_own_arrows() -> None:
+    """Table 5: up everywhere, but for CDAN and BSP in arousal."""
+    down = set()
+    for task in TASKS:
+        for method in ("dann", "dan", "jan", "cdan", "bsp"):
+            for score in paper.SCORES:
+                before = paper.in_tables_2_and_3(task, method, score)
+                assert before is not None
+                if average("5", task, f"{method}+scl", score) < before.mean:
+                    down.add((task, method, score))
+    assert down == {("arousal", method, score) for method in ("cdan", "bsp") for score in paper.SCORES}

@@ -1,0 +1,352 @@
+"""The arithmetic of the tables, against values worked out by hand, and what partial benchmarks make of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.model import metrics
+from emodna.model.bench.columns import columns_of
+from emodna.model.bench.constants import constant_scores
+from emodna.model.bench.outcomes import outcomes
+from emodna.model.bench.paper import AVERAGE, CORPORA
+from emodna.model.bench.plan import Bench, Cell, Conditions
+from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
+from emodna.model.bench.rows import Row
+from emodna.model.bench.scores import Pair, Scores, mean_over, scenario_scores
+from emodna.model.bench.table_data import DIFFERENCE, Figure, Table
+from emodna.model.bench.tables import table
+from emodna.model.score_names import SCORE_NAMES
+from emodna.pipeline.emotions import Task
+from tests.model.bench.made import CLASSES, Score, fail, finish, planned
+
+PLACE = {name: place for place, name in enumerate(CORPORA)}
+
+
+def figure(found: Table, row: str, column: str = AVERAGE, score: str = "war", task: Task | None = None) -> Figure:
+    """A figure of a table; of its first task, unless told otherwise."""
+    (line,) = (line for line in found.lines if line.name == row)
+    task = task or found.blocks[0].columns[0][0]
+    (spot,) = (spot for spot in line.figures if (spot[0], spot[1].name, spot[2]) == (task, column, score))
+    return line.figures[spot]
+
+
+def steady(cell: Cell) -> float:
+    """The source's place in tens, the target's in ones, and 3 more in seed 1."""
+    return 10 + 10 * PLACE[cell.src] + PLACE[cell.tgt] + 3 * cell.seed
+
+
+def opposed(cell: Cell) -> float:
+    """Seeds that differ by 20 on every pair, upwards and downwards in turn: no matter to the mean over all pairs."""
+    up = (PLACE[cell.src] + PLACE[cell.tgt] + (PLACE[cell.src] > PLACE[cell.tgt])) % 2
+    return 50 + 20 * cell.seed * (1 if up else -1)
+
+
+def made(
+    out: Path, rows: Sequence[str | Row], score: Score = steady, but: Sequence[Cell] = (), **asked: object
+) -> Bench:
+    bench = planned(out, rows, **asked)  # type: ignore[arg-type]
+    finish(bench, score, but)
+    return bench
+
+
+# Constants
+
+
+def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
+    """METHODS 1.3."""
+    bench = planned(tmp_path, ["dann"])
+    arousal, valence = table(bench, "2"), table(bench, "3")
+
+    def shown(found: Table, name: str, score: str) -> list[str]:
+        return [f"{figure(found, name, column, score).mean:.1f}" for column in (*CORPORA, AVERAGE)]
+
+    assert shown(arousal, "always_high", "war") == ["61.7", "63.4", "60.8", "65.2", "61.7", "62.6", "62.5"]
+    assert shown(arousal, "always_high", "f1") == ["76.1", "77.3", "75.4", "78.8", "76.1", "76.7", "76.7"]
+    assert shown(valence, "always_high", "war") == ["45.6", "50.0", "47.0", "43.5", "46.3", "45.6", "46.3"]
+    assert shown(valence, "always_high", "f1") == ["61.9", "66.5", "63.2", "60.2", "62.5", "61.9", "62.7"]
+    assert shown(valence, "always_low", "war") == ["54.4", "50.0", "53.0", "56.5", "53.7", "54.4", "53.7"]
+    assert shown(arousal, "always_low", "war")[-1] == "37.5"
+    assert shown(arousal, "always_low", "f1")[-1] == shown(valence, "always_low", "f1")[-1] == "0.0"
+    assert [shown(each, "majority", "war")[-1] for each in (arousal, valence)] == ["62.7", "57.1"]
+    for name in ("always_high", "always_low", "majority"):
+        assert set(shown(arousal, name, "uar")) == set(shown(valence, name, "uar")) == {"50.0"}
+
+
+def test_constants_are_those_of_the_scorer() -> None:
+    for low, high in [(3, 5), (5, 3), (4, 4), (0, 2), (2, 0)]:
+        truth = np.repeat([0, 1], [low, high])
+        expected = {name: each.uar for name, each in metrics.constant_scores(truth).items()}
+        found = constant_scores((low, high))
+        assert found is not None
+        assert {name: scores["uar"] for name, scores in found.items()} == expected
+        assert found["majority"]["f1"] == metrics.constant_scores(truth)["majority"].f1
+    assert constant_scores((0, 0)) is None
+
+
+# Means and deviations of the whole grid
+
+
+def test_means_over_targets_then_sources(tmp_path: Path) -> None:
+    """Of source 0, targets 1 to 5: 10 + mean(1..5) = 13, and 16 in seed 1; of source 5: 60 + mean(0..4) = 62."""
+    found = table(made(tmp_path, ["dann"]), "2")
+    assert figure(found, "dann", "casia").mean == pytest.approx(14.5)
+    assert figure(found, "dann", "savee").mean == pytest.approx(63.5)
+    assert figure(found, "dann", AVERAGE).mean == pytest.approx(10 + 25 + 2.5 + 1.5)
+    assert figure(found, "dann", AVERAGE, "f1").mean == pytest.approx(40)
+    assert figure(found, "dann", AVERAGE, "macro_f1").mean == pytest.approx(42)
+    # Two seeds, 3 apart: 3 / sqrt(2) of a sample.
+    assert figure(found, "dann", "casia").std == pytest.approx(3 / sqrt(2))
+    assert figure(found, "dann", AVERAGE).std == pytest.approx(3 / sqrt(2))
+    assert len(figure(found, "dann", AVERAGE).pairs) == 30
+
+
+def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: Path) -> None:
+    """Every pair moves by 20 between the seeds, in turn upwards and downwards: their mean does not."""
+    found = table(made(tmp_path, ["dann"], opposed), "2")
+    # 30 pairs, as many up as down; of a source, 5 pairs: 3 one way and 2 the other, 4 in the mean.
+    assert figure(found, "dann", AVERAGE).std == pytest.approx(0)
+    assert [figure(found, "dann", name).std for name in CORPORA] == pytest.approx([4 / sqrt(2)] * 6)
+
+
+def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    found = table(made(tmp_path, ["dann"], seeds=1), "2")
+    assert figure(found, "dann", "casia").mean == pytest.approx(13)
+    assert figure(found, "dann", "casia").std is None
+
+
+def test_differences_to_the_paper(tmp_path: Path) -> None:
+    found = table(made(tmp_path, ["dann"], lambda _: 64.0), "2")
+    there = figure(found, "dann")
+    assert there.cited is not None
+    assert (there.cited.mean, there.cited.std) == (61.0, 1.1)
+    assert there.comparable
+    assert there.difference == pytest.approx(3.0)
+    assert figure(found, "dann", score="uar").cited is None
+    assert figure(found, "dann", score="uar").difference is None
+
+
+def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> None:
+    """It is run once per target, here with the target's place as its score."""
+    bench = made(tmp_path, ["dann", CEILING], lambda cell: 10.0 * PLACE[cell.tgt])
+    assert sum(cell.row == CEILING for cell in bench.cells) == 2 * 2 * 6
+    found = table(bench, "2")
+    assert figure(found, "upper-bound", "casia").mean == pytest.approx(30)
+    assert figure(found, "upper-bound", "savee").mean == pytest.approx(20)
+    assert len(figure(found, "upper-bound").pairs) == 30
+    assert not [gap for gap in found.gaps if CEILING in gap.rows]
+
+
+# Marks
+
+
+@pytest.mark.parametrize(("war", "mark"), [(62.0, "below"), (63.0, None)])
+def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str | None) -> None:
+    """The target's majority has a WAR of 62.7 in arousal."""
+    assert figure(table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
+
+
+def test_a_constant_answer_is_no_better_than_itself(tmp_path: Path) -> None:
+    def high(cell: Cell) -> float:
+        low, high = CLASSES[cell.tgt][0]
+        return 100 * high / (low + high)
+
+    found = table(made(tmp_path, ["dann"], high, tasks=["arousal"], corpora=("casia", "emodb", "savee")), "2")
+    assert figure(found, "dann").mark == "same"
+    assert figure(found, "dann", score="uar").mark is None  # it is WAR + 2 here
+
+
+def test_the_best_of_a_column(tmp_path: Path) -> None:
+    found = table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda cell: 60.0 + (cell.row.method == "dan")), "2")
+    assert figure(found, "dan").best
+    assert not figure(found, "dann").best
+    assert not figure(found, "upper-bound").best
+    assert figure(found, "emo-dna").cited_best
+    assert not figure(found, "dan").cited_best
+
+
+def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
+    rows = ["dann", "dann:add=scl", "cdan", "cdan:add=scl", "jan:add=scl"]
+    bench = made(
+        tmp_path, rows, lambda cell: 50.0 + 2 * bool(cell.row.settings) * (-1 if cell.row.method == "cdan" else 1)
+    )
+    found = table(bench, "5")
+    assert figure(found, "dann:add=scl").gain == pytest.approx(2)
+    assert figure(found, "cdan:add=scl").gain == pytest.approx(-2)
+    assert figure(found, "jan:add=scl").gain is None
+    assert (figure(found, "cdan:add=scl").cited_gain or 0) < 0 < (figure(found, "dann:add=scl").cited_gain or 0)
+
+
+# Partial benchmarks
+
+
+def test_two_corpora_are_one_of_five_targets(tmp_path: Path) -> None:
+    found = table(made(tmp_path, ["dann"], corpora=("emodb", "ravdess")), "2")
+    there = figure(found, "dann", "emodb")
+    assert there.mean == pytest.approx(10 + 10 + 4 + 1.5)
+    assert (len(there.pairs), there.complete, there.comparable, there.difference) == (1, False, False, None)
+    assert there.cited is not None
+    assert figure(found, "dann", "casia").mean is None
+    assert len(figure(found, "dann").pairs) == 2
+    assert found.absent == ("casia", "emovo", "iemocap", "savee")
+    # The constants are those of this one target.
+    assert figure(found, "always_high", "emodb").mean == pytest.approx(100 * 960 / 1440)
+
+
+def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
+    """Seed 1 lacks one target of casia: with it, the mean would be of other pairs."""
+    bench = planned(tmp_path, ["dann"])
+    (hole,) = (
+        cell for cell in bench.cells if (cell.src, cell.tgt, cell.task, cell.seed) == ("casia", "savee", "arousal", 1)
+    )
+    finish(bench, steady, [hole])
+    found = table(bench, "2")
+    there = figure(found, "dann", "casia")
+    assert (there.mean, there.std, there.seeds) == (pytest.approx(13), None, (0,))
+    assert there.comparable
+    assert figure(found, "dann", "emodb").seeds == (0, 1)
+    assert figure(found, "dann").seeds == (0,)
+    (gap,) = (gap for gap in found.gaps if gap.why == "waiting")
+    assert (gap.rows, gap.pairs, gap.seeds) == ((Row("dann"),), (("casia", "savee"),), (1,))
+
+
+def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path) -> None:
+    bench = planned(tmp_path, ["dann", "dan"], tasks=["arousal"])
+    holes = [cell for cell in bench.cells if (cell.src, cell.tgt, cell.row.method) == ("casia", "savee", "dann")]
+    finish(bench, steady, holes)
+    for cell in holes:
+        fail(bench, cell, "no memory")
+    found = table(bench, "2")
+    there = figure(found, "dann", "casia")
+    assert there.mean == pytest.approx(10 + 2.5 + 1.5)  # targets 1 to 4
+    assert (len(there.pairs), there.comparable, there.seeds) == (4, False, (0, 1))
+    assert not figure(found, "dan", "casia").best  # the two are of other pairs
+    assert figure(found, "dan", "emodb").best
+    (gap,) = (gap for gap in found.gaps if gap.why == "failed")
+    assert (gap.tasks, gap.pairs, gap.seeds, gap.error) == (("arousal",), (("casia", "savee"),), (0, 1), "no memory")
+    assert gap.cells == 2
+
+
+def test_what_is_not_planned_is_told(tmp_path: Path) -> None:
+    found = table(made(tmp_path, [*PRESETS["4"].rows[:3]], corpora=("emodb", "ravdess")), "4")
+    (gap,) = found.gaps
+    assert (gap.why, gap.tasks) == ("not planned", ("arousal", "valence"))
+    assert gap.rows == tuple(PRESETS["4"].rows[3:])
+    assert gap.seeds == (0, 1)
+    complete = table(made(tmp_path / "whole", PRESETS["4"].rows), "4")
+    assert complete.gaps == ()
+
+
+def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
+    classes = {**CLASSES, "savee": ((0, 0), (0, 0))}
+    bench = planned(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
+    finish(bench, lambda cell: None if cell.tgt in ("savee", "emovo") else 50.0)
+    found = table(bench, "2")
+    why = {gap.why: {tgt for _, tgt in gap.pairs} for gap in found.gaps if Row("dann") in gap.rows}
+    assert why == {"unlabelled": {"savee"}, "failed": {"emovo"}}
+    assert len(figure(found, "dann", "casia").pairs) == 3
+    assert len(figure(found, "always_high", "casia").pairs) == 4
+
+
+# Corpora of one's own
+
+
+def test_own_corpora_have_columns_beside_the_paper_s(tmp_path: Path) -> None:
+    def score(cell: Cell) -> float:
+        return 90.0 if "own" in (cell.src, cell.tgt) else 50.0
+
+    found = table(made(tmp_path, ["dann"], score, corpora=(*CORPORA, "own")), "2")
+    assert figure(found, "dann").mean == pytest.approx(50)
+    assert figure(found, "dann").comparable
+    for column in ("own ->", "-> own"):
+        assert figure(found, "dann", column).mean == pytest.approx(90)
+        assert len(figure(found, "dann", column).pairs) == 6
+        assert figure(found, "dann", column).cited is None
+
+
+def test_a_benchmark_of_own_corpora_alone(tmp_path: Path) -> None:
+    bench = made(tmp_path, ["dann"], lambda cell: 50.0 + (cell.src == "b"), corpora=("a", "b", "casia"))
+    assert [column.name for column in columns_of(bench)] == ["a ->", "b ->", "casia ->", AVERAGE]
+    found = table(bench, "2")
+    assert figure(found, "dann").mean == pytest.approx(50 + 1 / 3)
+    assert figure(found, "dann").cited is None
+    assert found.absent == ()
+
+
+# The study of sensitivity
+
+
+def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: Path) -> None:
+    rows = list(SENSITIVITY)
+
+    def score(cell: Cell) -> float:
+        return 50.0 + 7 * cell.seed + (2 + cell.seed) * rows.index(cell.row)
+
+    conditions = Conditions(300, "mfcc40-x")
+    bench = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
+    found = table(bench, "sensitivity")
+    second = str(rows[1])
+    assert [block.columns[0][1].name for block in found.blocks] == ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]
+    assert figure(found, second, score="uar").mean == pytest.approx((54 + 62) / 2)
+    there = figure(found, second, score=DIFFERENCE)
+    assert there.mean == pytest.approx(2.5)
+    assert there.std == pytest.approx(sqrt(0.5))
+    assert figure(found, str(rows[0]), score=DIFFERENCE).mean is None
+    assert found.gaps == ()
+
+
+# What always holds
+
+
+def scenario(seed: int) -> dict[Pair, dict[int, Scores]]:
+    """Random scores of pairs by seeds, some of which are missing."""
+    draw = random.Random(seed)
+    corpora = CORPORA[: draw.randint(2, 6)]
+    pairs = [(src, tgt) for src in corpora for tgt in corpora if src != tgt]
+    return {
+        pair: {number: {key: draw.uniform(0, 100) for key in SCORE_NAMES} for number in range(3) if draw.random() < 0.8}
+        for pair in pairs
+    }
+
+
+@given(st.integers(0, 10_000))
+def test_the_order_of_what_is_found_is_no_matter(seed: int) -> None:
+    found = scenario(seed)
+    mixed = {pair: dict(reversed(found[pair].items())) for pair in random.Random(seed).sample(list(found), len(found))}
+    assert mean_over(found, list(found)) == mean_over(mixed, list(found))
+
+
+@given(st.integers(0, 10_000), st.floats(-50, 50))
+def test_a_shift_of_all_scores_shifts_the_mean_and_not_its_deviation(seed: int, shift: float) -> None:
+    found = scenario(seed)
+    shifted = {
+        pair: {number: {key: value + shift for key, value in scores.items()} for number, scores in by_seed.items()}
+        for pair, by_seed in found.items()
+    }
+    before, after = mean_over(found, list(found)), mean_over(shifted, list(found))
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        assert after.mean("uar") == pytest.approx(before.mean("uar") + shift)
+        assert after.std("uar") == pytest.approx(before.std("uar"), abs=1e-9)
+        assert after.pairs == before.pairs
+
+
+def test_the_order_of_the_cells_is_no_matter(tmp_path: Path) -> None:
+    bench = made(tmp_path, ["dann", "upper-bound"])
+    mixed = replace(bench, cells=tuple(random.Random(1).sample(bench.cells, len(bench.cells))))
+    assert [line.figures for line in table(mixed, "2").lines] == [line.figures for line in table(bench, "2").lines]
+    assert table(mixed, "2").gaps == table(bench, "2").gaps
+
+
+def test_scores_by_row_scenario_and_seed(tmp_path: Path) -> None:
+    bench = made(tmp_path, ["dann"], corpora=("emodb", "ravdess"))
+    found = scenario_scores(bench, outcomes(bench))
+    assert found[Row("dann")]["arousal", "emodb", "ravdess"][1]["war"] == 27
