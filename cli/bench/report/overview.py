@@ -136,11 +136,11 @@ def _rows(bench: Bench, found: Sequence[Outcome]) -> Sheet:
     columns = [
         Column("method"),
         Column("as --methods spells it"),
-        Column("learns from the target's labels"),
-        Column("our reading of its paper"),
+        Column("uses target labels"),
+        Column("our reading"),
         Column("cells done", numeric=True),
         Column("cells", numeric=True),
-        Column("mean seconds of a cell", numeric=True),
+        Column("seconds per cell", numeric=True),
     ]
     rows = []
     for row, named in bench.rows.items():
