@@ -112,7 +112,7 @@ def carry_out(
     answers: dict[Cell, Answer] = {}
     if left:
         with watching(bench, before, quiet=quiet) as watcher, execution.crew(len(left)) as crew:
-            watcher.workers = execution.workers or len(crew.workers()) or 1
+            watcher.workers = crew.workers() or 1
             answers = execute(bench, left, crew, watcher, again=again)
     ran = [cell for cell, answer in answers.items() if answer.kind == "done"]
     errors = {each.cell: str(each.error) for each in failed}

@@ -35,8 +35,8 @@ class Crew:
     resources: Mapping[str, float] = field(default_factory=dict)
     """That a cell needs of its worker."""
 
-    def workers(self) -> list[str]:
-        """Addresses of those that can run a cell.
+    def workers(self) -> int:
+        """How many can run a cell.
 
         Raises
         ------
@@ -44,11 +44,10 @@ class Crew:
             There are some, but none has what a cell needs.
         """
         found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
-        fit = [
-            address
-            for address, facts in found.items()
-            if all(facts["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
-        ]
+        fit = sum(
+            all(facts["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
+            for facts in found.values()
+        )
         if found and not fit:
             raise WorkerError(
                 f"--device cuda: no worker at {self.place} declares a GPU; start them by: dask worker {self.place} "
@@ -56,8 +55,8 @@ class Crew:
             )
         return fit
 
-    def send(self, order: Order, worker: str, ended: "Callable[[Future[Any]], object]") -> "Future[Any]":
-        """Hand a cell to a worker; should that die, another one goes on with it.
+    def send(self, order: Order, ended: "Callable[[Future[Any]], object]") -> "Future[Any]":
+        """Hand a cell to the worker that has least to do; should that die, another one goes on with it.
 
         Parameters
         ----------
@@ -68,8 +67,6 @@ class Crew:
             pickle.loads,
             pickle.dumps(Call(carry_out_there, order)),
             key=f"cell-{uuid4()}",
-            workers=[worker],
-            allow_other_workers=True,
             resources=dict(self.resources) or None,
         )
         future.add_done_callback(ended)

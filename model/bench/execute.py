@@ -99,7 +99,6 @@ class _Flight:
     """A cell that a worker has."""
 
     cell: Cell
-    worker: str
     device: str
 
 
@@ -125,21 +124,16 @@ class _Execution:
         return self._found
 
     def _send(self, left: deque[Cell]) -> None:
-        """Give every worker that is free a cell."""
-        if not left:
-            return
+        """Have as many cells under way as there are workers: so one that dies takes no cell with it but its own."""
         here = self._crew.workers()
         if not here and not self._told:
             self._watcher.told(f"waiting for workers: none at {self._crew.place} (Ctrl-C ends this: {RESUMABLE})")
         self._told = not here
-        taken = {flight.worker for flight in self._flying.values()}
-        for worker in here:
-            if left and worker not in taken and len(self._flying) < len(here):
-                cell = left.popleft()
-                order = self._order(cell)
-                future = self._crew.send(order, worker, self._landed.put)
-                self._flying[future] = _Flight(cell, worker, order.device)
-                self._watcher.began(cell)
+        while left and len(self._flying) < here:
+            cell = left.popleft()
+            order = self._order(cell)
+            self._flying[self._crew.send(order, self._landed.put)] = _Flight(cell, order.device)
+            self._watcher.began(cell)
 
     def _order(self, cell: Cell) -> Order:
         busy = Counter(flight.device for flight in self._flying.values())

@@ -1,0 +1,13 @@
+"""What a worker is made to do in place of a cell. It needs no torch, so that dying is cheap."""
+
+import os
+import signal
+
+from emodna.model.bench.worker import Answer, Order
+
+
+def deadly(order: Order) -> Answer:
+    """Die of the cell from CASIA to EMODB, as of one that takes all memory."""
+    if order.cell[:2] == ("casia", "emodb"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Answer("done", {"uar": 50.0})
