@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
@@ -142,7 +143,9 @@ class _LiveWatcher(_Watcher):
         facts += [] if remaining is None else [f"ETA {duration(remaining)}"]
         facts.append(f"elapsed {duration(time.monotonic() - tally.began)}")
         yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
-        yield ProgressBar(total, ended, width=width)
+        bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
+        bar.add_row(ProgressBar(total, ended))
+        yield bar
         running = sorted(tally.started, key=tally.started.__getitem__)
         room = max(console.height - _OTHERS - min(len(running), _RUNNING), 1)
         yield from self._grid(width, room, ascii_only=options.ascii_only)
@@ -155,11 +158,12 @@ class _LiveWatcher(_Watcher):
             lines.setdefault(f"{self.bench.rows[cell.row].label}, {cell.task}", []).append(state)
         unfinished = [name for name, states in lines.items() if set(states) - {"done"}]
         shown = list(lines) if len(lines) <= room else unfinished[: room - 1]
-        name_width = min(max((len(name) for name in shown), default=0), _NAME)
+        name_width = min(max((len(name) for name in shown), default=0), _NAME, width // 2)
         marks = all(len(states) <= width - name_width - 2 for states in lines.values())
         for name in shown:
             line = Text.from_markup(common.safe(name))
             line.truncate(name_width, overflow="ellipsis", pad=True)
+            line.no_wrap, line.overflow = True, "ellipsis"
             yield line.append("  ").append_text(
                 _marked(lines[name], ascii_only=ascii_only) if marks else _counted(lines[name])
             )

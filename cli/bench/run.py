@@ -11,7 +11,7 @@ from emodna.cli.bench.options import execution_options, out_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.plan import Bench, Conditions
+    from emodna.model.bench.plan import Bench, Cell, Conditions
     from emodna.model.bench.rows import Row
     from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
@@ -108,9 +108,9 @@ def run(
 
     asked = _asked(out, stores, wishes, seeds, conditions)
     with only_run(out):
-        bench = _together(asked)
+        bench, cells = _together(asked)
         bench.write()
-        code = carry_out(bench, asked.cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
+        code = carry_out(bench, cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
     context.exit(code)
 
 
@@ -173,8 +173,8 @@ def _asked(
     return replace(first, cells=tuple(sorted(first.cells, key=lambda cell: cell.seed)))
 
 
-def _together(asked: "Bench") -> "Bench":
-    """What was asked for, with what is in its folder already.
+def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
+    """What was asked for, with what is in its folder already; and the cells that are to be run.
 
     Raises
     ------
@@ -182,9 +182,19 @@ def _together(asked: "Bench") -> "Bench":
         What is there is of other conditions.
     """
     from emodna.model.bench.plan import Bench
+    from emodna.model.bench.presets import CEILING
 
     if not Bench.exists(asked.out):
-        return asked
+        return asked, list(asked.cells)
     there = Bench.read(asked.out)
     there.check_conditions(asked.conditions)
-    return there.extended(asked.corpora, asked.rows, asked.cells)
+    # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
+    ceilings = {
+        (cell.tgt, cell.task, cell.seed): cell
+        for cell in there.cells
+        if cell.row == CEILING and cell.src in asked.corpora
+    }
+    cells = [
+        ceilings.get((cell.tgt, cell.task, cell.seed), cell) if cell.row == CEILING else cell for cell in asked.cells
+    ]
+    return there.extended(asked.corpora, asked.rows, cells), cells

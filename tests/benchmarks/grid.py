@@ -1,0 +1,108 @@
+"""What a grid costs as a whole: emodna-bench run against the same cells one after another.
+
+python -m tests.benchmarks.grid --help
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emodna.model.bench.plan import Bench
+
+
+def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
+    """Run the grid: the JSON of emodna-bench run, with the wall time as seen from outside."""
+    command = [str(Path(sys.executable).with_name("emodna-bench")), "run", *options, "--out", str(out)]
+    command += ["--workers", str(workers), "--threads", str(threads), "--json", "--quiet"]
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(threads))
+    return {**json.loads(done.stdout), "seconds": time.perf_counter() - began}
+
+
+def one_by_one(bench: Bench, cache: Path, out: Path, threads: int) -> float:
+    """Run the same cells by emodna-fit, one after another: seconds."""
+    began = time.perf_counter()
+    for number, cell in enumerate(bench.cells):
+        settings = [part for key, value in cell.row.overrides.items() for part in ("--set", f"{key}={value}")]
+        command = [str(Path(sys.executable).with_name("emodna-fit")), "--src", cell.src, "--tgt", cell.tgt]
+        command += ["--task", cell.task, "--method", cell.row.method, "--seed", str(cell.seed), *settings]
+        command += ["--steps", str(bench.arguments(cell)["steps"]), "--threads", str(threads), "--device", "cpu"]
+        command += ["--cache", str(cache), "--out", str(out / str(number)), "--json", "--quiet"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(threads))
+    return time.perf_counter() - began
+
+
+def environment(threads: int) -> dict[str, str]:
+    """That of a process with so many threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
+@click.option("--corpora", multiple=True, default=("ravdess", "emodb"), show_default=True)
+@click.option("--methods", multiple=True, default=("source-only", "dann", "dan", "emo-dna"), show_default=True)
+@click.option("--tasks", multiple=True, default=("arousal",), show_default=True)
+@click.option("--seeds", default=1, show_default=True)
+@click.option("--steps", default=100, show_default=True)
+@click.option("--rounds", default=3, show_default=True, help="Each runs all ways, in turns.")
+@click.option("--cores", default=2, show_default=True, help="So many runs of one thread, or one of so many threads.")
+def main(
+    cache: Path,
+    corpora: tuple[str, ...],
+    methods: tuple[str, ...],
+    tasks: tuple[str, ...],
+    seeds: int,
+    steps: int,
+    rounds: int,
+    cores: int,
+) -> None:
+    """Compare ways to run a grid on prepared stores, and say what the harness costs per cell."""
+    lists = {"--corpora": corpora, "--methods": methods, "--tasks": tasks}
+    options = [part for option, values in lists.items() for value in values for part in (option, value)]
+    options += ["--seeds", str(seeds), "--steps", str(steps), "--cache", str(cache), "--device", "cpu"]
+    taken: dict[str, list[float]] = {}
+    costs: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+
+        def side_by_side() -> float:
+            ran = bench_run(options, out / "side", cores, 1)
+            costs.append((cores * ran["seconds"] - ran["cell_seconds"]) / ran["cells"])
+            return float(ran["seconds"])
+
+        ways: dict[str, Callable[[], float]] = {
+            f"emodna-bench run --workers {cores} --threads 1": side_by_side,
+            f"emodna-bench run --workers 1 --threads {cores}": lambda: float(
+                bench_run(options, out / "threads", 1, cores)["seconds"]
+            ),
+            f"emodna-fit --threads {cores}, one after another": lambda: one_by_one(
+                Bench.read(out / "threads"), cache, out / "fit", cores
+            ),
+        }
+        for number in range(rounds):
+            for way, run in ways.items():
+                taken.setdefault(way, []).append(run())
+                click.echo(f"round {number + 1}: {way}: {taken[way][-1]:.1f} s", err=True)
+            cells = len(Bench.read(out / "side").cells)
+            for folder in list(out.iterdir()):
+                shutil.rmtree(folder)
+    first, *others = taken
+    click.echo(f"{cells} cells of {steps} steps, {rounds} rounds")
+    for way in others:
+        ratios = [b / a for a, b in zip(taken[first], taken[way], strict=True)]
+        click.echo(f"{way}: {statistics.median(ratios):.2f} times the seconds of {first} (median of the rounds)")
+    click.echo(f"harness: {statistics.median(costs):.2f} s a cell (workers x wall - the runs' own seconds, per cell)")
+
+
+if __name__ == "__main__":
+    main()

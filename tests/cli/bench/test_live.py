@@ -1,0 +1,85 @@
+"""The live grid: every terminal shows how far each row is, however many cells there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations, product
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from emodna.cli import common
+from emodna.cli.bench.live import Tally, _LiveWatcher, watching
+from emodna.model.bench.outcomes import State
+from emodna.model.bench.plan import Bench, Cell, Conditions, Named
+from emodna.model.bench.rows import Row
+from emodna.model.bench.worker import Answer
+from emodna.pipeline.emotions import TASKS
+
+CORPORA = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
+METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "addi", "caam", "emo-dna", "difl", "mdd")
+
+
+def bench(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> Bench:
+    rows = {Row(name): Named(f"[red]{name}[/red]", False, "source") for name in methods}
+    cells = [
+        Cell(src, tgt, task, row, seed)
+        for seed, task, row, (src, tgt) in product(range(seeds), TASKS, rows, permutations(corpora, 2))
+    ]
+    return Bench(Path("bench"), Conditions(100, "mfcc40"), {}, rows, tuple(cells))
+
+
+def drawn(watcher: _LiveWatcher, *, width: int = 80, height: int = 24) -> list[str]:
+    console = Console(width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(watcher)
+    return captured.get().rstrip("\n").split("\n")
+
+
+@pytest.mark.parametrize(("corpora", "methods", "seeds"), [(CORPORA, METHODS, 3), (CORPORA[:3], METHODS[:2], 1)])
+def test_it_fits_a_terminal_of_80_by_24(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> None:
+    asked = bench(corpora, methods, seeds)
+    lines = drawn(_LiveWatcher(asked, dict.fromkeys(asked.cells, "waiting")))
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    assert f"0/{len(asked.cells)} cells" in lines[0]
+
+
+def test_a_mark_per_cell_where_there_is_room_and_numbers_where_there_is_not() -> None:
+    asked = bench(CORPORA[:3], METHODS[:1], 1)
+    states: dict[Cell, State] = dict.fromkeys(asked.cells, "done")
+    states[asked.cells[1]] = "failed"
+    states[asked.cells[2]] = "waiting"
+    arousal, valence = drawn(_LiveWatcher(asked, states))[2:4]
+    assert arousal == "[red]source-only[/red], arousal  ■\u00d7·■■■"
+    assert valence.endswith("■■■■■■")
+    many = bench(CORPORA, METHODS[:1], 3)
+    counted: dict[Cell, State] = {**dict.fromkeys(many.cells, "done"), many.cells[1]: "failed"}
+    assert drawn(_LiveWatcher(many, counted))[2] == "[red]source-only[/red], arousal  89/90  1 failed"
+
+
+def test_the_time_that_is_left_follows_from_the_cells_that_took_alike() -> None:
+    asked = bench(CORPORA[:3], METHODS[:2], 1)
+    tally = Tally(dict.fromkeys(asked.cells, "waiting"), workers=2)
+    assert tally.remaining is None
+    slow, quick = (next(cell for cell in asked.cells if cell.row.method == name) for name in METHODS[:2])
+    tally.end(slow, "done", 30.0)
+    tally.end(quick, "done", 10.0)
+    # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
+    assert tally.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
+
+
+def test_a_line_per_cell_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
+    asked = bench(CORPORA[:2], METHODS[:1], 1)
+    with watching(asked, [], quiet=False) as watcher:
+        watcher.tally.states.update(dict.fromkeys(asked.cells, "waiting"))
+        watcher.ended(asked.cells[0], Answer("done", {"uar": 62.55}, seconds=31.2))
+        watcher.ended(asked.cells[1], Answer("failed", error="[bold]no\x1b[31m"))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "1/4 casia -> emodb, arousal, source-only, seed 0: UAR 62.5 (31 s, ETA 1:34)"
+    assert second == "2/4 emodb -> casia, arousal, source-only, seed 0: failed: [bold]no\\x1b[31m"
