@@ -87,6 +87,7 @@ def local_crew(workers: int, threads: int, devices: Sequence[str]) -> Iterator[C
         "distributed.scheduler.allowed-failures": _DEATHS,
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.work-stealing": False,
+        "distributed.scheduler.worker-ttl": None,  # one that is only slow is alive: its nanny knows if it is not
         "distributed.worker.profile.enabled": False,
     }
     with (
