@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Between two looks at whether there are more workers, while nothing ends.
 _LOOK_SECONDS: Final = 1.0
+#: Without workers for so long, somebody who waits should know.
+_GAP_SECONDS: Final = 3.0
 #: For so long cells may write their checkpoints before they are given up.
 _STOP_SECONDS: Final = 20.0
 #: What is left of a benchmark that ends early.
@@ -110,6 +112,7 @@ class _Execution:
         self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
         self._found: dict[Cell, Answer] = {}
         self._told = False
+        self._alone_since: float | None = None
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Answer]:
         left = deque(cells)
@@ -126,14 +129,22 @@ class _Execution:
     def _send(self, left: deque[Cell]) -> None:
         """Have as many cells under way as there are workers: so one that dies takes no cell with it but its own."""
         here = self._crew.workers()
-        if not here and not self._told:
-            self._watcher.told(f"waiting for workers: none at {self._crew.place} (Ctrl-C ends this: {RESUMABLE})")
-        self._told = not here
+        self._tell_of_none(here)
         while left and len(self._flying) < here:
             cell = left.popleft()
             order = self._order(cell)
             self._flying[self._crew.send(order, self._landed.put)] = _Flight(cell, order.device)
             self._watcher.began(cell)
+
+    def _tell_of_none(self, here: Sequence[str]) -> None:
+        """Say, once, that there are no workers to wait for; on a busy machine, what Dask knows of them has gaps."""
+        if here:
+            self._alone_since, self._told = None, False
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > _GAP_SECONDS and not self._told:
+            self._watcher.told(f"waiting for workers: none at {self._crew.place} (Ctrl-C ends this: {RESUMABLE})")
+            self._told = True
 
     def _order(self, cell: Cell) -> Order:
         busy = Counter(flight.device for flight in self._flying.values())
