@@ -136,7 +136,7 @@ class _Execution:
             self._flying[self._crew.send(order, self._landed.put)] = _Flight(cell, order.device)
             self._watcher.began(cell)
 
-    def _tell_of_none(self, here: Sequence[str]) -> None:
+    def _tell_of_none(self, here: int) -> None:
         """Say, once, that there are no workers to wait for; on a busy machine, what Dask knows of them has gaps."""
         if here:
             self._alone_since, self._told = None, False
