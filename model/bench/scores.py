@@ -6,13 +6,13 @@ the mean over the sources is the mean over the pairs.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from emodna.model.bench.outcomes import Outcome
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
 from emodna.model.score_names import SCORE_NAMES
@@ -23,15 +23,22 @@ Scenario = tuple[Task, str, str]
 Pair = tuple[str, str]
 """Source, target."""
 Scores = Mapping[str, float]
-"""Of `SCORE_NAMES`, in percent."""
+"""Of `SCORE_NAMES`, in percent; what else was asked for stands beside them."""
 ScenarioScores = dict[Row, dict[Scenario, dict[int, Scores]]]
 """Row -> task, source, target -> seed -> scores."""
 
 
-def scenario_scores(bench: Bench, outcomes: Iterable[Outcome]) -> ScenarioScores:
+def scenario_scores(
+    bench: Bench, outcomes: Iterable[Outcome], more: Callable[[Cell], Scores] = lambda _cell: {}
+) -> ScenarioScores:
     """Scores of the cells that are done and have some.
 
     The upper bound is run from one source per target, and stands for all sources that the benchmark pairs it with.
+
+    Parameters
+    ----------
+    more
+        What else is to stand beside the scores of a cell.
     """
     sources: dict[tuple[Task, str], dict[str, None]] = {}
     for cell in bench.cells:
@@ -43,7 +50,7 @@ def scenario_scores(bench: Bench, outcomes: Iterable[Outcome]) -> ScenarioScores
             continue
         for src in sources[cell.task, cell.tgt] if cell.row == CEILING else (cell.src,):
             by_seed = found.setdefault(cell.row, {}).setdefault((cell.task, src, cell.tgt), {})
-            by_seed.setdefault(cell.seed, scores)
+            by_seed.setdefault(cell.seed, {**scores, **more(cell)})
     return found
 
 
@@ -110,7 +117,8 @@ def averaged(scores: Mapping[Pair, Scores]) -> Scores:
     by_source: dict[str, list[Scores]] = {}
     for (src, _), each in scores.items():
         by_source.setdefault(src, []).append(each)
-    return {key: fmean(fmean(each[key] for each in targets) for targets in by_source.values()) for key in SCORE_NAMES}
+    keys = set.intersection(*(set(each) for each in scores.values()))
+    return {key: fmean(fmean(each[key] for each in targets) for targets in by_source.values()) for key in sorted(keys)}
 
 
 def spread(values: Sequence[float]) -> float | None:

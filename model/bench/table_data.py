@@ -10,6 +10,7 @@ from emodna.model.bench.paper import Cited
 from emodna.model.bench.plan import Bench, Named
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]
@@ -17,6 +18,10 @@ Mark = Literal["same", "below"]
 
 DIFFERENCE: Final = "difference"
 """Beside the scores, in the study of sensitivity: UAR less that of the first row, in the same seeds."""
+CALLED: Final = "called_class_1"
+"""Beside the scores, in the table by pairs: the share of the target that is called class 1, in percent."""
+HEADINGS: Final[Mapping[str, str]] = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: "% class 1"}
+"""Over each of a column's numbers."""
 SAME: Final = 1e-9
 """In percent: scores are floats, of sums in another order."""
 

@@ -1,6 +1,6 @@
 """Lines of a table: a benchmark's means, beside the paper's numbers and the constants. It needs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from statistics import fmean
@@ -10,7 +10,7 @@ from emodna.model.bench.columns import Column
 from emodna.model.bench.constants import CONSTANTS, constant_scores
 from emodna.model.bench.outcomes import Outcome, outcomes
 from emodna.model.bench.paper import Place
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import Entry
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Mean, Pair, ScenarioScores, Scores, averaged, mean_over, scenario_scores, spread
@@ -30,10 +30,16 @@ class Work:
     means: dict[tuple[Row, Task, Column], Mean | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, bench: Bench, tasks: Sequence[Task], rows: Sequence[Row]) -> "Work":
-        """What some tasks and rows of a benchmark have come to."""
+    def of(
+        cls,
+        bench: Bench,
+        tasks: Sequence[Task],
+        rows: Sequence[Row],
+        more: Callable[[Cell], Scores] = lambda _cell: {},
+    ) -> "Work":
+        """What some tasks and rows of a benchmark have come to; `more` as in `scenario_scores`."""
         found = outcomes(bench, [cell for cell in bench.cells if cell.task in tasks and cell.row in rows])
-        return cls(bench, tuple(tasks), found, scenario_scores(bench, found))
+        return cls(bench, tuple(tasks), found, scenario_scores(bench, found, more))
 
     def mean(self, row: Row, task: Task, column: Column) -> Mean | None:
         """Mean of a row in a column."""
@@ -57,14 +63,20 @@ class Work:
 
 
 def line_of(
-    work: Work, kind: Kind, row: Row, spots: Sequence[tuple[Task, Column]], cited_as: str | None = None
+    work: Work,
+    kind: Kind,
+    row: Row,
+    spots: Sequence[tuple[Task, Column]],
+    cited_as: str | None = None,
+    scores: Collection[str] = SCORE_NAMES,
 ) -> Line:
     """A row of ours, without the paper's numbers."""
     figures = {}
     for task, column in spots:
         mean = work.mean(row, task, column)
-        for score in SCORE_NAMES:
-            figures[task, column, score] = Figure() if mean is None else _figure(work, task, column, mean, score)
+        for score in scores:
+            known = mean is not None and all(score in each for each in mean.by_seed.values())
+            figures[task, column, score] = _figure(work, task, column, mean, score) if mean and known else Figure()
     named = work.bench.rows.get(row)
     return Line(kind, str(row), named.label if named else str(row), cited_as, named, figures)
 
@@ -77,7 +89,7 @@ def _figure(work: Work, task: Task, column: Column, mean: Mean, score: str) -> F
         seeds=tuple(mean.by_seed),
         pairs=mean.pairs,
         complete=len(mean.pairs) == len(column.pairs),
-        constant=max((each[score] for each in constants.values()), default=None),
+        constant=max((each[score] for each in constants.values() if score in each), default=None),
     )
 
 
@@ -131,7 +143,7 @@ def with_best(lines: Sequence[Line]) -> list[Line]:
     """Lines with the best figure of each column marked, and the best of the paper's."""
     figures = [dict(line.figures) for line in lines]
     for spot in lines[0].figures if lines else ():
-        if spot[2] == DIFFERENCE:
+        if spot[2] not in SCORE_NAMES:
             continue
         entries = [each for line, each in zip(lines, figures, strict=True) if line.kind == "entry"]
         ours = [mean for each in entries if (mean := each[spot].mean) is not None]

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import Final
 
 from emodna.model.bench import paper
+from emodna.model.bench.answers import called_class_1
 from emodna.model.bench.columns import Column, columns_of
 from emodna.model.bench.gaps import gaps
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
 from emodna.model.bench.rows import Row
-from emodna.model.bench.scores import Pair
-from emodna.model.bench.table_data import DIFFERENCE, Block, Kind, Line, Table
+from emodna.model.bench.scores import Pair, Scores
+from emodna.model.bench.table_data import CALLED, DIFFERENCE, Block, Kind, Line, Table
 from emodna.model.bench.table_lines import Work, constant_lines, differences, entry_line, line_of, with_best
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS
@@ -79,10 +80,17 @@ def _pairs(bench: Bench) -> Table:
     columns = _by_pair(pairs)
     spots = [(task, column) for task in tasks for column in columns]
     rows = [*(row for row in bench.rows if row != CEILING), *(row for row in bench.rows if row == CEILING)]
-    work = Work.of(bench, tasks, rows)
-    lines = with_best([line_of(work, "ceiling" if bench.rows[row].oracle else "entry", row, spots) for row in rows])
-    blocks = tuple(Block(task, ((task, column),), tuple(SCORE_NAMES)) for task, column in spots)
+    shown = (*SCORE_NAMES, CALLED)
+    work = Work.of(bench, tasks, rows, lambda cell: _called(bench, cell))
+    kinds: list[tuple[Kind, Row]] = [("ceiling" if bench.rows[row].oracle else "entry", row) for row in rows]
+    lines = with_best([line_of(work, kind, row, spots, scores=shown) for kind, row in kinds])
+    blocks = tuple(Block(task, ((task, column),), shown) for task, column in spots)
     return _finished(work, "pairs", "All pairs", blocks, [*lines, *constant_lines(work, spots)], rows, columns)
+
+
+def _called(bench: Bench, cell: Cell) -> Scores:
+    share = called_class_1(bench, cell)
+    return {} if share is None else {CALLED: share}
 
 
 def _by_pair(pairs: tuple[Pair, ...]) -> list[Column]:

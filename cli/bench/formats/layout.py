@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from emodna.model.bench import paper
 from emodna.model.bench.columns import Column
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Spot, Table
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.bench.table_data import DIFFERENCE, HEADINGS, Block, Figure, Line, Spot, Table
 from emodna.pipeline.emotions import Task
 
 
@@ -63,7 +62,7 @@ def laid_out(table: Table, block: Block, signs: Signs) -> Laid:
             lines.append(Written(label, cells, place == 0 and kind not in (None, part)))
         kind = part
     groups = tuple(signs.escape(heading(table, block, task, column)) for task, column in block.columns)
-    heads = tuple("difference" if score == DIFFERENCE else SCORE_NAMES[score] for score in block.scores)
+    heads = tuple(signs.escape(HEADINGS[score]) for score in block.scores)
     return Laid(signs.escape(block.title), groups, heads, tuple(lines))
 
 

@@ -75,6 +75,8 @@ def _signs(table: Table, figures: Sequence[Figure]) -> Iterator[str]:
         yield "\u2191 \u2193: better or worse than the same method without L_SCL."
     if table.name == "sensitivity":
         yield "difference: UAR less that of the first row, over the same pairs and seeds."
+    if table.name == "pairs":
+        yield "% class 1: how much of the target is called class 1; how much of it is: WAR of always class 1."
     labels = [line.label for line in table.lines]
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): knows the target's labels."
@@ -103,7 +105,11 @@ def command(table: Table) -> str | None:
     if not (open_ or table.absent):
         return None
     bench, conditions = table.bench, table.bench.conditions
-    parts = ["emodna-bench", "run", "--table", table.name]
+    rows = dict.fromkeys(row for gap in open_ for row in gap.rows)
+    asked = (
+        ["--table", table.name] if table.name != "pairs" else [part for row in rows for part in ("--methods", str(row))]
+    )
+    parts = ["emodna-bench", "run", *asked]
     if table.name not in PRESETS:  # otherwise its tasks are those of the table
         parts += [part for task in TASKS if any(task in gap.tasks for gap in open_) for part in ("--tasks", task)]
     parts += ["--seeds", str(len(table.seeds))] + ["--steps", str(conditions.steps)] * (conditions.steps != STEPS)

@@ -8,9 +8,8 @@ from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.presets import PRESETS
-from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Table
+from emodna.model.bench.table_data import HEADINGS, Block, Figure, Line, Table
 from emodna.model.bench.tables import TABLE_NAMES, table
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 _SIGNS = Signs(
@@ -73,7 +72,7 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
         for score in block.scores:
             spot = (task, column, score)
             figures = [line.figures.get(spot, Figure()) for line in made.lines]
-            head = DIFFERENCE if score == DIFFERENCE else SCORE_NAMES[score]
+            head = HEADINGS[score]
             columns.append(Column(head, numeric=True, whole_name=f"{name} {head}"))
             for row, line, figure in zip(rows, made.lines, figures, strict=True):
                 shown = MISSING if figure.mean is None else ours(made, line, spot, _SIGNS)

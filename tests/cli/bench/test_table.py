@@ -215,6 +215,8 @@ def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> 
     (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
     assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
     assert "(1 seed)" in ran.out
+    pairs = emodna_bench("table", "pairs", "--out", whole.out).out
+    assert "emodna-bench run --methods source-only --tasks arousal" in pairs
     latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
     assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
 

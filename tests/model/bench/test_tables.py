@@ -9,6 +9,8 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, Scores, mean_over, scenario_scores
-from emodna.model.bench.table_data import DIFFERENCE, Figure, Table
+from emodna.model.bench.table_data import CALLED, DIFFERENCE, Figure, Table
 from emodna.model.bench.tables import table
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
@@ -316,7 +318,14 @@ def test_every_row_by_pair_with_all_scores(tmp_path: Path) -> None:
     assert [(task, column.name) for task, column in tasks_and_columns] == [
         (task, name) for task in ("arousal", "valence") for name in pairs
     ]
-    assert {block.scores for block in found.blocks} == {tuple(SCORE_NAMES)}
+    assert {block.scores for block in found.blocks} == {(*SCORE_NAMES, CALLED)}
+    assert figure(found, "dan", score=CALLED).mean is None  # no predictions are there
+    answers = {"emodb": [1, 1, 1, 0], "ravdess": [0, 0, 0, 1]}
+    for cell in bench.cells:
+        pq.write_table(pa.table({"label": answers[cell.tgt]}), bench.folder(cell).predictions)
+    found = table(bench, "pairs")
+    assert figure(found, "dan", "emodb -> ravdess", CALLED).mean == 25
+    assert figure(found, "upper-bound", score=CALLED).mean == 50
     assert figure(found, "dan", "emodb -> ravdess").mean == pytest.approx((24 + 27) / 2)
     assert figure(found, "dan", score="macro_f1", task="valence").mean == pytest.approx((25.5 + 52.5) / 2 + 3)
     assert found.gaps == ()
