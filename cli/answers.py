@@ -21,8 +21,6 @@ SUFFIXES: Final = (".csv", ".parquet", ".json")
 _NUMBERS: Final = ("start", "end", "probability")
 #: Answers that make a row group of Parquet.
 _ROWS: Final = 8192
-#: What makes a spreadsheet take a cell for a formula.
-_FORMULA: Final = ("=", "+", "-", "@")
 
 Answer = Mapping[str, Any]
 """Column -> value."""
@@ -62,11 +60,11 @@ class CsvAnswers:
 
     def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
         self._stream, self._rows = stream, csv.writer(stream, lineterminator="\n")
-        self._rows.writerow(map(_cell, columns))
+        self._rows.writerow(map(common.csv_cell, columns))
 
     def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
         """Write a row."""
-        self._rows.writerow(map(_cell, (*answer.values(), *beside.values())))
+        self._rows.writerow(map(common.csv_cell, (*answer.values(), *beside.values())))
         self._stream.flush()
 
     def end(self) -> None:
@@ -144,22 +142,6 @@ def _parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None"
     own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
     with pq.ParquetWriter(stream, pa.schema([*own, *(() if manifest is None else manifest.schema)])) as writer:
         yield ParquetAnswers(writer, own, manifest)
-
-
-def _cell(value: object) -> object:
-    """A cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
-    if value is None or isinstance(value, int | float):
-        return value
-    text = common.visible(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _encodable(value: object) -> object:

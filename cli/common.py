@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -49,9 +49,29 @@ def safe(text: object) -> str:
     return escape(visible(text))
 
 
+#: What makes a spreadsheet take a cell for a formula.
+_FORMULA: Final = ("=", "+", "-", "@")
+
+
 def visible(text: object) -> str:
     """Spell out what a string from outside would do to a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def csv_cell(value: object) -> object:
+    """A cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def print_json(document: object) -> None:

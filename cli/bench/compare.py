@@ -156,13 +156,13 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     if ranking.p is not None:
         lines.append(f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}")
     difference = ranking.critical_difference
-    if difference is not None and difference > len(matched.rows) - 1:
+    if difference is not None and not ranking.attainable:
         lines.append(f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios")
     elif difference is not None:
         lines.append(f"Nemenyi: mean ranks that are {difference:.2f} apart differ")
         for group in ranking.groups:
             labels = [bench.rows[matched.rows[place]].label for place in group]
-            lines.append(f"not different: {', '.join(labels)}")
+            lines.append(f"not told apart: {', '.join(labels)}")
     lines.append(_DEPENDENT)
     lines.extend(f"left out: {left}" for left in matched.left_out[:_SHOWN])
     if len(matched.left_out) > _SHOWN:

@@ -46,7 +46,7 @@ class Tally:
     started: "dict[Cell, float]" = field(default_factory=dict)
     """When those began that are at work."""
     took: "dict[tuple[str, str], list[float]]" = field(default_factory=lambda: defaultdict(list))
-    """Seconds of the finished ones, by what takes alike: row and target, whose size decides the prediction's time."""
+    """Seconds of the finished ones, by what takes alike: row and task."""
 
     def begin(self, cell: "Cell") -> None:
         """A worker has it."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
+from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named, distinct
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
@@ -37,7 +37,7 @@ def grid(
     corpora = {store.snapshot.corpus: described(store) for store in stores}
     if len(corpora) < 2:
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
-    named = {row: name_of(row, conditions) for row in rows}
+    named = distinct({row: name_of(row, conditions) for row in rows})
     return Bench(out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)))
 
 

@@ -160,11 +160,17 @@ class Bench:
         )
 
     def extended(self, corpora: Mapping[str, Corpus], rows: Mapping[Row, Named], cells: Iterable[Cell]) -> "Bench":
-        """The same with more in it; what is there already stays where it is."""
+        """The same with more in it; what is there already stays where it is.
+
+        Raises
+        ------
+        BenchError
+            Two rows are the same under two spellings, such as a setting's default spelt out.
+        """
         return replace(
             self,
             corpora={**self.corpora, **corpora},
-            rows={**self.rows, **rows},
+            rows=distinct({**self.rows, **rows}),
             cells=tuple(dict.fromkeys([*self.cells, *cells])),
         )
 
@@ -201,6 +207,21 @@ class Bench:
             "feature_set": self.conditions.feature_set,
             "fingerprints": [self.corpora[cell.src].fingerprint, self.corpora[cell.tgt].fingerprint],
         }
+
+
+def distinct(rows: Mapping[Row, Named]) -> Mapping[Row, Named]:
+    """Rows, each of which is called something else: no table could tell others apart, and each would be run.
+
+    Raises
+    ------
+    BenchError
+        Names the first two that are the same.
+    """
+    known: dict[str, Row] = {}
+    for row, named in rows.items():
+        if known.setdefault(named.label, row) != row:
+            raise BenchError(f"--methods {row}: the same as {known[named.label]}; leave one out")
+    return rows
 
 
 def _path(out: Path) -> Path:

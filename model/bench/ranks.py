@@ -25,7 +25,12 @@ class Ranking:
     critical_difference: float | None
     """Nemenyi's: mean ranks that are at least so far apart differ; None where there is nothing to rank."""
     groups: tuple[tuple[int, ...], ...]
-    """Methods, best first, no two of which differ; of each only the largest, and none of one method alone."""
+    """Methods, best first, no two of which are told apart; of each only the largest, and none of one method alone."""
+
+    @property
+    def attainable(self) -> bool:
+        """Whether any two mean ranks could lie as far apart as the critical difference: k - 1 at most."""
+        return self.critical_difference is not None and self.critical_difference <= len(self.mean_ranks) - 1
 
 
 def ranking(scores: NDArray[np.float64]) -> Ranking:

@@ -93,7 +93,7 @@ def _written(table: Table, block: Block, line: Line, signs: Signs) -> Iterator[t
         differences = [figure.difference for figure in figures]
         yield (
             f"{signs.indent}difference",
-            tuple("" if each is None else _signed(each, signs) + signs.unmarked for each in differences),
+            tuple("" if each is None else signed(each, signs) + signs.unmarked for each in differences),
         )
 
 
@@ -104,7 +104,7 @@ def ours(table: Table, line: Line, spot: Spot, signs: Signs) -> str:
         return ""
     if figure.mean is None:
         return "-" + signs.unmarked
-    number = _signed if score == DIFFERENCE else _number
+    number = signed if score == DIFFERENCE else _number
     text = number(figure.mean, signs) + _std(figure.std, signs)
     text = signs.bold(text) if figure.best else text
     text += {"same": signs.same, "below": signs.below, None: signs.unmarked}[figure.mark] + _arrow(figure.gain, signs)
@@ -124,7 +124,7 @@ def cited(figure: Figure, signs: Signs) -> str:
     return (text if figure.comparable else f"[{text}]") + signs.unmarked
 
 
-def _signed(value: float, signs: Signs) -> str:
+def signed(value: float, signs: Signs) -> str:
     """A difference."""
     return f"{value:+.1f}".replace("-", signs.minus)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 
+from emodna.cli import common
 from emodna.cli.bench.formats.document import numbers
 from emodna.model.bench.table_data import Table
 
@@ -35,4 +36,4 @@ def values(table: Table) -> str:
 
 
 def _plain(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else value
+    return str(value).lower() if isinstance(value, bool) else common.csv_cell(value)

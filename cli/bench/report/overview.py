@@ -12,9 +12,9 @@ from emodna.model.bench.outcomes import Outcome
 from emodna.model.bench.plan import Bench
 from emodna.model.errors import RunError
 from emodna.model.run import read_json
+from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 
-_METRICS: Final = {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
 #: Rows that are read without a filter.
 _FEW: Final = 12
 _LOOKS: Final[Mapping[str, str]] = {"done": "", "failed": "bad"}
@@ -60,7 +60,7 @@ def cells(bench: Bench, found: Sequence[Outcome]) -> Section:
         Column("method", filtered=True),
         Column("seed", numeric=True, filtered=True),
         Column("state", filtered=True),
-        *(Column(name, numeric=True) for name in _METRICS.values()),
+        *(Column(name, numeric=True) for name in SCORE_NAMES.values()),
         Column("best constant WAR", numeric=True),
         Column("best constant F1", numeric=True),
         Column("seconds", numeric=True),
@@ -105,7 +105,7 @@ def _cell(bench: Bench, outcome: Outcome) -> list[Item]:
         text(named.label),
         number(cell.seed, 0),
         text(outcome.state, _LOOKS.get(outcome.state, "muted")),
-        *(number(result.get(metric)) for metric in _METRICS),
+        *(number(result.get(metric)) for metric in SCORE_NAMES),
         *(number(_best_constant(result, metric)) for metric in ("war", "f1")),
         number(result.get("wall_seconds")),
     ]

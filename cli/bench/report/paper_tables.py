@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from emodna.cli.bench.formats.layout import Signs, cited, heading, known_pairs, ours
+from emodna.cli.bench.formats.layout import Signs, cited, heading, known_pairs, ours, signed
 from emodna.cli.bench.formats.words import caption, missing, notes
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
@@ -81,6 +81,10 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
                 columns.append(Column("paper", numeric=True, whole_name=f"{name} {head} of the paper"))
                 for row, figure in zip(rows, figures, strict=True):
                     row.append(_paper(figure))
+            if any(figure.comparable for figure in figures):
+                columns.append(Column(DIFFERENCE, numeric=True, whole_name=f"{name} {head} {DIFFERENCE} to the paper"))
+                for row, figure in zip(rows, figures, strict=True):
+                    row.append(_difference(figure))
         groups.append((name, len(columns) - before))
     return Sheet(identity, block.title, columns, rows, groups)
 
@@ -93,3 +97,8 @@ def _paper(figure: Figure) -> Item:
     if figure.cited is None:
         return Item(MISSING)
     return Item(cited(figure, _SIGNS), figure.cited.mean, "muted best" if figure.cited_best else "muted")
+
+
+def _difference(figure: Figure) -> Item:
+    value = figure.difference
+    return Item(MISSING) if value is None else Item(signed(value, _SIGNS), value, "muted")

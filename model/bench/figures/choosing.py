@@ -8,12 +8,9 @@ from emodna.model.bench.outcomes import Outcome, outcomes
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
-from emodna.model.bench.scores import ScenarioScores, scenario_scores
+from emodna.model.bench.scores import Pair, ScenarioScores, scenario_scores
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
-
-Pair = tuple[str, str]
-"""Source, target."""
 
 
 def chosen_scores(bench: Bench, choice: Choice, tasks: Sequence[Task] | None = None) -> ScenarioScores:

@@ -1,26 +1,24 @@
 """Confusion matrices of a pair of corpora."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.bench.figures import Choice, NothingToShow
-from emodna.model.bench.figures.choosing import Pair, at_most, done_cells, nothing, omitted_note, pair_name
+from emodna.model.bench.figures.choosing import at_most, done_cells, nothing, omitted_note, pair_name
 from emodna.model.bench.pictures import Matrix, Panel, Picture
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
+from emodna.model.bench.scores import Pair
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import predictions, truth_of
 from emodna.model.runs.listing import open_run
-from emodna.pipeline.emotions import Task
-
-#: Classes 0 and 1 in the task's own words.
-CLASSES: Final[Mapping[Task, tuple[str, str]]] = {"arousal": ("low", "high"), "valence": ("negative", "positive")}
+from emodna.pipeline.emotions import CLASS_NAMES
 
 
 def picture(bench: Bench, choice: Choice) -> Picture:
@@ -42,7 +40,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         known = {seed: each for seed, each in found.items() if not isinstance(each, str)}
         if known:
             pooled = np.sum(list(known.values()), axis=0)
-            panels.append(_panel(bench, row, pooled, CLASSES[choice.task]))
+            panels.append(_panel(bench, row, pooled, CLASS_NAMES[choice.task]))
             counts[str(row)], seeds[str(row)] = pooled.tolist(), sorted(known)
     if not panels:
         raise NothingToShow(f"no confusion matrix: {problems[0]}")

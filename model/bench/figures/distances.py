@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final, Literal
 
 from emodna.model.bench.comparison import SOURCE_ONLY
-from emodna.model.bench.figures import Choice
+from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
 from emodna.model.bench.outcomes import outcome
 from emodna.model.bench.pictures import Dots, Panel, Picture
@@ -44,7 +44,13 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     if not found:
         raise nothing(asked, "of a method with features" if choice.rows is None else f"of {listed(choice.rows)}")
     rows = [row for row in choice.rows or bench.rows if any(cell.row == row for cell in found)]
-    pairs = list(dict.fromkeys((cell.src, cell.tgt) for cell in found))
+    have = {row: {(cell.src, cell.tgt) for cell in found if cell.row == row} for row in rows}
+    there = list(dict.fromkeys((cell.src, cell.tgt) for cell in found))
+    pairs = [pair for pair in there if all(pair in own for own in have.values())]
+    if not pairs:
+        raise NothingToShow(f"no pair of corpora is finished by all of {listed(rows)}")
+    left = [pair_name(pair) for pair in there if pair not in pairs]
+    found = {cell: each for cell, each in found.items() if (cell.src, cell.tgt) in pairs}
     before = {cell: _found(bench, partner) for cell in found if (partner := _partner(bench, cell)) is not None}
     inputs = _inputs(bench, choice, pairs)
     names = [bench.rows[row].label for row in rows]
@@ -66,11 +72,12 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         _NAME,
         f"Distance of source and target features, {among}, {choice.task}, seed {seed}",
         panels,
-        note=_NOTE,
+        note=_NOTE + (f" Only pairs that all methods have are compared; left out: {listed(left)}." if left else ""),
         facts={
             "task": choice.task,
             "seed": seed,
             "pairs": [list(pair) for pair in pairs],
+            "left_out": left,
             "cells": {bench.name(cell): distances for cell, distances in found.items()},
             "before": {bench.name(cell): distances for cell, distances in before.items()},
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in zip(pairs, inputs, strict=True)},

@@ -6,11 +6,11 @@ from typing import Final
 
 from emodna.model.bench.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice
-from emodna.model.bench.figures.choosing import Pair, at_most, chosen_scores, omitted_note, pair_name, rows_with_scores
+from emodna.model.bench.figures.choosing import at_most, chosen_scores, omitted_note, pair_name, rows_with_scores
 from emodna.model.bench.pictures import Matrix, Panel, Picture
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.rows import Row
-from emodna.model.bench.scores import Scenario, Scores
+from emodna.model.bench.scores import Pair, Scenario, Scores
 
 _CHANCE: Final = 50.0
 Cells = Mapping[Pair, float]

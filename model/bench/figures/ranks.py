@@ -36,17 +36,20 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         raise NothingToShow(f"ranks need two methods with finished cells of {choice.task}, not {listed(rows)} alone")
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
+    left_out = ""
     for title, scores in ((choice.task, own), (" and ".join(TASKS), everything)):
         found = matched_rows(scores, rows)
         if panels and len({task for task, _, _ in found.scenarios}) < len(TASKS):
             break
         panel, fact = _panel(bench, found, title)
         panels.append(panel)
+        left_out = left_out_note(found)
         facts.append({**fact, **facts_of(found)})
     note = (
         "Rank 1 is the highest UAR of a scenario (a pair of corpora and a task, mean over the seeds). A bar joins "
-        "methods whose mean ranks lie less than Nemenyi's critical difference apart (5 %): those do not differ. "
-        f"Scenarios that share a corpus are not independent, which the test takes them to be.{left_out_note(found)}"
+        "methods whose mean ranks lie less than Nemenyi's critical difference apart (5 %): these scenarios do not tell "
+        "them apart, which is not to say that they are equal; one out of reach could not tell any two apart. "
+        f"Scenarios that share a corpus are not independent, which the test takes them to be.{left_out}"
         f"{omitted_note(choice, rows, rows)}"
     )
     return Picture("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
@@ -60,9 +63,10 @@ def _panel(bench: Bench, found: Matched, title: str) -> tuple[Panel, dict[str, A
     marks = [Dots("mean rank", list(labels.values()), [ranked.mean_ranks[place] for place in order])]
     for number, group in enumerate(ranked.groups, 1):
         names, at = [labels[place] for place in group], worst + number * _STEP
-        marks.append(Dots(f"not different ({number})", names, [at] * len(names), colour=1, joined=True))
+        marks.append(Dots(f"not told apart ({number})", names, [at] * len(names), colour=1, joined=True))
     n, difference = len(found.scenarios), ranked.critical_difference
-    critical = "" if difference is None else f", critical difference {difference:.2f}"
+    reach = "" if ranked.attainable else f", out of reach of {len(found.rows)} methods"
+    critical = "" if difference is None else f", critical difference {difference:.2f}{reach}"
     return Panel(f"{title}: {n} scenario{'s' * (n > 1)}{critical}", marks, x_label="mean rank (1: the best)"), {
         "panel": title,
         "methods": [{"method": str(found.rows[place]), "mean_rank": ranked.mean_ranks[place]} for place in order],

@@ -6,10 +6,11 @@ from typing import Final
 
 from emodna.model.bench.comparison import EMO_DNA
 from emodna.model.bench.figures import Choice
-from emodna.model.bench.figures.choosing import Pair, done_cells, listed, nothing, omitted_note, pair_name
+from emodna.model.bench.figures.choosing import done_cells, listed, nothing, omitted_note, pair_name
 from emodna.model.bench.pictures import Line, Panel, Picture
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.rows import Row
+from emodna.model.bench.scores import Pair
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import curves, open_run
 

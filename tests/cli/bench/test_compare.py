@@ -54,7 +54,7 @@ def test_table_has_the_best_first_and_says_what_it_is_not(compare: Command, tmp_
     methods = [line.split()[0] for line in lines if line.startswith(("  dan", "  emo-dna", "  source-only"))]
     assert methods == ["dan", "emo-dna", "source-only"]
     assert "dan 65.0 +5.0 +5.0 to +5.0 6 0 0.0312 0.0625 1.00" in [" ".join(line.split()) for line in lines]
-    assert "not different: dan, emo-dna" in lines
+    assert "not told apart: dan, emo-dna" in lines
     assert "scenarios that share a corpus are not independent" in ran.out
     assert "upper-bound" not in ran.out
 
