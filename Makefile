@@ -5,7 +5,7 @@ JOBS ?= 2
 
 BIN := $(VENV)/bin
 # The editable install links single files, so a file that came or went wants the install again: its stamp is named by the list of files.
-FILES := $(shell find pipeline model cli -name '*.py' | sort | cksum | cut -d' ' -f1)
+FILES := $(shell find pipeline model cli -type f -not -name '*.pyc' | sort | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(FILES)
 
 .PHONY: setup demo test test-all lint typecheck clean

@@ -1,5 +1,7 @@
 """emodna-bench: all pairs of corpora by methods and seeds, reported beside the paper."""
 
+import sys
+
 import click
 
 from emodna.cli import common
@@ -31,4 +33,5 @@ bench.add_command(clean)
 
 def main() -> None:
     """Entry point of `emodna-bench`."""
-    common.run(bench, resumable="the same command goes on where it ended")
+    trains = len(sys.argv) > 1 and sys.argv[1] in (run.name, retry.name)
+    common.run(bench, resumable="the same command goes on where it ended" if trains else None)

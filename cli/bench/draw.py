@@ -139,6 +139,7 @@ def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
     axes.tick_params(labelsize=_SMALL)
     if panel.bare:
         axes.set(xticks=[], yticks=[])
+        axes.set_aspect("equal", adjustable="datalim")
 
 
 def _line(axes: "Axes", mark: Line) -> None:

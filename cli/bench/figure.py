@@ -1,5 +1,6 @@
 """emodna-bench figure: figures of a benchmark, as files, and the numbers behind them."""
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,13 @@ _FORMATS: Final = ("png", "svg", "pdf")
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...|all")
-@click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="Whose classes are shown.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    type=click.Choice(["arousal", "valence"]),
+    help="Whose classes are shown; repeatable.  [default: those of the benchmark]",
+)
 @click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
 @click.option("--tgt", metavar="CORPUS", help="Target.  [default: what the figure finds]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the runs.  [default: what the figure finds]")
@@ -41,7 +48,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
 @common.common_options
 def figure(
     names: tuple[str, ...],
-    task: Any,
+    tasks: tuple[Any, ...],
     src: str | None,
     tgt: str | None,
     seed: int | None,
@@ -53,14 +60,16 @@ def figure(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Draw figures of what is finished, with the numbers behind each in NAME.json beside it; without NAME, list them.
+    """Draw figures of what is finished; without NAME, list them.
 
-    What takes long to work out of a run is kept in the benchmark's folder. Existing pictures are overwritten.
+    Each is NAME-TASK.png, with the numbers behind it in NAME-TASK.json beside it. What takes long to work out of a run
+    is kept in the benchmark's folder. Existing pictures are overwritten.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench import figures
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
+    from emodna.pipeline.emotions import TASKS
     from emodna.pipeline.errors import EmodnaError
 
     if not names:
@@ -73,16 +82,18 @@ def figure(
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *bench.corpora):
             raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(bench.corpora)}")
-    choice = figures.Choice(task, src, tgt, seed, tuple(map(Row.parse, methods)) or None)
+    rows = tuple(map(Row.parse, methods)) or None
+    tasks = tasks or tuple(task for task in TASKS if any(cell.task == task for cell in bench.cells))
     to = to or out / "figures"
     written, left_out, failed = [], {}, False
-    for name in wanted:
+    for name, task in itertools.product(wanted, tasks):
         try:
-            written.append({"figure": name, **_written(name, bench, choice, to, format)})
+            choice = figures.Choice(task, src, tgt, seed, rows)
+            written.append({"figure": name, "task": task, **_written(name, bench, choice, to, format)})
         except EmodnaError as error:
-            if _ALL not in names:
+            if _ALL not in names and len(tasks) == 1:
                 raise
-            left_out[name] = str(error)
+            left_out[f"{name}, {task}"] = str(error)
             failed = failed or not isinstance(error, figures.NothingToShow)
     if as_json:
         common.print_json({"written": written, "left_out": left_out})
@@ -113,21 +124,21 @@ def _written(name: str, bench: "Bench", choice: "Choice", to: Path, format: str)
 
     picture = made(name, bench, choice)
     to.mkdir(parents=True, exist_ok=True)
-    return {"file": str(_drawn(picture, to, format)), "numbers": str(_numbers(picture, to))}
+    stem = f"{picture.name}-{choice.task}"
+    return {"file": str(_drawn(picture, to / f"{stem}.{format}", format)), "numbers": str(_numbers(picture, to / stem))}
 
 
-def _drawn(picture: "Picture", to: Path, format: str) -> Path:
+def _drawn(picture: "Picture", path: Path, format: str) -> Path:
     from emodna.cli.bench.draw import content
     from emodna.pipeline.files import write_atomically
 
-    path = to / f"{picture.name}.{format}"
     write_atomically(path, content(picture, format))
     return path
 
 
-def _numbers(picture: "Picture", to: Path) -> Path:
+def _numbers(picture: "Picture", stem: Path) -> Path:
     from emodna.pipeline.files import write_atomically
 
-    path = to / f"{picture.name}.json"
+    path = stem.with_name(f"{stem.name}.json")
     write_atomically(path, common.json_text(asdict(picture)).encode() + b"\n")
     return path

@@ -9,6 +9,7 @@ from emodna.model.methods import check_name
 
 #: The one key of a row that is an option of emodna-fit, and not a setting.
 _STEPS: Final = "steps"
+_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +33,7 @@ class Row:
             Of another form, a key given twice, or a method that does not exist; says what is valid.
         """
         method, colon, rest = text.strip().partition(":")
-        check_name(method)
+        check_name(method, option="--methods", adding="{}:add=scl")
         settings: dict[str, str] = {}
         for part in rest.split(",") if colon else ():
             key, equals, value = (each.strip() for each in part.partition("="))
@@ -62,8 +63,8 @@ class Row:
         text = dict(self.settings).get(_STEPS)
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit() and int(text) >= 1):
-            raise ConfigError(f"--methods {self}: steps={text}: must be a whole number, at least 1")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[: _DIGITS + 1]) < 10**_DIGITS):
+            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {10**_DIGITS - 1}")
         return int(text)
 
     @property

@@ -127,8 +127,13 @@ def blaming(name: str, what: str) -> AbstractContextManager[None]:
     return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
     """Refuse what is no method's name, without an import.
+
+    Parameters
+    ----------
+    option, adding
+        By what a user gives a method, and adds L_SCL to it.
 
     Raises
     ------
@@ -140,8 +145,8 @@ def check_name(name: str) -> None:
         near = get_close_matches(name.lower(), valid, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         if base in valid and added == "scl":
-            hint = f"; did you mean --method {base} --add scl?"
-        raise ConfigError(f"--method {name}: unknown{hint}; valid: {', '.join(valid)}")
+            hint = f"; did you mean {adding.format(base)}?"
+        raise ConfigError(f"{option} {name}: unknown{hint}; valid: {', '.join(valid)}")
 
 
 def names() -> list[str]:

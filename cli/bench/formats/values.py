@@ -20,7 +20,7 @@ def values(table: Table) -> str:
             "paper_row": line.paper,
             "our_reading": line.named.our_reading if line.named else None,
             "supervision": line.named.supervision if line.named else None,
-            "source": column.name,
+            "column": column.name,
             "metric": score,
             **numbers(figure, column),
             "seeds": " ".join(map(str, figure.seeds)),

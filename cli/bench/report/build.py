@@ -15,9 +15,6 @@ from emodna.model.bench.plan import Bench
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
-#: Figures whose names begin so train nothing, but compute the features of whole corpora.
-_SLOW = ("features", "distances")
-
 
 def build(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Page:
     """The page of a benchmark.
@@ -54,11 +51,11 @@ def pictures(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *
     shown: list[Figure] = []
     missing: list[str] = []
     for name in figures.names():
-        if not features and name.startswith(_SLOW):
+        if not features and name in figures.OF_MODELS:
             missing.append(f"{name}: left out by --no-features")
             continue
         for task in tasks:
-            if name.startswith(_SLOW):
+            if name in figures.OF_MODELS:
                 tell(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
             try:
                 picture = figures.figure(name, bench, figures.Choice(task=task))

@@ -28,6 +28,10 @@ _MODULES: Final[Mapping[str, str]] = {
 """Module of each, in the order in which they are shown; imported when it is asked for."""
 
 
+OF_MODELS: Final = frozenset({"features-methods", "features-parts", "distances"})
+"""Those that are worked out from the trained models, which takes long the first time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What a figure is to show; None: what it finds, the first of several."""

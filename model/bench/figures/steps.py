@@ -1,6 +1,6 @@
 """What a method logs over its steps: a panel per pair of corpora and row, the mean over the seeds with a band."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
@@ -17,6 +17,7 @@ from emodna.model.runs.listing import curves, open_run
 #: Pairs that are shown unless one is chosen.
 _PAIRS: Final = 6
 _TOTAL: Final = "total"
+_BAND: Final = " Mean over the seeds, and a band from the lowest to the highest."
 
 Logged = Mapping[str, Mapping[int, float]]
 """Key of metrics.jsonl -> step -> value."""
@@ -34,12 +35,13 @@ def over_steps(
     NothingToShow
         No finished cell logs any.
     """
-    logged = {cell: found for cell in done_cells(bench, choice) if (found := _logged(bench, cell, keys))}
+    cells = done_cells(bench, choice)
+    preferred = [cell for cell in cells if choice.rows is not None or cell.row == EMO_DNA]
+    logged = _all_logged(bench, preferred, keys) or _all_logged(bench, cells, keys)
     if not logged:
         whose = f"of {listed(choice.rows)}" if choice.rows else "of any method"
         what = f"{' or '.join(keys)}: emo-dna and its variants of this version do" if keys else "terms of a loss"
         raise nothing(choice, f"{whose} logs {what}")
-    names = keys or {key: key for found in logged.values() for key in found}
     there = dict.fromkeys(cell.row for cell in logged)
     rows = (
         [row for row in choice.rows if row in there]
@@ -47,6 +49,7 @@ def over_steps(
         else [EMO_DNA if EMO_DNA in there else next(iter(there))]
     )
     of_rows = [cell for cell in logged if cell.row in rows]
+    names = keys or _terms([logged[cell] for cell in of_rows])
     pairs = sorted({(cell.src, cell.tgt) for cell in of_rows})
     shown = pairs[:_PAIRS]
     panels, seeds = [], {}
@@ -62,10 +65,20 @@ def over_steps(
         name,
         f"{title}, {choice.task}",
         panels,
-        f"{note} Mean over the seeds, and a band from the lowest to the highest.{more}"
+        f"{note}{_BAND if any(len(each) > 1 for each in seeds.values()) else ''}{more}"
         f"{omitted_note(choice, rows, rows)}",
         {"task": choice.task, "seeds": seeds, "left_out": left},
     )
+
+
+def _all_logged(bench: Bench, cells: Sequence[Cell], keys: Mapping[str, str] | None) -> dict[Cell, Logged]:
+    return {cell: found for cell in cells if (found := _logged(bench, cell, keys))}
+
+
+def _terms(logged: Sequence[Logged]) -> dict[str, str]:
+    """All terms, their total last."""
+    found = dict.fromkeys(key for each in logged for key in each)
+    return {key: key for key in sorted(found, key=lambda key: key == _TOTAL)}
 
 
 def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str] | None) -> dict[str, dict[int, float]]:

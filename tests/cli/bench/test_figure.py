@@ -149,10 +149,10 @@ class TestCommand:
         assert all(each["summary"].endswith(".") for each in listed)
 
     def test_writes_picture_and_numbers(self, shown: Bench) -> None:
-        answer = command(bench_command.main, "figure", "pairs", "--out", shown.out, "--json")
+        answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         (written,) = json.loads(answer.out)["written"]
-        assert written["file"] == str(shown.out / "figures" / "pairs.png")
+        assert written["file"] == str(shown.out / "figures" / "pairs-arousal.png")
         assert Path(written["file"]).read_bytes().startswith(b"\x89PNG")
         numbers = json.loads(Path(written["numbers"]).read_text())
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
@@ -161,24 +161,30 @@ class TestCommand:
         options = "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=none"
         to = ("--to", tmp_path / "new" / "here", "--format", "svg", "--out", shown.out)
         assert command(bench_command.main, "figure", "pairs", *options.split(), *to).code == 0
-        assert {path.name for path in (tmp_path / "new" / "here").iterdir()} == {"pairs.svg", "pairs.json"}
-        facts = json.loads((tmp_path / "new" / "here" / "pairs.json").read_text())["facts"]
+        assert {path.name for path in (tmp_path / "new" / "here").iterdir()} == {
+            "pairs-valence.svg",
+            "pairs-valence.json",
+        }
+        facts = json.loads((tmp_path / "new" / "here" / "pairs-valence.json").read_text())["facts"]
         rows = (Row.parse("dan"), Row.parse("emo-dna:threshold=none"))
         assert facts == json.loads(json.dumps(asdict(Choice("valence", "emodb", "ravdess", 1, rows))))
 
     def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Bench) -> None:
         answer = command(bench_command.main, "figure", "all", "--out", shown.out)
         assert answer.code == 1  # one failed
-        assert {path.stem for path in (shown.out / "figures").iterdir()} == {"pairs", "steps"}
-        assert "left out: ranks: no finished cell of dan" in answer.err
-        assert "left out: distances: UMAP: needs umap-learn" in answer.err
+        tasks = ("arousal", "valence")
+        made = {f"{name}-{task}" for name in ("pairs", "steps") for task in tasks}
+        assert {path.stem for path in (shown.out / "figures").iterdir()} == made
+        for task in tasks:
+            assert f"left out: ranks, {task}: no finished cell of dan" in answer.err
+            assert f"left out: distances, {task}: UMAP: needs umap-learn" in answer.err
         assert "Traceback" not in answer.err
 
     def test_all_is_well_where_some_have_nothing_to_show(self, shown: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(figures, "_MODULES", {"pairs": "ranks", "ranks": "ranks"})
-        answer = command(bench_command.main, "figure", "all", "--out", shown.out, "--json")
+        answer = command(bench_command.main, "figure", "all", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
-        assert json.loads(answer.out)["left_out"] == {"ranks": "no finished cell of dan"}
+        assert json.loads(answer.out)["left_out"] == {"ranks, arousal": "no finished cell of dan"}
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
@@ -192,11 +198,21 @@ class TestCommand:
         ],
     )
     def test_a_mistake_is_one_line(self, shown: Bench, arguments: list[str], says: str) -> None:
-        place = [] if "--out" in arguments else ["--out", str(shown.out)]
+        place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
         assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
         assert not (shown.out / "figures").exists()
 
     def test_what_is_no_picture_s_folder_is_one_line(self, shown: Bench, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        answer = command(bench_command.main, "figure", "pairs", "--to", tmp_path / "file" / "below", "--out", shown.out)
+        answer = command(
+            bench_command.main,
+            "figure",
+            "pairs",
+            "--task",
+            "arousal",
+            "--to",
+            tmp_path / "file" / "below",
+            "--out",
+            shown.out,
+        )
         assert_one_line_error(answer, "file")

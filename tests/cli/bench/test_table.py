@@ -94,13 +94,13 @@ def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Benc
 def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Bench) -> None:
     found = emodna_bench("table", "5", "--out", whole.out, "--format", "json").json
     lines = list(csv.DictReader(io.StringIO(emodna_bench("table", "5", "--out", whole.out, "--format", "csv").out)))
-    assert len({tuple(line[key] for key in ("task", "row", "source", "metric")) for line in lines}) == len(lines)
+    assert len({tuple(line[key] for key in ("task", "row", "column", "metric")) for line in lines}) == len(lines)
     rows = {**found["rows"], **found["constants"]}
     assert len(lines) == sum(
         len(scores) for row in rows.values() for columns in row["cells"].values() for scores in columns.values()
     )
     for line in lines:
-        numbers = rows[line["row"]]["cells"][line["task"]][line["source"]][line["metric"]]
+        numbers = rows[line["row"]]["cells"][line["task"]][line["column"]][line["metric"]]
         for key in ("mean", "std", "difference", "paper_mean", "gain"):
             assert line[key] == ("" if numbers[key] is None else str(numbers[key]))
         assert line["seeds"] == " ".join(map(str, numbers["seeds"]))
@@ -108,7 +108,7 @@ def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Bench) ->
 
 def test_csv_quotes_names(emodna_bench: Command, whole: Bench) -> None:
     text = emodna_bench("table", "2", "--out", whole.out, "--format", "csv").out
-    assert f"{HOSTILE} ->" in {line["source"] for line in csv.DictReader(io.StringIO(text))}
+    assert f"{HOSTILE} ->" in {line["column"] for line in csv.DictReader(io.StringIO(text))}
 
 
 def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
