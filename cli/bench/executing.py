@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -104,8 +104,10 @@ def carry_out(
     from emodna.model.bench.outcomes import outcomes
 
     before = outcomes(bench, cells)
+    if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
+        before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
     done = [each for each in before if each.state == "done"]
-    failed = [each for each in before if each.state == "failed" and not again]
+    failed = [each for each in before if each.state == "failed"]
     busy = [each for each in before if each.state == "running"]
     left = [each.cell for each in before if each not in (*done, *failed, *busy)]
     _tell(bench, done, failed, busy)

@@ -119,12 +119,14 @@ class _PlainWatcher(_Watcher):
         super().ended(cell, answer)
         counts = self.tally.counts
         number = f"{counts['done'] + counts['failed']}/{len(self.tally.states)}"
+        label = self.bench.rows[cell.row].label  # an oracle's scores go by no other name
+        words = common.safe(f"{cell.src} -> {cell.tgt}, {cell.task}, {label}, seed {cell.seed}")
         if answer.kind == "done":
             uar = (answer.result or {}).get("uar")
             score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
-            common.note(f"{number} {common.safe(cell)}: {score} ({answer.seconds:.0f} s{self._rest()})")
+            common.note(f"{number} {words}: {score} ({answer.seconds:.0f} s{self._rest()})")
         elif answer.kind == "failed":
-            common.note(f"{number} {common.safe(cell)}: [red]failed:[/red] {common.safe(answer.error)}")
+            common.note(f"{number} {words}: [red]failed:[/red] {common.safe(answer.error)}")
 
     def _rest(self) -> str:
         remaining = self.tally.remaining

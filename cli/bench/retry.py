@@ -45,7 +45,5 @@ def retry(
         raise BenchError(f"--device {device}: the benchmark in {out} is of {bench.conditions.device}")
     with only_run(out):
         failed = [each.cell for each in outcomes(bench) if each.state == "failed"]
-        for cell in failed:
-            bench.failure(cell).unlink(missing_ok=True)
         code = carry_out(bench, failed, execution, began=began, again=True, as_json=as_json, quiet=quiet)
     context.exit(code)

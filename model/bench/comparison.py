@@ -24,6 +24,8 @@ from emodna.model.evaluation.bootstrap import Resampling
 #: What others are compared with unless told otherwise, and what they gain over.
 EMO_DNA: Final = Row("emo-dna")
 SOURCE_ONLY: Final = Row("source-only")
+#: In percent; the scores of a million utterances lie further apart.
+_DECIMALS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +97,15 @@ def matched(scores: ScenarioScores, rows: Iterable[Row], metric: str) -> Matched
             f"no scenario is finished by all compared methods with the same seed (scenarios of each: {counts})"
         )
     table = [[_mean(scores[row][scenario], own, metric) for row in rows] for scenario, own in seeds.items()]
-    return Matched(rows, tuple(seeds), np.array(table), seeds, tuple(left_out))
+    # Scores are floats, of sums in another order: what is equal has to be equal for ranks, and no difference.
+    return Matched(rows, tuple(seeds), np.round(np.array(table), _DECIMALS), seeds, tuple(left_out))
 
 
 def compare(found: Matched, against: Row, resampling: Resampling | None = None) -> Comparison:
     """Each of the matched methods against one of them, and all ranked."""
     other = found.scores[:, found.rows.index(against)]
     rows = [row for row in found.rows if row != against]
-    differences = [found.scores[:, found.rows.index(row)] - other for row in rows]
+    differences = [np.round(found.scores[:, found.rows.index(row)] - other, _DECIMALS) for row in rows]
     tests = [signed_rank(each) for each in differences]
     methods = (
         Against(

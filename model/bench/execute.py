@@ -109,13 +109,17 @@ class _Execution:
         self._bench, self._crew, self._watcher, self._again = bench, crew, watcher, again
         self._digest = digest(bench.out) or ""
         self._flying: dict[Future[Any], _Flight] = {}
+        self._alike: dict[str, list[Cell]] = {}
         self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
         self._found: dict[Cell, Answer] = {}
         self._told = False
         self._alone_since: float | None = None
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Answer]:
-        left = deque(cells)
+        # Rows that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
+        for cell in cells:
+            self._alike.setdefault(self._bench.name(cell), []).append(cell)
+        left = deque(alike[0] for alike in self._alike.values())
         try:
             with self._lost_connection():
                 while left or self._flying:
@@ -164,8 +168,11 @@ class _Execution:
                 raise WorkerError(f"{answer.error}; {RESUMABLE}")
             if answer.kind == "failed":
                 record_failure(self._bench, cell, answer)
-            self._found[cell] = answer
-            self._watcher.ended(cell, answer)
+            elif answer.kind == "done":
+                self._bench.failure(cell).unlink(missing_ok=True)
+            for each in self._alike[self._bench.name(cell)]:
+                self._found[each] = answer
+                self._watcher.ended(each, answer)
 
     def _answer(self, future: "Future[Any]") -> Answer:
         """What a worker said of a cell, or Dask of the worker."""

@@ -56,7 +56,10 @@ def _found(bench: Bench) -> Iterator[Leftover]:
     for path in _inside(bench.out / "failures"):
         if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in named:
             yield Leftover(path, path.stat().st_size, "old")
-    for folder in (bench.out, bench.runs, bench.out / "failures"):
+    for path in _inside(bench.out / "analysis"):
+        if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in named:
+            yield Leftover(path, path.stat().st_size, "old")
+    for folder in (bench.out, bench.runs, bench.out / "failures", bench.out / "analysis"):
         yield from _temporary(folder)
 
 

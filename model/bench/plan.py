@@ -18,7 +18,7 @@ from emodna.model.bench.rows import Row
 from emodna.model.errors import BenchError
 from emodna.model.label import is_oracle
 from emodna.model.run import RunFolder, read_json, write_json
-from emodna.pipeline.emotions import Task
+from emodna.pipeline.emotions import TASKS, Task
 
 _VERSION: Final = 1
 
@@ -115,13 +115,15 @@ class Bench:
                 )
                 for name, facts in content["corpora"].items()
             }
-            # Each is parsed once: that looks through what is installed, and there are thousands of cells.
-            parsed = {text: Row.parse(text) for text in content["rows"]}
+            # What is finished can be shown without the package that its method came from.
+            parsed = {text: Row.read(text) for text in content["rows"]}
             rows = {parsed[text]: Named(**named) for text, named in content["rows"].items()}
             cells = tuple(Cell(src, tgt, task, parsed[row], seed) for src, tgt, task, row, seed in content["cells"])
-            return cls(out, Conditions(**content["conditions"]), corpora, rows, cells)
+            bench = cls(out, Conditions(**content["conditions"]), corpora, rows, cells)
+            _check(bench)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path}: damaged ({error!r:.80})") from error
+        return bench
 
     @staticmethod
     def exists(out: Path) -> bool:
@@ -226,6 +228,30 @@ def distinct(rows: Mapping[Row, Named]) -> Mapping[Row, Named]:
 
 def _path(out: Path) -> Path:
     return out / "bench.json"
+
+
+def _check(bench: Bench) -> None:
+    """Refuse what an edited or damaged file may hold.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Names what is wrong.
+    """
+    conditions = bench.conditions
+    texts = [conditions.feature_set, conditions.device, *conditions.settings, *conditions.settings.values()]
+    for corpus in bench.corpora.values():
+        texts += [corpus.name, corpus.store, corpus.fingerprint, corpus.language]
+        for task in TASKS:
+            if any(type(count) is not int or count < 0 for count in corpus.classes[task]):
+                raise ValueError(f"classes of {corpus.name}")
+    for named in bench.rows.values():
+        texts += [named.label, named.supervision]
+    if any(not isinstance(text, str) for text in texts) or type(conditions.steps) is not int:
+        raise TypeError("a text or a number of another type")
+    for cell in bench.cells:
+        if {cell.src, cell.tgt} - bench.corpora.keys() or cell.task not in TASKS or type(cell.seed) is not int:
+            raise ValueError(f"cell {cell}")
 
 
 def _words(value: object) -> str:

@@ -32,8 +32,20 @@ class Row:
         ConfigError
             Of another form, a key given twice, or a method that does not exist; says what is valid.
         """
+        row = cls.read(text)
+        check_name(row.method, option="--methods", adding="{}:add=scl")
+        return row
+
+    @classmethod
+    def read(cls, text: str) -> "Row":
+        """As `parse`, of a row that was written down: its method may be one that is no longer installed.
+
+        Raises
+        ------
+        ConfigError
+            Of another form, or a key given twice.
+        """
         method, colon, rest = text.strip().partition(":")
-        check_name(method, option="--methods", adding="{}:add=scl")
         settings: dict[str, str] = {}
         for part in rest.split(",") if colon else ():
             key, equals, value = (each.strip() for each in part.partition("="))

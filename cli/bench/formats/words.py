@@ -102,9 +102,11 @@ def missing(table: Table) -> Iterator[str]:
 def command(table: Table) -> str | None:
     """The command that runs what is missing; None if nothing is."""
     open_ = [gap for gap in table.gaps if gap.why in RUNNABLE]
+    bench, conditions = table.bench, table.bench.conditions
+    if open_ and all(gap.why == "failed" for gap in open_):  # run leaves out what has failed
+        return shlex.join(["emodna-bench", "retry", "--out", str(bench.out)])
     if not (open_ or table.absent):
         return None
-    bench, conditions = table.bench, table.bench.conditions
     rows = dict.fromkeys(row for gap in open_ for row in gap.rows)
     asked = (
         ["--table", table.name] if table.name != "pairs" else [part for row in rows for part in ("--methods", str(row))]
@@ -112,6 +114,7 @@ def command(table: Table) -> str | None:
     parts = ["emodna-bench", "run", *asked]
     if table.name not in PRESETS:  # otherwise its tasks are those of the table
         parts += [part for task in TASKS if any(task in gap.tasks for gap in open_) for part in ("--tasks", task)]
+    parts += [part for corpus in bench.corpora for part in ("--corpora", corpus)]
     parts += ["--seeds", str(len(table.seeds))] + ["--steps", str(conditions.steps)] * (conditions.steps != STEPS)
     parts += [part for key, value in conditions.settings.items() for part in ("--set", f"{key}={value}")]
     parts += ["--feature-set", conditions.feature_set, "--device", conditions.device]
