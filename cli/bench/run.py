@@ -26,7 +26,8 @@ _SENSITIVITY: Final = "sensitivity"
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpora, of which all ordered pairs are run; repeatable.  [default: all in the cache]",
+    help="Prepared corpora, of which all ordered pairs are run; repeatable.  "
+    "[default: those of the benchmark in --out, or all in the cache]",
 )
 @click.option(
     "--tasks",
@@ -101,7 +102,7 @@ def run(
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [Row.parse(text) for text in methods], tables)
-    stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
+    stores = [FeatureStore(path) for path in _stores(cache, corpora or _corpora_there(out), feature_set)]
     execution = Execution.of(workers, scheduler, threads, device)
     conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind)
     from emodna.model.bench.execute import only_run
@@ -110,6 +111,7 @@ def run(
     with only_run(out):
         bench, cells = _together(asked)
         bench.write()
+        _tell_of_shared(bench, cells)
         code = carry_out(bench, cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
     context.exit(code)
 
@@ -128,6 +130,13 @@ def _wishes(
     of_table = {table: (preset.tasks, preset.rows) for table, preset in PRESETS.items()}
     of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY)
     return [(tasks or of_table[table][0], of_table[table][1]) for table in dict.fromkeys(tables)]
+
+
+def _corpora_there(out: Path) -> tuple[str, ...]:
+    """Corpora of the benchmark in a folder; none where there is no benchmark."""
+    from emodna.model.bench.plan import Bench
+
+    return tuple(Bench.read(out).corpora) if Bench.exists(out) else ()
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
@@ -169,7 +178,7 @@ def _asked(
 
     first, *others = [grid(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
     for each in others:
-        first = first.extended(each.corpora, each.rows, each.cells)
+        first = first.extended(each, each.cells)
     return replace(first, cells=tuple(sorted(first.cells, key=lambda cell: cell.seed)))
 
 
@@ -197,4 +206,16 @@ def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
     cells = [
         ceilings.get((cell.tgt, cell.task, cell.seed), cell) if cell.row == CEILING else cell for cell in asked.cells
     ]
-    return there.extended(asked.corpora, asked.rows, cells), cells
+    return there.extended(asked, cells), cells
+
+
+def _tell_of_shared(bench: "Bench", cells: "list[Cell]") -> None:
+    """Say which sources have recordings of their targets: they are trained on with their labels."""
+    pairs = dict.fromkeys((cell.src, cell.tgt) for cell in cells)
+    for src, tgt in pairs:
+        if count := bench.shared.get((src, tgt)):
+            them = "1 recording" if count == 1 else f"{count} recordings"
+            common.note(
+                f"[yellow]warning:[/yellow] {common.safe(src)} has {them} of {common.safe(tgt)}, too: as a source, it "
+                "shows their labels, and scores on them are too good"
+            )

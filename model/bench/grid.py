@@ -38,7 +38,7 @@ def grid(
     if len(corpora) < 2:
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
     named = distinct({row: name_of(row, conditions) for row in rows})
-    return Bench(out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)))
+    return Bench(out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)), shared_recordings(stores))
 
 
 def described(store: FeatureStore) -> Corpus:
@@ -53,6 +53,30 @@ def described(store: FeatureStore) -> Corpus:
         len(store),
         {task: (int(np.sum(found == 0)), int(np.sum(found == 1))) for task, found in labels.items()},
     )
+
+
+def shared_recordings(stores: Sequence[FeatureStore]) -> dict[tuple[str, str], int]:
+    """How many utterances of each target each source has, too, byte by byte, with a label of some task.
+
+    Returns
+    -------
+    dict
+        (source, target) -> count, of the ordered pairs that share any.
+    """
+    audio = {
+        store.snapshot.corpus: store.columns(["audio_sha256"])["audio_sha256"].combine_chunks() for store in stores
+    }
+    labelled = {
+        store.snapshot.corpus: audio[store.snapshot.corpus].take(
+            np.flatnonzero(np.any([store.labels(task) >= 0 for task in TASKS], axis=0))
+        )
+        for store in stores
+    }
+    counts = {
+        (src, tgt): int(pc.sum(pc.is_in(audio[tgt], value_set=labelled[src])).as_py() or 0)
+        for src, tgt in itertools.permutations(audio, 2)
+    }
+    return {pair: count for pair, count in counts.items() if count}
 
 
 def name_of(row: Row, conditions: Conditions) -> Named:

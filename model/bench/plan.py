@@ -92,6 +92,9 @@ class Bench:
     rows: Mapping[Row, Named]
     cells: tuple[Cell, ...]
     """In the order in which they are run."""
+    shared: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(source, target) -> recordings of the target that the source has, too, with labels; pairs without any are not
+    named."""
 
     @classmethod
     def read(cls, out: Path) -> "Bench":
@@ -119,7 +122,9 @@ class Bench:
             parsed = {text: Row.read(text) for text in content["rows"]}
             rows = {parsed[text]: Named(**named) for text, named in content["rows"].items()}
             cells = tuple(Cell(src, tgt, task, parsed[row], seed) for src, tgt, task, row, seed in content["cells"])
-            bench = cls(out, Conditions(**content["conditions"]), corpora, rows, cells)
+            # A bench.json of before they were counted has none.
+            shared = {(src, tgt): count for src, tgt, count in content.get("shared", [])}
+            bench = cls(out, Conditions(**content["conditions"]), corpora, rows, cells, shared)
             _check(bench)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"{path}: damaged ({error!r:.80})") from error
@@ -158,11 +163,12 @@ class Bench:
                 "corpora": {name: asdict(corpus) for name, corpus in self.corpora.items()},
                 "rows": {str(row): asdict(named) for row, named in self.rows.items()},
                 "cells": [[cell.src, cell.tgt, cell.task, str(cell.row), cell.seed] for cell in self.cells],
+                "shared": [[src, tgt, count] for (src, tgt), count in self.shared.items()],
             },
         )
 
-    def extended(self, corpora: Mapping[str, Corpus], rows: Mapping[Row, Named], cells: Iterable[Cell]) -> "Bench":
-        """The same with more in it; what is there already stays where it is.
+    def extended(self, other: "Bench", cells: Iterable[Cell]) -> "Bench":
+        """The same with the corpora and rows of another one in it, and these cells; what is there already stays.
 
         Raises
         ------
@@ -171,9 +177,14 @@ class Bench:
         """
         return replace(
             self,
-            corpora={**self.corpora, **corpora},
-            rows=distinct({**self.rows, **rows}),
+            corpora={**self.corpora, **other.corpora},
+            rows=distinct({**self.rows, **other.rows}),
             cells=tuple(dict.fromkeys([*self.cells, *cells])),
+            # Of corpora that are in both, the other one has just counted.
+            shared={
+                **{pair: count for pair, count in self.shared.items() if not other.corpora.keys() >= set(pair)},
+                **other.shared,
+            },
         )
 
     @property
@@ -252,6 +263,9 @@ def _check(bench: Bench) -> None:
     for cell in bench.cells:
         if {cell.src, cell.tgt} - bench.corpora.keys() or cell.task not in TASKS or type(cell.seed) is not int:
             raise ValueError(f"cell {cell}")
+    for pair, count in bench.shared.items():
+        if set(pair) - bench.corpora.keys() or type(count) is not int or count < 1:
+            raise ValueError(f"shared {pair}")
 
 
 def _words(value: object) -> str:

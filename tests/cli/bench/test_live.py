@@ -81,5 +81,5 @@ def test_a_line_per_cell_without_a_terminal(
         watcher.ended(asked.cells[0], Answer("done", {"uar": 62.55}, seconds=31.2))
         watcher.ended(asked.cells[1], Answer("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "1/4 casia -> emodb, arousal, source-only, seed 0: UAR 62.5 (31 s, ETA 1:34)"
-    assert second == "2/4 emodb -> casia, arousal, source-only, seed 0: failed: [bold]no\\x1b[31m"
+    assert first == "1/4 casia -> emodb, arousal, [red]source-only[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
+    assert second == "2/4 emodb -> casia, arousal, [red]source-only[/red], seed 0: failed: [bold]no\\x1b[31m"

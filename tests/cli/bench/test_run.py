@@ -15,6 +15,7 @@ import filelock
 import pytest
 
 from emodna.cli.bench import command as bench_command
+from emodna.cli.bench import executing
 from emodna.model.bench import crew as crew_module
 from emodna.model.bench import execute as execute_module
 from emodna.model.bench.crew import local_crew
@@ -178,6 +179,32 @@ def test_clean_removes_what_no_cell_names_and_nothing_else(own: Path, six_cache:
     left = set((own / "runs").iterdir())
     assert left == {foreign, busy, own / "runs" / "mine", *(there.folder(cell).path for cell in there.cells[1:])}
     assert not half.exists()
+
+
+class Planned:
+    """In the place of what carries out: only plans, and remembers what it was to run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench: Bench | None = None
+        self.cells: list[Cell] = []
+        monkeypatch.setattr(executing, "carry_out", self._carry_out)
+
+    def _carry_out(self, bench: Bench, cells: list[Cell], *_: object, **__: object) -> int:
+        bench.write()
+        self.bench, self.cells = bench, cells
+        return 0
+
+
+class TestMoreOfIt:
+    def test_without_corpora_it_is_those_of_the_benchmark(
+        self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planned = Planned(monkeypatch)
+        assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
+        assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
+        assert {(cell.src, cell.tgt) for cell in planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
+        assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
+        assert set(Bench.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
 
 class TestRefused:
