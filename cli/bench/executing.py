@@ -67,6 +67,11 @@ class Execution:
             room = min(room, _PER_GPU * len(devices))
         return cls(kind, devices, workers or room, threads, None)
 
+    @property
+    def decisive_threads(self) -> int:
+        """Threads as a condition of a benchmark: on CUDA they decide nothing."""
+        return self.threads if self.kind == "cpu" else 1
+
     @contextmanager
     def crew(self, cells: int) -> "Iterator[Crew]":
         """Workers for so many cells."""

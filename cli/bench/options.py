@@ -22,10 +22,9 @@ def out_option(command: Command) -> Command:
 
 
 def execution_options(command: Command) -> Command:
-    """Add --workers, --scheduler, --threads and --device."""
+    """Add --workers, --scheduler and --device."""
     for option in (
         click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."),
-        click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run."),
         click.option(
             "--scheduler",
             metavar="ADDRESS|FILE",

@@ -21,7 +21,6 @@ def retry(
     out: Path,
     workers: int | None,
     scheduler: str | None,
-    threads: int,
     device: str,
     as_json: bool,
     quiet: bool,
@@ -40,7 +39,7 @@ def retry(
     from emodna.model.errors import BenchError
 
     bench = Bench.read(out)
-    execution = Execution.of(workers, scheduler, threads, device)
+    execution = Execution.of(workers, scheduler, bench.conditions.threads, device)
     if execution.kind != bench.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {bench.conditions.device}")
     with only_run(out):

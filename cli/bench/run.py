@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Of --table, beside those of the paper.
 _SENSITIVITY: Final = "sensitivity"
+#: What --set is not for: key -> option.
+_OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "threads": "--threads"}
 
 
 @common.environment("EMODNA_BENCH_RUN")
@@ -59,6 +61,7 @@ _SENSITIVITY: Final = "sensitivity"
 @common.cache_option
 @out_option
 @execution_options
+@click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @common.config_option
 @common.common_options
 @click.pass_context
@@ -92,6 +95,9 @@ def run(
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed = common.parse_settings(settings)
+    for key, option in _OPTIONS.items():
+        if key in parsed:
+            raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.bench.executing import Execution, carry_out
     from emodna.model.bench.plan import Conditions
@@ -104,7 +110,7 @@ def run(
     wishes = _wishes(tasks, [Row.parse(text) for text in methods], tables)
     stores = [FeatureStore(path) for path in _stores(cache, corpora or _corpora_there(out), feature_set)]
     execution = Execution.of(workers, scheduler, threads, device)
-    conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind)
+    conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind, execution.decisive_threads)
     from emodna.model.bench.execute import only_run
 
     asked = _asked(out, stores, wishes, seeds, conditions)
@@ -171,14 +177,35 @@ def _asked(
     seeds: int,
     conditions: "Conditions",
 ) -> "Bench":
-    """The benchmark of all wishes together."""
+    """The benchmark of all wishes together; says what can be no source.
+
+    Raises
+    ------
+    BenchError
+        No corpus can be one.
+    ConfigError, PluginError
+        As `grid`.
+    """
     from dataclasses import replace
 
-    from emodna.model.bench.grid import grid
+    from emodna.model.bench.grid import grid, lacking
+    from emodna.model.errors import BenchError
+    from emodna.pipeline.emotions import TASKS
 
     first, *others = [grid(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
     for each in others:
         first = first.extended(each, each.cells)
+    asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
+    without = {
+        corpus.name: reasons
+        for corpus in first.corpora.values()
+        if (reasons := [reason for task in asked if (reason := lacking(corpus, task))])
+    }
+    if not first.cells:
+        told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
+        raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
+    for name, reasons in without.items():
+        common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
     return replace(first, cells=tuple(sorted(first.cells, key=lambda cell: cell.seed)))
 
 

@@ -29,6 +29,8 @@ def grid(
 ) -> Bench:
     """The benchmark of all ordered pairs of some corpora; seed 0 of everything comes first.
 
+    A corpus of which a task cannot be learnt (see `lacking`) is no source of it, and a target without an upper bound.
+
     Raises
     ------
     BenchError, ConfigError, PluginError
@@ -49,10 +51,18 @@ def described(store: FeatureStore) -> Corpus:
         store.snapshot.corpus,
         str(store.path.absolute()),
         store.fingerprint,
-        "+".join(sorted(str(language) for language in languages)),
+        "+".join(sorted(languages)) if languages and all(languages) else None,
         len(store),
         {task: (int(np.sum(found == 0)), int(np.sum(found == 1))) for task, found in labels.items()},
     )
+
+
+def lacking(corpus: Corpus, task: Task) -> str | None:
+    """Why nothing of a task can be learnt from a corpus, in words; None if something can."""
+    low, high = corpus.classes[task]
+    if low and high:
+        return None
+    return f"labels of only one class of {task}" if low or high else f"no labels of {task}"
 
 
 def shared_recordings(stores: Sequence[FeatureStore]) -> dict[tuple[str, str], int]:
@@ -90,11 +100,15 @@ def name_of(row: Row, conditions: Conditions) -> Named:
     kind = method(row.method)
     try:
         shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
+    except ConfigError as error:
+        raise ConfigError(f"{error} (of {row.method}, one of the methods that are to be run)") from error
+    try:
         train, config, _ = apply_settings({**conditions.settings, **row.overrides}, *shared)
     except ConfigError as error:
         raise ConfigError(f"--methods {row}: {error}") from error
     if train.frames < kind.min_frames:
-        raise ConfigError(f"--methods {row}: --set frames={train.frames}: needs at least {kind.min_frames}")
+        whose = f"--methods {row}: frames" if "frames" in row.overrides else "--set frames"
+        raise ConfigError(f"{whose}={train.frames}: {row.method} needs at least {kind.min_frames}")
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in row.overrides if key in used and used[key] != usual[key]}
     if row.steps is not None:
@@ -107,8 +121,10 @@ def name_of(row: Row, conditions: Conditions) -> Named:
 
 
 def _cells(corpora: Mapping[str, Corpus], tasks: Sequence[Task], rows: Sequence[Row], seeds: int) -> Iterator[Cell]:
-    first_source: dict[str, str] = {}
+    first_source: dict[tuple[Task, str], str] = {}
     for seed, task, row in itertools.product(range(seeds), tasks, rows):
         for src, tgt in itertools.permutations(corpora, 2):
-            if row != CEILING or first_source.setdefault(tgt, src) == src:
+            if lacking(corpora[src], task) or (row == CEILING and lacking(corpora[tgt], task)):
+                continue
+            if row != CEILING or first_source.setdefault((task, tgt), src) == src:
                 yield Cell(src, tgt, task, row, seed)

@@ -34,6 +34,8 @@ class Conditions:
     """Of emodna-fit's --set; a row's own win over them."""
     device: str = "cpu"
     """cpu or cuda."""
+    threads: int = 1
+    """Of torch, of each run on the CPU, where they decide how sums are rounded; on CUDA always 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Corpus:
     store: str
     """Its path."""
     fingerprint: str
-    language: str
-    """ISO 639-1; several, joined by "+", where its utterances differ."""
+    language: str | None
+    """ISO 639-1; several, joined by "+", where its utterances differ. None: of some or all it is not known."""
     utterances: int
     classes: Mapping[Task, tuple[int, int]]
     """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
@@ -219,6 +221,8 @@ class Bench:
             "device": self.conditions.device,
             "feature_set": self.conditions.feature_set,
             "fingerprints": [self.corpora[cell.src].fingerprint, self.corpora[cell.tgt].fingerprint],
+            # One is left out, so that runs keep their names that are older than this condition.
+            **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
         }
 
 
@@ -252,13 +256,14 @@ def _check(bench: Bench) -> None:
     conditions = bench.conditions
     texts = [conditions.feature_set, conditions.device, *conditions.settings, *conditions.settings.values()]
     for corpus in bench.corpora.values():
-        texts += [corpus.name, corpus.store, corpus.fingerprint, corpus.language]
+        texts += [corpus.name, corpus.store, corpus.fingerprint, "" if corpus.language is None else corpus.language]
         for task in TASKS:
             if any(type(count) is not int or count < 0 for count in corpus.classes[task]):
                 raise ValueError(f"classes of {corpus.name}")
     for named in bench.rows.values():
         texts += [named.label, named.supervision]
-    if any(not isinstance(text, str) for text in texts) or type(conditions.steps) is not int:
+    numbers = [conditions.steps, conditions.threads]
+    if any(not isinstance(text, str) for text in texts) or any(type(number) is not int for number in numbers):
         raise TypeError("a text or a number of another type")
     for cell in bench.cells:
         if {cell.src, cell.tgt} - bench.corpora.keys() or cell.task not in TASKS or type(cell.seed) is not int:

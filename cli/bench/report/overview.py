@@ -124,7 +124,7 @@ def _corpora(bench: Bench, tasks: Sequence[Task]) -> Sheet:
         columns.append(Column(f"{task} % {CLASS_NAMES[task][1]}", numeric=True))
     rows = []
     for corpus in bench.corpora.values():
-        row = [text(corpus.name), text(corpus.language), number(corpus.utterances, 0)]
+        row = [text(corpus.name), text(corpus.language or "unknown"), number(corpus.utterances, 0)]
         for task in tasks:
             low, high = corpus.classes[task]
             row += [number(low, 0), number(high, 0), number(100 * high / (low + high) if low + high else None)]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.bench.comparison import SOURCE_ONLY
-from emodna.model.bench.figures import Choice
+from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
     chosen_scores,
     facts_of,
@@ -32,8 +32,14 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     rows = rows_with_scores(bench, choice, scores)
     floor = bool(scores.get(SOURCE_ONLY))
     found = matched_rows(scores, [*rows, *([SOURCE_ONLY] if floor else [])])
-    same = np.array([bench.corpora[src].language == bench.corpora[tgt].language for _, src, tgt in found.scenarios])
-    members = dict(zip(_GROUPS, (np.flatnonzero(same), np.flatnonzero(~same)), strict=True))
+    languages = {name: corpus.language for name, corpus in bench.corpora.items()}
+    spoken = [(languages[src], languages[tgt]) for _, src, tgt in found.scenarios]
+    known = np.array([None not in pair for pair in spoken])
+    same = np.array([src == tgt for src, tgt in spoken])
+    unknown = sorted({name for _, *pair in found.scenarios for name in pair if languages[name] is None})
+    if not known.any():
+        raise NothingToShow(f"no pair of corpora of known languages; {_hint(unknown)}")
+    members = dict(zip(_GROUPS, (np.flatnonzero(known & same), np.flatnonzero(known & ~same)), strict=True))
     counts = [f"{n} pair{'s' * (n > 1)} {_GROUPS[name]}" for name, places in members.items() if (n := len(places))]
     absent = [f" There is no pair {_GROUPS[name]}." for name, places in members.items() if not len(places)]
 
@@ -57,9 +63,9 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         f"the pairs, where a group has two or more; of few pairs they are too narrow. Pairs that share a "
         f"corpus are not independent.{''.join(absent)}"
         f"{left_out_note(found)}{omitted_note(choice, rows, rows)}"
+        f"{f' Without the pairs of corpora whose language is not known: {_hint(unknown)}.' if unknown else ''}"
     )
     groups = {name: [pair_name(found.scenarios[place][1:]) for place in places] for name, places in members.items()}
-    languages = {name: corpus.language for name, corpus in bench.corpora.items()}
     return Picture(
         "languages",
         f"Same language against different languages, {choice.task}",
@@ -67,6 +73,11 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         note,
         {"task": choice.task, "groups": groups, "languages": languages, **facts_of(found)},
     )
+
+
+def _hint(unknown: Sequence[str]) -> str:
+    """What makes languages known."""
+    return f"{', '.join(unknown)} (a manifest names them in its column language)"
 
 
 def _dots(name: str, labels: Sequence[str], table: NDArray[np.float64], colour: int) -> Dots:

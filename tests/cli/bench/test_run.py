@@ -213,6 +213,7 @@ class TestRefused:
         [
             (["--steps", 5], "--steps 5: the benchmark in"),
             (["--set", "batch_size=4"], "--set batch_size=4"),
+            (["--threads", 2], "--threads 2: the benchmark in"),
         ],
     )
     def test_other_conditions_in_the_same_folder(
@@ -232,6 +233,8 @@ class TestRefused:
             (["--corpora", "casia", "--corpora", "mine"], "mine: not prepared"),
             (["--feature-set", "logmel"], "no corpus has features logmel"),
             (["--device", "tpu"], "--device tpu"),
+            (["--set", "steps=5"], "--set steps: use --steps"),
+            (["--set", "seed=5"], "--set seed: use --seeds"),
         ],
     )
     def test_a_slip_writes_nothing(self, six_cache: Path, tmp_path: Path, options: list[object], says: str) -> None:

@@ -23,7 +23,7 @@ def fake_bench(
     out: Path,
     uars: Mapping[Asked, float | None],
     *,
-    languages: Mapping[str, str] = LANGUAGES,
+    languages: Mapping[str, str | None] = LANGUAGES,
     stores: Mapping[str, FeatureStore] | None = None,
 ) -> Bench:
     """A benchmark with these cells, done with these UARs; of None, not yet begun. All scores are the same."""

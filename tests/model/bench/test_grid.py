@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from emodna.model.bench.grid import grid
-from emodna.model.bench.plan import Bench, Conditions
+import pytest
+
+from emodna.model.bench.grid import grid, lacking, name_of
+from emodna.model.bench.plan import Bench, Conditions, Corpus
+from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
+from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 
@@ -40,3 +45,70 @@ class TestSharedRecordings:
         other = {**bench.corpora, "own": replace(bench.corpora["emodb"], name="own")}
         there = replace(bench, corpora=other, shared={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
         assert there.extended(bench, bench.cells).shared == {("own", "emodb"): 2}
+
+
+class TestSourcesWithoutLabels:
+    def test_are_only_targets(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        bare = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path, name="calls")
+        bench = planned(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
+        assert [(cell.src, cell.tgt) for cell in bench.cells if cell.row == Row("dan")] == [
+            *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
+        ]
+        assert [(cell.src, cell.tgt) for cell in bench.cells if cell.row == CEILING] == [
+            *(("emodb", "ravdess"), ("ravdess", "emodb"))
+        ]
+
+    @pytest.mark.parametrize(
+        ("counts", "words"), [((3, 4), None), ((0, 0), "no labels of"), ((0, 4), "labels of only one class of")]
+    )
+    def test_lack_both_classes_or_one(self, counts: tuple[int, int], words: str | None) -> None:
+        corpus = Corpus("own", "own", "0", None, 9, {"arousal": (1, 1), "valence": counts})
+        assert lacking(corpus, "valence") == (None if words is None else f"{words} valence")
+
+
+def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+    own = listed(roots["emodb"], emotions_of(target), tmp_path / "cache")
+    bench = planned(tmp_path / "bench", [own, target])
+    assert {name: corpus.language for name, corpus in bench.corpora.items()} == {"own": None, "emodb": "de"}
+    bench.write()
+    assert Bench.read(bench.out) == bench
+
+
+class TestThreads:
+    def test_are_a_condition_that_older_benchmarks_do_not_name(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        bench = planned(tmp_path, [source, target])
+        bench.write()
+        path = tmp_path / "bench.json"
+        content = json.loads(path.read_text())
+        del content["conditions"]["threads"], content["shared"]
+        path.write_text(json.dumps(content))
+        assert Bench.read(tmp_path) == bench
+        with pytest.raises(BenchError, match=r"--threads 2: the benchmark in .* was begun with 1"):
+            bench.check_conditions(replace(bench.conditions, threads=2))
+
+    def test_decide_a_runs_name_where_they_are_not_one(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        bench = planned(tmp_path, [source, target])
+        assert "threads" not in bench.arguments(bench.cells[0])
+        two = replace(bench, conditions=replace(bench.conditions, threads=2))
+        assert two.name(bench.cells[0]) != bench.name(bench.cells[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "says"),
+    [
+        ("dan", {"mmd_kernels": "x"}, r"^--set mmd_kernels=x: must be .* \(of dan,"),
+        ("dan", {"mmd_kernles": "2"}, r"^--set mmd_kernles: unknown; did you mean mmd_kernels"),
+        ("caam", {"frames": "8"}, r"^--set frames=8: caam needs at least"),
+        ("caam:frames=8", {}, r"^--methods caam:frames=8: frames=8: caam needs at least"),
+        ("dan:mmd_kernels=x", {}, r"^--methods dan:mmd_kernels=x: --set mmd_kernels=x: must be"),
+    ],
+)
+def test_a_slip_is_blamed_on_whose_it_is(row: str, settings: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        name_of(Row.parse(row), Conditions(2, "mfcc40", settings))

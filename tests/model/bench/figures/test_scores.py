@@ -137,6 +137,17 @@ class TestLanguages:
         bench = fake_bench(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
         assert figure("languages", bench, Choice()).facts["groups"]["same language"] == []
 
+    def test_of_which_one_is_not_known_are_left_out_and_told(self, tmp_path: Path) -> None:
+        pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
+        uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
+        languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
+        picture = figure("languages", fake_bench(tmp_path / "some", uars, languages=languages), Choice())
+        assert picture.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
+        assert "language is not known: calls, own (a manifest names them in its column language)" in picture.note
+        none = fake_bench(tmp_path / "none", uars, languages={**languages, "emodb": None})
+        with pytest.raises(NothingToShow, match="of known languages; calls, emodb, own \\("):
+            figure("languages", none, Choice())
+
 
 class TestSensitivity:
     ROWS = ("emo-dna", "emo-dna:threshold_momentum=0.9", "emo-dna:threshold_momentum=0.999", "emo-dna:padding=mask")
