@@ -7,6 +7,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench.clean import clean
 from emodna.cli.bench.compare import compare
+from emodna.cli.bench.drop import drop
 from emodna.cli.bench.figure import figure
 from emodna.cli.bench.report.command import report
 from emodna.cli.bench.retry import retry
@@ -28,6 +29,7 @@ bench.add_command(compare)
 bench.add_command(figure)
 bench.add_command(status)
 bench.add_command(retry)
+bench.add_command(drop)
 bench.add_command(clean)
 
 

@@ -95,7 +95,7 @@ def carry_out(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Run what is left of some cells, and print what came of it: the command's exit code.
+    """Write bench.json, run what is left of some cells, and print what came of it: the command's exit code.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def carry_out(
     """
     from emodna.cli.bench.live import watching
     from emodna.model.bench.execute import execute
-    from emodna.model.bench.outcomes import outcomes
+    from emodna.model.bench.outcomes import outcomes, wall_seconds
 
     before = outcomes(bench, cells)
     if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
@@ -116,10 +116,18 @@ def carry_out(
     busy = [each for each in before if each.state == "running"]
     left = [each.cell for each in before if each not in (*done, *failed, *busy)]
     _tell(bench, done, failed, busy)
+    _tell_of_own_steps(bench, left)
     answers: dict[Cell, Answer] = {}
-    if left:
+    if not left:
+        bench.write()
+    else:
         with watching(bench, before, quiet=quiet) as watcher, execution.crew(len(left)) as crew:
-            watcher.workers = crew.workers() or 1
+            workers = crew.workers()
+            watcher.workers = workers or 1
+            common.note(
+                f"{_counted(left, 'cell')}, {workers} worker{'s' * (workers != 1)}, into {common.safe(bench.out)}"
+            )
+            bench.write()  # not before there is somebody to run it: a slip in --scheduler would leave a plan behind
             answers = execute(bench, left, crew, watcher, again=again)
     ran = [cell for cell, answer in answers.items() if answer.kind == "done"]
     errors = {each.cell: str(each.error) for each in failed}
@@ -133,7 +141,7 @@ def carry_out(
         "failed": [{**described(cell), "error": error} for cell, error in errors.items()],
         "skipped": [described(cell) for cell in skipped],
         "wall_seconds": time.monotonic() - began,
-        "cell_seconds": sum(float((answers[cell].result or {})["wall_seconds"]) for cell in ran),
+        "cell_seconds": sum(wall_seconds(answers[cell].result) or 0.0 for cell in ran),
     }
     if as_json:
         common.print_json(summary)
@@ -155,12 +163,24 @@ def retry_command(out: Path) -> str:
 def _tell(bench: "Bench", done: "Sequence[Outcome]", failed: "Sequence[Outcome]", busy: "Sequence[Outcome]") -> None:
     """What is not run now, and why."""
     if done:
-        common.note(f"{len(done)} cells are done already")
+        common.note(f"{_counted(done, 'cell')} {'is' if len(done) == 1 else 'are'} done already")
     if failed:
-        them = "1 cell that failed before is" if len(failed) == 1 else f"{len(failed)} cells that failed before are"
+        them = f"{_counted(failed, 'cell')} that failed before {'is' if len(failed) == 1 else 'are'}"
         common.note(f"{them} not tried again; {common.safe(retry_command(bench.out))} does")
     for each in busy:
         common.note(f"left out: {common.safe(each.cell)}: another process is at work at it")
+
+
+def _tell_of_own_steps(bench: "Bench", cells: "Sequence[Cell]") -> None:
+    """Say which rows take another time than the rest."""
+    own = dict.fromkeys(str(cell.row) for cell in cells if cell.row.steps not in (None, bench.conditions.steps))
+    if own:
+        has = "has steps of its own" if len(own) == 1 else "have steps of their own"
+        common.note(f"{common.safe(', '.join(own))} {has}")
+
+
+def _counted(things: "Sequence[object]", word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
 def _print(summary: dict[str, Any], out: Path) -> None:

@@ -116,7 +116,6 @@ def run(
     asked = _asked(out, stores, wishes, seeds, conditions)
     with only_run(out):
         bench, cells = _together(asked)
-        bench.write()
         _tell_of_shared(bench, cells)
         code = carry_out(bench, cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
     context.exit(code)
@@ -215,7 +214,7 @@ def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
     Raises
     ------
     BenchError
-        What is there is of other conditions.
+        What is there is of other conditions, and has begun.
     """
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.presets import CEILING
@@ -223,6 +222,8 @@ def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
     if not Bench.exists(asked.out):
         return asked, list(asked.cells)
     there = Bench.read(asked.out)
+    if there.conditions != asked.conditions and not there.begun:
+        return asked, list(asked.cells)
     there.check_conditions(asked.conditions)
     # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
     ceilings = {

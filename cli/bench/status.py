@@ -79,10 +79,11 @@ def _rows(bench: "Bench", found: "Sequence[Outcome]") -> list[dict[str, Any]]:
 def _remaining(found: "Sequence[Outcome]") -> float | None:
     """Seconds until the last cell ends, by the seconds of those that are done."""
     from emodna.cli.bench.live import Tally
+    from emodna.model.bench.outcomes import wall_seconds
 
     tally = Tally({each.cell: each.state for each in found})
     tally.workers = max(sum(each.state == "running" for each in found), 1)
     for each in found:
-        if each.result is not None:
-            tally.took[str(each.cell.row), each.cell.task].append(float(each.result["wall_seconds"]))
+        if (seconds := wall_seconds(each.result)) is not None:
+            tally.took[str(each.cell.row), each.cell.task].append(seconds)
     return tally.remaining

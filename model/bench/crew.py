@@ -34,6 +34,8 @@ class Crew:
     """As torch names them; a cell goes to the one that has the fewest."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """That a cell needs of its worker."""
+    local: bool = False
+    """Whether they are on this machine."""
 
     def workers(self) -> int:
         """How many can run a cell.
@@ -105,7 +107,7 @@ def local_crew(workers: int, threads: int, devices: Sequence[str]) -> Iterator[C
         ) as cluster,
         Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna-bench") as client,
     ):
-        yield Crew(client, "this machine", threads, devices)
+        yield Crew(client, "this machine", threads, devices, local=True)
 
 
 @contextmanager

@@ -155,7 +155,14 @@ class _Execution:
         device = min(self._crew.devices, key=busy.__getitem__)
         asked = (cell.src, cell.tgt, cell.task, str(cell.row), cell.seed)
         return Order(
-            str(self._bench.out.absolute()), self._digest, asked, versions(), self._crew.threads, device, self._again
+            str(self._bench.out.absolute()),
+            self._digest,
+            asked,
+            versions(),
+            self._crew.threads,
+            device,
+            local=self._crew.local,
+            again=self._again,
         )
 
     def _receive(self) -> None:

@@ -1,6 +1,7 @@
 """What has become of the cells of a benchmark. It needs no torch."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import RunError
 from emodna.model.run import RunFolder, read_json
 from emodna.model.runs.listing import is_locked
+from emodna.model.score_names import SCORE_NAMES
 
 State = Literal["done", "failed", "running", "interrupted", "waiting"]
 
@@ -40,7 +42,10 @@ def outcome(bench: Bench, cell: Cell) -> Outcome:
     run, failure = bench.folder(cell), bench.failure(cell)
     try:
         if run.done.exists():
-            return Outcome(cell, "done", read_json(run.result))
+            result = read_json(run.result)
+            if missing := [key for key in SCORE_NAMES if key not in result]:
+                return Outcome(cell, "failed", error=f"{run.result}: damaged (no {missing[0]})")
+            return Outcome(cell, "done", result)
         if is_locked(run):
             return Outcome(cell, "running")
         if failure.exists():
@@ -48,6 +53,14 @@ def outcome(bench: Bench, cell: Cell) -> Outcome:
     except RunError as error:
         return Outcome(cell, "failed", error=str(error))
     return Outcome(cell, "interrupted" if run.config.exists() else "waiting")
+
+
+def wall_seconds(result: Mapping[str, Any] | None) -> float | None:
+    """What a run took, by its result.json; None where that is not known."""
+    seconds = (result or {}).get("wall_seconds")
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds):
+        return None
+    return float(seconds)
 
 
 def at_work(bench: Bench) -> bool:

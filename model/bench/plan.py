@@ -9,7 +9,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -189,10 +189,42 @@ class Bench:
             },
         )
 
+    def without(self, rows: Collection[Row], corpora: Collection[str], seeds: int | None = None) -> "Bench":
+        """The same without some rows, some corpora, and the seeds from a number on; runs stay where they are.
+
+        A row or corpus that no cell is left of goes, too.
+
+        Raises
+        ------
+        BenchError
+            Nothing is left.
+        """
+        cells = tuple(
+            cell
+            for cell in self.cells
+            if cell.row not in rows and not {cell.src, cell.tgt} & set(corpora) and (seeds is None or cell.seed < seeds)
+        )
+        if not cells:
+            raise BenchError(f"nothing would be left of the benchmark in {self.out}; delete the folder instead")
+        used_rows = {cell.row for cell in cells}
+        used_corpora = {name for cell in cells for name in (cell.src, cell.tgt)}
+        return replace(
+            self,
+            corpora={name: corpus for name, corpus in self.corpora.items() if name in used_corpora},
+            rows={row: named for row, named in self.rows.items() if row in used_rows},
+            cells=cells,
+            shared={pair: count for pair, count in self.shared.items() if used_corpora >= set(pair)},
+        )
+
     @property
     def runs(self) -> Path:
         """Folder of the runs, as emodna-runs reads it."""
         return self.out / "runs"
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of its cells has a run's folder, finished or not."""
+        return any(self.folder(cell).path.exists() for cell in self.cells)
 
     def folder(self, cell: Cell) -> RunFolder:
         """Where a cell's run is: named by all that it is asked for, so that another store is another run."""

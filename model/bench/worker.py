@@ -40,6 +40,8 @@ class Order:
     versions: Mapping[str, str]
     threads: int
     device: str
+    local: bool
+    """Whether the worker is on the machine that sends it, whose stores are these and no others."""
     again: bool
     """Whether to begin anew where the folder holds what cannot be resumed."""
 
@@ -98,12 +100,14 @@ def _tried(order: Order) -> Answer:
     bench = _bench(order.out, order.digest)
     src, tgt, task, row, seed = order.cell
     cell = Cell(src, tgt, task, Row.parse(row), seed)
-    for name in (src, tgt):
+    for name in () if order.local else (src, tgt):  # here, a store that is gone fails the cells that need it
         if not (store := Path(bench.corpora[name].store)).is_dir():
             return Answer(
                 "refused", error=f"{_name()} does not see {store}; stores have to be at the same path for all"
             )
     try:
+        if order.again and bench.folder(cell).done.exists():  # as only one that is damaged is tried again
+            shutil.rmtree(bench.folder(cell).path)
         try:
             return _carried_out(order, bench, cell)
         except RunError as error:

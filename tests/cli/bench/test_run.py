@@ -93,9 +93,10 @@ def test_all_thirty_pairs(whole: tuple[Path, Answer]) -> None:
     assert 0 < summary["cell_seconds"] < 2 * summary["wall_seconds"]
     assert len(set(Bench.read(out).cells)) == 30
     lines = answer.err.splitlines()
-    assert len(lines) == 30
-    assert lines[0].startswith("1/30 ")
-    assert ", arousal, dan, seed 0: UAR " in lines[0]
+    assert len(lines) == 31
+    assert lines[0] == f"30 cells, 2 workers, into {out}"
+    assert lines[1].startswith("1/30 ")
+    assert ", arousal, dan, seed 0: UAR " in lines[1]
 
 
 def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
@@ -206,6 +207,41 @@ class TestMoreOfIt:
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
         assert set(Bench.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
+    def test_conditions_may_change_until_a_cell_has_begun(
+        self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planned = Planned(monkeypatch)
+        for steps in (2, 5):
+            assert bench(*tiny(six_cache, tmp_path, steps=steps), *pair()).code == 0
+        there = Bench.read(tmp_path)
+        assert there == planned.bench
+        assert there.conditions.steps == 5
+        there.folder(there.cells[0]).path.mkdir(parents=True)
+        assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2", "was begun with 5")
+
+
+class TestDrop:
+    def test_takes_out_rows_corpora_and_seeds_and_leaves_runs(self, own: Path) -> None:
+        before = set((own / "runs").iterdir())
+        told = bench("drop", "--out", own, "--corpora", "casia")
+        assert told.code == 0, told.err
+        assert told.out.splitlines()[0] == "dropped 10 cells; 20 cells left"
+        assert told.out.splitlines()[1].startswith("10 runs of them still there; emodna-bench clean --out")
+        assert "casia" not in Bench.read(own).corpora
+        assert set((own / "runs").iterdir()) == before
+        assert len(json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]) == 10
+
+    def test_is_refused_where_nothing_would_be_left_or_nothing_is_of_that_name(self, own: Path) -> None:
+        for options, says in [
+            (["--methods", "dan"], "nothing would be left"),
+            (["--methods", "jan"], "--methods jan: not in the benchmark; there are: dan"),
+            (["--corpora", "mine"], "--corpora mine: not in the benchmark; there are: casia,"),
+        ]:
+            before = (own / "bench.json").read_bytes()
+            assert_one_line_error(bench("drop", "--out", own, *options), says)
+            assert (own / "bench.json").read_bytes() == before
+        assert bench("drop", "--out", own).code == 2
+
 
 class TestRefused:
     @pytest.mark.parametrize(
@@ -242,6 +278,11 @@ class TestRefused:
         assert_one_line_error(bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
         assert not out.exists()
 
+    def test_a_scheduler_that_is_not_there_leaves_no_plan_behind(self, six_cache: Path, tmp_path: Path) -> None:
+        options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", tmp_path / "none.json"]
+        assert_one_line_error(bench(*options), "none.json: No such file")
+        assert not (tmp_path / "bench" / "bench.json").exists()
+
     def test_options_that_exclude_each_other(self, tmp_path: Path) -> None:
         for options in (["--methods", "dan", "--table", 2], ["--workers", 2, "--scheduler", "a:1"]):
             answer = bench("run", "--out", tmp_path / "bench", "--cache", tmp_path, *options)
@@ -249,13 +290,19 @@ class TestRefused:
 
     def test_two_at_once(self, six_cache: Path, own: Path) -> None:
         with filelock.FileLock(own / ".lock"):
-            for options in (tiny(six_cache, own), ["retry", "--out", own], ["clean", "--out", own, "--delete"]):
+            for options in (
+                tiny(six_cache, own),
+                ["retry", "--out", own],
+                ["clean", "--out", own, "--delete"],
+                ["drop", "--out", own, "--corpora", "casia"],
+            ):
                 assert_one_line_error(bench(*options), "another emodna-bench is at work")
             assert "a run is at work" in bench("status", "--out", own).out
 
     def test_no_benchmark(self, tmp_path: Path) -> None:
-        for name in ("status", "retry", "clean"):
-            assert_one_line_error(bench(name, "--out", tmp_path / "none"), "no benchmark there")
+        for name in (["status"], ["retry"], ["clean"], ["drop", "--seeds", 1]):
+            assert_one_line_error(bench(*name, "--out", tmp_path / "none"), "no benchmark there")
+        assert not (tmp_path / "none").exists()
 
 
 def test_a_cell_at_which_another_process_is_at_work_is_left_out(six_cache: Path, own: Path) -> None:
