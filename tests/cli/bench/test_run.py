@@ -24,6 +24,7 @@ from emodna.model.bench.outcomes import outcomes
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.worker import Answer as CellAnswer
 from tests.cli.bench.deadly import deadly
+from tests.model.bench.made import planned
 from tests.model.small import Answer, assert_one_line_error, command
 from tests.pipeline.clusters import Cluster, cluster, until
 
@@ -152,6 +153,8 @@ def test_a_second_run_extends_a_failing_cell_is_recorded_and_the_rest_go_on(six_
 
     found = json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]
     assert [(each["path"], each["kind"]) for each in found] == [(str(spoilt), "failed")]
+    damaged = extended.folder(extended.cells[0]).result
+    damaged.write_text(damaged.read_text().replace('"uar"', '"uar of old"'))
     again = bench("retry", "--out", own, "--device", "cpu", "--workers", 1)
     assert again.code == 0, again.err
     assert {each.state for each in outcomes(extended)} == {"done"}
@@ -200,21 +203,21 @@ class TestMoreOfIt:
     def test_without_corpora_it_is_those_of_the_benchmark(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        planned = Planned(monkeypatch)
+        only_planned = Planned(monkeypatch)
         assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
         assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
-        assert {(cell.src, cell.tgt) for cell in planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
+        assert {(cell.src, cell.tgt) for cell in only_planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
         assert set(Bench.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
     def test_conditions_may_change_until_a_cell_has_begun(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        planned = Planned(monkeypatch)
+        only_planned = Planned(monkeypatch)
         for steps in (2, 5):
             assert bench(*tiny(six_cache, tmp_path, steps=steps), *pair()).code == 0
         there = Bench.read(tmp_path)
-        assert there == planned.bench
+        assert there == only_planned.bench
         assert there.conditions.steps == 5
         there.folder(there.cells[0]).path.mkdir(parents=True)
         assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2", "was begun with 5")
@@ -230,6 +233,12 @@ class TestDrop:
         assert "casia" not in Bench.read(own).corpora
         assert set((own / "runs").iterdir()) == before
         assert len(json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]) == 10
+
+    def test_says_whose_upper_bound_is_lost(self, tmp_path: Path) -> None:
+        planned(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
+        told = bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
+        assert json.loads(told.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
+        assert "upper-bound of emodb, emovo was run from a corpus that is dropped" in told.err
 
     def test_is_refused_where_nothing_would_be_left_or_nothing_is_of_that_name(self, own: Path) -> None:
         for options, says in [
@@ -390,5 +399,5 @@ class TestACluster:
         assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
         mine = execute_module.versions()
         monkeypatch.setattr(execute_module, "versions", lambda: {**mine, "torch": "0.4.1"})
-        assert_one_line_error(bench(*options), "has torch", "but emodna-bench torch 0.4.1")
+        assert_one_line_error(bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()
