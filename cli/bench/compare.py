@@ -151,8 +151,10 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     for why, labels in reasons.items():
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
         lines.append(f"no Wilcoxon test{whom}: {why}")
-    if (n := len(matched.scenarios)) < _FEW:
-        lines.append(f"{n} scenario{'s' * (n > 1)}: too few for a bootstrap, whose intervals are too narrow then")
+    if found.why_no_interval is not None:
+        lines.append(f"no interval: {found.why_no_interval}")
+    elif (n := len(matched.scenarios)) < _FEW:
+        lines.append(f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then")
     if ranking.p is not None:
         lines.append(f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}")
     difference = ranking.critical_difference
@@ -206,6 +208,7 @@ def _json(
                 "method": str(each.row),
                 "difference": each.mean,
                 "interval": each.interval,
+                "why_no_interval": found.why_no_interval,
                 "better": each.wins,
                 "worse": each.losses,
                 **asdict(each.test),

@@ -24,6 +24,8 @@ HEADINGS: Final[Mapping[str, str]] = {**SCORE_NAMES, DIFFERENCE: "difference", C
 """Over each of a column's numbers."""
 SAME: Final = 1e-9
 """In percent: scores are floats, of sums in another order."""
+SHOWN: Final = 0.05
+"""In percent: what is nearer to each other reads alike, with one decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ class Figure:
 
     @property
     def mark(self) -> Mark | None:
-        """How it stands to the best constant answer, where it is not above it."""
-        if self.mean is None or self.constant is None or self.mean > self.constant + SAME:
+        """How it stands to the best constant answer, where it is not above it by what can be seen."""
+        if self.mean is None or self.constant is None or self.mean > self.constant + SHOWN:
             return None
-        return "below" if self.mean < self.constant - SAME else "same"
+        return "below" if self.mean < self.constant - SHOWN else "same"
 
     @property
     def comparable(self) -> bool:

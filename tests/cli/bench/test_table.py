@@ -205,7 +205,7 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
         "not planned: 16 cells of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; "
         in text
     )
-    assert "emodna-bench run --table 2 --seeds 1 --steps 300 --set channels=8 --feature-set mfcc40-x" in text
+    assert "emodna-bench run --table 2 --corpora emodb --corpora ravdess --seeds 1 --steps 300 --set channels=8" in text
     markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
     assert "CASIA 0/5" in markdown
 
@@ -216,7 +216,7 @@ def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> 
     assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
     assert "(1 seed)" in ran.out
     pairs = emodna_bench("table", "pairs", "--out", whole.out).out
-    assert "emodna-bench run --methods source-only --tasks arousal" in pairs
+    assert f"to run what is missing: emodna-bench retry --out {whole.out}" in pairs
     latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
     assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
 
