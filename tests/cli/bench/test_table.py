@@ -22,7 +22,7 @@ from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.tables import TABLE_NAMES, table
 from emodna.model.request import FitRequest
-from tests.cli.running import Command, in_process
+from tests.cli.running import Command, Ran, in_process
 from tests.model.bench.made import fail, finish, planned
 
 #: A corpus of somebody's own: every sign that one of the forms takes for something else.
@@ -173,7 +173,22 @@ def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Bench, tm
         assert path.read_text().startswith(start)
     emodna_bench("table", "2", "--out", pair.out, "--to", path, "--format", "json", "-q")
     assert json.loads(path.read_text()) == emodna_bench("table", "2", "--out", pair.out, "--json").json
-    assert str(tmp_path / "gone") in emodna_bench("table", "2", "--out", pair.out, "--to", tmp_path / "gone/x").error()
+    for name, form in (("md", "markdown"), ("tex", "latex")):
+        printed = [emodna_bench("table", "2", "--out", pair.out, "--format", each).out for each in (name, form)]
+        assert printed[0] == printed[1]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: Bench, tmp_path: Path) -> None:
+    def asked(path: Path, *more: str) -> Ran:
+        return emodna_bench("table", "2", "--out", pair.out, "--to", path, *more)
+
+    assert asked(tmp_path / "gone" / "x.md").error().endswith(f"/gone/x.md: there is no folder {tmp_path}/gone")
+    for name in ("x", "x.doc"):
+        assert f"{name}: its form is not known by its suffix (.md, .tex, .csv, .json, .txt)" in asked(
+            tmp_path / name
+        ).error()
+    assert asked(tmp_path / "x.doc", "--format", "md").code == 0
+    assert "--format json" in asked(tmp_path / "x.json", "--json").usage()
 
 
 # What it says
