@@ -7,7 +7,7 @@ from statistics import fmean
 
 from emodna.model.bench import paper
 from emodna.model.bench.columns import Column
-from emodna.model.bench.constants import CONSTANTS, constant_scores
+from emodna.model.bench.constants import CONSTANTS, constant_labels, constant_scores
 from emodna.model.bench.outcomes import Outcome, outcomes
 from emodna.model.bench.paper import Place
 from emodna.model.bench.plan import Bench, Cell
@@ -179,4 +179,5 @@ def constant_lines(work: Work, spots: Sequence[tuple[Task, Column]]) -> list[Lin
                     if found
                     else Figure()
                 )
-    return [Line("constant", name, label, None, None, figures[name]) for name, label in CONSTANTS.items()]
+    labels = constant_labels(task for task, _ in spots)
+    return [Line("constant", name, labels[name], None, None, figures[name]) for name in CONSTANTS]

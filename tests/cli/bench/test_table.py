@@ -73,7 +73,7 @@ def test_every_table_in_every_form(emodna_bench: Command, pair: Bench, name: str
 
 def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Bench) -> None:
     found = emodna_bench("table", "2", "--out", whole.out, "--json").json
-    assert set(found) == {"table", "title", "bench", "conditions", "columns", "rows", "constants", "missing"}
+    assert set(found) == {"table", "title", "bench", "conditions", "columns", "rows", "not_shown", "constants", "missing"}
     assert set(found["rows"]["addi"]) == {"label", "kind", "paper", "our_reading", "supervision", "cells"}
     assert (found["rows"]["addi"]["our_reading"], found["rows"]["upper-bound"]["kind"]) == (True, "ceiling")
     cells = [
@@ -206,7 +206,7 @@ def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: 
 
 def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Bench) -> None:
     text = emodna_bench("table", "2", "--out", pair.out).out
-    assert "EMODB 1/5" in text
+    assert "EMODB -> 1/5" in text
     assert "Average 2/30" in text
     assert "[74.3\u00b10.3]" in text
     assert "CASIA" not in text
@@ -222,7 +222,30 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
     )
     assert "emodna-bench run --table 2 --corpora emodb --corpora ravdess --seeds 1 --steps 300 --set channels=8" in text
     markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
-    assert "CASIA 0/5" in markdown
+    assert "CASIA -&gt; 0/5" in markdown
+    latex = emodna_bench("table", "2", "--out", pair.out, "--format", "latex").out
+    assert r"{EMODB $\rightarrow$ 1/5}" in latex
+
+
+def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Bench) -> None:
+    arousal, valence, both = (emodna_bench("table", name, "--out", pair.out).out for name in ("2", "3", "pairs"))
+    assert "always high " in arousal
+    assert "always negative " in valence
+    assert "always high / positive " in both
+    assert re.search(r"UAR +WAR +F1 +macro-F1 +% positive", both)
+    assert "% high, % positive: how much of the target is called so" in both
+    found = emodna_bench("table", "pairs", "--out", pair.out, "--json").json
+    assert "called_class_1" in found["rows"]["dan"]["cells"]["arousal"]["average"]
+
+
+def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Bench, pair: Bench) -> None:
+    assert "Not in this table: dann (add=scl); emodna-bench table pairs shows every row." in emodna_bench(
+        "table", "2", "--out", whole.out
+    ).out
+    found = emodna_bench("table", "6", "--out", pair.out, "--json").json
+    assert found["not_shown"] == ["dann", "dan"]
+    for name in ("2", "pairs"):
+        assert "Not in this table" not in emodna_bench("table", name, "--out", pair.out).out
 
 
 def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> None:
