@@ -97,9 +97,14 @@ def chosen(
         if row not in bench.rows:
             raise BenchError(f"{option} {row}: not in the benchmark; valid: {', '.join(map(str, bench.rows))}")
     usual = rows or usual_rows(bench, found)
+    default = against is None
     if against is None:
         against = EMO_DNA if found.get(EMO_DNA) else next(iter(usual), None)
     together = list(dict.fromkeys([*usual, *([against] if against else [])]))
+    if rows and together == [against]:
+        raise BenchError(
+            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to compare"
+        )
     if against is None or len(together) < 2:
         have = ", ".join(map(str, together)) or "none"
         raise BenchError(f"{bench.out}: a comparison needs two methods with finished cells (here: {have})")

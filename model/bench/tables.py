@@ -129,6 +129,4 @@ def _finished(
 
 def _any_done(bench: Bench, row: Row, tasks: Sequence[Task]) -> bool:
     """Whether a row has a finished cell of some tasks."""
-    return any(
-        outcome(bench, cell).state == "done" for cell in bench.cells if cell.row == row and cell.task in tasks
-    )
+    return any(outcome(bench, cell).state == "done" for cell in bench.cells if cell.row == row and cell.task in tasks)

@@ -97,7 +97,8 @@ def test_scenarios_that_some_lack_are_left_out_and_named(compare: Command, tmp_p
     [
         (["--methods", "jan"], "--methods jan: not in the benchmark; valid: source-only, emo-dna"),
         (["--against", "emo-dna:padding=mask"], "--against emo-dna:padding=mask: not in the benchmark"),
-        (["--methods", "emo-dna"], "a comparison needs two methods with finished cells (here: emo-dna)"),
+        (["--methods", "emo-dna"], "--methods emo-dna: --against is the same one (the default), and nothing is left"),
+        (["--methods", "dan", "--against", "dan"], "--methods dan: --against is the same one, and nothing is left"),
     ],
 )
 def test_what_is_not_there_is_one_line(compare: Command, tmp_path: Path, arguments: list[str], says: str) -> None:

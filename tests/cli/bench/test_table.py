@@ -73,7 +73,17 @@ def test_every_table_in_every_form(emodna_bench: Command, pair: Bench, name: str
 
 def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Bench) -> None:
     found = emodna_bench("table", "2", "--out", whole.out, "--json").json
-    assert set(found) == {"table", "title", "bench", "conditions", "columns", "rows", "not_shown", "constants", "missing"}
+    assert set(found) == {
+        "table",
+        "title",
+        "bench",
+        "conditions",
+        "columns",
+        "rows",
+        "not_shown",
+        "constants",
+        "missing",
+    }
     assert set(found["rows"]["addi"]) == {"label", "kind", "paper", "our_reading", "supervision", "cells"}
     assert (found["rows"]["addi"]["our_reading"], found["rows"]["upper-bound"]["kind"]) == (True, "ceiling")
     cells = [
@@ -184,9 +194,10 @@ def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: 
 
     assert asked(tmp_path / "gone" / "x.md").error().endswith(f"/gone/x.md: there is no folder {tmp_path}/gone")
     for name in ("x", "x.doc"):
-        assert f"{name}: its form is not known by its suffix (.md, .tex, .csv, .json, .txt)" in asked(
-            tmp_path / name
-        ).error()
+        assert (
+            f"{name}: its form is not known by its suffix (.md, .tex, .csv, .json, .txt)"
+            in asked(tmp_path / name).error()
+        )
     assert asked(tmp_path / "x.doc", "--format", "md").code == 0
     assert "--format json" in asked(tmp_path / "x.json", "--json").usage()
 
@@ -239,9 +250,10 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Bench
 
 
 def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Bench, pair: Bench) -> None:
-    assert "Not in this table: dann (add=scl); emodna-bench table pairs shows every row." in emodna_bench(
-        "table", "2", "--out", whole.out
-    ).out
+    assert (
+        "Not in this table: dann (add=scl); emodna-bench table pairs shows every row."
+        in emodna_bench("table", "2", "--out", whole.out).out
+    )
     found = emodna_bench("table", "6", "--out", pair.out, "--json").json
     assert found["not_shown"] == ["dann", "dan"]
     for name in ("2", "pairs"):
