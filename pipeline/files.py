@@ -23,7 +23,7 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = temporary_for(path)
     try:
-        with naming(path):
+        with naming(path, instead_of=temporary):
             with temporary.open("wb") as stream:
                 yield stream
                 stream.flush()
@@ -68,8 +68,13 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
     """Let an error name a file: that of a file which is open already, say of a full disk, does not.
+
+    Parameters
+    ----------
+    instead_of
+        A file that nobody asked for, whose name says nothing.
 
     Raises
     ------
@@ -79,6 +84,6 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        if error.errno is None or (error.filename is not None and error.filename != str(instead_of)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

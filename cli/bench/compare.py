@@ -97,9 +97,14 @@ def chosen(
         if row not in bench.rows:
             raise BenchError(f"{option} {row}: not in the benchmark; valid: {', '.join(map(str, bench.rows))}")
     usual = rows or usual_rows(bench, found)
+    default = against is None
     if against is None:
         against = EMO_DNA if found.get(EMO_DNA) else next(iter(usual), None)
     together = list(dict.fromkeys([*usual, *([against] if against else [])]))
+    if rows and together == [against]:
+        raise BenchError(
+            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to compare"
+        )
     if against is None or len(together) < 2:
         have = ", ".join(map(str, together)) or "none"
         raise BenchError(f"{bench.out}: a comparison needs two methods with finished cells (here: {have})")
@@ -151,8 +156,10 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     for why, labels in reasons.items():
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
         lines.append(f"no Wilcoxon test{whom}: {why}")
-    if (n := len(matched.scenarios)) < _FEW:
-        lines.append(f"{n} scenario{'s' * (n > 1)}: too few for a bootstrap, whose intervals are too narrow then")
+    if found.why_no_interval is not None:
+        lines.append(f"no interval: {found.why_no_interval}")
+    elif (n := len(matched.scenarios)) < _FEW:
+        lines.append(f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then")
     if ranking.p is not None:
         lines.append(f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}")
     difference = ranking.critical_difference
@@ -206,6 +213,7 @@ def _json(
                 "method": str(each.row),
                 "difference": each.mean,
                 "interval": each.interval,
+                "why_no_interval": found.why_no_interval,
                 "better": each.wins,
                 "worse": each.losses,
                 **asdict(each.test),

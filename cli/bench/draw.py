@@ -1,6 +1,7 @@
 """A picture of the benchmark, drawn by matplotlib: every mark, and around the panels title, legend and note."""
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ _NAME: Final = 60
 #: Inches that panels share side by side.
 _ROOM: Final = 13.0
 _SMALL: Final = 8
+#: What no line may end between.
+_TOGETHER: Final = re.compile(r"\b(seeds?) (?=\d)")
 
 
 def drawn(picture: Picture) -> "Figure":
@@ -137,6 +140,8 @@ def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
     axes.set_xlabel(visible(panel.x_label), fontsize=9, parse_math=False)
     axes.set_ylabel(visible(panel.y_label), fontsize=9, parse_math=False)
     axes.tick_params(labelsize=_SMALL)
+    if (ends := panel.widened) is not None:
+        (axes.set_xlim if dots else axes.set_ylim)(*ends)
     if panel.bare:
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
@@ -326,7 +331,8 @@ def _text_width(names: Sequence[str]) -> float:
 
 def _folded(text: str, width: int) -> list[str]:
     """Lines of a text from outside, harmless."""
-    return textwrap.wrap(visible(text), max(width, 10))
+    together = _TOGETHER.sub("\\1\u00a0", visible(text))
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, max(width, 10))]
 
 
 def _shortened(name: str) -> str:

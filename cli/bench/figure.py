@@ -82,6 +82,8 @@ def figure(
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *bench.corpora):
             raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(bench.corpora)}")
+    if src is not None and src == tgt:
+        raise EmodnaError(f"--src {src} --tgt {tgt}: source and target are the same; a pair has two corpora")
     rows = tuple(map(Row.parse, methods)) or None
     tasks = tasks or tuple(task for task in TASKS if any(cell.task == task for cell in bench.cells))
     to = to or out / "figures"

@@ -21,6 +21,20 @@ def out_option(command: Command) -> Command:
     )(command)
 
 
+def check_folder(to: Path | None) -> None:
+    """Refuse a file to write whose folder is not there, before anything is worked out for it.
+
+    Raises
+    ------
+    EmodnaError
+        Names both.
+    """
+    if to is not None and not to.parent.is_dir():
+        from emodna.pipeline.errors import EmodnaError
+
+        raise EmodnaError(f"--to {to}: there is no folder {to.parent}")
+
+
 def execution_options(command: Command) -> Command:
     """Add --workers, --scheduler and --device."""
     for option in (

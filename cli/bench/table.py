@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench.options import check_folder, out_option
 
 if TYPE_CHECKING:
     from emodna.model.bench.table_data import Table
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
-_BY_SUFFIX: Final = {".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+_ALSO: Final = {"md": "markdown", "tex": "latex"}
+_BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
 @click.command()
@@ -22,8 +23,9 @@ _BY_SUFFIX: Final = {".md": "markdown", ".markdown": "markdown", ".tex": "latex"
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
-    help="Form of the table.  [default: as the suffix of --to says: .md, .tex, .csv, .json; else text]",
+    type=click.Choice([*FORMATS, *_ALSO]),
+    help="Form of the table; md is markdown, tex latex.  [default: as the suffix of --to says: .md, .tex, .csv, .json, "
+    ".txt; printed: text]",
     show_default=False,
 )
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
@@ -41,7 +43,10 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form}: give one of them")
-    form = "json" if as_json else form or (_BY_SUFFIX.get(to.suffix.lower(), "text") if to else "text")
+    if as_json and to is not None:
+        raise click.UsageError("--json prints; to write a file, give --to with --format json")
+    form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
+    check_folder(to)
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.tables import table as made
 
@@ -57,6 +62,23 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         print_text(found, common.out)
     else:
         click.echo(_written(found, form), nl=False)
+
+
+def _form_of(to: Path | None) -> str:
+    """The form that a file's suffix asks for; text, where it is printed.
+
+    Raises
+    ------
+    EmodnaError
+        Another suffix than those.
+    """
+    from emodna.pipeline.errors import EmodnaError
+
+    if to is None:
+        return "text"
+    if to.suffix.lower() not in _BY_SUFFIX:
+        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
+    return _BY_SUFFIX[to.suffix.lower()]
 
 
 def _written(found: "Table", form: str) -> str:

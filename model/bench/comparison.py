@@ -17,7 +17,7 @@ from emodna.model.bench.plan import Bench
 from emodna.model.bench.ranks import Ranking, ranking
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Scenario, ScenarioScores
-from emodna.model.bench.significance import SignedRank, holm, mean_interval, signed_rank
+from emodna.model.bench.significance import SignedRank, holm, mean_interval, signed_rank, why_no_interval
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.bootstrap import Resampling
 
@@ -64,6 +64,11 @@ class Comparison:
     against: Row
     methods: tuple[Against, ...]
     ranking: Ranking
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Why no method has an interval; None where all have."""
+        return why_no_interval(len(self.matched.scenarios))
 
 
 def usual_rows(bench: Bench, scores: ScenarioScores) -> list[Row]:

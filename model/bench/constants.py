@@ -1,23 +1,25 @@
 """What answers that look at nothing score, from the counts of the target's classes. It needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from emodna.model.bench.scores import Scores
+from emodna.model.bench.wording import class_name
 from emodna.model.metrics import SCORES, scores_of
+from emodna.pipeline.emotions import Task
 
-CONSTANTS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "always_high": "always class 1",
-        "always_low": "always class 0",
-        "majority": "target majority (oracle)",
-    }
-)
-"""Names, as in result.json -> in words. The majority knows the target's labels."""
+CONSTANTS: Final = ("always_high", "always_low", "majority")
+"""Names, as in result.json. The majority knows the target's labels."""
+
+
+def constant_labels(tasks: Iterable[Task]) -> Mapping[str, str]:
+    """The constants in the words of some tasks."""
+    tasks = tuple(tasks)
+    labels = (f"always {class_name(tasks, 1)}", f"always {class_name(tasks, 0)}", "target majority (oracle)")
+    return dict(zip(CONSTANTS, labels, strict=True))
 
 
 @cache

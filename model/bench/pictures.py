@@ -3,6 +3,7 @@
 Everything here is plain numbers and text, so that `dataclasses.asdict` of a picture is the JSON that lies beside it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -85,6 +86,23 @@ class Panel:
     """Named values that are marked by a thin line: across a panel of dots, along one of lines."""
     bare: bool = False
     """Whether the axes mean nothing, as those of a UMAP do not."""
+    least_width: float = 0.0
+    """Of the axis of values, in its unit: on a narrower one, small differences would look large."""
+
+    @property
+    def widened(self) -> tuple[float, float] | None:
+        """Ends of the axis of values where what is drawn is narrower than `least_width`; None where it is not."""
+        found: list[float] = [value for _, value in self.references if math.isfinite(value)]
+        for mark in self.marks:
+            if isinstance(mark, Line | Dots):
+                values = mark.values if isinstance(mark, Dots) else mark.y
+                for each in (*values, *(mark.low or ()), *(mark.high or ())):
+                    if each is not None and math.isfinite(each):
+                        found.append(each)
+        if not found or max(found) - min(found) >= self.least_width:
+            return None
+        middle = (max(found) + min(found)) / 2
+        return middle - self.least_width / 2, middle + self.least_width / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ _COMPARED: Final = tuple(
     for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
 )
 _PARTS: Final = (
-    Entry(Row("v1"), "V1 source-only"),
+    Entry(Row("source-only"), "V1 source-only"),
     Entry(Row("v2"), "V2 w/o decouple+align"),
     Entry(Row("v3"), "V3 w/o decouple"),
     Entry(Row("v4"), "V4 w/o align"),

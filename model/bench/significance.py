@@ -11,6 +11,9 @@ from emodna.model.evaluation.bootstrap import LEVEL, Resampling
 
 #: Error that is allowed for.
 ALPHA: Final = 1 - LEVEL / 100
+#: Scenarios below which there is no interval: of so few, it is little else than their lowest and highest difference,
+#: and leaves out 0 as soon as all are of one sign. It is where the signed ranks begin to be able to reject, too.
+LEAST: Final = 6
 #: Differences up to which the distribution of the signed ranks is exact; where some are of equal size, all 2^n
 #: assignments of signs are gone through instead.
 _EXACT: Final = 50
@@ -34,17 +37,25 @@ class SignedRank:
 
 
 def mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:
-    """Percentile interval of a mean (n,), by the bootstrap over its n scenarios; None of fewer than two.
+    """Percentile interval of a mean (n,), by the bootstrap over its n scenarios; None of fewer than `LEAST`.
 
     Differences of a method to another in the same scenario are resampled together: it is the paired bootstrap. The
     same seed draws the same scenarios for any two methods. With a handful of scenarios it is too narrow.
     """
     n = len(differences)
-    if n < 2:
+    if n < LEAST:
         return None
     drawn = np.random.default_rng(resampling.seed).integers(n, size=(resampling.resamples, n))
     low, high = np.percentile(differences[drawn].mean(axis=1), (50 - LEVEL / 2, 50 + LEVEL / 2)).tolist()
     return low, high
+
+
+def why_no_interval(scenarios: int) -> str | None:
+    """Why there is no interval over so many scenarios; None where there is one."""
+    if scenarios >= LEAST:
+        return None
+    which = "one scenario" if scenarios == 1 else f"only {scenarios} scenarios"
+    return f"{which}: a bootstrap of fewer than {LEAST} says little more than which is the lowest and the highest"
 
 
 def signed_rank(differences: NDArray[np.float64]) -> SignedRank:

@@ -10,6 +10,7 @@ from emodna.model.bench.paper import Cited
 from emodna.model.bench.plan import Bench, Named
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.wording import class_name
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
@@ -20,10 +21,10 @@ DIFFERENCE: Final = "difference"
 """Beside the scores, in the study of sensitivity: UAR less that of the first row, in the same seeds."""
 CALLED: Final = "called_class_1"
 """Beside the scores, in the table by pairs: the share of the target that is called class 1, in percent."""
-HEADINGS: Final[Mapping[str, str]] = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: "% class 1"}
-"""Over each of a column's numbers."""
 SAME: Final = 1e-9
 """In percent: scores are floats, of sums in another order."""
+SHOWN: Final = 0.05
+"""In percent: what is nearer to each other reads alike, with one decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ class Figure:
 
     @property
     def mark(self) -> Mark | None:
-        """How it stands to the best constant answer, where it is not above it."""
-        if self.mean is None or self.constant is None or self.mean > self.constant + SAME:
+        """How it stands to the best constant answer, where it is not above it by what can be seen."""
+        if self.mean is None or self.constant is None or self.mean > self.constant + SHOWN:
             return None
-        return "below" if self.mean < self.constant - SAME else "same"
+        return "below" if self.mean < self.constant - SHOWN else "same"
 
     @property
     def comparable(self) -> bool:
@@ -98,6 +99,13 @@ class Block:
     columns: tuple[tuple[Task, Column], ...]
     scores: tuple[str, ...]
 
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Over each of a column's numbers."""
+        called = f"% {class_name((task for task, _ in self.columns), 1)}"
+        names = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: called}
+        return tuple(names[score] for score in self.scores)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -115,6 +123,8 @@ class Table:
     """The paper's corpora that the benchmark does not have."""
     rows: tuple[Row, ...]
     """All that has to be run for it."""
+    not_shown: tuple[Row, ...]
+    """Rows of the benchmark that have finished cells of its tasks, and no line in it."""
 
     def of(self, *kinds: Kind) -> Iterator[Line]:
         """Its lines of some kinds."""

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from emodna.model.bench import paper
 from emodna.model.bench.columns import Column
-from emodna.model.bench.constants import CONSTANTS, constant_scores
+from emodna.model.bench.constants import CONSTANTS, constant_labels, constant_scores
 from emodna.model.bench.outcomes import Outcome, outcomes
 from emodna.model.bench.paper import Place
 from emodna.model.bench.plan import Bench, Cell
@@ -140,7 +140,7 @@ def differences(work: Work, row: Row, first: Row, spots: Sequence[tuple[Task, Co
 
 
 def with_best(lines: Sequence[Line]) -> list[Line]:
-    """Lines with the best figure of each column marked, and the best of the paper's."""
+    """Lines with the best figure of each column marked, if a constant is not as good; and the best of the paper's."""
     figures = [dict(line.figures) for line in lines]
     for spot in lines[0].figures if lines else ():
         if spot[2] not in SCORE_NAMES:
@@ -152,19 +152,24 @@ def with_best(lines: Sequence[Line]) -> list[Line]:
         cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)
         for each in entries:
             figure = each[spot]
-            best = figure.mean is not None and figure.mean >= top
+            best = figure.mean is not None and figure.mean >= top and figure.mark is None
             cited_best = figure.cited is not None and figure.cited.mean >= cited_top
             each[spot] = replace(figure, best=best, cited_best=cited_best)
     return [replace(line, figures=each) for line, each in zip(lines, figures, strict=True)]
 
 
 def constant_lines(work: Work, spots: Sequence[tuple[Task, Column]]) -> list[Line]:
-    """The constants on all pairs of a column that the benchmark's corpora make."""
-    ours = set(work.bench.corpora)
+    """The constants on all pairs of a column that the benchmark has cells for in the task.
+
+    The upper bound is run from one source per target: its cells are of pairs that other rows have, too.
+    """
+    ours = {(cell.task, cell.src, cell.tgt) for cell in work.bench.cells}
     figures: dict[str, dict[Spot, Figure]] = {name: {} for name in CONSTANTS}
     for task, column in spots:
         pairs = tuple(
-            (src, tgt) for src, tgt in column.pairs if {src, tgt} <= ours and any(work.bench.corpora[tgt].classes[task])
+            (src, tgt)
+            for src, tgt in column.pairs
+            if (task, src, tgt) in ours and any(work.bench.corpora[tgt].classes[task])
         )
         found = work.constants(task, pairs)
         for name in CONSTANTS:
@@ -174,4 +179,5 @@ def constant_lines(work: Work, spots: Sequence[tuple[Task, Column]]) -> list[Lin
                     if found
                     else Figure()
                 )
-    return [Line("constant", name, label, None, None, figures[name]) for name, label in CONSTANTS.items()]
+    labels = constant_labels(task for task, _ in spots)
+    return [Line("constant", name, labels[name], None, None, figures[name]) for name in CONSTANTS]

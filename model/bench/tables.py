@@ -9,6 +9,7 @@ from emodna.model.bench import paper
 from emodna.model.bench.answers import called_class_1
 from emodna.model.bench.columns import Column, columns_of
 from emodna.model.bench.gaps import gaps
+from emodna.model.bench.outcomes import outcome
 from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
@@ -17,7 +18,7 @@ from emodna.model.bench.scores import Pair, Scores
 from emodna.model.bench.table_data import CALLED, DIFFERENCE, Block, Kind, Line, Table
 from emodna.model.bench.table_lines import Work, constant_lines, differences, entry_line, line_of, with_best
 from emodna.model.score_names import SCORE_NAMES
-from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.emotions import TASKS, Task
 
 TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")
 
@@ -109,6 +110,7 @@ def _finished(
     columns: Sequence[Column],
 ) -> Table:
     bench = work.bench
+    there = {line.name for line in lines}
     pairs = list(dict.fromkeys(pair for column in columns for pair in column.pairs))
     cited = any(column.cited for column in columns)
     return Table(
@@ -121,4 +123,10 @@ def _finished(
         gaps(bench, work.outcomes, work.tasks, rows, pairs),
         tuple(each for each in paper.CORPORA if each not in bench.corpora) if cited else (),
         tuple(rows),
+        tuple(row for row in bench.rows if str(row) not in there and _any_done(bench, row, work.tasks)),
     )
+
+
+def _any_done(bench: Bench, row: Row, tasks: Sequence[Task]) -> bool:
+    """Whether a row has a finished cell of some tasks."""
+    return any(outcome(bench, cell).state == "done" for cell in bench.cells if cell.row == row and cell.task in tasks)

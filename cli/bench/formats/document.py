@@ -19,6 +19,7 @@ def document(table: Table) -> dict[str, Any]:
         "conditions": {**asdict(table.bench.conditions), "seeds": table.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
         "rows": {line.name: _row(line) for line in table.of("entry", "floor", "ceiling")},
+        "not_shown": list(map(str, table.not_shown)),
         "constants": {line.name: {"label": line.label, "cells": _cells(line.figures)} for line in table.of("constant")},
         "missing": {
             "cells": sum(gap.cells for gap in table.gaps),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from emodna.model.bench import paper
 from emodna.model.bench.columns import Column
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.table_data import DIFFERENCE, HEADINGS, Block, Figure, Line, Spot, Table
+from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Spot, Table
 from emodna.pipeline.emotions import Task
 
 
@@ -62,7 +62,7 @@ def laid_out(table: Table, block: Block, signs: Signs) -> Laid:
             lines.append(Written(label, cells, place == 0 and kind not in (None, part)))
         kind = part
     groups = tuple(signs.escape(heading(table, block, task, column)) for task, column in block.columns)
-    heads = tuple(signs.escape(HEADINGS[score]) for score in block.scores)
+    heads = tuple(map(signs.escape, block.headings))
     return Laid(signs.escape(block.title), groups, heads, tuple(lines))
 
 
@@ -72,8 +72,8 @@ def known_pairs(table: Table, column: Column) -> int:
 
 
 def heading(table: Table, block: Block, task: Task, column: Column) -> str:
-    """Over a column of a block: its name, and how many of its pairs there can be."""
-    name = column.name.upper() if column.name in paper.CORPORA else column.name
+    """Over a column of a block: its name, and how many of its pairs there can be; an arrow tells sources."""
+    name = f"{column.name.upper()} ->" if column.name in paper.CORPORA else column.name
     name = "Average" if name == AVERAGE else name
     if len({task for task, _ in block.columns}) > 1:
         name = task if column.name == AVERAGE else f"{task}, {name}"

@@ -10,13 +10,12 @@ from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
 from emodna.model.bench.table_data import Figure, Table
+from emodna.model.bench.wording import NAMED, few
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
 STEPS: Final = 1000
 """Of emodna-fit, unless told otherwise."""
-#: So many pairs are named, and more of them counted.
-_NAMED: Final = 6
 
 
 def caption(table: Table) -> str:
@@ -42,6 +41,9 @@ def notes(table: Table) -> Iterator[str]:
     if any(figure.mean is not None and not figure.complete for figure in figures):
         yield "n/m: so many pairs are there of those that belong into the mean."
     yield from _signs(table, figures)
+    if table.not_shown:
+        labels = [table.bench.rows[row].label for row in table.not_shown]
+        yield f"Not in this table: {few(labels)}; emodna-bench table pairs shows every row."
 
 
 def _conditions(table: Table) -> str:
@@ -76,7 +78,9 @@ def _signs(table: Table, figures: Sequence[Figure]) -> Iterator[str]:
     if table.name == "sensitivity":
         yield "difference: UAR less that of the first row, over the same pairs and seeds."
     if table.name == "pairs":
-        yield "% class 1: how much of the target is called class 1; how much of it is: WAR of always class 1."
+        shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
+        always = next(line.label for line in table.of("constant"))
+        yield f"{', '.join(shares)}: how much of the target is called so; how much of it is so: WAR of {always}."
     labels = [line.label for line in table.lines]
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): knows the target's labels."
@@ -133,7 +137,7 @@ def _gap(gap: Gap) -> str:
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:
-    if len(pairs) > _NAMED:
+    if len(pairs) > NAMED:
         return f"{len(pairs)} pairs"
     return ", ".join(f"{src} -> {tgt}" for src, tgt in pairs)
 

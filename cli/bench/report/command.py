@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench.options import check_folder, out_option
 
 _FILE = "report.html"
 
@@ -40,6 +40,7 @@ def report(
     What is not there yet is left out, and the page says so.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    check_folder(to)
     from emodna.model.bench.plan import Bench
     from emodna.model.errors import BenchError
     from emodna.pipeline.emotions import TASKS

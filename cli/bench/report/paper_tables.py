@@ -8,7 +8,7 @@ from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.presets import PRESETS
-from emodna.model.bench.table_data import DIFFERENCE, HEADINGS, Block, Figure, Line, Table
+from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Table
 from emodna.model.bench.tables import TABLE_NAMES, table
 from emodna.pipeline.emotions import Task
 
@@ -69,10 +69,9 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
             continue
         name = heading(made, block, task, column)
         before = len(columns)
-        for score in block.scores:
+        for score, head in zip(block.scores, block.headings, strict=True):
             spot = (task, column, score)
             figures = [line.figures.get(spot, Figure()) for line in made.lines]
-            head = HEADINGS[score]
             columns.append(Column(head, numeric=True, whole_name=f"{name} {head}"))
             for row, line, figure in zip(rows, made.lines, figures, strict=True):
                 shown = MISSING if figure.mean is None else ours(made, line, spot, _SIGNS)

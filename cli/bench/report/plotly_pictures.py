@@ -47,6 +47,8 @@ def _curves(panel: Panel) -> dict[str, Any]:
     for place, (name, value) in enumerate(panel.references):
         traces.append(_reference(place, name, value, {"x": _finite(ends), "y": [value, value]}))
     layout = _layout(panel, traces)
+    if panel.widened is not None:
+        layout["yaxis"]["range"] = _finite(panel.widened)
     if panel.bare:
         layout["xaxis"] = {"visible": False}
         layout["yaxis"] = {"visible": False, "scaleanchor": "x"}
@@ -135,6 +137,8 @@ def _dots(panel: Panel, marks: Sequence[Dots]) -> dict[str, Any]:
     for place, (name, value) in enumerate(panel.references):
         traces.append(_reference(place, name, value, {"x": [value, value], "y": ends}))
     layout = _layout(panel, traces)
+    if panel.widened is not None:
+        layout["xaxis"]["range"] = _finite(panel.widened)
     layout["yaxis"] |= {
         "range": ends[::-1],
         "tickvals": list(places.values()),

@@ -1,6 +1,7 @@
 """What a figure is made of: the cells, rows and pairs of corpora that were chosen or are there."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from emodna.model.bench.comparison import EMO_DNA, SOURCE_ONLY, Matched, matched, usual_rows
 from emodna.model.bench.figures import Choice, NothingToShow
@@ -9,8 +10,12 @@ from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, ScenarioScores, scenario_scores
+from emodna.model.bench.wording import few
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
+
+LEAST_POINTS: Final = 2.0
+"""Least width of an axis of scores: 0.1 points are not to look large."""
 
 
 def chosen_scores(bench: Bench, choice: Choice, tasks: Sequence[Task] | None = None) -> ScenarioScores:
@@ -109,13 +114,14 @@ def left_out_note(found: Matched) -> str:
     return f" Only what all methods have is compared: {n} scenario{'s' * (n > 1)} left out, wholly or in some seeds."
 
 
-def omitted_note(choice: Choice, there: Sequence[Row], shown: Sequence[Row]) -> str:
+def omitted_note(bench: Bench, choice: Choice, there: Sequence[Row], shown: Sequence[Row]) -> str:
     """A sentence on the chosen rows that have nothing to show, or on those that found no room; empty without any."""
     if choice.rows is None:
         rest = [row for row in there if row not in shown]
-        return f" Not shown: {listed(rest)}." if rest else ""
+        return f" Not shown: {few([bench.rows[row].label for row in rest])}." if rest else ""
     absent = [row for row in choice.rows if row not in shown]
-    return f" Nothing finished of {listed(absent)}." if absent else ""
+    names = [bench.rows[row].label if row in bench.rows else str(row) for row in absent]
+    return f" Nothing finished of {few(names)}." if absent else ""
 
 
 def pair_name(pair: Pair) -> str:

@@ -46,7 +46,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         raise NothingToShow(f"no confusion matrix: {problems[0]}")
     note = (
         "Percent of the utterances of each true class; a class that does not occur is empty. Counts of all seeds are "
-        f"added.{omitted_note(choice, have, [row for row in rows if str(row) in counts])}"
+        f"added.{omitted_note(bench, choice, have, [row for row in rows if str(row) in counts])}"
     )
     facts = {"task": choice.task, "src": src, "tgt": tgt, "counts": counts, "seeds": seeds, "left_out": problems}
     title = f"Confusion, {pair_name(pair)}, {choice.task}"

@@ -1,6 +1,6 @@
 """Proxy A-distance and MMD between source and target, before adaptation (Source Only) and after, by method."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,6 +11,7 @@ from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pai
 from emodna.model.bench.outcomes import outcome
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.wording import few
 from emodna.model.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 _NAME: Final = "distances"
 _Key = Literal["pad", "mmd"]
 _BEFORE: Final = SOURCE_ONLY
+#: Least width of each one's axis, in its unit.
+_LEAST: Final[Mapping[_Key, float]] = {"pad": 0.2, "mmd": 0.1}
 _NOTE: Final = (
-    "Means over runs, lines from the least to the largest. Before: Source Only of the same pairs and seeds, from the "
+    "Before: Source Only of the same pairs and seeds, from the "
     "same first weights where a method has its encoder. Within classes: each class of the source against the same of "
     "the target, by the target's true labels, which no method sees. Proxy A-distance: 0 where a linear classifier "
     "cannot tell the corpora apart, 2 where it never errs. Squared MK-MMD of standardised features, unbiased: about 0 "
@@ -62,17 +65,26 @@ def picture(bench: Bench, choice: Choice) -> Picture:
             groups = [[cell for cell in found if cell.row == row] for row in rows]
             series = [
                 _dots("before: Source Only", names, [[value(before.get(cell)) for cell in each] for each in groups], 0),
-                _dots("after: the method", names, [[value(found[cell]) for cell in each] for each in groups], 1),
+                _dots(
+                    "after: the method",
+                    names,
+                    [[value(found[cell]) for cell in each if cell.row != _BEFORE] for each in groups],
+                    1,
+                ),
             ]
             outside = [each for each in map(value, inputs) if each is not None]
             references = [("the input itself (mean per utterance)", fmean(outside))] if outside else []
-            panels.append(Panel(f"{title}{where}", series, x_label=title, references=references))
+            panels.append(
+                Panel(f"{title}{where}", series, x_label=title, references=references, least_width=_LEAST[key])
+            )
     among = pair_name(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
     return Picture(
         _NAME,
         f"Distance of source and target features, {among}, {choice.task}, seed {seed}",
         panels,
-        note=_NOTE + (f" Only pairs that all methods have are compared; left out: {listed(left)}." if left else ""),
+        note=("Means over the pairs, lines from the least to the largest. " if len(pairs) > 1 else "")
+        + _NOTE
+        + (f" Only pairs that all methods have are compared; left out: {few(left)}." if left else ""),
         facts={
             "task": choice.task,
             "seed": seed,
@@ -86,9 +98,9 @@ def picture(bench: Bench, choice: Choice) -> Picture:
 
 
 def _partner(bench: Bench, cell: Cell) -> Cell | None:
-    """The finished cell of Source Only beside another row's."""
+    """The finished cell of Source Only beside a row's; beside its own it is itself."""
     partner = Cell(cell.src, cell.tgt, cell.task, _BEFORE, cell.seed)
-    there = cell.row != _BEFORE and partner in bench.cells and outcome(bench, partner).state == "done"
+    there = partner in bench.cells and outcome(bench, partner).state == "done"
     return partner if there else None
 
 

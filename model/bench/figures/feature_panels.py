@@ -9,6 +9,7 @@ from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pai
 from emodna.model.bench.pictures import Panel, Picture, Points
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.rows import Row
+from emodna.model.bench.wording import NAMED
 from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -44,6 +45,8 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     wanted = usual if choice.rows is None else {row: bench.rows[row].label for row in choice.rows if row in bench.rows}
     there = _cells(bench, choice, wanted)
     first = next(iter(there.values()))
+    if choice.rows is None and len(there) == 1:
+        raise NothingToShow(_alone(bench, first, wanted))
     panels, missing = [], {str(row): "not finished" for row in choice.rows or usual if row not in there}
     for row, cell in there.items():
         try:
@@ -81,6 +84,14 @@ def _cells(bench: Bench, choice: Choice, wanted: Mapping[Row, str]) -> dict[Row,
         raise nothing(choice, f"of {listed(wanted or choice.rows or ())}")
     best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of equals
     return {row: found[best][row] for row in wanted if row in found[best]}
+
+
+def _alone(bench: Bench, only: Cell, wanted: Mapping[Row, str]) -> str:
+    """Why one row is no comparison, and what there is to compare it with."""
+    here = Choice(task=only.task, src=only.src, tgt=only.tgt, seed=only.seed)
+    there = list(dict.fromkeys(cell.row for cell in done_cells(bench, here)))
+    asked = " ".join(f"--methods {row}" for row in there[:NAMED])
+    return f"only {only.row} is finished of {listed(wanted)}, and alone it shows little; what is there: {asked}"
 
 
 def _points(cell: Cell, place: "Place") -> Points:

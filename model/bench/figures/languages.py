@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from emodna.model.bench.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
+    LEAST_POINTS,
     chosen_scores,
     facts_of,
     left_out_note,
@@ -19,7 +20,7 @@ from emodna.model.bench.figures.choosing import (
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.plan import Bench
-from emodna.model.bench.significance import mean_interval
+from emodna.model.bench.significance import LEAST, mean_interval
 from emodna.model.evaluation.bootstrap import Resampling
 
 #: Name -> how its pairs are spoken of.
@@ -50,7 +51,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
             for colour, name in enumerate(_GROUPS)
             if len(members[name])
         ]
-        return Panel(title, marks, x_label=title, references=[reference])
+        return Panel(title, marks, x_label=title, references=[reference], least_width=LEAST_POINTS)
 
     shown = [found.rows.index(row) for row in rows]
     panels = [panel("UAR (%)", found.scores, shown, ("chance", 50.0))]
@@ -60,9 +61,9 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         panels.append(panel("gain over source-only (points)", found.scores - base, adapting, ("source-only", 0.0)))
     note = (
         f"Means over {' and '.join(counts)}, each the mean over its seeds; bars: 95 % intervals of the bootstrap over "
-        f"the pairs, where a group has two or more; of few pairs they are too narrow. Pairs that share a "
+        f"the pairs, where a group has {LEAST} or more; of few pairs they are too narrow. Pairs that share a "
         f"corpus are not independent.{''.join(absent)}"
-        f"{left_out_note(found)}{omitted_note(choice, rows, rows)}"
+        f"{left_out_note(found)}{omitted_note(bench, choice, rows, rows)}"
         f"{f' Without the pairs of corpora whose language is not known: {_hint(unknown)}.' if unknown else ''}"
     )
     groups = {name: [pair_name(found.scenarios[place][1:]) for place in places] for name, places in members.items()}

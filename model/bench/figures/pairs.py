@@ -13,6 +13,8 @@ from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, Scenario, Scores
 
 _CHANCE: Final = 50.0
+#: In points, from the middle of the colours to their ends: less would paint what is noise.
+_REACH: Final = 5.0
 Cells = Mapping[Pair, float]
 
 
@@ -29,7 +31,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     targets = [name for name in bench.corpora if choice.tgt in (None, name)]
 
     def panels(found: Mapping[Row, Cells], title: str, middle: float) -> list[Panel]:
-        reach = max((abs(value - middle) for cells in found.values() for value in cells.values()), default=0) or 1.0
+        reach = max([_REACH, *(abs(value - middle) for cells in found.values() for value in cells.values())])
         return [
             Panel(
                 f"{bench.rows[row].label}: {title}",
@@ -49,7 +51,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     note = (
         "Percent, mean over the seeds; the middle of the scale is chance (50) for UAR and 0 for the gain over "
         f"source-only, which is taken over the seeds that both have.{lacking}{without}"
-        f"{omitted_note(choice, there, rows)}"
+        f"{omitted_note(bench, choice, there, rows)}"
     )
     return Picture(
         "pairs",

@@ -50,7 +50,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
         "methods whose mean ranks lie less than Nemenyi's critical difference apart (5 %): these scenarios do not tell "
         "them apart, which is not to say that they are equal; one out of reach could not tell any two apart. "
         f"Scenarios that share a corpus are not independent, which the test takes them to be.{left_out}"
-        f"{omitted_note(choice, rows, rows)}"
+        f"{omitted_note(bench, choice, rows, rows)}"
     )
     return Picture("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
 

@@ -8,6 +8,7 @@ from typing import Final
 from emodna.model.bench.comparison import EMO_DNA, Matched
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
+    LEAST_POINTS,
     chosen_scores,
     done_cells,
     facts_of,
@@ -45,13 +46,15 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     labels = {row: "=".join(row.settings[0]) for row in changed}
     values, low, high = zip(*(spreads[row] for row in [base, *changed]), strict=True)
     every = Dots("UAR", ["defaults", *labels.values()], values, low, high)
-    panels = [Panel("one setting changed", [every], x_label="UAR (%)", references=[("defaults", spreads[base][0])])]
+    reference = [("defaults", spreads[base][0])]
+    panels = [Panel("one setting changed", [every], x_label="UAR (%)", references=reference, least_width=LEAST_POINTS)]
     panels += _curves(changed, spreads, base, _defaults(bench, choice, base))
     n = len(found.scenarios)
-    note = (
-        f"{bench.rows[base].label}, mean over {n} pair{'s' * (n > 1)} and the seeds; bars: the lowest and the highest "
-        f"seed's mean over the pairs.{left_out_note(found)}"
-    )
+    bars = any(low is not None for _, low, _ in spreads.values())
+    ends = "; bars: the lowest and the highest seed's mean over the pairs" if bars else ""
+    seeds = set().union(*found.seeds.values())
+    over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
+    note = f"{bench.rows[base].label}, mean over {over}{ends}.{left_out_note(found)}"
     return Picture(
         "sensitivity", f"Settings of {base}, {choice.task}", panels, note, {"task": choice.task, **facts_of(found)}
     )
@@ -86,7 +89,9 @@ def _curves(
             band = None not in low
             line = Line("UAR by value", x, y, low if band else None, high if band else None)
             references = [("defaults", spreads[base][0])]
-            panels.append(Panel(key, [line], x_label=key, y_label="UAR (%)", references=references))
+            panels.append(
+                Panel(key, [line], x_label=key, y_label="UAR (%)", references=references, least_width=LEAST_POINTS)
+            )
     return panels
 
 

@@ -11,6 +11,7 @@ from emodna.model.bench.pictures import Line, Panel, Picture
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.wording import few
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import curves, open_run
 
@@ -60,13 +61,13 @@ def over_steps(
                 panels.append(_panel(bench, row, pair, mine, names, y_label))
                 seeds[panels[-1].title] = sorted(mine)
     left = [pair_name(pair) for pair in pairs[_PAIRS:]]
-    more = f" Pairs that are not shown: {', '.join(left)}." if left else ""
+    more = f" Pairs that are not shown: {few(left)}." if left else ""
     return Picture(
         name,
         f"{title}, {choice.task}",
         panels,
         f"{note}{_BAND if any(len(each) > 1 for each in seeds.values()) else ''}{more}"
-        f"{omitted_note(choice, rows, rows)}",
+        f"{omitted_note(bench, choice, rows, rows)}",
         {"task": choice.task, "seeds": seeds, "left_out": left},
     )
 

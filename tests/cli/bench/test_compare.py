@@ -55,6 +55,7 @@ def test_table_has_the_best_first_and_says_what_it_is_not(compare: Command, tmp_
     assert methods == ["dan", "emo-dna", "source-only"]
     assert "dan 65.0 +5.0 +5.0 to +5.0 6 0 0.0312 0.0625 1.00" in [" ".join(line.split()) for line in lines]
     assert "not told apart: dan, emo-dna" in lines
+    assert "6 scenarios: too few for a bootstrap, whose intervals are too narrow then" in lines
     assert "scenarios that share a corpus are not independent" in ran.out
     assert "upper-bound" not in ran.out
 
@@ -71,7 +72,11 @@ def test_two_scenarios_cannot_be_significant_and_the_output_says_so(compare: Com
     fake_bench(tmp_path, same_everywhere(ROWS, PAIRS[:2]))
     ran = compare("--out", tmp_path, "--metric", "war")
     assert "no Wilcoxon test: only 2 scenarios differ: the smallest attainable p is 0.5, so nothing can be" in ran.out
-    assert "2 scenarios: too few for a bootstrap" in ran.out
+    assert "no interval: only 2 scenarios: a bootstrap of fewer than 6" in ran.out
+    assert " to " not in next(line for line in ran.out.splitlines() if line.strip().startswith("dan "))
+    found = compare("--out", tmp_path, "--json").json["comparisons"][0]
+    assert found["interval"] is None
+    assert "only 2 scenarios" in found["why_no_interval"]
     assert "out of reach of mean ranks of so few scenarios" in ran.out
     assert ran.out.startswith("WAR over 2 scenarios")
 
@@ -92,7 +97,8 @@ def test_scenarios_that_some_lack_are_left_out_and_named(compare: Command, tmp_p
     [
         (["--methods", "jan"], "--methods jan: not in the benchmark; valid: source-only, emo-dna"),
         (["--against", "emo-dna:padding=mask"], "--against emo-dna:padding=mask: not in the benchmark"),
-        (["--methods", "emo-dna"], "a comparison needs two methods with finished cells (here: emo-dna)"),
+        (["--methods", "emo-dna"], "--methods emo-dna: --against is the same one (the default), and nothing is left"),
+        (["--methods", "dan", "--against", "dan"], "--methods dan: --against is the same one, and nothing is left"),
     ],
 )
 def test_what_is_not_there_is_one_line(compare: Command, tmp_path: Path, arguments: list[str], says: str) -> None:

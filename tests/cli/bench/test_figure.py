@@ -14,6 +14,7 @@ from PIL import Image
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench.draw import COLOURS, content, drawn
+from emodna.cli.bench.report import plotly_pictures
 from emodna.model.bench import figures
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
@@ -108,6 +109,22 @@ class TestDrawing:
         assert list(across.get_lines()[1].get_xdata()) == [50, 50]
         assert list(along.get_lines()[1].get_ydata()) == [50, 50]
 
+    def test_small_differences_do_not_look_large(self) -> None:
+        dots = Panel("", [Dots("a", ["r", "s"], [60.0, 60.08])], references=[("r", 60.0)], least_width=2.0)
+        line = Panel("", [Line("a", [0, 1], [60, 60.08])], least_width=2.0)
+        wide = Panel("", [Dots("a", ["r", "s"], [60.0, 60.08], [58.0, None], [61.0, None])], least_width=2.0)
+        assert drawn(Picture("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
+        assert drawn(Picture("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
+        assert drawn(Picture("x", "", [wide])).axes[0].get_xlim()[0] < 58
+        layouts = [
+            plot.document["layout"] for plot in plotly_pictures.figure("x", Picture("x", "", [dots, line])).plots
+        ]
+        assert layouts[0]["xaxis"]["range"] == layouts[1]["yaxis"]["range"] == pytest.approx([59.04, 61.04])
+
+    def test_no_line_of_a_title_ends_between_seed_and_its_number(self) -> None:
+        figure = drawn(Picture("x", "x" * 54 + " seed 0", [Panel("", [Line("", [0], [0])])]))
+        assert figure.texts[0].get_text().splitlines()[1] == "seed 0"
+
     def test_a_matrix_says_its_values_the_first_row_on_top(self) -> None:
         matrix = Matrix(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
         axes = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0]
@@ -193,6 +210,7 @@ class TestCommand:
             (["ranks"], "no finished cell of dan"),
             (["distances"], "needs umap-learn"),
             (["pairs", "--tgt", "casia"], "--tgt casia: not in this benchmark; valid: emodb, ravdess"),
+            (["pairs", "--src", "emodb", "--tgt", "emodb"], "--src emodb --tgt emodb: source and target are the same"),
             (["pairs", "--methods", "dna"], "dna: unknown"),
             (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
         ],

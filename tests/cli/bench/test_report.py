@@ -76,7 +76,7 @@ def with_pictures() -> Iterator[None]:
         return made[name]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "names", lambda: [*made, "empty", "damaged", "features-umap"])
+        patch.setattr(figures, "names", lambda: [*made, "empty", "damaged", "features-parts"])
         patch.setattr(figures, "figure", figure)
         yield
 
@@ -177,8 +177,16 @@ def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
     assert ran.json["figures"] == [f"figure-{picture.name}-arousal" for picture in pictures()]
     missing = ran.json["missing"]
     assert "empty, arousal: no finished cell of emo-dna" in missing
-    assert "features-umap: left out by --no-features" in missing
+    assert "features-parts: left out by --no-features" in missing
     assert "valence" not in Read((tmp_path / "here.html").read_text()).rows[1]
+
+
+def test_a_page_in_no_folder_is_one_line_and_nothing_is_worked_out_for_it(
+    emodna_bench: Command, tmp_path: Path
+) -> None:
+    make_bench(tmp_path / "bench")
+    ran = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
+    assert ran.error().endswith(f"gone/x.html: there is no folder {tmp_path}/gone")
 
 
 def test_errors_are_one_line(emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.tables import TABLE_NAMES, table
 from emodna.model.request import FitRequest
-from tests.cli.running import Command, in_process
+from tests.cli.running import Command, Ran, in_process
 from tests.model.bench.made import fail, finish, planned
 
 #: A corpus of somebody's own: every sign that one of the forms takes for something else.
@@ -73,7 +73,17 @@ def test_every_table_in_every_form(emodna_bench: Command, pair: Bench, name: str
 
 def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Bench) -> None:
     found = emodna_bench("table", "2", "--out", whole.out, "--json").json
-    assert set(found) == {"table", "title", "bench", "conditions", "columns", "rows", "constants", "missing"}
+    assert set(found) == {
+        "table",
+        "title",
+        "bench",
+        "conditions",
+        "columns",
+        "rows",
+        "not_shown",
+        "constants",
+        "missing",
+    }
     assert set(found["rows"]["addi"]) == {"label", "kind", "paper", "our_reading", "supervision", "cells"}
     assert (found["rows"]["addi"]["our_reading"], found["rows"]["upper-bound"]["kind"]) == (True, "ceiling")
     cells = [
@@ -173,7 +183,23 @@ def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Bench, tm
         assert path.read_text().startswith(start)
     emodna_bench("table", "2", "--out", pair.out, "--to", path, "--format", "json", "-q")
     assert json.loads(path.read_text()) == emodna_bench("table", "2", "--out", pair.out, "--json").json
-    assert str(tmp_path / "gone") in emodna_bench("table", "2", "--out", pair.out, "--to", tmp_path / "gone/x").error()
+    for name, form in (("md", "markdown"), ("tex", "latex")):
+        printed = [emodna_bench("table", "2", "--out", pair.out, "--format", each).out for each in (name, form)]
+        assert printed[0] == printed[1]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: Bench, tmp_path: Path) -> None:
+    def asked(path: Path, *more: str) -> Ran:
+        return emodna_bench("table", "2", "--out", pair.out, "--to", path, *more)
+
+    assert asked(tmp_path / "gone" / "x.md").error().endswith(f"/gone/x.md: there is no folder {tmp_path}/gone")
+    for name in ("x", "x.doc"):
+        assert (
+            f"{name}: its form is not known by its suffix (.md, .tex, .csv, .json, .txt)"
+            in asked(tmp_path / name).error()
+        )
+    assert asked(tmp_path / "x.doc", "--format", "md").code == 0
+    assert "--format json" in asked(tmp_path / "x.json", "--json").usage()
 
 
 # What it says
@@ -191,7 +217,7 @@ def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: 
 
 def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Bench) -> None:
     text = emodna_bench("table", "2", "--out", pair.out).out
-    assert "EMODB 1/5" in text
+    assert "EMODB -> 1/5" in text
     assert "Average 2/30" in text
     assert "[74.3\u00b10.3]" in text
     assert "CASIA" not in text
@@ -205,9 +231,33 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
         "not planned: 16 cells of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; "
         in text
     )
-    assert "emodna-bench run --table 2 --seeds 1 --steps 300 --set channels=8 --feature-set mfcc40-x" in text
+    assert "emodna-bench run --table 2 --corpora emodb --corpora ravdess --seeds 1 --steps 300 --set channels=8" in text
     markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
-    assert "CASIA 0/5" in markdown
+    assert "CASIA -&gt; 0/5" in markdown
+    latex = emodna_bench("table", "2", "--out", pair.out, "--format", "latex").out
+    assert r"{EMODB $\rightarrow$ 1/5}" in latex
+
+
+def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Bench) -> None:
+    arousal, valence, both = (emodna_bench("table", name, "--out", pair.out).out for name in ("2", "3", "pairs"))
+    assert "always high " in arousal
+    assert "always negative " in valence
+    assert "always high / positive " in both
+    assert re.search(r"UAR +WAR +F1 +macro-F1 +% positive", both)
+    assert "% high, % positive: how much of the target is called so" in both
+    found = emodna_bench("table", "pairs", "--out", pair.out, "--json").json
+    assert "called_class_1" in found["rows"]["dan"]["cells"]["arousal"]["average"]
+
+
+def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Bench, pair: Bench) -> None:
+    assert (
+        "Not in this table: dann (add=scl); emodna-bench table pairs shows every row."
+        in emodna_bench("table", "2", "--out", whole.out).out
+    )
+    found = emodna_bench("table", "6", "--out", pair.out, "--json").json
+    assert found["not_shown"] == ["dann", "dan"]
+    for name in ("2", "pairs"):
+        assert "Not in this table" not in emodna_bench("table", name, "--out", pair.out).out
 
 
 def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> None:
@@ -216,7 +266,7 @@ def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> 
     assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
     assert "(1 seed)" in ran.out
     pairs = emodna_bench("table", "pairs", "--out", whole.out).out
-    assert "emodna-bench run --methods source-only --tasks arousal" in pairs
+    assert f"to run what is missing: emodna-bench retry --out {whole.out}" in pairs
     latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
     assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
 

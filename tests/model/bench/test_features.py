@@ -104,8 +104,8 @@ class TestPanels:
     def test_mark_corpus_and_class_of_every_utterance(
         self, small_bench: Bench, source: FeatureStore, target: FeatureStore
     ) -> None:
-        picture = figure("features-methods", small_bench, Choice())
-        assert [panel.title for panel in picture.panels] == ["Emo-DNA"]
+        picture = figure("features-methods", small_bench, Choice(rows=(Row("emo-dna"), Row("cdan"))))
+        assert [panel.title for panel in picture.panels] == [small_bench.rows[Row("emo-dna")].label]
         assert [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)] == [
             (0, 0),
             (1, 0),
@@ -120,7 +120,12 @@ class TestPanels:
         assert set(utterances(picture)) == expected
         assert len(list(utterances(picture))) == len(expected)
         assert "Left out: cdan (not finished)" in picture.note
-        assert set(picture.facts["missing"]) == {"cdan", "addi", "difl"}
+        assert set(picture.facts["missing"]) == {"cdan"}
+
+    def test_of_one_row_alone_are_nothing_unless_it_is_chosen(self, small_bench: Bench) -> None:
+        says = "only emo-dna is finished of v2, v4, v3, emo-dna.*--methods source-only --methods emo-dna"
+        with pytest.raises(NothingToShow, match=says):
+            figure("features-parts", small_bench, Choice())
 
     def test_are_worked_out_once(self, small_bench: Bench, counted: list[int]) -> None:
         choice = Choice(rows=(Row("source-only"),))
@@ -153,7 +158,7 @@ class TestPanels:
     def test_without_umap_say_how_to_get_it(self, small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reduction, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"needs umap-learn: pip install 'emodna\[figures\]'") as caught:
-            figure("features-methods", small_bench, Choice())
+            figure("features-methods", small_bench, Choice(rows=(Row("emo-dna"),)))
         assert not isinstance(caught.value, NothingToShow)
 
 
@@ -180,10 +185,12 @@ class TestDistancesFigure:
             assert isinstance(before, Dots)
             assert isinstance(after, Dots)
             assert list(before.categories) == ["source-only", "emo-dna"]
-            assert before.values[0] is None
-            assert before.values[1] == after.values[0]
+            assert before.values[0] == before.values[1] is not None
+            assert after.values[0] is None
+            assert panel.least_width > 0
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
+        assert "from the least to the largest" not in picture.note  # of one run
         adapted = cells[small_bench.name(cell_of(small_bench, "emo-dna"))]
         values = [panel.marks[1].values[1] for panel in picture.panels if isinstance(panel.marks[1], Dots)]
         assert values == [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from emodna.model.bench.significance import holm, mean_interval, signed_rank
+from emodna.model.bench.significance import holm, mean_interval, signed_rank, why_no_interval
 from emodna.model.evaluation.bootstrap import Resampling
 
 
@@ -41,8 +41,8 @@ class TestMeanInterval:
         assert first == again != other
 
     def test_holds_the_middle_95_percent_of_all_means(self) -> None:
-        # Of two scenarios the means of the resamples are 0 (1/4), 1 (1/2) and 2 (1/4).
-        assert mean_interval(np.array([0.0, 2.0]), Resampling()) == (0.0, 2.0)
+        # Of six scenarios, of which one differs, n times in a resample is 6 in 0, 1, 2, 3 ... of B(6, 1/6): 3 at 97.5 %.
+        assert mean_interval(np.array([6.0, 0, 0, 0, 0, 0]), Resampling()) == (0.0, 3.0)
 
     def test_agrees_with_a_normal_distribution_where_there_are_many_scenarios(self) -> None:
         differences = np.random.default_rng(0).normal(1.0, 2.0, 400)
@@ -52,10 +52,14 @@ class TestMeanInterval:
         assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.02)
 
     def test_of_equal_differences_is_a_point(self) -> None:
-        assert mean_interval(np.full(5, 1.5), Resampling(200)) == (1.5, 1.5)
+        assert mean_interval(np.full(6, 1.5), Resampling(200)) == (1.5, 1.5)
 
-    def test_of_one_scenario_is_none(self) -> None:
-        assert mean_interval(np.array([3.0]), Resampling()) is None
+    @pytest.mark.parametrize("n", [1, 5])
+    def test_of_fewer_than_six_scenarios_is_none_and_it_says_why(self, n: int) -> None:
+        assert mean_interval(np.full(n, 3.0), Resampling()) is None
+        assert f"{'one scenario' if n == 1 else 'only 5 scenarios'}: a bootstrap of fewer than 6" in str(
+            why_no_interval(n)
+        )
 
 
 def naive_p(differences: list[float]) -> float:
