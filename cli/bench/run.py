@@ -187,7 +187,7 @@ def _asked(
     """
     from dataclasses import replace
 
-    from emodna.model.bench.grid import grid, lacking
+    from emodna.model.bench.grid import grid
     from emodna.model.errors import BenchError
     from emodna.pipeline.emotions import TASKS
 
@@ -198,7 +198,7 @@ def _asked(
     without = {
         corpus.name: reasons
         for corpus in first.corpora.values()
-        if (reasons := [reason for task in asked if (reason := lacking(corpus, task))])
+        if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
     }
     if not first.cells:
         told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())

@@ -106,7 +106,9 @@ def _lacking(
                     cell = Cell(src, tgt, task, row, seed)
                     if (asked := _asked(cell)) not in planned and asked not in told:
                         told.add(asked)
-                        yield cell, "not planned", None
+                        # Which no run would plan: nobody can learn from them.
+                        learnt_from = tgt if row == CEILING else src
+                        yield cell, "unlabelled" if bench.corpora[learnt_from].lacks(task) else "not planned", None
 
 
 def _asked(cell: Cell) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ def grid(
 ) -> Bench:
     """The benchmark of all ordered pairs of some corpora; seed 0 of everything comes first.
 
-    A corpus of which a task cannot be learnt (see `lacking`) is no source of it, and a target without an upper bound.
+    A corpus of which a task cannot be learnt (see `Corpus.lacks`) is no source of it, and has no upper bound.
 
     Raises
     ------
@@ -55,14 +55,6 @@ def described(store: FeatureStore) -> Corpus:
         len(store),
         {task: (int(np.sum(found == 0)), int(np.sum(found == 1))) for task, found in labels.items()},
     )
-
-
-def lacking(corpus: Corpus, task: Task) -> str | None:
-    """Why nothing of a task can be learnt from a corpus, in words; None if something can."""
-    low, high = corpus.classes[task]
-    if low and high:
-        return None
-    return f"labels of only one class of {task}" if low or high else f"no labels of {task}"
 
 
 def shared_recordings(stores: Sequence[FeatureStore]) -> dict[tuple[str, str], int]:
@@ -124,7 +116,7 @@ def _cells(corpora: Mapping[str, Corpus], tasks: Sequence[Task], rows: Sequence[
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, row in itertools.product(range(seeds), tasks, rows):
         for src, tgt in itertools.permutations(corpora, 2):
-            if lacking(corpora[src], task) or (row == CEILING and lacking(corpora[tgt], task)):
+            if corpora[src].lacks(task) or (row == CEILING and corpora[tgt].lacks(task)):
                 continue
             if row != CEILING or first_source.setdefault((task, tgt), src) == src:
                 yield Cell(src, tgt, task, row, seed)

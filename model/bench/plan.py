@@ -52,6 +52,13 @@ class Corpus:
     classes: Mapping[Task, tuple[int, int]]
     """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
 
+    def lacks(self, task: Task) -> str | None:
+        """Why nothing of a task can be learnt from it, in words; None if something can."""
+        low, high = self.classes[task]
+        if low and high:
+            return None
+        return f"labels of only one class of {task}" if low or high else f"no labels of {task}"
+
 
 @dataclass(frozen=True, slots=True)
 class Named:

@@ -122,6 +122,7 @@ def command(table: Table) -> str | None:
     parts += ["--seeds", str(len(table.seeds))] + ["--steps", str(conditions.steps)] * (conditions.steps != STEPS)
     parts += [part for key, value in conditions.settings.items() for part in ("--set", f"{key}={value}")]
     parts += ["--feature-set", conditions.feature_set, "--device", conditions.device]
+    parts += ["--threads", str(conditions.threads)] * (conditions.threads != 1)
     caches = {Path(corpus.store).parent.parent for corpus in bench.corpora.values()}
     if len(caches) == 1 and caches != {Path("cache").absolute()}:
         parts += ["--cache", str(*caches)]

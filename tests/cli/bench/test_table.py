@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -301,3 +302,20 @@ def test_it_needs_no_torch(pair: Bench) -> None:
 
 def test_the_usual_number_of_steps_is_that_of_a_fit() -> None:
     assert FitRequest.__dataclass_fields__["steps"].default == STEPS
+
+
+def test_what_would_run_the_rest_keeps_the_threads_and_asks_for_nothing_that_cannot_be_learnt(
+    emodna_bench: Command, tmp_path: Path
+) -> None:
+    unlabelled = {"emodb": ((0, 0), (9, 9)), "casia": ((9, 9), (9, 9))}
+    conditions = Conditions(1000, "mfcc40-x", threads=2)
+    made = planned(
+        tmp_path, ["dan"], corpora=tuple(unlabelled), classes=unlabelled, tasks=("arousal",), conditions=conditions
+    )
+    there = replace(made, cells=tuple(cell for cell in made.cells if cell.src == "casia"))
+    there.write()
+    text = emodna_bench("table", "2", "--out", tmp_path).out
+    (unlabelled_line,) = (line for line in text.splitlines() if "unlabelled: " in line and "emodb -> casia" in line)
+    assert " dan," in unlabelled_line
+    assert not any("not planned" in line and "dan" in line.split() for line in text.splitlines())
+    assert "--device cpu --threads 2 " in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.grid import grid, lacking, name_of
+from emodna.model.bench.grid import grid, name_of
 from emodna.model.bench.plan import Bench, Conditions, Corpus
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
@@ -65,7 +65,7 @@ class TestSourcesWithoutLabels:
     )
     def test_lack_both_classes_or_one(self, counts: tuple[int, int], words: str | None) -> None:
         corpus = Corpus("own", "own", "0", None, 9, {"arousal": (1, 1), "valence": counts})
-        assert lacking(corpus, "valence") == (None if words is None else f"{words} valence")
+        assert corpus.lacks("valence") == (None if words is None else f"{words} valence")
 
 
 def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
