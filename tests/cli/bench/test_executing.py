@@ -16,6 +16,7 @@ from tests.model.bench.made import planned
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
+    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
 
 
 def test_rows_with_other_steps_than_the_rest_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,8 +73,8 @@ def test_the_time_that_is_left_follows_from_the_cells_that_took_alike() -> None:
 def test_a_line_per_cell_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
+    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
     asked = bench(CORPORA[:2], METHODS[:1], 1)
     with watching(asked, [], quiet=False) as watcher:
         watcher.tally.states.update(dict.fromkeys(asked.cells, "waiting"))
