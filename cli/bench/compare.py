@@ -103,7 +103,8 @@ def chosen(
     together = list(dict.fromkeys([*usual, *([against] if against else [])]))
     if rows and together == [against]:
         raise BenchError(
-            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to compare"
+            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to "
+            "compare"
         )
     if against is None or len(together) < 2:
         have = ", ".join(map(str, together)) or "none"
