@@ -103,7 +103,8 @@ def chosen(
     together = list(dict.fromkeys([*usual, *([against] if against else [])]))
     if rows and together == [against]:
         raise BenchError(
-            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to compare"
+            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to "
+            "compare"
         )
     if against is None or len(together) < 2:
         have = ", ".join(map(str, together)) or "none"
@@ -147,6 +148,8 @@ def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
 
 def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     """What has to be known of the table."""
+    from emodna.model.bench.wording import shared_notes
+
     matched, ranking = found.matched, found.ranking
     lines = []
     reasons: dict[str, list[str]] = {}
@@ -170,6 +173,7 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
         for group in ranking.groups:
             labels = [bench.rows[matched.rows[place]].label for place in group]
             lines.append(f"not told apart: {', '.join(labels)}")
+    lines += shared_notes(_shared(found, bench))
     lines.append(_DEPENDENT)
     lines.extend(f"left out: {left}" for left in matched.left_out[:_SHOWN])
     if len(matched.left_out) > _SHOWN:
@@ -177,11 +181,18 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     return lines
 
 
+def _shared(found: "Comparison", bench: "Bench") -> dict[tuple[str, str], int]:
+    """Pairs of its scenarios whose target is partly in the source."""
+    pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
+    return {pair: count for pair, count in bench.shared.items() if pair in pairs}
+
+
 def _json(
     found: "Comparison", bench: "Bench", metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from emodna.model.bench.wording import shared_facts
     from emodna.model.evaluation.bootstrap import LEVEL
 
     matched, ranking = found.matched, found.ranking
@@ -196,6 +207,7 @@ def _json(
         ],
         "left_out": list(matched.left_out),
         "note": _DEPENDENT,
+        "shared": shared_facts(_shared(found, bench)),
         "bootstrap": {"level": LEVEL, **asdict(resampling)},
         "wilcoxon": {"alternative": "two-sided", "zero_method": "wilcox"},
         "methods": [

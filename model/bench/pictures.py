@@ -96,9 +96,8 @@ class Panel:
         for mark in self.marks:
             if isinstance(mark, Line | Dots):
                 values = mark.values if isinstance(mark, Dots) else mark.y
-                for each in (*values, *(mark.low or ()), *(mark.high or ())):
-                    if each is not None and math.isfinite(each):
-                        found.append(each)
+                drawn = (*values, *(mark.low or ()), *(mark.high or ()))
+                found += [each for each in drawn if each is not None and math.isfinite(each)]
         if not found or max(found) - min(found) >= self.least_width:
             return None
         middle = (max(found) + min(found)) / 2

@@ -126,6 +126,13 @@ class Table:
     not_shown: tuple[Row, ...]
     """Rows of the benchmark that have finished cells of its tasks, and no line in it."""
 
+    @property
+    def shared(self) -> Mapping[Pair, int]:
+        """Its pairs that have cells, and whose target is partly in the source; with how many recordings."""
+        spots = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
+        run = {(cell.src, cell.tgt) for cell in self.bench.cells if (cell.task, (cell.src, cell.tgt)) in spots}
+        return {pair: count for pair, count in self.bench.shared.items() if pair in run}
+
     def of(self, *kinds: Kind) -> Iterator[Line]:
         """Its lines of some kinds."""
         return (line for line in self.lines if line.kind in kinds)

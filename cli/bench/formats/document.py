@@ -7,6 +7,7 @@ from typing import Any
 from emodna.cli.bench.formats.words import command
 from emodna.model.bench.columns import Column
 from emodna.model.bench.table_data import Figure, Line, Spot, Table
+from emodna.model.bench.wording import shared_facts
 
 
 def document(table: Table) -> dict[str, Any]:
@@ -20,6 +21,7 @@ def document(table: Table) -> dict[str, Any]:
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
         "rows": {line.name: _row(line) for line in table.of("entry", "floor", "ceiling")},
         "not_shown": list(map(str, table.not_shown)),
+        "shared": shared_facts(table.shared),
         "constants": {line.name: {"label": line.label, "cells": _cells(line.figures)} for line in table.of("constant")},
         "missing": {
             "cells": sum(gap.cells for gap in table.gaps),

@@ -9,7 +9,11 @@ from emodna.model.bench.table_data import Table
 
 
 def values(table: Table) -> str:
-    """All numbers, none rounded; what there is not is empty. Seeds are joined by blanks."""
+    """All numbers, none rounded; what there is not is empty. Seeds are joined by blanks.
+
+    `shared` counts the recordings of the targets that are in their sources, too, over the pairs of a mean.
+    """
+    shared = table.shared
     lines = [
         {
             "table": table.name,
@@ -24,6 +28,7 @@ def values(table: Table) -> str:
             "metric": score,
             **numbers(figure, column),
             "seeds": " ".join(map(str, figure.seeds)),
+            "shared": sum(shared.get(pair, 0) for pair in figure.pairs),
         }
         for line in table.lines
         for (task, column, score), figure in line.figures.items()

@@ -10,7 +10,7 @@ from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
 from emodna.model.bench.table_data import Figure, Table
-from emodna.model.bench.wording import NAMED, few
+from emodna.model.bench.wording import NAMED, few, shared_notes
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
@@ -41,6 +41,8 @@ def notes(table: Table) -> Iterator[str]:
     if any(figure.mean is not None and not figure.complete for figure in figures):
         yield "n/m: so many pairs are there of those that belong into the mean."
     yield from _signs(table, figures)
+    for note in shared_notes(table.shared):
+        yield f"{note}."
     if table.not_shown:
         labels = [table.bench.rows[row].label for row in table.not_shown]
         yield f"Not in this table: {few(labels)}; emodna-bench table pairs shows every row."

@@ -10,6 +10,7 @@ from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet, number, text
 from emodna.model.bench.outcomes import Outcome
 from emodna.model.bench.plan import Bench
+from emodna.model.bench.wording import shared_notes
 from emodna.model.errors import RunError
 from emodna.model.run import read_json
 from emodna.model.score_names import SCORE_NAMES
@@ -22,10 +23,11 @@ _LOOKS: Final[Mapping[str, str]] = {"done": "", "failed": "bad"}
 
 def overview(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
     """What this is: corpora, rows, conditions, states."""
+    pairs = {(outcome.cell.src, outcome.cell.tgt) for outcome in found}
     states = Counter(outcome.state for outcome in found)
     facts = {
         "tasks": ", ".join(tasks),
-        "ordered pairs": str(len({(outcome.cell.src, outcome.cell.tgt) for outcome in found})),
+        "ordered pairs": str(len(pairs)),
         "seeds": ", ".join(map(str, sorted({outcome.cell.seed for outcome in found}))),
         "training steps": str(bench.conditions.steps),
         "settings for all": ", ".join(f"{key}={value}" for key, value in bench.conditions.settings.items())
@@ -48,6 +50,9 @@ def overview(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> S
         ],
         list(facts.items()),
         [_corpora(bench, tasks), _rows(bench, found)],
+        notes=[
+            f"{note}." for note in shared_notes({pair: count for pair, count in bench.shared.items() if pair in pairs})
+        ],
     )
 
 

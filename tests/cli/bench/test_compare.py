@@ -1,5 +1,6 @@
 """emodna-bench compare."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,14 @@ def test_scenarios_that_some_lack_are_left_out_and_named(compare: Command, tmp_p
     assert "left out: 1 more, see --json" in ran.out
     assert len(compare("--out", tmp_path, "--json").json["left_out"]) == 6
     assert compare("--out", tmp_path, "--task", "valence", "--json").json["left_out"] == []
+
+
+def test_recordings_that_a_source_shares_with_its_target_are_told(compare: Command, tmp_path: Path) -> None:
+    replace(six_scenarios(tmp_path), shared={("savee", "emodb"): 1}).write()
+    says = "savee -> emodb: 1 recording of the target is in the source, too, with its label; its scores say little of"
+    assert says in compare("--out", tmp_path).out
+    found = compare("--out", tmp_path, "--json").json
+    assert found["shared"] == [{"src": "savee", "tgt": "emodb", "recordings": 1}]
 
 
 @pytest.mark.parametrize(

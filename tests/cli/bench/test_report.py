@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 
 from emodna.cli.bench.report.build import build
+from emodna.cli.bench.report.overview import overview
 from emodna.cli.bench.report.page import embedded, html
 from emodna.cli.bench.report.sheets import MISSING, number
 from emodna.model.bench import figures
+from emodna.model.bench.outcomes import outcomes
 from emodna.model.errors import BenchError
 from tests.cli.bench.making import HOSTILE, NASTY, make_bench, pictures
 from tests.cli.running import Command
@@ -166,6 +169,15 @@ def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
     assert cells[0][10:] == ["60.0", "75.0", "5.0"]
     assert [row[5] for row in cells[-2:]] == ["waiting", "failed"]
     assert [row[5] for row in read.rows if len(row) == 7][-2:] == ["waiting", "failed"]
+
+
+def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp_path: Path) -> None:
+    bench = replace(make_bench(tmp_path, seeds=1), shared={("emodb", HOSTILE): 107})
+    about = overview(bench, outcomes(bench), ["arousal"])
+    assert about.notes == [
+        f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
+        "little of unheard speech."
+    ]
 
 
 def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Benc
         "columns",
         "rows",
         "not_shown",
+        "shared",
         "constants",
         "missing",
     }
@@ -277,6 +278,27 @@ def test_arrows_of_table_5(emodna_bench: Command, whole: Bench) -> None:
     assert "63.5\u00b10.2\u2193" in text
     assert "72.4\u00b10.7\u2191" in text
     assert "\u2191 \u2193: better or worse than the same method without L_SCL." in text
+
+
+def test_recordings_that_a_source_shares_with_its_target_are_told_in_every_form(
+    emodna_bench: Command, pair: Bench, tmp_path: Path
+) -> None:
+    shared = replace(pair, out=tmp_path, shared={("emodb", "ravdess"): 107})
+    shared.write()
+    finish(shared, score)
+    says = "107 recordings of the target are in the source, too, with their labels; its scores say little of unheard"
+    for name in ("2", "pairs"):
+        for form in ("text", "markdown", "latex"):
+            assert says in emodna_bench("table", name, "--out", tmp_path, "--format", form).out
+        assert says not in emodna_bench("table", name, "--out", pair.out).out
+        found = emodna_bench("table", name, "--out", tmp_path, "--json").json
+        assert found["shared"] == [{"src": "emodb", "tgt": "ravdess", "recordings": 107}]
+    lines = csv.DictReader(io.StringIO(emodna_bench("table", "pairs", "--out", tmp_path, "--format", "csv").out))
+    assert {line["column"]: line["shared"] for line in lines if line["kind"] == "constant"} == {
+        "emodb -> ravdess": "107",
+        "ravdess -> emodb": "0",
+        "average": "107",
+    }
 
 
 # Mistakes

@@ -41,7 +41,7 @@ class TestMeanInterval:
         assert first == again != other
 
     def test_holds_the_middle_95_percent_of_all_means(self) -> None:
-        # Of six scenarios, of which one differs, n times in a resample is 6 in 0, 1, 2, 3 ... of B(6, 1/6): 3 at 97.5 %.
+        # One of six differs: how often a resample has it is binomial (6, 1/6), of which 0 to 3 are the middle 95 %.
         assert mean_interval(np.array([6.0, 0, 0, 0, 0, 0]), Resampling()) == (0.0, 3.0)
 
     def test_agrees_with_a_normal_distribution_where_there_are_many_scenarios(self) -> None:
