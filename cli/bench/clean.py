@@ -9,7 +9,7 @@ from emodna.cli import common
 from emodna.cli.bench.options import out_option
 
 if TYPE_CHECKING:
-    from emodna.model.bench.leftovers import Kind, Leftover
+    from emodna.model.bench.running.leftovers import Kind, Leftover
 
 _KINDS: "Final[dict[Kind, str]]" = {
     "old": "of other stores, methods or seeds than the benchmark has",
@@ -33,9 +33,9 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, quiet:
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from contextlib import nullcontext
 
-    from emodna.model.bench.execute import only_run
-    from emodna.model.bench.leftovers import leftovers
     from emodna.model.bench.plan import Bench
+    from emodna.model.bench.running.execute import only_run
+    from emodna.model.bench.running.leftovers import leftovers
     from emodna.pipeline.errors import explained
 
     bench = Bench.read(out)

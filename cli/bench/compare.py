@@ -11,7 +11,7 @@ from emodna.cli.bench.options import out_option
 from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
-    from emodna.model.bench.comparison import Comparison
+    from emodna.model.bench.comparing.comparison import Comparison
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
     from emodna.model.evaluation.bootstrap import Resampling
@@ -60,8 +60,8 @@ def compare(
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.bench.comparison import compare as compared
-    from emodna.model.bench.comparison import matched
+    from emodna.model.bench.comparing.comparison import compare as compared
+    from emodna.model.bench.comparing.comparison import matched
     from emodna.model.bench.outcomes import outcomes
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
@@ -90,7 +90,7 @@ def chosen(
     BenchError
         Rows that the benchmark does not have, or fewer than two.
     """
-    from emodna.model.bench.comparison import EMO_DNA, usual_rows
+    from emodna.model.bench.comparing.comparison import EMO_DNA, usual_rows
     from emodna.model.errors import BenchError
 
     for option, row in [*(("--methods", row) for row in rows), *([("--against", against)] if against else [])]:

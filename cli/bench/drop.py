@@ -38,9 +38,9 @@ def drop(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.execute import only_run
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.presets import CEILING
+    from emodna.model.bench.running.execute import only_run
 
     Bench.read(out)  # where there is none, no folder is made for it
     with only_run(out):

@@ -13,10 +13,10 @@ from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.crew import Crew
     from emodna.model.bench.outcomes import Outcome
     from emodna.model.bench.plan import Bench, Cell
-    from emodna.model.bench.worker import Answer
+    from emodna.model.bench.running.crew import Crew
+    from emodna.model.bench.running.worker import Answer
 
 #: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
 _PER_GPU: Final = 4
@@ -75,7 +75,7 @@ class Execution:
     @contextmanager
     def crew(self, cells: int) -> "Iterator[Crew]":
         """Workers for so many cells."""
-        from emodna.model.bench.crew import local_crew, remote_crew
+        from emodna.model.bench.running.crew import local_crew, remote_crew
 
         if self.scheduler is not None:
             with remote_crew(self.scheduler, self.threads, self.devices[0]) as crew:
@@ -105,8 +105,8 @@ def carry_out(
         See `execute`.
     """
     from emodna.cli.bench.live import watching
-    from emodna.model.bench.execute import execute
     from emodna.model.bench.outcomes import outcomes, wall_seconds
+    from emodna.model.bench.running.execute import execute
 
     before = outcomes(bench, cells)
     if again:  # why they failed stays written down until they are done: interrupted, the same command goes on

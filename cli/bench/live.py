@@ -18,7 +18,7 @@ from emodna.cli import common
 if TYPE_CHECKING:
     from emodna.model.bench.outcomes import Outcome, State
     from emodna.model.bench.plan import Bench, Cell
-    from emodna.model.bench.worker import Answer
+    from emodna.model.bench.running.worker import Answer
 
 #: A character per cell by its state, and its colour; plainer ones for terminals that know ASCII only.
 _MARKS: Final = {

@@ -33,9 +33,9 @@ def retry(
     began = time.monotonic()
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.bench.executing import Execution, carry_out
-    from emodna.model.bench.execute import only_run
     from emodna.model.bench.outcomes import outcomes
     from emodna.model.bench.plan import Bench
+    from emodna.model.bench.running.execute import only_run
     from emodna.model.errors import BenchError
 
     bench = Bench.read(out)

@@ -111,7 +111,7 @@ def run(
     stores = [FeatureStore(path) for path in _stores(cache, corpora or _corpora_there(out), feature_set)]
     execution = Execution.of(workers, scheduler, threads, device)
     conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind, execution.decisive_threads)
-    from emodna.model.bench.execute import only_run
+    from emodna.model.bench.running.execute import only_run
 
     asked = _asked(out, stores, wishes, seeds, conditions)
     with only_run(out):

@@ -9,7 +9,7 @@ from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
 
 if TYPE_CHECKING:
-    from emodna.model.bench.table_data import Table
+    from emodna.model.bench.tables.data import Table
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -48,7 +48,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
     check_folder(to)
     from emodna.model.bench.plan import Bench
-    from emodna.model.bench.tables import table as made
+    from emodna.model.bench.tables.table import table as made
 
     found = made(Bench.read(out), name)
     if to is not None:

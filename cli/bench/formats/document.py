@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from emodna.cli.bench.formats.words import command
-from emodna.model.bench.columns import Column
-from emodna.model.bench.table_data import Figure, Line, Spot, Table
+from emodna.model.bench.tables.columns import Column
+from emodna.model.bench.tables.data import Figure, Line, Spot, Table
 from emodna.model.bench.wording import shared_facts
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from emodna.cli.bench.formats.layout import Laid, Signs, laid_out
 from emodna.cli.bench.formats.words import caption, missing, notes
 from emodna.cli.common import visible
-from emodna.model.bench.table_data import Table
+from emodna.model.bench.tables.data import Table
 
 _SPECIAL: Final = {
     **{character: f"\\{character}" for character in "&%$#_{}"},

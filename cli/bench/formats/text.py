@@ -14,7 +14,7 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.bench.formats.layout import Laid, Signs, known_pairs, laid_out
 from emodna.cli.bench.formats.words import caption, missing, notes
-from emodna.model.bench.table_data import Block, Table
+from emodna.model.bench.tables.data import Block, Table
 
 #: Wider than any table: a file has no width.
 _WIDE: Final = 1000

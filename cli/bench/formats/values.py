@@ -5,7 +5,7 @@ import io
 
 from emodna.cli import common
 from emodna.cli.bench.formats.document import numbers
-from emodna.model.bench.table_data import Table
+from emodna.model.bench.tables.data import Table
 
 
 def values(table: Table) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from emodna.model.bench import paper
-from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
-from emodna.model.bench.table_data import Figure, Table
+from emodna.model.bench.tables import paper
+from emodna.model.bench.tables.data import Figure, Table
+from emodna.model.bench.tables.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.wording import NAMED, few, shared_notes
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS

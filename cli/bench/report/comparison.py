@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from emodna.cli.bench.compare import chosen, interval, p_value, remarks, signed
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet, number, text
-from emodna.model.bench.comparison import Against, compare, matched
+from emodna.model.bench.comparing.comparison import Against, compare, matched
 from emodna.model.bench.outcomes import Outcome
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.scores import scenario_scores

@@ -8,8 +8,8 @@ from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.presets import PRESETS
-from emodna.model.bench.table_data import DIFFERENCE, Block, Figure, Line, Table
-from emodna.model.bench.tables import TABLE_NAMES, table
+from emodna.model.bench.tables.data import DIFFERENCE, Block, Figure, Line, Table
+from emodna.model.bench.tables.table import TABLE_NAMES, table
 from emodna.pipeline.emotions import Task
 
 _SIGNS = Signs(

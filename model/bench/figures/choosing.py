@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from emodna.model.bench.comparison import EMO_DNA, SOURCE_ONLY, Matched, matched, usual_rows
+from emodna.model.bench.comparing.comparison import EMO_DNA, SOURCE_ONLY, Matched, matched, usual_rows
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.outcomes import Outcome, outcomes
 from emodna.model.bench.plan import Bench, Cell

@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, Literal
 
-from emodna.model.bench.comparison import SOURCE_ONLY
+from emodna.model.bench.comparing.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
 from emodna.model.bench.outcomes import outcome
@@ -15,7 +15,7 @@ from emodna.model.bench.wording import few
 from emodna.model.errors import TrainingError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.distances import Distance, Distances
+    from emodna.model.bench.analysis.distances import Distance, Distances
 
 _NAME: Final = "distances"
 _Key = Literal["pad", "mmd"]
@@ -105,7 +105,7 @@ def _partner(bench: Bench, cell: Cell) -> Cell | None:
 
 
 def _found(bench: Bench, cell: Cell) -> "Distances | None":
-    from emodna.model.bench.distances import distances_of
+    from emodna.model.bench.analysis.distances import distances_of
 
     try:
         return distances_of(bench, cell)
@@ -114,7 +114,7 @@ def _found(bench: Bench, cell: Cell) -> "Distances | None":
 
 
 def _inputs(bench: Bench, choice: Choice, pairs: Sequence[tuple[str, str]]) -> "list[Distances]":
-    from emodna.model.bench.distances import distances_of_input
+    from emodna.model.bench.analysis.distances import distances_of_input
 
     return [distances_of_input(bench, src, tgt, choice.task) for src, tgt in pairs]
 

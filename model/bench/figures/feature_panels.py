@@ -14,7 +14,7 @@ from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:  # they need torch
-    from emodna.model.bench.reduction import Place
+    from emodna.model.bench.analysis.reduction import Place
 
 #: The pair of the paper's figures.
 _PAPER: Final = ("casia", "emodb")
@@ -39,8 +39,8 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     BenchError
         UMAP is not installed, or a store has changed.
     """
-    from emodna.model.bench import reduction
-    from emodna.model.bench.features import DRAWN
+    from emodna.model.bench.analysis import reduction
+    from emodna.model.bench.analysis.features import DRAWN
 
     wanted = usual if choice.rows is None else {row: bench.rows[row].label for row in choice.rows if row in bench.rows}
     there = _cells(bench, choice, wanted)
@@ -112,8 +112,8 @@ def _facts(cell: Cell) -> dict[str, Any]:
 
 
 def _note(missing: Mapping[str, str]) -> str:
-    from emodna.model.bench.features import LIMIT
-    from emodna.model.bench.reduction import SETTINGS
+    from emodna.model.bench.analysis.features import LIMIT
+    from emodna.model.bench.analysis.reduction import SETTINGS
 
     note = (
         f"UMAP ({SETTINGS['metric']}, {SETTINGS['n_neighbors']} neighbours, min_dist {SETTINGS['min_dist']}, seed "

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.bench.comparison import SOURCE_ONLY
+from emodna.model.bench.comparing.comparison import SOURCE_ONLY
+from emodna.model.bench.comparing.significance import LEAST, mean_interval
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
     LEAST_POINTS,
@@ -20,7 +21,6 @@ from emodna.model.bench.figures.choosing import (
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.plan import Bench
-from emodna.model.bench.significance import LEAST, mean_interval
 from emodna.model.evaluation.bootstrap import Resampling
 
 #: Name -> how its pairs are spoken of.

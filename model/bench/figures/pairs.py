@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
-from emodna.model.bench.comparison import SOURCE_ONLY
+from emodna.model.bench.comparing.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.choosing import at_most, chosen_scores, omitted_note, pair_name, rows_with_scores
 from emodna.model.bench.pictures import Matrix, Panel, Picture

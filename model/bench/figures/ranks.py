@@ -5,7 +5,8 @@ After Demsar 2006, JMLR 7:1-30, with the methods below each other, so that long 
 
 from typing import Any, Final
 
-from emodna.model.bench.comparison import Matched
+from emodna.model.bench.comparing.comparison import Matched
+from emodna.model.bench.comparing.ranks import ranking
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
     chosen_scores,
@@ -18,7 +19,6 @@ from emodna.model.bench.figures.choosing import (
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.plan import Bench
-from emodna.model.bench.ranks import ranking
 from emodna.pipeline.emotions import TASKS
 
 #: Ranks between the worst mean rank and the bars, and from bar to bar.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Final
 
-from emodna.model.bench.comparison import EMO_DNA, Matched
+from emodna.model.bench.comparing.comparison import EMO_DNA, Matched
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import (
     LEAST_POINTS,

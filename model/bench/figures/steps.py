@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
-from emodna.model.bench.comparison import EMO_DNA
+from emodna.model.bench.comparing.comparison import EMO_DNA
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, omitted_note, pair_name
 from emodna.model.bench.pictures import Line, Panel, Picture

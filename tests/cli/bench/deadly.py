@@ -3,7 +3,7 @@
 import os
 import signal
 
-from emodna.model.bench.worker import Answer, Order
+from emodna.model.bench.running.worker import Answer, Order
 
 
 def deadly(order: Order) -> Answer:

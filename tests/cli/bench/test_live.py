@@ -14,7 +14,7 @@ from emodna.cli.bench.live import Tally, _LiveWatcher, watching
 from emodna.model.bench.outcomes import State
 from emodna.model.bench.plan import Bench, Cell, Conditions, Named
 from emodna.model.bench.rows import Row
-from emodna.model.bench.worker import Answer
+from emodna.model.bench.running.worker import Answer
 from emodna.pipeline.emotions import TASKS
 
 CORPORA = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")

@@ -16,13 +16,13 @@ import pytest
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import executing
-from emodna.model.bench import crew as crew_module
-from emodna.model.bench import execute as execute_module
-from emodna.model.bench.crew import local_crew
-from emodna.model.bench.execute import execute
 from emodna.model.bench.outcomes import outcomes
 from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.worker import Answer as CellAnswer
+from emodna.model.bench.running import crew as crew_module
+from emodna.model.bench.running import execute as execute_module
+from emodna.model.bench.running.crew import local_crew
+from emodna.model.bench.running.execute import execute
+from emodna.model.bench.running.worker import Answer as CellAnswer
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.made import planned
 from tests.model.small import Answer, assert_one_line_error, command

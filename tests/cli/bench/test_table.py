@@ -21,7 +21,7 @@ from emodna.cli.bench.formats.text import print_text
 from emodna.cli.bench.formats.words import STEPS
 from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.tables import TABLE_NAMES, table
+from emodna.model.bench.tables.table import TABLE_NAMES, table
 from emodna.model.request import FitRequest
 from tests.cli.running import Command, Ran, in_process
 from tests.model.bench.made import fail, finish, planned

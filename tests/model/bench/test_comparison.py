@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.comparison import compare, matched, usual_rows
+from emodna.model.bench.comparing.comparison import compare, matched, usual_rows
 from emodna.model.bench.outcomes import outcomes
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Scenario, ScenarioScores, scenario_scores

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emodna.model.bench import distances as module
-from emodna.model.bench.distances import distances, distances_of, proxy_a_distance, squared_mmd_of
-from emodna.model.bench.features import Features, Side
+from emodna.model.bench.analysis import distances as module
+from emodna.model.bench.analysis.distances import distances, distances_of, proxy_a_distance, squared_mmd_of
+from emodna.model.bench.analysis.features import Features, Side
 from emodna.model.bench.plan import Bench
 from emodna.model.trained import TrainedModel
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.bench import reduction
-from emodna.model.bench.features import drawn, features_of, inputs_of
+from emodna.model.bench.analysis import reduction
+from emodna.model.bench.analysis.features import drawn, features_of, inputs_of
 from emodna.model.bench.figures import Choice, NothingToShow, figure
 from emodna.model.bench.pictures import Dots, Picture, Points
 from emodna.model.bench.plan import Bench, Cell

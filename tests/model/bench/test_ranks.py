@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emodna.model.bench.ranks import alike, friedman, nemenyi, ranking, ranks_of
+from emodna.model.bench.comparing.ranks import alike, friedman, nemenyi, ranking, ranks_of
 
 
 def test_ranks_share_their_mean_where_scores_are_equal() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from emodna.model.bench.significance import holm, mean_interval, signed_rank, why_no_interval
+from emodna.model.bench.comparing.significance import holm, mean_interval, signed_rank, why_no_interval
 from emodna.model.evaluation.bootstrap import Resampling
 
 

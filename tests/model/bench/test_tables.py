@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model import metrics
-from emodna.model.bench.columns import columns_of
-from emodna.model.bench.constants import constant_scores
 from emodna.model.bench.outcomes import outcomes
-from emodna.model.bench.paper import AVERAGE, CORPORA
 from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, Scores, mean_over, scenario_scores
-from emodna.model.bench.table_data import CALLED, DIFFERENCE, Figure, Table
-from emodna.model.bench.tables import table
+from emodna.model.bench.tables.columns import columns_of
+from emodna.model.bench.tables.constants import constant_scores
+from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Figure, Table
+from emodna.model.bench.tables.paper import AVERAGE, CORPORA
+from emodna.model.bench.tables.table import table
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from tests.model.bench.made import CLASSES, Score, fail, finish, planned

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench import worker
-from emodna.model.bench.worker import Order, carry_out_there, digest, versions
+from emodna.model.bench.running import worker
+from emodna.model.bench.running.worker import Order, carry_out_there, digest, versions
 from tests.model.bench.made import planned
 
 

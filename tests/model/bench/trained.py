@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emodna.model.bench.carry_out import carry_out_cell
 from emodna.model.bench.grid import grid
 from emodna.model.bench.plan import Bench, Conditions
 from emodna.model.bench.rows import Row
+from emodna.model.bench.running.carry_out import carry_out_cell
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Silent
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.bench.analysis import model_key, remembered
-from emodna.model.bench.features import DRAWN, features_of
+from emodna.model.bench.analysis.features import DRAWN, features_of
+from emodna.model.bench.analysis.kept import model_key, remembered
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import BenchError
 

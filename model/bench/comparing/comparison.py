@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.bench.comparing.ranks import Ranking, ranking
+from emodna.model.bench.comparing.significance import SignedRank, holm, mean_interval, signed_rank, why_no_interval
 from emodna.model.bench.plan import Bench
-from emodna.model.bench.ranks import Ranking, ranking
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Scenario, ScenarioScores
-from emodna.model.bench.significance import SignedRank, holm, mean_interval, signed_rank, why_no_interval
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.bootstrap import Resampling
 

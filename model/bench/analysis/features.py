@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.bench.carry_out import opened
 from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.running.carry_out import opened
 from emodna.model.prediction.predictions import utterances_of
 from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.emotions import Task

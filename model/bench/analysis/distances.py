@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.bench.analysis import model_key, remembered
-from emodna.model.bench.features import DRAWN, Features, features_of, inputs_of
+from emodna.model.bench.analysis.features import DRAWN, Features, features_of, inputs_of
+from emodna.model.bench.analysis.kept import model_key, remembered
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.losses.mmd import mk_mmd
 from emodna.pipeline.emotions import Task

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.bench.significance import ALPHA
+from emodna.model.bench.comparing.significance import ALPHA
 
 
 @dataclass(frozen=True, slots=True)

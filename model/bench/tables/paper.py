@@ -41,7 +41,7 @@ class Cited:
 @cache
 def cited() -> Mapping[Place, Cited]:
     """All numbers of the paper's tables."""
-    text = resources.files("emodna.model.bench").joinpath("paper.csv").read_text(encoding="utf-8")
+    text = resources.files("emodna.model.bench.tables").joinpath("paper.csv").read_text(encoding="utf-8")
     return MappingProxyType(
         {
             Place(line["table"], line["task"], line["method"], line["source"], line["metric"]): Cited(

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from statistics import fmean
 
-from emodna.model.bench import paper
-from emodna.model.bench.columns import Column
-from emodna.model.bench.constants import CONSTANTS, constant_labels, constant_scores
 from emodna.model.bench.outcomes import Outcome, outcomes
-from emodna.model.bench.paper import Place
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import Entry
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Mean, Pair, ScenarioScores, Scores, averaged, mean_over, scenario_scores, spread
-from emodna.model.bench.table_data import DIFFERENCE, SAME, Figure, Kind, Line, Spot
+from emodna.model.bench.tables import paper
+from emodna.model.bench.tables.columns import Column
+from emodna.model.bench.tables.constants import CONSTANTS, constant_labels, constant_scores
+from emodna.model.bench.tables.data import DIFFERENCE, SAME, Figure, Kind, Line, Spot
+from emodna.model.bench.tables.paper import Place
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 

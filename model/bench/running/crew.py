@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from emodna.model.bench.worker import Order, carry_out_there
+from emodna.model.bench.running.worker import Order, carry_out_there
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.scheduler import CONNECT_SECONDS, Call, connection, say_nothing
 
@@ -103,7 +103,7 @@ def local_crew(workers: int, threads: int, devices: Sequence[str]) -> Iterator[C
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,
             silence_logs=logging.CRITICAL,
-            preload=["emodna.model.bench.worker"],
+            preload=["emodna.model.bench.running.worker"],
         ) as cluster,
         Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna-bench") as client,
     ):

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from emodna.model.bench import paper
-from emodna.model.bench.answers import called_class_1
-from emodna.model.bench.columns import Column, columns_of
-from emodna.model.bench.gaps import gaps
 from emodna.model.bench.outcomes import outcome
-from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, Scores
-from emodna.model.bench.table_data import CALLED, DIFFERENCE, Block, Kind, Line, Table
-from emodna.model.bench.table_lines import Work, constant_lines, differences, entry_line, line_of, with_best
+from emodna.model.bench.tables import paper
+from emodna.model.bench.tables.answers import called_class_1
+from emodna.model.bench.tables.columns import Column, columns_of
+from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Block, Kind, Line, Table
+from emodna.model.bench.tables.gaps import gaps
+from emodna.model.bench.tables.lines import Work, constant_lines, differences, entry_line, line_of, with_best
+from emodna.model.bench.tables.paper import AVERAGE
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from emodna.model.bench import paper
-from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.plan import Bench
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.tables import paper
+from emodna.model.bench.tables.paper import AVERAGE
 
 
 @dataclass(frozen=True, slots=True)

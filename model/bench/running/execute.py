@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import filelock
 
-from emodna.model.bench.crew import Crew
 from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.worker import Answer, Order, digest, versions
+from emodna.model.bench.running.crew import Crew
+from emodna.model.bench.running.worker import Answer, Order, digest, versions
 from emodna.model.errors import BenchError
 from emodna.model.run import write_json
 from emodna.model.runs.listing import is_locked

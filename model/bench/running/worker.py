@@ -129,7 +129,7 @@ def _tried(order: Order) -> Answer:
 def _carried_out(order: Order, bench: Bench, cell: Cell) -> Answer:
     from threadpoolctl import threadpool_limits
 
-    from emodna.model.bench.carry_out import carry_out_cell
+    from emodna.model.bench.running.carry_out import carry_out_cell
 
     with threadpool_limits(order.threads):
         result = carry_out_cell(

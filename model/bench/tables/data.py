@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from emodna.model.bench.columns import Column
-from emodna.model.bench.gaps import Gap
-from emodna.model.bench.paper import Cited
 from emodna.model.bench.plan import Bench, Named
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.tables.columns import Column
+from emodna.model.bench.tables.gaps import Gap
+from emodna.model.bench.tables.paper import Cited
 from emodna.model.bench.wording import class_name
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task

@@ -1,0 +1,1 @@
+"""What is worked out of trained models, and kept."""

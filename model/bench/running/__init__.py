@@ -1,0 +1,1 @@
+"""Cells carried out: here, by workers, side by side."""
