@@ -239,11 +239,8 @@ def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
 
 def _tell_of_shared(bench: "Bench", cells: "list[Cell]") -> None:
     """Say which sources have recordings of their targets: they are trained on with their labels."""
-    pairs = dict.fromkeys((cell.src, cell.tgt) for cell in cells)
-    for src, tgt in pairs:
-        if count := bench.shared.get((src, tgt)):
-            them = "1 recording" if count == 1 else f"{count} recordings"
-            common.note(
-                f"[yellow]warning:[/yellow] {common.safe(src)} has {them} of {common.safe(tgt)}, too: as a source, it "
-                "shows their labels, and scores on them are too good"
-            )
+    from emodna.model.bench.wording import shared_notes
+
+    pairs = {(cell.src, cell.tgt) for cell in cells}
+    for line in shared_notes({pair: count for pair, count in bench.shared.items() if pair in pairs}):
+        common.note(f"[yellow]warning:[/yellow] {common.safe(line)}")
