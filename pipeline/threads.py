@@ -32,3 +32,16 @@ def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def torch_on_one_thread() -> Iterator[None]:
+    """Hold torch to one thread in here, for work that is too small to share; several change the last digits, too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

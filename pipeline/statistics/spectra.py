@@ -4,8 +4,6 @@ What is asked of a frame (its shape, its loudness, what is left of its high freq
 From MFCCs the spectrum comes back smooth, which is enough; of waveforms it is made anew.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet
+from emodna.pipeline.threads import torch_on_one_thread
 
 #: Cepstral coefficients, from c0, that tell utterances apart.
 COEFFICIENTS: Final = 13
@@ -86,7 +85,7 @@ class Spectra:
         counts = frames.astype(np.int64)
         peaks = peak_db.astype(np.float64)
         if self._stored is None:
-            with _one_thread():
+            with torch_on_one_thread():
                 made = [self._set.transform(piece[:, 0].copy()) for piece in np.split(features, np.cumsum(counts)[:-1])]
             features = np.concatenate([spectrum for spectrum, _ in made])
             counts = np.array([len(spectrum) for spectrum, _ in made])
@@ -107,19 +106,6 @@ class Spectra:
             silent=nearest < _NEAR_SILENCE,
             headroom=peaks - floor,
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Hold torch to one thread: an utterance is too short to share."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _projection(spectrum: LogMelSet) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """Emotion features of both corpora of a finished cell, by its model as it predicts; and the means of its input."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from emodna.model.prediction.predictions import utterances_of
 from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.threads import torch_on_one_thread
 
 #: Utterances of each corpus that are looked at: UMAP's time and the kernel matrix's memory grow with their square.
 LIMIT: Final = 1000
@@ -73,7 +73,7 @@ def features_of(bench: Bench, cell: Cell) -> Features | None:
     def embedded(store: FeatureStore, utterances: Utterances) -> NDArray[np.float32] | None:
         return run.model_for(store).embeddings(utterances)
 
-    with _one_thread():
+    with torch_on_one_thread():
         source, target = (_side(bench, corpus, cell.task, embedded) for corpus in (cell.src, cell.tgt))
     return None if source is None or target is None else Features(source, target)
 
@@ -102,17 +102,6 @@ def drawn(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
     classes = [rows[labels[rows] == label] for label in np.unique(labels[rows])]
     chosen = [random.permutation(each)[: max(len(each) * limit // len(rows), 1)] for each in classes]
     return np.sort(np.concatenate(chosen))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread in here, as the runs did: several change the last digits, and wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _side(
