@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+STEPS: Final = 1000
+"""Of each run unless told otherwise, as of emodna-fit."""
 
 
 def out_option(command: Command) -> Command:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import execution_options, out_option
+from emodna.cli.bench.options import STEPS, execution_options, out_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
     help="What a table of the paper, or the study of settings, is made of; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
-@click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps of each run.")
+@click.option("--steps", type=click.IntRange(min=1), default=STEPS, help="Training steps of each run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
 @click.option(
     "--feature-set",

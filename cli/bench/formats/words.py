@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
+from emodna.cli.bench.options import STEPS
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
 from emodna.model.bench.tables import paper
@@ -13,9 +13,6 @@ from emodna.model.bench.tables.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.wording import NAMED, few, shared_notes
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
-
-STEPS: Final = 1000
-"""Of emodna-fit, unless told otherwise."""
 
 
 def caption(table: Table) -> str:

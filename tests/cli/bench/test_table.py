@@ -18,7 +18,7 @@ from rich.console import Console
 
 from emodna.cli.bench.command import main
 from emodna.cli.bench.formats.text import print_text
-from emodna.cli.bench.formats.words import STEPS
+from emodna.cli.bench.options import STEPS
 from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.tables.table import TABLE_NAMES, table
