@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, feature_set_from
-from emodna.pipeline.statistics import balance
-from emodna.pipeline.statistics.moments import Moments, overall, survey
-from emodna.pipeline.statistics.oddities import is_silent
-from emodna.pipeline.statistics.shift import described, mean_difference, plane
+from emodna.pipeline.inspect import balance
+from emodna.pipeline.inspect.moments import Moments, overall, survey
+from emodna.pipeline.inspect.oddities import is_silent
+from emodna.pipeline.inspect.shift import described, mean_difference, plane
 from emodna.pipeline.store import FeatureStore
 
 if TYPE_CHECKING:

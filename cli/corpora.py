@@ -34,9 +34,9 @@ def corpora() -> None:
 def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the corpora, each with the next step."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.pipeline.archives.roots import data_root
     from emodna.pipeline.corpora import registered
     from emodna.pipeline.errors import PluginError
-    from emodna.pipeline.roots import data_root
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
     rows = [
@@ -57,8 +57,8 @@ def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None
 def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.pipeline.archives.roots import data_root
     from emodna.pipeline.corpora import corpus
-    from emodna.pipeline.roots import data_root
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
     chosen = corpus(name)
@@ -101,8 +101,8 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 
 def _row(name: str, kind: "type[Corpus]", cache: Path) -> dict[str, Any]:
     """A row of `ls`: what is published, and what is here."""
-    from emodna.pipeline.catalogue import stores
-    from emodna.pipeline.roots import contents, default_root
+    from emodna.pipeline.archives.roots import contents, default_root
+    from emodna.pipeline.store.catalogue import stores
 
     root = default_root(name)
     found = bool(contents(root))
@@ -140,7 +140,7 @@ def _broken(name: str, reason: Exception) -> dict[str, Any]:
 def _store(path: Path) -> dict[str, Any]:
     """A prepared store; how many utterances a damaged one holds is not known."""
     from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.snapshot import read_snapshot
+    from emodna.pipeline.store.snapshot import read_snapshot
 
     utterances = error = None
     try:
@@ -163,7 +163,7 @@ def _is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:
 
 def _next(name: str, facts: "CorpusFacts", cache: Path, *, found: bool, prepared: bool) -> str:
     """The command that brings a user further with a corpus."""
-    from emodna.pipeline.catalogue import in_cache
+    from emodna.pipeline.store.catalogue import in_cache
 
     if prepared:
         return f"emodna-fit --src {name} --tgt CORPUS{in_cache(cache)}"
@@ -176,7 +176,7 @@ def _next(name: str, facts: "CorpusFacts", cache: Path, *, found: bool, prepared
 
 def _name_targets(rows: list[dict[str, Any]], cache: Path) -> None:
     """Let each `emodna-fit` name another prepared corpus, if there is one."""
-    from emodna.pipeline.catalogue import in_cache
+    from emodna.pipeline.store.catalogue import in_cache
 
     prepared = [row["corpus"] for row in rows if _is_prepared(row["corpus"], row["stores"])]
     for row in rows:

@@ -12,14 +12,14 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from emodna.cli import common
+from emodna.pipeline.archives.roots import contents
 from emodna.pipeline.download import Download, fetch
+from emodna.pipeline.download.transfer import progress as so_far
 from emodna.pipeline.errors import DownloadError
-from emodna.pipeline.roots import contents
-from emodna.pipeline.transfer import progress as so_far
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
-    from emodna.pipeline.transfer import Watcher
+    from emodna.pipeline.download.transfer import Watcher
 
 #: Between two lines of a run without a terminal.
 _PLAIN_SECONDS: Final = 10.0

@@ -9,7 +9,7 @@ from emodna.cli import common
 from emodna.cli.stores import open_store
 
 if TYPE_CHECKING:
-    from emodna.model.runs.finished import FinishedRun
+    from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
 #: What is to be known of scores on a corpus that was part of the training.
@@ -67,11 +67,11 @@ def evaluate(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     import torch
 
-    from emodna.cli.cache_progress import counting
+    from emodna.cli.cache.progress import counting
     from emodna.cli.eval_print import print_evaluation
     from emodna.model.evaluation.bootstrap import Resampling
     from emodna.model.evaluation.evaluate import evaluate_run
-    from emodna.model.runs.finished import FinishedRun
+    from emodna.model.inference.finished_run import FinishedRun
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -100,7 +100,7 @@ def evaluate(
 
 def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     """A corpus's store with the model's features; of a corpus that has several feature sets, it is found by itself."""
-    from emodna.pipeline.layout import STORE_JSON
+    from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
     store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
@@ -125,8 +125,8 @@ def _check_names(stores: "list[FeatureStore]") -> None:
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
     """Write a corpus's files; return the predictions'."""
-    from emodna.model.prediction.predictions import write_predictions
-    from emodna.model.run import write_json
+    from emodna.model.inference.predictions import write_predictions
+    from emodna.model.run_folder import write_json
     from emodna.pipeline.files import make_folder
 
     make_folder(out)

@@ -9,7 +9,7 @@ import click
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.run import RunFolder
+    from emodna.model.run_folder import RunFolder
 
 
 @common.environment("EMODNA_EXPORT")
@@ -31,7 +31,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, q
     original, and only left behind if their answers agree. docs/ONNX.md has its inputs, outputs and metadata.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.run import RunFolder
+    from emodna.model.run_folder import RunFolder
 
     folder = RunFolder(run)
     place = out or (folder.onnx if kind == "onnx" else folder.card)
@@ -47,7 +47,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, q
 
 def _write_onnx(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dict[str, object]]:
     """Write the model; return what to say of it, for people and for scripts."""
-    from emodna.model.onnx.export import export_onnx
+    from emodna.model.inference.onnx_export import export_onnx
 
     common.detail("writing the model as ONNX; some seconds")
     exported = export_onnx(run, place, force=force)

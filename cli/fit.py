@@ -117,9 +117,9 @@ def fit(
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings
     from emodna.model.methods import check_name
-    from emodna.model.run import JOIN, RunFolder, read_json
-    from emodna.pipeline.catalogue import find_store
+    from emodna.model.run_folder import JOIN, RunFolder, read_json
     from emodna.pipeline.store import FeatureStore
+    from emodna.pipeline.store.catalogue import find_store
 
     check_name(method)
     shared_settings(parsed)

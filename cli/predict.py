@@ -16,10 +16,10 @@ from emodna.pipeline.names import renamed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from emodna.model.predict import Prediction
-    from emodna.model.prediction.inputs import Input
-    from emodna.model.prediction.windows import Windows
-    from emodna.model.trained import TrainedModel
+    from emodna.model.inference.inputs import Input
+    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.trained_model import TrainedModel
+    from emodna.model.inference.windows import Windows
 
 #: Keys of an answer; with --also, the run stands behind them.
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
@@ -83,10 +83,10 @@ def predict(
     if out is not None:
         answers.check_file(out)
 
+    from emodna.model.inference.predict import predict as answers_of
+    from emodna.model.inference.trained_model import TrainedModel
+    from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, marked
-    from emodna.model.predict import predict as answers_of
-    from emodna.model.prediction.windows import Windows
-    from emodna.model.trained import TrainedModel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -161,12 +161,12 @@ def _inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """The recordings, and the columns that the manifest has beside their paths."""
-    from emodna.model.prediction.inputs import listed, named
+    from emodna.model.inference.inputs import listed, named
 
     if manifest is None:
         return named(audio), None
+    from emodna.pipeline.archives import open_tree
     from emodna.pipeline.tables import read_table, rows_of
-    from emodna.pipeline.trees import open_tree
 
     table = read_table(manifest)
     tree = open_tree(manifest.parent if root is None else root, ("",))

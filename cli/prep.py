@@ -11,7 +11,7 @@ from emodna.cli import common, sources
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
-    from emodna.pipeline.workers import StartWorkers
+    from emodna.pipeline.prepare.workers import StartWorkers
 
 
 @common.environment("EMODNA_PREP")
@@ -118,10 +118,10 @@ def prep(
         chosen = sources.registered(names, subset, root, there=not download)
     from emodna.cli.prep_progress import watching
     from emodna.pipeline import features
+    from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.errors import EmodnaError, WorkerError
-    from emodna.pipeline.extract import Extraction
     from emodna.pipeline.prepare import prepare
-    from emodna.pipeline.segment import segmenter
+    from emodna.pipeline.prepare.extract import Extraction
 
     extraction = Extraction(
         features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
@@ -186,10 +186,10 @@ def _set_before(one: str, other: str) -> bool:
 def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":
     """Threads of this process, or a cluster."""
     if scheduler is None:
-        from emodna.pipeline.workers import local_workers
+        from emodna.pipeline.prepare.workers import local_workers
 
         return nullcontext(local_workers(workers or common.cores()))
-    from emodna.pipeline.cluster import connected
+    from emodna.pipeline.prepare.cluster import connected
 
     return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
 

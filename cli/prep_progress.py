@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.pipeline.extract import Outcome
     from emodna.pipeline.prepare import Watcher
+    from emodna.pipeline.prepare.extract import Outcome
 
 #: Between two lines of a run without a terminal.
 _PLAIN_SECONDS: Final = 10.0

@@ -22,8 +22,8 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
         Whether a default root has to exist already.
     """
     from emodna.pipeline import corpora
+    from emodna.pipeline.archives.roots import default_root
     from emodna.pipeline.errors import EmodnaError, PluginError
-    from emodna.pipeline.roots import default_root
 
     every = "all" in names
     if every and not there:
@@ -68,8 +68,8 @@ def lying_in(folder: Path, name: str | None) -> "Source":
 def _that_are_there() -> list[str]:
     """Names of all corpora whose default root exists; tells the others."""
     from emodna.pipeline import corpora
+    from emodna.pipeline.archives.roots import contents, data_root, default_root
     from emodna.pipeline.errors import EmodnaError
-    from emodna.pipeline.roots import contents, data_root, default_root
 
     roots = {name: default_root(name) for name in corpora.names()}
     absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
+from emodna.model.data.framing import Padding
+from emodna.model.data.normalisation import Normalisation
 from emodna.model.errors import ConfigError
-from emodna.model.framing import Padding
-from emodna.model.normalisation import Normalisation
 
 Config = TypeVar("Config")
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emodna.model.batch import Batch, LabelledBatch
-from emodna.model.framing import Framer
-from emodna.model.normalisation import Statistics, statistics_of_run
+from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics, statistics_of_run
+from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.model.plan import Plan
-from emodna.model.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.pipeline.store import FeatureStore
 
 

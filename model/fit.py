@@ -11,24 +11,24 @@ import torch
 
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import RunError
+from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.evaluation.folds import cross_validated
+from emodna.model.evaluation.oracle import write_oracle_analysis
+from emodna.model.evaluation.selection import Sources, select
 from emodna.model.feed import feed
+from emodna.model.inference.predictions import probabilities_of, write_predictions
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import classified
 from emodna.model.plan import Plan, planned
 from emodna.model.precision import float32_throughout
-from emodna.model.prediction.predictions import probabilities_of, write_predictions
 from emodna.model.request import FitRequest, default_folder
-from emodna.model.run import RunFolder, read_json, write_json
+from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
-from emodna.model.selection.choice import Sources, select
-from emodna.model.selection.criteria import LAST
-from emodna.model.selection.oracle import write_oracle_analysis
-from emodna.model.selection.snapshots import Snapshots
-from emodna.model.trained import TrainedModel
-from emodna.model.trainer import Listening, Timing, never_stopping, train
 from emodna.model.training.events import recording
+from emodna.model.training.loop import Listening, Timing, never_stopping, train
+from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.watcher import Watcher
 
 _LOG: Final = logging.getLogger(__name__)

@@ -7,7 +7,9 @@ from typing import Any, get_args
 import torch
 
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.folds import Folds, folds_of
 from emodna.model.label import labelled
 from emodna.model.methods import blaming, registered
@@ -18,8 +20,6 @@ from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.request import FitRequest, check_stores, resolved, with_choosing
 from emodna.model.seeding import seeded
-from emodna.model.selection.criteria import LAST
-from emodna.model.selection.validation import Split, split
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.features import FeatureSet
 

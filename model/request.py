@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import torch
 
 from emodna.model.config import TrainConfig, as_settings
+from emodna.model.data.resident import Residency
+from emodna.model.data.validation import Split
 from emodna.model.errors import ConfigError, TrainingError
-from emodna.model.loading.resident import Residency
+from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.methods import package_of
 from emodna.model.methods.base import Settled, Supervision
-from emodna.model.run import JOIN, settings_hash
-from emodna.model.selection.criteria import CRITERIA, LAST, SOURCE_ACCURACY
-from emodna.model.selection.validation import Split
+from emodna.model.run_folder import JOIN, settings_hash
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.store import FeatureStore

@@ -8,11 +8,11 @@ import pytest
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import corpus
-from emodna.pipeline.extract import Extraction
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.extract import Extraction
+from emodna.pipeline.prepare.workers import local_threads
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.workers import local_threads
 from tests.model.small import Silent
 from tests.synthesis import make_emodb, make_ravdess
 from tests.synthesis.__main__ import EMODB_SHARE, RAVDESS_REPETITIONS

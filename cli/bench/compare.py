@@ -115,8 +115,8 @@ def chosen(
 def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs_table import Column, print_table
-    from emodna.cli.runs_words import safe_text
+    from emodna.cli.runs.table import Column, print_table
+    from emodna.cli.runs.words import safe_text
 
     rows, n = found.matched.rows, len(found.matched.scenarios)
     order = sorted(range(len(rows)), key=lambda place: found.ranking.mean_ranks[place])

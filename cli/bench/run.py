@@ -103,8 +103,8 @@ def run(
     from emodna.model.bench.plan import Conditions
     from emodna.model.bench.rows import Row
     from emodna.model.config import shared_settings
-    from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
+    from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [Row.parse(text) for text in methods], tables)
@@ -152,7 +152,7 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
     EmodnaError
         Fewer than two, or one that is not prepared.
     """
-    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
+    from emodna.pipeline.store.catalogue import find_store, folder_name, in_cache, stores
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}

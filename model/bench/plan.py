@@ -17,7 +17,7 @@ from typing import Any, Final
 from emodna.model.bench.rows import Row
 from emodna.model.errors import BenchError
 from emodna.model.label import is_oracle
-from emodna.model.run import RunFolder, read_json, write_json
+from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
 
 _VERSION: Final = 1

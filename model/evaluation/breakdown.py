@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.metrics import SCORES, confusions, scores_of
-from emodna.pipeline.statistics.balance import UNKNOWN, coded
+from emodna.pipeline.inspect.balance import UNKNOWN, coded
 from emodna.pipeline.store import FeatureStore
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from emodna.model.evaluation.bootstrap import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
 from emodna.model.evaluation.breakdown import Groups
 from emodna.model.evaluation.calibration import calibration
+from emodna.model.inference.finished_run import FinishedRun
+from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores
-from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.runs.finished import FinishedRun
-from emodna.pipeline.statistics.balance import UNKNOWN
+from emodna.pipeline.inspect.balance import UNKNOWN
 from emodna.pipeline.store import FeatureStore
 
 _NOTHING: Final = dict.fromkeys(SCORES)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.prediction.predictions import probabilities_of
 from emodna.model.seeding import derived_seed
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.

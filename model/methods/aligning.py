@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.methods.base import Method
 from emodna.model.methods.parts.contrast import (
@@ -18,7 +18,7 @@ from emodna.model.methods.parts.contrast import (
     PseudoLabelContrast,
     projection_of,
 )
-from emodna.model.passes import pass_both
+from emodna.model.networks.passes import pass_both
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Blocks, Count, Share
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.optimizers import ParameterGroup
+from emodna.model.methods.phases import Phase
 from emodna.model.networks.emotion import EmotionNetwork, Pooling
-from emodna.model.optimizers import ParameterGroup
-from emodna.model.passes import BatchNormMode
-from emodna.model.phases import Phase
+from emodna.model.networks.passes import BatchNormMode
 from emodna.model.seeding import seeded
 
 #: Both tasks are binary.
@@ -47,7 +47,7 @@ class AdaptationConfig(EncoderConfig):
     """What every method has that passes the target through the shared encoder too."""
 
     batch_norm: BatchNormMode = "concat"
-    """Whose statistics batch norm takes: see `emodna.model.passes`."""
+    """Whose statistics batch norm takes: see `emodna.model.networks.passes`."""
 
 
 class Settled(NamedTuple):

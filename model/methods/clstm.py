@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Odd, Share
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import CLASSES, Method
 from emodna.model.networks.conv_lstm import ConvLstm
 from emodna.model.seeding import seeded

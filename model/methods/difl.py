@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Positive, Share, Weight
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.center import center_loss
 from emodna.model.losses.known import UNKNOWN, cross_entropy_of_known
 from emodna.model.losses.reversal import reverse_gradient
 from emodna.model.methods.base import CLASSES, Method, Settled, own_draws
 from emodna.model.methods.facts import RunFacts, Values
+from emodna.model.methods.optimizers import ParameterGroup
 from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
 from emodna.model.networks.attention import AttentiveEncoder
-from emodna.model.optimizers import ParameterGroup
-from emodna.model.passes import BatchNormMode, pass_both
+from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.seeding import seeded
 
 #: Of the corpus head (source and target), and of the gender head (f and m).
@@ -55,7 +55,7 @@ class DiflConfig(ReversalConfig):
     center_learning_rate: Positive = 0.01
     """Of the centers alone: z stays within (-1, 1), so a hundred steps lead anywhere."""
     batch_norm: BatchNormMode = "concat"
-    """Whose statistics batch norm takes: see `emodna.model.passes`."""
+    """Whose statistics batch norm takes: see `emodna.model.networks.passes`."""
 
     @property
     def heads(self) -> dict[str, int]:

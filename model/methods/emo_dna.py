@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Positive, Steps, Weight
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses import decoupling_loss, prototype
 from emodna.model.losses.contrastive import Reduction
@@ -17,7 +17,7 @@ from emodna.model.losses.prototypes import Negative, PrototypeMean
 from emodna.model.methods.parts.contrast import Contrasting, ContrastingConfig, PseudoLabelContrast, projection_of
 from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
-from emodna.model.passes import evaluation_mode, pass_both
+from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.seeding import seeded
 
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import EncoderConfig, SharedEncoder
-from emodna.model.passes import running_statistics_kept
+from emodna.model.networks.passes import running_statistics_kept
 from emodna.model.seeding import forked
 
 

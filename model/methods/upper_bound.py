@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Valid
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.base import EncoderConfig, Method, Settled, SharedEncoder, Supervision
 from emodna.model.methods.facts import RunFacts

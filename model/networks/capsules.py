@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.layers import Dropout
+from emodna.model.networks.layers import Dropout
 from emodna.model.networks.pooled import pooled_convolution
 
 #: Frames, and values per frame, of the smallest input: what three blocks and the primary capsules make one place of.

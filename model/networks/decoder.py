@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.layers import Conv1d
 from emodna.model.networks.emotion import mean_over_time
+from emodna.model.networks.layers import Conv1d
 
 #: Each of three blocks doubles the time steps of the decoder, or halves those of the discriminator.
 _BLOCKS: Final = 3

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
+from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
 
 #: What is left of the time steps: their mean, or the state at the end of the utterance.
 Pooling = Literal["mean", "last"]

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from emodna.model.data.framing import window_seconds
+from emodna.model.data.validation import Split
 from emodna.model.errors import RunError
-from emodna.model.framing import window_seconds
+from emodna.model.evaluation.criteria import LAST
 from emodna.model.label import BLIND, ORACLE, label_of
 from emodna.model.methods import method_of
-from emodna.model.run import RunFolder, read_json
+from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
+from emodna.model.run_folder import RunFolder, read_json
 from emodna.model.runs.labels import SCORED, learnt_from, named
-from emodna.model.runs.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.score_names import SCORE_NAMES
-from emodna.model.selection.criteria import LAST
-from emodna.model.selection.validation import Split
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
@@ -311,8 +311,8 @@ def _loading(decisive: Mapping[str, Any]) -> Iterator[str]:
         "",
         "import torch",
         "",
-        "from emodna.model.predict import predict_files",
-        "from emodna.model.trained import TrainedModel",
+        "from emodna.model.inference.predict import predict_files",
+        "from emodna.model.inference.trained_model import TrainedModel",
         "",
         'model = TrainedModel.load(Path("RUN/model.safetensors"), torch.device("cpu"))',
         'for prediction in predict_files(model, [Path("speech.wav")]):',

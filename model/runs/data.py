@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from emodna.model.runs.listing import Run
-from emodna.pipeline import layout
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from emodna.model.runs.provenance import RunCorpus
+from emodna.model.provenance import RunCorpus
 from emodna.pipeline.cards import markdown_text
 
 SCORED: Final = {

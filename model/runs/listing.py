@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from emodna.model.errors import RunError
 from emodna.model.label import BLIND, label_of
-from emodna.model.run import JOIN, RunFolder, read_json
+from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.model.score_names import SCORE_NAMES
 
 State = Literal["done", "running", "interrupted", "damaged"]

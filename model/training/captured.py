@@ -6,11 +6,11 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import TrainingError
-from emodna.model.phases import Phase
+from emodna.model.methods.phases import Phase
 from emodna.model.training.finite import FiniteGuard
-from emodna.model.training.update import Update
+from emodna.model.training.step import Update
 
 #: Steps before a capture, in which libraries choose their algorithms and allocate what they need.
 _WARM_UP = 3

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
 from emodna.model.methods.base import Method
-from emodna.model.optimizers import load_optimizers, optimizer_tensors
+from emodna.model.methods.optimizers import load_optimizers, optimizer_tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import ClassVar, Final
 
+from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
 from emodna.pipeline.errors import AudioError
-from emodna.pipeline.trees import Tree
 
 # [start - end] TAB turn TAB code TAB [valence, arousal, dominance]
 _LABEL = re.compile(

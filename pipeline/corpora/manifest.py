@@ -9,12 +9,12 @@ from typing import Final, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.own import Own
 from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.tables import read_table, rows_of
-from emodna.pipeline.trees import Tree
 
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")

@@ -55,7 +55,7 @@ class LogMelSet(FeatureSet):
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB and their maximum."""
-        from emodna.pipeline.logmel import cached_log_mel  # torch: only where audio is really transformed
+        from emodna.pipeline.features.logmel import cached_log_mel  # torch: only where audio is really transformed
 
         return cached_log_mel(**self.front_end())(samples)
 
@@ -101,7 +101,7 @@ class MfccSet(LogMelSet):
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples into (1 + n // hop_length, n_mfcc) and the maximum of the log-mel spectrogram in dB."""
-        from emodna.pipeline.mfcc import cached_mfcc
+        from emodna.pipeline.features.mfcc import cached_mfcc
 
         return cached_mfcc(n_mfcc=self.n_mfcc, **self.front_end())(samples)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from emodna.model.config import TrainConfig
 from emodna.model.methods.caam import Caam
-from emodna.model.optimizers import make_optimizers
-from emodna.model.phases import Phase
+from emodna.model.methods.optimizers import make_optimizers
+from emodna.model.methods.phases import Phase
 from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.update import Update
+from emodna.model.training.step import Update
 from tests.benchmarks.step import Inputs
 from tests.model.plain_capsules import PlainCapsules
 

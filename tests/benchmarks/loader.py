@@ -20,17 +20,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from emodna.model.config import TrainConfig
-from emodna.model.framing import Framer
-from emodna.model.loading.loader import Loader
-from emodna.model.loading.resident import RESIDENCIES, Residency
+from emodna.model.data.framing import Framer
+from emodna.model.data.loader import Loader
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.resident import RESIDENCIES, Residency
+from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.methods import METHODS
-from emodna.model.normalisation import Statistics
-from emodna.model.run import RunFolder
-from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
-from emodna.model.trainer import Timing, train
-from emodna.pipeline.catalogue import find_store
+from emodna.model.run_folder import RunFolder
+from emodna.model.training.loop import Timing, train
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store.catalogue import find_store
 from tests.model.small import Silent
 
 CONFIG = TrainConfig(checkpoint_seconds=1e9)

@@ -14,12 +14,12 @@ import click
 import torch
 
 from emodna.model.config import TrainConfig
+from emodna.model.data.stream import FoldStream
 from emodna.model.methods import METHODS
-from emodna.model.optimizers import make_optimizers
-from emodna.model.phases import Phase
-from emodna.model.stream import FoldStream
+from emodna.model.methods.optimizers import make_optimizers
+from emodna.model.methods.phases import Phase
 from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.update import Update
+from emodna.model.training.step import Update
 from tests.benchmarks.step import Inputs
 
 CPU = torch.device("cpu")

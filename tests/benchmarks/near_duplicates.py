@@ -24,17 +24,16 @@ import pyarrow as pa
 import soundfile
 from numpy.typing import NDArray
 
-from emodna.pipeline import layout
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
-from emodna.pipeline.mapped import feature_crc
-from emodna.pipeline.shards import write_shard, write_table
-from emodna.pipeline.snapshot import Snapshot, checksum
-from emodna.pipeline.statistics.duplicates import altered_copies, same_audio
-from emodna.pipeline.statistics.moments import survey
-from emodna.pipeline.statistics.oddities import band_limits
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
+from emodna.pipeline.inspect.moments import survey
+from emodna.pipeline.inspect.oddities import band_limits
+from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import write_shard, write_table
+from emodna.pipeline.store.snapshot import Snapshot, checksum
 from tests.pipeline.making import prepared
 
 Samples = NDArray[np.float32]

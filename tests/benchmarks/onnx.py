@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import torch
 
-from emodna.model.onnx.export import export_onnx
-from emodna.model.run import RunFolder
-from emodna.model.trained import TrainedModel
-from emodna.pipeline.audio import decode, resample
+from emodna.model.inference.onnx_export import export_onnx
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.run_folder import RunFolder
+from emodna.pipeline.audio.decode import decode, resample
 
 
 @click.command()

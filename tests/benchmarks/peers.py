@@ -20,7 +20,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from emodna.pipeline import corpora
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import MfccSet
 from tests.benchmarks.steady import prepared
 

@@ -17,11 +17,11 @@ import numpy as np
 import soundfile
 import torch
 
-from emodna.model.predict import predict
-from emodna.model.prediction.inputs import named
-from emodna.model.prediction.windows import Windows
-from emodna.model.trained import TrainedModel
-from emodna.pipeline.audio import decode, resample
+from emodna.model.inference.inputs import named
+from emodna.model.inference.predict import predict
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.inference.windows import Windows
+from emodna.pipeline.audio.decode import decode, resample
 
 _WINDOWS = Windows(4.0, 2.0)
 #: Runs the command in a process whose peak of memory is its own.

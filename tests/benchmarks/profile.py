@@ -15,7 +15,11 @@ import soundfile
 import soxr
 import torch
 
-from emodna.pipeline import audio, corpora, extract, logmel, mfcc, shards
+from emodna.pipeline import corpora
+from emodna.pipeline.audio import decode as audio
+from emodna.pipeline.features import logmel, mfcc
+from emodna.pipeline.prepare import extract
+from emodna.pipeline.store import shards
 from tests.benchmarks.steady import prepared
 
 #: Step -> the functions that do it. What one of them calls of another step counts there.

@@ -23,14 +23,14 @@ from pathlib import Path
 import click
 import numpy as np
 
+from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.own import Recordings
-from emodna.pipeline.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.mapped import feature_crc
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
+from emodna.pipeline.prepare.workers import Workers
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.trees import Tree
-from emodna.pipeline.workers import Workers
+from emodna.pipeline.store.mapped import feature_crc
 from tests.benchmarks.steady import Silent
 from tests.pipeline.making import LONG_AGO
 
@@ -121,9 +121,9 @@ class Place:
         """Train for some steps, with this store as source, of imagined labels, and as target."""
         import torch  # not for the other figures, whose memory it would be
 
-        from emodna.model.framing import Framer
-        from emodna.model.normalisation import Statistics
-        from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
+        from emodna.model.data.framing import Framer
+        from emodna.model.data.normalisation import Statistics
+        from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
         from tests.benchmarks.loader import training
 
         torch.set_num_threads(1)

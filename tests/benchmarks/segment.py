@@ -11,8 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio import decode, resample
-from emodna.pipeline.segment import EnergySegmenter
+from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.audio.segment import EnergySegmenter
 
 _RATE = 22_050
 

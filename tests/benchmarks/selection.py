@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import click
 from scipy.stats import spearmanr
 
-from emodna.model.selection.choice import best_step
-from emodna.model.selection.criteria import CRITERIA, SOURCE_ACCURACY
+from emodna.model.evaluation.criteria import CRITERIA, SOURCE_ACCURACY
+from emodna.model.evaluation.selection import best_step
 
 PAIRS = (("ravdess", "emodb"), ("emodb", "ravdess"))
 TASKS = ("arousal", "valence")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from emodna.cli import cache as cache_command
 from emodna.cli import corpora as corpora_command
 from emodna.cli import prep as prep_command
+from emodna.cli.cache import command as cache_command
 from tests.cli.running import Command, in_process
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from emodna.cli import cache as cache_command
+from emodna.cli.cache import command as cache_command
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore

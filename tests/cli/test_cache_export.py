@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from emodna.cli import cache_progress, common
+from emodna.cli import common
+from emodna.cli.cache import progress as cache_progress
 from emodna.pipeline.export import FORMATS
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command

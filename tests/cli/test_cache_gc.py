@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline import shards
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, shards
 from tests.cli.running import Command
 
 OLD = "shard-0123456789abcdef.h5"

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from emodna.cli import download as download_command
-from emodna.pipeline import corpora, prepare
-from emodna.pipeline import download as pipeline_download
+from emodna.pipeline import corpora
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
-from emodna.pipeline.transfer import Patience
+from emodna.pipeline.download import corpora as pipeline_download
+from emodna.pipeline.download.transfer import Patience
+from emodna.pipeline.prepare import run as prepare
 from tests.cli.running import Command
 from tests.pipeline.serving import CONTENT, Server, cut_after, honest, serving, status
 

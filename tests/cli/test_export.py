@@ -19,9 +19,9 @@ from emodna.cli import export as export_command
 from emodna.cli import predict as predict_command
 from emodna.model.fit import FitRequest
 from emodna.model.fit import fit as run_fit
-from emodna.model.predict import predict_files
-from emodna.model.trained import TrainedModel
-from emodna.pipeline.audio import decode, resample
+from emodna.model.inference.predict import predict_files
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
 

@@ -13,8 +13,8 @@ import click
 import pytest
 
 from emodna.cli import fit as fit_command
+from emodna.model.evaluation.criteria import CRITERIA, LAST
 from emodna.model.methods import METHODS
-from emodna.model.selection.criteria import CRITERIA, LAST
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
@@ -172,7 +172,8 @@ class TestChoosing:
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
     script = """
 import sys
-from emodna.cli import eval, fit, predict, runs
+from emodna.cli.runs import command as runs
+from emodna.cli import eval, fit, predict
 helps = [(command.main, ["--help"]) for command in (eval, fit, predict, runs)]
 for main, arguments in (*helps, (fit.main, ["--steps", "0"]), (eval.main, ["run"])):
     sys.argv = ["emodna", *arguments]

@@ -12,8 +12,8 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
+from tests.pipeline.archives.packing import files_below, patched, tar_file, tar_link, tar_of, zipped
 from tests.pipeline.making import noise, wav
-from tests.pipeline.trees.packing import files_below, patched, tar_file, tar_link, tar_of, zipped
 
 GOOD = [
     "a.wav",

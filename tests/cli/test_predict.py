@@ -20,11 +20,11 @@ import soundfile
 
 from emodna.cli import predict as predict_command
 from emodna.model.fit import fit as run_fit
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.request import FitRequest
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
-from tests.pipeline.trees.packing import pack
+from tests.pipeline.archives.packing import pack
 
 KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 

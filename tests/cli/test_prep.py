@@ -17,10 +17,9 @@ import soundfile
 
 import tests
 from emodna.cli.prep import prep
-from emodna.pipeline import layout, shards
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout, shards
 from tests.cli.running import Command, Ran, script
 from tests.pipeline.making import content, emodb_names, noise, prepared, tiny_emodb, wav
 

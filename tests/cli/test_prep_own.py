@@ -8,10 +8,10 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
+from tests.pipeline.archives.packing import files_below, pack
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
 from tests.pipeline.making import age, noise, wav
 from tests.pipeline.test_segment import bursts
-from tests.pipeline.trees.packing import files_below, pack
 
 EXCLUDE = "exclude each other"
 

@@ -8,7 +8,7 @@ from typing import Any
 import filelock
 import pytest
 
-from emodna.cli import runs as runs_command
+from emodna.cli.runs import command as runs_command
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore

@@ -21,9 +21,8 @@ from typing import NoReturn
 import click
 
 from emodna.cli.prep import main as prep
-from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.faults import forking, scenario
 from tests.pipeline.making import content, emodb_names, tiny_emodb
 

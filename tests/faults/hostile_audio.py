@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from emodna.pipeline.extract import Extraction, Job, examine
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.trees import FolderTree
+from emodna.pipeline.prepare.extract import Extraction, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
 
 #: More than the whole list may take beyond what the libraries have mapped before.

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from emodna.model.checkpoint import load_tensors
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 
 #: What must not depend on the kills.
 OUTCOME = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "predictions.parquet")

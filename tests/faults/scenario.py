@@ -11,8 +11,7 @@ from pathlib import Path
 import h5py
 
 from emodna.cli.prep import main
-from emodna.pipeline import layout
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.faults import forking
 from tests.pipeline.making import LONG_AGO, age, content, emodb_names, tiny_emodb
 

@@ -28,26 +28,26 @@ from numpy.random import Generator
 
 from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.config import as_settings
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import RunError
-from emodna.model.framing import Framer
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
-from emodna.model.normalisation import Statistics
-from emodna.model.trained import TrainedModel
-from emodna.pipeline import corpora, layout
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline import corpora
+from emodna.pipeline.archives import FolderTree, open_tree
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.history import History
-from emodna.pipeline.mapped import feature_crc
-from emodna.pipeline.snapshot import checksum, encoded, file_sha256
-from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.trees import FolderTree, open_tree
+from emodna.pipeline.prepare.history import History
+from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store
+from tests.pipeline.archives.packing import PACKERS
 from tests.pipeline.making import noise, wav
-from tests.pipeline.trees.packing import PACKERS
 
 Target = Callable[[Generator], str]
 

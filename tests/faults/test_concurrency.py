@@ -23,10 +23,9 @@ import numpy as np
 import pytest
 
 import tests
-from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
-from emodna.pipeline.shards import writer_lock
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.store.shards import writer_lock
 from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
 
 NAMES = emodb_names(12)

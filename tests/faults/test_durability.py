@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from emodna.pipeline import layout
+from emodna.pipeline.store import layout
 from tests.pipeline.making import emodb_names, prepared, tiny_emodb
 
 NAMES = emodb_names(12)

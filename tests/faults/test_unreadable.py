@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from emodna.pipeline import layout
-from emodna.pipeline.audio import decode
+from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import Watched, content, emodb_names, noise, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(12)

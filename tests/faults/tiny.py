@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline import layout
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.history import History, write_journal
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.prepare.history import History, write_journal
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import emodb_names, prepared, tiny_emodb
 
 

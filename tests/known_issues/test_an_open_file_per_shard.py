@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline import layout
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import emodb_names, prepared, tiny_emodb
 
 

@@ -10,7 +10,7 @@ import pytest
 from emodna.model import checkpoint
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Silent
 

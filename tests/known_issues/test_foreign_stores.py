@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline import layout
 from emodna.pipeline.errors import ForeignStoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.snapshot import checksum
+from emodna.pipeline.store import layout
+from emodna.pipeline.store.snapshot import checksum
 from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
 
 

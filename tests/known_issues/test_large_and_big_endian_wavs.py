@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emodna.pipeline.audio import decode
+from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.errors import AudioError
 
 

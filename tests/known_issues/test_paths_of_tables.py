@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.trees import FolderTree
 from tests.pipeline.making import noise, prepared, wav
 
 

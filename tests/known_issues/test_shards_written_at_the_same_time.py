@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.layout import StoredFile
-from emodna.pipeline.shards import write_shard
-from emodna.pipeline.snapshot import file_sha256
+from emodna.pipeline.store.layout import StoredFile
+from emodna.pipeline.store.shards import write_shard
+from emodna.pipeline.store.snapshot import file_sha256
 from tests.pipeline.making import noise
 
 

@@ -23,7 +23,7 @@ class Missing:
 
 
 sys.meta_path.insert(0, Missing())
-from emodna.cli.cache import main
+from emodna.cli.cache.command import main
 main()
 """
 

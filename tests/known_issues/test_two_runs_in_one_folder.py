@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emodna.model.errors import RunError
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 
 CONFIG = {"decisive": {"seed": 0}}
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.corpora.own import Recordings
-from emodna.pipeline.segment import EnergySegmenter
 from emodna.pipeline.store import FeatureStore
+from tests.pipeline.archives.packing import files_below, pack
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age, noise, prepared, wav
 from tests.pipeline.test_segment import bursts
-from tests.pipeline.trees.packing import files_below, pack
 
 
 def test_a_tables_columns_keep_their_types(tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_a_label_file_without_end_is_not_read(tmp_path: Path) -> None:
 def test_a_run_with_nothing_to_do_loads_no_heavy_library() -> None:
     """The rule that cuts had each run load scipy, which made such a run half as long again."""
     heavy = {"scipy", "torch", "librosa", "dask", "pooch"}
-    code = f"import sys, emodna.pipeline.prepare; print(*{heavy} & set(sys.modules))"
+    code = f"import sys, emodna.pipeline.prepare.run; print(*{heavy} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert loaded.split() == []

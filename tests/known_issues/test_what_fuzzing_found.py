@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from emodna.pipeline.audio import decode
+from emodna.pipeline.archives import open_tree
+from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError
-from emodna.pipeline.trees import open_tree
+from tests.pipeline.archives.packing import COMPRESSORS, contents, opened, patched, tar_file, tar_of, tarred, zipped
 from tests.pipeline.making import Float32, noise, wav
-from tests.pipeline.trees.packing import COMPRESSORS, contents, opened, patched, tar_file, tar_of, tarred, zipped
 
 
 def encoded(samples: Float32, format: str, subtype: str) -> bytes:

@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
 from emodna.model.methods import METHODS
@@ -26,11 +26,11 @@ from emodna.model.training.watcher import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.extract import Extraction, Outcome
+from emodna.pipeline.prepare.workers import local_threads
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.workers import local_threads
 from tests.synthesis import make_emodb, make_ravdess
 
 #: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from emodna.model.errors import RunError
-from emodna.model.run import RunFolder
+from emodna.model.provenance import RunCorpus, read_corpora
+from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
-from emodna.model.runs.provenance import RunCorpus, read_corpora
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, fit_small, listed
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from emodna.model.metrics import classified
-from emodna.model.selection import criteria
-from emodna.model.selection.criteria import (
+from emodna.model.evaluation import criteria
+from emodna.model.evaluation.criteria import (
     CRITERIA,
     Evidence,
     agreement,
@@ -20,6 +19,7 @@ from emodna.model.selection.criteria import (
     mutual_information,
     soft_neighbourhood_density,
 )
+from emodna.model.metrics import classified
 
 Probabilities = NDArray[np.float64]
 

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 import torch
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
-from emodna.model.framing import Framer
-from emodna.model.loading.loader import Loader
-from emodna.model.loading.resident import RESIDENCIES, Residency
+from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.data.loader import Loader
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.resident import RESIDENCIES, Residency
+from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
-from emodna.model.normalisation import Statistics
-from emodna.model.optimizers import make_optimizers
-from emodna.model.phases import Phase
-from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
-from emodna.model.trained import TrainedModel
+from emodna.model.methods.optimizers import make_optimizers
+from emodna.model.methods.phases import Phase
 from emodna.model.training.captured import CapturedUpdate
-from emodna.model.training.update import Update
+from emodna.model.training.step import Update
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small

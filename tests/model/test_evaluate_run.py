@@ -15,10 +15,10 @@ import torch
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.evaluation.bootstrap import Resampling
 from emodna.model.evaluation.evaluate import evaluate_run
+from emodna.model.inference import predictions
+from emodna.model.inference.finished_run import FinishedRun
+from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES
-from emodna.model.prediction import predictions
-from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.runs.finished import FinishedRun
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, fit_small, listed, prepared

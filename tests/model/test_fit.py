@@ -25,7 +25,7 @@ from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from emodna.model.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
 from emodna.model.networks.emotion import Backbone
+from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
 
 LAYOUTS = {
     "channels first": lambda x: x.contiguous(),

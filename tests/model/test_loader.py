@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.cli.fit import main
+from emodna.model.data import resident
+from emodna.model.data.framing import PADDINGS, Framer, Padding
+from emodna.model.data.loader import Loader
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.resident import RESIDENCIES, Residency, residents
+from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.errors import ConfigError
-from emodna.model.framing import PADDINGS, Framer, Padding
-from emodna.model.loading import resident
-from emodna.model.loading.loader import Loader
-from emodna.model.loading.resident import RESIDENCIES, Residency, residents
-from emodna.model.normalisation import Statistics
-from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (

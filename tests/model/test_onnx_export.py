@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from emodna.model.inference import onnx_export
+from emodna.model.inference.onnx_export import write_onnx
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.methods.source_only import SourceOnly
 from emodna.model.networks.emotion import CorpusEncoder
-from emodna.model.onnx import export as onnx_export
-from emodna.model.onnx.export import write_onnx
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FeatureSet, feature_set
 from tests.model.test_waveform_model import answer, expected, made, tone

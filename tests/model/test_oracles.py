@@ -15,21 +15,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.model.batch import TARGET, LabelledBatch
 from emodna.model.checkpoint import load_tensors
+from emodna.model.data.batch import TARGET, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.data.loader import Loader
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, TargetStream
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.evaluation.folds import Folds, folds_of
-from emodna.model.framing import Framer
-from emodna.model.loading.loader import Loader
+from emodna.model.inference.finished_run import FinishedRun
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.metrics import classified, scores
-from emodna.model.normalisation import Statistics
-from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
-from emodna.model.runs.finished import FinishedRun
-from emodna.model.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, TargetStream
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import small

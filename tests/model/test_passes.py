@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork
-from emodna.model.passes import evaluation_mode, pass_both
+from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.seeding import forked
 from tests.model.small import assert_same_tensors, batches
 

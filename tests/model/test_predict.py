@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import ConfigError
-from emodna.model.framing import Framer
+from emodna.model.inference.predict import Prediction, predict_files
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.inference.windows import Windows, cut
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.normalisation import Statistics
-from emodna.model.predict import Prediction, predict_files
-from emodna.model.prediction.windows import Windows, cut
-from emodna.model.trained import TrainedModel
-from emodna.pipeline import audio
-from emodna.pipeline.audio import resample
+from emodna.pipeline.audio import decode as audio
+from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.features import FeatureSet, feature_set
 from tests.model.small import fit_small, prepared
-from tests.pipeline.trees.packing import pack
+from tests.pipeline.archives.packing import pack
 
 Float32 = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from emodna.model.prediction.predictions import write_predictions
+from emodna.model.inference.predictions import write_predictions
 from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, fit_small, listed

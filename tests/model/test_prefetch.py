@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.model.loading.prefetch import Prefetched
+from emodna.model.data.prefetch import Prefetched
 from tests.model.small import no_thread_left
 
 

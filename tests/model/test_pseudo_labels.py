@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.batch import LabelledBatch
 from emodna.model.config import apply_settings
+from emodna.model.data.batch import LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast
-from emodna.model.pseudo_labels import AdaptiveThreshold, FixedThreshold, OracleLabels, pseudo_labeller
+from emodna.model.methods.parts.pseudo_labels import AdaptiveThreshold, FixedThreshold, OracleLabels, pseudo_labeller
 from tests.model.small import batches
 
 

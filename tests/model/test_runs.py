@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emodna.model.errors import RunError
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 from emodna.model.runs.compare import differing, over_seeds, paired
 from emodna.model.runs.data import corpora, trained_on
 from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run

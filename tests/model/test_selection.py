@@ -16,17 +16,17 @@ import pytest
 import torch
 
 from emodna.model import checkpoint
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.validation import split
 from emodna.model.errors import ConfigError, RunError
+from emodna.model.evaluation import selection
+from emodna.model.evaluation.criteria import CRITERIA, LAST
 from emodna.model.evaluation.evaluate import evaluate
+from emodna.model.evaluation.selection import best_step, select
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import scores
-from emodna.model.normalisation import Statistics
-from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.selection import choice as selection
-from emodna.model.selection.choice import best_step, select
-from emodna.model.selection.criteria import CRITERIA, LAST
-from emodna.model.selection.snapshots import Snapshots
-from emodna.model.selection.validation import split
-from emodna.model.trained import TrainedModel
+from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, InterruptAt, Interruption, assert_same_tensors, emotions_of, fit_small, listed
 

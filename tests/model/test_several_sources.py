@@ -10,11 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows, SourceStream
 from emodna.model.errors import ConfigError
-from emodna.model.framing import Framer
-from emodna.model.normalisation import Statistics
-from emodna.model.stream import CorpusWindows, SourceStream
-from emodna.model.trained import TrainedModel
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, emotions_of, fit_small, listed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emodna.model.errors import RunError
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.selection.snapshots import Snapshots
+from emodna.model.training.snapshots import Snapshots
 from tests.model.small import assert_same_tensors, refused_or_taken
 from tests.model.test_checkpoint import damaged_copies
 

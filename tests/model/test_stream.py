@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.model.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.framing import Framer
-from emodna.model.normalisation import Statistics
-from emodna.model.stream import CorpusWindows, Sampler, SourceStream, TargetStream
+from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows, Sampler, SourceStream, TargetStream
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import assert_same_tensors, emotions_of, listed

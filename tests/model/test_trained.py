@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from emodna.model import checkpoint
+from emodna.model.data.framing import PADDINGS
+from emodna.model.data.normalisation import NORMALISATIONS
 from emodna.model.errors import RunError
-from emodna.model.framing import PADDINGS
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
-from emodna.model.normalisation import NORMALISATIONS
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, refused_or_taken, supervision_of

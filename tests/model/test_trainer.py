@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model import checkpoint
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import TrainConfig
+from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.framing import Framer
 from emodna.model.methods.base import Method
-from emodna.model.normalisation import Statistics
-from emodna.model.run import RunFolder
-from emodna.model.stream import CorpusWindows, SourceStream, TargetStream
-from emodna.model.trainer import train
+from emodna.model.run_folder import RunFolder
+from emodna.model.training.loop import train
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import Silent, assert_same_tensors, logged_lines

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emodna.model.data.validation import Split, split
 from emodna.model.errors import TrainingError
-from emodna.model.selection.validation import Split, split
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 

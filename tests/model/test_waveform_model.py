@@ -10,11 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.framing import PADDINGS, Framer, Padding, Statistics
+from emodna.model.data.framing import PADDINGS, Framer, Padding, Statistics
+from emodna.model.inference.front_end import front_end
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.inference.waveform_model import WaveformModel
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.onnx.front_end import front_end
-from emodna.model.onnx.waveform_model import WaveformModel
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set
 from tests.pipeline.making import noise

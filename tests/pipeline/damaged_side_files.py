@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emodna.pipeline import layout
+from emodna.pipeline.store import layout
 from tests.pipeline.making import content, emodb_names, flip, prepared, tiny_emodb
 from tests.pipeline.test_prepare import stopped_before_commit
 

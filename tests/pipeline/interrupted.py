@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from emodna.cli.prep import main
-from emodna.pipeline import extract, layout, prepare
+from emodna.pipeline.prepare import extract
+from emodna.pipeline.prepare import run as prepare
+from emodna.pipeline.store import layout
 
 #: Where the functions are looked up when they are called.
 PLACES = {"decode": extract, "write_shard": prepare, "write_journal": prepare}

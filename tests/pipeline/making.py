@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.pipeline.audio.segment import Segmenter
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
-from emodna.pipeline.extract import Extraction, Outcome
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
-from emodna.pipeline.segment import Segmenter
-from emodna.pipeline.snapshot import file_sha256
-from emodna.pipeline.workers import StartWorkers, local_threads
+from emodna.pipeline.prepare.extract import Extraction, Outcome
+from emodna.pipeline.prepare.workers import StartWorkers, local_threads
+from emodna.pipeline.store.snapshot import file_sha256
 
 Float32 = NDArray[np.float32]
 

@@ -17,12 +17,12 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline import audio
-from emodna.pipeline.audio import Pieces, Recording, decode, resample
+from emodna.pipeline.archives import FolderTree
+from emodna.pipeline.audio import decode as audio
+from emodna.pipeline.audio.decode import Pieces, Recording, decode, resample
 from emodna.pipeline.errors import AudioError
-from emodna.pipeline.extract import Extraction, Job, examine
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.trees import FolderTree
+from emodna.pipeline.prepare.extract import Extraction, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
 
 SAMPLES = noise(0.25)
@@ -95,8 +95,8 @@ MEASURED = """
 import resource, sys
 from io import BytesIO
 from pathlib import Path
-from emodna.pipeline import audio
-from emodna.pipeline.audio import decode
+from emodna.pipeline.audio import decode as audio
+from emodna.pipeline.audio.decode import decode
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)

@@ -18,19 +18,19 @@ from typing import Any
 import dask.config
 import pytest
 
-from emodna.pipeline import cluster as cluster_module
-from emodna.pipeline import layout
-from emodna.pipeline import scheduler as scheduler_module
-from emodna.pipeline.cluster import connected
+from emodna.pipeline.archives import Tree
+from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import CorpusError, WorkerError
-from emodna.pipeline.extract import Extraction, Job, Outcome
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.prepare import Report
-from emodna.pipeline.segment import EnergySegmenter
-from emodna.pipeline.trees import Tree
-from emodna.pipeline.versions import feature_versions
-from emodna.pipeline.workers import Workers
+from emodna.pipeline.prepare import cluster as cluster_module
+from emodna.pipeline.prepare import scheduler as scheduler_module
+from emodna.pipeline.prepare.cluster import connected
+from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
+from emodna.pipeline.prepare.versions import feature_versions
+from emodna.pipeline.prepare.workers import Workers
+from emodna.pipeline.store import layout
 from tests.cli.running import script
 from tests.pipeline.clusters import PATIENCE, Cluster, can_hide_files, cluster, until
 from tests.pipeline.making import Watched, age, content, emodb_names, noise, prepared, tiny_emodb, wav
@@ -135,7 +135,7 @@ def pcm(*parts: Any) -> Iterator[bytes]:
 
 
 def opened_roots() -> int:
-    from emodna.pipeline import remote
+    from emodna.pipeline.prepare import remote
 
     return len(remote._opened)
 
@@ -329,12 +329,12 @@ class TestWorkersThatDoNotFit:
         hide = "import sys; sys.hidden = sys.modules.get({0!r}); sys.modules[{0!r}] = None"
         show = "import sys; sys.modules.pop({0!r}); sys.modules |= {{{0!r}: sys.hidden}} if sys.hidden else {{}}"
         with running.client() as client:
-            client.run(exec, hide.format("emodna.pipeline.remote"))
+            client.run(exec, hide.format("emodna.pipeline.prepare.remote"))
             try:
                 with pytest.raises(WorkerError) as caught:
                     on(running, pool / "root", tmp_path / "cache")
             finally:
-                client.run(exec, show.format("emodna.pipeline.remote"))
+                client.run(exec, show.format("emodna.pipeline.prepare.remote"))
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"a worker at {running.address} cannot load emodna (")
 

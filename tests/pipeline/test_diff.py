@@ -14,16 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline import diff as diff_module
-from emodna.pipeline import layout
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.diff import Difference, FeatureDiff, compare, compare_tables
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.mapped import feature_crc
-from emodna.pipeline.shards import write_shard, write_table
-from emodna.pipeline.snapshot import checksum
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.inspect import diff as diff_module
+from emodna.pipeline.inspect.diff import Difference, FeatureDiff, compare, compare_tables
+from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import write_shard, write_table
+from emodna.pipeline.store.snapshot import checksum
 from tests.pipeline.making import age, emodb_names, flip, noise, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(8)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline import transfer
-from emodna.pipeline.download import Download, fetch
+from emodna.pipeline.download import Download, fetch, transfer
+from emodna.pipeline.download.transfer import Patience
 from emodna.pipeline.errors import DownloadError
-from emodna.pipeline.transfer import Patience
 from tests.pipeline.serving import (
     CONTENT,
     Heard,

@@ -21,13 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline import layout
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
 from emodna.pipeline.export import FORMATS, Exported, base, default_place, export, export_format
 from emodna.pipeline.export.webdataset import key_of
 from emodna.pipeline.features import WaveSet
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import age, features_offset, flip, noise, prepared, wav
 
 #: Ids that are no file's names, or are markup somewhere.

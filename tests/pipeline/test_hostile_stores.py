@@ -17,12 +17,11 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from emodna.pipeline import layout
 from emodna.pipeline.errors import StoreError
-from emodna.pipeline.mapped import map_shard
-from emodna.pipeline.sealed import write_sealed
-from emodna.pipeline.snapshot import checksum, encoded, file_sha256
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.store.mapped import map_shard
+from emodna.pipeline.store.sealed import write_sealed
+from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
 from tests.faults.tiny import Truth, tiny_store
 from tests.pipeline.making import content, flip, prepared
 

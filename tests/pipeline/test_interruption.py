@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 import tests
-from emodna.pipeline import layout
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
 
 NAMES = emodb_names(12)

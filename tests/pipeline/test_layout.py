@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline.layout import UTTERANCES_PER_SHARD, shard_count, shard_of
+from emodna.pipeline.store.layout import UTTERANCES_PER_SHARD, shard_count, shard_of
 
 SHARDS = st.integers(0, 14).map(lambda exponent: 2**exponent)
 

@@ -13,9 +13,9 @@ import pytest
 import scipy.fft
 import soundfile
 
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import LogMelSet, MfccSet
-from emodna.pipeline.logmel import mel_filters
+from emodna.pipeline.features.logmel import mel_filters
 from tests.pipeline.making import Float32, noise
 from tests.pipeline.test_mfcc import RATE, REAL_DATA, SIGNALS
 

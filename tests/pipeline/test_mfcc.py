@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import MfccSet
 from tests.pipeline.making import Float32, noise
 

@@ -17,13 +17,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline import layout, shards
-from emodna.pipeline import prepare as preparation
 from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.snapshot import file_sha256
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.prepare import run as preparation
+from emodna.pipeline.store import FeatureStore, layout, shards
+from emodna.pipeline.store.snapshot import file_sha256
 from emodna.pipeline.threads import extracting_threads
 from tests.pipeline.making import (
     LONG_AGO,

@@ -20,15 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tests
-from emodna.pipeline import layout
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.audio.segment import EnergySegmenter, Segmenter, piece_id, recordings_of, segmenter, starts_of
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import Report
-from emodna.pipeline.segment import EnergySegmenter, Segmenter, piece_id, recordings_of, segmenter, starts_of
-from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import LONG_AGO, Float32, Watched, age, content, noise, prepared, wav
 
 RATE = 22_050

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.shards import write_shard
+from emodna.pipeline.store.shards import write_shard
 from tests.pipeline.making import Float32, noise
 
 PARAMETERS = MfccSet().parameters()

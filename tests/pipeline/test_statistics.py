@@ -12,15 +12,15 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio import resample
+from emodna.pipeline.audio.decode import resample
+from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
-from emodna.pipeline.segment import EnergySegmenter
-from emodna.pipeline.statistics import statistics
-from emodna.pipeline.statistics.moments import Moments, overall, survey
-from emodna.pipeline.statistics.shift import mean_difference, plane
-from emodna.pipeline.statistics.waveforms import judge, waveforms
+from emodna.pipeline.inspect import statistics
+from emodna.pipeline.inspect.moments import Moments, overall, survey
+from emodna.pipeline.inspect.shift import mean_difference, plane
+from emodna.pipeline.inspect.waveforms import judge, waveforms
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import flip, noise, prepared, wav
 

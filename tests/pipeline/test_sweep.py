@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests
-from emodna.pipeline import layout, prepare, shards
 from emodna.pipeline.files import is_temporary, temporary_for
-from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.sweep import IN_USE, USEFUL, Kind, Tidied, folders, tidy
+from emodna.pipeline.prepare import run as prepare
+from emodna.pipeline.store import FeatureStore, layout, shards
+from emodna.pipeline.store.gc import IN_USE, USEFUL, Kind, Tidied, folders, tidy
 from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
 
 NAMES = emodb_names(12)

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from torch import nn
 
-from emodna.pipeline.audio import decode, resample
+from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import SILENCE_DB, WaveSet
 from tests.pipeline.making import noise, wav
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from emodna.pipeline.archives import FolderTree
+from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.extract import Extraction, Job, Outcome
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.segment import EnergySegmenter
-from emodna.pipeline.trees import FolderTree
-from emodna.pipeline.workers import local_processes, local_workers
+from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
+from emodna.pipeline.prepare.workers import local_processes, local_workers
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
 RECORDINGS = 240

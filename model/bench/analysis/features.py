@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.running.carry_out import opened
-from emodna.model.prediction.predictions import utterances_of
-from emodna.model.runs.finished import FinishedRun
+from emodna.model.inference.finished_run import FinishedRun
+from emodna.model.inference.predictions import utterances_of
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.threads import torch_on_one_thread

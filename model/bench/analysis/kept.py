@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import RunError
-from emodna.model.run import read_json, write_json
+from emodna.model.run_folder import read_json, write_json
 
 _KEY: Final = "of"
 _FOUND: Final = "found"

@@ -17,10 +17,10 @@ from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.running.crew import Crew
 from emodna.model.bench.running.worker import Answer, Order, digest, versions
 from emodna.model.errors import BenchError
-from emodna.model.run import write_json
+from emodna.model.run_folder import write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.scheduler import GONE
+from emodna.pipeline.prepare.scheduler import GONE
 
 if TYPE_CHECKING:
     from distributed import Future

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from emodna.model.bench.plan import Bench
-from emodna.model.run import RunFolder
+from emodna.model.run_folder import RunFolder
 from emodna.model.runs.listing import files, is_locked
 from emodna.pipeline.files import is_temporary
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.config import Count, Momentum, Positive, Weight
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
 from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
+from emodna.model.methods.parts.pseudo_labels import ORACLE, PseudoLabels, Threshold, pseudo_labeller
 from emodna.model.networks.emotion import projection_head
-from emodna.model.pseudo_labels import ORACLE, PseudoLabels, Threshold, pseudo_labeller
 from emodna.model.seeding import seeded
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
 from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
 from emodna.model.bench.rows import Row
-from emodna.model.run import write_json
+from emodna.model.run_folder import write_json
 
 #: Longer than any sensible name, and HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -10,7 +10,7 @@ from pathlib import Path
 from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
-from emodna.model.run import write_json
+from emodna.model.run_folder import write_json
 from emodna.pipeline.emotions import TASKS, Task
 
 #: Utterances of class 0 and 1 in the full corpora, METHODS 1.2: arousal, then valence.

@@ -10,7 +10,7 @@ from emodna.model.bench.analysis import distances as module
 from emodna.model.bench.analysis.distances import distances, distances_of, proxy_a_distance, squared_mmd_of
 from emodna.model.bench.analysis.features import Features, Side
 from emodna.model.bench.plan import Bench
-from emodna.model.trained import TrainedModel
+from emodna.model.inference.trained_model import TrainedModel
 
 
 def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from emodna.model.bench.pictures import Dots, Picture, Points
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.rows import Row
 from emodna.model.errors import BenchError
-from emodna.model.trained import TrainedModel
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.store import FeatureStore
 
 

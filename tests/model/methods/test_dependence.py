@@ -15,10 +15,10 @@ from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
 from emodna.model.methods.aligning import AligningConfig
 from emodna.model.methods.base import Method
-from emodna.model.optimizers import make_optimizers
-from emodna.model.phases import phase_at
+from emodna.model.methods.optimizers import make_optimizers
+from emodna.model.methods.phases import phase_at
 from emodna.model.training.state import TrainingState
-from emodna.model.training.update import Update
+from emodna.model.training.step import Update
 from tests.model.methods.test_every_method import (
     EVERY_READING,
     Pair,
@@ -34,7 +34,7 @@ STEPS = 4
 CODE = [METHODS[name] for name in WITH_CODE]
 READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
 #: Modules whose arithmetic is a network's, not a loss's.
-NETWORKS = ("torch.nn.", "emodna.model.networks.", "emodna.model.layers")
+NETWORKS = ("torch.nn.", "emodna.model.networks.", "emodna.model.networks.layers")
 
 
 def weights(kind: type[Method]) -> dict[str, float]:

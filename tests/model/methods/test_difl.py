@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.checkpoint import load_tensors
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.losses.reversal import ganin_weight
 from emodna.model.methods.difl import Difl, DiflConfig
 from emodna.model.methods.facts import RunFacts
-from emodna.model.prediction.predictions import probabilities_of
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import (

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 from emodna.model.methods.source_only import SourceOnly

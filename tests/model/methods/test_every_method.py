@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.batch import Batch, LabelledBatch
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
+from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.aligning import AligningConfig, additions

@@ -13,12 +13,12 @@ import pytest
 from emodna.cli import export as export_command
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
-from emodna.cli import runs as runs_command
+from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
 from emodna.model.methods.described import Described, described
-from emodna.model.trained import TrainedModel
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from emodna.model.batch import Batch
+from emodna.model.data.batch import Batch
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
+from emodna.model.methods.phases import Phase, phase_at
 from emodna.model.methods.saddi import Saddi
-from emodna.model.phases import Phase, phase_at
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_addi import moved, of, trained
 from tests.model.methods.test_every_method import Pair, alike, losses, small

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Skip, Utterance
-from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import casia_paths, put
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Skip, Utterance
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import put
 from tests.pipeline.making import Float32, noise, pcm16, prepared, wav
 

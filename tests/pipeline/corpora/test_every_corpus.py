@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import CORPORA, corpus
 from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import BUILDERS, Builder, put
 
 NAMES = sorted(CORPORA)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emodna.pipeline.archives import FolderTree, Stamp, Tree
+from emodna.pipeline.archives.base import selected
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Scan, Utterance
 from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.trees import FolderTree, Stamp, Tree
-from emodna.pipeline.trees.base import selected
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_COUNTS, IEMOCAP_HEADER, put
 from tests.pipeline.making import noise, prepared, wav
 

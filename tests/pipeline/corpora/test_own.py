@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from emodna.pipeline.archives import FolderTree
+from emodna.pipeline.audio.formats import AUDIO_SUFFIXES
 from emodna.pipeline.corpora.own import Recordings, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.formats import AUDIO_SUFFIXES
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.trees import FolderTree
+from tests.pipeline.archives.packing import files_below, pack
 from tests.pipeline.corpora.builders import put
 from tests.pipeline.making import age, content, noise, prepared, wav
-from tests.pipeline.trees.packing import files_below, pack
 
 #: Ending -> format and subtype of libsndfile.
 FORMATS = {

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Utterance
-from emodna.pipeline.trees import FolderTree
 from tests.pipeline.corpora.builders import put
 
 

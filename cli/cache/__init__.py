@@ -1,0 +1,1 @@
+"""Command `emodna-cache`: look at, compare, export and clean feature stores."""

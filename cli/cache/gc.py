@@ -1,0 +1,130 @@
+"""emodna-cache gc: remove what earlier and interrupted runs left in the stores' folders."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emodna.cli import common
+
+if TYPE_CHECKING:
+    from emodna.pipeline.store.gc import Leftover, Tidied
+
+
+@click.command("gc")
+@click.argument("stores", nargs=-1, metavar="[STORE]...")
+@click.option("--delete", is_flag=True, help="Remove the files; without this, they are only listed.")
+@click.option(
+    "--unfinished",
+    is_flag=True,
+    help="Include the finished work of interrupted runs, which the next run would use.",
+)
+@common.cache_option
+@common.common_options
+@click.pass_context
+def collect_garbage(
+    context: click.Context,
+    stores: tuple[str, ...],
+    delete: bool,
+    unfinished: bool,
+    cache: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """List what no store needs any more, and with --delete remove it.
+
+    That is, in the folders of the STOREs, or of all below the cache: shards and tables of earlier commits, and files
+    that a run had half written when it was killed. A store that is being written, is damaged or of another format
+    version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
+    name stay, wherever they lie. Exit 1 if something could not be removed.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.pipeline.store.gc import folders, tidy
+
+    chosen = [_folder(cache, store) for store in stores] or folders(cache)
+    different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
+    results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
+    if as_json:
+        common.print_json(
+            {
+                "cache": str(cache.absolute()),
+                "deleted": delete,
+                "bytes": sum(_bytes(result.removed) for result in results),
+                "stores": [_json(result) for result in results],
+            }
+        )
+    else:
+        _print(results, delete=delete, verbose=verbose)
+    for result in results:
+        if result.skipped:
+            common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
+    context.exit(int(any(result.failed for result in results)))
+
+
+def _folder(cache: Path, store: str) -> Path:
+    """Folder of a store, also of one whose first run was interrupted."""
+    from emodna.pipeline.store.catalogue import resolve_store
+    from emodna.pipeline.store.gc import is_store_folder
+
+    return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
+
+
+def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
+    for result in results:
+        if result.removed:
+            common.out.print(f"{common.safe(result.store)}: {_size(result.removed)}: {_kinds(result.removed)}")
+        if verbose:
+            for leftover in result.removed:
+                common.out.print(f"  {common.safe(_name(result, leftover))}: {_megabytes(leftover.bytes)}")
+        reasons: dict[str, list[Leftover]] = {}
+        for kept in result.kept:
+            reasons.setdefault(kept.reason, []).append(kept.leftover)
+        for reason, leftovers in reasons.items():
+            common.out.print(f"{common.safe(result.store)}: kept {_size(leftovers)}: {common.safe(reason)}")
+    removed = [leftover for result in results for leftover in result.removed]
+    if not removed:
+        common.out.print("nothing to remove")
+    elif delete:
+        common.out.print(f"removed {_size(removed)}")
+    else:
+        common.out.print(f"{_size(removed)} can be removed by --delete; nothing was changed")
+
+
+def _size(leftovers: "Sequence[Leftover]") -> str:
+    plural = "" if len(leftovers) == 1 else "s"
+    return f"{len(leftovers)} file{plural}, {_megabytes(_bytes(leftovers))}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
+
+
+def _kinds(leftovers: "Iterable[Leftover]") -> str:
+    counted = Counter(leftover.kind.value for leftover in leftovers)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
+
+
+def _bytes(leftovers: "Iterable[Leftover]") -> int:
+    return sum(leftover.bytes for leftover in leftovers)
+
+
+def _name(result: "Tidied", leftover: "Leftover") -> str:
+    return leftover.path.relative_to(result.store).as_posix()
+
+
+def _json(result: "Tidied") -> dict[str, Any]:
+    def entry(leftover: "Leftover") -> dict[str, Any]:
+        return {"file": _name(result, leftover), "bytes": leftover.bytes, "kind": leftover.kind.value}
+
+    return {
+        "store": str(result.store),
+        "corpus": result.store.parent.name,
+        "feature_set": result.store.name,
+        "bytes": _bytes(result.removed),
+        "files": [entry(leftover) for leftover in result.removed],
+        "kept": [{**entry(kept.leftover), "reason": kept.reason} for kept in result.kept],
+        "skipped": result.skipped,
+    }

@@ -1,0 +1,1 @@
+"""Command `emodna-runs`: list, show and compare runs."""

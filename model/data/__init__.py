@@ -1,0 +1,1 @@
+"""Batches, windows, normalisation and the validation split."""

@@ -1,0 +1,244 @@
+"""Endless batches out of feature stores, each a pure function of the step: nothing to save for a resume."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.data.framing import Framer
+from emodna.model.seeding import derived_seed
+from emodna.pipeline.store import FeatureStore
+
+Kind = TypeVar("Kind", bound=Batch, covariant=True)
+
+
+class Sampler:
+    """Positions 0, 1, 2, ... of an endless sequence of permutations of n utterances.
+
+    A batch may span two permutations, and a corpus smaller than the batch repeats.
+    """
+
+    def __init__(self, n: int, seed: int) -> None:
+        self._n, self._seed = n, seed
+        self._last = -1, np.empty(0, np.int64)
+
+    def __call__(self, start: int, count: int) -> NDArray[np.int64]:
+        """Indices at positions start ... start + count - 1."""
+        positions = np.arange(start, start + count)
+        indices = np.empty(count, np.int64)
+        for epoch in np.unique(positions // self._n):
+            here = positions // self._n == epoch
+            indices[here] = self._permuted(int(epoch))[positions[here] % self._n]
+        return indices
+
+    def _permuted(self, epoch: int) -> NDArray[np.int64]:
+        last, permutation = self._last  # at once: threads share a sampler
+        if epoch != last:
+            permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
+            self._last = epoch, permutation
+        return permutation
+
+
+class CorpusWindows:
+    """Windows of a store's utterances, by row, with what is known of them apart from emotions."""
+
+    def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
+        self.store, self.framer, self.dim = store, framer, store.dim
+        self._gender = _codes(store, "gender", ("f", "m"))
+        self._language = _codes(store, "language", languages)
+
+    def write(self, rows: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]) -> None:
+        """Write the utterances in these rows to their places (n,) in a batch: each value once, from the map."""
+        framer = self.framer
+        windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
+        peaks = self.store.peak_db[rows].tolist()
+        features = zip(self.store.gather(rows), peaks, places.tolist(), strict=True)
+        batch.lengths.numpy()[places] = [framer(each, peak_db, windows[place]) for each, peak_db, place in features]
+        batch.gender.numpy()[places] = self._gender[rows]
+        batch.language.numpy()[places] = self._language[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Utterances of one corpus that a stream draws from."""
+
+    windows: CorpusWindows
+    rows: NDArray[np.int64]
+    """(n,) in the store."""
+    labels: NDArray[np.int8] | None = None
+    """(n,) of these utterances, for a labelled stream."""
+
+
+class Stream(Generic[Kind]):
+    """Batches of the utterances of one or several corpora, as many of each as of any other.
+
+    Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
+    The stream numbers its utterances: those of the first corpus, then those of the second, and so on.
+
+    Parameters
+    ----------
+    seeds
+        Of the order in which each corpus's utterances come.
+    """
+
+    kind: type[Kind]
+    _corpus: int
+
+    def __init__(self, corpora: Sequence[Chosen], seeds: Sequence[int], batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._corpora = corpora
+        self._samplers = [Sampler(len(each.rows), seed) for each, seed in zip(corpora, seeds, strict=True)]
+        self._ends: NDArray[np.int64] = np.cumsum([len(each.rows) for each in corpora])
+
+    def __len__(self) -> int:
+        """Utterances that it draws from."""
+        return int(self._ends[-1])
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Values per frame, and frames, of each utterance in a batch."""
+        windows = self._corpora[0].windows
+        return windows.dim, windows.framer.frames
+
+    def batch(self, step: int, *, pinned: bool = False) -> Kind:
+        """The batch of a step, from 0, on the CPU.
+
+        Parameters
+        ----------
+        pinned
+            See `Batch.empty`.
+
+        Raises
+        ------
+        StoreError
+            An utterance in it is damaged.
+        """
+        return self.gather(self.numbers(step), pinned=pinned)
+
+    def ids(self, step: int) -> list[str]:
+        """Ids of the utterances in the batch of a step."""
+        numbers = self.numbers(step)
+        found = dict[int, str]()
+        for corpus, places, rows, _ in self._located(numbers):
+            ids = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
+            found |= zip(places.tolist(), ids, strict=True)
+        return [found[place] for place in range(len(numbers))]
+
+    def numbers(self, step: int) -> NDArray[np.int64]:
+        """Numbers of the utterances in the batch of a step."""
+        count = len(self._corpora)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        numbers = np.empty(self.batch_size, np.int64)
+        for turn, (sampler, corpus, end) in enumerate(zip(self._samplers, self._corpora, self._ends, strict=True)):
+            places = np.flatnonzero(positions % count == turn)
+            if len(places):
+                start = int(positions[places[0]]) // count
+                numbers[places] = sampler(start, len(places)) + (end - len(corpus.rows))
+        return numbers
+
+    def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> Kind:
+        """The utterances of these numbers (n,) out of their stores, on the CPU."""
+        batch = self.kind.empty(len(numbers), *self.window, pinned=pinned)
+        batch.corpus.fill_(self._corpus)
+        for corpus, places, rows, labels in self._located(numbers):
+            corpus.windows.write(rows, batch, places)
+            if isinstance(batch, LabelledBatch):
+                batch.labels.numpy()[places] = labels
+        return batch
+
+    def _located(
+        self, numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[Chosen, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
+        """For each corpus that is among them: the places of its utterances, their rows and their labels."""
+        owners = np.searchsorted(self._ends, numbers, side="right")
+        for number, corpus in enumerate(self._corpora):
+            places = np.flatnonzero(owners == number)
+            if len(places):
+                among = numbers[places] - (self._ends[number] - len(corpus.rows))
+                yield corpus, places, corpus.rows[among], None if corpus.labels is None else corpus.labels[among]
+
+
+class TargetStream(Stream[Batch]):
+    """Batches of all utterances of the target corpus. It never looks at a label."""
+
+    kind = Batch
+    _corpus = TARGET
+
+    def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
+        everything = Chosen(windows, np.arange(len(windows.store)))
+        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+
+
+class LabelledTargetStream(Stream[LabelledBatch]):
+    """The batches of `TargetStream` with their labels, for an oracle alone.
+
+    Parameters
+    ----------
+    labels
+        (n,) of the task for all utterances, -1 where there is none.
+    """
+
+    kind = LabelledBatch
+    _corpus = TARGET
+
+    def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
+        everything = Chosen(windows, np.arange(len(windows.store)), labels)
+        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+
+
+class FoldStream(Stream[LabelledBatch]):
+    """Batches of labelled utterances of the target, for an oracle of several networks that leave out some each.
+
+    Rows k, k + networks, k + 2 * networks, ... of a batch are those of network k.
+
+    Parameters
+    ----------
+    labels
+        Of each network, (n,) for all utterances, -1 for those that it leaves out.
+    batch_size
+        Of each network.
+    """
+
+    kind = LabelledBatch
+    _corpus = TARGET
+
+    def __init__(
+        self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
+    ) -> None:
+        chosen = [(each, np.flatnonzero(each >= 0)) for each in labels]
+        seeds = [derived_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
+        corpora = [Chosen(windows, rows, each[rows]) for each, rows in chosen]
+        super().__init__(corpora, seeds, len(labels) * batch_size)
+
+
+class SourceStream(Stream[LabelledBatch]):
+    """Batches of the labelled utterances of one or several source corpora.
+
+    Parameters
+    ----------
+    corpora
+        Windows of each corpus, and (n,) labels of the task for all its utterances, -1 for those that are left out.
+    """
+
+    kind = LabelledBatch
+    _corpus = SOURCE
+
+    def __init__(
+        self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
+    ) -> None:
+        names = [windows.store.snapshot.corpus for windows, _ in corpora]
+        seeds = [derived_seed(seed, f"source sampler/{name}") for name in names]
+        labelled = [(windows, labels, np.flatnonzero(labels >= 0)) for windows, labels in corpora]
+        super().__init__([Chosen(windows, rows, labels[rows]) for windows, labels, rows in labelled], seeds, batch_size)
+
+
+def _codes(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
+    """Index of each utterance's value in a vocabulary, -1 where it is unknown."""
+    values = store.columns([column])[column]
+    codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()
+    return codes.astype(np.int16)

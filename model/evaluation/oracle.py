@@ -1,0 +1,47 @@
+"""What the target's labels say of each snapshot: an analysis after the fact, which no result depends on."""
+
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+
+from emodna.model.evaluation.selection import best_step
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.metrics import classified, constant_scores, scores
+from emodna.model.run_folder import RunFolder, write_json
+from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.store import FeatureStore
+
+_NOTE: Final = "computed with the target's labels, for analysis only: never a result, never a way to choose a model"
+
+
+def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
+    """Score every snapshot by the target's labels, and write oracle.json, in which everything stands under `oracle`.
+
+    Parameters
+    ----------
+    model
+        As read from the finished run; it goes through the states of all snapshots.
+
+    Raises
+    ------
+    RunError, StoreError
+        A snapshot or the store is damaged.
+    """
+    labels = target.labels(model.task).astype(np.int64)
+    rows = np.flatnonzero(labels >= 0)
+    analysis: dict[str, Any] = {"note": _NOTE, "labelled": len(rows), "best_step": None, "best": None}
+    if len(rows):
+        truth, table = labels[rows], []
+        for step in snapshots.steps:
+            snapshots.restore(model.method, step)
+            predicted = classified(probabilities_of(model, target))[rows]
+            table.append({"step": step, **asdict(scores(truth, predicted))})
+        step = best_step(table, "uar", higher_is_better=True)
+        analysis["best_step"] = step
+        analysis["best"] = next(row for row in table if row["step"] == step)
+        analysis["last"] = table[-1]
+        analysis["constant"] = {name: asdict(each) for name, each in constant_scores(truth).items()}
+        analysis["snapshots"] = table
+    write_json(run.oracle, {"oracle": analysis})

@@ -1,0 +1,88 @@
+"""Choose a snapshot of a finished training without a label of the target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.model.data.framing import Framer
+from emodna.model.data.validation import Split
+from emodna.model.evaluation.criteria import CRITERIA, Evidence
+from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.metrics import classified
+from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.store import FeatureStore
+
+Sources = Sequence[tuple[Split, Framer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The chosen step, and what every criterion says of every snapshot."""
+
+    criterion: str
+    step: int
+    table: Sequence[Mapping[str, float | None]]
+    """A row per snapshot: step, the criteria by name, and the share of target utterances called class 1."""
+
+    def content(self) -> dict[str, Any]:
+        """Content of selection.json."""
+        return {
+            "select": self.criterion,
+            "selected_step": self.step,
+            "criteria": {
+                name: {"says": each.says, "better": _better(each.higher_is_better), "reference": each.reference}
+                for name, each in CRITERIA.items()
+            },
+            "snapshots": list(self.table),
+        }
+
+
+def select(
+    criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
+) -> Selection:
+    """Judge every snapshot by every criterion, and give the model the state of the best by one of them.
+
+    Of equally good snapshots the last is taken.
+
+    Raises
+    ------
+    RunError, StoreError
+        A snapshot or a store is damaged.
+    """
+    of_target, of_sources, total = [], [], np.zeros(len(target))
+    for step in snapshots.steps:
+        snapshots.restore(model.method, step)
+        of_target.append(probabilities_of(model, target))
+        total += of_target[-1]
+        of_sources.append([_on_held_out(model, split, framer) for split, framer in sources if split.by is not None])
+    pseudo_labels = classified(total / len(of_target))
+    table = []
+    for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
+        evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
+        values = {name: each.value(evidence) for name, each in CRITERIA.items()}
+        table.append({"step": step, **values, "class_1_share": float(classified(of_class_1).mean())})
+    chosen = best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
+    snapshots.restore(model.method, chosen)
+    return Selection(criterion, chosen, table)
+
+
+def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
+    """Step of the row with the best value; of equally good ones, the last."""
+    sign = 1 if higher_is_better else -1
+    best = max(table, key=lambda row: (sign * row[key], row["step"]))
+    return int(best["step"])
+
+
+def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels and predictions, normalised as the source was in training."""
+    store = split.store
+    utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
+    return split.truth, classified(replace(model, framer=framer).probabilities(utterances))
+
+
+def _better(higher: bool) -> str:
+    return "higher" if higher else "lower"

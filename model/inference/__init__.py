@@ -1,0 +1,1 @@
+"""Trained models, prediction on new audio, and export."""

@@ -1,0 +1,260 @@
+"""A trained model as one ONNX file that begins at the waveform, compared with the original before it is left behind."""
+
+import importlib.metadata
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.inference.waveform_model import WaveformModel
+from emodna.model.provenance import RunCorpus, read_corpora
+from emodna.model.run_folder import RunFolder
+from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.errors import ExportError
+from emodna.pipeline.export.place import replacing
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Largest difference in probability from emodna's own answer with which a file is left behind.
+TOLERANCE: Final = 1e-4
+_NEEDED: Final = ("onnx", "onnxruntime", "onnxscript")
+#: What all of onnxruntime's releases since 1.14 read; nothing newer is needed.
+_OPSET: Final = 18
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """What was written."""
+
+    bytes: int
+    difference: float
+    """Largest difference in probability from the original, over the waveforms that were compared."""
+    compared: int
+    """Number of those waveforms."""
+    metadata: Mapping[str, str]
+    """What the file says of itself."""
+
+
+def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
+    """Write a run's model as ONNX, whole or not at all, with all that a user of the file has to know in its metadata.
+
+    Parameters
+    ----------
+    force
+        Whether an earlier file there is replaced.
+
+    Raises
+    ------
+    ExportError
+        As `write_onnx`.
+    RunError
+        The run is not finished, or damaged.
+    """
+    _check_packages()
+    model = TrainedModel.load(run.path, torch.device("cpu"))
+    return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
+
+
+def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *, force: bool) -> ExportedModel:
+    """Write a model as ONNX, if onnxruntime gives the answers of the original by it.
+
+    Input `waveform` float32 (batch, samples), mono, at the feature set's sample rate; outputs `probability` (batch,) of
+    class 1 and `logits` (batch, 2), both NaN where there is nothing to hear.
+
+    Raises
+    ------
+    ExportError
+        The place is taken, packages are missing, the model cannot be written as ONNX, or the file's answers differ.
+    """
+    _check_packages()
+    with replacing(place, own_files=None, always=(), force=force) as fresh:
+        fresh.write_bytes(_serialised(model, metadata))
+        difference, compared = _compare(fresh, model)
+        return ExportedModel(fresh.stat().st_size, difference, compared, metadata)
+
+
+def _check_packages() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
+
+
+def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
+    """What the file says of itself; values that are no plain text are JSON."""
+    features = model.features
+    facts: dict[str, Any] = {
+        "emodna_version": importlib.metadata.version("emodna"),
+        "task": model.task,
+        "class_names": CLASS_NAMES[model.task],
+        "sample_rate": features.sample_rate,
+        "min_samples": features.min_samples,
+        "window_seconds": model.seconds,
+        "window": {
+            "frames": model.framer.frames,
+            "hop_length": features.hop_length,
+            "padding": model.framer.padding,
+            "normalisation": "per-utterance" if model.framer.statistics is None else "statistics of the training",
+        },
+        "features": features.parameters(),
+        "method": model.method.name,
+        "supervision": model.method.supervision,
+        "method_reference": model.method.reference,
+        "source_corpora": [corpus.name for corpus in corpora if corpus.role == "source"],
+        "target_corpora": [corpus.name for corpus in corpora if corpus.role == "target"],
+        "licences": {corpus.name: corpus.licence for corpus in corpora},
+        "citations": {corpus.name: corpus.citation for corpus in corpora},
+    }
+    return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
+
+
+def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
+    """Content of the file."""
+    import onnx
+
+    exported = _translated(model)
+    exported.producer_name, exported.producer_version = "emodna", importlib.metadata.version("emodna")
+    exported.doc_string = (
+        f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
+        f"{CLASS_NAMES[model.task][1]} {model.task}."
+    )
+    _forget_origin(exported)
+    onnx.helper.set_model_props(exported, dict(metadata))
+    onnx.checker.check_model(exported)
+    content: bytes = exported.SerializeToString(deterministic=True)
+    return content
+
+
+def _translated(model: TrainedModel) -> "onnx.ModelProto":
+    """Trace the model with open sizes, and translate what was traced."""
+    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # numbers that are nothing's multiples by chance
+    sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    try:
+        with _quietly(), torch.no_grad():
+            # Traced here, for the translator would make a size that cannot stay open the example's.
+            traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
+            program = torch.onnx.export(
+                traced,
+                input_names=["waveform"],
+                output_names=["probability", "logits"],
+                dynamic_shapes=({0: "batch", 1: "samples"},),
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # their errors have no class in common
+        raise ExportError(f"method {model.method.name}: cannot be written as ONNX: {_first_line(error)}") from error
+    return program.model_proto  # type: ignore[union-attr]  # a program, since it was not told where to write
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep back what the exporter says of itself, of packages that it could use, and of graphs that it cannot trace."""
+    logger = logging.getLogger("torch")
+    before, aside = logger.level, io.StringIO()
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(aside), redirect_stderr(aside):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _forget_origin(exported: "onnx.ModelProto") -> None:
+    """Take out the lines of source code that each node came from: they are paths of this machine."""
+    graph = exported.graph
+    for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+    for part in (graph, *graph.node):
+        part.doc_string = ""
+
+
+def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
+    """Largest difference in probability between a file and the original, and the number of waveforms compared.
+
+    Raises
+    ------
+    ExportError
+        It is larger than `TOLERANCE`, or digital silence is given an answer.
+    """
+    worst, trials = 0.0, _trials(model)
+    answers = _runner(file)
+    for name, waveform in trials.items():
+        features, peak_db = model.features.extract(waveform)
+        expected = float(model.probabilities([(features, peak_db)])[0])
+        # Beside another one: no waveform of a batch may change the others' answers.
+        found = float(answers(np.stack([waveform, waveform[::-1] / 2]))[0])
+        difference = abs(found - expected)
+        if not difference <= TOLERANCE:  # NaN differs
+            raise ExportError(
+                f"the exported model does not agree with the original: {found:.6f}, not {expected:.6f}, for a {name} "
+                "waveform; nothing was written"
+            )
+        worst = max(worst, difference)
+    if not np.isnan(answers(np.zeros((1, model.features.min_samples), np.float32))).all():
+        raise ExportError("the exported model hears something in digital silence; nothing was written")
+    return worst, len(trials)
+
+
+def _runner(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what a file says of waveforms (batch, samples)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = torch.get_num_threads()
+
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class in common
+        raise _unusable(error) from error
+
+    def answers(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            probability: NDArray[np.float32] = session.run(["probability"], {"waveform": waveforms})[0]
+        except Exception as error:
+            raise _unusable(error) from error
+        return probability
+
+    return answers
+
+
+def _unusable(error: Exception) -> ExportError:
+    return ExportError(f"onnxruntime cannot use the exported model: {_first_line(error)}; nothing was written")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _trials(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
+    """Waveforms that take every way through the model: a glide in noise, swelling and dying away twice."""
+    rate, shortest = model.features.sample_rate, model.features.min_samples
+    window = round(model.seconds * rate)
+    lengths = {
+        "shortest possible": shortest,
+        "short": max(shortest + 1, window // 3),
+        "long": 2 * window + shortest + 1,
+        "quiet": max(shortest, window - 1),
+    }
+    made = {}
+    for number, (name, length) in enumerate(lengths.items()):
+        time = np.arange(length) / rate
+        glide = np.sin(2 * np.pi * (120 * time + 400 * time**2 / (1 + time)))
+        swelling = np.sin(2 * np.pi * np.arange(length) / length) ** 2
+        noise = np.random.default_rng(number).standard_normal(length)
+        waveform = (0.3 * glide + 0.05 * noise) * (0.05 + swelling)
+        made[name] = (waveform * (1e-4 if name == "quiet" else 1)).astype(np.float32)
+    return made

@@ -1,1 +1,0 @@
-"""A trained model as one ONNX file that begins at the waveform."""

@@ -1,1 +1,0 @@
-"""Choosing among snapshots of a training without a label of the target, and what the labels would have chosen."""

@@ -1,0 +1,57 @@
+"""Roots: where a corpus's files lie, in a folder, a ZIP or a tar."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from emodna.pipeline.archives.archive import ARCHIVE_SUFFIXES
+from emodna.pipeline.archives.base import Stamp, Tree
+from emodna.pipeline.archives.folder import FolderTree
+from emodna.pipeline.archives.tarred import TarTree, is_tar
+from emodna.pipeline.archives.zipped import ZipTree
+from emodna.pipeline.errors import CorpusError
+
+__all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "Tree", "open_tree"]
+
+
+def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
+    """Open a root: a folder, an archive, or a folder with nothing of the kind but one archive, as downloads leave it.
+
+    Parameters
+    ----------
+    suffixes
+        Lower-case endings of the files that it is opened for.
+    also
+        Endings of further files that will be asked for; a readme beside an archive may have one of these.
+
+    Raises
+    ------
+    CorpusError
+        No such root, neither folder nor archive, or several archives to choose from.
+    """
+    if not root.is_dir():
+        return _archive(root, (*suffixes, *also))
+    tree = FolderTree(root)
+    if next(tree.files(suffixes), None) is not None:
+        return tree
+    archives = [path for path in tree.files(ARCHIVE_SUFFIXES) if "/" not in path]
+    if len(archives) > 1:
+        raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
+    return _archive(root / archives[0], (*suffixes, *also)) if archives else tree
+
+
+def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
+    try:
+        if not root.is_file():
+            raise CorpusError(
+                f"root {root}: {'neither folder nor file' if root.exists() else 'no such folder or file'}"
+            )
+        if is_tar(root):  # asked first: a tar that holds a ZIP may end as one
+            return TarTree(root, suffixes)
+        if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":
+            return ZipTree(root)
+        if root.name.lower().endswith(ARCHIVE_SUFFIXES):
+            return TarTree(root, suffixes)  # tells what is wrong with it
+    except OSError as error:
+        raise CorpusError(f"root {root}: cannot be read: {error.strerror or error}") from error
+    raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")

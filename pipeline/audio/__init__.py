@@ -1,0 +1,1 @@
+"""Decode, resample, trim and segment recordings."""

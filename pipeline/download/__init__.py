@@ -1,0 +1,5 @@
+"""Download published corpora."""
+
+from emodna.pipeline.download.corpora import Download, fetch
+
+__all__ = ["Download", "fetch"]

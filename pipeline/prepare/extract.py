@@ -1,0 +1,190 @@
+"""From one recording to the features and facts of its utterances.
+
+Usually a recording is an utterance. Each is computed alone: nothing else can change its bytes.
+"""
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.pipeline.archives import Tree
+from emodna.pipeline.audio.decode import Recording, decode, resample, sample_at
+from emodna.pipeline.audio.segment import Segmenter, piece_id
+from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
+from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.files import naming
+from emodna.pipeline.store.mapped import feature_crc
+
+#: A file that changed this short before it was hashed may change again within the same tick of its clock.
+_RACY_NS: Final = 2_000_000_000
+#: Files up to this size are read at once, and hashed and decoded from memory: from the disk, both take longer.
+_AT_ONCE: Final = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the audio of an utterance gave, and where its features lie."""
+
+    id: str
+    sample_rate: int
+    channels: int
+    duration: float
+    frames: int
+    peak_db: float
+    offset: int
+    """First frame in the shard."""
+    audio_sha256: str
+    feature_crc: int
+    file: str
+    """Name of the shard; empty while the features are not written."""
+
+
+class AudioState(NamedTuple):
+    """Size and time by which a file is known to be the one that was hashed."""
+
+    size: int
+    mtime_ns: int
+    audio_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording whose audio has to be looked at."""
+
+    id: str
+    """Of its utterance, or what the ids of its pieces begin with."""
+    path: str
+    known: tuple[Facts, ...] = ()
+    """Of an earlier run; they stand if the audio's hash does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: features, earlier facts that still stand, or a rejection."""
+
+    job: Job
+    facts: tuple[Facts, ...] = ()
+    """Of each utterance."""
+    features: tuple[NDArray[np.float32], ...] = ()
+    """[frames, dim] of each utterance, until they are written; empty where the earlier facts stand."""
+    extracted: bool = False
+    rejection: str | None = None
+    unread: str | None = None
+    """Why the audio could not be read, though it is there: what an earlier run knew stands until it can."""
+    state: AudioState | None = None
+    """Of the file when it was hashed; None if it was not opened, or changed so recently that it may have again."""
+    looked_at: bool = False
+    """Whether the audio was opened, or opening it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """How recordings become features."""
+
+    features: FeatureSet
+    max_seconds: float = 3600.0
+    """Longer recordings are rejected."""
+    segmenter: Segmenter | None = None
+    """Cuts recordings into utterances; None takes each as one."""
+
+    @property
+    def parameters(self) -> dict[str, str | int | float | bool | None]:
+        """Everything that shapes what a shard holds."""
+        return {**self.features.parameters(), **(self.segmentation or {})}
+
+    @property
+    def segmentation(self) -> dict[str, str | float] | None:
+        """What the store says of how recordings were cut: facts of pieces cut otherwise say nothing."""
+        return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
+
+
+def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list[Outcome]:
+    """Examine each of some jobs."""
+    return [examine(job, tree, extraction) for job in jobs]
+
+
+def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
+    """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file.
+
+    Raises
+    ------
+    OSError
+        The machine fails at the moment: no descriptor, no memory, no network. Names the file.
+    """
+    try:
+        with naming(tree.root / job.path):
+            return _examine(job, tree, extraction)
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(tree.root / job.path)) from error
+    except UNUSABLE as error:
+        if of_the_machine(error):
+            raise
+        if of_an_existing_file(error) and stands(job.known, extraction):
+            return Outcome(job, job.known, unread=rejection(error), looked_at=True)
+        return Outcome(job, rejection=rejection(error), looked_at=True)
+
+
+def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
+    now, stamp = time.time_ns(), tree.stamp(job.path)
+    with tree.open(job.path) as opened:
+        stream = _read_at_once(opened) if stamp is not None and stamp.size <= _AT_ONCE else opened
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
+        state = AudioState(*stamp, sha256) if stamp is not None and settled else None
+        if stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
+            return Outcome(job, job.known, state=state, looked_at=True)
+        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+    facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
+    return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+
+
+def _read_at_once(opened: BinaryIO) -> BytesIO:
+    return BytesIO(opened.read())
+
+
+def stands(known: Sequence[Facts], extraction: Extraction) -> bool:
+    """Whether facts of an earlier run are what this one would find in the same audio."""
+    return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
+
+
+def _extract(
+    recording_id: str, recording: Recording, sha256: str, extraction: Extraction
+) -> Iterator[tuple[Facts, NDArray[np.float32]]]:
+    """Features of a recording, or of each of its pieces."""
+    rate = extraction.features.sample_rate
+    samples = resample(recording.samples, recording.sample_rate, rate)
+    if extraction.segmenter is None:
+        yield _utterance(recording_id, samples, recording, recording.duration, sha256, extraction.features)
+        return
+    # Found in what was recorded: the pieces are the same for all feature sets.
+    for start, stop in extraction.segmenter.pieces(recording.samples, recording.sample_rate):
+        piece = samples[sample_at(start, rate) : sample_at(stop, rate)]
+        id = piece_id(recording_id, start)
+        yield _utterance(id, piece, recording, stop - start, sha256, extraction.features)
+
+
+def _utterance(
+    id: str, samples: NDArray[np.float32], recording: Recording, duration: float, sha256: str, features: FeatureSet
+) -> tuple[Facts, NDArray[np.float32]]:
+    array, peak_db = features.extract(samples)
+    facts = Facts(
+        id=id,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        duration=duration,
+        frames=len(array),
+        peak_db=peak_db,
+        offset=0,
+        audio_sha256=sha256,
+        feature_crc=feature_crc(array),
+        file="",
+    )
+    return facts, array

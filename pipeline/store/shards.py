@@ -1,0 +1,138 @@
+"""The feature store's write side: shards, tables, and the lock around them. `commit` makes them the store's content."""
+
+import fcntl
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emodna.pipeline.errors import StoreError
+from emodna.pipeline.files import make_folder, write_atomically
+from emodna.pipeline.store import layout
+from emodna.pipeline.store.layout import StoredFile
+from emodna.pipeline.store.snapshot import has_content
+
+_in_memory = itertools.count()
+
+_POLL_SECONDS: Final = 0.05
+
+
+@contextmanager
+def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Be the only writer of a store. The lock is the kernel's and dies with its holder.
+
+    Parameters
+    ----------
+    wait
+        Whether to wait for another writer; `on_wait` is called before.
+
+    Yields
+    ------
+    waited
+        Whether there was another writer.
+
+    Raises
+    ------
+    StoreError
+        Another writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
+    """
+    waits = 0
+    try:
+        while (descriptor := _try_lock(store)) is None:
+            if not wait:
+                raise StoreError(f"{store}: another emodna-prep is writing this store")
+            if not waits:
+                on_wait()
+            waits += 1
+            time.sleep(_POLL_SECONDS)
+    except OSError as error:
+        raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
+    try:
+        yield waits > 0
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(store: Path) -> int | None:
+    """Lock a store, made if there is none; the lock lasts as long as its descriptor. None if another writer has it.
+
+    Not by filelock: where a file system has no locks, that one takes the lock for held, or leaves a file behind that
+    outlives its holder.
+    """
+    make_folder(store / layout.JOURNAL)
+    (store / layout.READER_LOCK).touch()
+    path = store / layout.WRITER_LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):  # held, or deleted with its folder meanwhile
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def write_shard(
+    store: Path,
+    number: int,
+    parameters: Mapping[str, Any],
+    ids: Sequence[str],
+    features: Sequence[NDArray[np.float32]],
+) -> StoredFile:
+    """Write one shard, laid out so that readers can memory-map it and any HDF5 viewer can explain it.
+
+    Parameters
+    ----------
+    number
+        Of the shard.
+    parameters
+        Of the extraction: become attributes.
+    ids, features
+        Utterances in their order; features are [frames, dim] each.
+    """
+    offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
+    # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
+    name = f"shard in memory {next(_in_memory)}"
+    with h5py.File(
+        name, "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
+    ) as file:
+        for parameter, value in parameters.items():
+            file.attrs[parameter] = "none" if value is None else value
+        # One contiguous dataset, times off: the same content gives the same bytes.
+        file.create_dataset("features", data=np.concatenate(features), dtype="<f4", track_times=False)
+        file.create_dataset("offsets", data=offsets, dtype="<i8", track_times=False)
+        encoded = [id.encode("utf-8", "surrogateescape") for id in ids]
+        text = h5py.string_dtype("utf-8", max(map(len, encoded)))
+        file.create_dataset("ids", data=np.array(encoded, dtype=text), track_times=False)
+        file.flush()
+        content: bytes = file.id.get_file_image()
+    return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
+
+
+def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
+    """Write a Parquet table of a kind: `index` or `rejected`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", version="2.6")
+    return _write_named_by_content(store, kind, layout.TABLE_SUFFIX, sink.getvalue().to_pybytes(), None)
+
+
+def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = layout.content_name(kind, sha256, suffix)
+    if not has_content(store / name, len(content), sha256):
+        write_atomically(store / name, content)
+    return StoredFile(name, len(content), sha256, shard)

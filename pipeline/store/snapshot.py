@@ -1,0 +1,168 @@
+"""What a store.json says, and whether the files that it names are there and whole."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
+from emodna.pipeline.files import naming
+from emodna.pipeline.store import layout
+from emodna.pipeline.store.layout import StoredFile
+from emodna.pipeline.store.soundness import check_description, check_files
+
+#: Some 150 bytes a shard: a million utterances have 1.2 MB.
+_DESCRIPTION_BYTES: Final = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one store.json says."""
+
+    corpus: str
+    feature_set: str
+    parameters: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    root: str
+    licence: str
+    citation: str
+    counts: Mapping[str, float]
+    fingerprint: str
+    """SHA-256 of the content: configuration, ids, labels, audio hashes and feature checksums."""
+    files: Sequence[StoredFile]
+    created: str
+    segmentation: Mapping[str, Any] | None = None
+    """Rule by which recordings were cut into utterances; None if each is one."""
+
+    @property
+    def shards(self) -> dict[int, StoredFile]:
+        """Shard number -> file."""
+        return {file.shard: file for file in self.files if file.shard is not None}
+
+    def tables(self, kind: str) -> list[StoredFile]:
+        """Return the `index` or `rejected` files, in order."""
+        return [file for file in self.files if file.shard is None and file.name.startswith(f"{kind}-")]
+
+
+def read_snapshot(store: Path) -> Snapshot:
+    """Read and check a store's store.json.
+
+    Raises
+    ------
+    StoreError
+        Missing, damaged, or of another format version.
+    UnreadableStoreError
+        The machine fails to read it at the moment.
+    """
+    file = store / layout.STORE_JSON
+    text = _description(store)
+    try:
+        content = json.loads(text)
+        if content["format"] != layout.FORMAT:
+            raise StoreError(f"{file}: not the description of a feature store")
+        if content["version"] != layout.FORMAT_VERSION:
+            raise ForeignStoreError(
+                f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
+                "prepare the corpus again into another --cache"
+            )
+        if content.pop("checksum") != checksum(content):
+            raise StoreError(
+                f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
+            )
+        files = [StoredFile(**entry) for entry in content.pop("files")]
+        check_files(files)
+        check_description(content)
+        del content["format"], content["version"]
+        return Snapshot(**content, files=files)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
+
+
+def _description(store: Path) -> bytes:
+    """Content of a store's store.json.
+
+    Raises
+    ------
+    StoreError
+        There is none, or it cannot be one.
+    """
+    file = store / layout.STORE_JSON
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise StoreError(f"{file}: not a file")
+        if status.st_size > _DESCRIPTION_BYTES:
+            raise StoreError(f"{file}: damaged ({status.st_size} bytes); run emodna-prep again to rebuild the store")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
+    except OSError as error:
+        raise unreadable(file, error) from error
+
+
+def encoded(content: Mapping[str, Any]) -> bytes:
+    """A store.json's document as it is written."""
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON document in canonical form."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with naming(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def has_content(path: Path, size: int, sha256: str | None) -> bool:
+    """Whether a file is there, of this size and these bytes; one that its disk cannot read is not.
+
+    Parameters
+    ----------
+    sha256
+        None to trust the size.
+
+    Raises
+    ------
+    OSError
+        The machine fails to read it at the moment.
+    """
+    try:
+        return path.stat().st_size == size and (sha256 is None or file_sha256(path) == sha256)
+    except OSError as error:
+        if of_the_machine(error):
+            raise
+        return False
+
+
+def unreadable(path: Path, error: OSError) -> StoreError:
+    """What to say of a file of a store that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{path}: missing; run emodna-prep again")
+    kind = UnreadableStoreError if of_the_machine(error) else StoreError
+    return kind(f"{path}: cannot be read: {explained(error)}")
+
+
+def checked_file(store: Path, file: StoredFile) -> Path:
+    """Path of a file whose bytes are those that store.json names.
+
+    Raises
+    ------
+    StoreError
+        Missing or damaged.
+    """
+    path = store / file.name
+    try:
+        if not path.is_file():
+            raise StoreError(f"{path}: missing; run emodna-prep again")
+        intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not intact:
+        raise StoreError(f"{path}: damaged (not the bytes that were written); run emodna-prep --rehash")
+    return path

@@ -1,0 +1,121 @@
+"""Pack archives of every kind, honest and otherwise."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from emodna.pipeline.archives import Tree, open_tree
+
+#: Without a time, so that the same content gives the same bytes.
+COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": partial(gzip.compress, mtime=0),
+    "bz2": bz2.compress,
+    "xz": partial(lzma.compress, preset=0),
+}
+
+Members = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
+
+
+def zipped(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, content in _pairs(members):
+            info = zipfile.ZipInfo(name)
+            info.filename = name  # ZipInfo ends a name at its first NUL
+            info.compress_type = method
+            archive.writestr(info, content)
+    return packed.getvalue()
+
+
+def tarred(members: Members, compression: str = "", kind: int = tarfile.PAX_FORMAT) -> bytes:
+    return tar_of([(_info(name, content), content) for name, content in _pairs(members)], compression, kind)
+
+
+def tar_of(
+    members: Iterable[tuple[tarfile.TarInfo, bytes]], compression: str = "", kind: int = tarfile.PAX_FORMAT
+) -> bytes:
+    """A tar of headers that a test made itself."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=kind) as archive:
+        for info, content in members:
+            archive.addfile(info, io.BytesIO(content))
+    return COMPRESSORS[compression](packed.getvalue())
+
+
+def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info, b""
+
+
+def tar_file(name: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    return _info(name, content), content
+
+
+def patched(archive: bytes, name: str, *, local: Mapping[int, bytes], central: Mapping[int, bytes]) -> bytes:
+    """A ZIP of ASCII names with bytes of one member's two headers replaced: offset in the header -> bytes."""
+    changed = bytearray(archive)
+    for start, length_at, name_at, changes in ((b"PK\3\4", 26, 30, local), (b"PK\1\2", 28, 46, central)):
+        at = -1
+        while (at := archive.find(start, at + 1)) >= 0:
+            (length,) = struct.unpack_from("<H", archive, at + length_at)
+            if archive[at + name_at : at + name_at + length] == name.encode():
+                for offset, new in changes.items():
+                    changed[at + offset : at + offset + len(new)] = new
+    return bytes(changed)
+
+
+PACKERS: Mapping[str, Callable[[Members], bytes]] = {
+    ".zip": zipped,
+    "-stored.zip": lambda members: zipped(members, zipfile.ZIP_STORED),
+    ".tar": tarred,
+    ".tar.gz": lambda members: tarred(members, "gz"),
+    ".tar.bz2": lambda members: tarred(members, "bz2"),
+    ".tar.xz": lambda members: tarred(members, "xz"),
+}
+
+
+def pack(path: Path, members: Members) -> Path:
+    """Write an archive of the kind that its name ends in."""
+    ending = max((each for each in PACKERS if path.name.endswith(each)), key=len)
+    path.write_bytes(PACKERS[ending](members))
+    return path
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """What an archive of a folder would hold."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def opened(content: bytes, path: Path, suffixes: tuple[str, ...] = (".wav",)) -> Tree:
+    path.write_bytes(content)
+    return open_tree(path, suffixes)
+
+
+def contents(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, bytes]:
+    """Everything that a tree names, read."""
+    found = {}
+    for path in tree.files(suffixes):
+        with tree.open(path) as stream:
+            found[path] = stream.read()
+    return found
+
+
+def _pairs(members: Members) -> Iterable[tuple[str, bytes]]:
+    return members.items() if isinstance(members, Mapping) else members
+
+
+def _info(name: str, content: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    return info

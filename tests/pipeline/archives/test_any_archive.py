@@ -1,0 +1,106 @@
+"""Whatever is packed comes out; whatever was damaged ends in the truth, a rejection or one clear line."""
+
+from __future__ import annotations
+
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emodna.pipeline.archives import open_tree
+from emodna.pipeline.errors import AudioError, CorpusError
+from tests.pipeline.archives.packing import PACKERS, contents, opened, pack, zipped
+from tests.pipeline.making import noise
+
+KINDS = list(PACKERS)
+
+_letters = st.text(
+    st.characters(blacklist_categories=("Cs",), blacklist_characters="/\\\0:"), min_size=1, max_size=20
+).filter(lambda text: not text.startswith("."))
+names = st.lists(_letters, min_size=1, max_size=3).map(lambda parts: "/".join(parts) + ".wav")
+members = st.dictionaries(names, st.binary(max_size=2000), max_size=5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(members=members)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path: Path) -> None:
+    tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
+    visible = {name: each for name, each in members.items() if "__MACOSX" not in name.split("/")}
+    assert contents(tree) == visible
+    assert list(tree.files((".wav",))) == sorted(visible)
+    assert tree.left_out == {}
+    for name, content in visible.items():
+        stamp = tree.stamp(name)
+        assert stamp is not None
+        assert stamp.size == len(content)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_a_damaged_zip_never_gives_what_was_not_packed(method: int, tmp_path: Path) -> None:
+    """Names are not covered by a checksum; contents are."""
+    whole = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
+    packed = zipped(whole, method)
+    seen = set()
+    for damaged in damages(packed, 400):
+        try:
+            tree = opened(damaged, tmp_path / "x.zip", ("",))
+        except CorpusError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            seen.add("refused")
+            continue
+        for path in tree.files(("",)):
+            try:
+                with tree.open(path) as stream:
+                    assert stream.read() in (*whole.values(), b"")
+                seen.add("read")
+            except AudioError:
+                seen.add("rejected")
+    assert seen == {"refused", "read", "rejected"}
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_a_damaged_tar_is_read_or_refused(kind: str, tmp_path: Path) -> None:
+    """A plain tar has checksums for its headers alone; a compressed one for all."""
+    whole = {"a.wav": noise(0.004, seed=1).tobytes(), "d/b.wav": bytes(200), "c.wav": b"other"}
+    packed = PACKERS[kind](whole)
+    seen = set()
+    for damaged in damages(packed, 400):
+        try:
+            found = contents(opened(damaged, tmp_path / f"x{kind}"))
+        except CorpusError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            seen.add("refused")
+            continue
+        seen.add("read")
+        assert found.keys() == whole.keys()
+        assert kind == ".tar" or found == whole
+    assert "refused" in seen
+
+
+def damages(content: bytes, count: int) -> list[bytes]:
+    """Copies with a byte or two changed, cut short, or a part of it gone, doubled or zero."""
+    dice = random.Random(0)
+    copies = []
+    for _ in range(count):
+        copy, at = bytearray(content), dice.randrange(len(content))
+        length = dice.randrange(1, 40)
+        match dice.randrange(8):
+            case 0:
+                del copy[at:]
+            case 1:
+                del copy[at : at + length]
+            case 2:
+                copy[at:at] = copy[at : at + length]
+            case 3:
+                copy[at : at + length] = bytes(len(copy[at : at + length]))
+            case 4:
+                copy[at] = dice.choice((0, 0x7F, 0x80, 0xFF))
+            case _:
+                for position in {at, dice.randrange(len(content))}:
+                    copy[position] ^= 1 << dice.randrange(8)
+        copies.append(bytes(copy))
+    return copies

@@ -1,0 +1,239 @@
+"""An archive gives what the folder in it would give, and is never unpacked to any name."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline.archives import FolderTree, ZipTree, open_tree
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.archives.packing import PACKERS, contents, files_below, pack, zipped
+from tests.pipeline.corpora.builders import BUILDERS, put
+from tests.pipeline.making import LONG_AGO, age, content, emodb_names, noise, prepared, tiny_emodb, wav
+
+NAMES = emodb_names(6)
+KINDS = list(PACKERS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("folder")
+    tiny_emodb(root, NAMES)
+    (root / "readme.txt").write_text("not audio")
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(folder, tmp_path_factory.mktemp("cache")).store
+
+
+def archive(path: Path, folder: Path) -> Path:
+    age([pack(path, files_below(folder))])
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestAnArchive:
+    def test_gives_the_folders_store_byte_by_byte(self, kind: str, folder: Path, store: Path, tmp_path: Path) -> None:
+        report = prepared(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
+        assert (report.utterances, report.extracted, report.rejected) == (6, 6, 0)
+        assert content(report.store) == content(store)
+        assert FeatureStore(report.store).snapshot.fingerprint == FeatureStore(store).snapshot.fingerprint
+
+    def test_gives_the_folders_scan(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        assert corpus("emodb").scan(tree) == corpus("emodb").scan(FolderTree(folder))
+        assert tree.left_out == {}
+
+    def test_may_lie_alone_in_the_root(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "root").mkdir()
+        alone = archive(tmp_path / "root" / f"emodb{kind}", folder)
+        (tmp_path / "root" / "licence.txt").write_text("text")
+        (tmp_path / "root" / f"._emodb{kind}").write_bytes(b"a side file of macOS")
+        tree = open_tree(tmp_path / "root", (".wav",))
+        assert tree.root == alone.resolve()
+        assert [Path(path).name for path in tree.files((".wav",))] == sorted(NAMES)
+
+    def test_leaves_nothing_behind_on_the_disk(
+        self, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packed = archive(tmp_path / f"emodb{kind}", folder)
+        for name in ("working", "temporary"):
+            (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / "working")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        before = sorted(tmp_path.rglob("*"))
+        tree = open_tree(packed, (".wav",))
+        for path in tree.files((".wav",)):
+            with tree.open(path):
+                assert sorted(tmp_path.rglob("*")) == before
+        del tree
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_can_be_carried_to_another_process(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        expected = contents(tree)
+        carried = pickle.loads(pickle.dumps(tree))
+        assert contents(carried) == expected == contents(FolderTree(folder))
+        assert carried.root == tree.root
+        assert [carried.stamp(path) for path in expected] == [tree.stamp(path) for path in expected]
+
+    def test_is_read_by_many_threads_at_once(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        carried = pickle.loads(pickle.dumps(tree))
+        expected = contents(FolderTree(folder))
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(contents, [tree, carried] * 20):
+                assert found == expected
+
+    def test_is_not_read_again_when_nothing_changed(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        packed = archive(tmp_path / f"emodb{kind}", folder)
+        before = content(prepared(packed, tmp_path / "cache").store)
+        report = prepared(packed, tmp_path / "cache")
+        assert (report.reused, report.extracted) == (6, 0)
+        assert content(report.store) == before
+
+    def test_that_was_rewritten_costs_what_changed(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        packed = archive(tmp_path / f"emodb{kind}", folder)
+        prepared(packed, tmp_path / "cache")
+        members = files_below(folder)
+        members[f"wav/{NAMES[2]}"] = wav(noise(seed="changed"))  # of the same size
+        pack(packed, dict(reversed(members.items())))
+        age([packed], seconds=LONG_AGO + 60)
+        report = prepared(packed, tmp_path / "cache")
+        assert (report.reused, report.extracted) == (5, 1)
+        pack(packed, {name: each for name, each in members.items() if NAMES[0] not in name})
+        report = prepared(packed, tmp_path / "cache")
+        assert (report.utterances, report.extracted) == (5, 0)
+
+    def test_may_wrap_everything_in_a_folder_and_hold_what_macos_left(
+        self, kind: str, folder: Path, tmp_path: Path
+    ) -> None:
+        members = {f"EMO DB/{name}": each for name, each in files_below(folder).items()}
+        members |= {f"__MACOSX/EMO DB/wav/._{name}": b"\0\5\x16\7" for name in NAMES}
+        members |= {f"EMO DB/wav/._{NAMES[0]}": b"\0\5\x16\7", "EMO DB/.DS_Store": b"", ".hidden/03a01Fa.wav": b""}
+        tree = open_tree(pack(tmp_path / f"emodb{kind}", members), (".wav",))
+        scan = corpus("emodb").scan(tree)
+        assert [each.path for each in scan.utterances] == [f"EMO DB/wav/{name}" for name in sorted(NAMES)]
+        assert scan.skipped == {}
+
+    def test_keeps_every_name_that_a_file_can_have(self, kind: str, tmp_path: Path) -> None:
+        names = [
+            "[bold]a[/].wav",
+            "a\nb.wav",
+            "Übung ü.wav",
+            "日本語/録音.WAV",
+            "x" * 196 + ".wav",
+            "d" * 99 + "/a.wav",
+        ]
+        names += [" a .wav", "a..b/c..wav", "%s{}.wav", "'\"$(x).wav", "u\u0308.wav", "a,b;c.wav"]
+        for number, name in enumerate(names):
+            put(tmp_path / "folder" / name, b"%d" % number)
+        expected = contents(FolderTree(tmp_path / "folder"))
+        tree = open_tree(pack(tmp_path / f"names{kind}", files_below(tmp_path / "folder")), (".wav",))
+        assert contents(tree) == expected
+        assert len(expected) >= len(names) - 1
+        assert tree.left_out == {}
+
+    def test_without_a_file_of_the_kind_says_what_was_expected(self, kind: str, tmp_path: Path) -> None:
+        for members in ({}, {"readme.txt": b"text"}):
+            packed = pack(tmp_path / f"emodb{kind}", members)
+            with pytest.raises(CorpusError, match=r"no \.wav file; expected wav/"):
+                prepared(packed, tmp_path / "cache")
+
+    def test_says_what_is_not_in_it_as_a_folder_does(self, kind: str, folder: Path, tmp_path: Path) -> None:
+        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        for path in ("absent.wav", "wav", f"../{tmp_path.name}"):
+            assert tree.stamp(path) is None
+            with pytest.raises(FileNotFoundError):
+                tree.open(path)
+        assert tree.relative(f"./wav//{NAMES[0]}") == f"wav/{NAMES[0]}"
+        assert [tree.relative(path) for path in ("../a.wav", "/a.wav", "C:\\a.wav", ".", "a/../../b")] == [None] * 5
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
+def test_label_files_are_read_out_of_archives(kind: str, tmp_path: Path) -> None:
+    """IEMOCAP's labels lie in files of their own, beside the recordings."""
+    builder = BUILDERS["iemocap"]
+    for number, path in enumerate(builder.paths()):
+        if number % 50 == 0:
+            builder.add(tmp_path / "folder", path)
+    which = corpus("iemocap")
+    packed = pack(tmp_path / f"iemocap{kind}", files_below(tmp_path / "folder"))
+    scan = which.scan(open_tree(packed, (*which.suffixes, *which.label_suffixes)))
+    assert len(scan.utterances) > 50
+    assert scan == which.scan(FolderTree(tmp_path / "folder"))
+
+
+def test_several_archives_are_a_choice_that_the_user_makes(tmp_path: Path) -> None:
+    for kind in (".zip", ".tar.gz"):
+        pack(tmp_path / f"emodb{kind}", {"wav/03a01Fa.wav": b""})
+    with pytest.raises(CorpusError) as refused:
+        open_tree(tmp_path, (".wav",))
+    assert str(refused.value).endswith("2 archives: choose one by --root: emodb.tar.gz, emodb.zip")
+    assert str(refused.value).startswith(f"root {tmp_path}: ")
+
+
+def test_an_archive_beside_its_own_unpacked_files_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    tiny_emodb(tmp_path / "root", NAMES[:2])
+    archive(tmp_path / "root" / "emodb.zip", folder)
+    assert isinstance(open_tree(tmp_path / "root", (".wav",)), FolderTree)
+
+
+def test_an_archive_is_known_by_its_content_whatever_its_name(folder: Path, tmp_path: Path) -> None:
+    for number, kind in enumerate(KINDS):
+        for ending in ("", ".dat", ".zip", ".tar.bz2"):
+            packed = archive(tmp_path / f"{number}{kind}", folder).rename(tmp_path / f"any{number}{ending}")
+            assert contents(open_tree(packed, (".wav",))) == contents(FolderTree(folder))
+
+
+def test_the_root_of_a_store_is_the_archive_by_its_real_name(folder: Path, tmp_path: Path) -> None:
+    packed = archive(tmp_path / "emodb.zip", folder)
+    (tmp_path / "link.zip").symlink_to(packed)
+    report = prepared(tmp_path / "link.zip", tmp_path / "cache")
+    assert FeatureStore(report.store).snapshot.root == str(packed.resolve())
+    assert prepared(packed, tmp_path / "cache").extracted == 0
+
+
+def test_unpacking_an_archive_later_extracts_nothing_again(folder: Path, tmp_path: Path) -> None:
+    prepared(archive(tmp_path / "emodb.zip", folder), tmp_path / "cache")
+    assert prepared(folder, tmp_path / "cache").extracted == 0
+
+
+def test_an_archive_stays_open_no_longer_than_its_tree(folder: Path, tmp_path: Path) -> None:
+    for kind in (".zip", ".tar", ".tar.xz"):
+        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        contents(tree)
+        del tree
+    descriptors = Path("/proc/self/fd")
+    if descriptors.is_dir():
+        assert not [
+            each for each in descriptors.iterdir() if os.path.realpath(each).startswith(str(tmp_path.resolve()))
+        ]
+
+
+def test_names_in_utf_8_that_do_not_say_so_are_read_as_macos_means_them(tmp_path: Path) -> None:
+    """The flag is cleared in both headers; a name in the old code page stays what it is."""
+    flagged = zipped({"Übung.wav": b"a"})
+    unflagged = flagged.replace(b"\0\x08\x08\0", b"\0\0\x08\0")
+    assert unflagged != flagged
+    (tmp_path / "mac.zip").write_bytes(unflagged)
+    assert contents(ZipTree(tmp_path / "mac.zip")) == {"Übung.wav": b"a"}
+    (tmp_path / "dos.zip").write_bytes(zipped({"Xbung.wav": b"a"}).replace(b"Xbung", b"\x9abung"))
+    assert contents(ZipTree(tmp_path / "dos.zip")) == {"Übung.wav": b"a"}
+
+
+def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
+    """An id that is a path changed when a link to its folder was added."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.wav").write_bytes(b"")
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    assert list(open_tree(tmp_path, (".wav",)).files((".wav",))) == ["real/a.wav"]

@@ -1,0 +1,389 @@
+"""Archives that are damaged or made to harm: what is sound is read, the rest is told, nothing leads outside."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from emodna.pipeline.archives import TarTree, Tree, ZipTree, archive, open_tree
+from emodna.pipeline.errors import AudioError, CorpusError
+from tests.pipeline.archives.packing import (
+    COMPRESSORS,
+    PACKERS,
+    contents,
+    opened,
+    pack,
+    patched,
+    tar_file,
+    tar_link,
+    tar_of,
+    tarred,
+    zipped,
+)
+from tests.pipeline.making import emodb_names, noise, prepared, wav
+
+KINDS = list(PACKERS)
+COMPRESSIONS = list(COMPRESSORS)
+LEADING_OUT = "name that leads out of the archive"
+
+
+def refusal(root: Path, suffixes: tuple[str, ...] = (".wav",)) -> str:
+    """Why a root is refused: one line that names it."""
+    with pytest.raises(CorpusError) as refused:
+        open_tree(root, suffixes)
+    text = str(refused.value)
+    assert text.startswith(f"root {root}: ")
+    assert "\n" not in text
+    return text
+
+
+def reason(tree: Tree, path: str = "a.wav") -> str:
+    """Why a member is rejected."""
+    with pytest.raises(AudioError) as rejected:
+        tree.open(path)
+    return str(rejected.value)
+
+
+class TestNames:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_that_lead_out_are_left_out_and_counted(self, kind: str, tmp_path: Path) -> None:
+        hostile = ["../a.wav", "/etc/a.wav", "b/../../a.wav", "C:\\a.wav", "c:a.wav", "\\\\host\\share\\a.wav"]
+        hostile += ["..\\..\\a.wav", "//a.wav", "b\\..\\..\\a.wav"]
+        tree = open_tree(pack(tmp_path / f"x{kind}", {**dict.fromkeys(hostile, b"bad"), "a.wav": b"good"}), (".wav",))
+        assert contents(tree) == {"a.wav": b"good"}
+        assert tree.left_out == {LEADING_OUT: len(hostile)}
+        for name in hostile:
+            assert tree.stamp(name) is None
+            with pytest.raises(FileNotFoundError):
+                tree.open(name)
+
+    def test_with_a_nul_are_left_out(self, tmp_path: Path) -> None:
+        tree = opened(zipped({"a.wav\0.txt": b"bad", "b\0.wav": b"bad", "c.wav": b"good"}), tmp_path / "x.zip")
+        assert contents(tree) == {"c.wav": b"good"}
+        assert tree.left_out == {LEADING_OUT: 2}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_are_those_that_unpacking_would_make(self, kind: str, tmp_path: Path) -> None:
+        members = {"./a.wav": b"a", "b\\c.wav": b"b", "d//e/./f.wav": b"c", "g/../h.wav": b"d"}
+        tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
+        assert contents(tree) == {"a.wav": b"a", "b/c.wav": b"b", "d/e/f.wav": b"c", "h.wav": b"d"}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.filterwarnings("ignore:Duplicate name")
+    def test_that_occur_twice_mean_the_last_and_are_counted(self, kind: str, tmp_path: Path) -> None:
+        members = [("a.wav", b"first"), ("b.wav", b"b"), ("./a.wav", b"second"), ("a.wav", b"third")]
+        tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
+        assert contents(tree) == {"a.wav": b"third", "b.wav": b"b"}
+        assert tree.left_out == {"earlier member of the same name": 2}
+
+    def test_that_no_text_can_hold_are_counted_by_the_corpus(self, tmp_path: Path) -> None:
+        content = tar_of([tar_file("wav/03a01\udcffFa.wav", b"a")], kind=tarfile.GNU_FORMAT)
+        (tmp_path / "x.tar").write_bytes(content)
+        with pytest.raises(CorpusError, match="1 x file name that is not valid UTF-8"):
+            prepared(tmp_path / "x.tar", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+class TestTarMembers:
+    """What is neither a file nor a folder."""
+
+    def test_symbolic_links_are_left_out(self, compression: str, tmp_path: Path) -> None:
+        (tmp_path / "secret.wav").write_bytes(b"secret")
+        links = [tar_link("b.wav", "a.wav"), tar_link("c.wav", str(tmp_path / "secret.wav")), tar_link("d", "/")]
+        content = tar_of([tar_file("a.wav", b"a"), *links, tar_file("d/e.wav", b"e")], compression)
+        tree = opened(content, tmp_path / "x.tar")
+        assert contents(tree) == {"a.wav": b"a", "d/e.wav": b"e"}
+        assert tree.left_out == {"link in an archive": 3}
+
+    @pytest.mark.parametrize("spelling", ["a.wav", "./a.wav"])
+    def test_a_hard_link_is_a_second_name_of_an_earlier_member(
+        self, spelling: str, compression: str, tmp_path: Path
+    ) -> None:
+        """Tar notes a file's second name so; `tar cf x.tar .` spells all names with ./ before."""
+        members = [tar_file(spelling, b"a"), tar_link("b.wav", spelling, tarfile.LNKTYPE)]
+        tree = opened(tar_of(members, compression), tmp_path / "x.tar")
+        assert contents(tree) == {"a.wav": b"a", "b.wav": b"a"}
+        assert tree.left_out == {}
+
+    def test_a_hard_link_to_anything_else_is_left_out(self, compression: str, tmp_path: Path) -> None:
+        (tmp_path / "secret.wav").write_bytes(b"secret")
+        targets = ["later.wav", str(tmp_path / "secret.wav"), "../secret.wav", "absent.wav"]
+        links = [tar_link(f"{number}.wav", target, tarfile.LNKTYPE) for number, target in enumerate(targets)]
+        tree = opened(tar_of([*links, tar_file("later.wav", b"a")], compression), tmp_path / "x.tar")
+        assert contents(tree) == {"later.wav": b"a"}
+        assert tree.left_out == {"link in an archive": 4}
+
+    def test_a_hard_link_keeps_its_content_when_the_first_name_is_used_again(
+        self, compression: str, tmp_path: Path
+    ) -> None:
+        members = [tar_file("a.wav", b"old"), tar_link("b.wav", "a.wav", tarfile.LNKTYPE), tar_file("a.wav", b"new!")]
+        tree = opened(tar_of(members, compression), tmp_path / "x.tar")
+        assert contents(tree) == {"a.wav": b"new!", "b.wav": b"old"}
+
+    def test_devices_and_pipes_are_left_out(self, compression: str, tmp_path: Path) -> None:
+        kinds = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+        devices = [tar_link(f"{number}.wav", "", kind) for number, kind in enumerate(kinds)]
+        tree = opened(tar_of([*devices, tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
+        assert contents(tree) == {"a.wav": b"a"}
+        assert tree.left_out == {"neither a file nor a folder": 3}
+
+    def test_sparse_files_are_left_out(self, compression: str, tmp_path: Path) -> None:
+        """What is stored of them is not what they hold."""
+        info, _ = tar_file("sparse.wav", b"12345678")
+        info.pax_headers = {
+            "GNU.sparse.major": "0",
+            "GNU.sparse.minor": "1",
+            "GNU.sparse.name": "sparse.wav",
+            "GNU.sparse.size": str(2**50),
+            "GNU.sparse.numblocks": "1",
+            "GNU.sparse.map": f"{2**50 - 8},8",
+        }
+        tree = opened(tar_of([(info, b"12345678"), tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
+        assert contents(tree) == {"a.wav": b"a"}
+        assert tree.left_out == {"neither a file nor a folder": 1}
+
+    def test_a_folder_with_a_files_name_is_no_file(self, compression: str, tmp_path: Path) -> None:
+        tree = opened(tar_of([tar_link("a.wav", "", tarfile.DIRTYPE)], compression), tmp_path / "x.tar")
+        assert contents(tree) == {}
+        assert tree.left_out == {}
+
+
+class TestZipMembers:
+    @pytest.mark.parametrize(
+        ("mode", "why"),
+        [(0o120777, "link in an archive"), (0o010644, "neither a file nor a folder"), (0o100644, None), (0, None)],
+    )
+    def test_links_and_devices_are_left_out(self, mode: int, why: str | None, tmp_path: Path) -> None:
+        content = zipped({"a.wav": b"/etc/passwd", "b.wav": b"b"})
+        content = patched(content, "a.wav", local={}, central={38: struct.pack("<I", mode << 16)})
+        tree = opened(content, tmp_path / "x.zip")
+        assert sorted(contents(tree)) == (["b.wav"] if why else ["a.wav", "b.wav"])
+        assert tree.left_out == ({why: 1} if why else {})
+
+    @pytest.mark.parametrize("where", ["both", "central", "local"])
+    def test_encrypted_ones_are_rejected_and_the_rest_is_read(self, where: str, tmp_path: Path) -> None:
+        flag = b"\1\0"
+        local, central = ({6: flag} if where != "central" else {}), ({8: flag} if where != "local" else {})
+        content = patched(zipped({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local=local, central=central)
+        tree = opened(content, tmp_path / "x.zip")
+        if where != "local":  # a reader goes by the directory
+            assert reason(tree) == "encrypted in its archive: unpack it first"
+        with tree.open("b.wav") as stream:
+            assert stream.read() == b"b"
+
+    def test_of_a_method_that_is_not_read_are_rejected_by_its_number(self, tmp_path: Path) -> None:
+        """Windows packs what is larger than 2 GB by Deflate64."""
+        content = patched(
+            zipped({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: b"\x09\0"}, central={10: b"\x09\0"}
+        )
+        tree = opened(content, tmp_path / "x.zip")
+        assert reason(tree) == "packed by method 9 of ZIP, not read here: unpack it first"
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_those_whose_unpacking_has_no_limit_are_rejected(self, method: int, tmp_path: Path) -> None:
+        """zipfile unpacks all that it has read of them at once: a few kB became GB, whatever size they declared."""
+        tree = opened(zipped({"a.wav": bytes(10_000), "b.wav": b"b"}, method), tmp_path / "x.zip")
+        assert reason(tree) == f"packed by method {method} of ZIP, not read here: unpack it first"
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    def test_every_damaged_byte_of_the_content_is_found(self, method: int, tmp_path: Path) -> None:
+        whole = zipped({"a.wav": noise(0.002).tobytes(), "b.wav": b"b"}, method)
+        with zipfile.ZipFile(io.BytesIO(whole)) as packed:
+            size = packed.getinfo("a.wav").compress_size
+        for position in range(35, 35 + size):
+            damaged = bytearray(whole)
+            damaged[position] ^= 0x55
+            tree = opened(bytes(damaged), tmp_path / "x.zip")
+            try:  # some bytes carry nothing, such as the filling at the end of a stream
+                with tree.open("a.wav") as stream:
+                    assert stream.read() == noise(0.002).tobytes()
+            except AudioError as error:
+                assert str(error).startswith("damaged in its archive: ")  # noqa: PT017
+            assert contents(ZipTree(tmp_path / "x.zip"), ("b.wav",)) == {"b.wav": b"b"}
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
+    def test_whose_declared_size_is_a_lie_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
+        content = zipped({"a.wav": noise(0.1).tobytes()[:99]}, method)
+        declared = struct.pack("<I", size)
+        tree = opened(patched(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip")
+        assert "damaged in its archive: " in reason(tree)
+
+    def test_a_file_beside_a_rejected_one_becomes_part_of_the_store(self, tmp_path: Path) -> None:
+        good, bad = emodb_names(2)
+        members = {good: wav(noise(seed=1)), bad: wav(noise(seed=2))}
+        content = patched(zipped(members, zipfile.ZIP_STORED), bad, local={}, central={16: b"\0\0\0\0"})
+        (tmp_path / "x.zip").write_bytes(content)
+        report = prepared(tmp_path / "x.zip", tmp_path / "cache")
+        assert report.utterances == 1
+        assert report.rejections == [(bad, f"damaged in its archive: Bad CRC-32 for file {bad!r}")]
+
+    def test_that_share_their_bytes_are_a_bomb(self, tmp_path: Path) -> None:
+        """Thousands of members may so point to the same expanding bytes."""
+        content = zipped({"a.wav": bytes(99), "b.wav": bytes(99)})
+        (tmp_path / "x.zip").write_bytes(patched(content, "b.wav", local={}, central={42: bytes(4)}))
+        assert "its members overlap" in refusal(tmp_path / "x.zip")
+
+
+class TestBombs:
+    @pytest.fixture(autouse=True)
+    def _small_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archive, "MEMBER_BYTES", 2**22)
+        monkeypatch.setattr(archive, "_SMALL", 2**18)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_member_too_large_for_memory_is_rejected_before_it_is_read(self, kind: str, tmp_path: Path) -> None:
+        tree = open_tree(pack(tmp_path / f"x{kind}", {"a.wav": bytes(2**22 + 1), "b.wav": b"b"}), (".wav",))
+        tracemalloc.start()
+        why = reason(tree)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert why == "4194305 bytes in an archive, at most 4194304: unpack it"
+        assert peak < 2**20
+        with tree.open("b.wav") as stream:
+            assert stream.read() == b"b"
+
+    def test_a_zip_member_that_expands_without_measure_is_rejected(self, tmp_path: Path) -> None:
+        tree = opened(zipped({"a.wav": bytes(2**20), "b.wav": bytes(2**18)}), tmp_path / "x.zip")
+        assert "bytes that expand to 1048576: not read out of an archive" in reason(tree)
+        with tree.open("b.wav") as stream:  # small enough to be harmless
+            assert len(stream.read()) == 2**18
+
+    def test_a_zip_member_that_declares_little_and_holds_much_is_read_no_further(self, tmp_path: Path) -> None:
+        small = struct.pack("<I", 1000)
+        content = patched(zipped({"a.wav": bytes(2**22)}), "a.wav", local={22: small}, central={24: small})
+        tree = opened(content, tmp_path / "x.zip")
+        tracemalloc.start()
+        assert "Bad CRC-32" in reason(tree)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()
+
+    @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
+    @pytest.mark.parametrize("where", ["a.wav", "a.txt", "behind the end"])
+    def test_a_tar_that_expands_without_measure_is_refused(self, compression: str, where: str, tmp_path: Path) -> None:
+        whole = tarred({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
+        (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
+        assert "bytes that expand to more than " in refusal(tmp_path / "x.tar")
+
+    @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+    @pytest.mark.parametrize("compression", ["", "gz"])
+    def test_a_name_without_end_is_refused_before_it_is_read(
+        self, kind: bytes, compression: str, tmp_path: Path
+    ) -> None:
+        info, content = tar_file("@LongLink", bytes(2**22))
+        info.type = kind
+        (tmp_path / "x.tar").write_bytes(
+            tar_of([tar_file("a.wav", b"a"), (info, content), tar_file("b.wav", b"b")], compression)
+        )
+        assert "a header that announces 4194304 bytes" in refusal(tmp_path / "x.tar")
+
+
+class TestDamage:
+    WHOLE: Mapping[str, bytes] = MappingProxyType({f"{name}.wav": noise(0.05, seed=name).tobytes() for name in "ab"})
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("part", [0.02, 0.2, 0.5, 0.9, 0.99])
+    def test_a_truncated_archive_is_refused_whole(self, kind: str, part: float, tmp_path: Path) -> None:
+        """Of most kinds something could be saved; but half a corpus is not what anybody asks for."""
+        path = pack(tmp_path / f"x{kind}", self.WHOLE)
+        content = path.read_bytes().rstrip(b"\0") if kind == ".tar" else path.read_bytes()
+        path.write_bytes(content[: int(part * len(content))])
+        assert "incomplete?" in refusal(path)
+
+    @pytest.mark.parametrize("compression", COMPRESSIONS)
+    @pytest.mark.parametrize("members", [1, 2])
+    def test_a_tar_that_ends_between_two_members_is_refused(
+        self, compression: str, members: int, tmp_path: Path
+    ) -> None:
+        """Where nothing but the mark of its end is missing."""
+        size = 512 + -(-len(self.WHOLE["a.wav"]) // 512) * 512
+        cut = tarred(self.WHOLE)[: members * size]
+        (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](cut))
+        assert "incomplete?" in refusal(tmp_path / "x.tar")
+
+    @pytest.mark.parametrize("compression", COMPRESSIONS)
+    def test_a_damaged_header_is_not_the_archives_end(self, compression: str, tmp_path: Path) -> None:
+        content = bytearray(tarred(self.WHOLE))
+        content[content.index(b"b.wav")] ^= 1
+        (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](bytes(content)))
+        assert "bad checksum" in refusal(tmp_path / "x.tar")
+
+    def test_a_checksum_that_is_wrong_is_seen_though_it_stands_at_the_end(self, tmp_path: Path) -> None:
+        content = bytearray(tarred(self.WHOLE, "gz"))
+        content[-6] ^= 1
+        (tmp_path / "x.tar.gz").write_bytes(content)
+        assert "CRC" in refusal(tmp_path / "x.tar.gz")
+
+    @pytest.mark.parametrize("field", [124, 136], ids=["size", "time"])
+    def test_a_tar_header_of_negative_size_ends_in_an_error(self, field: int, tmp_path: Path) -> None:
+        """Its next header would lie before it: tarfile went round in circles."""
+        header = bytearray(tarred({"b.wav": b""})[:512])
+        header[field : field + 12] = b"\xff" * 10 + b"\xfc\0"  # -1024 in base 256
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        (tmp_path / "x.tar").write_bytes(tarred({"a.wav": b"a"})[:1024] + header + bytes(1024))
+        if field == 124:
+            assert "-1024" in refusal(tmp_path / "x.tar")
+        else:
+            assert contents(open_tree(tmp_path / "x.tar", (".wav",))) == {"a.wav": b"a", "b.wav": b""}
+
+    def test_a_negative_size_in_an_extended_header_ends_in_an_error(self, tmp_path: Path) -> None:
+        info, content = tar_file("b.wav", b"b")
+        info.pax_headers = {"size": "-2048"}
+        (tmp_path / "x.tar").write_bytes(tar_of([tar_file("a.wav", b"a"), (info, content)]))
+        assert "-2048" in refusal(tmp_path / "x.tar")
+
+    @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.TAR.XZ"])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"<html>404</html>", b"\x1f\x8b", b"PK\3\4", b"BZh91AY", b"\xfd7zXZ\0", noise(0.5).tobytes()],
+        ids=["empty", "html", "gzip", "zip", "bzip2", "xz", "noise"],
+    )
+    def test_no_archive_in_spite_of_its_name(self, name: str, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(content)
+        assert "not readable as a " in refusal(tmp_path / name)
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"text", b"\x1f\x8b\x08", wav(noise()), COMPRESSORS["gz"](b"no tar" * 999)],
+        ids=["empty", "text", "cut", "wav", "gzip"],
+    )
+    def test_no_archive_and_no_archives_name(self, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "x.dat").write_bytes(content)
+        assert "neither a folder nor a ZIP or tar file" in refusal(tmp_path / "x.dat")
+
+    def test_a_device_is_no_root(self) -> None:
+        assert "neither folder nor file" in refusal(Path("/dev/null"))
+
+
+class TestUnusualButSound:
+    @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
+    def test_a_compressed_tar_may_come_in_parts(self, compression: str, tmp_path: Path) -> None:
+        """pbzip2 and others compress on several cores, and write a stream for each part."""
+        whole = tarred({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
+        parts = [COMPRESSORS[compression](whole[start : start + 5000]) for start in range(0, len(whole), 5000)]
+        tree = opened(b"".join(parts), tmp_path / "x.tar.any")
+        assert contents(tree) == {f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)}
+
+    def test_a_tar_that_ends_with_a_zip_is_a_tar(self, tmp_path: Path) -> None:
+        """The end of a ZIP is what it is known by."""
+        tree = opened(tarred({"a.wav": b"a", "more.zip": zipped({"b.wav": b"b"}, 0)}), tmp_path / "x.tar")
+        assert isinstance(tree, TarTree)
+        assert contents(tree) == {"a.wav": b"a"}
+
+    def test_a_zip_may_have_something_before_it(self, tmp_path: Path) -> None:
+        tree = opened(b"#!/bin/sh\n" + bytes(999) + zipped({"a.wav": b"a"}), tmp_path / "self-extracting")
+        assert contents(tree) == {"a.wav": b"a"}
+
+    @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    def test_every_format_of_tar(self, kind: int, tmp_path: Path) -> None:
+        name = "/".join(["directory" * 5] * 4) + "/a.wav"
+        assert contents(opened(tarred({name: b"a"}, "", kind), tmp_path / "x.tar")) == {name: b"a"}
