@@ -69,10 +69,6 @@ def figure(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench import figures
     from emodna.model.bench.spec import Experiment, MethodSpec
-    from emodna.pipeline.emotions import TASKS
-=======
-    from emodna.model.bench.plan import Bench
-    from emodna.model.bench.rows import Row
     from emodna.pipeline.errors import EmodnaError
 
     if not names:

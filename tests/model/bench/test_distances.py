@@ -82,7 +82,7 @@ def test_classes_are_compared_with_their_like() -> None:
 
 
 def test_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = next(cell for cell in small_bench.cells if str(cell.method) == "source-only")
+    cell = next(cell for cell in small_bench.runs if str(cell.method) == "source-only")
     first = distances_of(small_bench, cell)
 
     def none(*_: object) -> None:

@@ -54,7 +54,7 @@ class TestFeatures:
 
     def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
-        other = Experiment(tmp_path, small_bench.conditions, corpora, small_bench.rows, small_bench.cells)
+        other = Experiment(tmp_path, small_bench.conditions, corpora, small_bench.methods, small_bench.runs)
         with pytest.raises(BenchError, match="has changed"):
             inputs_of(other, "ravdess", "emodb", "arousal")
 
@@ -104,7 +104,7 @@ class TestPanels:
         self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
         picture = figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"), MethodSpec("cdan"))))
-        assert [panel.title for panel in picture.panels] == [small_bench.rows[MethodSpec("emo-dna")].label]
+        assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
         assert [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)] == [
             (0, 0),
             (1, 0),
