@@ -9,6 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
 from emodna.model.score_names import SCORE_NAMES
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.comparing.comparison import Comparison
@@ -25,7 +26,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values
 
 @click.command()
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Score that is compared.")
-@click.option("--task", type=click.Choice(["arousal", "valence"]), help="Scenarios of one task.  [default: of both]")
+@click.option("--task", type=click.Choice(TASKS), help="Scenarios of one task.  [default: of both]")
 @click.option(
     "--methods",
     "methods",

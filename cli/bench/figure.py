@@ -9,6 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.figures import Choice
@@ -25,7 +26,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
     "--task",
     "tasks",
     multiple=True,
-    type=click.Choice(["arousal", "valence"]),
+    type=click.Choice(TASKS),
     help="Whose classes are shown; repeatable.  [default: those of the benchmark]",
 )
 @click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
@@ -69,7 +70,6 @@ def figure(
     from emodna.model.bench import figures
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
-    from emodna.pipeline.emotions import TASKS
     from emodna.pipeline.errors import EmodnaError
 
     if not names:

@@ -8,6 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import STEPS, execution_options, out_option
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 @click.option(
     "--tasks",
     multiple=True,
-    type=click.Choice(["arousal", "valence"]),
+    type=click.Choice(TASKS),
     help="What to recognise; repeatable.  [default: both, or those of --table]",
 )
 @click.option(
@@ -126,7 +127,6 @@ def _wishes(
 ) -> "list[tuple[tuple[Task, ...], list[Row]]]":
     """Which rows of which tasks."""
     from emodna.model.bench.presets import PRESETS, SENSITIVITY
-    from emodna.pipeline.emotions import TASKS
 
     if rows:
         return [(tasks or TASKS, list(dict.fromkeys(rows)))]
@@ -189,7 +189,6 @@ def _asked(
 
     from emodna.model.bench.grid import grid
     from emodna.model.errors import BenchError
-    from emodna.pipeline.emotions import TASKS
 
     first, *others = [grid(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
     for each in others:
