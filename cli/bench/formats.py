@@ -3,9 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -33,26 +33,64 @@ _LATEX: Final = {
     "<": "$<$",
     ">": "$>$",
     "|": "$|$",
-    "\u00b1": r"\,$\pm$\,",
+    "\u00b1": r"$\pm$",
     "\u2191": r"$\uparrow$",
     "\u2193": r"$\downarrow$",
-    "\u2212": "$-$",
     "[": "{[}",
     "]": "{]}",
     '"': r"\textquotedbl{}",
     "->": r"$\rightarrow$",
     "--": "-{}-",
 }
-_LATEX_SIGN: Final = re.compile("|".join(re.escape(each) for each in sorted(_LATEX, key=len, reverse=True)))
+_LATEX_SPECIAL: Final = re.compile("|".join(re.escape(each) for each in sorted(_LATEX, key=len, reverse=True)))
+
+#: In place of a mark, so that numbers stand below each other.
+_UNMARKED: Final = "\u2007"
+#: Signs of each form in numbers.
+_TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _UNMARKED: " "})
+_MARKDOWN_SIGNS: Final = str.maketrans(
+    {
+        "[": r"\[",
+        "=": " =",
+        "<": " &lt;",
+        _UNMARKED: "",
+        **{sign: f" {sign}" for sign in "\u2191\u2193"},
+        "\u00b1": " \u00b1 ",
+    }
+)
+_LATEX_SIGNS: Final = str.maketrans(
+    {
+        **{sign: _LATEX[sign] for sign in "\u2191\u2193"},
+        "\u00b1": r"\,$\pm$\,",
+        "\u2212": "$-$",
+        "=": "$^{=}$",
+        "<": "$^{<}$",
+        _UNMARKED: "",
+    }
+)
+
+
+class Number(NamedTuple):
+    """A number of a table in Unicode, with the signs around it."""
+
+    text: str = ""
+    after: str = ""
+    """Mark, arrow, and what the number lacks; a figure space is where a mark might be."""
+    bold: bool = False
+    before: str = ""
+
+    def written(self, signs: Mapping[int, str], bold: Callable[[str], str] = str) -> str:
+        """Return it in one form, with the signs of that form in place of those in Unicode."""
+        text = self.text.translate(signs)
+        return f"{self.before.translate(signs)}{bold(text) if self.bold else text}{self.after.translate(signs)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A line of a block: texts in Unicode, which each form escapes."""
+    """A line of a block."""
 
     label: str
-    numbers: tuple[str, ...]
-    bold: tuple[bool, ...]
+    numbers: Sequence[Number]
     below: bool = False
     """True of the paper's numbers and of differences, which stand below a line of ours."""
     new_part: bool = False
@@ -77,29 +115,31 @@ def heading(table: Table, block: Block, task: Task, column: Column) -> str:
     return name if known == len(column.pairs) else f"{name} {known}/{len(column.pairs)}"
 
 
-def our_number(table: Table, line: Line, spot: Spot) -> str:
-    """Return our number with deviation, mark, arrow and what it lacks; a blank is where a mark might be."""
+def our_number(table: Table, line: Line, spot: Spot) -> Number:
+    """Return our number with deviation, mark, arrow and what it lacks."""
     cell, (_, column, score) = line.cells.get(spot), spot
     if cell is None:
-        return ""
+        return Number()
     if cell.mean is None:
-        return "- "
+        return Number("-", _UNMARKED)
     number = signed(cell.mean) if score == DIFFERENCE else _number(cell.mean)
-    mark = {"same": "=", "below": "<", None: " "}[cell.mark]
     known = known_pairs(table, column)
     fewer = [f"{len(cell.pairs)}/{known}"] if len(cell.pairs) < known else []
     if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
         fewer.append(f"{len(cell.seeds)} {'seed' if len(cell.seeds) == 1 else 'seeds'}")
-    text = f"{number}{_std(cell.std)}{mark}{_arrow(cell.gain)}"
-    return f"{text} ({', '.join(fewer)})" if fewer else text
+    mark = {"same": "=", "below": "<", None: _UNMARKED}[cell.mark]
+    lacks = f" ({', '.join(fewer)})" if fewer else ""
+    after = f"{mark}{_arrow(cell.gain)}{lacks}"
+    return Number(number + _std(cell.std), after, cell.best)
 
 
-def paper_number(cell: Cell) -> str:
+def paper_number(cell: Cell) -> Number:
     """Return the paper's number, in brackets if ours cannot be compared with it."""
     if cell.cited is None:
-        return ""
-    text = f"{_number(cell.cited.mean)}{_std(cell.cited.std)}{_arrow(cell.cited_gain)}"
-    return f"{text} " if cell.comparable else f"[{text}] "
+        return Number()
+    text, arrow = f"{_number(cell.cited.mean)}{_std(cell.cited.std)}", _arrow(cell.cited_gain)
+    before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
+    return Number(text, after + _UNMARKED, cell.cited_best, before)
 
 
 def signed(value: float) -> str:
@@ -126,15 +166,14 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
     for line in table.lines:
         part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
         cells = [line.cells.get(spot, Cell()) for spot in spots]
-        numbers = tuple(our_number(table, line, spot) for spot in spots)
-        yield Shown(line.label, numbers, tuple(cell.best for cell in cells), new_part=before not in (None, part))
+        yield Shown(line.label, [our_number(table, line, spot) for spot in spots], new_part=before not in (None, part))
         if any(cell.cited for cell in cells):
             called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
-            bold = tuple(cell.cited_best for cell in cells)
-            yield Shown(called, tuple(map(paper_number, cells)), bold, below=True)
+            yield Shown(called, [paper_number(cell) for cell in cells], below=True)
         if any(cell.comparable for cell in cells):
-            differences = tuple("" if cell.difference is None else f"{signed(cell.difference)} " for cell in cells)
-            yield Shown("difference", differences, (False,) * len(cells), below=True)
+            differences = [cell.difference for cell in cells]
+            numbers = [Number() if each is None else Number(signed(each), _UNMARKED) for each in differences]
+            yield Shown("difference", numbers, below=True)
         before = part
 
 
@@ -196,10 +235,7 @@ def _grid(table: Table, block: Block) -> Grid:
     for line in shown_lines(table, block):
         if line.new_part:
             grid.add_section()
-        numbers = [
-            Text(number.replace("\u2212", "-"), style="bold" if bold else "")
-            for number, bold in zip(line.numbers, line.bold, strict=True)
-        ]
+        numbers = [Text(number.written(_TEXT_SIGNS), style="bold" if number.bold else "") for number in line.numbers]
         label = Text(f"{'  ' * line.below}{common.visible(line.label)}")
         grid.add_row(label, *numbers, style="dim" if line.below else "")
     return grid
@@ -219,10 +255,7 @@ def markdown(table: Table) -> str:
         ]
         lines = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
         for line in shown_lines(table, block):
-            numbers = [
-                f"**{_in_markdown(number)}**" if bold else _in_markdown(number)
-                for number, bold in zip((each.strip() for each in line.numbers), line.bold, strict=True)
-            ]
+            numbers = [number.written(_MARKDOWN_SIGNS, lambda text: f"**{text}**") for number in line.numbers]
             lines.append(f"| {'&nbsp;&nbsp;' * line.below}{_in_markdown(line.label)} | {' | '.join(numbers)} |")
         parts += [_in_markdown(block.title), "\n".join(lines)]
     parts.append("\n".join(f"- {_in_markdown(note)}" for note in notes(table)))
@@ -283,10 +316,7 @@ def _tabular(table: Table, block: Block) -> Iterator[str]:
     for line in shown_lines(table, block):
         if line.new_part:
             yield r"\midrule"
-        numbers = [
-            rf"\textbf{{{_in_latex(number)}}}" if bold else _in_latex(number)
-            for number, bold in zip((each.strip() for each in line.numbers), line.bold, strict=True)
-        ]
+        numbers = [number.written(_LATEX_SIGNS, lambda text: rf"\textbf{{{text}}}") for number in line.numbers]
         yield row([r"\quad " * line.below + _in_latex(line.label), *numbers])
     yield r"\bottomrule"
     yield r"\end{tabular}"
@@ -294,7 +324,7 @@ def _tabular(table: Table, block: Block) -> Iterator[str]:
 
 def _in_latex(words: str) -> str:
     """Escape words so that LaTeX prints them as they are."""
-    return _LATEX_SIGN.sub(lambda found: _LATEX[found.group()], common.visible(words))
+    return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
 
 
 # JSON and CSV

@@ -315,14 +315,15 @@ class _Maker:
     ) -> Line:
         """Make the line of a method; with `minus`, also how far its UAR is above that of another one."""
         cells = {(*spot, score): self._cell(spec, *spot, score) for spot in self.columns for score in scores}
-        for spot in self.columns if minus is not None else ():
-            gains = self._gains(spec, minus, *spot, "uar") if spec != minus else None
-            cell = cells[*spot, "uar"]
-            cells[*spot, DIFFERENCE] = (
-                Cell(fmean(gains.values()), _std(gains.values()), tuple(gains), cell.pairs, cell.complete)
-                if gains and minus
-                else Cell()
-            )
+        if minus is not None:
+            for spot in self.columns:
+                gains = self._gains(spec, minus, *spot, "uar") if spec != minus else None
+                cell = cells[*spot, "uar"]
+                cells[*spot, DIFFERENCE] = (
+                    Cell(fmean(gains.values()), _std(gains.values()), tuple(gains), cell.pairs, cell.complete)
+                    if gains
+                    else Cell()
+                )
         info = self.experiment.methods.get(spec)
         return Line(kind, str(spec), info.label if info else str(spec), None, info, cells)
 
@@ -468,8 +469,8 @@ class _Maker:
                 continue
             why, error = row["state"], row["error"]
             if why == "done":
-                unlabelled = not any(corpora[row["tgt"]].classes[task])
-                why, error = ("unlabelled", None) if unlabelled else ("failed", "result.json has no scores")
+                labelled = any(corpora[row["tgt"]].classes[task])
+                why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
             yield why, error, task, specs[row["spec"]], pair, row["seed"]
 
         def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
@@ -481,8 +482,8 @@ class _Maker:
             if asked not in planned:
                 planned.add(asked)
                 # No run is planned that cannot learn.
-                unlabelled = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
-                yield "unlabelled" if unlabelled else "not planned", None, task, spec, pair, seed
+                lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
+                yield "unlabelled" if lacks else "not planned", None, task, spec, pair, seed
 
 
 def _std(values: Collection[float]) -> float | None:
@@ -500,7 +501,7 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
     for spot in lines[0].cells if lines else ():
         if spot[2] not in SCORE_NAMES:
             continue
-        means = [each[spot].mean for each in entries if each[spot].mean is not None]
+        means = [mean for each in entries if (mean := each[spot].mean) is not None]
         alike = len({each[spot].pairs for each in entries if each[spot].mean is not None}) == 1
         top = max(means) - _SAME if alike and len(means) > 1 else inf
         cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)

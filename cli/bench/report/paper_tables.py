@@ -60,7 +60,7 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
             figures = [line.cells.get(spot, Cell()) for line in made.lines]
             columns.append(Column(head, numeric=True, whole_name=f"{name} {head}"))
             for row, line, figure in zip(rows, made.lines, figures, strict=True):
-                shown = MISSING if figure.mean is None else our_number(made, line, spot)
+                shown = MISSING if figure.mean is None else our_number(made, line, spot).written({})
                 row.append(Item(shown, figure.mean, "best" if figure.best else ""))
             if any(figure.cited for figure in figures):
                 columns.append(Column("paper", numeric=True, whole_name=f"{name} {head} of the paper"))
@@ -81,7 +81,7 @@ def _label(line: Line) -> Item:
 def _paper(figure: Cell) -> Item:
     if figure.cited is None:
         return Item(MISSING)
-    return Item(paper_number(figure), figure.cited.mean, "muted best" if figure.cited_best else "muted")
+    return Item(paper_number(figure).written({}), figure.cited.mean, "muted best" if figure.cited_best else "muted")
 
 
 def _difference(figure: Cell) -> Item:
