@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emodna.model.bench.comparing.comparison import Comparison
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
@@ -66,7 +66,7 @@ def compare(
     from emodna.model.bench.plan import Bench
     from emodna.model.bench.rows import Row
     from emodna.model.bench.scores import scenario_scores
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
     bench = Bench.read(out)
     found = scenario_scores(bench, outcomes(bench, [cell for cell in bench.cells if task in (None, cell.task)]))
@@ -193,7 +193,7 @@ def _json(
     from dataclasses import asdict
 
     from emodna.model.bench.wording import shared_facts
-    from emodna.model.evaluation.bootstrap import LEVEL
+    from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
     means = dict(zip(matched.rows, matched.scores.mean(axis=0).tolist(), strict=True))

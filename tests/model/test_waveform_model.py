@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.data.framing import PADDINGS, Framer, Padding, Statistics
-from emodna.model.inference.waveform_model import front_end
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.inference.waveform_model import WaveformModel
+from emodna.model.inference.waveform_model import WaveformModel, front_end
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set

@@ -19,7 +19,7 @@ from emodna.model.bench.plan import Bench
 from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Scenario, ScenarioScores
 from emodna.model.errors import BenchError
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.intervals import Resampling
 
 #: What others are compared with unless told otherwise, and what they gain over.
 EMO_DNA: Final = Row("emo-dna")
