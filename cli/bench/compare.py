@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
     from emodna.model.bench.results import Scores
     from emodna.model.bench.spec import Experiment, MethodSpec, Pair
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
-"""Headings of what `against_cells` returns."""
+"""Headings of the middle cells of `comparison_rows`."""
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
 #: Scenarios below which intervals are said to be too narrow.
@@ -67,7 +67,7 @@ def compare(
     from emodna.model.bench.compare import match
     from emodna.model.bench.results import Scores, results, scored
     from emodna.model.bench.spec import Experiment, MethodSpec
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
     scores = Scores.of(scored(results(experiment, tasks=[task] if task else [])), metric)
@@ -207,7 +207,7 @@ def _json(
     found: "Comparison", experiment: "Experiment", metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from emodna.model.bench.wording import shared_facts
-    from emodna.model.evaluation.bootstrap import LEVEL
+    from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
     scored = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emodna.model.bench.results import Scenario, Scores
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
-from emodna.model.evaluation.bootstrap import LEVEL, Resampling
+from emodna.model.evaluation.intervals import LEVEL, Resampling
 
 EMO_DNA: Final = MethodSpec("emo-dna")
 """Reference of a comparison unless another is named."""
