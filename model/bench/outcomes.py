@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.model.runs.listing import is_locked
-from emodna.model.score_names import SCORE_NAMES
 
 State = Literal["done", "failed", "running", "interrupted", "waiting"]
 

@@ -15,7 +15,7 @@ from emodna.model.bench.outcomes import Outcome
 from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.rows import Row
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Scenario = tuple[Task, str, str]

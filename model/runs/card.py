@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.data.framing import window_seconds
 from emodna.model.data.validation import Split
+from emodna.model.data.windows import window_seconds
 from emodna.model.errors import RunError
 from emodna.model.evaluation.criteria import LAST
 from emodna.model.label import BLIND, ORACLE, label_of
 from emodna.model.methods import method_of
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.model.runs.labels import SCORED, learnt_from, named
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError

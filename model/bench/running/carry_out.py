@@ -9,8 +9,8 @@ from emodna.model.bench.plan import Bench, Cell
 from emodna.model.errors import BenchError
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
+from emodna.model.training.log import Watcher
 from emodna.model.training.loop import Listening, never_stopping
-from emodna.model.training.watcher import Watcher
 from emodna.pipeline.store import FeatureStore
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
 from emodna.model.bench.rows import Row
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 
