@@ -94,7 +94,7 @@ class Recorder:
             with self._or_go_on_without():
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)  # type: ignore[no-untyped-call]
+                self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
                 text = f"```\n{json.dumps(self._config, indent=1)}\n```"
                 self._writer.add_text("config", text, 0)
         self._watcher.began(done)
