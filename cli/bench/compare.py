@@ -14,7 +14,7 @@ from emodna.pipeline.emotions import TASKS
 if TYPE_CHECKING:
     from emodna.model.bench.comparing.comparison import Comparison
     from emodna.model.bench.spec import Experiment, MethodSpec
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
@@ -65,7 +65,7 @@ def compare(
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.scores import scenario_scores
     from emodna.model.bench.spec import Experiment, MethodSpec
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.evaluation.intervals import Resampling
 
     bench = Experiment.read(out)
     found = scenario_scores(bench, read_outcomes(bench, [cell for cell in bench.runs if task in (None, cell.task)]))
@@ -192,7 +192,7 @@ def _json(
     from dataclasses import asdict
 
     from emodna.model.bench.wording import shared_facts
-    from emodna.model.evaluation.bootstrap import LEVEL
+    from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
     means = dict(zip(matched.rows, matched.scores.mean(axis=0).tolist(), strict=True))

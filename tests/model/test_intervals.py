@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, recall_score
 
-from emodna.model.evaluation import bootstrap
-from emodna.model.evaluation.bootstrap import Resampling, over_speakers, over_utterances
+from emodna.model.evaluation import intervals
+from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
 from emodna.model.metrics import SCORES, confusions, scores, scores_of
 
 Counts = NDArray[np.int64]
@@ -154,7 +154,7 @@ class TestInvariances:
         speaker, truth, predicted = corpus(4)
         counts = confusions(truth, predicted, speaker, 6)
         expected = over_speakers(counts, FEW)
-        monkeypatch.setattr(bootstrap, "_AT_A_TIME", 50)
+        monkeypatch.setattr(intervals, "_AT_A_TIME", 50)
         assert over_speakers(counts, FEW) == expected
 
     def test_hold_the_score(self) -> None:
