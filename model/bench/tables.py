@@ -21,7 +21,7 @@ from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY, Ent
 from emodna.model.bench.results import CALLED, CONSTANTS, results, scored
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
 from emodna.model.bench.wording import class_name
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]

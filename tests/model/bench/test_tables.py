@@ -21,7 +21,7 @@ from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
 from emodna.model.bench.results import CALLED, constant_scores
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average, columns_of, select, table
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from tests.model.bench.made import CLASSES, Score, fail, finish, planned
 

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.config import Padding
 from emodna.model.data.normalisation import Statistics
 from emodna.pipeline.features import FeatureSet
-
-Padding = Literal["silence", "zero", "mask"]
-PADDINGS: tuple[Padding, ...] = get_args(Padding)
 
 
 @dataclass(frozen=True)
