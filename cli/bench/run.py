@@ -166,7 +166,7 @@ def retry(
     context.exit(code)
 
 
-def _wishes(tasks: tuple[Task, ...], methods: "list[MethodSpec]", tables: tuple[str, ...]) -> "list[Wish]":
+def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tuple[str, ...]) -> "list[Wish]":
     """Return which methods are run in which tasks."""
     from emodna.model.bench.presets import PRESETS, SENSITIVITY
 

@@ -206,7 +206,7 @@ class TestMoreOfIt:
         only_planned = Planned(monkeypatch)
         assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
         assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
-        assert {(cell.src, cell.tgt) for cell in only_planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
+        assert {(cell.src, cell.tgt) for cell in only_planned.runs} == {("casia", "emodb"), ("emodb", "casia")}
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
         assert set(Experiment.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
