@@ -14,7 +14,7 @@ from tests.faults.targets import TARGETS
 
 TRIALS = 25
 #: Whose outcomes vary: damaged enough, and not too much.
-VARIED = ("audio", "archives", "store_bytes", "store_shards", "store_index", "store_json", "iemocap_labels", "names")
+VARIED = ("audio", "archives", "store_bytes", "store_shards", "iemocap_labels", "names")
 
 
 def test_damaged_input_is_refused_or_read_rightly() -> None:

@@ -19,8 +19,8 @@ import pytest
 
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.mapped import map_shard
-from emodna.pipeline.store.sealed import write_sealed
+from emodna.pipeline.store.index import write_sealed
+from emodna.pipeline.store.shards import map_shard
 from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
 from tests.faults.tiny import Truth, tiny_store
 from tests.pipeline.making import content, flip, prepared
