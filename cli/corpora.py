@@ -34,7 +34,7 @@ def corpora() -> None:
 def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the corpora, each with the next step."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import registered
     from emodna.pipeline.errors import PluginError
 
@@ -57,7 +57,7 @@ def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None
 def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import corpus
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
@@ -101,7 +101,7 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 
 def _row(name: str, kind: "type[Corpus]", cache: Path) -> dict[str, Any]:
     """A row of `ls`: what is published, and what is here."""
-    from emodna.pipeline.archives.roots import contents, default_root
+    from emodna.pipeline.archives import contents, default_root
     from emodna.pipeline.store.catalogue import stores
 
     root = default_root(name)
