@@ -69,8 +69,8 @@ def evaluate(
 
     from emodna.cli.cache.progress import counting
     from emodna.cli.eval_print import print_evaluation
-    from emodna.model.evaluation.bootstrap import Resampling
     from emodna.model.evaluation.evaluate import evaluate_run
+    from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
 
     if threads is not None:

@@ -42,11 +42,11 @@ def report(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     check_folder(to)
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.spec import Experiment
     from emodna.model.errors import BenchError
     from emodna.pipeline.files import write_atomically
 
-    bench = Bench.read(out)
+    bench = Experiment.read(out)
     if importlib.util.find_spec("plotly") is None:
         raise BenchError("the page needs plotly: pip install 'emodna[figures]'")
     from emodna.cli.bench.report.build import build
