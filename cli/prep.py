@@ -11,7 +11,7 @@ from emodna.cli import common, sources
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
-    from emodna.pipeline.prepare.workers import StartWorkers
+    from emodna.pipeline.prepare.executors import StartExecutor
 
 
 @common.environment("EMODNA_PREP")
@@ -183,10 +183,10 @@ def _set_before(one: str, other: str) -> bool:
     return first < second
 
 
-def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":
+def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
     """Threads of this process, or a cluster."""
     if scheduler is None:
-        from emodna.pipeline.prepare.workers import local_workers
+        from emodna.pipeline.prepare.executors import local_workers
 
         return nullcontext(local_workers(workers or common.cores()))
     from emodna.pipeline.prepare.cluster import connected

@@ -11,7 +11,7 @@ from emodna.pipeline.corpora import corpus
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.extract import Extraction
-from emodna.pipeline.prepare.workers import local_threads
+from emodna.pipeline.prepare.executors import local_threads
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import Silent
 from tests.synthesis import make_emodb, make_ravdess

@@ -28,7 +28,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
-from emodna.pipeline.prepare.workers import Workers
+from emodna.pipeline.prepare.executors import Workers
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.mapped import feature_crc
 from tests.benchmarks.steady import Silent

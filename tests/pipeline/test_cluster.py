@@ -29,7 +29,7 @@ from emodna.pipeline.prepare import scheduler as scheduler_module
 from emodna.pipeline.prepare.cluster import connected
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
 from emodna.pipeline.prepare.versions import feature_versions
-from emodna.pipeline.prepare.workers import Workers
+from emodna.pipeline.prepare.executors import Workers
 from emodna.pipeline.store import layout
 from tests.cli.running import script
 from tests.pipeline.clusters import PATIENCE, Cluster, can_hide_files, cluster, until

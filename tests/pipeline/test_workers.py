@@ -21,7 +21,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
-from emodna.pipeline.prepare.workers import local_processes, local_workers
+from emodna.pipeline.prepare.executors import local_processes, local_workers
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
 RECORDINGS = 240
