@@ -10,8 +10,8 @@ from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.prepare import prepare
-from emodna.pipeline.prepare.extract import Extraction
 from emodna.pipeline.prepare.executors import local_threads
+from emodna.pipeline.prepare.extract import Extraction
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import Silent
 from tests.synthesis import make_emodb, make_ravdess

@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
+from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explained
@@ -74,16 +75,24 @@ def connection(scheduler: str, name: str) -> "Iterator[Client]":
     WorkerError
         No address, or nobody there.
     """
-    address = _address(scheduler)
     from distributed import Client
 
     say_nothing()
+    file = Path(scheduler)
     try:
+        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
-    except OSError as error:
-        why = str(error.__cause__ or error).rpartition(">: ")[2]  # without the object that it happened in
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        AssertionError,
+    ) as error:  # TLS and port 0 among them
         raise WorkerError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there, for {CONNECT_SECONDS:g} s ({why})"
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({getattr(error, 'strerror', None) or error}); "
+            "valid: tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
         ) from error
     try:
         yield client
@@ -95,35 +104,6 @@ def say_nothing() -> None:
     """Keep distributed from logging what its caller says in one line, such as that a connection is lost."""
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _address(scheduler: str) -> str:
-    """Return a scheduler's address, out of its file if that is what was named.
-
-    Raises
-    ------
-    WorkerError
-        There is none.
-    """
-    from distributed.comm.addressing import get_address_host_port, parse_address
-    from distributed.security import Security
-
-    file = Path(scheduler)
-    try:
-        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
-        host, port = get_address_host_port(address)
-        if not host or not 0 < port < 2**16:
-            raise ValueError("no host, or no such port")  # noqa: TRY301
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or error
-        valid = "tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
-        raise WorkerError(f"--scheduler {scheduler}: {reason}; valid: {valid}") from error
-    encrypts, security = parse_address(address)[0] in ("tls", "wss"), Security()
-    if encrypts and security.get_connection_args("client").get("ssl_context") is None:
-        raise WorkerError(f"--scheduler {scheduler}: TLS needs distributed.comm.tls in Dask's configuration")
-    if security.require_encryption and not encrypts:
-        raise WorkerError(f"--scheduler {scheduler}: Dask's configuration requires encryption: tls://HOST:PORT")
-    return str(address)
 
 
 @contextmanager
@@ -149,38 +129,21 @@ def _start(
     client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction, _due: int
 ) -> Iterator[Executor]:
     """Start threads that hand batches to the cluster: so many that it is never short of them."""
-    examination = _ClusterExamination(client, scheduler, tell, tree, extraction)
-    stop = threading.Event()
-    watch = threading.Thread(target=_watch_for_workers, args=(client, scheduler, tell, stop), daemon=True)
-    with examination.lost_connection():
+    run = _ClusterRun(client, scheduler, tell, tree, extraction)
+    with run.lost_connection():
         size = max(_BATCHES, 2 * sum(client.nthreads().values()))
     with ThreadPoolExecutor(size) as pool:
-        watch.start()
+        threading.Thread(target=run.watch_for_workers, daemon=True).start()
         try:
-            yield Executor(pool, size, examination)
-            examination.close_roots()
+            yield Executor(pool, size, run.examine)
+            run.close_roots()
         finally:
-            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            examination.end()
+            run.end()
 
 
-def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threading.Event) -> None:
-    """Tell, once, that there are no workers to wait for."""
-    told = False
-    while not stop.is_set():
-        try:
-            here = bool(client.nthreads())
-        except GONE:  # whoever waits for a batch finds out, too
-            return
-        if not here and not told:
-            tell(f"waiting for workers: none at {scheduler} (Ctrl-C ends this: {RESUMABLE})")
-        told = not here
-        stop.wait(_LOOK_SECONDS)
-
-
-class _ClusterExamination:
-    """Has batches examined by a cluster; called by many threads.
+class _ClusterRun:
+    """One run's use of a cluster; called by many threads.
 
     Recordings that a worker rejects are examined here, too: only what is bad for both is rejected.
     """
@@ -191,12 +154,23 @@ class _ClusterExamination:
         self._versions = extraction.versions()
         # All batches of a run share it: it is small enough to travel with each, and a worker opens its tree once.
         self._order = pickle.dumps((tree.root, _archive_size(tree.root), pickle.dumps((tree, extraction))))
-        self._on_their_way: set[Future[Answer]] = set()
-        self._ended = False
+        self._sent: WeakSet[Future[Answer]] = WeakSet()
+        self._ended = threading.Event()
         self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
-        self._lock = threading.Lock()
+        self._comparing = threading.Lock()
 
-    def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def watch_for_workers(self) -> None:
+        """Tell, once, that there are no workers to wait for."""
+        told = False
+        with suppress(*GONE):  # whoever waits for a batch finds out, too
+            while not self._ended.is_set():
+                here = bool(self._client.nthreads())
+                if not here and not told:
+                    self._tell(f"waiting for workers: none at {self._scheduler} (Ctrl-C ends this: {RESUMABLE})")
+                told = not here
+                self._ended.wait(_LOOK_SECONDS)
+
+    def examine(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Examine a batch.
 
         Raises
@@ -207,28 +181,20 @@ class _ClusterExamination:
             A worker sees other audio than this process.
         """
         call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
-        with self._lock, self.lost_connection():
-            if self._ended:
-                raise WorkerError("given up")  # for nobody to read: the run has ended for another reason
+        with self.lost_connection(), self._useless_workers(jobs):
             future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
-            self._on_their_way.add(future)
-        try:
-            with self.lost_connection(), self._useless_workers(jobs):
-                answer = future.result()
-        finally:
-            with self._lock:
-                self._on_their_way.discard(future)
+            self._sent.add(future)
+            if self._ended.is_set():
+                future.cancel()
+            answer: Answer = future.result()
         self._compare(answer)
         return list(answer.outcomes)
 
     def end(self) -> None:
-        """Give up the batches that are on their way, so that nobody waits for them."""
-        with self._lock:
-            self._ended = True
-            left = list(self._on_their_way)
-        if left:
-            with suppress(*GONE):
-                self._client.cancel(left)
+        """Cancel the batches that are on their way, so that nobody waits for them."""
+        self._ended.set()
+        with suppress(*GONE):
+            self._client.cancel(list(self._sent))
 
     def close_roots(self) -> None:
         """Let the workers close what they opened: what a compressed tar holds fills their disks."""
@@ -291,7 +257,7 @@ class _ClusterExamination:
                     f"{answer.worker}: {self._tree.root}/{job.path}: {there}; where emodna-prep runs: {here}; "
                     "the audio has to be the same on every worker"
                 )
-        with self._lock:
+        with self._comparing:
             news = answer.cpu not in self._cpus
             self._cpus.setdefault(answer.cpu, answer.worker)
             if news and len(self._cpus) == 2:
@@ -364,15 +330,17 @@ def _open(order: bytes) -> tuple[Tree, Extraction]:
     with _opening:
         if order not in _opened:
             root, asked, rest = pickle.loads(order)  # noqa: S301
-            here = None
+            place = "the audio has to lie at the same path on every worker"
             try:
-                here = _archive_size(root)  # its time may differ, where it is a copy
-                if here is not None and asked is not None and here != asked:
-                    raise CorpusError(f"root {root}: {here} bytes, {asked} where emodna-prep runs")
                 opened = pickle.loads(rest)  # noqa: S301
             except (CorpusError, OSError) as error:
                 why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
-                raise CorpusError(f"{_name()}: {why}; the audio has to lie at the same path on every worker") from error
+                raise CorpusError(f"{_name()}: {why}; {place}") from error
+            here = _archive_size(root)  # its time may differ, where it is a copy
+            if here != asked:
+                raise CorpusError(
+                    f"{_name()}: root {root}: {_bytes(here)}, {_bytes(asked)} where emodna-prep runs; {place}"
+                )
             while len(_opened) >= _ROOTS:
                 del _opened[next(iter(_opened))]
             _opened[order] = opened

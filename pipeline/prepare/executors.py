@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import WorkerError
@@ -77,10 +77,9 @@ def local_processes(count: int) -> StartExecutor:
 
     @contextmanager
     def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
-        linux = sys.platform == "linux"
-        context = multiprocessing.get_context("forkserver" if linux else "spawn")
-        if linux:  # loads the libraries once for all
-            context.set_forkserver_preload([examine_all.__module__, "emodna.pipeline.features.spectral"])
+        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        # A fork server loads the libraries once for all.
+        context.set_forkserver_preload([examine_all.__module__, "emodna.pipeline.features.spectral"])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
         with ThreadPoolExecutor(count) as pool:

@@ -89,8 +89,6 @@ class Outcome:
     """Why the audio could not be read, though it is there: what an earlier run knew stands until it can."""
     state: AudioState | None = None
     """Of the file when it was hashed; None if it was not opened, or changed so recently that it may have again."""
-    looked_at: bool = False
-    """True if the audio was opened, or opening it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +155,8 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         if of_the_machine(error):
             raise
         if of_an_existing_file(error) and _stands(job.known, extraction):
-            return Outcome(job, job.known, unread=rejection(error), looked_at=True)
-        return Outcome(job, rejection=rejection(error), looked_at=True)
+            return Outcome(job, job.known, unread=rejection(error))
+        return Outcome(job, rejection=rejection(error))
 
 
 def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
@@ -169,10 +167,10 @@ def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
         state = AudioState(*stamp, sha256) if stamp is not None and settled else None
         if _stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-            return Outcome(job, job.known, state=state, looked_at=True)
+            return Outcome(job, job.known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
     facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+    return Outcome(job, facts, arrays, extracted=True, state=state)
 
 
 def _read_at_once(opened: BinaryIO) -> BytesIO:

@@ -1,4 +1,4 @@
-"""Prepare one corpus: scan it, have its recordings examined in batches, write a shard when its batches are back, commit.
+"""Prepare one corpus: scan it, have its recordings examined in batches, write each shard when they are back, commit.
 
 Whoever examines the recordings, this process alone reads earlier features and writes to the store.
 """
@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import SILENCE_DB
@@ -168,7 +167,9 @@ class _Progress:
         self.extracted += sum(len(outcome.facts) for outcome in opened if outcome.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
         self.unread += [(each.job.path, each.unread) for each in opened if each.unread is not None]
-        rows = [{"path": each.job.path, **(each.state._asdict() if each.facts and each.state else {})} for each in opened]
+        rows = [
+            {"path": each.job.path, **(each.state._asdict() if each.facts and each.state else {})} for each in opened
+        ]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
 
 
@@ -220,20 +221,20 @@ def _finished(
     """
     if shard.whole and all(outcome.facts == outcome.job.known for outcome in examined):
         return plan.known[shard.known], examined
-    by_id = {outcome.job.id: outcome for outcome in examined}
+    opened = {outcome.job.id: outcome for outcome in examined}
     mapped = functools.cache(map_shard)
     outcomes = []
     for job in plan.jobs(shard, shard.recordings):
-        outcome = by_id.get(job.id) or Outcome(job, job.known)  # where the audio needed no look, the earlier facts stand
+        outcome = opened.get(job.id) or Outcome(job, job.known)  # its audio needed no look: the earlier facts stand
         if outcome.facts and not outcome.features:
             try:
                 features = tuple(read_features(mapped(store / each.file), each) for each in outcome.facts)
                 outcome = replace(outcome, features=features)
             except StoreError:  # damaged: extract them again
                 (outcome,) = executor.submit([replace(job, known=())]).result()
+                opened[job.id] = outcome
         outcomes.append(outcome)
-    opened = [outcome for outcome in outcomes if outcome.looked_at]
-    return _write(store, shard.number, extraction, outcomes), opened
+    return _write(store, shard.number, extraction, outcomes), list(opened.values())
 
 
 def _write(store: Path, number: int, extraction: Extraction, outcomes: Sequence[Outcome]) -> pa.Table:
