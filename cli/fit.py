@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
@@ -27,7 +28,7 @@ _ORACLES: Final = {
 @click.option(
     "--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result, but for an oracle's."
 )
-@click.option("--task", type=click.Choice(["arousal", "valence"]), default="arousal", help="What to recognise.")
+@click.option("--task", type=click.Choice(TASKS), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, for methods that --list-methods marks [scl].")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")

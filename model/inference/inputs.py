@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
-from emodna.pipeline.audio.formats import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError
 
 #: Stands for standard input.

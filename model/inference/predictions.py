@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import classified
 from emodna.pipeline.files import write_atomically
-from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
+from emodna.pipeline.tables import renamed
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
 _DESCRIBING: Final = (
