@@ -34,6 +34,7 @@ from tests.pipeline.clusters import PATIENCE, Cluster, can_hide_files, cluster, 
 from tests.pipeline.making import Watched, age, content, emodb_names, noise, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(24)
+REMOTE = "from emodna.pipeline.prepare import cluster as remote"
 needs_mounts = pytest.mark.skipif(not can_hide_files(), reason="needs unshare -rm, which hides files from a worker")
 
 
@@ -163,8 +164,7 @@ class TestAWorkerThatIsKilled:
         with cluster(tmp_path / "mortal", SCHEDULER__ALLOWED_FAILURES=0) as mortal:
             mortal.add_worker(threads=1)
             with mortal.client() as client:
-                dies = "import os; from emodna.pipeline.prepare import cluster as remote; remote._open = lambda _: os._exit(1)"
-                client.run(exec, dies)
+                client.run(exec, f"import os; {REMOTE}; remote._open = lambda _: os._exit(1)")
             with pytest.raises(WorkerError) as caught:
                 on(mortal, pool / "root", tmp_path / "cache")
             (line,) = str(caught.value).splitlines()
@@ -351,7 +351,7 @@ class TestWorkersThatDoNotFit:
             finally:
                 client.run(
                     exec,
-                    "import importlib; from emodna.pipeline.prepare import cluster as remote; importlib.reload(remote)",
+                    "import importlib; from emodna.pipeline.prepare import cluster; importlib.reload(cluster)",
                 )
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"a worker at {running.address}: /there/a.wav: Too many open files: raise the limit of")
@@ -371,7 +371,7 @@ class TestWorkersThatDoNotFit:
             finally:
                 client.run(
                     exec,
-                    "import importlib; from emodna.pipeline.prepare import cluster as remote; importlib.reload(remote)",
+                    "import importlib; from emodna.pipeline.prepare import cluster; importlib.reload(cluster)",
                 )
         assert all(line.startswith("the workers' processors differ (") and "PDP-11" in line for line in told)
 
