@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.stores import open_store
+from emodna.cli.common import open_store
 
 if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun
@@ -69,8 +69,8 @@ def evaluate(
 
     from emodna.cli.cache.progress import counting
     from emodna.cli.eval_print import print_evaluation
-    from emodna.model.evaluation.bootstrap import Resampling
     from emodna.model.evaluation.evaluate import evaluate_run
+    from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
 
     if threads is not None:

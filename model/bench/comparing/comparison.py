@@ -18,7 +18,7 @@ from emodna.model.bench.comparing.significance import SignedRank, holm, mean_int
 from emodna.model.bench.scores import Scenario, ScenarioScores
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.intervals import Resampling
 
 #: What others are compared with unless told otherwise, and what they gain over.
 EMO_DNA: Final = MethodSpec("emo-dna")

@@ -21,7 +21,7 @@ from emodna.model.bench.figures.choosing import (
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
 from emodna.model.bench.spec import Experiment
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.intervals import Resampling
 
 #: Name -> how its pairs are spoken of.
 _GROUPS: Final[Mapping[str, str]] = {"same language": "of one language", "different languages": "of two languages"}
