@@ -15,8 +15,7 @@ from emodna.model.label import labelled
 from emodna.model.methods import blaming, registered
 from emodna.model.methods import method as method_named
 from emodna.model.methods.aligning import additions
-from emodna.model.methods.base import Method, Settled, Supervision
-from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.base import Method, RunFacts, Settled, Supervision
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.request import FitRequest, check_stores, resolved, with_choosing
 from emodna.model.seeding import seeded

@@ -1,27 +1,16 @@
 """Optimisers over a method's parameters, one per group, and their state by the parameters' names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer, RAdam
 
 from emodna.model.config import TrainConfig
+from emodna.model.methods.base import ParameterGroup as ParameterGroup
 
 _KINDS: Final[Mapping[str, type[RAdam] | type[Adam]]] = {"radam": RAdam, "adam": Adam}
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
-    """Parameters of a method that are updated together; what is None is as the run's settings say."""
-
-    name: str
-    parameters: Sequence[nn.Parameter]
-    optimizer: Literal["radam", "adam"] = "radam"
-    learning_rate: float | None = None
-    betas: tuple[float, float] | None = None
 
 
 def make_optimizers(

@@ -17,7 +17,7 @@ from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.methods import METHODS
-from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.base import RunFacts
 from emodna.model.training.allocator import keep_freed_memory
 from emodna.model.training.compiled import compiled
 from emodna.pipeline.features import feature_set_from

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emodna.model.networks.attention import AttentionPooling, AttentiveEncoder
+from emodna.model.networks.recurrent import AttentionPooling, AttentiveEncoder
 
 LENGTHS = torch.tensor([7, 3, 1])
 

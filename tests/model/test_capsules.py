@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, attended, squash
-from emodna.model.networks.pooled import pooled_convolution
+from emodna.model.networks.layers import pooled_convolution
 from tests.model.plain_capsules import PlainCapsules
 
 

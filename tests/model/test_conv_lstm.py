@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from emodna.model.networks.conv_lstm import ConvLstm
+from emodna.model.networks.recurrent import ConvLstm
 from tests.model.test_networks import noise, normed, unlike_new
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.networks.decoder import WindowDecoder, WindowDiscriminator
+from emodna.model.networks.discriminators import WindowDecoder, WindowDiscriminator
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

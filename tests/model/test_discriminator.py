@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.networks.discriminator import Discriminator
+from emodna.model.networks.discriminators import Discriminator
 
 
 def rows(n: int, d: int) -> Tensor:

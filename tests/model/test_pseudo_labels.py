@@ -13,8 +13,14 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna
-from emodna.model.methods.parts.contrast import ContrastConfig, PseudoLabelContrast
-from emodna.model.methods.parts.pseudo_labels import AdaptiveThreshold, FixedThreshold, OracleLabels, pseudo_labeller
+from emodna.model.methods.pseudo_labels import (
+    AdaptiveThreshold,
+    ContrastConfig,
+    FixedThreshold,
+    OracleLabels,
+    PseudoLabelContrast,
+    make_labeller,
+)
 from tests.model.small import batches
 
 
@@ -232,13 +238,13 @@ class TestVariants:
         ],
     )
     def test_golden_selection(self, threshold: str, selected: list[bool]) -> None:
-        labels = pseudo_labeller(threshold, 2, 0.9)(binary_logits(0.55, 0.85, 0.95))
+        labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.55, 0.85, 0.95))
         assert labels.selected.tolist() == selected
         assert labels.labels.tolist() == [1, 1, 1]
         assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
 
     def test_adaptive_is_the_default(self) -> None:
-        assert isinstance(pseudo_labeller(EmoDna.defaults.threshold, 2, 0.9), AdaptiveThreshold)
+        assert isinstance(make_labeller(EmoDna.defaults.threshold, 2, 0.9), AdaptiveThreshold)
 
     @settings(deadline=None, max_examples=30)
     @given(
@@ -263,7 +269,7 @@ class TestVariants:
 
     @pytest.mark.parametrize("threshold", ["fixed:0.9", "none"])
     def test_carry_no_gradient_and_do_not_wait_for_the_device(self, threshold: str) -> None:
-        module = pseudo_labeller(threshold, 2, 0.9)
+        module = make_labeller(threshold, 2, 0.9)
         assert not any(part.requires_grad for part in module(binary_logits(0.6, 0.9).requires_grad_()))
         with FakeTensorMode():
             assert module(torch.randn(8, 2)).selected.shape == (8,)
@@ -302,4 +308,4 @@ class TestVariants:
         assert "adaptive, fixed:P (P from 0 to 1), none or oracle-labels" in str(raised.value)
         assert "\n" not in str(raised.value)
         with pytest.raises(ValueError, match="threshold must be adaptive, fixed:P, none or oracle-labels"):
-            pseudo_labeller(text, 2, 0.9)
+            make_labeller(text, 2, 0.9)

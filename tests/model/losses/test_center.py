@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emodna.model.losses.center import center_loss
+from emodna.model.losses.regularizers import center_loss
 
 LABELS = torch.tensor([0, 1, 1, 0, 1])
 

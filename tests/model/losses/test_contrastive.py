@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import supervised_contrastive
+from emodna.model.losses.contrastive import supervised_contrastive
 
 SEEDS = st.integers(0, 2**31)
 

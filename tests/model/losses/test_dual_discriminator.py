@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses.dual_discriminator import dual_reward, reward
+from emodna.model.losses.adversarial import dual_reward, reward
 
 #: Logit of D = 1.
 ONE = math.log(math.e - 1)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import joint_mmd, kernels, mk_mmd
-from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers
+from emodna.model.losses import kernels
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers, joint_mmd
+from emodna.model.losses.mmd import mk_mmd
 from tests.model.losses.test_mmd import (
     BANDWIDTHS,
     ESTIMATORS,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from emodna.model.losses.known import cross_entropy_of_known
+from emodna.model.losses.adversarial import cross_entropy_of_known
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

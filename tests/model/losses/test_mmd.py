@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import gaussian_kernel, heuristic_widths, mk_mmd, squared_distances, squared_mmd
-from emodna.model.losses.kernels import MIN_WIDTH, Bandwidth
-from emodna.model.losses.mmd import Estimator
+from emodna.model.losses.kernels import MIN_WIDTH, Bandwidth, gaussian_kernel, heuristic_widths, squared_distances
+from emodna.model.losses.mmd import Estimator, mk_mmd, squared_mmd
 
 ESTIMATORS = typing.get_args(Estimator)
 BANDWIDTHS = typing.get_args(Bandwidth)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import decoupling_loss, prototype
-from emodna.model.losses.prototypes import Negative
+from emodna.model.losses.prototypes import Negative, decoupling_loss, prototype
 
 SEEDS = st.integers(0, 2**31)
 NEGATIVES = typing.get_args(Negative)

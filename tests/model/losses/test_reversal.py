@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emodna.model.losses.reversal import ganin_weight, reverse_gradient
+from emodna.model.losses.adversarial import ganin_weight, reverse_gradient
 
 
 @pytest.mark.parametrize(("p", "weight"), [(0.0, 0.0), (0.1, 0.46212), (0.25, 0.84828), (0.5, 0.98661), (1.0, 0.99991)])

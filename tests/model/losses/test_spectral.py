@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses.spectral import squared_spectral_norm
+from emodna.model.losses.regularizers import squared_spectral_norm
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (3, 3), (8, 64), (64, 64), (64, 8)]
 
