@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -177,7 +177,6 @@ class TestDualReward:
         inputs = tuple(each.requires_grad_() for each in four())
         assert torch.autograd.gradcheck(lambda *of: dual_reward(*of, alpha=alpha, beta=beta), inputs)
 
-    @settings(deadline=None, max_examples=10)
     @given(seed=st.integers(0, 2**31))
     def test_swapping_the_corpora_and_the_discriminators_changes_nothing(self, seed: int) -> None:
         d1_s, d1_t, d2_s, d2_t = four(seed=seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -34,7 +34,6 @@ class TestMultilinearMap:
         assert multilinear_map(F_GOLDEN, Q_GOLDEN).tolist() == [[0.25, 0.5, 0.75, 1.5]]
 
     @given(n=st.integers(1, 5), d=st.integers(1, 6), c=st.integers(1, 4))
-    @settings(max_examples=15)
     def test_is_the_product_of_each_pair(self, n: int, d: int, c: int) -> None:
         f, q = features(n, d), answers(n, c)
         expected = [[q[i, k].item() * f[i, j].item() for k in range(c) for j in range(d)] for i in range(n)]

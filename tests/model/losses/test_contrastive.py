@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -144,7 +144,6 @@ class TestOracle:
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=15)
     @given(n=st.integers(1, 10), d=st.integers(1, 6), seed=SEEDS, temperature=st.sampled_from([1, 0.1, 0.01]))
     def test_moves_of_the_batch(self, n: int, d: int, seed: int, temperature: float) -> None:
         z, labels, selected = batch(n, d, seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -120,12 +120,10 @@ class TestOracle:
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=10)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_moves_that_the_biased_estimator_does_not_see(self, n: int, m: int, d: int, seed: int) -> None:
         self.check_moves(layers(n, d, seed), layers(m, d, seed + 1, shift=0.5), "biased", seed)
 
-    @settings(deadline=None, max_examples=10)
     @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
     def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
         self.check_moves(layers(n, d, seed), layers(n, d, seed + 1, shift=0.5), estimator, seed)
@@ -161,7 +159,6 @@ class TestInvariants:
         torn = Layers(source.features, source.probabilities.roll(1, 0))
         assert abs(joint_mmd(torn, target).item() - joint_mmd(source, target).item()) > 1e-4
 
-    @settings(deadline=None, max_examples=15)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_range_and_identical_sets(self, n: int, m: int, d: int, seed: int) -> None:
         source = layers(n, d, seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -183,7 +183,6 @@ class TestOracle:
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=15)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_moves_of_the_joint_sample(self, n: int, m: int, d: int, seed: int) -> None:
         source, target = features(n, d, seed), features(m, d, seed + 1, shift=0.5)
@@ -199,7 +198,6 @@ class TestInvariants:
         for name, other in moved.items():
             assert other.item() == pytest.approx(value.item(), abs=1e-10), name
 
-    @settings(deadline=None, max_examples=15)
     @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
     def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
         source, target = features(n, d, seed), features(n, d, seed + 1, shift=0.5)
@@ -219,7 +217,6 @@ class TestInvariants:
         }
         assert changed == {"biased": False, "unbiased": False, "linear-ring": True, "linear-pairs": True}
 
-    @settings(deadline=None, max_examples=15)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_range_and_identical_sets(self, n: int, m: int, d: int, seed: int) -> None:
         source = features(n, d, seed)

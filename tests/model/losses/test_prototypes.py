@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -56,14 +56,12 @@ class TestPrototype:
         projected = torch.tensor([[8.0, 0], [0, 6]])
         torch.testing.assert_close(prototype(projected, mean="unit"), torch.full((2,), math.sqrt(0.5)))
 
-    @settings(deadline=None, max_examples=10)
     @given(n=st.integers(1, 8), d=st.integers(1, 8), seed=SEEDS)
     def test_of_unit_vectors_sees_directions_only(self, n: int, d: int, seed: int) -> None:
         batch = projections(n, d, seed)[0]
         lengths = torch.arange(1, n + 1)[:, None]
         torch.testing.assert_close(prototype(lengths * batch, mean="unit"), prototype(batch, mean="unit"))
 
-    @settings(deadline=None, max_examples=10)
     @given(n=st.integers(1, 8), d=st.integers(1, 8), seed=SEEDS)
     def test_has_length_one(self, n: int, d: int, seed: int) -> None:
         batch = projections(n, d, seed)[0]
@@ -132,7 +130,6 @@ class TestOracle:
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=15)
     @given(n=st.integers(1, 6), d=st.integers(1, 8), seed=SEEDS, temperature=st.sampled_from([1, 0.1, 0.01]))
     def test_moves_of_the_prototypes(self, n: int, d: int, seed: int, temperature: float) -> None:
         batches = projections(n, d, seed)
