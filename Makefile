@@ -22,10 +22,10 @@ demo: setup
 	PATH="$(abspath $(BIN)):$$PATH" tests/synthesis/demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' --durations 30
 
 test-all: setup
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile thorough --durations 30
 
 lint: setup
 	$(BIN)/ruff check .

@@ -69,8 +69,8 @@ def evaluate(
 
     from emodna.cli.cache.progress import counting
     from emodna.cli.eval_print import print_evaluation
-    from emodna.model.evaluation.bootstrap import Resampling
     from emodna.model.evaluation.evaluate import evaluate_run
+    from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
 
     if threads is not None:
@@ -111,7 +111,7 @@ def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
 def _check_names(stores: "list[FeatureStore]") -> None:
     """See that each store's files have a name, and one of their own."""
     from emodna.pipeline.errors import EmodnaError
-    from emodna.pipeline.names import is_valid_name
+    from emodna.pipeline.plugins import is_valid_name
 
     names = [store.snapshot.corpus for store in stores]
     for name in names:

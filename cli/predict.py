@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import answers, common
-from emodna.pipeline.names import renamed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,6 +86,7 @@ def predict(
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, marked
+    from emodna.pipeline.tables import renamed
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from emodna.pipeline.errors import EmodnaError, PluginError
-from emodna.pipeline.names import is_valid_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 Kind = TypeVar("Kind")
+
+#: Names that are a folder's on any system.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+#: What a command takes for every corpus.
+_EVERY: Final = "all"
+
+
+def is_valid_name(name: str) -> bool:
+    """Return True if a corpus, feature set or method may have this name."""
+    return _NAME.fullmatch(name) is not None and name != _EVERY
 
 
 def announced(group: str) -> Mapping[str, EntryPoint]:

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +46,17 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         part = table.slice(start, ROWS_AT_ONCE)
         columns = [python_values(part[name]) for name in part.column_names]
         yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Name of each of a user's columns beside others: `own_` before those that are taken."""
+    new: dict[str, str] = {}
+    for name in names:
+        free = name
+        while free in taken or free in new.values():
+            free = f"own_{free}"
+        new[name] = free
+    return new
 
 
 def _read_csv(table: Path) -> pa.Table:

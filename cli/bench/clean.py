@@ -33,12 +33,12 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, quiet:
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from contextlib import nullcontext
 
-    from emodna.model.bench.plan import Bench
     from emodna.model.bench.running.execute import only_run
     from emodna.model.bench.running.leftovers import leftovers
+    from emodna.model.bench.spec import Experiment
     from emodna.pipeline.errors import explained
 
-    bench = Bench.read(out)
+    bench = Experiment.read(out)
     failed = False
     with only_run(out) if delete else nullcontext():
         found = leftovers(bench)

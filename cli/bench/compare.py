@@ -8,13 +8,13 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.comparing.comparison import Comparison
-    from emodna.model.bench.plan import Bench
-    from emodna.model.bench.rows import Row
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.bench.spec import Experiment, MethodSpec
+    from emodna.model.evaluation.intervals import Resampling
 
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
@@ -25,7 +25,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values
 
 @click.command()
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Score that is compared.")
-@click.option("--task", type=click.Choice(["arousal", "valence"]), help="Scenarios of one task.  [default: of both]")
+@click.option("--task", type=click.Choice(TASKS), help="Scenarios of one task.  [default: of both]")
 @click.option(
     "--methods",
     "methods",
@@ -62,16 +62,15 @@ def compare(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench.comparing.comparison import compare as compared
     from emodna.model.bench.comparing.comparison import matched
-    from emodna.model.bench.outcomes import outcomes
-    from emodna.model.bench.plan import Bench
-    from emodna.model.bench.rows import Row
+    from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.scores import scenario_scores
-    from emodna.model.evaluation.bootstrap import Resampling
+    from emodna.model.bench.spec import Experiment, MethodSpec
+    from emodna.model.evaluation.intervals import Resampling
 
-    bench = Bench.read(out)
-    found = scenario_scores(bench, outcomes(bench, [cell for cell in bench.cells if task in (None, cell.task)]))
-    rows = [Row.parse(text) for text in methods]
-    other, rows = chosen(bench, found, rows, None if against is None else Row.parse(against))
+    bench = Experiment.read(out)
+    found = scenario_scores(bench, read_outcomes(bench, [cell for cell in bench.runs if task in (None, cell.task)]))
+    rows = [MethodSpec.parse(text) for text in methods]
+    other, rows = chosen(bench, found, rows, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
     comparison = compared(matched(found, rows, metric), other, resampling)
     if as_json:
@@ -81,8 +80,8 @@ def compare(
 
 
 def chosen(
-    bench: "Bench", found: "dict[Row, Any]", rows: "list[Row]", against: "Row | None"
-) -> "tuple[Row, list[Row]]":
+    bench: "Experiment", found: "dict[MethodSpec, Any]", rows: "list[MethodSpec]", against: "MethodSpec | None"
+) -> "tuple[MethodSpec, list[MethodSpec]]":
     """What is compared with, and all that is compared, that with it.
 
     Raises
@@ -94,8 +93,8 @@ def chosen(
     from emodna.model.errors import BenchError
 
     for option, row in [*(("--methods", row) for row in rows), *([("--against", against)] if against else [])]:
-        if row not in bench.rows:
-            raise BenchError(f"{option} {row}: not in the benchmark; valid: {', '.join(map(str, bench.rows))}")
+        if row not in bench.methods:
+            raise BenchError(f"{option} {row}: not in the benchmark; valid: {', '.join(map(str, bench.methods))}")
     usual = rows or usual_rows(bench, found)
     default = against is None
     if against is None:
@@ -112,7 +111,7 @@ def chosen(
     return against, together
 
 
-def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
+def _print(found: "Comparison", bench: "Experiment", metric: str) -> None:
     from rich.text import Text
 
     from emodna.cli.runs.table import Column, print_table
@@ -120,10 +119,10 @@ def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
 
     rows, n = found.matched.rows, len(found.matched.scenarios)
     order = sorted(range(len(rows)), key=lambda place: found.ranking.mean_ranks[place])
-    against = {each.row: each for each in found.methods}
+    against = {each.method: each for each in found.methods}
     ranked = [against.get(rows[place]) for place in order]
     means = found.matched.scores.mean(axis=0)
-    name, reference = SCORE_NAMES[metric], bench.rows[found.against].label
+    name, reference = SCORE_NAMES[metric], bench.methods[found.against].label
 
     def column(heading: str, texts: "Sequence[str]", rank: int = 0) -> Column:
         return Column(heading, [Text(text) for text in texts], rank, right=True)
@@ -131,7 +130,7 @@ def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
     common.out.print(f"{name} over {n} scenario{'s' * (n > 1)}; differences to {common.safe(reference)}, in points")
     print_table(
         [
-            Column("method", [safe_text(bench.rows[rows[place]].label) for place in order], folds=True),
+            Column("method", [safe_text(bench.methods[rows[place]].label) for place in order], folds=True),
             column(name, [f"{means[place]:.1f}" for place in order]),
             column("difference", ["" if each is None else signed(each.mean) for each in ranked]),
             column("95 % interval", ["" if each is None else interval(each.interval) for each in ranked]),
@@ -146,7 +145,7 @@ def _print(found: "Comparison", bench: "Bench", metric: str) -> None:
         common.out.print(common.safe(line))
 
 
-def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
+def remarks(found: "Comparison", bench: "Experiment") -> "list[str]":
     """What has to be known of the table."""
     from emodna.model.bench.wording import shared_notes
 
@@ -155,7 +154,7 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     reasons: dict[str, list[str]] = {}
     for each in found.methods:
         if each.test.why is not None:
-            reasons.setdefault(each.test.why, []).append(bench.rows[each.row].label)
+            reasons.setdefault(each.test.why, []).append(bench.methods[each.method].label)
     for why, labels in reasons.items():
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
         lines.append(f"no Wilcoxon test{whom}: {why}")
@@ -171,7 +170,7 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     elif difference is not None:
         lines.append(f"Nemenyi: mean ranks that are {difference:.2f} apart differ")
         for group in ranking.groups:
-            labels = [bench.rows[matched.rows[place]].label for place in group]
+            labels = [bench.methods[matched.rows[place]].label for place in group]
             lines.append(f"not told apart: {', '.join(labels)}")
     lines += shared_notes(_shared(found, bench))
     lines.append(_DEPENDENT)
@@ -181,19 +180,19 @@ def remarks(found: "Comparison", bench: "Bench") -> "list[str]":
     return lines
 
 
-def _shared(found: "Comparison", bench: "Bench") -> dict[tuple[str, str], int]:
+def _shared(found: "Comparison", bench: "Experiment") -> dict[tuple[str, str], int]:
     """Pairs of its scenarios whose target is partly in the source."""
     pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
     return {pair: count for pair, count in bench.shared.items() if pair in pairs}
 
 
 def _json(
-    found: "Comparison", bench: "Bench", metric: str, task: str | None, resampling: "Resampling"
+    found: "Comparison", bench: "Experiment", metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
     from emodna.model.bench.wording import shared_facts
-    from emodna.model.evaluation.bootstrap import LEVEL
+    from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
     means = dict(zip(matched.rows, matched.scores.mean(axis=0).tolist(), strict=True))
@@ -213,8 +212,8 @@ def _json(
         "methods": [
             {
                 "method": str(row),
-                "label": bench.rows[row].label,
-                "oracle": bench.rows[row].oracle,
+                "label": bench.methods[row].label,
+                "oracle": bench.methods[row].oracle,
                 "mean": means[row],
                 "mean_rank": rank,
             }
@@ -222,7 +221,7 @@ def _json(
         ],
         "comparisons": [
             {
-                "method": str(each.row),
+                "method": str(each.method),
                 "difference": each.mean,
                 "interval": each.interval,
                 "why_no_interval": found.why_no_interval,

@@ -9,8 +9,7 @@ from emodna.cli import common
 from emodna.cli.bench.options import out_option
 
 if TYPE_CHECKING:
-    from emodna.model.bench.plan import Bench
-    from emodna.model.bench.rows import Row
+    from emodna.model.bench.spec import Experiment, MethodSpec
 
 
 @click.command()
@@ -38,19 +37,19 @@ def drop(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.plan import Bench
     from emodna.model.bench.presets import CEILING
     from emodna.model.bench.running.execute import only_run
+    from emodna.model.bench.spec import Experiment
 
-    Bench.read(out)  # where there is none, no folder is made for it
+    Experiment.read(out)  # where there is none, no folder is made for it
     with only_run(out):
-        bench = Bench.read(out)
+        bench = Experiment.read(out)
         rows = _rows(bench, methods)
         left = bench.without(rows, _corpora(bench, corpora), seeds)
         left.write()
-    dropped = [cell for cell in bench.cells if cell not in set(left.cells)]
-    runs = sum(bench.folder(cell).path.exists() for cell in dropped)
-    orphans = {cell.tgt for cell in dropped if cell.row == CEILING and cell.src in corpora} & left.corpora.keys()
+    dropped = [cell for cell in bench.runs if cell not in set(left.runs)]
+    runs = sum(bench.run_folder(cell).path.exists() for cell in dropped)
+    orphans = {cell.tgt for cell in dropped if cell.method == CEILING and cell.src in corpora} & left.corpora.keys()
     if orphans and CEILING not in rows:
         common.note(
             f"upper-bound of {common.safe(', '.join(sorted(orphans)))} was run from a corpus that is dropped; "
@@ -58,10 +57,10 @@ def drop(
         )
     if as_json:
         common.print_json(
-            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.cells), "kept_runs": runs}
+            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.runs), "kept_runs": runs}
         )
         return
-    common.out.print(f"dropped {_counted(len(dropped), 'cell')}; {_counted(len(left.cells), 'cell')} left")
+    common.out.print(f"dropped {_counted(len(dropped), 'cell')}; {_counted(len(left.runs), 'cell')} left")
     if runs:
         where = "" if out == Path("bench") else f" --out {out}"
         common.out.print(
@@ -70,7 +69,7 @@ def drop(
         )
 
 
-def _rows(bench: "Bench", methods: tuple[str, ...]) -> "set[Row]":
+def _rows(bench: "Experiment", methods: tuple[str, ...]) -> "set[MethodSpec]":
     """Rows by their spelling; a method need not be installed.
 
     Raises
@@ -78,16 +77,18 @@ def _rows(bench: "Bench", methods: tuple[str, ...]) -> "set[Row]":
     BenchError
         One that the benchmark does not have; names those that it has.
     """
-    from emodna.model.bench.rows import Row
+    from emodna.model.bench.spec import MethodSpec
     from emodna.model.errors import BenchError
 
-    rows = {Row.read(text) for text in methods}
-    if unknown := sorted(rows - bench.rows.keys()):
-        raise BenchError(f"--methods {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, bench.rows))}")
+    rows = {MethodSpec.read(text) for text in methods}
+    if unknown := sorted(rows - bench.methods.keys()):
+        raise BenchError(
+            f"--methods {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, bench.methods))}"
+        )
     return rows
 
 
-def _corpora(bench: "Bench", corpora: tuple[str, ...]) -> set[str]:
+def _corpora(bench: "Experiment", corpora: tuple[str, ...]) -> set[str]:
     """Names of corpora.
 
     Raises

@@ -13,10 +13,10 @@ from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.outcomes import Outcome
-    from emodna.model.bench.plan import Bench, Cell
+    from emodna.model.bench.results import Outcome
     from emodna.model.bench.running.crew import Crew
     from emodna.model.bench.running.worker import Answer
+    from emodna.model.bench.spec import Experiment, RunSpec
 
 #: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
 _PER_GPU: Final = 4
@@ -86,8 +86,8 @@ class Execution:
 
 
 def carry_out(
-    bench: "Bench",
-    cells: "Sequence[Cell]",
+    bench: "Experiment",
+    cells: "Sequence[RunSpec]",
     execution: Execution,
     *,
     began: float,
@@ -105,19 +105,20 @@ def carry_out(
         See `execute`.
     """
     from emodna.cli.bench.live import watching
-    from emodna.model.bench.outcomes import outcomes, wall_seconds
+    from emodna.model.bench.outcomes import wall_seconds
+    from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.running.execute import execute
 
-    before = outcomes(bench, cells)
+    before = read_outcomes(bench, cells)
     if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
         before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
     done = [each for each in before if each.state == "done"]
     failed = [each for each in before if each.state == "failed"]
     busy = [each for each in before if each.state == "running"]
-    left = [each.cell for each in before if each not in (*done, *failed, *busy)]
+    left = [each.run for each in before if each not in (*done, *failed, *busy)]
     _tell(bench, done, failed, busy)
     _tell_of_own_steps(bench, left)
-    answers: dict[Cell, Answer] = {}
+    answers: dict[RunSpec, Answer] = {}
     if not left:
         bench.write()
     else:
@@ -130,9 +131,9 @@ def carry_out(
             bench.write()  # not before there is somebody to run it: a slip in --scheduler would leave a plan behind
             answers = execute(bench, left, crew, watcher, again=again)
     ran = [cell for cell, answer in answers.items() if answer.kind == "done"]
-    errors = {each.cell: str(each.error) for each in failed}
+    errors = {each.run: str(each.error) for each in failed}
     errors |= {cell: str(answer.error) for cell, answer in answers.items() if answer.kind == "failed"}
-    skipped = [each.cell for each in busy] + [cell for cell, answer in answers.items() if answer.kind == "busy"]
+    skipped = [each.run for each in busy] + [cell for cell, answer in answers.items() if answer.kind == "busy"]
     summary = {
         "out": str(bench.out.absolute()),
         "cells": len(cells),
@@ -150,9 +151,9 @@ def carry_out(
     return _failed(bench, errors)
 
 
-def described(cell: "Cell") -> dict[str, Any]:
+def described(cell: "RunSpec") -> dict[str, Any]:
     """A cell, as JSON has it."""
-    return {"src": cell.src, "tgt": cell.tgt, "task": cell.task, "method": str(cell.row), "seed": cell.seed}
+    return {"src": cell.src, "tgt": cell.tgt, "task": cell.task, "method": str(cell.method), "seed": cell.seed}
 
 
 def retry_command(out: Path) -> str:
@@ -160,7 +161,9 @@ def retry_command(out: Path) -> str:
     return "emodna-bench retry" + ("" if out == Path("bench") else f" --out {out}")
 
 
-def _tell(bench: "Bench", done: "Sequence[Outcome]", failed: "Sequence[Outcome]", busy: "Sequence[Outcome]") -> None:
+def _tell(
+    bench: "Experiment", done: "Sequence[Outcome]", failed: "Sequence[Outcome]", busy: "Sequence[Outcome]"
+) -> None:
     """What is not run now, and why."""
     if done:
         common.note(f"{_counted(done, 'cell')} {'is' if len(done) == 1 else 'are'} done already")
@@ -168,12 +171,12 @@ def _tell(bench: "Bench", done: "Sequence[Outcome]", failed: "Sequence[Outcome]"
         them = f"{_counted(failed, 'cell')} that failed before {'is' if len(failed) == 1 else 'are'}"
         common.note(f"{them} not tried again; {common.safe(retry_command(bench.out))} does")
     for each in busy:
-        common.note(f"left out: {common.safe(each.cell)}: another process is at work at it")
+        common.note(f"left out: {common.safe(each.run)}: another process is at work at it")
 
 
-def _tell_of_own_steps(bench: "Bench", cells: "Sequence[Cell]") -> None:
+def _tell_of_own_steps(bench: "Experiment", cells: "Sequence[RunSpec]") -> None:
     """Say which rows take another time than the rest."""
-    own = dict.fromkeys(str(cell.row) for cell in cells if cell.row.steps not in (None, bench.conditions.steps))
+    own = dict.fromkeys(str(cell.method) for cell in cells if cell.method.steps not in (None, bench.conditions.steps))
     if own:
         has = "has steps of its own" if len(own) == 1 else "have steps of their own"
         common.note(f"{common.safe(', '.join(own))} {has}")
@@ -190,7 +193,7 @@ def _print(summary: dict[str, Any], out: Path) -> None:
     )
 
 
-def _failed(bench: "Bench", errors: "dict[Cell, str]") -> int:
+def _failed(bench: "Experiment", errors: "dict[RunSpec, str]") -> int:
     """Say which cells failed: 1, or 0 if none did."""
     if not errors:
         return 0

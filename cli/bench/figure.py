@@ -9,11 +9,12 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.figures import Choice
     from emodna.model.bench.pictures import Picture
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.spec import Experiment
 
 _ALL: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
@@ -25,7 +26,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
     "--task",
     "tasks",
     multiple=True,
-    type=click.Choice(["arousal", "valence"]),
+    type=click.Choice(TASKS),
     help="Whose classes are shown; repeatable.  [default: those of the benchmark]",
 )
 @click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
@@ -67,9 +68,7 @@ def figure(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench import figures
-    from emodna.model.bench.plan import Bench
-    from emodna.model.bench.rows import Row
-    from emodna.pipeline.emotions import TASKS
+    from emodna.model.bench.spec import Experiment, MethodSpec
     from emodna.pipeline.errors import EmodnaError
 
     if not names:
@@ -78,14 +77,14 @@ def figure(
     wanted = figures.names() if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:
         figures.check_name(name)
-    bench = Bench.read(out)
+    bench = Experiment.read(out)
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *bench.corpora):
             raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(bench.corpora)}")
     if src is not None and src == tgt:
         raise EmodnaError(f"--src {src} --tgt {tgt}: source and target are the same; a pair has two corpora")
-    rows = tuple(map(Row.parse, methods)) or None
-    tasks = tasks or tuple(task for task in TASKS if any(cell.task == task for cell in bench.cells))
+    rows = tuple(map(MethodSpec.parse, methods)) or None
+    tasks = tasks or tuple(task for task in TASKS if any(cell.task == task for cell in bench.runs))
     to = to or out / "figures"
     written, left_out, failed = [], {}, False
     for name, task in itertools.product(wanted, tasks):
@@ -120,7 +119,7 @@ def _list(*, as_json: bool) -> None:
         common.out.print(f"{name:{width}}  {common.safe(summary)}")
 
 
-def _written(name: str, bench: "Bench", choice: "Choice", to: Path, format: str) -> dict[str, str]:
+def _written(name: str, bench: "Experiment", choice: "Choice", to: Path, format: str) -> dict[str, str]:
     """Make a figure and write it: its files."""
     from emodna.model.bench.figures import figure as made
 

@@ -16,9 +16,9 @@ from rich.text import Text
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.model.bench.outcomes import Outcome, State
-    from emodna.model.bench.plan import Bench, Cell
+    from emodna.model.bench.results import Outcome, State
     from emodna.model.bench.running.worker import Answer
+    from emodna.model.bench.spec import Experiment, RunSpec
 
 #: A character per cell by its state, and its colour; plainer ones for terminals that know ASCII only.
 _MARKS: Final = {
@@ -40,24 +40,24 @@ _OTHERS: Final = 4
 class Tally:
     """What is known of the cells, and how long those take that are left."""
 
-    states: "dict[Cell, State]"
+    states: "dict[RunSpec, State]"
     workers: int = 1
     began: float = field(default_factory=time.monotonic)
-    started: "dict[Cell, float]" = field(default_factory=dict)
+    started: "dict[RunSpec, float]" = field(default_factory=dict)
     """When those began that are at work."""
     took: "dict[tuple[str, str], list[float]]" = field(default_factory=lambda: defaultdict(list))
     """Seconds of the finished ones, by what takes alike: row and task."""
 
-    def begin(self, cell: "Cell") -> None:
+    def begin(self, cell: "RunSpec") -> None:
         """A worker has it."""
         self.states[cell], self.started[cell] = "running", time.monotonic()
 
-    def end(self, cell: "Cell", state: "State", seconds: float) -> None:
+    def end(self, cell: "RunSpec", state: "State", seconds: float) -> None:
         """It is done, or not."""
         self.states[cell] = state
         self.started.pop(cell, None)
         if state == "done":
-            self.took[str(cell.row), cell.task].append(seconds)
+            self.took[str(cell.method), cell.task].append(seconds)
 
     @property
     def counts(self) -> "Counter[State]":
@@ -75,14 +75,14 @@ class Tally:
         for cell, state in self.states.items():
             if state in ("waiting", "interrupted", "running"):
                 spent = now - self.started.get(cell, now)
-                total += max(known.get((str(cell.row), cell.task), usual) - spent, 0.0)
+                total += max(known.get((str(cell.method), cell.task), usual) - spent, 0.0)
         return total / self.workers
 
 
 class _Watcher:
     """Keeps the tally."""
 
-    def __init__(self, bench: "Bench", states: "dict[Cell, State]") -> None:
+    def __init__(self, bench: "Experiment", states: "dict[RunSpec, State]") -> None:
         self.bench = bench
         self.tally = Tally(states)
 
@@ -95,11 +95,11 @@ class _Watcher:
     def workers(self, number: int) -> None:
         self.tally.workers = number
 
-    def began(self, cell: "Cell") -> None:
+    def began(self, cell: "RunSpec") -> None:
         """A worker has it."""
         self.tally.begin(cell)
 
-    def ended(self, cell: "Cell", answer: "Answer") -> None:
+    def ended(self, cell: "RunSpec", answer: "Answer") -> None:
         """There is nothing more to come of it."""
         state: State = "done" if answer.kind == "done" else "failed" if answer.kind == "failed" else "running"
         self.tally.end(cell, state, answer.seconds)
@@ -114,12 +114,12 @@ class _Watcher:
 class _PlainWatcher(_Watcher):
     """A line per cell."""
 
-    def ended(self, cell: "Cell", answer: "Answer") -> None:
+    def ended(self, cell: "RunSpec", answer: "Answer") -> None:
         """Print it."""
         super().ended(cell, answer)
         counts = self.tally.counts
         number = f"{counts['done'] + counts['failed']}/{len(self.tally.states)}"
-        label = self.bench.rows[cell.row].label  # an oracle's scores go by no other name
+        label = self.bench.methods[cell.method].label  # an oracle's scores go by no other name
         words = common.safe(f"{cell.src} -> {cell.tgt}, {cell.task}, {label}, seed {cell.seed}")
         if answer.kind == "done":
             uar = (answer.result or {}).get("uar")
@@ -157,7 +157,7 @@ class _LiveWatcher(_Watcher):
         """As many lines as there is room for, those first that are not finished."""
         lines: dict[str, list[State]] = {}
         for cell, state in self.tally.states.items():
-            lines.setdefault(f"{self.bench.rows[cell.row].label}, {cell.task}", []).append(state)
+            lines.setdefault(f"{self.bench.methods[cell.method].label}, {cell.task}", []).append(state)
         unfinished = [name for name, states in lines.items() if set(states) - {"done"}]
         shown = list(lines) if len(lines) <= room else unfinished[: room - 1]
         name_width = min(max((len(name) for name in shown), default=0), _NAME, width // 2)
@@ -173,12 +173,12 @@ class _LiveWatcher(_Watcher):
             rest = [state for name, states in lines.items() if name not in shown for state in states]
             yield Text(f"and {len(lines) - len(shown)} rows more: ").append_text(_counted(rest))
 
-    def _at_work(self, running: "Sequence[Cell]") -> Iterator[Text]:
+    def _at_work(self, running: "Sequence[RunSpec]") -> Iterator[Text]:
         from emodna.model.bench.outcomes import steps_done
 
         for cell in running[:_RUNNING]:
             steps = self.bench.arguments(cell)["steps"]
-            line = Text.from_markup(f"{steps_done(self.bench.folder(cell)):>6}/{steps}  {common.safe(cell)}")
+            line = Text.from_markup(f"{steps_done(self.bench.run_folder(cell)):>6}/{steps}  {common.safe(cell)}")
             line.no_wrap, line.overflow = True, "ellipsis"
             yield line
 
@@ -201,9 +201,9 @@ def _counted(states: "Sequence[State]") -> Text:
 
 
 @contextmanager
-def watching(bench: "Bench", outcomes: "Sequence[Outcome]", *, quiet: bool) -> Iterator[_Watcher]:
+def watching(bench: "Experiment", outcomes: "Sequence[Outcome]", *, quiet: bool) -> Iterator[_Watcher]:
     """Show how far some cells are, on standard error."""
-    states: dict[Cell, State] = {each.cell: each.state for each in outcomes}
+    states: dict[RunSpec, State] = {each.run: each.state for each in outcomes}
     if quiet or not common.err.is_terminal or common.err.is_dumb_terminal:
         yield _PlainWatcher(bench, states)
         return

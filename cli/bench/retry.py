@@ -33,16 +33,16 @@ def retry(
     began = time.monotonic()
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.bench.executing import Execution, carry_out
-    from emodna.model.bench.outcomes import outcomes
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.running.execute import only_run
+    from emodna.model.bench.spec import Experiment
     from emodna.model.errors import BenchError
 
-    bench = Bench.read(out)
+    bench = Experiment.read(out)
     execution = Execution.of(workers, scheduler, bench.conditions.threads, device)
     if execution.kind != bench.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {bench.conditions.device}")
     with only_run(out):
-        failed = [each.cell for each in outcomes(bench) if each.state == "failed"]
+        failed = [each.run for each in read_outcomes(bench) if each.state == "failed"]
         code = carry_out(bench, failed, execution, began=began, again=True, as_json=as_json, quiet=quiet)
     context.exit(code)

@@ -8,11 +8,11 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import STEPS, execution_options, out_option
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.plan import Bench, Cell, Conditions
-    from emodna.model.bench.rows import Row
+    from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
     from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
 
@@ -34,7 +34,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 @click.option(
     "--tasks",
     multiple=True,
-    type=click.Choice(["arousal", "valence"]),
+    type=click.Choice(TASKS),
     help="What to recognise; repeatable.  [default: both, or those of --table]",
 )
 @click.option(
@@ -100,14 +100,13 @@ def run(
             raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.bench.executing import Execution, carry_out
-    from emodna.model.bench.plan import Conditions
-    from emodna.model.bench.rows import Row
+    from emodna.model.bench.spec import Conditions, MethodSpec
     from emodna.model.config import shared_settings
     from emodna.pipeline.store import FeatureStore
     from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
-    wishes = _wishes(tasks, [Row.parse(text) for text in methods], tables)
+    wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
     stores = [FeatureStore(path) for path in _stores(cache, corpora or _corpora_there(out), feature_set)]
     execution = Execution.of(workers, scheduler, threads, device)
     conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind, execution.decisive_threads)
@@ -122,11 +121,10 @@ def run(
 
 
 def _wishes(
-    tasks: "tuple[Task, ...]", rows: "list[Row]", tables: tuple[str, ...]
-) -> "list[tuple[tuple[Task, ...], list[Row]]]":
+    tasks: "tuple[Task, ...]", rows: "list[MethodSpec]", tables: tuple[str, ...]
+) -> "list[tuple[tuple[Task, ...], list[MethodSpec]]]":
     """Which rows of which tasks."""
     from emodna.model.bench.presets import PRESETS, SENSITIVITY
-    from emodna.pipeline.emotions import TASKS
 
     if rows:
         return [(tasks or TASKS, list(dict.fromkeys(rows)))]
@@ -139,9 +137,9 @@ def _wishes(
 
 def _corpora_there(out: Path) -> tuple[str, ...]:
     """Corpora of the benchmark in a folder; none where there is no benchmark."""
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.spec import Experiment
 
-    return tuple(Bench.read(out).corpora) if Bench.exists(out) else ()
+    return tuple(Experiment.read(out).corpora) if Experiment.exists(out) else ()
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
@@ -172,10 +170,10 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
 def _asked(
     out: Path,
     stores: "list[FeatureStore]",
-    wishes: "list[tuple[tuple[Task, ...], list[Row]]]",
+    wishes: "list[tuple[tuple[Task, ...], list[MethodSpec]]]",
     seeds: int,
     conditions: "Conditions",
-) -> "Bench":
+) -> "Experiment":
     """The benchmark of all wishes together; says what can be no source.
 
     Raises
@@ -187,28 +185,27 @@ def _asked(
     """
     from dataclasses import replace
 
-    from emodna.model.bench.grid import grid
+    from emodna.model.bench.grid import plan_experiment
     from emodna.model.errors import BenchError
-    from emodna.pipeline.emotions import TASKS
 
-    first, *others = [grid(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
+    first, *others = [plan_experiment(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
     for each in others:
-        first = first.extended(each, each.cells)
+        first = first.extended(each, each.runs)
     asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
     without = {
         corpus.name: reasons
         for corpus in first.corpora.values()
         if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
     }
-    if not first.cells:
+    if not first.runs:
         told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
         raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
     for name, reasons in without.items():
         common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
-    return replace(first, cells=tuple(sorted(first.cells, key=lambda cell: cell.seed)))
+    return replace(first, runs=tuple(sorted(first.runs, key=lambda cell: cell.seed)))
 
 
-def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
+def _together(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
     """What was asked for, with what is in its folder already; and the cells that are to be run.
 
     Raises
@@ -216,28 +213,28 @@ def _together(asked: "Bench") -> "tuple[Bench, list[Cell]]":
     BenchError
         What is there is of other conditions, and has begun.
     """
-    from emodna.model.bench.plan import Bench
     from emodna.model.bench.presets import CEILING
+    from emodna.model.bench.spec import Experiment
 
-    if not Bench.exists(asked.out):
-        return asked, list(asked.cells)
-    there = Bench.read(asked.out)
-    if there.conditions != asked.conditions and not there.begun:
-        return asked, list(asked.cells)
+    if not Experiment.exists(asked.out):
+        return asked, list(asked.runs)
+    there = Experiment.read(asked.out)
+    if there.conditions != asked.conditions and not any(there.run_folder(run).path.exists() for run in there.runs):
+        return asked, list(asked.runs)
     there.check_conditions(asked.conditions)
     # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
     ceilings = {
         (cell.tgt, cell.task, cell.seed): cell
-        for cell in there.cells
-        if cell.row == CEILING and cell.src in asked.corpora
+        for cell in there.runs
+        if cell.method == CEILING and cell.src in asked.corpora
     }
     cells = [
-        ceilings.get((cell.tgt, cell.task, cell.seed), cell) if cell.row == CEILING else cell for cell in asked.cells
+        ceilings.get((cell.tgt, cell.task, cell.seed), cell) if cell.method == CEILING else cell for cell in asked.runs
     ]
     return there.extended(asked, cells), cells
 
 
-def _tell_of_shared(bench: "Bench", cells: "list[Cell]") -> None:
+def _tell_of_shared(bench: "Experiment", cells: "list[RunSpec]") -> None:
     """Say which sources have recordings of their targets: they are trained on with their labels."""
     from emodna.model.bench.wording import shared_notes
 

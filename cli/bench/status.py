@@ -12,8 +12,8 @@ from emodna.cli import common
 from emodna.cli.bench.options import out_option
 
 if TYPE_CHECKING:
-    from emodna.model.bench.outcomes import Outcome
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.results import Outcome
+    from emodna.model.bench.spec import Experiment
 
 
 @click.command()
@@ -24,11 +24,12 @@ def status(out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.bench.executing import described, retry_command
     from emodna.cli.bench.live import duration
-    from emodna.model.bench.outcomes import at_work, outcomes
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.outcomes import at_work
+    from emodna.model.bench.results import read_outcomes
+    from emodna.model.bench.spec import Experiment
 
-    bench = Bench.read(out)
-    found, running = outcomes(bench), at_work(bench)
+    bench = Experiment.read(out)
+    found, running = read_outcomes(bench), at_work(bench)
     counts = Counter(each.state for each in found)
     rows = _rows(bench, found)
     failed = [each for each in found if each.state == "failed"]
@@ -40,7 +41,7 @@ def status(out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
             "cells": len(found),
             "states": dict(counts),
             "rows": rows,
-            "failed": [{**described(each.cell), "error": each.error} for each in failed],
+            "failed": [{**described(each.run), "error": each.error} for each in failed],
             "eta_seconds": remaining,
         }
         common.print_json(document)
@@ -58,17 +59,24 @@ def status(out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     eta = "" if remaining is None else f"; ETA {duration(remaining)}"
     common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
     for each in failed:
-        common.out.print(f"[red]failed:[/red] {common.safe(each.cell)}: {common.safe(each.error)}")
+        common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")
     if failed:
         common.out.print(f"{common.safe(retry_command(out))} tries them again")
 
 
-def _rows(bench: "Bench", found: "Sequence[Outcome]") -> list[dict[str, Any]]:
+def _rows(bench: "Experiment", found: "Sequence[Outcome]") -> list[dict[str, Any]]:
     """Cells by row and task, in the benchmark's order."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for each in found:
-        row, task = each.cell.row, each.cell.task
-        begun = {"method": str(row), "label": bench.rows[row].label, "task": task, "cells": 0, "done": 0, "failed": 0}
+        row, task = each.run.method, each.run.task
+        begun = {
+            "method": str(row),
+            "label": bench.methods[row].label,
+            "task": task,
+            "cells": 0,
+            "done": 0,
+            "failed": 0,
+        }
         counted = rows.setdefault((str(row), task), begun)
         counted["cells"] += 1
         if each.state in ("done", "failed"):
@@ -81,9 +89,9 @@ def _remaining(found: "Sequence[Outcome]") -> float | None:
     from emodna.cli.bench.live import Tally
     from emodna.model.bench.outcomes import wall_seconds
 
-    tally = Tally({each.cell: each.state for each in found})
+    tally = Tally({each.run: each.state for each in found})
     tally.workers = max(sum(each.state == "running" for each in found), 1)
     for each in found:
         if (seconds := wall_seconds(each.result)) is not None:
-            tally.took[str(each.cell.row), each.cell.task].append(seconds)
+            tally.took[str(each.run.method), each.run.task].append(seconds)
     return tally.remaining

@@ -47,10 +47,10 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise click.UsageError("--json prints; to write a file, give --to with --format json")
     form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
     check_folder(to)
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.spec import Experiment
     from emodna.model.bench.tables.table import table as made
 
-    found = made(Bench.read(out), name)
+    found = made(Experiment.read(out), name)
     if to is not None:
         from emodna.pipeline.files import write_atomically
 

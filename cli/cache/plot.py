@@ -7,6 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.stores import open_store
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
 @click.option("--against", metavar="STORE", help="Draw the shift from STORE to this one.")
 @click.option(
     "--task",
-    type=click.Choice(["arousal", "valence"]),
+    type=click.Choice(TASKS),
     default="arousal",
     help="Whose classes mark the utterances in the plane of --against.",
 )

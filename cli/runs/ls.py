@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
+from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.runs.listing import Run
@@ -20,7 +21,7 @@ _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]...")
 @click.option("--src", metavar="CORPUS", help="Only runs with this source, alone or among others.")
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
-@click.option("--task", type=click.Choice(["arousal", "valence"]), help="Only runs of this task.")
+@click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
 @click.option("--sort", type=click.Choice(_SORTS), default="name", help="The latest, best or largest come first.")
 @common.common_options

@@ -8,9 +8,16 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named, distinct
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import (
+    Conditions,
+    CorpusSummary,
+    Experiment,
+    MethodInfo,
+    MethodSpec,
+    RunSpec,
+    check_distinct,
+)
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import labelled
@@ -19,14 +26,14 @@ from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
 
-def grid(
+def plan_experiment(
     out: Path,
     stores: Sequence[FeatureStore],
     tasks: Sequence[Task],
-    rows: Sequence[Row],
+    rows: Sequence[MethodSpec],
     seeds: int,
     conditions: Conditions,
-) -> Bench:
+) -> Experiment:
     """The benchmark of all ordered pairs of some corpora; seed 0 of everything comes first.
 
     A corpus of which a task cannot be learnt (see `Corpus.lacks`) is no source of it, and has no upper bound.
@@ -36,18 +43,20 @@ def grid(
     BenchError, ConfigError, PluginError
         Corpora that make no pair, or a row whose method or settings do not exist; says what is valid.
     """
-    corpora = {store.snapshot.corpus: described(store) for store in stores}
+    corpora = {store.snapshot.corpus: summarise(store) for store in stores}
     if len(corpora) < 2:
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
-    named = distinct({row: name_of(row, conditions) for row in rows})
-    return Bench(out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)), shared_recordings(stores))
+    named = check_distinct({row: describe_method(row, conditions) for row in rows})
+    return Experiment(
+        out, conditions, corpora, named, tuple(_cells(corpora, tasks, rows, seeds)), shared_recordings(stores)
+    )
 
 
-def described(store: FeatureStore) -> Corpus:
+def summarise(store: FeatureStore) -> CorpusSummary:
     """What a benchmark needs to know of a corpus."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
     labels = {task: store.labels(task) for task in TASKS}
-    return Corpus(
+    return CorpusSummary(
         store.snapshot.corpus,
         str(store.path.absolute()),
         store.fingerprint,
@@ -81,7 +90,7 @@ def shared_recordings(stores: Sequence[FeatureStore]) -> dict[tuple[str, str], i
     return {pair: count for pair, count in counts.items() if count}
 
 
-def name_of(row: Row, conditions: Conditions) -> Named:
+def describe_method(row: MethodSpec, conditions: Conditions) -> MethodInfo:
     """What a row is called beside its scores; checks its settings on the way.
 
     Raises
@@ -89,34 +98,53 @@ def name_of(row: Row, conditions: Conditions) -> Named:
     ConfigError, PluginError
         As `grid`.
     """
-    kind = method(row.method)
+    kind = method(row.name)
     try:
         shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
     except ConfigError as error:
-        raise ConfigError(f"{error} (of {row.method}, one of the methods that are to be run)") from error
+        raise ConfigError(f"{error} (of {row.name}, one of the methods that are to be run)") from error
     try:
         train, config, _ = apply_settings({**conditions.settings, **row.overrides}, *shared)
     except ConfigError as error:
         raise ConfigError(f"--methods {row}: {error}") from error
     if train.frames < kind.min_frames:
         whose = f"--methods {row}: frames" if "frames" in row.overrides else "--set frames"
-        raise ConfigError(f"{whose}={train.frames}: {row.method} needs at least {kind.min_frames}")
+        raise ConfigError(f"{whose}={train.frames}: {row.name} needs at least {kind.min_frames}")
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in row.overrides if key in used and used[key] != usual[key]}
     if row.steps is not None:
         changed["steps"] = row.steps
     # Whose labels it learns from depends on the configuration, so it is asked of a method, which takes no memory here.
-    with blaming(row.method, "()"), torch.device("meta"):
+    with blaming(row.name, "()"), torch.device("meta"):
         supervision = kind(kind.min_dim, config, 0).supervision
-    label = labelled(row.method, changed, our_reading=kind.our_reading, supervision=supervision)
-    return Named(label, kind.our_reading, supervision)
+    label = labelled(row.name, changed, our_reading=kind.our_reading, supervision=supervision)
+    return MethodInfo(label, kind.our_reading, supervision)
 
 
-def _cells(corpora: Mapping[str, Corpus], tasks: Sequence[Task], rows: Sequence[Row], seeds: int) -> Iterator[Cell]:
+def _cells(
+    corpora: Mapping[str, CorpusSummary], tasks: Sequence[Task], rows: Sequence[MethodSpec], seeds: int
+) -> Iterator[RunSpec]:
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, row in itertools.product(range(seeds), tasks, rows):
         for src, tgt in itertools.permutations(corpora, 2):
             if corpora[src].lacks(task) or (row == CEILING and corpora[tgt].lacks(task)):
                 continue
             if row != CEILING or first_source.setdefault((task, tgt), src) == src:
-                yield Cell(src, tgt, task, row, seed)
+                yield RunSpec(src, tgt, task, row, seed)
+
+
+def open_store(experiment: Experiment, name: str) -> FeatureStore:
+    """Open the store of one of an experiment's corpora.
+
+    Raises
+    ------
+    BenchError
+        It has changed since the experiment was planned.
+    StoreError
+        It is gone.
+    """
+    corpus = experiment.corpora[name]
+    store = FeatureStore(Path(corpus.store))
+    if store.fingerprint != corpus.fingerprint:
+        raise BenchError(f"{corpus.store}: has changed since the benchmark was planned; start emodna-bench run anew")
+    return store

@@ -83,7 +83,7 @@ class Panel:
     x_label: str = ""
     y_label: str = ""
     references: Sequence[tuple[str, float]] = ()
-    """Named values that are marked by a thin line: across a panel of dots, along one of lines."""
+    """MethodInfo values that are marked by a thin line: across a panel of dots, along one of lines."""
     bare: bool = False
     """Whether the axes mean nothing, as those of a UMAP do not."""
     least_width: float = 0.0

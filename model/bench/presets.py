@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import MethodSpec
 from emodna.pipeline.emotions import TASKS, Task
 
 Layout = Literal["sources", "averages"]
@@ -19,10 +19,10 @@ Layout = Literal["sources", "averages"]
 class Entry:
     """A row of one of the paper's tables."""
 
-    row: Row
+    method: MethodSpec
     paper: str
     """Its name in paper.csv."""
-    base: Row | None = None
+    base: MethodSpec | None = None
     """Table 5: the method without L_SCL, from which arrows are drawn."""
 
 
@@ -36,36 +36,37 @@ class Preset:
     entries: tuple[Entry, ...]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MethodSpec]:
         """All that has to be run for it: entries, what those are compared with, floor and ceiling."""
         bases = [entry.base for entry in self.entries if entry.base is not None]
-        return list(dict.fromkeys([*(entry.row for entry in self.entries), *bases, *FLOOR, CEILING]))
+        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *FLOOR, CEILING]))
 
 
-FLOOR: Final = (Row("source-only"), Row.parse("source-only:target_bn=true"))
-CEILING: Final = Row("upper-bound")
+FLOOR: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
+CEILING: Final = MethodSpec("upper-bound")
 """The source has no part in it: it is run once per target, from the first source, and stands for all of them."""
 
 _COMPARED: Final = tuple(
-    Entry(Row(name), name)
+    Entry(MethodSpec(name), name)
     for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
 )
 _PARTS: Final = (
-    Entry(Row("source-only"), "V1 source-only"),
-    Entry(Row("v2"), "V2 w/o decouple+align"),
-    Entry(Row("v3"), "V3 w/o decouple"),
-    Entry(Row("v4"), "V4 w/o align"),
-    Entry(Row("v5"), "V5 w/o decoupling"),
-    Entry(Row("emo-dna"), "emo-dna"),
+    Entry(MethodSpec("source-only"), "V1 source-only"),
+    Entry(MethodSpec("v2"), "V2 w/o decouple+align"),
+    Entry(MethodSpec("v3"), "V3 w/o decouple"),
+    Entry(MethodSpec("v4"), "V4 w/o align"),
+    Entry(MethodSpec("v5"), "V5 w/o decoupling"),
+    Entry(MethodSpec("emo-dna"), "emo-dna"),
 )
 _WITH_SCL: Final = tuple(
-    Entry(Row.parse(f"{name}:add=scl"), f"{name}+scl", base=Row(name)) for name in ("dann", "dan", "jan", "cdan", "bsp")
+    Entry(MethodSpec.parse(f"{name}:add=scl"), f"{name}+scl", base=MethodSpec(name))
+    for name in ("dann", "dan", "jan", "cdan", "bsp")
 )
 _THRESHOLDS: Final = (
-    Entry(Row.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
-    Entry(Row.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
-    Entry(Row.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
-    Entry(Row("emo-dna"), "emo-dna adaptive threshold"),
+    Entry(MethodSpec.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
+    Entry(MethodSpec.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
+    Entry(MethodSpec.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
+    Entry(MethodSpec("emo-dna"), "emo-dna adaptive threshold"),
 )
 
 PRESETS: Final[Mapping[str, Preset]] = {
@@ -78,9 +79,9 @@ PRESETS: Final[Mapping[str, Preset]] = {
 """By number, as `--table` takes it."""
 
 SENSITIVITY: Final = (
-    Row("emo-dna"),
+    MethodSpec("emo-dna"),
     *(
-        Row.parse(f"emo-dna:{setting}")
+        MethodSpec.parse(f"emo-dna:{setting}")
         for setting in (
             "normalisation=none",
             "normalisation=per-corpus",

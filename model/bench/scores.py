@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from emodna.model.bench.outcomes import Outcome
-from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.rows import Row
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.bench.results import Outcome
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Scenario = tuple[Task, str, str]
@@ -24,12 +23,12 @@ Pair = tuple[str, str]
 """Source, target."""
 Scores = Mapping[str, float]
 """Of `SCORE_NAMES`, in percent; what else was asked for stands beside them."""
-ScenarioScores = dict[Row, dict[Scenario, dict[int, Scores]]]
-"""Row -> task, source, target -> seed -> scores."""
+ScenarioScores = dict[MethodSpec, dict[Scenario, dict[int, Scores]]]
+"""MethodSpec -> task, source, target -> seed -> scores."""
 
 
 def scenario_scores(
-    bench: Bench, outcomes: Iterable[Outcome], more: Callable[[Cell], Scores] = lambda _cell: {}
+    bench: Experiment, outcomes: Iterable[Outcome], more: Callable[[RunSpec], Scores] = lambda _cell: {}
 ) -> ScenarioScores:
     """Scores of the cells that are done and have some.
 
@@ -41,15 +40,15 @@ def scenario_scores(
         What else is to stand beside the scores of a cell.
     """
     sources: dict[tuple[Task, str], dict[str, None]] = {}
-    for cell in bench.cells:
+    for cell in bench.runs:
         sources.setdefault((cell.task, cell.tgt), {})[cell.src] = None
     found: ScenarioScores = {}
     for outcome in outcomes:
-        cell, scores = outcome.cell, scores_in(outcome.result)
+        cell, scores = outcome.run, scores_in(outcome.result)
         if scores is None:
             continue
-        for src in sources[cell.task, cell.tgt] if cell.row == CEILING else (cell.src,):
-            by_seed = found.setdefault(cell.row, {}).setdefault((cell.task, src, cell.tgt), {})
+        for src in sources[cell.task, cell.tgt] if cell.method == CEILING else (cell.src,):
+            by_seed = found.setdefault(cell.method, {}).setdefault((cell.task, src, cell.tgt), {})
             by_seed.setdefault(cell.seed, {**scores, **more(cell)})
     return found
 

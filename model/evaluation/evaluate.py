@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.bootstrap import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
 from emodna.model.evaluation.breakdown import Groups
 from emodna.model.evaluation.calibration import calibration
+from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores

@@ -1,4 +1,4 @@
-"""A finished run: its model, which corpora it has seen, and how another is to be normalised."""
+"""A finished run: its model, the corpora of its training, and how another corpus is to be normalised."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, Self, get_args
 import numpy as np
 import torch
 
-from emodna.model.data.normalisation import NORMALISATIONS, Normalisation, Statistics
+from emodna.model.config import NORMALISATIONS
+from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import BLIND, label_of
@@ -16,14 +17,13 @@ from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
 
-#: What a result says of its run, in this order.
+#: Keys of a result that describe its run, in this order.
 _FACTS: Final = ("src", "tgt", "task", "method", "seed", "steps")
-_SUPERVISIONS: Final = get_args(Supervision)
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """What a run's folder holds for use on corpora."""
+    """The content of a run's folder, for use on corpora."""
 
     path: Path
     model: TrainedModel
@@ -43,30 +43,24 @@ class FinishedRun:
         """
         folder = RunFolder(path)
         config = read_json(folder.config)
+        model = TrainedModel.load(folder.path, device)
         try:
             decisive = config["decisive"]
             facts = {name: decisive[name] for name in _FACTS}
-            facts["supervision"] = config.get("supervision", BLIND)  # which runs of earlier versions do not name
+            facts["supervision"] = config.get("supervision", BLIND)  # runs of earlier versions do not name it
             facts["label"] = label_of(config)
             facts["normalisation"] = decisive["train"]["normalisation"]
             fingerprints = dict(decisive["fingerprints"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
         texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method", "label"))
-        model = TrainedModel.load(folder.path, device)
-        known = facts["normalisation"] in NORMALISATIONS and facts["supervision"] in _SUPERVISIONS
+        known = facts["normalisation"] in NORMALISATIONS and facts["supervision"] in get_args(Supervision)
         if not texts or not known or facts["task"] != model.task:
             raise RunError(f"{folder.config}: damaged: not the configuration of the run whose model lies there")
         return cls(path, model, facts, fingerprints)
 
-    @property
-    def normalisation(self) -> Normalisation:
-        """How the run normalised its corpora."""
-        found: Normalisation = self.facts["normalisation"]
-        return found
-
     def seen(self, store: FeatureStore) -> Literal["source", "target"] | None:
-        """What a corpus was in the training, or nothing; told by its name or content."""
+        """Return the role of a corpus in the training, if it had one; its name or its content tells."""
         roles: dict[str, Literal["source", "target"]] = dict.fromkeys(self.facts["src"].split(JOIN), "source")
         roles[self.facts["tgt"]] = "target"
         for corpus, role in roles.items():
@@ -75,29 +69,29 @@ class FinishedRun:
         return None
 
     def model_for(self, store: FeatureStore) -> TrainedModel:
-        """The model as it is to be used on a corpus.
+        """Return the model as it is to be used on a corpus.
 
-        The normalisation is that of the run, with the statistics that it saved. Only where each corpus is normalised by
-        its own (`per-corpus`), those of this one are taken, over all its utterances: the saved ones are its target's.
+        The normalisation is that of the run, with the statistics that it saved. Only with `per-corpus`, where the saved
+        ones are the target's, this corpus's own are computed, over all its utterances.
 
         Raises
         ------
         EvaluationError
-            The features are not those that the model was trained on.
+            As `check`.
         """
         self.check(store)
-        if self.normalisation != "per-corpus":
+        if self.facts["normalisation"] != "per-corpus":
             return self.model
         own = Statistics.of_corpora([(store, np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=own))
 
     def check(self, store: FeatureStore) -> None:
-        """See that a store has the features that the model was trained on.
+        """Check that a store has the features that the model was trained on.
 
         Raises
         ------
         EvaluationError
-            It has others; says which, and how these are prepared.
+            It has others; names them, and how these are prepared.
         """
         features = self.model.features
         if store.snapshot.parameters == features.parameters():

@@ -1,4 +1,4 @@
-"""The recordings that somebody asks about: files, folders, archives, standard input, the rows of a table."""
+"""Recordings to predict for: files, folders, archives, standard input, the rows of a table."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
-from emodna.pipeline.audio.formats import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError
 
-#: Stands for standard input.
+#: The name of standard input.
 STDIN: Final = "-"
 
 #: Files up to this size are read at once and decoded from memory: libsndfile asks for them in small pieces.
@@ -25,28 +25,27 @@ class Input:
     """One recording."""
 
     file: str
-    """As answers name it."""
+    """Its name in answers."""
     open: Callable[[], BinaryIO]
-    """Opens it, seekable, more than once if asked to; raises one of `UNUSABLE`, as reading it may."""
+    """Opens it, seekable, any number of times; raises one of `UNUSABLE`, as reading it may."""
     number: int | None = None
-    """Of its row in a table, from 0."""
+    """Number of its row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
-    """What that says beside the path."""
+    """The other cells of that row."""
 
 
 def named(names: Iterable[str]) -> Iterator[Input]:
-    """Recordings by their names: files as they are, those below folders and in archives in the order of a walk.
+    """Yield recordings by their names: files as they are, those in folders and archives in the order of a walk.
 
-    Folders are searched for endings of audio; what is hidden, and what macOS leaves beside files, is passed by. `-` is
-    standard input, which like a pipe is read to its end, here and not in the thread that decodes it.
+    Folders are searched for audio by its endings, without hidden files and those that macOS leaves beside others. `-`
+    is standard input, which like a pipe is read to its end, here and not in the thread that decodes it.
     """
     for name in names:
         path = Path(name)
         if name == STDIN:
-            yield _buffered(STDIN, sys.stdin.buffer)
+            yield Input(name, partial(BytesIO, sys.stdin.buffer.read()))
         elif path.is_fifo():
-            with path.open("rb") as pipe:
-                yield _buffered(str(path), pipe)
+            yield Input(str(path), partial(BytesIO, path.read_bytes()))
         elif path.is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _below(path)
         else:
@@ -54,7 +53,7 @@ def named(names: Iterable[str]) -> Iterator[Input]:
 
 
 def listed(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
-    """Recordings of a user's table, by the `path` of each row below a root."""
+    """Yield the recordings of a user's table, by the `path` of each row below a root."""
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
         beside = {column: cell for column, cell in row.items() if column != "path"}
@@ -62,29 +61,20 @@ def listed(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
 
 
 def _below(place: Path) -> Iterator[Input]:
-    empty = True
+    problem = f"no audio in it; looked for {' '.join(AUDIO_SUFFIXES)}"
     try:
         tree = open_tree(place, AUDIO_SUFFIXES)
         for path in tree.files(AUDIO_SUFFIXES):
-            empty = False
+            problem = ""
             yield Input(str(place / path), partial(tree.open, path))
     except CorpusError as error:
-        yield _refused(place, str(error))
-    else:
-        if empty:
-            yield _refused(place, f"no audio in it; looked for {' '.join(AUDIO_SUFFIXES)}")
+        problem = str(error)
+    if problem:
+        yield Input(str(place), partial(_refuse, problem))
 
 
-def _refused(place: Path, why: str) -> Input:
-    def refuse() -> BinaryIO:
-        raise AudioError(why)
-
-    return Input(str(place), refuse)
-
-
-def _buffered(name: str, stream: BinaryIO) -> Input:
-    content = stream.read()
-    return Input(name, lambda: BytesIO(content))
+def _refuse(problem: str) -> BinaryIO:
+    raise AudioError(problem)
 
 
 def _open(file: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file that begins at the waveform, compared with the original before it is left behind."""
+"""Write a trained model as one ONNX file that begins at the waveform, and check it against the original."""
 
 import importlib.metadata
 import importlib.util
@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +27,16 @@ from emodna.pipeline.export.place import replacing
 if TYPE_CHECKING:
     import onnx
 
-#: Largest difference in probability from emodna's own answer with which a file is left behind.
+#: Largest difference in probability from emodna's own answer with which a file is kept.
 TOLERANCE: Final = 1e-4
 _NEEDED: Final = ("onnx", "onnxruntime", "onnxscript")
-#: What all of onnxruntime's releases since 1.14 read; nothing newer is needed.
+#: All of onnxruntime's releases since 1.14 read it; nothing newer is needed.
 _OPSET: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """What was written."""
+    """A file that was written."""
 
     bytes: int
     difference: float
@@ -44,7 +44,6 @@ class ExportedModel:
     compared: int
     """Number of those waveforms."""
     metadata: Mapping[str, str]
-    """What the file says of itself."""
 
 
 def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
@@ -53,7 +52,7 @@ def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
     Parameters
     ----------
     force
-        Whether an earlier file there is replaced.
+        Replace an earlier file there.
 
     Raises
     ------
@@ -68,10 +67,10 @@ def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
 
 
 def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *, force: bool) -> ExportedModel:
-    """Write a model as ONNX, if onnxruntime gives the answers of the original by it.
+    """Write a model as ONNX, if onnxruntime gives the original's answers by it.
 
     Input `waveform` float32 (batch, samples), mono, at the feature set's sample rate; outputs `probability` (batch,) of
-    class 1 and `logits` (batch, 2), both NaN where there is nothing to hear.
+    class 1 and `logits` (batch, 2), both NaN for digital silence.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def _check_packages() -> None:
 
 
 def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
-    """What the file says of itself; values that are no plain text are JSON."""
+    """Return the file's metadata; values that are not plain text are JSON."""
     features = model.features
     facts: dict[str, Any] = {
         "emodna_version": importlib.metadata.version("emodna"),
@@ -120,7 +119,7 @@ def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, st
 
 
 def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
-    """Content of the file."""
+    """Return the content of the file."""
     import onnx
 
     exported = _translated(model)
@@ -129,7 +128,7 @@ def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
         f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
         f"{CLASS_NAMES[model.task][1]} {model.task}."
     )
-    _forget_origin(exported)
+    _remove_origin(exported)
     onnx.helper.set_model_props(exported, dict(metadata))
     onnx.checker.check_model(exported)
     content: bytes = exported.SerializeToString(deterministic=True)
@@ -142,7 +141,7 @@ def _translated(model: TrainedModel) -> "onnx.ModelProto":
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _quietly(), torch.no_grad():
-            # Traced here, for the translator would make a size that cannot stay open the example's.
+            # Traced here: the translator would give a size that cannot stay open the example's value.
             traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 traced,
@@ -155,12 +154,12 @@ def _translated(model: TrainedModel) -> "onnx.ModelProto":
             )
     except Exception as error:  # their errors have no class in common
         raise ExportError(f"method {model.method.name}: cannot be written as ONNX: {_first_line(error)}") from error
-    return program.model_proto  # type: ignore[union-attr]  # a program, since it was not told where to write
+    return program.model_proto  # type: ignore[union-attr]  # a program, as no file was given to write to
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep back what the exporter says of itself, of packages that it could use, and of graphs that it cannot trace."""
+    """Silence the exporter, which prints and warns of packages that it could use and graphs that it cannot trace."""
     logger = logging.getLogger("torch")
     before, aside = logger.level, io.StringIO()
     logger.setLevel(logging.CRITICAL)
@@ -172,8 +171,8 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _forget_origin(exported: "onnx.ModelProto") -> None:
-    """Take out the lines of source code that each node came from: they are paths of this machine."""
+def _remove_origin(exported: "onnx.ModelProto") -> None:
+    """Remove the lines of source code that each node came from: they are paths of this machine."""
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
@@ -182,20 +181,20 @@ def _forget_origin(exported: "onnx.ModelProto") -> None:
 
 
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
-    """Largest difference in probability between a file and the original, and the number of waveforms compared.
+    """Return the largest difference in probability between a file and the original, and the number of waveforms.
 
     Raises
     ------
     ExportError
-        It is larger than `TOLERANCE`, or digital silence is given an answer.
+        It is larger than `TOLERANCE`, or digital silence gets an answer.
     """
-    worst, trials = 0.0, _trials(model)
-    answers = _runner(file)
-    for name, waveform in trials.items():
-        features, peak_db = model.features.extract(waveform)
-        expected = float(model.probabilities([(features, peak_db)])[0])
-        # Beside another one: no waveform of a batch may change the others' answers.
-        found = float(answers(np.stack([waveform, waveform[::-1] / 2]))[0])
+    trials = _trials(model)
+    # Each beside another one: no waveform of a batch may change the others' answers.
+    batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in trials.values()]
+    *answers, for_silence = _run(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
+    worst = 0.0
+    for (name, waveform), answer in zip(trials.items(), answers, strict=True):
+        expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(answer[0])
         difference = abs(found - expected)
         if not difference <= TOLERANCE:  # NaN differs
             raise ExportError(
@@ -203,36 +202,25 @@ def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
                 "waveform; nothing was written"
             )
         worst = max(worst, difference)
-    if not np.isnan(answers(np.zeros((1, model.features.min_samples), np.float32))).all():
+    if not np.isnan(for_silence).all():
         raise ExportError("the exported model hears something in digital silence; nothing was written")
     return worst, len(trials)
 
 
-def _runner(file: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return what a file says of waveforms (batch, samples)."""
+def _run(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return a file's probabilities (batch,) for batches of waveforms (batch, samples)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     options.intra_op_num_threads = torch.get_num_threads()
-
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return [session.run(["probability"], {"waveform": batch})[0] for batch in batches]
     except Exception as error:  # its errors have no class in common
-        raise _unusable(error) from error
-
-    def answers(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
-            probability: NDArray[np.float32] = session.run(["probability"], {"waveform": waveforms})[0]
-        except Exception as error:
-            raise _unusable(error) from error
-        return probability
-
-    return answers
-
-
-def _unusable(error: Exception) -> ExportError:
-    return ExportError(f"onnxruntime cannot use the exported model: {_first_line(error)}; nothing was written")
+        raise ExportError(
+            f"onnxruntime cannot use the exported model: {_first_line(error)}; nothing was written"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -240,7 +228,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _trials(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
-    """Waveforms that take every way through the model: a glide in noise, swelling and dying away twice."""
+    """Return waveforms that take every path through the model: a glide in noise, swelling and dying away twice."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
     window = round(model.seconds * rate)
     lengths = {

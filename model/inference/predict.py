@@ -1,4 +1,4 @@
-"""Predict on audio that no corpus has seen: files or windows of them, by one or more models, as they come."""
+"""Predict on new audio: files or windows of them, by one or more models, in the order of the files."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.inference.inputs import Input, named
-from emodna.model.inference.trained_model import BATCH, TrainedModel
+from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Pieces, decode, resample, resample_pieces
 from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
@@ -24,17 +24,20 @@ from emodna.pipeline.threads import extracting_threads
 #: Windows of one recording that are made at a time.
 _TOGETHER: Final = 16
 
+_Features = tuple[NDArray[np.float32], float]
+"""Features [frames, dim], and their peak in dB."""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one file or window, or why it says nothing."""
+    """A model's answer for one file or window, or the reason why it has none."""
 
     file: str
     start: float | None = None
-    """s; of a window, or of the part of a file that the model looked at; None of a file that could not be used."""
+    """s; of a window, or of the part of a file that the model used; None of a file that could not be used."""
     end: float | None = None
     probability: float | None = None
     """Of class 1 (high / positive)."""
@@ -42,7 +45,7 @@ class Prediction:
     duration: float | None = None
     """s, of the whole file."""
     model: int = 0
-    """Which of the models says it."""
+    """Number of the model."""
 
     @property
     def label(self) -> int | None:
@@ -51,7 +54,7 @@ class Prediction:
 
     @property
     def failed(self) -> bool:
-        """Whether the file could not be used (a window of digital silence is no failure)."""
+        """True if the file could not be used; a window of digital silence is no failure."""
         return self.error is not None and self.start is None
 
 
@@ -73,75 +76,76 @@ def predict(
     """Predict for each input, window and model in turn, as the answers come.
 
     Without windows, files that are longer than a model's own window are judged by their middle, as in training. With
-    them, each window's features are those of a recording that holds nothing else: an utterance of a corpus was cut out
-    before its features were made, too, and these depend on its loudest frame. Each recording is decoded once for all
-    models that take the same channel of it; of models that do not, the answers of one channel stand before the other's.
-    What is held in memory depends on neither the number of the recordings nor, with windows, on their length.
+    them, each window's features are those of a recording that holds nothing else: a corpus's utterances were cut out
+    before their features were made, too, and these depend on the loudest frame. Each recording is decoded once for all
+    models that take the same channel of it; the answers of one channel stand before those of the next. The memory used
+    does not depend on the number of recordings nor, with windows, on their length.
 
     Parameters
     ----------
     threads
-        CPU threads that decode, extract and classify; the answers are the same, bit for bit, whatever their number.
+        CPU threads that decode, extract and classify. The answers are the same, bit for bit, for any number.
     """
     with extracting_threads(threads) as pool:
         try:
-            yield from _Predictor(models, windows, pool, threads).answers(inputs)
+            questions = _questions(inputs, models, windows, pool, threads)
+            yield from _answers(questions, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """An answer that the network has still to give, if there is a window for it."""
+    """An answer that still lacks its probability, if there is a window for the network."""
 
     input: Input
     answer: Prediction
-    window: tuple[NDArray[np.float32], int] | None = None
-    """[frames, dim], and its length in frames."""
+    window: Window | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Predictor:
-    models: Sequence[TrainedModel]
-    windows: Windows | None
-    pool: ThreadPoolExecutor
-    threads: int
+def _questions(
+    inputs: Iterable[Input],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> Iterator[_Question]:
+    """Yield all questions in order, made some recordings ahead, and some of each recording at a time."""
 
-    def answers(self, inputs: Iterable[Input]) -> Iterator[tuple[Input, Prediction]]:
-        """All answers, in order: batches of questions go through the networks while more are made."""
-        questions = self._questions(inputs)
-        batches = iter(lambda: list(islice(questions, BATCH * len(self.models))), [])
-        cuda = any(parameter.is_cuda for model in self.models for parameter in model.method.parameters())
-        turn = Lock() if cuda else nullcontext()
+    def some(questions: Iterator[_Question]) -> list[_Question]:
+        return list(islice(questions, _TOGETHER))
 
-        def answer(batch: list[_Question]) -> list[tuple[Input, Prediction]]:
-            with turn:
-                return _answered(batch, self.models)
+    def begin(recording: Input) -> Future[tuple[list[_Question], Iterator[_Question]]]:
+        questions = _questions_of(recording, models, windows)
+        return pool.submit(lambda: (some(questions), questions))
 
-        for answered in _ahead(batches, lambda batch: self.pool.submit(answer, batch), self.threads + 1):
-            yield from answered
-
-    def _questions(self, inputs: Iterable[Input]) -> Iterator[_Question]:
-        """All that there is to answer, in order, made some recordings ahead, and some of each recording at a time."""
-
-        def begin(asked: Input) -> Future[tuple[list[_Question], Iterator[_Question]]]:
-            questions = _heard(asked, self.models, self.windows)
-            return self.pool.submit(lambda: (_some(questions), questions))
-
-        for some, questions in _ahead(inputs, begin, 2 * self.threads + 2):
-            while len(some) == _TOGETHER:
-                more = self.pool.submit(_some, questions)
-                yield from some
-                some = more.result()
-            yield from some
+    for first, questions in _ahead(inputs, begin, 2 * threads + 2):
+        made = first
+        while len(made) == _TOGETHER:
+            more = pool.submit(some, questions)
+            yield from made
+            made = more.result()
+        yield from made
 
 
-def _some(questions: Iterator[_Question]) -> list[_Question]:
-    return list(islice(questions, _TOGETHER))
+def _answers(
+    questions: Iterator[_Question], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
+) -> Iterator[tuple[Input, Prediction]]:
+    """Yield all answers in order: batches of questions go through the networks while more are made."""
+    batches = iter(lambda: list(islice(questions, BATCH * len(models))), [])
+    cuda = any(parameter.is_cuda for model in models for parameter in model.method.parameters())
+    turn = Lock() if cuda else nullcontext()
+
+    def answer(batch: list[_Question]) -> list[tuple[Input, Prediction]]:
+        with turn:
+            return _answered(batch, models)
+
+    for answered in _ahead(batches, lambda batch: pool.submit(answer, batch), threads + 1):
+        yield from answered
 
 
 def _ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], many: int) -> Iterator[_Result]:
-    """Results in the order of the items, so many of which are at work at a time."""
+    """Yield results in the order of the items, with so many at work at a time."""
     pending: deque[Future[_Result]] = deque()
     for item in items:
         pending.append(submit(item))
@@ -152,51 +156,48 @@ def _ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], m
 
 
 def _answered(questions: Sequence[_Question], models: Sequence[TrainedModel]) -> list[tuple[Input, Prediction]]:
-    """Answer a batch, each model what is asked of it."""
+    """Answer a batch, each model its own questions."""
     answers = [question.answer for question in questions]
     for number, model in enumerate(models):
-        mine = [at for at, each in enumerate(questions) if each.window is not None and each.answer.model == number]
-        windows = [window for at in mine if (window := questions[at].window) is not None]
-        for at, probability in zip(mine, model.classify(windows) if windows else (), strict=True):
-            answers[at] = replace(answers[at], probability=float(probability))
+        mine = {
+            place: each.window
+            for place, each in enumerate(questions)
+            if each.window is not None and each.answer.model == number
+        }
+        found = model.classify(list(mine.values())).tolist() if mine else []
+        for place, probability in zip(mine, found, strict=True):
+            answers[place] = replace(answers[place], probability=probability)
     return [(question.input, answer) for question, answer in zip(questions, answers, strict=True)]
 
 
-def _heard(asked: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_Question]:
-    """What there is to answer of one recording."""
-    numbers: dict[int, list[int]] = {}  # of the models that take a channel
-    for number, model in enumerate(models):
-        numbers.setdefault(model.features.channel, []).append(number)
-    for channel, takers in numbers.items():
-        sets = list(dict.fromkeys(models[number].features for number in takers))
+def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_Question]:
+    """Yield the questions about one recording: for each channel that models take, part by part and model by model."""
+    for channel in dict.fromkeys(model.features.channel for model in models):
+        takers = {number: model for number, model in enumerate(models) if model.features.channel == channel}
+        sets = list(dict.fromkeys(model.features for model in takers.values()))
         try:
-            with asked.open() as stream:
-                for part in _parts(stream, channel, sets, windows):
-                    for number in takers:
-                        yield _question(asked, number, models[number], part)
+            with recording.open() as stream:
+                for duration, span, features in _parts(stream, channel, sets, windows):
+                    for number, model in takers.items():
+                        answer = Prediction(recording.file, duration=duration, model=number)
+                        yield _question(recording, answer, model, span, features[model.features])
         except UNUSABLE as error:
             for number in takers:
-                yield _Question(asked, Prediction(asked.file, error=rejection(error), model=number))
+                yield _Question(recording, Prediction(recording.file, error=rejection(error), model=number))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A recording, or a window of it."""
+def _parts(
+    stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: Windows | None
+) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
+    """Yield the duration of the whole recording in s, a window's span, and the features of each feature set.
 
-    duration: float
-    """s, of the whole recording."""
-    span: Span | None
-    """Of a window."""
-    features: Mapping[FeatureSet, tuple[NDArray[np.float32], float] | AudioError]
-    """Features [frames, dim] and their peak in dB, or why there are none."""
-
-
-def _parts(stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: Windows | None) -> Iterator[_Part]:
+    Without windows there is one part, the whole.
+    """
     rates = list(dict.fromkeys(features.sample_rate for features in sets))
     if windows is None:
         recording = decode(stream, channel=channel)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        yield _Part(recording.duration, None, {each: _extracted(each, samples[each.sample_rate]) for each in sets})
+        yield recording.duration, None, {each: _extracted(each, samples[each.sample_rate]) for each in sets}
         return
     pieces = Pieces(stream, channel=channel)
     spans = windows.spans(pieces.duration)
@@ -206,10 +207,10 @@ def _parts(stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: 
     cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
     for span, cut_out in zip(spans, cuts, strict=True):
         samples = dict(zip(rates, cut_out, strict=True))
-        yield _Part(pieces.duration, span, {each: _extracted(each, samples[each.sample_rate]) for each in sets})
+        yield pieces.duration, span, {each: _extracted(each, samples[each.sample_rate]) for each in sets}
 
 
-def _extracted(features: FeatureSet, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float] | AudioError:
+def _extracted(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
     try:
         array, peak_db = features.extract(samples)
     except AudioError as error:
@@ -217,19 +218,20 @@ def _extracted(features: FeatureSet, samples: NDArray[np.float32]) -> tuple[NDAr
     return AudioError("all zeros: there is nothing to hear") if peak_db <= SILENCE_DB else (array, peak_db)
 
 
-def _question(asked: Input, number: int, model: TrainedModel, part: _Part) -> _Question:
-    found = part.features[model.features]
-    answer = Prediction(asked.file, duration=part.duration, model=number)
-    if isinstance(found, AudioError):
-        # What is wrong with the only window is wrong with the file.
-        start, end = (None, None) if part.span in (None, (0.0, part.duration)) else part.span
-        return _Question(asked, replace(answer, start=start, end=end, error=str(found)))
-    start, end = part.span or _looked_at(model, part.duration, len(found[0]))
-    return _Question(asked, replace(answer, start=start, end=end), model.window(*found))
+def _question(
+    recording: Input, answer: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
+) -> _Question:
+    whole = span in (None, (0.0, answer.duration))
+    if isinstance(features, AudioError):
+        # An error of the only window is one of the file.
+        start, end = span if span and not whole else (None, None)
+        return _Question(recording, replace(answer, start=start, end=end, error=str(features)))
+    start, end = span or _middle(model, answer.duration or 0.0, len(features[0]))
+    return _Question(recording, replace(answer, start=start, end=end), model.window(*features))
 
 
-def _looked_at(model: TrainedModel, duration: float, frames: int) -> Span:
-    """Middle of a recording, as far as a model's window reaches."""
+def _middle(model: TrainedModel, duration: float, frames: int) -> Span:
+    """Return the middle of a recording, as far as a model's window reaches."""
     features, length = model.features, duration
     if frames > model.framer.frames:
         length = min(length, model.seconds)

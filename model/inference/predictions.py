@@ -1,4 +1,4 @@
-"""Predictions for a store, and as a table: beside each, what the corpus says of the utterance."""
+"""Predictions for a store, and predictions.parquet: beside each stands the description of the utterance."""
 
 from collections.abc import Callable, Iterator
 from itertools import compress
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import classified
 from emodna.pipeline.files import write_atomically
-from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
+from emodna.pipeline.tables import renamed
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
 _DESCRIBING: Final = (
@@ -30,7 +30,7 @@ _DESCRIBING: Final = (
     "emotion",
 )
 
-#: Features that are read at a time, at most.
+#: Most feature values that are read at a time.
 _VALUES: Final = 1 << 22
 
 
@@ -41,14 +41,14 @@ def probabilities_of(
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Probability of class 1 (n,) for the utterances of a store, in its order, read piece by piece.
+    """Return the probability (n,) of class 1 for the utterances of a store, in its order, read piece by piece.
 
     Parameters
     ----------
     told
-        Is told how many more utterances have been read.
+        Called with the number of utterances that have been read since the last call.
     rows
-        (n,) of the utterances in question, in order; None: all of them.
+        (n,) of the utterances in question, in order; None for all of them.
     """
     return model.probabilities(utterances_of(store, told, rows=rows))
 
@@ -59,23 +59,22 @@ def utterances_of(
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Features [frames, dim] and peak in dB of utterances of a store, with the parameters of `probabilities_of`."""
-    wanted = np.ones(len(store), np.bool_)
+    """Yield features [frames, dim] and peak in dB of utterances of a store, with `probabilities_of`'s parameters."""
+    wanted = np.full(len(store), rows is None)
     if rows is not None:
-        wanted[:] = False
         wanted[rows] = True
     for block, features in store.blocks(_VALUES):
         ends = np.cumsum(store.frames[block])
-        found = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
-        yield from compress(found, wanted[block])
+        utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
+        yield from compress(utterances, wanted[block])
         told(len(ends))
 
 
 def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
     """Write the predictions for all utterances of a store atomically, as Parquet.
 
-    The columns are id, probability (of class 1), label (0 or 1), then what the store's index says of each utterance;
-    the schema's metadata has `supervision`: whose labels the model has learnt from.
+    The columns are id, probability (of class 1), label (0 or 1), then the description of each utterance in the store's
+    index. The schema's metadata has `supervision`, as `Method.supervision`.
 
     Parameters
     ----------
@@ -85,8 +84,7 @@ def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np
     labels = classified(probabilities).astype(np.int8)
     columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
     added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
-    described = [*_DESCRIBING, *added]
-    columns |= {new: store.table[name] for name, new in renamed(described, columns).items()}
+    columns |= {new: store.table[name] for name, new in renamed([*_DESCRIBING, *added], columns).items()}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""Windows over time: the same stretches of a recording at whatever sample rate."""
+"""Windows over time: the same spans of a recording at any sample rate."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from emodna.model.errors import ConfigError
 from emodna.pipeline.audio.decode import sample_at
 
-#: s; of less, no emotion is heard.
+#: Shortest window in s: less is too little to hear an emotion.
 SHORTEST: Final = 0.25
-#: s; windows that begin closer together are somebody's mistake.
+#: Shortest hop in s.
 SHORTEST_HOP: Final = 0.01
 
 Span = tuple[float, float]
@@ -22,7 +22,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of `seconds`, one each `hop` s.
+    """Windows of `seconds`, one every `hop` s.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class Windows:
             raise ConfigError(f"--hop {self.hop:g}: must be at least {SHORTEST_HOP} s")
 
     def spans(self, duration: float) -> list[Span]:
-        """Spans of the windows of a recording of this duration in s; the last ends where the recording does.
+        """Return the spans of the windows of a recording of this duration in s; the last ends where it does.
 
         A recording that is shorter than a window is one.
         """
@@ -57,29 +57,22 @@ class Windows:
 def cut(
     blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], sample_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut each span, in order, out of a signal that comes in blocks; no more of it is kept than a window needs.
+    """Cut each span, in order, out of a signal that comes in blocks, and keep no more of it than a window needs.
 
     Parameters
     ----------
     blocks
         (n,) each, at `sample_rate` Hz.
     spans
-        Of `Windows.spans`: the last one is up to the end, which resampling may have rounded up.
+        Of `Windows.spans`: the last one goes up to the end, which resampling may have rounded up.
     """
-    stream, held, first = iter(blocks), np.empty(0, np.float32), 0
-    for start, end in spans[:-1]:
+    stream, buffer, first = iter(blocks), np.empty(0, np.float32), 0
+    for number, (start, end) in enumerate(spans):
         begins, stops = sample_at(start, sample_rate), sample_at(end, sample_rate)
-        held, first = _extended(held, stream, stops - first)[begins - first :], begins
-        yield held[: stops - begins]
-    yield _extended(held, stream, None)[sample_at(spans[-1][0], sample_rate) - first :]
-
-
-def _extended(
-    held: NDArray[np.float32], stream: Iterator[NDArray[np.float32]], length: int | None
-) -> NDArray[np.float32]:
-    """Samples (n,) with as many blocks behind them as make this length, or all."""
-    parts, reached = [held], len(held)
-    while (length is None or reached < length) and (block := next(stream, None)) is not None:
-        parts.append(block)
-        reached += len(block)
-    return np.concatenate(parts) if len(parts) > 1 else held
+        parts, length = [buffer], len(buffer)
+        while (number == len(spans) - 1 or first + length < stops) and (block := next(stream, None)) is not None:
+            parts.append(block)
+            length += len(block)
+        buffer = (np.concatenate(parts) if len(parts) > 1 else buffer)[begins - first :]
+        first = begins
+        yield buffer if number == len(spans) - 1 else buffer[: stops - begins]

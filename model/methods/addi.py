@@ -24,7 +24,7 @@ from emodna.model.methods.base import (
 from emodna.model.networks.discriminators import code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
 from emodna.model.networks.passes import pass_both
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: The two sides of the game, as groups of parameters.
 ENCODER, DISCRIMINATORS = ("encoder",), ("discriminators",)

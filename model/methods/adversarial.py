@@ -11,7 +11,7 @@ from emodna.model.config import Count, Weight
 from emodna.model.losses.adversarial import domain_loss, ganin_weight, reverse_gradient
 from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
 from emodna.model.networks.discriminators import Discriminator, DiscriminatorNorm
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Steps after which a schedule in absolute steps is where one in shares is after the whole training.
 _STEPS: Final = 10_000

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emodna.model.config import Blocks, Count, Share
+from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 if TYPE_CHECKING:  # prediction needs methods, and no store
     from emodna.pipeline.store import FeatureStore
@@ -179,7 +179,7 @@ class Method(nn.Module, ABC):
     min_frames: ClassVar[int] = 8
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
 
-    steps: int = 1000
+    steps: int = DEFAULT_STEPS
     phase: str = ""
     turn: tuple[str, ...] = ()
 

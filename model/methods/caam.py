@@ -15,7 +15,7 @@ from emodna.model.losses.margin import Answers, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Utterances of each corpus per step, in the authors' code.
 _BATCH: Final = 512

@@ -11,7 +11,7 @@ from emodna.model.losses.conditional import RandomisedMap, entropy_weights, mult
 from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import CLASSES, RunFacts, Settled
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

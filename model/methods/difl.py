@@ -17,7 +17,7 @@ from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled, own_draws
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Of the corpus head (source and target), and of the gender head (f and m).
 _TWO: Final = 2

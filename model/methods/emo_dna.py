@@ -18,7 +18,7 @@ from emodna.model.methods.aligning import KernelConfig
 from emodna.model.methods.pseudo_labels import Contrasting, ContrastingConfig, PseudoLabelContrast
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from emodna.model.losses.margin import margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
 from emodna.model.methods.base import CLASSES
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
 from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
 from emodna.model.networks.emotion import projection_head
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 ORACLE: Final = "oracle-labels"
 _FIXED: Final = "fixed:"

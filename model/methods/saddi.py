@@ -15,7 +15,7 @@ from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import Phase
 from emodna.model.networks.discriminators import WindowDecoder, WindowDiscriminator
 from emodna.model.networks.passes import running_statistics_kept
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 _Part = Annotated[float, Valid("from 0 to 1", lambda value: 0 <= value <= 1)]
 

@@ -1,51 +1,79 @@
-"""Whether a file of audio holds what its header declares: libsndfile reads one that was cut off without a word.
+"""Check that a file of audio holds what its header declares: libsndfile reads one that was cut off without a word.
 
-WAV is `audio`'s own. Of compressed formats the decoder tells, but for Ogg: a file that was cut between two of its pages
-cannot be told from a broadcast whose recording was stopped.
+Of compressed formats the decoder tells, but for Ogg: a file that was cut between two of its pages cannot be told from a
+broadcast whose recording was stopped.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from emodna.pipeline.errors import AudioError
 
+#: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
 _UNKNOWN: Final = 2**32 - 1
 
 
 def check_complete(stream: BinaryIO) -> None:
-    """Refuse an AIFF, AU or Wave64 file that holds less audio than its header declares.
+    """Refuse a WAV, AIFF, AU or Wave64 file that holds less audio than its header declares.
 
     Raises
     ------
     AudioError
-        It does.
+        It does, it is a WAV without audio, or it is empty.
     """
     size = stream.seek(0, 2)
+    if size == 0:
+        raise AudioError("empty file (0 bytes)")
     stream.seek(0)
     head = stream.read(24)
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        _check_chunks(stream, size, position=12, header=">4sI", audio=b"SSND", align=2, counted=0)
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        _check_wav(stream, size, ">4sI" if head[:4] == b"RIFX" else "<4sI")
+    elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        for name, declared, held in _chunks(stream, size, position=12, header=">4sI"):
+            if name == b"SSND":
+                return _compare(declared, held)
     elif head[:4] == b"riff" and len(head) == 24:
-        _check_chunks(stream, size, position=40, header="<4s12xQ", audio=b"data", align=8, counted=24)
+        for name, declared, held in _chunks(stream, size, position=40, header="<4s12xQ", align=8, counted=24):
+            if name == b"data":
+                return _compare(declared, held)
     elif head[:4] in (b".snd", b"dns.") and len(head) == 24:
         start, declared = struct.unpack((">" if head[:4] == b".snd" else "<") + "4xII12x", head)
         if declared != _UNKNOWN:
             _compare(declared, size - start)
+    return None
 
 
-def _check_chunks(
-    stream: BinaryIO, size: int, *, position: int, header: str, audio: bytes, align: int, counted: int
-) -> None:
-    """Go from chunk to chunk until the one that holds the audio; `counted` bytes of a header count in its length."""
-    length = struct.calcsize(header)
-    while position + length <= size:
-        stream.seek(position)
-        name, declared = struct.unpack(header, stream.read(length))
-        content = declared - counted
-        if name == audio:
-            _compare(content, size - position - length)
+def _check_wav(stream: BinaryIO, size: int, header: str) -> None:
+    long_length = _UNKNOWN
+    for name, length, held in _chunks(stream, size, position=12, header=header):
+        if name == b"ds64":  # where an RF64 keeps the length that needs 64 bits
+            long_length = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))[0]
+        if name == b"data":
+            declared = long_length if length == _UNKNOWN else length
+            if declared != _UNKNOWN:
+                _compare(declared, held)
             return
-        position += length + max(content, 0) + -max(content, 0) % align
+    raise AudioError("truncated: a WAV header without audio data")
+
+
+def _chunks(
+    stream: BinaryIO, size: int, *, position: int, header: str, align: int = 2, counted: int = 0
+) -> Iterator[tuple[bytes, int, int]]:
+    """Go from chunk to chunk: name, declared length of its content, and bytes from there to the end of the file.
+
+    Parameters
+    ----------
+    header
+        Format of a chunk's name and length; `counted` bytes of it count in that length.
+    """
+    while position + struct.calcsize(header) <= size:
+        stream.seek(position)
+        name, length = struct.unpack(header, stream.read(struct.calcsize(header)))
+        position += struct.calcsize(header)
+        yield name, length - counted, size - position
+        content = max(length - counted, 0)
+        position += content + -content % align
 
 
 def _compare(declared: int, held: int) -> None:

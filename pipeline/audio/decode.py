@@ -1,7 +1,6 @@
 """Decode one recording, choose a channel, resample."""
 
 import math
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.containers import check_complete
 from emodna.pipeline.errors import AudioError
 
-#: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
-_UNKNOWN_LENGTH = 0xFFFFFFFF
 #: Samples of all channels together that are decoded at a time.
 _BLOCK_SAMPLES: Final = 1 << 20
 #: From here on libsndfile's number of frames means that it knows none (a streamed FLAC).
@@ -96,7 +93,6 @@ class Pieces:
     """
 
     def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
-        _check_wav_complete(stream)
         check_complete(stream)
         stream.seek(0)
         self._source, self._channel = _Source(stream), channel
@@ -258,29 +254,3 @@ def _to_float(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.fl
     if not np.isfinite(samples).all():
         raise AudioError("samples that are not finite (NaN or infinity)")
     return np.ascontiguousarray(samples, np.float32)
-
-
-def _check_wav_complete(stream: BinaryIO) -> None:
-    """Refuse a WAV that holds less audio than its header declares: libsndfile reads such a file without a word."""
-    size = stream.seek(0, 2)
-    if size == 0:
-        raise AudioError("empty file (0 bytes)")
-    stream.seek(0)
-    head = stream.read(12)
-    if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
-        return
-    order = ">" if head[:4] == b"RIFX" else "<"
-    position, long_length = 12, _UNKNOWN_LENGTH
-    while position + 8 <= size:
-        stream.seek(position)
-        name, length = struct.unpack(f"{order}4sI", stream.read(8))
-        if name == b"ds64":  # where an RF64 keeps the length that needs 64 bits
-            long_length = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))[0]
-        if name == b"data":
-            held = size - position - 8
-            declared = long_length if length == _UNKNOWN_LENGTH else length
-            if declared > held and declared != _UNKNOWN_LENGTH:
-                raise AudioError(f"truncated: the header declares {declared} bytes of audio, the file holds {held}")
-            return
-        position += 8 + length + length % 2
-    raise AudioError("truncated: a WAV header without audio data")

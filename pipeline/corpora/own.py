@@ -4,11 +4,11 @@ import re
 from pathlib import Path, PurePosixPath
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES
-from emodna.pipeline.audio.formats import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts, PathCorpus, Skip, Utterance
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.names import is_valid_name
+from emodna.pipeline.plugins import is_valid_name
 
 
 class Own(Corpus):

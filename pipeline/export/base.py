@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
+from emodna.pipeline.tables import renamed
 
 #: Columns of the index that say where in the store an utterance lies: not where it lies in an export.
 _PLACES: Final = ("shard", "offset")

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, center_fit
-from emodna.pipeline.features.spectral import LogMelSet, MfccSet
+from emodna.pipeline.features.logmel import LogMelSet
+from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
 
 __all__ = [

@@ -6,17 +6,20 @@ The differences from librosa's own route, each of which is below its float32 rou
 * the mel filters are applied band by band, since each touches few of the 1025 bins, and straight to the squared real
   and imaginary parts, which spares the pass that would add them up;
 * the bands are numpy's matrix products: for such narrow ones its library takes two thirds of the time of torch's.
+
+torch is loaded where audio is really transformed, not where a store is looked at.
 """
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, Parameter
 
 #: Power below which the logarithm is cut off (librosa.power_to_db's `amin`): digital silence is -100 dB.
 POWER_FLOOR: Final = 1e-10
@@ -25,71 +28,111 @@ _FRAMES_PER_BLOCK: Final = 192
 _MELS_PER_BAND: Final = 8
 
 
+@dataclass(frozen=True, slots=True)
+class LogMelSet(FeatureSet):
+    """Log-mel spectrogram with librosa's defaults spelled out: power_to_db(melspectrogram(...), top_db=80).
+
+    Too short is less than one analysis window (`n_fft` samples).
+    """
+
+    n_fft: int = 2048
+    hop_length: int = 512
+    n_mels: int = 128
+    top_db: float = 80.0
+
+    kind: ClassVar[str] = "logmel"
+    value: ClassVar[str] = "mel band"
+    unit: ClassVar[str] = "dB"
+
+    @property
+    def title(self) -> str:
+        """Such as logmel128-22050hz."""
+        return f"logmel{self.n_mels}-{self.sample_rate}hz"
+
+    @property
+    def min_samples(self) -> int:
+        """One analysis window."""
+        return self.n_fft
+
+    def details(self) -> dict[str, Parameter]:
+        """Return the spectrogram's parameters, those that cannot be changed included."""
+        return {
+            "n_fft": self.n_fft,
+            "hop_length": self.hop_length,
+            "window": "hann",
+            "center": True,
+            "pad_mode": "constant",
+            "power": 2.0,
+            "n_mels": self.n_mels,
+            "mel_scale": "slaney",
+            "mel_norm": "slaney",
+            "fmin": 0.0,
+            "fmax": self.sample_rate / 2,
+            "amin": POWER_FLOOR,
+            "top_db": self.top_db,
+        }
+
+    def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB and their maximum."""
+        return _extractor(self.sample_rate, self.n_fft, self.hop_length, self.n_mels, self.top_db)(samples)
+
+    def silence(self, peak_db: float) -> NDArray[np.float32]:
+        """Return the floor that the spectrogram is cut off at, in every band."""
+        return np.full(self.n_mels, self.floor_db(peak_db), np.float32)
+
+    def floor_db(self, peak_db: float) -> float:
+        """Return the lowest level in dB beside this peak: `top_db` below it, but not below digital silence."""
+        return max(peak_db - self.top_db, SILENCE_DB)
+
+
 class _Band(NamedTuple):
     """Neighbouring mel filters, and the spectrum columns (real and imaginary parts, interleaved) that they touch."""
 
     filters: slice
     columns: slice
-    weights: NDArray[np.float32]  # (columns, filters)
+    weights: NDArray[np.float32]
+    """(columns, filters)"""
 
 
 class _Workspace(threading.local):
     """A thread's memory for one block. New memory from the kernel for each would cost as much as the window does."""
 
     def __init__(self, n_fft: int) -> None:
+        import torch
+
         # torch's own memory is aligned always alike: the FFT's rounding may depend on that.
         self.frames = torch.empty(_FRAMES_PER_BLOCK, n_fft)
         self.spectrum = torch.empty(_FRAMES_PER_BLOCK, n_fft // 2 + 1, dtype=torch.complex64)
         self.parts = torch.view_as_real(self.spectrum).flatten(1).numpy()  # (frames, 2 * bins), the same memory
 
 
-class LogMel:
+class _LogMel:
     """A reusable extractor for one set of parameters.
 
-    Parameters
-    ----------
-    sample_rate
-        Hz.
-    n_fft, hop_length, n_mels
-        As in librosa.feature.melspectrogram; Slaney mel scale and norm, Hann window, centred frames padded with zeros,
-        power 2.
-    top_db
-        The spectrogram is cut off this many dB below its maximum.
+    As librosa.feature.melspectrogram: Slaney mel scale and norm, Hann window, centred frames padded with zeros,
+    power 2; then in dB, cut off `top_db` below the maximum.
     """
 
-    def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, top_db: float) -> None:
-        self._n_fft, self._hop, self._top_db = n_fft, hop_length, top_db
+    def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, top_db: float) -> None:
+        import torch
+
+        self._n_fft, self._hop, self._n_mels, self._top_db = n_fft, hop_length, n_mels, top_db
         self._window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
         self._bands = tuple(_bands(mel_filters(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)))
-        self._n_mels = n_mels
         self._workspace = _Workspace(n_fft)
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Extract the spectrogram of one utterance.
+        """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB, and their maximum."""
+        import torch
 
-        Parameters
-        ----------
-        samples
-            (n,) audio at the extractor's sample rate.
-
-        Returns
-        -------
-        features
-            (1 + n // hop_length, n_mels) in dB: frames first, the transpose of librosa's.
-        peak_db
-            Their maximum; -100 for digital silence.
-        """
-        log_mel, peak_db = self.tensor(samples)
-        return log_mel.numpy(), peak_db
-
-    def tensor(self, samples: NDArray[np.float32]) -> tuple[Tensor, float]:
-        """Do the same, and leave the spectrogram with torch."""
         log_mel = torch.from_numpy(self._mel(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)
         peak = log_mel.max()
-        return log_mel.clamp_min_(peak - self._top_db), peak.item()
+        return log_mel.clamp_min_(peak - self._top_db).numpy(), peak.item()
 
     def _mel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mel power spectrogram (frames, n_mels) of (n,) samples."""
+        """Return the mel power spectrogram (frames, n_mels) of (n,) samples."""
+        import torch
+
         padded = torch.zeros(len(samples) + self._n_fft)
         padded[self._n_fft // 2 :][: len(samples)] = torch.from_numpy(samples)
         frames = padded.unfold(0, self._n_fft, self._hop)  # (frames, n_fft), a view
@@ -106,14 +149,12 @@ class LogMel:
         return mel
 
 
-@lru_cache(maxsize=8)
-def cached_log_mel(**parameters: float) -> LogMel:
-    """Return the process's extractor for these parameters: its filters cost more to make than an utterance."""
-    return LogMel(**parameters)  # type: ignore[arg-type]
+#: The process's extractor for some parameters: its filters cost more to make than an utterance.
+_extractor = lru_cache(maxsize=8)(_LogMel)
 
 
 def mel_filters(*, sample_rate: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
-    """Triangles of equal area (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale from 0 Hz to the highest.
+    """Return triangles of equal area (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale from 0 Hz up.
 
     Those of librosa.filters.mel with its defaults, which takes a second to load. Slaney's scale (Auditory Toolbox,
     Interval Research 1998-010) is linear up to 1 kHz, which is 15 mel, and reaches 6.4 kHz after 27 mel more.

@@ -69,7 +69,7 @@ def local_processes(count: int) -> StartWorkers:
         linux = sys.platform == "linux"
         context = multiprocessing.get_context("forkserver" if linux else "spawn")
         if linux:  # loads the libraries once for all
-            context.set_forkserver_preload([examine_all.__module__, "emodna.pipeline.features.spectral"])
+            context.set_forkserver_preload([examine_all.__module__, "emodna.pipeline.features.mfcc"])
         processes = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(tree, extraction))
 
         def examine(jobs: Sequence[Job]) -> list[Outcome]:

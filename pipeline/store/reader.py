@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, believing_tables
@@ -76,7 +77,7 @@ class FeatureStore:
         """(n,) number of frames of each utterance."""
         self.peak_db: NDArray[np.float32] = numeric["peak_db"]
         """(n,) top of each utterance's log-mel range in dB, or of its waveform."""
-        self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in ("arousal", "valence")}
+        self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in TASKS}
         self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
         self._shards = self.snapshot.shards
         self._maps: dict[int, NDArray[np.float32]] = {}

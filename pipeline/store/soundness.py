@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import layout
 
 _TEXTS: Final = ("corpus", "feature_set", "root", "licence", "citation", "fingerprint", "created")
@@ -102,7 +103,7 @@ def check_index(table: pa.Table, shards: Mapping[int, object]) -> None:
     """
     for name in ("frames", "peak_db", "shard", "offset", "feature_crc"):
         _refuse_unless(not table[name].null_count, f"utterances without {name}")
-    for task in ("arousal", "valence"):
+    for task in TASKS:
         known = table[task].drop_null().to_numpy()
         _refuse_unless(bool(((known == 0) | (known == 1)).all()), f"{task} that is neither 0 nor 1")
     _refuse_unless(bool((table["frames"].to_numpy() > 0).all()), "utterances without frames")

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 
 
 def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
@@ -29,13 +29,13 @@ def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> 
     return {**json.loads(done.stdout), "seconds": time.perf_counter() - began}
 
 
-def one_by_one(bench: Bench, cache: Path, out: Path, threads: int) -> float:
+def one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float:
     """Run the same cells by emodna-fit, one after another: seconds."""
     began = time.perf_counter()
-    for number, cell in enumerate(bench.cells):
-        settings = [part for key, value in cell.row.overrides.items() for part in ("--set", f"{key}={value}")]
+    for number, cell in enumerate(bench.runs):
+        settings = [part for key, value in cell.method.overrides.items() for part in ("--set", f"{key}={value}")]
         command = [str(Path(sys.executable).with_name("emodna-fit")), "--src", cell.src, "--tgt", cell.tgt]
-        command += ["--task", cell.task, "--method", cell.row.method, "--seed", str(cell.seed), *settings]
+        command += ["--task", cell.task, "--method", cell.method.name, "--seed", str(cell.seed), *settings]
         command += ["--steps", str(bench.arguments(cell)["steps"]), "--threads", str(threads), "--device", "cpu"]
         command += ["--cache", str(cache), "--out", str(out / str(number)), "--json", "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(threads))
@@ -86,14 +86,14 @@ def main(
                 bench_run(options, out / "threads", 1, cores)["seconds"]
             ),
             f"emodna-fit --threads {cores}, one after another": lambda: one_by_one(
-                Bench.read(out / "threads"), cache, out / "fit", cores
+                Experiment.read(out / "threads"), cache, out / "fit", cores
             ),
         }
         for number in range(rounds):
             for way, run in ways.items():
                 taken.setdefault(way, []).append(run())
                 click.echo(f"round {number + 1}: {way}: {taken[way][-1]:.1f} s", err=True)
-            cells = len(Bench.read(out / "side").cells)
+            cells = len(Experiment.read(out / "side").runs)
             for folder in list(out.iterdir()):
                 shutil.rmtree(folder)
     first, *others = taken

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.bootstrap import Resampling, over_speakers, over_utterances
+from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
 from emodna.model.metrics import scores_of
 
 #: As many speakers and utterances of each as in SAVEE, EMODB, RAVDESS, and a larger corpus.

@@ -1,4 +1,4 @@
-"""A short, seeded part of what `python -m tests.faults.fuzz` and `python -m tests.faults.flips` run for long."""
+"""Run short, seeded parts of `python -m tests.faults.fuzz` and `python -m tests.faults.flips`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,31 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.faults import fuzz
 from tests.faults.mutations import mutated
 from tests.faults.targets import TARGETS
 
-TRIALS = 25
 #: Whose outcomes vary: damaged enough, and not too much.
 VARIED = ("audio", "archives", "store_bytes", "store_shards", "store_index", "store_json", "iemocap_labels", "names")
 
 
-def test_damaged_input_is_refused_or_read_rightly() -> None:
-    """One test, so that one worker runs it."""
-    tallies = fuzz.batch(list(TARGETS), 0, 0, TRIALS)
+def fuzz_every_target(trials: int) -> dict[str, fuzz.Tally]:
+    """Damage the input of every target; fail if any trial finds a fault."""
+    tallies = fuzz.batch(list(TARGETS), 0, 0, trials)
     assert {target: tally.findings for target, tally in tallies.items()} == {target: [] for target in TARGETS}
-    assert {target: tally.trials for target, tally in tallies.items()} == dict.fromkeys(TARGETS, TRIALS)
+    assert {target: tally.trials for target, tally in tallies.items()} == dict.fromkeys(TARGETS, trials)
+    return tallies
+
+
+def test_damaged_input_is_refused_or_read_rightly() -> None:
+    fuzz_every_target(6)
+
+
+@pytest.mark.slow
+def test_damage_is_neither_too_much_nor_too_little_to_matter() -> None:
+    tallies = fuzz_every_target(60)
     assert [target for target in VARIED if len(tallies[target].outcomes) < 2] == []
 
 
@@ -42,14 +52,15 @@ def test_a_trial_can_be_repeated() -> None:
     assert mutated(bytes(range(256)), [b"other"], fuzz._generator("audio", 3, 6)) != first
 
 
-def test_flipped_bytes_are_found_and_named() -> None:
-    """Every 151st byte; a step that shares no factor with the width of any value."""
-    command = [sys.executable, "-m", "tests.faults.flips", "--step", "151", "--mask", "255", "--json"]
+@pytest.mark.parametrize("step", [509, pytest.param(151, marks=pytest.mark.slow)])
+def test_flipped_bytes_are_found_and_named(step: int) -> None:
+    """Flip every n-th byte. The step shares no factor with the width of any value."""
+    command = [sys.executable, "-m", "tests.faults.flips", "--step", str(step), "--mask", "255", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(ran.stdout)
     assert found["missed"] == []
     assert found["tried"].keys() == {"audio-stat.sealed", "index", "journal", "rejected", "shard", "store.json"}
-    assert sum(found["tried"].values()) > 150
+    assert sum(found["tried"].values()) > 22_000 / step
 
 
 def test_damage_covers_all_of_a_content() -> None:

@@ -1,4 +1,4 @@
-"""The harnesses of this folder, each with a small number; their commands do hundreds."""
+"""Run the harnesses of this folder with small counts. Their commands do hundreds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tests
 
 
 def harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
-    """Run a module of this folder in a process of its own, since it forks; what it prints."""
+    """Run a module of this folder in a process of its own, since it forks; return what it prints."""
     command = [*before, sys.executable, "-m", *map(str, arguments)]
     folder = Path(str(tests.__file__)).parents[1]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
@@ -22,21 +22,25 @@ def harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
     return done.stdout
 
 
-def test_a_run_killed_at_any_instant_harms_nothing_and_the_next_goes_on_from_there() -> None:
-    assert "| **all** | **12** |" in harness("tests.faults.kill", "--count", 12, "--seed", 4)
+@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_killed_run_harms_nothing_and_the_next_one_resumes(count: int) -> None:
+    assert f"| **all** | **{count}** |" in harness("tests.faults.kill", "--count", count, "--seed", 4)
 
 
-def test_a_call_on_a_file_that_fails_is_told_or_does_no_harm() -> None:
-    printed = harness("tests.faults.inject", "--sample", 10, "--seed", 4)
-    assert "| **all** | | | **10** |" in printed
+@pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_failing_file_operation_is_reported_or_harmless(count: int) -> None:
+    printed = harness("tests.faults.inject", "--sample", count, "--seed", 4)
+    assert f"| **all** | | | **{count}** |" in printed
     assert "| told |" in printed
 
 
-def test_readers_find_one_content_or_the_other_while_runs_commit_and_are_killed() -> None:
+@pytest.mark.slow
+def test_readers_see_one_whole_content_while_writers_commit_and_are_killed() -> None:
     printed = harness("tests.faults.crowd", "--seconds", 4, "--readers", 2)
     assert re.search(r"finished: \d+.*read [AB]: \d+", printed)
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_folder_mounted_read_only() -> None:
     alone = ("unshare", "--user", "--map-root-user", "--mount")
     mounts = [*alone, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]

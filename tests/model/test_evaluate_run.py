@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from emodna.model.errors import EvaluationError, RunError
-from emodna.model.evaluation.bootstrap import Resampling
 from emodna.model.evaluation.evaluate import evaluate_run
+from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import probabilities_of

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from emodna.model.inference.predictions import write_predictions
-from emodna.pipeline.names import renamed
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tables import renamed
 from tests.model.small import emotions_of, fit_small, listed
 
 FIRST = ["id", "probability", "label"]

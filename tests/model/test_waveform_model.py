@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.data.framing import PADDINGS, Framer, Padding, Statistics
-from emodna.model.inference.front_end import front_end
+from emodna.model.config import PADDINGS, Padding
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.inference.waveform_model import WaveformModel
+from emodna.model.inference.waveform_model import WaveformModel, front_end
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set
@@ -133,7 +134,7 @@ def test_samples_without_a_finite_power_give_no_answer(name: str, value: float) 
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
 def test_what_the_commands_take_for_silence_gives_no_answer(name: str) -> None:
     features = feature_set(name)
-    heard = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).heard) for level in (0, 1e-9, 1e-2)]
+    heard = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in (0, 1e-9, 1e-2)]
     assert heard == [features.extract(tone(6000, level))[1] > -100 for level in (0, 1e-9, 1e-2)] == [False, False, True]
 
 

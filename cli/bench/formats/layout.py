@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from emodna.model.bench.tables import paper
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.tables.columns import Column
 from emodna.model.bench.tables.data import DIFFERENCE, Block, Figure, Line, Spot, Table
-from emodna.model.bench.tables.paper import AVERAGE
 from emodna.pipeline.emotions import Task
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emodna.cli.bench.options import STEPS
+from emodna.model.bench import paper
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.scores import Pair
-from emodna.model.bench.tables import paper
 from emodna.model.bench.tables.data import Figure, Table
 from emodna.model.bench.tables.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.wording import NAMED, few, shared_notes
@@ -41,7 +41,7 @@ def notes(table: Table) -> Iterator[str]:
     for note in shared_notes(table.shared):
         yield f"{note}."
     if table.not_shown:
-        labels = [table.bench.rows[row].label for row in table.not_shown]
+        labels = [table.bench.methods[row].label for row in table.not_shown]
         yield f"Not in this table: {few(labels)}; emodna-bench table pairs shows every row."
 
 

@@ -10,13 +10,13 @@ from emodna.cli.bench.report.overview import cells, overview
 from emodna.cli.bench.report.page import Figure, Page, Section
 from emodna.cli.bench.report.paper_tables import paper_tables
 from emodna.model.bench import figures
-from emodna.model.bench.outcomes import outcomes
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.results import read_outcomes
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
 
-def build(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Page:
+def build(bench: Experiment, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Page:
     """The page of a benchmark.
 
     Parameters
@@ -28,12 +28,12 @@ def build(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, f
     features
         Whether to show what has to be computed from the trained models.
     """
-    wanted = [task for task in TASKS if task in (tasks or {cell.task for cell in bench.cells})]
-    found = outcomes(bench, [cell for cell in bench.cells if cell.task in wanted])
+    wanted = [task for task in TASKS if task in (tasks or {cell.task for cell in bench.runs})]
+    found = read_outcomes(bench, [cell for cell in bench.runs if cell.task in wanted])
     done = sum(outcome.state == "done" for outcome in found)
     return Page(
         f"Benchmark {bench.out.absolute().name}",
-        f"Cross-corpus speech emotion recognition: {len(bench.corpora)} corpora, {len(bench.rows)} methods, "
+        f"Cross-corpus speech emotion recognition: {len(bench.corpora)} corpora, {len(bench.methods)} methods, "
         f"{done} of {len(found)} cells done.",
         [
             overview(bench, found, wanted),
@@ -46,7 +46,7 @@ def build(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, f
     )
 
 
-def pictures(bench: Bench, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Section:
+def pictures(bench: Experiment, tasks: Sequence[Task], tell: Callable[[str], None], *, features: bool) -> Section:
     """All figures that the finished cells allow."""
     shown: list[Figure] = []
     missing: list[str] = []

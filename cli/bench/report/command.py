@@ -7,6 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
+from emodna.pipeline.emotions import TASKS
 
 _FILE = "report.html"
 
@@ -18,7 +19,7 @@ _FILE = "report.html"
     type=click.Path(path_type=Path, dir_okay=False),
     help=f"The page; an existing one is overwritten.  [default: {_FILE} in the folder of the benchmark]",
 )
-@click.option("--task", "tasks", multiple=True, type=click.Choice(["arousal", "valence"]), help="Only this task.")
+@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only this task.")
 @click.option(
     "--features/--no-features",
     default=True,
@@ -41,12 +42,11 @@ def report(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     check_folder(to)
-    from emodna.model.bench.plan import Bench
+    from emodna.model.bench.spec import Experiment
     from emodna.model.errors import BenchError
-    from emodna.pipeline.emotions import TASKS
     from emodna.pipeline.files import write_atomically
 
-    bench = Bench.read(out)
+    bench = Experiment.read(out)
     if importlib.util.find_spec("plotly") is None:
         raise BenchError("the page needs plotly: pip install 'emodna[figures]'")
     from emodna.cli.bench.report.build import build

@@ -6,18 +6,18 @@ from emodna.cli.bench.compare import chosen, interval, p_value, remarks, signed
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet, number, text
 from emodna.model.bench.comparing.comparison import Against, compare, matched
-from emodna.model.bench.outcomes import Outcome
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.results import Outcome
 from emodna.model.bench.scores import scenario_scores
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 #: The one score in which no constant answer looks good.
 _METRIC = "uar"
 
 
-def comparison(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
+def comparison(bench: Experiment, found: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
     """Comparisons over the scenarios of all tasks, and of each."""
     parts: list[Section] = []
     missing: list[str] = []
@@ -25,7 +25,7 @@ def comparison(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) ->
     for some in [tuple(tasks), *wanted] if len(tasks) > 1 else wanted:
         name = " and ".join(some)
         try:
-            parts.append(_part(bench, [outcome for outcome in found if outcome.cell.task in some], name))
+            parts.append(_part(bench, [outcome for outcome in found if outcome.run.task in some], name))
         except BenchError as error:
             missing.append(f"{name}: {error}")
     return Section(
@@ -41,11 +41,11 @@ def comparison(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) ->
     )
 
 
-def _part(bench: Bench, found: Sequence[Outcome], name: str) -> Section:
+def _part(bench: Experiment, found: Sequence[Outcome], name: str) -> Section:
     scores = scenario_scores(bench, found)
     reference, rows = chosen(bench, scores, [], None)
     made = compare(matched(scores, rows, _METRIC), reference)
-    against = {each.row: each for each in made.methods}
+    against = {each.method: each for each in made.methods}
     means = made.matched.scores.mean(axis=0)
     score = SCORE_NAMES[_METRIC]
     columns = [
@@ -58,7 +58,7 @@ def _part(bench: Bench, found: Sequence[Outcome], name: str) -> Section:
     order = sorted(range(len(made.matched.rows)), key=lambda place: made.ranking.mean_ranks[place])
     lines = [
         [
-            text(bench.rows[made.matched.rows[place]].label),
+            text(bench.methods[made.matched.rows[place]].label),
             number(means[place].item()),
             *_against(against.get(made.matched.rows[place])),
             number(made.ranking.mean_ranks[place], 2),
@@ -66,7 +66,7 @@ def _part(bench: Bench, found: Sequence[Outcome], name: str) -> Section:
         for place in order
     ]
     count = len(made.matched.scenarios)
-    label = bench.rows[made.against].label
+    label = bench.methods[made.against].label
     caption = f"{score} over {count} scenario{'s' * (count != 1)}; differences to {label}, in points"
     identity = f"comparison-{name.replace(' ', '-')}"
     return Section(

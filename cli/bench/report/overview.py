@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet, number, text
-from emodna.model.bench.outcomes import Outcome
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.results import Outcome
+from emodna.model.bench.spec import Experiment
 from emodna.model.bench.wording import shared_notes
 from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 
 #: Rows that are read without a filter.
@@ -21,14 +21,14 @@ _FEW: Final = 12
 _LOOKS: Final[Mapping[str, str]] = {"done": "", "failed": "bad"}
 
 
-def overview(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
+def overview(bench: Experiment, found: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
     """What this is: corpora, rows, conditions, states."""
-    pairs = {(outcome.cell.src, outcome.cell.tgt) for outcome in found}
+    pairs = {(outcome.run.src, outcome.run.tgt) for outcome in found}
     states = Counter(outcome.state for outcome in found)
     facts = {
         "tasks": ", ".join(tasks),
         "ordered pairs": str(len(pairs)),
-        "seeds": ", ".join(map(str, sorted({outcome.cell.seed for outcome in found}))),
+        "seeds": ", ".join(map(str, sorted({outcome.run.seed for outcome in found}))),
         "training steps": str(bench.conditions.steps),
         "settings for all": ", ".join(f"{key}={value}" for key, value in bench.conditions.settings.items())
         or "the defaults",
@@ -56,7 +56,7 @@ def overview(bench: Bench, found: Sequence[Outcome], tasks: Sequence[Task]) -> S
     )
 
 
-def cells(bench: Bench, found: Sequence[Outcome]) -> Section:
+def cells(bench: Experiment, found: Sequence[Outcome]) -> Section:
     """All cells, and those that are missing or failed with the reason."""
     columns = [
         Column("source", filtered=True),
@@ -78,14 +78,14 @@ def cells(bench: Bench, found: Sequence[Outcome]) -> Section:
     return Section("cells", "All cells", sheets=sheets)
 
 
-def _undone(bench: Bench, found: Sequence[Outcome]) -> Sheet:
+def _undone(bench: Experiment, found: Sequence[Outcome]) -> Sheet:
     rows = [
         [
-            text(outcome.cell.src),
-            text(outcome.cell.tgt),
-            text(outcome.cell.task),
-            text(bench.rows[outcome.cell.row].label),
-            number(outcome.cell.seed, 0),
+            text(outcome.run.src),
+            text(outcome.run.tgt),
+            text(outcome.run.task),
+            text(bench.methods[outcome.run.method].label),
+            number(outcome.run.seed, 0),
             text(outcome.state, _LOOKS.get(outcome.state, "muted")),
             text(outcome.error or MISSING, "prose"),
         ]
@@ -100,9 +100,9 @@ def _undone(bench: Bench, found: Sequence[Outcome]) -> Sheet:
     return Sheet("undone", "Missing and failed cells", columns, rows, tall=len(rows) > _FEW)
 
 
-def _cell(bench: Bench, outcome: Outcome) -> list[Item]:
-    cell, result = outcome.cell, outcome.result or {}
-    named = bench.rows[cell.row]
+def _cell(bench: Experiment, outcome: Outcome) -> list[Item]:
+    cell, result = outcome.run, outcome.result or {}
+    named = bench.methods[cell.method]
     return [
         text(cell.src),
         text(cell.tgt),
@@ -122,7 +122,7 @@ def _best_constant(result: Mapping[str, Any], metric: str) -> float | None:
     return max((value for value in values if isinstance(value, int | float)), default=None)
 
 
-def _corpora(bench: Bench, tasks: Sequence[Task]) -> Sheet:
+def _corpora(bench: Experiment, tasks: Sequence[Task]) -> Sheet:
     columns = [Column("corpus"), Column("languages"), Column("utterances", numeric=True)]
     for task in tasks:
         columns += [Column(f"{task} {name}", numeric=True) for name in CLASS_NAMES[task]]
@@ -137,7 +137,7 @@ def _corpora(bench: Bench, tasks: Sequence[Task]) -> Sheet:
     return Sheet("corpora", "Corpora", columns, rows)
 
 
-def _rows(bench: Bench, found: Sequence[Outcome]) -> Sheet:
+def _rows(bench: Experiment, found: Sequence[Outcome]) -> Sheet:
     columns = [
         Column("method"),
         Column("as --methods spells it"),
@@ -148,8 +148,8 @@ def _rows(bench: Bench, found: Sequence[Outcome]) -> Sheet:
         Column("seconds per cell", numeric=True),
     ]
     rows = []
-    for row, named in bench.rows.items():
-        own = [outcome for outcome in found if outcome.cell.row == row]
+    for row, named in bench.methods.items():
+        own = [outcome for outcome in found if outcome.run.method == row]
         done = [outcome for outcome in own if outcome.state == "done"]
         mean = sum(map(_seconds, done)) / len(done) if done else None
         rows.append(
@@ -176,13 +176,13 @@ def _duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
-def _versions(bench: Bench, found: Sequence[Outcome]) -> str:
+def _versions(bench: Experiment, found: Sequence[Outcome]) -> str:
     """All that cells were made with: more than one of a package is worth knowing."""
     seen: set[str] = set()
     for outcome in found:
         if outcome.state == "done":
             try:
-                versions = read_json(bench.folder(outcome.cell).config).get("versions", {})
+                versions = read_json(bench.run_folder(outcome.run).config).get("versions", {})
             except RunError:
                 continue
             seen |= {f"{package} {version}" for package, version in versions.items()}

@@ -6,8 +6,8 @@ from emodna.cli.bench.formats.layout import Signs, cited, heading, known_pairs, 
 from emodna.cli.bench.formats.words import caption, missing, notes
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
-from emodna.model.bench.plan import Bench
 from emodna.model.bench.presets import PRESETS
+from emodna.model.bench.spec import Experiment
 from emodna.model.bench.tables.data import DIFFERENCE, Block, Figure, Line, Table
 from emodna.model.bench.tables.table import TABLE_NAMES, table
 from emodna.pipeline.emotions import Task
@@ -26,7 +26,7 @@ _SIGNS = Signs(
 )
 
 
-def paper_tables(bench: Bench, tasks: Sequence[Task]) -> Section:
+def paper_tables(bench: Experiment, tasks: Sequence[Task]) -> Section:
     """All tables in which at least one of our cells stands."""
     parts: list[Section] = []
     empty: list[str] = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.model.bench.analysis.features import DRAWN, Features, features_of, inputs_of
 from emodna.model.bench.analysis.kept import model_key, remembered
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.losses.mmd import mk_mmd
 from emodna.pipeline.emotions import Task
 
@@ -49,7 +49,7 @@ class Distances(TypedDict):
     """Of class 0 of both, and of class 1: an analysis, for it needs the target's labels."""
 
 
-def distances_of(bench: Bench, cell: Cell) -> Distances | None:
+def distances_of(bench: Experiment, cell: RunSpec) -> Distances | None:
     """Those of a finished cell's emotion features, worked out once; None if its method has no such features.
 
     Raises
@@ -63,11 +63,11 @@ def distances_of(bench: Bench, cell: Cell) -> Distances | None:
         return None if features is None else distances(features)
 
     key = {**_HOW, "model": model_key(bench, cell)}
-    found: Distances | None = remembered(bench, bench.name(cell), "distances", key, make)
+    found: Distances | None = remembered(bench, bench.run_name(cell), "distances", key, make)
     return found
 
 
-def distances_of_input(bench: Bench, src: str, tgt: str, task: Task) -> Distances:
+def distances_of_input(bench: Experiment, src: str, tgt: str, task: Task) -> Distances:
     """Those of the mean input features of a pair's utterances, worked out once.
 
     Raises

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.running.carry_out import opened
+from emodna.model.bench.grid import open_store
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import utterances_of
 from emodna.pipeline.emotions import Task
@@ -55,7 +55,7 @@ class Features:
         return self.source, self.target
 
 
-def features_of(bench: Bench, cell: Cell) -> Features | None:
+def features_of(bench: Experiment, cell: RunSpec) -> Features | None:
     """E of both corpora of a finished cell; None if its method has no such features.
 
     Each corpus is normalised as in the run, and batch norm takes the running statistics.
@@ -68,7 +68,7 @@ def features_of(bench: Bench, cell: Cell) -> Features | None:
         The features are not finite.
     """
     device = torch.device(bench.conditions.device if torch.cuda.is_available() else "cpu")
-    run = FinishedRun.load(bench.folder(cell).path, device)
+    run = FinishedRun.load(bench.run_folder(cell).path, device)
 
     def embedded(store: FeatureStore, utterances: Utterances) -> NDArray[np.float32] | None:
         return run.model_for(store).embeddings(utterances)
@@ -78,7 +78,7 @@ def features_of(bench: Bench, cell: Cell) -> Features | None:
     return None if source is None or target is None else Features(source, target)
 
 
-def inputs_of(bench: Bench, src: str, tgt: str, task: Task) -> Features:
+def inputs_of(bench: Experiment, src: str, tgt: str, task: Task) -> Features:
     """Mean over time of each utterance's input features, as the stores hold them: what a method begins with."""
 
     def means(_store: FeatureStore, utterances: Utterances) -> NDArray[np.float32]:
@@ -105,9 +105,9 @@ def drawn(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
 
 
 def _side(
-    bench: Bench, corpus: str, task: Task, values: Callable[[FeatureStore, Utterances], NDArray[Any] | None]
+    bench: Experiment, corpus: str, task: Task, values: Callable[[FeatureStore, Utterances], NDArray[Any] | None]
 ) -> Side | None:
-    store = opened(bench, corpus)
+    store = open_store(bench, corpus)
     labels = store.labels(task)
     rows = drawn(labels)
     found = values(store, utterances_of(store, rows=rows))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.run_folder import read_json, write_json
 
@@ -13,7 +13,7 @@ _KEY: Final = "of"
 _FOUND: Final = "found"
 
 
-def remembered(bench: Bench, name: str, section: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+def remembered(bench: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
     """What `make` returns, made once for each key; plain values that JSON can hold.
 
     Parameters
@@ -37,9 +37,9 @@ def remembered(bench: Bench, name: str, section: str, key: Mapping[str, Any], ma
     return found
 
 
-def model_key(bench: Bench, cell: Cell) -> str:
+def model_key(bench: Experiment, cell: RunSpec) -> str:
     """SHA-256 of a finished cell's model: one that was trained anew is another."""
-    return hashlib.sha256(bench.folder(cell).finished_model().read_bytes()).hexdigest()
+    return hashlib.sha256(bench.run_folder(cell).finished_model().read_bytes()).hexdigest()
 
 
 def _kept(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emodna.model.bench.analysis.features import DRAWN, features_of
 from emodna.model.bench.analysis.kept import model_key, remembered
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError
 
 #: The paper names no parameter; these are the package's own, and a seed, for which it must do without threads.
@@ -31,7 +31,7 @@ class Place:
     y: list[float]
 
 
-def places_of(bench: Bench, cell: Cell) -> list[Place] | None:
+def places_of(bench: Experiment, cell: RunSpec) -> list[Place] | None:
     """The plane of a finished cell, worked out once: source, then target, each by class; None without features.
 
     It is fitted on both corpora together.
@@ -45,7 +45,7 @@ def places_of(bench: Bench, cell: Cell) -> list[Place] | None:
     """
     _check_package()
     key = {**DRAWN, **SETTINGS, _PACKAGE: importlib.metadata.version(_PACKAGE), "model": model_key(bench, cell)}
-    found = remembered(bench, bench.name(cell), "umap", key, lambda: _made(bench, cell))
+    found = remembered(bench, bench.run_name(cell), "umap", key, lambda: _made(bench, cell))
     return None if found is None else [Place(**place) for place in found]
 
 
@@ -61,7 +61,7 @@ def reduced(values: NDArray[Any]) -> NDArray[np.float32]:
     return found
 
 
-def _made(bench: Bench, cell: Cell) -> list[dict[str, Any]] | None:
+def _made(bench: Experiment, cell: RunSpec) -> list[dict[str, Any]] | None:
     features = features_of(bench, cell)
     if features is None:
         return None

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from emodna.model.bench.comparing.ranks import Ranking, ranking
 from emodna.model.bench.comparing.significance import SignedRank, holm, mean_interval, signed_rank, why_no_interval
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Scenario, ScenarioScores
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.intervals import Resampling
 
 #: What others are compared with unless told otherwise, and what they gain over.
-EMO_DNA: Final = Row("emo-dna")
-SOURCE_ONLY: Final = Row("source-only")
+EMO_DNA: Final = MethodSpec("emo-dna")
+SOURCE_ONLY: Final = MethodSpec("source-only")
 #: In percent; the scores of a million utterances lie further apart.
 _DECIMALS: Final = 9
 
@@ -32,7 +31,7 @@ _DECIMALS: Final = 9
 class Matched:
     """Scores that may be compared: every method in the same scenarios, and there with the same seeds."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[MethodSpec, ...]
     scenarios: tuple[Scenario, ...]
     scores: NDArray[np.float64]
     """(scenarios, rows), in percent."""
@@ -45,7 +44,7 @@ class Matched:
 class Against:
     """A method against another: differences are its score less the other's, in points."""
 
-    row: Row
+    method: MethodSpec
     mean: float
     """Of the difference."""
     interval: tuple[float, float] | None
@@ -61,7 +60,7 @@ class Comparison:
     """Several methods against one, and among each other."""
 
     matched: Matched
-    against: Row
+    against: MethodSpec
     methods: tuple[Against, ...]
     ranking: Ranking
 
@@ -71,12 +70,12 @@ class Comparison:
         return why_no_interval(len(self.matched.scenarios))
 
 
-def usual_rows(bench: Bench, scores: ScenarioScores) -> list[Row]:
+def usual_rows(bench: Experiment, scores: ScenarioScores) -> list[MethodSpec]:
     """Rows that are compared where none is named: those that have scores and are no oracles."""
-    return [row for row, named in bench.rows.items() if not named.oracle and scores.get(row)]
+    return [row for row, named in bench.methods.items() if not named.oracle and scores.get(row)]
 
 
-def matched(scores: ScenarioScores, rows: Iterable[Row], metric: str) -> Matched:
+def matched(scores: ScenarioScores, rows: Iterable[MethodSpec], metric: str) -> Matched:
     """What may be compared of some rows.
 
     Raises
@@ -106,7 +105,7 @@ def matched(scores: ScenarioScores, rows: Iterable[Row], metric: str) -> Matched
     return Matched(rows, tuple(seeds), np.round(np.array(table), _DECIMALS), seeds, tuple(left_out))
 
 
-def compare(found: Matched, against: Row, resampling: Resampling | None = None) -> Comparison:
+def compare(found: Matched, against: MethodSpec, resampling: Resampling | None = None) -> Comparison:
     """Each of the matched methods against one of them, and all ranked."""
     other = found.scores[:, found.rows.index(against)]
     rows = [row for row in found.rows if row != against]

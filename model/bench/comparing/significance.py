@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.bootstrap import LEVEL, Resampling
+from emodna.model.evaluation.intervals import LEVEL, Resampling
 
 #: Error that is allowed for.
 ALPHA: Final = 1 - LEVEL / 100

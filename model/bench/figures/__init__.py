@@ -7,8 +7,7 @@ from types import ModuleType
 from typing import Final
 
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
 
@@ -40,7 +39,7 @@ class Choice:
     src: str | None = None
     tgt: str | None = None
     seed: int | None = None
-    rows: tuple[Row, ...] | None = None
+    rows: tuple[MethodSpec, ...] | None = None
 
 
 class NothingToShow(BenchError):  # noqa: N818 - it is no fault
@@ -57,7 +56,7 @@ def summary(name: str) -> str:
     return str(_module(name).__doc__).partition("\n")[0]
 
 
-def figure(name: str, bench: Bench, choice: Choice) -> Picture:
+def figure(name: str, bench: Experiment, choice: Choice) -> Picture:
     """Make a figure.
 
     Raises

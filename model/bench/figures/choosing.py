@@ -5,11 +5,10 @@ from typing import Final
 
 from emodna.model.bench.comparing.comparison import EMO_DNA, SOURCE_ONLY, Matched, matched, usual_rows
 from emodna.model.bench.figures import Choice, NothingToShow
-from emodna.model.bench.outcomes import Outcome, outcomes
-from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.rows import Row
+from emodna.model.bench.results import Outcome, read_outcomes
 from emodna.model.bench.scores import Pair, ScenarioScores, scenario_scores
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.wording import few
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
@@ -18,19 +17,19 @@ LEAST_POINTS: Final = 2.0
 """Least width of an axis of scores: 0.1 points are not to look large."""
 
 
-def chosen_scores(bench: Bench, choice: Choice, tasks: Sequence[Task] | None = None) -> ScenarioScores:
+def chosen_scores(bench: Experiment, choice: Choice, tasks: Sequence[Task] | None = None) -> ScenarioScores:
     """Scores of all rows, within the chosen source, target and seed; of the chosen task unless others are given."""
     tasks = (choice.task,) if tasks is None else tasks
-    cells = [cell for cell in bench.cells if cell.task in tasks and choice.seed in (None, cell.seed)]
+    cells = [cell for cell in bench.runs if cell.task in tasks and choice.seed in (None, cell.seed)]
     found: ScenarioScores = {}
-    for row, scenarios in scenario_scores(bench, outcomes(bench, cells)).items():
+    for row, scenarios in scenario_scores(bench, read_outcomes(bench, cells)).items():
         for (task, src, tgt), by_seed in scenarios.items():
             if choice.src in (None, src) and choice.tgt in (None, tgt):
                 found.setdefault(row, {})[task, src, tgt] = by_seed
     return found
 
 
-def matched_rows(scores: ScenarioScores, rows: Sequence[Row]) -> Matched:
+def matched_rows(scores: ScenarioScores, rows: Sequence[MethodSpec]) -> Matched:
     """Rows in the scenarios that all of them have, by UAR.
 
     Raises
@@ -44,7 +43,7 @@ def matched_rows(scores: ScenarioScores, rows: Sequence[Row]) -> Matched:
         raise NothingToShow(str(error)) from error
 
 
-def rows_with_scores(bench: Bench, choice: Choice, scores: ScenarioScores) -> list[Row]:
+def rows_with_scores(bench: Experiment, choice: Choice, scores: ScenarioScores) -> list[MethodSpec]:
     """The chosen rows, or all that have scores and are no oracles.
 
     Raises
@@ -58,25 +57,25 @@ def rows_with_scores(bench: Bench, choice: Choice, scores: ScenarioScores) -> li
     return rows
 
 
-def at_most(rows: Sequence[Row], choice: Choice, number: int = 4) -> list[Row]:
+def at_most(rows: Sequence[MethodSpec], choice: Choice, number: int = 4) -> list[MethodSpec]:
     """The chosen rows as they are; else the first ones, Source Only and Emo-DNA before all others."""
     if choice.rows is not None:
         return list(rows)
     return sorted(rows, key=lambda row: (row != SOURCE_ONLY, row != EMO_DNA))[:number]
 
 
-def done_cells(bench: Bench, choice: Choice) -> list[Cell]:
+def done_cells(bench: Experiment, choice: Choice) -> list[RunSpec]:
     """Finished cells of the chosen task, source, target, seed and rows; the upper bound's source is any."""
     cells = [
         cell
-        for cell in bench.cells
+        for cell in bench.runs
         if cell.task == choice.task
-        and (choice.src in (None, cell.src) or cell.row == CEILING)
+        and (choice.src in (None, cell.src) or cell.method == CEILING)
         and choice.tgt in (None, cell.tgt)
         and choice.seed in (None, cell.seed)
-        and (choice.rows is None or cell.row in choice.rows)
+        and (choice.rows is None or cell.method in choice.rows)
     ]
-    return [outcome.cell for outcome in outcomes(bench, cells) if is_done(outcome)]
+    return [outcome.run for outcome in read_outcomes(bench, cells) if is_done(outcome)]
 
 
 def is_done(outcome: Outcome) -> bool:
@@ -114,13 +113,13 @@ def left_out_note(found: Matched) -> str:
     return f" Only what all methods have is compared: {n} scenario{'s' * (n > 1)} left out, wholly or in some seeds."
 
 
-def omitted_note(bench: Bench, choice: Choice, there: Sequence[Row], shown: Sequence[Row]) -> str:
+def omitted_note(bench: Experiment, choice: Choice, there: Sequence[MethodSpec], shown: Sequence[MethodSpec]) -> str:
     """A sentence on the chosen rows that have nothing to show, or on those that found no room; empty without any."""
     if choice.rows is None:
         rest = [row for row in there if row not in shown]
-        return f" Not shown: {few([bench.rows[row].label for row in rest])}." if rest else ""
+        return f" Not shown: {few([bench.methods[row].label for row in rest])}." if rest else ""
     absent = [row for row in choice.rows if row not in shown]
-    names = [bench.rows[row].label if row in bench.rows else str(row) for row in absent]
+    names = [bench.methods[row].label if row in bench.methods else str(row) for row in absent]
     return f" Nothing finished of {few(names)}." if absent else ""
 
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import at_most, done_cells, nothing, omitted_note, pair_name
 from emodna.model.bench.pictures import Matrix, Panel, Picture
-from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import predictions, truth_of
@@ -21,21 +20,23 @@ from emodna.model.runs.listing import open_run
 from emodna.pipeline.emotions import CLASS_NAMES
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """How often each class of the target was called what, in percent of the class, a panel per row."""
-    there = [cell for cell in done_cells(bench, choice) if choice.rows is not None or not bench.rows[cell.row].oracle]
+    there = [
+        cell for cell in done_cells(bench, choice) if choice.rows is not None or not bench.methods[cell.method].oracle
+    ]
     if not there:
         raise nothing(choice, "with predictions")
     src, tgt = pair = _pair(there, choice)
-    cells = [cell for cell in there if cell.tgt == tgt and (cell.src == src or cell.row == CEILING)]
-    have = list(dict.fromkeys(cell.row for cell in cells))
+    cells = [cell for cell in there if cell.tgt == tgt and (cell.src == src or cell.method == CEILING)]
+    have = list(dict.fromkeys(cell.method for cell in cells))
     rows = at_most([row for row in choice.rows or have if row in have], choice)
     panels: list[Panel] = []
     counts: dict[str, Any] = {}
     seeds: dict[str, list[int]] = {}
     problems: list[str] = []
     for row in rows:
-        found = {cell.seed: _confusion(bench, cell) for cell in cells if cell.row == row}
+        found = {cell.seed: _confusion(bench, cell) for cell in cells if cell.method == row}
         problems += [each for each in found.values() if isinstance(each, str)]
         known = {seed: each for seed, each in found.items() if not isinstance(each, str)}
         if known:
@@ -53,16 +54,16 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     return Picture("confusion", title, panels, note, facts)
 
 
-def _pair(cells: Sequence[Cell], choice: Choice) -> Pair:
+def _pair(cells: Sequence[RunSpec], choice: Choice) -> Pair:
     """The chosen pair, or the first one; the upper bound was run from one source for all."""
-    first = next((cell for cell in cells if cell.row != CEILING), cells[0])
+    first = next((cell for cell in cells if cell.method != CEILING), cells[0])
     return choice.src or first.src, first.tgt
 
 
-def _confusion(bench: Bench, cell: Cell) -> NDArray[np.int64] | str:
+def _confusion(bench: Experiment, cell: RunSpec) -> NDArray[np.int64] | str:
     """Counts (2, 2), true class by called class, over the labelled utterances; or why there are none."""
     try:
-        run = open_run(bench.folder(cell).path)
+        run = open_run(bench.run_folder(cell).path)
     except RunError as error:
         return str(error)
     table = predictions(run)
@@ -76,7 +77,7 @@ def _confusion(bench: Bench, cell: Cell) -> NDArray[np.int64] | str:
     return confusions(truth[rows].astype(np.int64), called[rows].astype(np.int64)).reshape(2, 2)
 
 
-def _panel(bench: Bench, row: Row, counts: NDArray[np.int64], classes: Sequence[str]) -> Panel:
+def _panel(bench: Experiment, row: MethodSpec, counts: NDArray[np.int64], classes: Sequence[str]) -> Panel:
     values = [[100 * count / sum(own) if sum(own) else None for count in own] for own in counts.tolist()]
     matrix = Matrix(classes, classes, values, 0.0, 100.0)
-    return Panel(bench.rows[row].label, [matrix], x_label="called", y_label="true")
+    return Panel(bench.methods[row].label, [matrix], x_label="called", y_label="true")

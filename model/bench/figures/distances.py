@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from emodna.model.bench.comparing.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
-from emodna.model.bench.outcomes import outcome
 from emodna.model.bench.pictures import Dots, Panel, Picture
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.results import read_outcome
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.bench.wording import few
 from emodna.model.errors import TrainingError
 
@@ -31,7 +31,7 @@ _NOTE: Final = (
 )
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """The figure: of one pair, or over all that are finished; of the first seed unless another is chosen.
 
     Raises
@@ -41,13 +41,13 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     BenchError
         A store has changed since the benchmark was planned.
     """
-    seed = min((cell.seed for cell in bench.cells), default=0) if choice.seed is None else choice.seed
+    seed = min((cell.seed for cell in bench.runs), default=0) if choice.seed is None else choice.seed
     asked = replace(choice, seed=seed)
     found = {cell: each for cell in done_cells(bench, asked) if (each := _found(bench, cell)) is not None}
     if not found:
         raise nothing(asked, "of a method with features" if choice.rows is None else f"of {listed(choice.rows)}")
-    rows = [row for row in choice.rows or bench.rows if any(cell.row == row for cell in found)]
-    have = {row: {(cell.src, cell.tgt) for cell in found if cell.row == row} for row in rows}
+    rows = [row for row in choice.rows or bench.methods if any(cell.method == row for cell in found)]
+    have = {row: {(cell.src, cell.tgt) for cell in found if cell.method == row} for row in rows}
     there = list(dict.fromkeys((cell.src, cell.tgt) for cell in found))
     pairs = [pair for pair in there if all(pair in own for own in have.values())]
     if not pairs:
@@ -56,19 +56,19 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     found = {cell: each for cell, each in found.items() if (cell.src, cell.tgt) in pairs}
     before = {cell: _found(bench, partner) for cell in found if (partner := _partner(bench, cell)) is not None}
     inputs = _inputs(bench, choice, pairs)
-    names = [bench.rows[row].label for row in rows]
+    names = [bench.methods[row].label for row in rows]
     panels = []
     measures: Sequence[tuple[str, _Key]] = (("proxy A-distance", "pad"), ("squared MK-MMD", "mmd"))
     for title, key in measures:
         for where, within in (("", False), (", within classes", True)):
             value = _reader(key, within=within)
-            groups = [[cell for cell in found if cell.row == row] for row in rows]
+            groups = [[cell for cell in found if cell.method == row] for row in rows]
             series = [
                 _dots("before: Source Only", names, [[value(before.get(cell)) for cell in each] for each in groups], 0),
                 _dots(
                     "after: the method",
                     names,
-                    [[value(found[cell]) for cell in each if cell.row != _BEFORE] for each in groups],
+                    [[value(found[cell]) for cell in each if cell.method != _BEFORE] for each in groups],
                     1,
                 ),
             ]
@@ -90,21 +90,21 @@ def picture(bench: Bench, choice: Choice) -> Picture:
             "seed": seed,
             "pairs": [list(pair) for pair in pairs],
             "left_out": left,
-            "cells": {bench.name(cell): distances for cell, distances in found.items()},
-            "before": {bench.name(cell): distances for cell, distances in before.items()},
+            "cells": {bench.run_name(cell): distances for cell, distances in found.items()},
+            "before": {bench.run_name(cell): distances for cell, distances in before.items()},
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in zip(pairs, inputs, strict=True)},
         },
     )
 
 
-def _partner(bench: Bench, cell: Cell) -> Cell | None:
+def _partner(bench: Experiment, cell: RunSpec) -> RunSpec | None:
     """The finished cell of Source Only beside a row's; beside its own it is itself."""
-    partner = Cell(cell.src, cell.tgt, cell.task, _BEFORE, cell.seed)
-    there = partner in bench.cells and outcome(bench, partner).state == "done"
+    partner = RunSpec(cell.src, cell.tgt, cell.task, _BEFORE, cell.seed)
+    there = partner in bench.runs and read_outcome(bench, partner).state == "done"
     return partner if there else None
 
 
-def _found(bench: Bench, cell: Cell) -> "Distances | None":
+def _found(bench: Experiment, cell: RunSpec) -> "Distances | None":
     from emodna.model.bench.analysis.distances import distances_of
 
     try:
@@ -113,7 +113,7 @@ def _found(bench: Bench, cell: Cell) -> "Distances | None":
         return None
 
 
-def _inputs(bench: Bench, choice: Choice, pairs: Sequence[tuple[str, str]]) -> "list[Distances]":
+def _inputs(bench: Experiment, choice: Choice, pairs: Sequence[tuple[str, str]]) -> "list[Distances]":
     from emodna.model.bench.analysis.distances import distances_of_input
 
     return [distances_of_input(bench, src, tgt, choice.task) for src, tgt in pairs]

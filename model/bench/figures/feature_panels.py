@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, pair_name
 from emodna.model.bench.pictures import Panel, Picture, Points
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.wording import NAMED
 from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
@@ -21,7 +20,9 @@ _PAPER: Final = ("casia", "emodb")
 _SOURCE, _TARGET = 0, 1
 
 
-def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: Mapping[Row, str]) -> Picture:
+def feature_panels(
+    name: str, title: str, bench: Experiment, choice: Choice, usual: Mapping[MethodSpec, str]
+) -> Picture:
     """UMAP of the emotion features of some rows, corpora by marker and classes by colour.
 
     Unless the choice says more, the pair is the paper's, CASIA -> EMODB, if any of the rows is finished there; else the
@@ -42,7 +43,9 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     from emodna.model.bench.analysis import reduction
     from emodna.model.bench.analysis.features import DRAWN
 
-    wanted = usual if choice.rows is None else {row: bench.rows[row].label for row in choice.rows if row in bench.rows}
+    wanted = (
+        usual if choice.rows is None else {row: bench.methods[row].label for row in choice.rows if row in bench.methods}
+    )
     there = _cells(bench, choice, wanted)
     first = next(iter(there.values()))
     if choice.rows is None and len(there) == 1:
@@ -67,7 +70,7 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
         note=_note(missing),
         facts={
             **_facts(first),
-            "cells": {str(row): bench.name(cell) for row, cell in there.items()},
+            "cells": {str(row): bench.run_name(cell) for row, cell in there.items()},
             "umap": dict(reduction.SETTINGS),
             "sample": dict(DRAWN),
             "missing": missing,
@@ -75,26 +78,26 @@ def feature_panels(name: str, title: str, bench: Bench, choice: Choice, usual: M
     )
 
 
-def _cells(bench: Bench, choice: Choice, wanted: Mapping[Row, str]) -> dict[Row, Cell]:
+def _cells(bench: Experiment, choice: Choice, wanted: Mapping[MethodSpec, str]) -> dict[MethodSpec, RunSpec]:
     """The finished cells of one pair and seed, in the order of the rows."""
-    found: dict[tuple[str, str, int], dict[Row, Cell]] = {}
+    found: dict[tuple[str, str, int], dict[MethodSpec, RunSpec]] = {}
     for cell in done_cells(bench, replace(choice, rows=tuple(wanted))):
-        found.setdefault((cell.src, cell.tgt, cell.seed), {})[cell.row] = cell
+        found.setdefault((cell.src, cell.tgt, cell.seed), {})[cell.method] = cell
     if not found:
         raise nothing(choice, f"of {listed(wanted or choice.rows or ())}")
     best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of equals
     return {row: found[best][row] for row in wanted if row in found[best]}
 
 
-def _alone(bench: Bench, only: Cell, wanted: Mapping[Row, str]) -> str:
+def _alone(bench: Experiment, only: RunSpec, wanted: Mapping[MethodSpec, str]) -> str:
     """Why one row is no comparison, and what there is to compare it with."""
     here = Choice(task=only.task, src=only.src, tgt=only.tgt, seed=only.seed)
-    there = list(dict.fromkeys(cell.row for cell in done_cells(bench, here)))
+    there = list(dict.fromkeys(cell.method for cell in done_cells(bench, here)))
     asked = " ".join(f"--methods {row}" for row in there[:NAMED])
-    return f"only {only.row} is finished of {listed(wanted)}, and alone it shows little; what is there: {asked}"
+    return f"only {only.method} is finished of {listed(wanted)}, and alone it shows little; what is there: {asked}"
 
 
-def _points(cell: Cell, place: "Place") -> Points:
+def _points(cell: RunSpec, place: "Place") -> Points:
     source = place.corpus == cell.src
     label = CLASS_NAMES[cell.task][place.label] if place.label >= 0 else "unlabelled"
     return Points(
@@ -107,7 +110,7 @@ def _points(cell: Cell, place: "Place") -> Points:
     )
 
 
-def _facts(cell: Cell) -> dict[str, Any]:
+def _facts(cell: RunSpec) -> dict[str, Any]:
     return {"src": cell.src, "tgt": cell.tgt, "task": cell.task, "seed": cell.seed}
 
 

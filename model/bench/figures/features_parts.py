@@ -9,18 +9,17 @@ from typing import Final
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.feature_panels import feature_panels
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec
 
 _NAME: Final = "features-parts"
 _PANELS: Final = {
-    Row("v2"): "(a) without L_decouple and L_align (v2)",
-    Row("v4"): "(b) without L_align (v4)",
-    Row("v3"): "(c) without L_decouple (v3)",
-    Row("emo-dna"): "(d) Emo-DNA",
+    MethodSpec("v2"): "(a) without L_decouple and L_align (v2)",
+    MethodSpec("v4"): "(b) without L_align (v4)",
+    MethodSpec("v3"): "(c) without L_decouple (v3)",
+    MethodSpec("emo-dna"): "(d) Emo-DNA",
 }
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """The figure; raises as `feature_panels`."""
     return feature_panels(_NAME, "Emotion features by parts of Emo-DNA", bench, choice, _PANELS)

@@ -20,14 +20,14 @@ from emodna.model.bench.figures.choosing import (
     rows_with_scores,
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
-from emodna.model.bench.plan import Bench
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.bench.spec import Experiment
+from emodna.model.evaluation.intervals import Resampling
 
 #: Name -> how its pairs are spoken of.
 _GROUPS: Final[Mapping[str, str]] = {"same language": "of one language", "different languages": "of two languages"}
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """UAR of each method in both groups, and its gain over Source Only."""
     scores = chosen_scores(bench, choice)
     rows = rows_with_scores(bench, choice, scores)
@@ -45,7 +45,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     absent = [f" There is no pair {_GROUPS[name]}." for name, places in members.items() if not len(places)]
 
     def panel(title: str, table: NDArray[np.float64], places: Sequence[int], reference: tuple[str, float]) -> Panel:
-        labels = [bench.rows[found.rows[place]].label for place in places]
+        labels = [bench.methods[found.rows[place]].label for place in places]
         marks = [
             _dots(name, labels, table[members[name]][:, list(places)], colour)
             for colour, name in enumerate(_GROUPS)

@@ -3,10 +3,10 @@
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.steps import over_steps
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """Each term as it is weighted, and their total, over the steps."""
     return over_steps(
         bench,

@@ -8,9 +8,8 @@ from emodna.model.bench.comparing.comparison import SOURCE_ONLY
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.choosing import at_most, chosen_scores, omitted_note, pair_name, rows_with_scores
 from emodna.model.bench.pictures import Matrix, Panel, Picture
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair, Scenario, Scores
+from emodna.model.bench.spec import Experiment, MethodSpec
 
 _CHANCE: Final = 50.0
 #: In points, from the middle of the colours to their ends: less would paint what is noise.
@@ -18,7 +17,7 @@ _REACH: Final = 5.0
 Cells = Mapping[Pair, float]
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """UAR of each source on each target, a panel per row, and the same less Source Only's."""
     scores = chosen_scores(bench, choice)
     there = rows_with_scores(bench, choice, scores)
@@ -30,11 +29,11 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     sources = [name for name in bench.corpora if choice.src in (None, name)]
     targets = [name for name in bench.corpora if choice.tgt in (None, name)]
 
-    def panels(found: Mapping[Row, Cells], title: str, middle: float) -> list[Panel]:
+    def panels(found: Mapping[MethodSpec, Cells], title: str, middle: float) -> list[Panel]:
         reach = max([_REACH, *(abs(value - middle) for cells in found.values() for value in cells.values())])
         return [
             Panel(
-                f"{bench.rows[row].label}: {title}",
+                f"{bench.methods[row].label}: {title}",
                 [_matrix(cells, sources, targets, middle, reach)],
                 x_label="target",
                 y_label="source",

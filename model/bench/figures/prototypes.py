@@ -3,10 +3,10 @@
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.steps import over_steps
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """Cosines of the prototypes of Eq. 4 that stand in Eq. 5."""
     return over_steps(
         bench,

@@ -18,14 +18,14 @@ from emodna.model.bench.figures.choosing import (
     rows_with_scores,
 )
 from emodna.model.bench.pictures import Dots, Panel, Picture
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS
 
 #: Ranks between the worst mean rank and the bars, and from bar to bar.
 _STEP: Final = 0.3
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """Mean ranks over the chosen task's scenarios, and over both tasks' where both are there."""
     everything = chosen_scores(bench, choice, TASKS)
     own = {
@@ -55,10 +55,10 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     return Picture("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
 
 
-def _panel(bench: Bench, found: Matched, title: str) -> tuple[Panel, dict[str, Any]]:
+def _panel(bench: Experiment, found: Matched, title: str) -> tuple[Panel, dict[str, Any]]:
     ranked = ranking(found.scores)
     order = sorted(range(len(found.rows)), key=lambda place: ranked.mean_ranks[place])
-    labels = {place: bench.rows[found.rows[place]].label for place in order}
+    labels = {place: bench.methods[found.rows[place]].label for place in order}
     worst = max(ranked.mean_ranks)
     marks = [Dots("mean rank", list(labels.values()), [ranked.mean_ranks[place] for place in order])]
     for number, group in enumerate(ranked.groups, 1):

@@ -17,9 +17,8 @@ from emodna.model.bench.figures.choosing import (
     nothing,
 )
 from emodna.model.bench.pictures import Dots, Line, Panel, Picture
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import ScenarioScores
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import flat, open_run
 
@@ -30,7 +29,7 @@ Spread = tuple[float, float | None, float | None]
 """Mean over pairs and seeds; the lowest and the highest seed's mean over the pairs, where there are several seeds."""
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """UAR of each changed setting beside the defaults', and curves over the numeric ones."""
     base = choice.rows[0] if choice.rows else EMO_DNA
     if base.settings:
@@ -38,7 +37,7 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     scores = chosen_scores(bench, choice)
     if not scores.get(base):
         raise nothing(choice, f"of {base}, with whose defaults settings are compared")
-    changed = [row for row in bench.rows if row.method == base.method and len(row.settings) == 1 and scores.get(row)]
+    changed = [row for row in bench.methods if row.name == base.name and len(row.settings) == 1 and scores.get(row)]
     if not changed:
         raise nothing(choice, f"of {base} with one setting changed, such as {base}:padding=mask")
     found = matched_rows(scores, [base, *changed])
@@ -54,16 +53,16 @@ def picture(bench: Bench, choice: Choice) -> Picture:
     ends = "; bars: the lowest and the highest seed's mean over the pairs" if bars else ""
     seeds = set().union(*found.seeds.values())
     over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
-    note = f"{bench.rows[base].label}, mean over {over}{ends}.{left_out_note(found)}"
+    note = f"{bench.methods[base].label}, mean over {over}{ends}.{left_out_note(found)}"
     return Picture(
         "sensitivity", f"Settings of {base}, {choice.task}", panels, note, {"task": choice.task, **facts_of(found)}
     )
 
 
-def _spreads(scores: ScenarioScores, found: Matched) -> dict[Row, Spread]:
+def _spreads(scores: ScenarioScores, found: Matched) -> dict[MethodSpec, Spread]:
     seeds = set(found.seeds.values())
     alike = next(iter(seeds)) if len(seeds) == 1 else ()  # seeds can be told apart over the same pairs alone
-    spreads: dict[Row, Spread] = {}
+    spreads: dict[MethodSpec, Spread] = {}
     for place, row in enumerate(found.rows):
         means = [fmean(scores[row][key][seed]["uar"] for key in found.scenarios) for seed in alike]
         ends = (min(means), max(means)) if len(means) > 1 else (None, None)
@@ -72,7 +71,7 @@ def _spreads(scores: ScenarioScores, found: Matched) -> dict[Row, Spread]:
 
 
 def _curves(
-    changed: Sequence[Row], spreads: Mapping[Row, Spread], base: Row, defaults: Mapping[str, float]
+    changed: Sequence[MethodSpec], spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]
 ) -> list[Panel]:
     """A panel for each setting that is there with enough numeric values."""
     by_key: dict[str, dict[float, Spread]] = {}
@@ -95,11 +94,11 @@ def _curves(
     return panels
 
 
-def _defaults(bench: Bench, choice: Choice, base: Row) -> dict[str, float]:
+def _defaults(bench: Experiment, choice: Choice, base: MethodSpec) -> dict[str, float]:
     """Numeric settings of the base, as one of its runs has them."""
     for cell in done_cells(bench, replace(choice, rows=(base,))):
         try:
-            decisive = open_run(bench.folder(cell).path).decisive
+            decisive = open_run(bench.run_folder(cell).path).decisive
         except RunError:
             continue
         names = {key.rpartition(".")[2]: value for key, value in flat(decisive).items()}

@@ -8,9 +8,8 @@ from emodna.model.bench.comparing.comparison import EMO_DNA
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.choosing import done_cells, listed, nothing, omitted_note, pair_name
 from emodna.model.bench.pictures import Line, Panel, Picture
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.rows import Row
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.wording import few
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import curves, open_run
@@ -25,7 +24,7 @@ Logged = Mapping[str, Mapping[int, float]]
 
 
 def over_steps(
-    bench: Bench, choice: Choice, name: str, title: str, keys: Mapping[str, str] | None, *, y_label: str, note: str
+    bench: Experiment, choice: Choice, name: str, title: str, keys: Mapping[str, str] | None, *, y_label: str, note: str
 ) -> Picture:
     """What is logged under some keys, each of them called something; None: all terms of the loss, and their total.
 
@@ -37,26 +36,26 @@ def over_steps(
         No finished cell logs any.
     """
     cells = done_cells(bench, choice)
-    preferred = [cell for cell in cells if choice.rows is not None or cell.row == EMO_DNA]
+    preferred = [cell for cell in cells if choice.rows is not None or cell.method == EMO_DNA]
     logged = _all_logged(bench, preferred, keys) or _all_logged(bench, cells, keys)
     if not logged:
         whose = f"of {listed(choice.rows)}" if choice.rows else "of any method"
         what = f"{' or '.join(keys)}: emo-dna and its variants of this version do" if keys else "terms of a loss"
         raise nothing(choice, f"{whose} logs {what}")
-    there = dict.fromkeys(cell.row for cell in logged)
+    there = dict.fromkeys(cell.method for cell in logged)
     rows = (
         [row for row in choice.rows if row in there]
         if choice.rows
         else [EMO_DNA if EMO_DNA in there else next(iter(there))]
     )
-    of_rows = [cell for cell in logged if cell.row in rows]
+    of_rows = [cell for cell in logged if cell.method in rows]
     names = keys or _terms([logged[cell] for cell in of_rows])
     pairs = sorted({(cell.src, cell.tgt) for cell in of_rows})
     shown = pairs[:_PAIRS]
     panels, seeds = [], {}
     for row in rows:
         for pair in shown:
-            mine = {cell.seed: logged[cell] for cell in of_rows if cell.row == row and (cell.src, cell.tgt) == pair}
+            mine = {cell.seed: logged[cell] for cell in of_rows if cell.method == row and (cell.src, cell.tgt) == pair}
             if mine:
                 panels.append(_panel(bench, row, pair, mine, names, y_label))
                 seeds[panels[-1].title] = sorted(mine)
@@ -72,7 +71,7 @@ def over_steps(
     )
 
 
-def _all_logged(bench: Bench, cells: Sequence[Cell], keys: Mapping[str, str] | None) -> dict[Cell, Logged]:
+def _all_logged(bench: Experiment, cells: Sequence[RunSpec], keys: Mapping[str, str] | None) -> dict[RunSpec, Logged]:
     return {cell: found for cell in cells if (found := _logged(bench, cell, keys))}
 
 
@@ -82,9 +81,9 @@ def _terms(logged: Sequence[Logged]) -> dict[str, str]:
     return {key: key for key in sorted(found, key=lambda key: key == _TOTAL)}
 
 
-def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str] | None) -> dict[str, dict[int, float]]:
+def _logged(bench: Experiment, cell: RunSpec, keys: Mapping[str, str] | None) -> dict[str, dict[int, float]]:
     try:
-        found = curves(open_run(bench.folder(cell).path))
+        found = curves(open_run(bench.run_folder(cell).path))
     except RunError:
         return {}
     names = list(found)
@@ -96,7 +95,12 @@ def _logged(bench: Bench, cell: Cell, keys: Mapping[str, str] | None) -> dict[st
 
 
 def _panel(
-    bench: Bench, row: Row, pair: Pair, by_seed: Mapping[int, Logged], names: Mapping[str, str], y_label: str
+    bench: Experiment,
+    row: MethodSpec,
+    pair: Pair,
+    by_seed: Mapping[int, Logged],
+    names: Mapping[str, str],
+    y_label: str,
 ) -> Panel:
     marks = []
     for colour, (key, called) in enumerate(names.items()):
@@ -107,5 +111,5 @@ def _panel(
             band = len(curves_of) > 1
             low, high = ([end(each) for each in values] if band else None for end in (min, max))
             marks.append(Line(called, steps, [fmean(each) for each in values], low, high, colour))
-    title = f"{bench.rows[row].label}, {pair_name(pair)}"
+    title = f"{bench.methods[row].label}, {pair_name(pair)}"
     return Panel(title, marks, x_label="step", y_label=y_label)

@@ -3,10 +3,10 @@
 from emodna.model.bench.figures import Choice
 from emodna.model.bench.figures.steps import over_steps
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 
 
-def picture(bench: Bench, choice: Choice) -> Picture:
+def picture(bench: Experiment, choice: Choice) -> Picture:
     """Threshold (Eq. 6) and share of the target batch that reaches it (Eq. 7) over the steps."""
     return over_steps(
         bench,

@@ -1,22 +1,20 @@
 """One cell, in the process that calls."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.errors import BenchError
+from emodna.model.bench.grid import open_store
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
+from emodna.model.training.log import Watcher
 from emodna.model.training.loop import Listening, never_stopping
-from emodna.model.training.watcher import Watcher
-from emodna.pipeline.store import FeatureStore
 
 
 def carry_out_cell(
-    bench: Bench,
-    cell: Cell,
+    bench: Experiment,
+    cell: RunSpec,
     watcher: Watcher,
     *,
     threads: int | None = 1,
@@ -37,8 +35,8 @@ def carry_out_cell(
     ConfigError, RunError, TrainingError, StoreError
         As `fit`.
     """
-    arguments, folder = bench.arguments(cell), bench.folder(cell)
-    stores = [opened(bench, name) for name in (cell.src, cell.tgt)]
+    arguments, folder = bench.arguments(cell), bench.run_folder(cell)
+    stores = [open_store(bench, name) for name in (cell.src, cell.tgt)]
     request = FitRequest(
         sources=stores[:1],
         target=stores[1],
@@ -53,20 +51,3 @@ def carry_out_cell(
         resume=folder.config.exists(),
     )
     return fit(request, watcher, listening)
-
-
-def opened(bench: Bench, name: str) -> FeatureStore:
-    """The store of one of a benchmark's corpora.
-
-    Raises
-    ------
-    BenchError
-        It is no longer the one that the benchmark was planned for.
-    StoreError
-        There is none any more.
-    """
-    corpus = bench.corpora[name]
-    store = FeatureStore(Path(corpus.store))
-    if store.fingerprint != corpus.fingerprint:
-        raise BenchError(f"{corpus.store}: has changed since the benchmark was planned; start emodna-bench run anew")
-    return store

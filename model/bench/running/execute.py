@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import filelock
 
-from emodna.model.bench.plan import Bench, Cell
 from emodna.model.bench.running.crew import Crew
 from emodna.model.bench.running.worker import Answer, Order, digest, versions
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.run_folder import write_json
 from emodna.model.runs.listing import is_locked
@@ -38,10 +38,10 @@ RESUMABLE: Final = "finished cells are kept, the same command goes on from there
 class BenchWatcher(Protocol):
     """Is told how the cells go."""
 
-    def began(self, cell: Cell) -> None:
+    def began(self, cell: RunSpec) -> None:
         """A worker has it."""
 
-    def ended(self, cell: Cell, answer: Answer) -> None:
+    def ended(self, cell: RunSpec, answer: Answer) -> None:
         """There is nothing more to come of it."""
 
     def told(self, line: str) -> None:
@@ -68,8 +68,8 @@ def only_run(out: Path) -> Iterator[None]:
 
 
 def execute(
-    bench: Bench, cells: Sequence[Cell], crew: Crew, watcher: BenchWatcher, *, again: bool = False
-) -> dict[Cell, Answer]:
+    bench: Experiment, cells: Sequence[RunSpec], crew: Crew, watcher: BenchWatcher, *, again: bool = False
+) -> dict[RunSpec, Answer]:
     """Run cells, in their order as workers get free; what became of each.
 
     A cell that failed is written down as its benchmark's failure. Interrupted by Ctrl-C, the cells at work write their
@@ -88,7 +88,7 @@ def execute(
     return _Execution(bench, crew, watcher, again=again).run(cells)
 
 
-def record_failure(bench: Bench, cell: Cell, answer: Answer) -> None:
+def record_failure(bench: Experiment, cell: RunSpec, answer: Answer) -> None:
     """Write down why a cell came to nothing."""
     path = bench.failure(cell)
     path.parent.mkdir(exist_ok=True)
@@ -100,25 +100,25 @@ def record_failure(bench: Bench, cell: Cell, answer: Answer) -> None:
 class _Flight:
     """A cell that a worker has."""
 
-    cell: Cell
+    cell: RunSpec
     device: str
 
 
 class _Execution:
-    def __init__(self, bench: Bench, crew: Crew, watcher: BenchWatcher, *, again: bool) -> None:
+    def __init__(self, bench: Experiment, crew: Crew, watcher: BenchWatcher, *, again: bool) -> None:
         self._bench, self._crew, self._watcher, self._again = bench, crew, watcher, again
         self._digest = digest(bench.out) or ""
         self._flying: dict[Future[Any], _Flight] = {}
-        self._alike: dict[str, list[Cell]] = {}
+        self._alike: dict[str, list[RunSpec]] = {}
         self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._found: dict[Cell, Answer] = {}
+        self._found: dict[RunSpec, Answer] = {}
         self._told = False
         self._alone_since: float | None = None
 
-    def run(self, cells: Sequence[Cell]) -> dict[Cell, Answer]:
+    def run(self, cells: Sequence[RunSpec]) -> dict[RunSpec, Answer]:
         # Rows that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
         for cell in cells:
-            self._alike.setdefault(self._bench.name(cell), []).append(cell)
+            self._alike.setdefault(self._bench.run_name(cell), []).append(cell)
         left = deque(alike[0] for alike in self._alike.values())
         try:
             with self._lost_connection():
@@ -130,7 +130,7 @@ class _Execution:
             raise
         return self._found
 
-    def _send(self, left: deque[Cell]) -> None:
+    def _send(self, left: deque[RunSpec]) -> None:
         """Have as many cells under way as there are workers: so one that dies takes no cell with it but its own."""
         here = self._crew.workers()
         self._tell_of_none(here)
@@ -150,10 +150,10 @@ class _Execution:
             self._watcher.told(f"waiting for workers: none at {self._crew.place} (Ctrl-C ends this: {RESUMABLE})")
             self._told = True
 
-    def _order(self, cell: Cell) -> Order:
+    def _order(self, cell: RunSpec) -> Order:
         busy = Counter(flight.device for flight in self._flying.values())
         device = min(self._crew.devices, key=busy.__getitem__)
-        asked = (cell.src, cell.tgt, cell.task, str(cell.row), cell.seed)
+        asked = (cell.src, cell.tgt, cell.task, str(cell.method), cell.seed)
         return Order(
             str(self._bench.out.absolute()),
             self._digest,
@@ -177,7 +177,7 @@ class _Execution:
                 record_failure(self._bench, cell, answer)
             elif answer.kind == "done":
                 self._bench.failure(cell).unlink(missing_ok=True)
-            for each in self._alike[self._bench.name(cell)]:
+            for each in self._alike[self._bench.run_name(cell)]:
                 self._found[each] = answer
                 self._watcher.ended(each, answer)
 
@@ -218,7 +218,7 @@ class _Execution:
         with suppress(*GONE):
             self._crew.client.cancel(list(self._flying))
         until = time.monotonic() + _STOP_SECONDS
-        folders = [self._bench.folder(flight.cell) for flight in self._flying.values()]
+        folders = [self._bench.run_folder(flight.cell) for flight in self._flying.values()]
         while time.monotonic() < until and any(map(is_locked, folders)):
             time.sleep(0.05)
 

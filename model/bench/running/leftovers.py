@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.listing import files, is_locked
 from emodna.pipeline.files import is_temporary
 
 Kind = Literal["old", "failed", "temporary"]
 
-#: As `Bench.name` makes them.
+#: As `Experiment.name` makes them.
 _NAME: Final = re.compile(r".+-.+-(arousal|valence)-.+-s\d+-[0-9a-f]{8}", re.DOTALL)
 _EVENTS: Final = "events.out.tfevents."
 
@@ -38,18 +38,18 @@ class Leftover:
             self.path.unlink(missing_ok=True)
 
 
-def leftovers(bench: Bench) -> list[Leftover]:
+def leftovers(bench: Experiment) -> list[Leftover]:
     """All of them, in order of their paths."""
     return sorted(_found(bench), key=lambda each: each.path)
 
 
-def _found(bench: Bench) -> Iterator[Leftover]:
-    named = {bench.name(cell): cell for cell in bench.cells}
-    for path in _inside(bench.runs):
+def _found(bench: Experiment) -> Iterator[Leftover]:
+    named = {bench.run_name(cell): cell for cell in bench.runs}
+    for path in _inside(bench.runs_folder):
         if not path.is_dir() or not _NAME.fullmatch(path.name):
             continue
         cell = named.get(path.name)
-        if cell is None or (bench.failure(cell).exists() and not bench.folder(cell).done.exists()):
+        if cell is None or (bench.failure(cell).exists() and not bench.run_folder(cell).done.exists()):
             yield _run(RunFolder(path), "old" if cell is None else "failed")
         elif not is_locked(RunFolder(path)):
             yield from _temporary(path)
@@ -59,7 +59,7 @@ def _found(bench: Bench) -> Iterator[Leftover]:
     for path in _inside(bench.out / "analysis"):
         if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in named:
             yield Leftover(path, path.stat().st_size, "old")
-    for folder in (bench.out, bench.runs, bench.out / "failures", bench.out / "analysis"):
+    for folder in (bench.out, bench.runs_folder, bench.out / "failures", bench.out / "analysis"):
         yield from _temporary(folder)
 
 

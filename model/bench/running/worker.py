@@ -15,8 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.emotions import Task
@@ -99,23 +98,23 @@ def carry_out_there(order: Order) -> Answer:
 def _tried(order: Order) -> Answer:
     bench = _bench(order.out, order.digest)
     src, tgt, task, row, seed = order.cell
-    cell = Cell(src, tgt, task, Row.parse(row), seed)
+    cell = RunSpec(src, tgt, task, MethodSpec.parse(row), seed)
     for name in () if order.local else (src, tgt):  # here, a store that is gone fails the cells that need it
         if not (store := Path(bench.corpora[name].store)).is_dir():
             return Answer(
                 "refused", error=f"{_name()} does not see {store}; stores have to be at the same path for all"
             )
     try:
-        if order.again and bench.folder(cell).done.exists():  # as only one that is damaged is tried again
-            shutil.rmtree(bench.folder(cell).path)
+        if order.again and bench.run_folder(cell).done.exists():  # as only one that is damaged is tried again
+            shutil.rmtree(bench.run_folder(cell).path)
         try:
             return _carried_out(order, bench, cell)
         except RunError as error:
-            if is_locked(bench.folder(cell)):
+            if is_locked(bench.run_folder(cell)):
                 return Answer("busy", error=str(error))
             if not order.again:
                 raise
-            shutil.rmtree(bench.folder(cell).path)
+            shutil.rmtree(bench.run_folder(cell).path)
             return _carried_out(order, bench, cell)
     except KeyboardInterrupt:
         return Answer("stopped")
@@ -126,7 +125,7 @@ def _tried(order: Order) -> Answer:
         return Answer("failed", error=line, traceback=traceback.format_exc())
 
 
-def _carried_out(order: Order, bench: Bench, cell: Cell) -> Answer:
+def _carried_out(order: Order, bench: Experiment, cell: RunSpec) -> Answer:
     from threadpoolctl import threadpool_limits
 
     from emodna.model.bench.running.carry_out import carry_out_cell
@@ -150,8 +149,8 @@ def _reason_to_refuse(order: Order) -> str | None:
 
 
 @lru_cache(1)
-def _bench(out: str, _digest: str) -> Bench:
-    return Bench.read(Path(out))
+def _bench(out: str, _digest: str) -> Experiment:
+    return Experiment.read(Path(out))
 
 
 @contextmanager

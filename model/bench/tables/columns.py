@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from emodna.model.bench.plan import Bench
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.scores import Pair
-from emodna.model.bench.tables import paper
-from emodna.model.bench.tables.paper import AVERAGE
+from emodna.model.bench.spec import Experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Column:
     """Whether the paper has such a column."""
 
 
-def columns_of(bench: Bench) -> list[Column]:
+def columns_of(bench: Experiment) -> list[Column]:
     """The columns of a benchmark, the average last."""
     ours = set(bench.corpora)
     cited = list(itertools.permutations(paper.CORPORA, 2))

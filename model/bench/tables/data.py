@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from emodna.model.bench.plan import Bench, Named
-from emodna.model.bench.rows import Row
+from emodna.model.bench.paper import Cited
 from emodna.model.bench.scores import Pair
+from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec
 from emodna.model.bench.tables.columns import Column
 from emodna.model.bench.tables.gaps import Gap
-from emodna.model.bench.tables.paper import Cited
 from emodna.model.bench.wording import class_name
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]
@@ -86,7 +85,7 @@ class Line:
     """What it is called, with (our reading) and (oracle)."""
     paper: str | None
     """What the paper calls it."""
-    named: Named | None
+    named: MethodInfo | None
     """None of a constant, and of a row that the benchmark does not have."""
     figures: Mapping[Spot, Figure]
 
@@ -113,7 +112,7 @@ class Table:
 
     name: str
     title: str
-    bench: Bench
+    bench: Experiment
     seeds: tuple[int, ...]
     """Of the benchmark."""
     blocks: tuple[Block, ...]
@@ -121,16 +120,16 @@ class Table:
     gaps: tuple[Gap, ...]
     absent: tuple[str, ...]
     """The paper's corpora that the benchmark does not have."""
-    rows: tuple[Row, ...]
+    rows: tuple[MethodSpec, ...]
     """All that has to be run for it."""
-    not_shown: tuple[Row, ...]
+    not_shown: tuple[MethodSpec, ...]
     """Rows of the benchmark that have finished cells of its tasks, and no line in it."""
 
     @property
     def shared(self) -> Mapping[Pair, int]:
         """Its pairs that have cells, and whose target is partly in the source; with how many recordings."""
         spots = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
-        run = {(cell.src, cell.tgt) for cell in self.bench.cells if (cell.task, (cell.src, cell.tgt)) in spots}
+        run = {(cell.src, cell.tgt) for cell in self.bench.runs if (cell.task, (cell.src, cell.tgt)) in spots}
         return {pair: count for pair, count in self.bench.shared.items() if pair in run}
 
     def of(self, *kinds: Kind) -> Iterator[Line]:

@@ -5,17 +5,16 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from statistics import fmean
 
-from emodna.model.bench.outcomes import Outcome, outcomes
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench import paper
+from emodna.model.bench.paper import Place
 from emodna.model.bench.presets import Entry
-from emodna.model.bench.rows import Row
+from emodna.model.bench.results import Outcome, read_outcomes
 from emodna.model.bench.scores import Mean, Pair, ScenarioScores, Scores, averaged, mean_over, scenario_scores, spread
-from emodna.model.bench.tables import paper
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables.columns import Column
 from emodna.model.bench.tables.constants import CONSTANTS, constant_labels, constant_scores
 from emodna.model.bench.tables.data import DIFFERENCE, SAME, Figure, Kind, Line, Spot
-from emodna.model.bench.tables.paper import Place
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 
@@ -23,25 +22,25 @@ from emodna.pipeline.emotions import Task
 class Work:
     """A benchmark's scores, and the constants on its pairs."""
 
-    bench: Bench
+    bench: Experiment
     tasks: tuple[Task, ...]
     outcomes: list[Outcome]
     scores: ScenarioScores
-    means: dict[tuple[Row, Task, Column], Mean | None] = field(default_factory=dict)
+    means: dict[tuple[MethodSpec, Task, Column], Mean | None] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
-        bench: Bench,
+        bench: Experiment,
         tasks: Sequence[Task],
-        rows: Sequence[Row],
-        more: Callable[[Cell], Scores] = lambda _cell: {},
+        rows: Sequence[MethodSpec],
+        more: Callable[[RunSpec], Scores] = lambda _cell: {},
     ) -> "Work":
         """What some tasks and rows of a benchmark have come to; `more` as in `scenario_scores`."""
-        found = outcomes(bench, [cell for cell in bench.cells if cell.task in tasks and cell.row in rows])
+        found = read_outcomes(bench, [cell for cell in bench.runs if cell.task in tasks and cell.method in rows])
         return cls(bench, tuple(tasks), found, scenario_scores(bench, found, more))
 
-    def mean(self, row: Row, task: Task, column: Column) -> Mean | None:
+    def mean(self, row: MethodSpec, task: Task, column: Column) -> Mean | None:
         """Mean of a row in a column."""
         key = (row, task, column)
         if key not in self.means:
@@ -65,7 +64,7 @@ class Work:
 def line_of(
     work: Work,
     kind: Kind,
-    row: Row,
+    row: MethodSpec,
     spots: Sequence[tuple[Task, Column]],
     cited_as: str | None = None,
     scores: Collection[str] = SCORE_NAMES,
@@ -77,7 +76,7 @@ def line_of(
         for score in scores:
             known = mean is not None and all(score in each for each in mean.by_seed.values())
             figures[task, column, score] = _figure(work, task, column, mean, score) if mean and known else Figure()
-    named = work.bench.rows.get(row)
+    named = work.bench.methods.get(row)
     return Line(kind, str(row), named.label if named else str(row), cited_as, named, figures)
 
 
@@ -95,14 +94,14 @@ def _figure(work: Work, task: Task, column: Column, mean: Mean, score: str) -> F
 
 def entry_line(work: Work, name: str, entry: Entry, spots: Sequence[tuple[Task, Column]]) -> Line:
     """A row of the paper: ours with the paper's numbers."""
-    line = line_of(work, "entry", entry.row, spots, entry.paper)
+    line = line_of(work, "entry", entry.method, spots, entry.paper)
     figures = dict(line.figures)
     for task, column, score in line.figures:
         cited = paper.cited().get(Place(name, task, entry.paper, column.name, score)) if column.cited else None
         gain = cited_gain = None
         if entry.base is not None:
-            gain = _gain(work, entry.row, entry.base, task, column, score)
-            before = paper.in_tables_2_and_3(task, entry.base.method, score)
+            gain = _gain(work, entry.method, entry.base, task, column, score)
+            before = paper.in_tables_2_and_3(task, entry.base.name, score)
             cited_gain = cited.mean - before.mean if cited and before else None
         figures[task, column, score] = replace(
             line.figures[task, column, score],
@@ -114,7 +113,7 @@ def entry_line(work: Work, name: str, entry: Entry, spots: Sequence[tuple[Task, 
 
 
 def _gain(
-    work: Work, row: Row, base: Row, task: Task, column: Column, score: str
+    work: Work, row: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
 ) -> tuple[float, float | None, tuple[int, ...]] | None:
     """How far a row is above another on the same pairs and seeds: mean, deviation over the seeds, and those."""
     with_it, without = work.mean(row, task, column), work.mean(base, task, column)
@@ -125,7 +124,9 @@ def _gain(
     return (fmean(gains), spread(gains), seeds) if gains else None
 
 
-def differences(work: Work, row: Row, first: Row, spots: Sequence[tuple[Task, Column]]) -> dict[Spot, Figure]:
+def differences(
+    work: Work, row: MethodSpec, first: MethodSpec, spots: Sequence[tuple[Task, Column]]
+) -> dict[Spot, Figure]:
     """UAR of a row less that of the first one."""
     found = {}
     for task, column in spots:
@@ -163,7 +164,7 @@ def constant_lines(work: Work, spots: Sequence[tuple[Task, Column]]) -> list[Lin
 
     The upper bound is run from one source per target: its cells are of pairs that other rows have, too.
     """
-    ours = {(cell.task, cell.src, cell.tgt) for cell in work.bench.cells}
+    ours = {(cell.task, cell.src, cell.tgt) for cell in work.bench.runs}
     figures: dict[str, dict[Spot, Figure]] = {name: {} for name in CONSTANTS}
     for task, column in spots:
         pairs = tuple(

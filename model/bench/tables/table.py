@@ -5,25 +5,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from emodna.model.bench.outcomes import outcome
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY
-from emodna.model.bench.rows import Row
+from emodna.model.bench.results import read_outcome
 from emodna.model.bench.scores import Pair, Scores
-from emodna.model.bench.tables import paper
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables.answers import called_class_1
 from emodna.model.bench.tables.columns import Column, columns_of
 from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Block, Kind, Line, Table
 from emodna.model.bench.tables.gaps import gaps
 from emodna.model.bench.tables.lines import Work, constant_lines, differences, entry_line, line_of, with_best
-from emodna.model.bench.tables.paper import AVERAGE
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")
 
 
-def table(bench: Bench, name: str) -> Table:
+def table(bench: Experiment, name: str) -> Table:
     """A table of a benchmark, by its name."""
     match name:
         case "sensitivity":
@@ -33,14 +32,14 @@ def table(bench: Bench, name: str) -> Table:
     return _of_the_paper(bench, name)
 
 
-def _of_the_paper(bench: Bench, name: str) -> Table:
+def _of_the_paper(bench: Experiment, name: str) -> Table:
     preset = PRESETS[name]
     columns = [each for each in columns_of(bench) if preset.layout == "sources" or each.name == AVERAGE]
     spots = [(task, column) for task in preset.tasks for column in columns]
     work = Work.of(bench, preset.tasks, preset.rows)
     lines = [entry_line(work, name, entry, spots) for entry in preset.entries]
-    done = {entry.row for entry in preset.entries}
-    kinds: list[tuple[Kind, Row]] = [("floor", row) for row in FLOOR if row not in done]
+    done = {entry.method for entry in preset.entries}
+    kinds: list[tuple[Kind, MethodSpec]] = [("floor", row) for row in FLOOR if row not in done]
     lines += [line_of(work, kind, row, spots) for kind, row in [*kinds, ("ceiling", CEILING)]]
     lines = [*with_best(lines), *constant_lines(work, spots)]
     tasks = " and ".join(preset.tasks)
@@ -51,11 +50,11 @@ def _of_the_paper(bench: Bench, name: str) -> Table:
     return _finished(work, name, preset.title, blocks, lines, preset.rows, columns)
 
 
-def _sensitivity(bench: Bench) -> Table:
+def _sensitivity(bench: Experiment) -> Table:
     rows, first = list(SENSITIVITY), SENSITIVITY[0]
     # The first row is that of other tables, too: where it alone is run is no place of the study.
-    cells = [cell for cell in bench.cells if cell.row in rows[1:]] or [
-        cell for cell in bench.cells if cell.row == first
+    cells = [cell for cell in bench.runs if cell.method in rows[1:]] or [
+        cell for cell in bench.runs if cell.method == first
     ]
     tasks = [task for task in TASKS if any(cell.task == task for cell in cells)] or list(TASKS)
     pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in cells)) or tuple(
@@ -74,22 +73,22 @@ def _sensitivity(bench: Bench) -> Table:
     return _finished(work, "sensitivity", "One setting at a time", blocks, lines, rows, columns)
 
 
-def _pairs(bench: Bench) -> Table:
+def _pairs(bench: Experiment) -> Table:
     """Every row of a benchmark, a block for each task and pair, and their mean."""
-    tasks = [task for task in TASKS if any(cell.task == task for cell in bench.cells)]
-    pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in bench.cells))
+    tasks = [task for task in TASKS if any(cell.task == task for cell in bench.runs)]
+    pairs = tuple(dict.fromkeys((cell.src, cell.tgt) for cell in bench.runs))
     columns = _by_pair(pairs)
     spots = [(task, column) for task in tasks for column in columns]
-    rows = [*(row for row in bench.rows if row != CEILING), *(row for row in bench.rows if row == CEILING)]
+    rows = [*(row for row in bench.methods if row != CEILING), *(row for row in bench.methods if row == CEILING)]
     shown = (*SCORE_NAMES, CALLED)
     work = Work.of(bench, tasks, rows, lambda cell: _called(bench, cell))
-    kinds: list[tuple[Kind, Row]] = [("ceiling" if bench.rows[row].oracle else "entry", row) for row in rows]
+    kinds: list[tuple[Kind, MethodSpec]] = [("ceiling" if bench.methods[row].oracle else "entry", row) for row in rows]
     lines = with_best([line_of(work, kind, row, spots, scores=shown) for kind, row in kinds])
     blocks = tuple(Block(task, ((task, column),), shown) for task, column in spots)
     return _finished(work, "pairs", "All pairs", blocks, [*lines, *constant_lines(work, spots)], rows, columns)
 
 
-def _called(bench: Bench, cell: Cell) -> Scores:
+def _called(bench: Experiment, cell: RunSpec) -> Scores:
     share = called_class_1(bench, cell)
     return {} if share is None else {CALLED: share}
 
@@ -106,7 +105,7 @@ def _finished(
     title: str,
     blocks: Sequence[Block],
     lines: Sequence[Line],
-    rows: Sequence[Row],
+    rows: Sequence[MethodSpec],
     columns: Sequence[Column],
 ) -> Table:
     bench = work.bench
@@ -117,16 +116,17 @@ def _finished(
         name,
         title,
         bench,
-        tuple(sorted({cell.seed for cell in bench.cells})),
+        tuple(sorted({cell.seed for cell in bench.runs})),
         tuple(blocks),
         tuple(lines),
         gaps(bench, work.outcomes, work.tasks, rows, pairs),
         tuple(each for each in paper.CORPORA if each not in bench.corpora) if cited else (),
         tuple(rows),
-        tuple(row for row in bench.rows if str(row) not in there and _any_done(bench, row, work.tasks)),
+        tuple(row for row in bench.methods if str(row) not in there and _any_done(bench, row, work.tasks)),
     )
 
 
-def _any_done(bench: Bench, row: Row, tasks: Sequence[Task]) -> bool:
+def _any_done(bench: Experiment, row: MethodSpec, tasks: Sequence[Task]) -> bool:
     """Whether a row has a finished cell of some tasks."""
-    return any(outcome(bench, cell).state == "done" for cell in bench.cells if cell.row == row and cell.task in tasks)
+    cells = [cell for cell in bench.runs if cell.method == row and cell.task in tasks]
+    return any(read_outcome(bench, cell).state == "done" for cell in cells)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
-from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
 from emodna.model.run_folder import write_json
 
 #: Longer than any sensible name, and HTML.
@@ -20,21 +19,23 @@ NASTY = "</script><script>alert(2)</script><!-- <b>%{x}</b> &amp; \u2028 '\""
 ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 
-def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Bench:
+def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
     """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
-    bench = Bench(
+    bench = Experiment(
         out,
         Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
         {
-            name: Corpus(name, f"cache/{name}", "0" * 64, "de", 100, {"arousal": (40, 60), "valence": (70, 30)})
+            name: CorpusSummary(name, f"cache/{name}", "0" * 64, "de", 100, {"arousal": (40, 60), "valence": (70, 30)})
             for name in corpora
         },
         {
-            Row.parse(text): Named(text.replace(":", " "), False, "target" if text == "upper-bound" else "source")
+            MethodSpec.parse(text): MethodInfo(
+                text.replace(":", " "), False, "target" if text == "upper-bound" else "source"
+            )
             for text in ROWS
         },
         tuple(
-            Cell(src, tgt, task, Row.parse(row), seed)
+            RunSpec(src, tgt, task, MethodSpec.parse(row), seed)
             for seed in range(seeds)
             for task in ("valence", "arousal")
             for row in ROWS
@@ -45,17 +46,17 @@ def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: in
     )
     bench.write()
     drawn = random.Random(0)
-    for place, cell in enumerate(bench.cells[:-2]):
+    for place, cell in enumerate(bench.runs[:-2]):
         write_result(bench, cell, round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3))
-    failure = bench.failure(bench.cells[-1])
+    failure = bench.failure(bench.runs[-1])
     failure.parent.mkdir(parents=True)
     write_json(failure, {"error": f"no such thing: {NASTY}", "when": "2026-01-01T00:00:00+00:00"})
     return bench
 
 
-def write_result(bench: Bench, cell: Cell, uar: float) -> None:
+def write_result(bench: Experiment, cell: RunSpec, uar: float) -> None:
     """A finished cell of this UAR; its other scores follow from it."""
-    run = bench.folder(cell)
+    run = bench.run_folder(cell)
     run.path.mkdir(parents=True)
     constants = {"war": 60.0, "f1": 75.0, "uar": 50.0, "macro_f1": 37.5}
     scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}

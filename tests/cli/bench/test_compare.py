@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emodna.cli.bench import command as bench_command
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 from tests.cli.running import Command, in_process
 from tests.model.bench.fake import fake_bench, same_everywhere
 
@@ -21,7 +21,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return lambda *arguments: command("compare", *arguments)
 
 
-def six_scenarios(out: Path) -> Bench:
+def six_scenarios(out: Path) -> Experiment:
     return fake_bench(out, same_everywhere(ROWS, PAIRS, seeds=2))
 
 

@@ -18,8 +18,7 @@ from emodna.cli.bench.report import plotly_pictures
 from emodna.model.bench import figures
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
 from tests.cli.bench.making import make_bench, pictures
 from tests.model.small import assert_one_line_error, command
@@ -138,16 +137,16 @@ class TestDrawing:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A benchmark, and figures by which nothing is worked out: two can be made, one has nothing, one fails."""
 
-    def figure(name: str, bench: Bench, choice: Choice) -> Picture:
+    def figure(name: str, bench: Experiment, choice: Choice) -> Picture:
         if name == "ranks":
             raise NothingToShow("no finished cell of dan")
         if name == "distances":
             raise BenchError("UMAP: needs umap-learn")
         line = Line("UAR", [0, 1], [0.5, math.nan])
-        return Picture(name, f"{len(bench.cells)} cells", [Panel("", [line])], facts=asdict(choice))
+        return Picture(name, f"{len(bench.runs)} cells", [Panel("", [line])], facts=asdict(choice))
 
     monkeypatch.setattr(figures, "_MODULES", dict.fromkeys(("pairs", "ranks", "steps", "distances"), "ranks"))
     monkeypatch.setattr(figures, "figure", figure)
@@ -165,7 +164,7 @@ class TestCommand:
         }
         assert all(each["summary"].endswith(".") for each in listed)
 
-    def test_writes_picture_and_numbers(self, shown: Bench) -> None:
+    def test_writes_picture_and_numbers(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         (written,) = json.loads(answer.out)["written"]
@@ -174,7 +173,7 @@ class TestCommand:
         numbers = json.loads(Path(written["numbers"]).read_text())
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
-    def test_takes_a_choice(self, shown: Bench, tmp_path: Path) -> None:
+    def test_takes_a_choice(self, shown: Experiment, tmp_path: Path) -> None:
         options = "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=none"
         to = ("--to", tmp_path / "new" / "here", "--format", "svg", "--out", shown.out)
         assert command(bench_command.main, "figure", "pairs", *options.split(), *to).code == 0
@@ -183,10 +182,10 @@ class TestCommand:
             "pairs-valence.json",
         }
         facts = json.loads((tmp_path / "new" / "here" / "pairs-valence.json").read_text())["facts"]
-        rows = (Row.parse("dan"), Row.parse("emo-dna:threshold=none"))
+        rows = (MethodSpec.parse("dan"), MethodSpec.parse("emo-dna:threshold=none"))
         assert facts == json.loads(json.dumps(asdict(Choice("valence", "emodb", "ravdess", 1, rows))))
 
-    def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Bench) -> None:
+    def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "all", "--out", shown.out)
         assert answer.code == 1  # one failed
         tasks = ("arousal", "valence")
@@ -197,7 +196,9 @@ class TestCommand:
             assert f"left out: distances, {task}: UMAP: needs umap-learn" in answer.err
         assert "Traceback" not in answer.err
 
-    def test_all_is_well_where_some_have_nothing_to_show(self, shown: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_is_well_where_some_have_nothing_to_show(
+        self, shown: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(figures, "_MODULES", {"pairs": "ranks", "ranks": "ranks"})
         answer = command(bench_command.main, "figure", "all", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
@@ -215,12 +216,12 @@ class TestCommand:
             (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
         ],
     )
-    def test_a_mistake_is_one_line(self, shown: Bench, arguments: list[str], says: str) -> None:
+    def test_a_mistake_is_one_line(self, shown: Experiment, arguments: list[str], says: str) -> None:
         place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
         assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
         assert not (shown.out / "figures").exists()
 
-    def test_what_is_no_picture_s_folder_is_one_line(self, shown: Bench, tmp_path: Path) -> None:
+    def test_what_is_no_picture_s_folder_is_one_line(self, shown: Experiment, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         answer = command(
             bench_command.main,

@@ -21,7 +21,7 @@ from emodna.cli.bench.report.overview import overview
 from emodna.cli.bench.report.page import embedded, html
 from emodna.cli.bench.report.sheets import MISSING, number
 from emodna.model.bench import figures
-from emodna.model.bench.outcomes import outcomes
+from emodna.model.bench.results import read_outcomes
 from emodna.model.errors import BenchError
 from tests.cli.bench.making import HOSTILE, NASTY, make_bench, pictures
 from tests.cli.running import Command
@@ -173,7 +173,7 @@ def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
 
 def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp_path: Path) -> None:
     bench = replace(make_bench(tmp_path, seeds=1), shared={("emodb", HOSTILE): 107})
-    about = overview(bench, outcomes(bench), ["arousal"])
+    about = overview(bench, read_outcomes(bench), ["arousal"])
     assert about.notes == [
         f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
         "little of unheard speech."

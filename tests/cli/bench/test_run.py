@@ -16,13 +16,13 @@ import pytest
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import executing
-from emodna.model.bench.outcomes import outcomes
-from emodna.model.bench.plan import Bench, Cell
+from emodna.model.bench.results import read_outcomes
 from emodna.model.bench.running import crew as crew_module
 from emodna.model.bench.running import execute as execute_module
 from emodna.model.bench.running.crew import local_crew
 from emodna.model.bench.running.execute import execute
 from emodna.model.bench.running.worker import Answer as CellAnswer
+from emodna.model.bench.spec import Experiment, RunSpec
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.made import planned
 from tests.model.small import Answer, assert_one_line_error, command
@@ -92,7 +92,7 @@ def test_all_thirty_pairs(whole: tuple[Path, Answer]) -> None:
     assert (summary["out"], summary["cells"], summary["done"], summary["ran"]) == (str(out), 30, 30, 30)
     assert (summary["failed"], summary["skipped"]) == ([], [])
     assert 0 < summary["cell_seconds"] < 2 * summary["wall_seconds"]
-    assert len(set(Bench.read(out).cells)) == 30
+    assert len(set(Experiment.read(out).runs)) == 30
     lines = answer.err.splitlines()
     assert len(lines) == 31
     assert lines[0] == f"30 cells, 2 workers, into {out}"
@@ -122,8 +122,10 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
 
 def test_a_second_run_extends_a_failing_cell_is_recorded_and_the_rest_go_on(six_cache: Path, own: Path) -> None:
     options = [*tiny(six_cache, own, methods=("source-only",)), *pair(), "--workers", 1]
-    first = Bench.read(own).cells[0]
-    spoilt = Bench.read(own).folder(Cell("casia", "emodb", "arousal", type(first.row)("source-only"), 0)).path
+    first = Experiment.read(own).runs[0]
+    spoilt = (
+        Experiment.read(own).run_folder(RunSpec("casia", "emodb", "arousal", type(first.method)("source-only"), 0)).path
+    )
     spoilt.mkdir()
     (spoilt / "config.json").write_text('{"decisive": {"seed": 7}}')
     answer = bench(*options, "--json")
@@ -134,9 +136,9 @@ def test_a_second_run_extends_a_failing_cell_is_recorded_and_the_rest_go_on(six_
     assert (failed["src"], failed["tgt"], failed["method"]) == ("casia", "emodb", "source-only")
     assert "another configuration" in failed["error"]
     assert answer.err.splitlines()[-1].startswith("error: 1 cell failed; emodna-bench retry")
-    extended = Bench.read(own)
-    assert len(extended.cells) == 32
-    assert extended.cells[:30] == tuple(cell for cell in extended.cells if cell.row.method == "dan")
+    extended = Experiment.read(own)
+    assert len(extended.runs) == 32
+    assert extended.runs[:30] == tuple(cell for cell in extended.runs if cell.method.name == "dan")
     (record,) = (own / "failures").iterdir()
     assert json.loads(record.read_text())["error"] == failed["error"]
 
@@ -153,23 +155,23 @@ def test_a_second_run_extends_a_failing_cell_is_recorded_and_the_rest_go_on(six_
 
     found = json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]
     assert [(each["path"], each["kind"]) for each in found] == [(str(spoilt), "failed")]
-    damaged = extended.folder(extended.cells[0]).result
+    damaged = extended.run_folder(extended.runs[0]).result
     damaged.write_text(damaged.read_text().replace('"uar"', '"uar of old"'))
     again = bench("retry", "--out", own, "--device", "cpu", "--workers", 1)
     assert again.code == 0, again.err
-    assert {each.state for each in outcomes(extended)} == {"done"}
+    assert {each.state for each in read_outcomes(extended)} == {"done"}
     assert not record.exists()
 
 
 def test_clean_removes_what_no_cell_names_and_nothing_else(own: Path, six_cache: Path) -> None:
-    there = Bench.read(own)
-    changed = there.folder(there.cells[0]).path  # as if it were of a store that has changed since
+    there = Experiment.read(own)
+    changed = there.run_folder(there.runs[0]).path  # as if it were of a store that has changed since
     old = changed.rename(changed.with_name(changed.name[:-8] + "00000000"))
     foreign = Path(shutil.copytree(old, old.with_name(old.name[:-1] + "1")))
     (foreign / "notes.txt").write_text("mine")
     busy = Path(shutil.copytree(old, old.with_name(old.name[:-1] + "2")))
     (own / "runs" / "mine").mkdir()
-    half = own / "runs" / there.name(there.cells[1]) / "result.json.77.tmp"
+    half = own / "runs" / there.run_name(there.runs[1]) / "result.json.77.tmp"
     half.write_text("{")
     with filelock.FileLock(busy / ".lock"):
         listed = bench("clean", "--out", own)
@@ -181,7 +183,7 @@ def test_clean_removes_what_no_cell_names_and_nothing_else(own: Path, six_cache:
     assert f"kept {busy}: a run is at work in it" in cleaned.out
     assert "removed 1 run and 1 file" in cleaned.out
     left = set((own / "runs").iterdir())
-    assert left == {foreign, busy, own / "runs" / "mine", *(there.folder(cell).path for cell in there.cells[1:])}
+    assert left == {foreign, busy, own / "runs" / "mine", *(there.run_folder(cell).path for cell in there.runs[1:])}
     assert not half.exists()
 
 
@@ -189,13 +191,13 @@ class Planned:
     """In the place of what carries out: only plans, and remembers what it was to run."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bench: Bench | None = None
-        self.cells: list[Cell] = []
+        self.bench: Experiment | None = None
+        self.runs: list[RunSpec] = []
         monkeypatch.setattr(executing, "carry_out", self._carry_out)
 
-    def _carry_out(self, bench: Bench, cells: list[Cell], *_: object, **__: object) -> int:
+    def _carry_out(self, bench: Experiment, cells: list[RunSpec], *_: object, **__: object) -> int:
         bench.write()
-        self.bench, self.cells = bench, cells
+        self.bench, self.runs = bench, cells
         return 0
 
 
@@ -208,7 +210,7 @@ class TestMoreOfIt:
         assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
         assert {(cell.src, cell.tgt) for cell in only_planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
-        assert set(Bench.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
+        assert set(Experiment.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
     def test_conditions_may_change_until_a_cell_has_begun(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,10 +218,10 @@ class TestMoreOfIt:
         only_planned = Planned(monkeypatch)
         for steps in (2, 5):
             assert bench(*tiny(six_cache, tmp_path, steps=steps), *pair()).code == 0
-        there = Bench.read(tmp_path)
+        there = Experiment.read(tmp_path)
         assert there == only_planned.bench
         assert there.conditions.steps == 5
-        there.folder(there.cells[0]).path.mkdir(parents=True)
+        there.run_folder(there.runs[0]).path.mkdir(parents=True)
         assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2", "was begun with 5")
 
 
@@ -230,7 +232,7 @@ class TestDrop:
         assert told.code == 0, told.err
         assert told.out.splitlines()[0] == "dropped 10 cells; 20 cells left"
         assert told.out.splitlines()[1].startswith("10 runs of them still there; emodna-bench clean --out")
-        assert "casia" not in Bench.read(own).corpora
+        assert "casia" not in Experiment.read(own).corpora
         assert set((own / "runs").iterdir()) == before
         assert len(json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]) == 10
 
@@ -315,8 +317,8 @@ class TestRefused:
 
 
 def test_a_cell_at_which_another_process_is_at_work_is_left_out(six_cache: Path, own: Path) -> None:
-    there = Bench.read(own)
-    run = there.folder(there.cells[0])
+    there = Experiment.read(own)
+    run = there.run_folder(there.runs[0])
     run.done.unlink()
     with filelock.FileLock(run.lock):
         answer = bench(*tiny(six_cache, own), "--json")
@@ -330,11 +332,11 @@ class Silent:
     """A watcher that remembers who ended."""
 
     def __init__(self) -> None:
-        self.answers: dict[Cell, CellAnswer] = {}
+        self.answers: dict[RunSpec, CellAnswer] = {}
 
-    def began(self, cell: Cell) -> None: ...
+    def began(self, cell: RunSpec) -> None: ...
 
-    def ended(self, cell: Cell, answer: CellAnswer) -> None:
+    def ended(self, cell: RunSpec, answer: CellAnswer) -> None:
         self.answers[cell] = answer
 
     def told(self, line: str) -> None: ...
@@ -343,12 +345,12 @@ class Silent:
 def test_a_cell_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = Bench.read(own)
-    cells = there.cells[:3]
+    there = Experiment.read(own)
+    cells = there.runs[:3]
     monkeypatch.setattr(crew_module, "carry_out_there", deadly)
     with local_crew(1, 1, ["cpu"]) as crew:
         execute(there, cells, crew, watcher := Silent())
-    doomed = Cell("casia", "emodb", "arousal", cells[0].row, 0)
+    doomed = RunSpec("casia", "emodb", "arousal", cells[0].method, 0)
     assert {cell: answer.kind for cell, answer in watcher.answers.items()} == {
         cell: "failed" if cell == doomed else "done" for cell in cells
     }
@@ -366,9 +368,9 @@ def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_pa
     assert running.returncode == 130
     assert err.splitlines()[-1] == "interrupted; the same command goes on where it ended"
     assert "Traceback" not in err
-    there = Bench.read(out)
-    assert [each.state for each in outcomes(there)] == ["interrupted", "waiting"]
-    assert there.folder(there.cells[0]).resume.exists()
+    there = Experiment.read(out)
+    assert [each.state for each in read_outcomes(there)] == ["interrupted", "waiting"]
+    assert there.run_folder(there.runs[0]).resume.exists()
     assert not (out / "failures").exists()
 
 

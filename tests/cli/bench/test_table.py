@@ -19,8 +19,8 @@ from rich.console import Console
 from emodna.cli.bench.command import main
 from emodna.cli.bench.formats.text import print_text
 from emodna.cli.bench.options import STEPS
-from emodna.model.bench.plan import Bench, Cell, Conditions
 from emodna.model.bench.presets import CEILING
+from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.tables.table import TABLE_NAMES, table
 from emodna.model.request import FitRequest
 from tests.cli.running import Command, Ran, in_process
@@ -35,24 +35,24 @@ def emodna_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     return in_process("emodna-bench", main, monkeypatch, capsys)
 
 
-def score(cell: Cell) -> float:
-    return 60.0 + len(cell.src) / 8 + len(cell.tgt) / 4 + cell.seed + cell.row.method.count("n")
+def score(cell: RunSpec) -> float:
+    return 60.0 + len(cell.src) / 8 + len(cell.tgt) / 4 + cell.seed + cell.method.name.count("n")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Some rows of tables 2 and 5; one seed of one pair failed. A corpus of one's own besides."""
     rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", CEILING]
     corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
     bench = planned(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, seeds=2)
-    hole = next(cell for cell in bench.cells if (cell.src, cell.tgt, cell.seed) == ("casia", "savee", 1))
+    hole = next(cell for cell in bench.runs if (cell.src, cell.tgt, cell.seed) == ("casia", "savee", 1))
     finish(bench, score, [hole])
     fail(bench, hole, "loss 100% of \x1b[31mmemory_\n|x")
     return bench
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """What two prepared corpora give: table 2 without some methods."""
     rows = ["source-only", "dann", "dan", "emo-dna", CEILING]
     conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
@@ -65,14 +65,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
-def test_every_table_in_every_form(emodna_bench: Command, pair: Bench, name: str) -> None:
+def test_every_table_in_every_form(emodna_bench: Command, pair: Experiment, name: str) -> None:
     for form in ("text", "markdown", "latex", "csv", "json"):
         ran = emodna_bench("table", name, "--out", pair.out, "--format", form)
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.endswith("\n")
 
 
-def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Bench) -> None:
+def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Experiment) -> None:
     found = emodna_bench("table", "2", "--out", whole.out, "--json").json
     assert set(found) == {
         "table",
@@ -103,7 +103,7 @@ def test_json_has_the_same_keys_in_every_cell(emodna_bench: Command, whole: Benc
     assert list(found["columns"])[-3:] == [f"{HOSTILE} ->", f"-> {HOSTILE}", "average"]
 
 
-def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Bench) -> None:
+def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Experiment) -> None:
     found = emodna_bench("table", "5", "--out", whole.out, "--format", "json").json
     lines = list(csv.DictReader(io.StringIO(emodna_bench("table", "5", "--out", whole.out, "--format", "csv").out)))
     assert len({tuple(line[key] for key in ("task", "row", "column", "metric")) for line in lines}) == len(lines)
@@ -118,7 +118,7 @@ def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Bench) ->
         assert line["seeds"] == " ".join(map(str, numbers["seeds"]))
 
 
-def test_csv_quotes_names(emodna_bench: Command, whole: Bench) -> None:
+def test_csv_quotes_names(emodna_bench: Command, whole: Experiment) -> None:
     text = emodna_bench("table", "2", "--out", whole.out, "--format", "csv").out
     assert f"{HOSTILE} ->" in {line["column"] for line in csv.DictReader(io.StringIO(text))}
 
@@ -130,7 +130,7 @@ def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 @pytest.mark.parametrize("name", ["2", "5", "sensitivity", "pairs"])
-def test_latex_is_sound(emodna_bench: Command, whole: Bench, pair: Bench, name: str) -> None:
+def test_latex_is_sound(emodna_bench: Command, whole: Experiment, pair: Experiment, name: str) -> None:
     out = pair.out if name == "sensitivity" else whole.out
     text = emodna_bench("table", name, "--out", out, "--format", "latex").out
     # A percent sign that is not escaped begins a comment.
@@ -153,7 +153,7 @@ def test_latex_is_sound(emodna_bench: Command, whole: Bench, pair: Bench, name: 
     assert not re.search(r"[#~^_]", re.sub(r"\\text\w+\{\}|\$\^\{[<=]\}\$", "", bare))
 
 
-def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, whole: Bench) -> None:
+def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, whole: Experiment) -> None:
     text = emodna_bench("table", "2", "--out", whole.out, "--format", "markdown").out
     lines = text.splitlines()
     counts = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
@@ -163,7 +163,7 @@ def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command
     assert r"x\|&amp;%\$\#\_\{\}\~^&lt;b&gt;\*\`" in text
 
 
-def test_a_terminal_shows_every_number_in_its_width(whole: Bench) -> None:
+def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
     def shown(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
@@ -177,7 +177,7 @@ def test_a_terminal_shows_every_number_in_its_width(whole: Bench) -> None:
     assert sorted(figures.findall(narrow)) == sorted(figures.findall(wide))
 
 
-def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Bench, tmp_path: Path) -> None:
+def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
     for suffix, start in ((".md", "**Table 2"), (".tex", "% "), (".csv", "table,task"), (".json", "{"), (".txt", "Ta")):
         path = tmp_path / f"table{suffix}"
         ran = emodna_bench("table", "2", "--out", pair.out, "--to", path)
@@ -190,7 +190,7 @@ def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Bench, tm
         assert printed[0] == printed[1]
 
 
-def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: Bench, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
     def asked(path: Path, *more: str) -> Ran:
         return emodna_bench("table", "2", "--out", pair.out, "--to", path, *more)
 
@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: 
 # What it says
 
 
-def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: Bench) -> None:
+def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: Experiment) -> None:
     lines = emodna_bench("table", "3", "--out", whole.out).out.splitlines()
     place = next(place for place, line in enumerate(lines) if line.startswith(" emo-dna "))
     assert "[" not in lines[place + 1]
@@ -217,7 +217,7 @@ def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: 
     assert re.fullmatch(r"[+-]\d+\.\d", lines[place + 2].split()[-1])
 
 
-def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Bench) -> None:
+def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Experiment) -> None:
     text = emodna_bench("table", "2", "--out", pair.out).out
     assert "EMODB -> 1/5" in text
     assert "Average 2/30" in text
@@ -240,7 +240,7 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
     assert r"{EMODB $\rightarrow$ 1/5}" in latex
 
 
-def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Bench) -> None:
+def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Experiment) -> None:
     arousal, valence, both = (emodna_bench("table", name, "--out", pair.out).out for name in ("2", "3", "pairs"))
     assert "always high " in arousal
     assert "always negative " in valence
@@ -251,7 +251,7 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Bench
     assert "called_class_1" in found["rows"]["dan"]["cells"]["arousal"]["average"]
 
 
-def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Bench, pair: Bench) -> None:
+def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Experiment, pair: Experiment) -> None:
     assert (
         "Not in this table: dann (add=scl); emodna-bench table pairs shows every row."
         in emodna_bench("table", "2", "--out", whole.out).out
@@ -262,7 +262,7 @@ def test_rows_that_it_does_not_show_are_named(emodna_bench: Command, whole: Benc
         assert "Not in this table" not in emodna_bench("table", name, "--out", pair.out).out
 
 
-def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> None:
+def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Experiment) -> None:
     ran = emodna_bench("table", "2", "--out", whole.out)
     (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
     assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
@@ -273,7 +273,7 @@ def test_a_failed_cell_is_called_failed(emodna_bench: Command, whole: Bench) -> 
     assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
 
 
-def test_arrows_of_table_5(emodna_bench: Command, whole: Bench) -> None:
+def test_arrows_of_table_5(emodna_bench: Command, whole: Experiment) -> None:
     text = emodna_bench("table", "5", "--out", whole.out).out
     assert "63.5\u00b10.2\u2193" in text
     assert "72.4\u00b10.7\u2191" in text
@@ -281,7 +281,7 @@ def test_arrows_of_table_5(emodna_bench: Command, whole: Bench) -> None:
 
 
 def test_recordings_that_a_source_shares_with_its_target_are_told_in_every_form(
-    emodna_bench: Command, pair: Bench, tmp_path: Path
+    emodna_bench: Command, pair: Experiment, tmp_path: Path
 ) -> None:
     shared = replace(pair, out=tmp_path, shared={("emodb", "ravdess"): 107})
     shared.write()
@@ -308,12 +308,12 @@ def test_no_benchmark(emodna_bench: Command, tmp_path: Path) -> None:
     assert "no benchmark there" in emodna_bench("table", "2", "--out", tmp_path).error()
 
 
-def test_wrong_use(emodna_bench: Command, pair: Bench) -> None:
+def test_wrong_use(emodna_bench: Command, pair: Experiment) -> None:
     assert "sensitivity" in emodna_bench("table", "7").usage()
     assert "give one of them" in emodna_bench("table", "2", "--out", pair.out, "--json", "--format", "csv").usage()
 
 
-def test_it_needs_no_torch(pair: Bench) -> None:
+def test_it_needs_no_torch(pair: Experiment) -> None:
     program = (
         "import sys; from emodna.cli.bench.command import bench\n"
         f"bench(['table', '2', '--out', {str(pair.out)!r}], standalone_mode=False)\n"
@@ -334,7 +334,7 @@ def test_what_would_run_the_rest_keeps_the_threads_and_asks_for_nothing_that_can
     made = planned(
         tmp_path, ["dan"], corpora=tuple(unlabelled), classes=unlabelled, tasks=("arousal",), conditions=conditions
     )
-    there = replace(made, cells=tuple(cell for cell in made.cells if cell.src == "casia"))
+    there = replace(made, runs=tuple(cell for cell in made.runs if cell.src == "casia"))
     there.write()
     text = emodna_bench("table", "2", "--out", tmp_path).out
     (unlabelled_line,) = (line for line in text.splitlines() if "unlabelled: " in line and "emodb -> casia" in line)

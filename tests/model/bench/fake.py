@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emodna.model.bench.plan import Bench, Cell, Conditions, Corpus, Named
-from emodna.model.bench.rows import Row
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 
@@ -25,18 +24,20 @@ def fake_bench(
     *,
     languages: Mapping[str, str | None] = LANGUAGES,
     stores: Mapping[str, FeatureStore] | None = None,
-) -> Bench:
+) -> Experiment:
     """A benchmark with these cells, done with these UARs; of None, not yet begun. All scores are the same."""
     corpora = {
-        name: Corpus(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
+        name: CorpusSummary(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
         for name, language in languages.items()
     }
-    cells = {asked: Cell(*asked[:3], Row.parse(asked[3]), asked[4]) for asked in uars}
+    cells = {asked: RunSpec(*asked[:3], MethodSpec.parse(asked[3]), asked[4]) for asked in uars}
     rows = {
-        cell.row: Named(str(cell.row), False, "oracle-folds" if cell.row.method == "upper-bound" else "source")
+        cell.method: MethodInfo(
+            str(cell.method), False, "oracle-folds" if cell.method.name == "upper-bound" else "source"
+        )
         for cell in cells.values()
     }
-    bench = Bench(out, Conditions(60, "mfcc40-x"), corpora, rows, tuple(cells.values()))
+    bench = Experiment(out, Conditions(60, "mfcc40-x"), corpora, rows, tuple(cells.values()))
     bench.write()
     for asked, uar in uars.items():
         if uar is not None:
@@ -57,28 +58,28 @@ def same_everywhere(
     }
 
 
-def log(bench: Bench, asked: Asked, lines: Sequence[Mapping[str, Any]]) -> None:
+def log(bench: Experiment, asked: Asked, lines: Sequence[Mapping[str, Any]]) -> None:
     """Let a cell have logged these lines."""
-    run = bench.folder(Cell(*asked[:3], Row.parse(asked[3]), asked[4]))
+    run = bench.run_folder(RunSpec(*asked[:3], MethodSpec.parse(asked[3]), asked[4]))
     run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def predict(bench: Bench, asked: Asked, ids: Sequence[str], labels: Sequence[int]) -> None:
+def predict(bench: Experiment, asked: Asked, ids: Sequence[str], labels: Sequence[int]) -> None:
     """Let a cell have called these utterances so."""
-    run = bench.folder(Cell(*asked[:3], Row.parse(asked[3]), asked[4]))
+    run = bench.run_folder(RunSpec(*asked[:3], MethodSpec.parse(asked[3]), asked[4]))
     pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), run.predictions)
 
 
-def _finish(bench: Bench, cell: Cell, uar: float, stores: Mapping[str, FeatureStore]) -> None:
-    run, settings = bench.folder(cell), {"threshold_momentum": 0.99, "padding": "silence"}
+def _finish(bench: Experiment, cell: RunSpec, uar: float, stores: Mapping[str, FeatureStore]) -> None:
+    run, settings = bench.run_folder(cell), {"threshold_momentum": 0.99, "padding": "silence"}
     decisive = {
         "src": cell.src,
         "tgt": cell.tgt,
         "task": cell.task,
-        "method": cell.row.method,
+        "method": cell.method.name,
         "seed": cell.seed,
-        "steps": cell.row.steps or bench.conditions.steps,
-        "method_config": {**settings, **cell.row.overrides},
+        "steps": cell.method.steps or bench.conditions.steps,
+        "method_config": {**settings, **cell.method.overrides},
         "fingerprints": {name: store.fingerprint for name, store in stores.items()},
     }
     paths = {name: str(store.path) for name, store in stores.items()}

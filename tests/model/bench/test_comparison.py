@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench.comparing.comparison import compare, matched, usual_rows
-from emodna.model.bench.outcomes import outcomes
-from emodna.model.bench.rows import Row
+from emodna.model.bench.results import read_outcomes
 from emodna.model.bench.scores import Scenario, ScenarioScores, scenario_scores
+from emodna.model.bench.spec import MethodSpec
 from emodna.model.errors import BenchError
 from tests.model.bench.fake import fake_bench, same_everywhere
 
-A, B, C = Row("emo-dna"), Row("dan"), Row("dann")
+A, B, C = MethodSpec("emo-dna"), MethodSpec("dan"), MethodSpec("dann")
 ONE: Scenario = ("arousal", "ravdess", "emodb")
 TWO: Scenario = ("arousal", "emodb", "ravdess")
 
 
-def scored(found: Mapping[Row, Mapping[Scenario, Mapping[int, float]]]) -> ScenarioScores:
+def scored(found: Mapping[MethodSpec, Mapping[Scenario, Mapping[int, float]]]) -> ScenarioScores:
     return {
         row: {key: {seed: {"uar": uar} for seed, uar in seeds.items()} for key, seeds in scenarios.items()}
         for row, scenarios in found.items()
@@ -56,7 +56,7 @@ def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
     bench = fake_bench(
         tmp_path, same_everywhere({"dan": 60.0, "upper-bound": 80.0, "dann": 50.0}, [("emodb", "ravdess")])
     )
-    assert usual_rows(bench, scenario_scores(bench, outcomes(bench))) == [B, C]
+    assert usual_rows(bench, scenario_scores(bench, read_outcomes(bench))) == [B, C]
 
 
 class TestCompare:
@@ -74,12 +74,12 @@ class TestCompare:
         )
         found = compare(matched(scores, [A, B, C], "uar"), A)
         better, same = found.methods
-        assert (better.row, better.mean, better.wins, better.losses) == (B, 3.5, 6, 0)
+        assert (better.method, better.mean, better.wins, better.losses) == (B, 3.5, 6, 0)
         assert better.test.p == 2**-5
         assert better.p_holm == 2**-4  # of two comparisons
         low, high = better.interval or (0.0, 0.0)
         assert 1 < low < 3.5 < high < 6
-        assert (same.row, same.wins, same.losses, same.test.p, same.p_holm) == (C, 0, 1, None, None)
+        assert (same.method, same.wins, same.losses, same.test.p, same.p_holm) == (C, 0, 1, None, None)
         # In five scenarios A and C share ranks 2 and 3; in one, A is second.
         assert found.ranking.mean_ranks == pytest.approx(((5 * 2.5 + 2) / 6, 1.0, (5 * 2.5 + 3) / 6))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from emodna.model.bench.analysis import distances as module
 from emodna.model.bench.analysis.distances import distances, distances_of, proxy_a_distance, squared_mmd_of
 from emodna.model.bench.analysis.features import Features, Side
-from emodna.model.bench.plan import Bench
+from emodna.model.bench.spec import Experiment
 from emodna.model.inference.trained_model import TrainedModel
 
 
@@ -81,8 +81,8 @@ def test_classes_are_compared_with_their_like() -> None:
     assert pads[1:] == [pytest.approx(0, abs=0.4)] * 2
 
 
-def test_are_worked_out_once_for_each_model(small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = next(cell for cell in small_bench.cells if str(cell.row) == "source-only")
+def test_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = next(cell for cell in small_bench.runs if str(cell.method) == "source-only")
     first = distances_of(small_bench, cell)
 
     def none(*_: object) -> None:

@@ -19,25 +19,24 @@ from emodna.model.bench.analysis import reduction
 from emodna.model.bench.analysis.features import drawn, features_of, inputs_of
 from emodna.model.bench.figures import Choice, NothingToShow, figure
 from emodna.model.bench.pictures import Dots, Picture, Points
-from emodna.model.bench.plan import Bench, Cell
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.store import FeatureStore
 
 
-def cell_of(bench: Bench, row: str) -> Cell:
-    return next(cell for cell in bench.cells if str(cell.row) == row)
+def cell_of(bench: Experiment, row: str) -> RunSpec:
+    return next(cell for cell in bench.runs if str(cell.method) == row)
 
 
 class TestFeatures:
     def test_are_what_the_classifier_answers_from(
-        self, small_bench: Bench, source: FeatureStore, target: FeatureStore
+        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
         cell = cell_of(small_bench, "emo-dna")
         found = features_of(small_bench, cell)
         assert found is not None
-        model = TrainedModel.load(small_bench.folder(cell).path)
+        model = TrainedModel.load(small_bench.run_folder(cell).path)
         network = model.method.network
         for side, store in zip(found.sides, (source, target), strict=True):
             labels = store.labels("arousal")
@@ -48,14 +47,14 @@ class TestFeatures:
             logits = network.classifier(torch.from_numpy(side.values))  # type: ignore[union-attr, operator]
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 
-    def test_of_the_input_are_means_over_time(self, small_bench: Bench, target: FeatureStore) -> None:
+    def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
         found = inputs_of(small_bench, "ravdess", "emodb", "arousal").target
         row = target.row_of(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
-    def test_of_a_store_that_has_changed_are_refused(self, small_bench: Bench, tmp_path: Path) -> None:
+    def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
-        other = Bench(tmp_path, small_bench.conditions, corpora, small_bench.rows, small_bench.cells)
+        other = Experiment(tmp_path, small_bench.conditions, corpora, small_bench.methods, small_bench.runs)
         with pytest.raises(BenchError, match="has changed"):
             inputs_of(other, "ravdess", "emodb", "arousal")
 
@@ -88,7 +87,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return values[:, :2]
 
     monkeypatch.setattr(reduction, "reduced", first_two)
-    monkeypatch.setattr(reduction, "model_key", lambda bench, cell: f"{bench.name(cell)}, stand-in")
+    monkeypatch.setattr(reduction, "model_key", lambda bench, cell: f"{bench.run_name(cell)}, stand-in")
     return calls
 
 
@@ -102,10 +101,10 @@ def utterances(picture: Picture) -> Iterator[tuple[str, str]]:
 @pytest.mark.usefixtures("counted")
 class TestPanels:
     def test_mark_corpus_and_class_of_every_utterance(
-        self, small_bench: Bench, source: FeatureStore, target: FeatureStore
+        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        picture = figure("features-methods", small_bench, Choice(rows=(Row("emo-dna"), Row("cdan"))))
-        assert [panel.title for panel in picture.panels] == [small_bench.rows[Row("emo-dna")].label]
+        picture = figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"), MethodSpec("cdan"))))
+        assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
         assert [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)] == [
             (0, 0),
             (1, 0),
@@ -122,43 +121,43 @@ class TestPanels:
         assert "Left out: cdan (not finished)" in picture.note
         assert set(picture.facts["missing"]) == {"cdan"}
 
-    def test_of_one_row_alone_are_nothing_unless_it_is_chosen(self, small_bench: Bench) -> None:
+    def test_of_one_row_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
         says = "only emo-dna is finished of v2, v4, v3, emo-dna.*--methods source-only --methods emo-dna"
         with pytest.raises(NothingToShow, match=says):
             figure("features-parts", small_bench, Choice())
 
-    def test_are_worked_out_once(self, small_bench: Bench, counted: list[int]) -> None:
-        choice = Choice(rows=(Row("source-only"),))
+    def test_are_worked_out_once(self, small_bench: Experiment, counted: list[int]) -> None:
+        choice = Choice(rows=(MethodSpec("source-only"),))
         first = figure("features-parts", small_bench, choice)
         counted.clear()
         assert figure("features-parts", small_bench, choice) == first
         assert counted == []
 
-    def test_are_worked_out_anew_where_the_file_is_damaged(self, small_bench: Bench) -> None:
-        choice = Choice(rows=(Row("source-only"),))
+    def test_are_worked_out_anew_where_the_file_is_damaged(self, small_bench: Experiment) -> None:
+        choice = Choice(rows=(MethodSpec("source-only"),))
         first = figure("features-parts", small_bench, choice)
-        name = small_bench.name(cell_of(small_bench, "source-only"))
+        name = small_bench.run_name(cell_of(small_bench, "source-only"))
         (small_bench.out / "analysis" / f"{name}.json").write_text("{")
         assert figure("features-parts", small_bench, choice) == first
 
-    def test_without_a_finished_cell_say_which_would_do(self, small_bench: Bench) -> None:
+    def test_without_a_finished_cell_say_which_would_do(self, small_bench: Experiment) -> None:
         with pytest.raises(NothingToShow, match=r"no finished cell of v2, v4, v3, emo-dna \(arousal, source emodb\)"):
             figure("features-parts", small_bench, Choice(src="emodb"))
         with pytest.raises(NothingToShow, match="of dann"):
-            figure("features-parts", small_bench, Choice(rows=(Row("dann"),)))
+            figure("features-parts", small_bench, Choice(rows=(MethodSpec("dann"),)))
 
     def test_of_a_method_without_features_are_left_out(
-        self, small_bench: Bench, monkeypatch: pytest.MonkeyPatch
+        self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reduction, "model_key", lambda *_: "another model")
         monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
         with pytest.raises(NothingToShow, match=r"emo-dna \(has no features"):
-            figure("features-methods", small_bench, Choice(rows=(Row("emo-dna"),)))
+            figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"),)))
 
-    def test_without_umap_say_how_to_get_it(self, small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_umap_say_how_to_get_it(self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reduction, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"needs umap-learn: pip install 'emodna\[figures\]'") as caught:
-            figure("features-methods", small_bench, Choice(rows=(Row("emo-dna"),)))
+            figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"),)))
         assert not isinstance(caught.value, NothingToShow)
 
 
@@ -176,7 +175,7 @@ def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
 
 
 class TestDistancesFigure:
-    def test_shows_each_method_beside_source_only(self, small_bench: Bench) -> None:
+    def test_shows_each_method_beside_source_only(self, small_bench: Experiment) -> None:
         picture = figure("distances", small_bench, Choice())
         assert len(picture.panels) == 4
         cells = picture.facts["cells"]
@@ -191,7 +190,7 @@ class TestDistancesFigure:
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
         assert "from the least to the largest" not in picture.note  # of one run
-        adapted = cells[small_bench.name(cell_of(small_bench, "emo-dna"))]
+        adapted = cells[small_bench.run_name(cell_of(small_bench, "emo-dna"))]
         values = [panel.marks[1].values[1] for panel in picture.panels if isinstance(panel.marks[1], Dots)]
         assert values == [
             adapted["all"]["pad"],
@@ -201,6 +200,6 @@ class TestDistancesFigure:
         ]
         json.dumps(picture.facts, allow_nan=False)
 
-    def test_is_nothing_without_finished_cells(self, small_bench: Bench) -> None:
+    def test_is_nothing_without_finished_cells(self, small_bench: Experiment) -> None:
         with pytest.raises(NothingToShow, match="valence"):
             figure("distances", small_bench, Choice(task="valence"))

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.grid import grid, name_of
-from emodna.model.bench.plan import Bench, Conditions, Corpus
+from emodna.model.bench.grid import describe_method, plan_experiment
 from emodna.model.bench.presets import CEILING
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
@@ -20,9 +19,9 @@ from tests.model.small import emotions_of, listed
 
 def planned(
     out: Path, stores: Sequence[FeatureStore], rows: Sequence[str] = ("dan",), conditions: Conditions | None = None
-) -> Bench:
+) -> Experiment:
     conditions = conditions or Conditions(2, stores[0].snapshot.feature_set)
-    return grid(out, stores, ["arousal"], [Row.parse(row) for row in rows], 1, conditions)
+    return plan_experiment(out, stores, ["arousal"], [MethodSpec.parse(row) for row in rows], 1, conditions)
 
 
 class TestSharedRecordings:
@@ -35,7 +34,7 @@ class TestSharedRecordings:
         bench = planned(tmp_path / "bench", [target, own])
         assert bench.shared == {("emodb", "own"): 3, ("own", "emodb"): 2}
         bench.write()
-        assert Bench.read(bench.out).shared == bench.shared
+        assert Experiment.read(bench.out).shared == bench.shared
 
     def test_stay_when_a_benchmark_is_extended_and_go_when_a_corpus_has_changed(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
@@ -44,7 +43,7 @@ class TestSharedRecordings:
         assert bench.shared == {}
         other = {**bench.corpora, "own": replace(bench.corpora["emodb"], name="own")}
         there = replace(bench, corpora=other, shared={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
-        assert there.extended(bench, bench.cells).shared == {("own", "emodb"): 2}
+        assert there.extended(bench, bench.runs).shared == {("own", "emodb"): 2}
 
 
 class TestSourcesWithoutLabels:
@@ -53,10 +52,10 @@ class TestSourcesWithoutLabels:
     ) -> None:
         bare = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path, name="calls")
         bench = planned(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
-        assert [(cell.src, cell.tgt) for cell in bench.cells if cell.row == Row("dan")] == [
+        assert [(cell.src, cell.tgt) for cell in bench.runs if cell.method == MethodSpec("dan")] == [
             *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
         ]
-        assert [(cell.src, cell.tgt) for cell in bench.cells if cell.row == CEILING] == [
+        assert [(cell.src, cell.tgt) for cell in bench.runs if cell.method == CEILING] == [
             *(("emodb", "ravdess"), ("ravdess", "emodb"))
         ]
 
@@ -64,7 +63,7 @@ class TestSourcesWithoutLabels:
         ("counts", "words"), [((3, 4), None), ((0, 0), "no labels of"), ((0, 4), "labels of only one class of")]
     )
     def test_lack_both_classes_or_one(self, counts: tuple[int, int], words: str | None) -> None:
-        corpus = Corpus("own", "own", "0", None, 9, {"arousal": (1, 1), "valence": counts})
+        corpus = CorpusSummary("own", "own", "0", None, 9, {"arousal": (1, 1), "valence": counts})
         assert corpus.lacks("valence") == (None if words is None else f"{words} valence")
 
 
@@ -73,7 +72,7 @@ def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[
     bench = planned(tmp_path / "bench", [own, target])
     assert {name: corpus.language for name, corpus in bench.corpora.items()} == {"own": None, "emodb": "de"}
     bench.write()
-    assert Bench.read(bench.out) == bench
+    assert Experiment.read(bench.out) == bench
 
 
 class TestThreads:
@@ -86,7 +85,7 @@ class TestThreads:
         content = json.loads(path.read_text())
         del content["conditions"]["threads"], content["shared"]
         path.write_text(json.dumps(content))
-        assert Bench.read(tmp_path) == bench
+        assert Experiment.read(tmp_path) == bench
         with pytest.raises(BenchError, match=r"--threads 2: the benchmark in .* was begun with 1"):
             bench.check_conditions(replace(bench.conditions, threads=2))
 
@@ -94,9 +93,9 @@ class TestThreads:
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
         bench = planned(tmp_path, [source, target])
-        assert "threads" not in bench.arguments(bench.cells[0])
+        assert "threads" not in bench.arguments(bench.runs[0])
         two = replace(bench, conditions=replace(bench.conditions, threads=2))
-        assert two.name(bench.cells[0]) != bench.name(bench.cells[0])
+        assert two.run_name(bench.runs[0]) != bench.run_name(bench.runs[0])
 
 
 @pytest.mark.parametrize(
@@ -111,4 +110,4 @@ class TestThreads:
 )
 def test_a_slip_is_blamed_on_whose_it_is(row: str, settings: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        name_of(Row.parse(row), Conditions(2, "mfcc40", settings))
+        describe_method(MethodSpec.parse(row), Conditions(2, "mfcc40", settings))

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE, CORPORA, Place, cited
 from emodna.model.bench.presets import PRESETS
-from emodna.model.bench.tables import paper
-from emodna.model.bench.tables.paper import AVERAGE, CORPORA, Place, cited
 from emodna.pipeline.emotions import TASKS
 
 METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from emodna.model.bench.comparing.significance import holm, mean_interval, signed_rank, why_no_interval
-from emodna.model.evaluation.bootstrap import Resampling
+from emodna.model.evaluation.intervals import Resampling
 
 
 class TestHolm:

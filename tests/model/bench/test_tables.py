@@ -16,17 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model import metrics
-from emodna.model.bench.outcomes import outcomes
-from emodna.model.bench.plan import Bench, Cell, Conditions
+from emodna.model.bench.paper import AVERAGE, CORPORA
 from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
-from emodna.model.bench.rows import Row
+from emodna.model.bench.results import read_outcomes
 from emodna.model.bench.scores import Pair, Scores, mean_over, scenario_scores
+from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables.columns import columns_of
 from emodna.model.bench.tables.constants import constant_scores
 from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Figure, Table
-from emodna.model.bench.tables.paper import AVERAGE, CORPORA
 from emodna.model.bench.tables.table import table
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from tests.model.bench.made import CLASSES, Score, fail, finish, planned
 
@@ -41,20 +40,20 @@ def figure(found: Table, row: str, column: str = AVERAGE, score: str = "war", ta
     return line.figures[spot]
 
 
-def steady(cell: Cell) -> float:
+def steady(cell: RunSpec) -> float:
     """The source's place in tens, the target's in ones, and 3 more in seed 1."""
     return 10 + 10 * PLACE[cell.src] + PLACE[cell.tgt] + 3 * cell.seed
 
 
-def opposed(cell: Cell) -> float:
+def opposed(cell: RunSpec) -> float:
     """Seeds that differ by 20 on every pair, upwards and downwards in turn: no matter to the mean over all pairs."""
     up = (PLACE[cell.src] + PLACE[cell.tgt] + (PLACE[cell.src] > PLACE[cell.tgt])) % 2
     return 50 + 20 * cell.seed * (1 if up else -1)
 
 
 def made(
-    out: Path, rows: Sequence[str | Row], score: Score = steady, but: Sequence[Cell] = (), **asked: object
-) -> Bench:
+    out: Path, rows: Sequence[str | MethodSpec], score: Score = steady, but: Sequence[RunSpec] = (), **asked: object
+) -> Experiment:
     bench = planned(out, rows, **asked)  # type: ignore[arg-type]
     finish(bench, score, but)
     return bench
@@ -139,7 +138,7 @@ def test_differences_to_the_paper(tmp_path: Path) -> None:
 def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> None:
     """It is run once per target, here with the target's place as its score."""
     bench = made(tmp_path, ["dann", CEILING], lambda cell: 10.0 * PLACE[cell.tgt])
-    assert sum(cell.row == CEILING for cell in bench.cells) == 2 * 2 * 6
+    assert sum(cell.method == CEILING for cell in bench.runs) == 2 * 2 * 6
     found = table(bench, "2")
     assert figure(found, "upper-bound", "casia").mean == pytest.approx(30)
     assert figure(found, "upper-bound", "savee").mean == pytest.approx(20)
@@ -157,7 +156,7 @@ def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str |
 
 
 def test_a_constant_answer_is_no_better_than_itself(tmp_path: Path) -> None:
-    def high(cell: Cell) -> float:
+    def high(cell: RunSpec) -> float:
         low, high = CLASSES[cell.tgt][0]
         return 100 * high / (low + high)
 
@@ -167,7 +166,7 @@ def test_a_constant_answer_is_no_better_than_itself(tmp_path: Path) -> None:
 
 
 def test_the_best_of_a_column(tmp_path: Path) -> None:
-    found = table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda cell: 70.0 + (cell.row.method == "dan")), "2")
+    found = table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda cell: 70.0 + (cell.method.name == "dan")), "2")
     assert figure(found, "dan").best
     assert not figure(found, "dann").best
     assert not figure(found, "upper-bound").best
@@ -176,7 +175,7 @@ def test_the_best_of_a_column(tmp_path: Path) -> None:
 
 
 def test_none_is_the_best_that_is_no_better_than_a_constant(tmp_path: Path) -> None:
-    found = table(made(tmp_path, ["dann", "dan"], lambda cell: 61.0 + (cell.row.method == "dan")), "2")
+    found = table(made(tmp_path, ["dann", "dan"], lambda cell: 61.0 + (cell.method.name == "dan")), "2")
     assert not figure(found, "dan").best  # WAR 62.0: always high has more
     assert figure(found, "dan", score="uar").best
 
@@ -184,7 +183,7 @@ def test_none_is_the_best_that_is_no_better_than_a_constant(tmp_path: Path) -> N
 def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
     rows = ["dann", "dann:add=scl", "cdan", "cdan:add=scl", "jan:add=scl"]
     bench = made(
-        tmp_path, rows, lambda cell: 50.0 + 2 * bool(cell.row.settings) * (-1 if cell.row.method == "cdan" else 1)
+        tmp_path, rows, lambda cell: 50.0 + 2 * bool(cell.method.settings) * (-1 if cell.method.name == "cdan" else 1)
     )
     found = table(bench, "5")
     assert figure(found, "dann:add=scl").gain == pytest.approx(2)
@@ -212,8 +211,8 @@ def test_two_corpora_are_one_of_five_targets(tmp_path: Path) -> None:
 def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> None:
     """Savee came later, for valence alone."""
     bench = planned(tmp_path, ["dann"], corpora=("emodb", "ravdess", "savee"))
-    cells = [cell for cell in bench.cells if cell.task == "valence" or "savee" not in (cell.src, cell.tgt)]
-    bench = replace(bench, cells=tuple(cells))
+    cells = [cell for cell in bench.runs if cell.task == "valence" or "savee" not in (cell.src, cell.tgt)]
+    bench = replace(bench, runs=tuple(cells))
     finish(bench, steady)
     arousal, valence = (table(bench, name) for name in ("2", "3"))
     there = figure(arousal, "always_high", "emodb")
@@ -228,14 +227,14 @@ def test_source_only_is_v1(tmp_path: Path) -> None:
     there = figure(table(made(tmp_path, ["source-only"]), "4"), "source-only")
     assert there.cited is not None
     assert (there.cited.mean, there.mean) == (60.0, pytest.approx(39))
-    assert Row("v1") not in PRESETS["4"].rows
+    assert MethodSpec("v1") not in PRESETS["4"].rows
 
 
 def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
     """Seed 1 lacks one target of casia: with it, the mean would be of other pairs."""
     bench = planned(tmp_path, ["dann"])
     (hole,) = (
-        cell for cell in bench.cells if (cell.src, cell.tgt, cell.task, cell.seed) == ("casia", "savee", "arousal", 1)
+        cell for cell in bench.runs if (cell.src, cell.tgt, cell.task, cell.seed) == ("casia", "savee", "arousal", 1)
     )
     finish(bench, steady, [hole])
     found = table(bench, "2")
@@ -245,12 +244,12 @@ def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
     assert figure(found, "dann", "emodb").seeds == (0, 1)
     assert figure(found, "dann").seeds == (0,)
     (gap,) = (gap for gap in found.gaps if gap.why == "waiting")
-    assert (gap.rows, gap.pairs, gap.seeds) == ((Row("dann"),), (("casia", "savee"),), (1,))
+    assert (gap.rows, gap.pairs, gap.seeds) == ((MethodSpec("dann"),), (("casia", "savee"),), (1,))
 
 
 def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path) -> None:
     bench = planned(tmp_path, ["dann", "dan"], tasks=["arousal"])
-    holes = [cell for cell in bench.cells if (cell.src, cell.tgt, cell.row.method) == ("casia", "savee", "dann")]
+    holes = [cell for cell in bench.runs if (cell.src, cell.tgt, cell.method.name) == ("casia", "savee", "dann")]
     finish(bench, lambda cell: 50 + steady(cell), holes)
     for cell in holes:
         fail(bench, cell, "no memory")
@@ -280,7 +279,7 @@ def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
     bench = planned(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
     finish(bench, lambda cell: None if cell.tgt in ("savee", "emovo") else 50.0)
     found = table(bench, "2")
-    why = {gap.why: {tgt for _, tgt in gap.pairs} for gap in found.gaps if Row("dann") in gap.rows}
+    why = {gap.why: {tgt for _, tgt in gap.pairs} for gap in found.gaps if MethodSpec("dann") in gap.rows}
     assert why == {"unlabelled": {"savee"}, "failed": {"emovo"}}
     assert len(figure(found, "dann", "casia").pairs) == 3
     assert len(figure(found, "always_high", "casia").pairs) == 4
@@ -290,7 +289,7 @@ def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
 
 
 def test_own_corpora_have_columns_beside_the_paper_s(tmp_path: Path) -> None:
-    def score(cell: Cell) -> float:
+    def score(cell: RunSpec) -> float:
         return 90.0 if "own" in (cell.src, cell.tgt) else 50.0
 
     found = table(made(tmp_path, ["dann"], score, corpora=(*CORPORA, "own")), "2")
@@ -317,8 +316,8 @@ def test_a_benchmark_of_own_corpora_alone(tmp_path: Path) -> None:
 def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: Path) -> None:
     rows = list(SENSITIVITY)
 
-    def score(cell: Cell) -> float:
-        return 50.0 + 7 * cell.seed + (2 + cell.seed) * rows.index(cell.row)
+    def score(cell: RunSpec) -> float:
+        return 50.0 + 7 * cell.seed + (2 + cell.seed) * rows.index(cell.method)
 
     conditions = Conditions(300, "mfcc40-x")
     bench = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
@@ -349,8 +348,8 @@ def test_every_row_by_pair_with_all_scores(tmp_path: Path) -> None:
     assert {block.scores for block in found.blocks} == {(*SCORE_NAMES, CALLED)}
     assert figure(found, "dan", score=CALLED).mean is None  # no predictions are there
     answers = {"emodb": [1, 1, 1, 0], "ravdess": [0, 0, 0, 1]}
-    for cell in bench.cells:
-        pq.write_table(pa.table({"label": answers[cell.tgt]}), bench.folder(cell).predictions)
+    for cell in bench.runs:
+        pq.write_table(pa.table({"label": answers[cell.tgt]}), bench.run_folder(cell).predictions)
     found = table(bench, "pairs")
     assert figure(found, "dan", "emodb -> ravdess", CALLED).mean == 25
     assert figure(found, "upper-bound", score=CALLED).mean == 50
@@ -397,12 +396,12 @@ def test_a_shift_of_all_scores_shifts_the_mean_and_not_its_deviation(seed: int, 
 
 def test_the_order_of_the_cells_is_no_matter(tmp_path: Path) -> None:
     bench = made(tmp_path, ["dann", "upper-bound"])
-    mixed = replace(bench, cells=tuple(random.Random(1).sample(bench.cells, len(bench.cells))))
+    mixed = replace(bench, runs=tuple(random.Random(1).sample(bench.runs, len(bench.runs))))
     assert [line.figures for line in table(mixed, "2").lines] == [line.figures for line in table(bench, "2").lines]
     assert table(mixed, "2").gaps == table(bench, "2").gaps
 
 
 def test_scores_by_row_scenario_and_seed(tmp_path: Path) -> None:
     bench = made(tmp_path, ["dann"], corpora=("emodb", "ravdess"))
-    found = scenario_scores(bench, outcomes(bench))
-    assert found[Row("dann")]["arousal", "emodb", "ravdess"][1]["war"] == 27
+    found = scenario_scores(bench, read_outcomes(bench))
+    assert found[MethodSpec("dann")]["arousal", "emodb", "ravdess"][1]["war"] == 27

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emodna.model.bench.grid import grid
-from emodna.model.bench.plan import Bench, Conditions
-from emodna.model.bench.rows import Row
+from emodna.model.bench.grid import plan_experiment
 from emodna.model.bench.running.carry_out import carry_out_cell
+from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Silent
 
 ROWS = ("source-only", "emo-dna", "v2", "upper-bound")
 
 
-def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *rows: str, steps: int = 2) -> Bench:
+def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *rows: str, steps: int = 2) -> Experiment:
     """Of `ROWS` in both directions, of which these are done from source to target."""
-    bench = grid(
+    bench = plan_experiment(
         out,
         [source, target],
         ["arousal"],
-        [Row.parse(row) for row in ROWS],
+        [MethodSpec.parse(row) for row in ROWS],
         1,
         Conditions(steps, source.snapshot.feature_set, SETTINGS),
     )
     bench.write()
-    for cell in bench.cells:
-        if cell.src == source.snapshot.corpus and str(cell.row) in rows:
+    for cell in bench.runs:
+        if cell.src == source.snapshot.corpus and str(cell.method) in rows:
             carry_out_cell(bench, cell, Silent())
     return bench

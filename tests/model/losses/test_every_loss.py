@@ -16,7 +16,7 @@ from emodna.model.losses.margin import margin_disparity
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import decoupling_loss, prototype
 from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 LABELS = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0])
 SELECTED = torch.tensor([True] * 6 + [False] * 2)

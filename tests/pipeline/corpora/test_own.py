@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.audio.formats import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.corpora.own import Recordings, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import MfccSet

@@ -9,8 +9,7 @@ import pytest
 
 from emodna.model.bench.figures import Choice, NothingToShow, figure
 from emodna.model.bench.pictures import Line, Matrix
-from emodna.model.bench.plan import Bench
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.fake import Asked, fake_bench, log, predict
 
@@ -20,7 +19,7 @@ def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> 
 
 
 class TestConfusion:
-    def bench(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Bench:
+    def bench(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Experiment:
         cells = {asked(row, seed): 60.0 for row in rows for seed in range(seeds)}
         return fake_bench(out, cells, stores={"emodb": target})
 
@@ -46,7 +45,7 @@ class TestConfusion:
         for row in ("emo-dna", "dan", "upper-bound"):
             predict(bench, asked(row), target.ids, [1] * len(target))
         assert [panel.title for panel in figure("confusion", bench, Choice()).panels] == ["emo-dna", "dan"]
-        chosen = Choice(src="savee", tgt="emodb", rows=(Row("upper-bound"), Row("jan")))
+        chosen = Choice(src="savee", tgt="emodb", rows=(MethodSpec("upper-bound"), MethodSpec("jan")))
         picture = figure("confusion", bench, chosen)  # which is run from one source for all
         assert [panel.title for panel in picture.panels] == ["upper-bound"]
         assert "Nothing finished of jan." in picture.note
@@ -63,7 +62,7 @@ class TestConfusion:
 
 
 class TestOverSteps:
-    def bench(self, out: Path) -> Bench:
+    def bench(self, out: Path) -> Experiment:
         bench = fake_bench(out, {asked(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)})
         for seed in (0, 1):
             lines = [
@@ -103,7 +102,7 @@ class TestOverSteps:
         assert panel.title == "emo-dna, ravdess -> savee"
 
     def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
-        rows = tuple(map(Row.parse, ("dan:add=scl", "emo-dna", "jan")))
+        rows = tuple(map(MethodSpec.parse, ("dan:add=scl", "emo-dna", "jan")))
         picture = figure("threshold", self.bench(tmp_path), Choice(rows=rows, seed=0))
         first, second = picture.panels
         assert (first.title, second.title) == ("dan:add=scl, ravdess -> emodb", "emo-dna, ravdess -> emodb")

@@ -8,7 +8,7 @@ import pytest
 
 from emodna.model.bench.figures import Choice, NothingToShow, figure
 from emodna.model.bench.pictures import Dots, Line, Matrix
-from emodna.model.bench.rows import Row
+from emodna.model.bench.spec import MethodSpec
 from tests.model.bench.fake import Asked, fake_bench, same_everywhere
 
 PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]
@@ -55,7 +55,7 @@ class TestRanks:
     def test_leave_oracles_out_unless_they_are_chosen(self, tmp_path: Path) -> None:
         rows = {"emo-dna": 70.0, "dan": 60.0, "upper-bound": 90.0}
         bench = fake_bench(tmp_path, same_everywhere(rows, [("emodb", "ravdess")]))
-        chosen = Choice(rows=(Row("upper-bound"), Row("dan")))
+        chosen = Choice(rows=(MethodSpec("upper-bound"), MethodSpec("dan")))
         for choice, methods in ((Choice(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
             (ranks, *_) = figure("ranks", bench, choice).panels[0].marks
             assert isinstance(ranks, Dots)
@@ -116,7 +116,7 @@ class TestPairs:
         )
         assert "mmd_weight=4 and 4 more." in figure("pairs", more, Choice()).note
         assert "source-only has no finished cell" in picture.note
-        picture = figure("pairs", bench, Choice(rows=(Row("jan"), Row("bsp"))))
+        picture = figure("pairs", bench, Choice(rows=(MethodSpec("jan"), MethodSpec("bsp"))))
         assert [panel.title for panel in picture.panels] == ["jan: UAR"]
         assert "Nothing finished of bsp." in picture.note
 
@@ -203,6 +203,6 @@ class TestSensitivity:
         with pytest.raises(NothingToShow, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
             figure("sensitivity", bench, Choice())
         with pytest.raises(NothingToShow, match="of dan, with whose defaults"):
-            figure("sensitivity", bench, Choice(rows=(Row("dan"),)))
+            figure("sensitivity", bench, Choice(rows=(MethodSpec("dan"),)))
         with pytest.raises(NothingToShow, match="a method without settings"):
-            figure("sensitivity", bench, Choice(rows=(Row.parse("emo-dna:padding=mask"),)))
+            figure("sensitivity", bench, Choice(rows=(MethodSpec.parse("emo-dna:padding=mask"),)))

@@ -1,0 +1,240 @@
+"""Results of an experiment as one long Arrow table, which tables, figures, comparison and page read.
+
+It needs no torch.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from emodna.model.bench.paper import in_tables_2_and_3
+from emodna.model.bench.presets import CEILING
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES, SCORES, scores_of
+from emodna.model.run_folder import read_json
+from emodna.model.runs.listing import is_locked
+from emodna.pipeline.emotions import Task
+
+State = Literal["done", "failed", "running", "interrupted", "waiting"]
+Scenario = tuple[Task, str, str]
+"""Task, source, target."""
+
+CALLED: Final = "called_class_1"
+"""A further metric: the share of the target that a run calls class 1, in percent."""
+CONSTANTS: Final = ("always_high", "always_low", "majority")
+"""Constant predictors, as in result.json. The majority knows the target's labels."""
+
+SCHEMA: Final = pa.schema(
+    [
+        ("src", pa.string()),
+        ("tgt", pa.string()),
+        ("task", pa.string()),
+        ("method", pa.string()),  # its name
+        ("spec", pa.string()),  # text form of its method spec
+        ("label", pa.string()),  # as tables show it, with (our reading) and (oracle)
+        ("seed", pa.int64()),
+        ("metric", pa.string()),  # war, f1, uar, macro_f1; called_class_1 on request
+        ("value", pa.float64()),  # percent; null of a run that is not done, and without labels of the target
+        ("always_high", pa.float64()),  # value of each constant predictor on this target; null without labels
+        ("always_low", pa.float64()),
+        ("majority", pa.float64()),
+        ("paper", pa.float64()),  # the paper's mean of this method and task over the targets of this source; null
+        ("paper_std", pa.float64()),
+        ("state", pa.string()),  # see `State`
+        ("error", pa.string()),  # of a failed run; null
+        ("seconds", pa.float64()),  # wall time of a run that is done; null
+        ("oracle", pa.bool_()),  # true if the method learns from the target's labels
+        ("our_reading", pa.bool_()),
+    ]
+)
+"""One row per run and metric. The upper bound has rows for the one source that it was run from (see `scored`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """State of one run, read from its files."""
+
+    run: RunSpec
+    state: State
+    result: Mapping[str, Any] | None = None
+    """Content of result.json of a finished run: scores in percent, null without labels of the target."""
+    error: str | None = None
+    """Of a failed run."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of a finished run, where it is known."""
+        return number_or_none((self.result or {}).get("wall_seconds"))
+
+
+def read_outcome(experiment: Experiment, run: RunSpec) -> Outcome:
+    """Read the state of a run; one whose files are damaged has failed."""
+    folder, failure = experiment.run_folder(run), experiment.failure(run)
+    try:
+        if folder.done.exists():
+            result = read_json(folder.result)
+            if missing := [key for key in SCORE_NAMES if key not in result]:
+                return Outcome(run, "failed", error=f"{folder.result}: damaged (no {missing[0]})")
+            return Outcome(run, "done", result)
+        if is_locked(folder):
+            return Outcome(run, "running")
+        if failure.exists():
+            return Outcome(run, "failed", error=str(read_json(failure).get("error")))
+    except RunError as error:
+        return Outcome(run, "failed", error=str(error))
+    return Outcome(run, "interrupted" if folder.config.exists() else "waiting")
+
+
+def read_outcomes(experiment: Experiment, runs: Iterable[RunSpec] | None = None) -> list[Outcome]:
+    """Read the states of all runs, or of some, in their order."""
+    return [read_outcome(experiment, run) for run in (experiment.runs if runs is None else runs)]
+
+
+def results(
+    experiment: Experiment,
+    outcomes: Sequence[Outcome] | None = None,
+    *,
+    tasks: Sequence[Task] = (),
+    called: bool = False,
+) -> pa.Table:
+    """Return the results of an experiment in the order of its runs; see `SCHEMA`.
+
+    Parameters
+    ----------
+    outcomes
+        States of the runs, if they have been read already.
+    tasks
+        Only runs of these; empty: of all.
+    called
+        Read the predictions, too, for rows of the metric `CALLED`.
+    """
+    if outcomes is None:
+        outcomes = read_outcomes(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
+    rows = []
+    for each in outcomes:
+        run, info = each.run, experiment.methods[each.run.method]
+        scores = {metric: number_or_none((each.result or {}).get(metric)) for metric in SCORE_NAMES}
+        if None in scores.values():
+            scores = dict.fromkeys(SCORE_NAMES)
+        if called:
+            scores[CALLED] = called_class_1(experiment, run) if scores["uar"] is not None else None
+        constants = constant_scores(experiment.corpora[run.tgt].classes[run.task]) or {}
+        common = {
+            "src": run.src,
+            "tgt": run.tgt,
+            "task": run.task,
+            "method": run.method.name,
+            "spec": str(run.method),
+            "label": info.label,
+            "seed": run.seed,
+            "state": each.state,
+            "error": each.error,
+            "seconds": each.seconds,
+            "oracle": info.oracle,
+            "our_reading": info.our_reading,
+        }
+        for metric, value in scores.items():
+            cited = None if run.method.settings else in_tables_2_and_3(run.task, run.method.name, metric, run.src)
+            paper = {} if cited is None else {"paper": cited.mean, "paper_std": cited.std}
+            constant = {name: of_constant.get(metric) for name, of_constant in constants.items()}
+            rows.append({**common, "metric": metric, "value": value, **constant, **paper})
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def scored(table: pa.Table) -> pa.Table:
+    """Return the results with a value, the upper bound repeated for each source.
+
+    The upper bound is run from one source per target, and stands for all sources that the experiment pairs it with.
+
+    Parameters
+    ----------
+    table
+        Results of all runs of a task.
+    """
+    sources: dict[tuple[str, str], dict[str, None]] = {}
+    rows = table.to_pylist()
+    for row in rows:
+        sources.setdefault((row["task"], row["tgt"]), {})[row["src"]] = None
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    for row in rows:
+        if row["value"] is None:
+            continue
+        for src in sources[row["task"], row["tgt"]] if row["spec"] == str(CEILING) else (row["src"],):
+            key = (row["spec"], row["task"], src, row["tgt"], row["seed"], row["metric"])
+            found.setdefault(key, {**row, "src": src})
+    return pa.Table.from_pylist(list(found.values()), schema=SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores by one metric as an array."""
+
+    methods: tuple[MethodSpec, ...]
+    """In the order of the experiment."""
+    scenarios: tuple[Scenario, ...]
+    """Sorted."""
+    seeds: tuple[int, ...]
+    values: NDArray[np.float64]
+    """(methods, scenarios, seeds), in percent; nan where there is none."""
+
+    @classmethod
+    def of(cls, table: pa.Table, metric: str = "uar") -> "Scores":
+        """Arrange the rows of `scored` that are of a metric; of methods with scores only."""
+        rows = [row for row in table.to_pylist() if row["metric"] == metric]
+        methods = tuple(map(MethodSpec.read, dict.fromkeys(row["spec"] for row in rows)))
+        scenarios = tuple(sorted({(row["task"], row["src"], row["tgt"]) for row in rows}))
+        seeds = tuple(sorted({row["seed"] for row in rows}))
+        places = [{str(each): place for place, each in enumerate(axis)} for axis in (methods, scenarios, seeds)]
+        values = np.full((len(methods), len(scenarios), len(seeds)), np.nan)
+        for row in rows:
+            keys = (row["spec"], str((row["task"], row["src"], row["tgt"])), str(row["seed"]))
+            values[tuple(axis[key] for axis, key in zip(places, keys, strict=True))] = row["value"]
+        return cls(methods, scenarios, seeds, values)
+
+    def of_method(self, method: MethodSpec) -> dict[Scenario, dict[int, float]]:
+        """Return a method's scores by scenario and seed; empty where it has none."""
+        if method not in self.methods:
+            return {}
+        return {
+            scenario: {seed: score for seed, score in zip(self.seeds, by_seed, strict=True) if not math.isnan(score)}
+            for scenario, by_seed in zip(self.scenarios, self.values[self.methods.index(method)].tolist(), strict=True)
+            if not all(map(math.isnan, by_seed))
+        }
+
+
+def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
+    """Return the percentage of the target, labelled or not, that a run calls class 1; None where it is not known."""
+    try:
+        predictions = experiment.run_folder(run).predictions
+        labels = pq.read_table(predictions, columns=["label"], use_threads=False)["label"].to_pylist()
+        return float(100 * sum(labels) / len(labels))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+@cache
+def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float]] | None:
+    """Return the scores of each constant predictor from a target's class counts; None without labels."""
+    low, high = classes
+    if not low + high:
+        return None
+    # Confusions: class 0 called 0 and 1, then class 1 called 0 and 1.
+    answers = {"always_high": [0, low, 0, high], "always_low": [low, 0, high, 0]}
+    answers["majority"] = answers["always_high" if high >= low else "always_low"]
+    found = scores_of(np.array(list(answers.values()))).tolist()
+    return {name: dict(zip(SCORES, scores, strict=True)) for name, scores in zip(answers, found, strict=True)}
+
+
+def number_or_none(value: object) -> float | None:
+    """Return a finite number as a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

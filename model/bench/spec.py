@@ -1,0 +1,389 @@
+"""The specification of an experiment: a grid of runs in its folder, read from and written to `bench.json`.
+
+::
+
+    <out>/bench.json                conditions, corpora, methods and runs: all that tables and figures need to know
+    <out>/runs/<run name>/          a run of emodna-fit's own code; `done` marks a finished one
+    <out>/failures/<run name>.json  why a run failed: {"error": ..., "when": ...}
+
+It needs no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from emodna.model.errors import BenchError, ConfigError
+from emodna.model.label import is_oracle
+from emodna.model.methods import check_name
+from emodna.model.run_folder import RunFolder, read_json, write_json
+from emodna.pipeline.emotions import TASKS, Task
+
+Pair = tuple[str, str]
+"""Source and target."""
+
+_VERSION: Final = 1
+#: The one key of a method spec that is an option of emodna-fit, and not a setting.
+_STEPS: Final = "steps"
+_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MethodSpec:
+    """A method and its own settings, as `--methods` spells them: `dan`, `dan:add=scl`, `emo-dna:threshold=none`.
+
+    Two specs that differ only in the order of their settings are equal.
+    """
+
+    name: str
+    settings: tuple[tuple[str, str], ...] = ()
+    """Keys of emodna-fit's --set, sorted, and `steps`."""
+
+    @classmethod
+    def parse(cls, text: str) -> "MethodSpec":
+        """Read METHOD[:KEY=VALUE[,KEY=VALUE...]].
+
+        Raises
+        ------
+        ConfigError
+            Of another form, a key given twice, or an unknown method; says what is valid.
+        """
+        spec = cls.read(text)
+        check_name(spec.name, option="--methods", adding="{}:add=scl")
+        return spec
+
+    @classmethod
+    def read(cls, text: str) -> "MethodSpec":
+        """Read a spec like `parse`, but accept a method that is not installed (any more).
+
+        Raises
+        ------
+        ConfigError
+            Of another form, or a key given twice.
+        """
+        name, colon, rest = text.strip().partition(":")
+        settings: dict[str, str] = {}
+        for part in rest.split(",") if colon else ():
+            key, equals, value = (each.strip() for each in part.partition("="))
+            if not (key and equals and value):
+                raise ConfigError(f"--methods {text}: must be METHOD or METHOD:KEY=VALUE,KEY=VALUE")
+            if key in settings:
+                raise ConfigError(f"--methods {text}: {key} is given twice")
+            settings[key] = value
+        spec = cls(name, tuple(sorted(settings.items())))
+        _ = spec.steps  # a mistake in it is reported now
+        return spec
+
+    def __str__(self) -> str:
+        """Return the text form that `parse` reads."""
+        settings = ",".join(f"{key}={value}" for key, value in self.settings)
+        return f"{self.name}:{settings}" if settings else self.name
+
+    @property
+    def steps(self) -> int | None:
+        """Training steps of its own; None: those of the experiment.
+
+        Raises
+        ------
+        ConfigError
+            Not a whole number from 1 on.
+        """
+        text = dict(self.settings).get(_STEPS)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[: _DIGITS + 1]) < 10**_DIGITS):
+            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {10**_DIGITS - 1}")
+        return int(text)
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """Its settings for emodna-fit's --set."""
+        return {key: value for key, value in self.settings if key != _STEPS}
+
+
+@dataclass(frozen=True, slots=True)
+class MethodInfo:
+    """Facts about a method spec that stand beside its scores."""
+
+    label: str
+    """See `emodna.model.label.labelled`."""
+    our_reading: bool
+    supervision: str
+    """Whose labels it learns from, as `Method.supervision`."""
+
+    @property
+    def oracle(self) -> bool:
+        """True if it learns from the target's labels."""
+        return is_oracle(self.supervision)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Conditions that all runs of an experiment share: scores of different ones do not belong in one table."""
+
+    steps: int
+    feature_set: str
+    """Full name of the stores' folders."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of emodna-fit's --set; a method spec's own settings win over them."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    threads: int = 1
+    """CPU threads of each run, which decide how sums are rounded; on CUDA always 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSummary:
+    """Facts about a prepared corpus that tables and figures need."""
+
+    name: str
+    store: str
+    """Path of its store."""
+    fingerprint: str
+    language: str | None
+    """ISO 639-1; several are joined by "+". None: that of some utterances is unknown."""
+    utterances: int
+    classes: Mapping[Task, tuple[int, int]]
+    """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
+
+    def lacks(self, task: Task) -> str | None:
+        """Return why a task cannot be learnt from it, in words; None if it can."""
+        low, high = self.classes[task]
+        if low and high:
+            return None
+        return f"labels of only one class of {task}" if low or high else f"no labels of {task}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunSpec:
+    """One run of an experiment."""
+
+    src: str
+    tgt: str
+    task: Task
+    method: MethodSpec
+    seed: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.src} -> {self.tgt}, {self.task}, {self.method}, seed {self.seed}"
+
+    @property
+    def pair(self) -> Pair:
+        """Source and target."""
+        return self.src, self.tgt
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A grid of runs in its folder."""
+
+    out: Path
+    conditions: Conditions
+    corpora: Mapping[str, CorpusSummary]
+    methods: Mapping[MethodSpec, MethodInfo]
+    runs: tuple[RunSpec, ...]
+    """In the order in which they are executed."""
+    shared: Mapping[Pair, int] = field(default_factory=dict)
+    """Recordings of the target that the source has, too, with labels; pairs without any are not named."""
+
+    @classmethod
+    def read(cls, out: Path) -> "Experiment":
+        """Read the experiment in a folder.
+
+        Raises
+        ------
+        BenchError
+            There is none, or its file is damaged.
+        """
+        path = out / "bench.json"
+        if not path.exists():
+            raise BenchError(f"--out {out}: no benchmark there; emodna-bench run makes one")
+        content = read_json(path)
+        try:
+            if content["version"] != _VERSION:
+                raise BenchError(f"{path}: of version {content['version']!r:.20}, this emodna reads {_VERSION}")
+            corpora = {
+                name: CorpusSummary(**{**facts, "classes": {task: _counts(facts["classes"][task]) for task in TASKS}})
+                for name, facts in content["corpora"].items()
+            }
+            # Finished runs can be shown without the package that their method came from.
+            specs = {text: MethodSpec.read(text) for text in content["rows"]}
+            runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
+            for run in runs:
+                if not {run.src, run.tgt} <= corpora.keys() or run.task not in TASKS or type(run.seed) is not int:
+                    raise ValueError(f"run {run}")  # noqa: TRY301
+            return cls(
+                out,
+                Conditions(**content["conditions"]),
+                corpora,
+                {specs[text]: MethodInfo(**info) for text, info in content["rows"].items()},
+                runs,
+                {(src, tgt): int(count) for src, tgt, count in content.get("shared", [])},  # absent in older files
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BenchError(f"{path}: damaged ({error!r:.80})") from error
+
+    @staticmethod
+    def exists(out: Path) -> bool:
+        """Return True if there is an experiment in a folder."""
+        return (out / "bench.json").exists()
+
+    def write(self) -> None:
+        """Write `bench.json`, atomically."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(
+            self.out / "bench.json",
+            {
+                "version": _VERSION,
+                "conditions": asdict(self.conditions),
+                "corpora": {name: asdict(corpus) for name, corpus in self.corpora.items()},
+                "rows": {str(spec): asdict(info) for spec, info in self.methods.items()},
+                "cells": [[run.src, run.tgt, run.task, str(run.method), run.seed] for run in self.runs],
+                "shared": [[*pair, count] for pair, count in self.shared.items()],
+            },
+        )
+
+    def check_conditions(self, asked: Conditions) -> None:
+        """Refuse other conditions than those of this experiment.
+
+        Raises
+        ------
+        BenchError
+            Names the first one that differs.
+        """
+        here, there = asdict(self.conditions), asdict(asked)
+        for key in here:
+            if here[key] != there[key]:
+                option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"
+                raise BenchError(
+                    f"{option} {_option_text(there[key])}: the benchmark in {self.out} was begun with "
+                    f"{_option_text(here[key])}; give the same, or another --out"
+                )
+
+    def extended(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
+        """Return it with another one's corpora and methods and with further runs; present runs stay.
+
+        Raises
+        ------
+        BenchError
+            Two method specs are the same under two spellings.
+        """
+        return replace(
+            self,
+            corpora={**self.corpora, **other.corpora},
+            methods=check_distinct({**self.methods, **other.methods}),
+            runs=tuple(dict.fromkeys([*self.runs, *runs])),
+            # The other one has just counted the recordings of its own corpora.
+            shared={
+                **{pair: count for pair, count in self.shared.items() if not other.corpora.keys() >= set(pair)},
+                **other.shared,
+            },
+        )
+
+    def without(
+        self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None
+    ) -> "Experiment":
+        """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
+
+        A method or corpus that no run is left of goes, too.
+
+        Raises
+        ------
+        BenchError
+            Nothing is left.
+        """
+        runs = tuple(
+            run
+            for run in self.runs
+            if run.method not in methods and not {*run.pair} & set(corpora) and (seeds is None or run.seed < seeds)
+        )
+        if not runs:
+            raise BenchError(f"nothing would be left of the benchmark in {self.out}; delete the folder instead")
+        used = {name for run in runs for name in run.pair}
+        specs = {run.method for run in runs}
+        return replace(
+            self,
+            corpora={name: corpus for name, corpus in self.corpora.items() if name in used},
+            methods={spec: info for spec, info in self.methods.items() if spec in specs},
+            runs=runs,
+            shared={pair: count for pair, count in self.shared.items() if used >= set(pair)},
+        )
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder of the runs, as emodna-runs reads it."""
+        return self.out / "runs"
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Tasks of its runs, arousal first."""
+        return [task for task in TASKS if any(run.task == task for run in self.runs)]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of its runs, ascending."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
+    def run_folder(self, run: RunSpec) -> RunFolder:
+        """Return a run's folder, which is named by all that decides the run: another store is another run."""
+        return RunFolder(self.runs_folder / self.run_name(run))
+
+    def failure(self, run: RunSpec) -> Path:
+        """Return the file that records why a run failed."""
+        return self.out / "failures" / f"{self.run_name(run)}.json"
+
+    def run_name(self, run: RunSpec) -> str:
+        """Return a run's name: readable, and ending in a hash of its arguments."""
+        arguments = json.dumps([self.arguments(run)], sort_keys=True)
+        digits = hashlib.sha256(arguments.encode()).hexdigest()[:8]
+        return f"{run.src}-{run.tgt}-{run.task}-{run.method.name}-s{run.seed}-{digits}"
+
+    def arguments(self, run: RunSpec) -> dict[str, Any]:
+        """Return all that decides a run."""
+        return {
+            "src": run.src,
+            "tgt": run.tgt,
+            "task": run.task,
+            "method": run.method.name,
+            "settings": {**self.conditions.settings, **run.method.overrides},
+            "seed": run.seed,
+            "steps": run.method.steps or self.conditions.steps,
+            "device": self.conditions.device,
+            "feature_set": self.conditions.feature_set,
+            "fingerprints": [self.corpora[run.src].fingerprint, self.corpora[run.tgt].fingerprint],
+            # One is left out, so that runs that are older than this condition keep their names.
+            **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
+        }
+
+
+def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
+    """Return the methods if all have labels of their own: no table could tell others apart.
+
+    Raises
+    ------
+    BenchError
+        Names the first two that are the same, such as a setting's default spelt out.
+    """
+    known: dict[str, MethodSpec] = {}
+    for spec, info in methods.items():
+        if known.setdefault(info.label, spec) != spec:
+            raise BenchError(f"--methods {spec}: the same as {known[info.label]}; leave one out")
+    return methods
+
+
+def _counts(counts: Any) -> tuple[int, int]:
+    low, high = counts
+    if type(low) is not int or type(high) is not int or min(low, high) < 0:
+        raise ValueError(f"classes {counts}")
+    return low, high
+
+
+def _option_text(value: object) -> str:
+    """Return a condition as its option spells it."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
+    return str(value)

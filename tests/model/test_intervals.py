@@ -1,0 +1,186 @@
+"""Bootstrap intervals: against naive loops and scipy, how often they hold the truth, and what must not change them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, recall_score
+
+from emodna.model.evaluation import intervals
+from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
+from emodna.model.metrics import SCORES, confusions, scores, scores_of
+
+Counts = NDArray[np.int64]
+FEW = Resampling(resamples=200, seed=3)
+
+speakers_counts = st.lists(
+    st.tuples(*[st.integers(0, 6)] * 4).filter(lambda counts: sum(counts) > 0), min_size=2, max_size=8
+).map(np.array)
+
+
+def unrolled(counts: Counts) -> tuple[Counts, Counts]:
+    """Truth and predictions that have these confusions (4,)."""
+    return np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
+
+
+def corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, Counts, Counts]:
+    """Speaker, truth and prediction of random utterances; some speakers are understood better than others."""
+    rng = np.random.default_rng(seed)
+    speaker = np.repeat(np.arange(speakers), each)
+    truth = rng.integers(0, 2, len(speaker))
+    wrong = rng.random(len(speaker)) < np.linspace(0.1, 0.5, speakers)[speaker]
+    return speaker, truth, np.where(wrong, 1 - truth, truth)
+
+
+class TestAgainstOthers:
+    def test_naive_loop_over_the_same_speakers(self) -> None:
+        speaker, truth, predicted = corpus(0)
+        counts = confusions(truth, predicted, speaker, 6)
+        kinds = np.unique(counts, axis=0)
+        assert len(kinds) == 6  # so that a kind is a speaker
+        rng, found = np.random.default_rng(FEW.seed), []
+        for drawn in rng.multinomial(6, [1 / 6] * 6, size=FEW.resamples):
+            rows = [kinds[kind] for kind, times in enumerate(drawn) for _ in range(times)]
+            parts = [unrolled(row) for row in rows]
+            true, said = (np.concatenate(column) for column in zip(*parts, strict=True))
+            found.append([accuracy_score(true, said), recall_score(true, said, average="macro")])
+        expected = 100 * np.percentile(found, (2.5, 97.5), axis=0).T
+        intervals = over_speakers(counts, FEW)
+        assert intervals["war"] == pytest.approx(expected[0])
+        assert intervals["uar"] == pytest.approx(expected[1])
+        assert (intervals["n"], intervals["why"]) == (6, None)
+
+    def test_scipy_over_utterances(self) -> None:
+        _, truth, predicted = corpus(1)
+
+        def statistic(rows: Any, axis: int) -> Any:
+            kind = (2 * truth + predicted)[rows]
+            return scores_of(np.stack([(kind == each).sum(axis) for each in range(4)], axis=-1)).T
+
+        expected = scipy.stats.bootstrap(
+            (np.arange(len(truth)),), statistic, n_resamples=4000, method="percentile", rng=0, vectorized=True
+        ).confidence_interval
+        found = over_utterances(confusions(truth, predicted)[0], Resampling())
+        for name, lower, upper in zip(SCORES, expected.low, expected.high, strict=True):
+            assert found[name] == pytest.approx([lower, upper], abs=0.9)  # in percent, of a width of 15
+
+    def test_scipy_over_speakers(self) -> None:
+        speaker, truth, predicted = corpus(2, speakers=12)
+        counts = confusions(truth, predicted, speaker, 12)
+
+        def statistic(rows: Any, axis: int) -> Any:
+            return scores_of(counts[rows].sum(axis=axis if axis >= 0 else rows.ndim + axis)).T
+
+        expected = scipy.stats.bootstrap(
+            (np.arange(12),), statistic, n_resamples=4000, method="percentile", rng=0, vectorized=True
+        ).confidence_interval
+        found = over_speakers(counts, Resampling())
+        for name, lower, upper in zip(SCORES, expected.low, expected.high, strict=True):
+            assert found[name] == pytest.approx([lower, upper], abs=0.9)
+
+
+class TestCoverage:
+    """How often an interval holds the true score: near 95 %."""
+
+    def test_of_utterances_that_are_independent(self) -> None:
+        rng, resampling = np.random.default_rng(0), Resampling(resamples=500)
+        held = 0
+        for counts in rng.multinomial(200, [0.3, 0.1, 0.15, 0.45], size=300):
+            lower, upper = over_utterances(counts, resampling)["uar"]
+            held += lower <= 75 <= upper  # recalls of 3/4 and 3/4
+        assert 0.91 <= held / 300 <= 0.98
+
+    def test_over_speakers_that_differ_is_that_of_speakers_only(self) -> None:
+        rng, resampling = np.random.default_rng(1), Resampling(resamples=500)
+        held = {"speakers": 0, "utterances": 0}
+        for _ in range(150):
+            right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # of 20 of each class, of 40 speakers
+            counts = np.stack([right[:, 0], 20 - right[:, 0], 20 - right[:, 1], right[:, 1]], axis=1)
+            for unit, found in (
+                ("speakers", over_speakers(counts, resampling)),
+                ("utterances", over_utterances(counts.sum(axis=0), resampling)),
+            ):
+                held[unit] += found["uar"][0] <= 200 / 3 <= found["uar"][1]
+        assert 0.88 <= held["speakers"] / 150 <= 0.99
+        assert held["utterances"] / 150 < 0.7
+
+
+class TestInvariances:
+    @given(speakers_counts, st.randoms(use_true_random=False))
+    def test_the_order_of_the_speakers_is_nothing(self, counts: Counts, random: Random) -> None:
+        shuffled = counts[random.sample(range(len(counts)), len(counts))]
+        assert over_speakers(shuffled, FEW) == over_speakers(counts, FEW)
+
+    @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40))
+    def test_one_utterance_each_makes_speakers_utterances(self, pairs: list[tuple[int, int]]) -> None:
+        truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+        each = confusions(truth, predicted, np.arange(len(truth)), len(truth))
+        over = over_speakers(each, FEW), over_utterances(confusions(truth, predicted)[0], FEW)
+        for found in over:
+            found["why"] = str(found["why"]).replace("speaker", "utterance")
+        assert over[0] == over[1]
+
+    @given(st.integers(0, 1), st.integers(1, 60), st.integers(1, 60))
+    @example(1, 3, 57)  # one resample in twenty lacks class 0
+    @example(0, 57, 3)
+    def test_a_constant_answer_has_a_uar_of_50_without_width(self, answer: int, low: int, high: int) -> None:
+        truth = np.repeat([0, 1], [low, high])
+        found = over_utterances(confusions(truth, np.full_like(truth, answer))[0], FEW)
+        assert found["uar"] == [50, 50] or (found["uar"] is None and min(low, high) < 4)
+        assert found["war"] is not None
+
+    @given(speakers_counts)
+    def test_lie_between_0_and_100_and_are_in_order(self, counts: Counts) -> None:
+        for found in (over_speakers(counts, FEW), over_utterances(counts.sum(axis=0), FEW)):
+            for name in SCORES:
+                if found[name] is not None:
+                    lower, upper = found[name]
+                    assert 0 <= lower <= upper <= 100
+
+    def test_the_seed_decides(self) -> None:
+        _, truth, predicted = corpus(3)
+        (counts,) = confusions(truth, predicted)
+        assert over_utterances(counts, FEW) == over_utterances(counts, FEW)
+        assert over_utterances(counts, FEW) != over_utterances(counts, Resampling(200, seed=4))
+
+    def test_how_many_are_drawn_at_a_time_is_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        speaker, truth, predicted = corpus(4)
+        counts = confusions(truth, predicted, speaker, 6)
+        expected = over_speakers(counts, FEW)
+        monkeypatch.setattr(intervals, "_AT_A_TIME", 50)
+        assert over_speakers(counts, FEW) == expected
+
+    def test_hold_the_score(self) -> None:
+        speaker, truth, predicted = corpus(5)
+        counts, point = confusions(truth, predicted, speaker, 6), scores(truth, predicted)
+        for found in (over_speakers(counts, FEW), over_utterances(counts.sum(axis=0), FEW)):
+            for name in SCORES:
+                assert found[name][0] < getattr(point, name) < found[name][1]
+
+
+class TestTooFew:
+    @pytest.mark.parametrize("found", [over_speakers(np.array([[3, 1, 2, 9]]), FEW),
+                                       over_utterances(np.array([0, 0, 1, 0]), FEW)])  # fmt: skip
+    def test_one_alone_has_no_interval(self, found: dict[str, Any]) -> None:
+        assert found["n"] == 1
+        assert [found[name] for name in SCORES] == [None] * 4
+        assert "one " in found["why"]
+
+    def test_a_class_that_few_have_leaves_uar_without_one(self) -> None:
+        # Of two speakers one is always high, the other always low: every second resample lacks a class.
+        found = over_speakers(np.array([[10, 0, 0, 0], [0, 0, 5, 5]]), FEW)
+        assert found["uar"] is None
+        assert "lack a class" in found["why"]
+        assert found["war"] == [50, 100]
+
+    def test_a_class_that_is_not_there_at_all_lacks_nowhere(self) -> None:
+        found = over_utterances(np.array([0, 0, 20, 60]), FEW)
+        assert found["why"] is None
+        assert found["uar"] == found["war"]
