@@ -55,17 +55,6 @@ class Scan:
     skipped: Mapping[str, int]
     """Files left out, counted by reason."""
 
-    @classmethod
-    def of(cls, utterances: Iterable[Utterance], skipped: Mapping[str, int]) -> Scan:
-        """Gather utterances, in any order.
-
-        Raises
-        ------
-        CorpusError
-            As `utterance_table`.
-        """
-        return cls(utterance_table(utterances).sort_by("id"), skipped)
-
     def __len__(self) -> int:
         """Number of utterances."""
         return len(self.table)

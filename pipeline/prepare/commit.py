@@ -20,9 +20,8 @@ from emodna.pipeline.columns import batches, positions
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.files import flush_folder, write_atomically
-from emodna.pipeline.prepare.extract import Extraction
+from emodna.pipeline.prepare.extract import Extraction, library_versions
 from emodna.pipeline.prepare.history import History
-from emodna.pipeline.prepare.versions import library_versions
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import sweep
 from emodna.pipeline.store.shards import write_table
