@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.curves import sparkline
+from emodna.cli.charts import sparkline
 
 if TYPE_CHECKING:
-    from emodna.model.training.watcher import Watcher
+    from emodna.model.training.log import Watcher
 
 #: The rate is that of the last so many seconds.
 _RATE_SECONDS: Final = 30.0

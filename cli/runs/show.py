@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.data import RunData
@@ -147,7 +147,7 @@ def _print_curves(run: "Run") -> None:
     """The whole objective as a chart, and a line for each term and for what the method monitors."""
     from rich.text import Text
 
-    from emodna.cli.curves import curve, sparkline
+    from emodna.cli.charts import curve, sparkline
     from emodna.cli.runs import words
     from emodna.cli.runs.table import Column, print_table
     from emodna.model.runs.listing import curves

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.runs.data import trained_on
 from emodna.model.runs.listing import Run, flat
-from emodna.model.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True, slots=True)

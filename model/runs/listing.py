@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 from emodna.model.errors import RunError
 from emodna.model.label import BLIND, label_of
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import JOIN, RunFolder, read_json
-from emodna.model.score_names import SCORE_NAMES
 
 State = Literal["done", "running", "interrupted", "damaged"]
 

@@ -22,14 +22,14 @@ from emodna.model.methods import METHODS
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
-from emodna.model.training.watcher import Watcher
+from emodna.model.training.log import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.executors import local_threads
 from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.prepare.workers import local_threads
 from emodna.pipeline.store import FeatureStore
 from tests.synthesis import make_emodb, make_ravdess
 
