@@ -25,7 +25,7 @@ from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.scheduler import CONNECT_SECONDS, GONE, Call, connection, say_nothing
+from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, GONE, Call, connection, say_nothing
 
 if TYPE_CHECKING:
     from distributed import Client, Future

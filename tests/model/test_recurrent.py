@@ -1,12 +1,14 @@
-"""Attention pooling against loops, and the recurrent encoder around it."""
+"""Attention pooling against loops, the recurrent encoder around it, and the network of CLSTM written out."""
 
 import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import nn
 
-from emodna.model.networks.attention import AttentionPooling, AttentiveEncoder
+from emodna.model.networks.recurrent import AttentionPooling, AttentiveEncoder, ConvLstm
+from tests.model.test_networks import noise, normed, unlike_new
 
 LENGTHS = torch.tensor([7, 3, 1])
 
@@ -14,10 +16,6 @@ LENGTHS = torch.tensor([7, 3, 1])
 def pooling(dtype: torch.dtype = torch.float32) -> AttentionPooling:
     torch.manual_seed(0)
     return AttentionPooling(6, 4).to(dtype)
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 class TestAttentionPooling:
@@ -40,7 +38,7 @@ class TestAttentionPooling:
             ]
             torch.testing.assert_close(found, torch.tensor(expected, dtype=dtype))
 
-    def test_what_lies_behind_the_length_changes_no_bit(self) -> None:
+    def test_values_behind_the_length_change_no_bit(self) -> None:
         layer, hidden = pooling(), noise(3, 7, 6)
         other = hidden.clone()
         for row, length in enumerate(LENGTHS.tolist()):
@@ -48,24 +46,8 @@ class TestAttentionPooling:
         assert torch.equal(layer(hidden, LENGTHS), layer(other, LENGTHS))
         assert not torch.equal(layer(hidden, LENGTHS), layer(hidden, torch.full((3,), 7)))
 
-    def test_of_steps_that_are_alike_is_their_mean(self) -> None:
-        step = noise(3, 1, 6)
-        torch.testing.assert_close(pooling()(step.expand(3, 7, 6), LENGTHS), step.squeeze(1))
-
-    def test_weighs_a_step_of_high_score_alone(self) -> None:
-        layer = AttentionPooling(1, 1)
-        nn.init.ones_(layer.project.weight)
-        nn.init.constant_(layer.score.weight, 200.0)
-        found = layer(torch.tensor([[[0.1], [2.0], [-1.0]]]), torch.tensor([3]))
-        torch.testing.assert_close(found, torch.tensor([[2.0]]))
-
 
 class TestAttentiveEncoder:
-    def test_has_the_sizes_of_our_reading(self) -> None:
-        encoder = AttentiveEncoder(40, channels=64, units=64, attention_units=64, dropout=0.1)
-        assert encoder.backbone(noise(2, 40, 188)).shape == (2, 64, 23)
-        assert encoder(noise(2, 40, 188), torch.tensor([188, 90])).shape == (2, 128) == (2, encoder.width)
-
     def test_reads_the_utterance_in_both_directions(self) -> None:
         encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
         hidden = encoder.backbone(noise(1, 3, 64)).transpose(1, 2)  # (1, 8, 4)
@@ -82,3 +64,35 @@ class TestAttentiveEncoder:
         found = encoder(features, torch.tensor([64, 39, 5]))
         torch.testing.assert_close(found, encoder.pooling(hidden, torch.tensor([8, 4, 1])))
         torch.testing.assert_close(found[2], hidden[2, 0])
+
+
+def network(kernel: int = 5) -> ConvLstm:
+    torch.manual_seed(0)
+    made = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
+    unlike_new(made)
+    return made
+
+
+class TestConvLstm:
+    @pytest.mark.parametrize("kernel", [3, 5])
+    def test_written_out(self, kernel: int) -> None:
+        model, x, lengths = network(kernel), noise(3, 6, 42), [42, 21, 3]
+        y = x
+        layers = list(model.convolutions)
+        assert len(layers) == 10
+        for conv, norm in zip(layers[::5], layers[1::5], strict=True):
+            y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
+        assert y.shape == (3, 8, 10)
+        answers = []
+        for row, length in zip(y, lengths, strict=True):
+            states, _ = model.lstm(row.T)
+            answers.append(model.classifier(states[: max(length // 4, 1)].mean(0)))
+        torch.testing.assert_close(model(x, torch.tensor(lengths)), torch.stack(answers))
+
+    def test_dropout_comes_between_lstm_and_classifier_and_nowhere_else(self) -> None:
+        model, x, lengths = network().train(), noise(4, 6, 32), torch.full((4,), 32)
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm1d):
+                norm.eval()
+        assert torch.equal(model.encode(x, lengths), model.encode(x, lengths))
+        assert not torch.equal(model(x, lengths), model(x, lengths))

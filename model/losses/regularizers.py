@@ -1,8 +1,9 @@
-"""Batch spectral penalisation: the largest singular value of a batch of features.
+"""Terms on the features of one corpus: center loss (DIFL) and the largest singular value (BSP).
 
 References
 ----------
-.. [1] X. Chen et al., "Transferability vs. discriminability: batch spectral penalization for adversarial domain
+.. [1] Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
+.. [2] X. Chen et al., "Transferability vs. discriminability: batch spectral penalization for adversarial domain
    adaptation", ICML 2019.
 """
 
@@ -12,8 +13,41 @@ import torch
 from torch import Tensor
 
 
+def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """Return half the mean squared distance of features to the center of their class ([1]_, whose Eq. 2 is a sum).
+
+    Its gradient moves the centers, too: in the paper they go by a rate of their own towards the mean of their class.
+
+    Parameters
+    ----------
+    features, labels, centers
+        Shapes ``(n, d)``, ``(n,)`` (int64, from 0) and ``(classes, d)``.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ from those above.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1] or centers.shape[1:] != features.shape[1:]:
+        raise ValueError(
+            "features, labels and centers must have shapes (n, d), (n,) and (classes, d), "
+            f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(centers.shape)}"
+        )
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        of_class = labels.unsqueeze(1) == torch.arange(len(centers), device=labels.device)  # (n, classes)
+        # A product instead of an index: its gradient is deterministic on every device.
+        own = of_class.to(dtype) @ centers.to(dtype)  # (n, d)
+        return (features.to(dtype) - own).square().sum(1).mean() / 2
+
+
 def squared_spectral_norm(features: Tensor) -> Tensor:
-    """Largest singular value of a matrix, squared [1]_.
+    """Return the largest singular value of a matrix, squared [2]_.
 
     ``sigma_1^2`` is ``|F v|^2`` at the unit vector ``v`` that makes it largest, where its gradient is the one for a
     constant ``v``: ``2 sigma_1 u v^T``. So ``v`` is found outside of the graph, and no difference of singular values is
@@ -45,7 +79,7 @@ def squared_spectral_norm(features: Tensor) -> Tensor:
 
 
 def _top_direction(matrix: Tensor) -> Tensor:
-    """The right singular vector (d,) of the largest singular value of (n, d); zeros for a zero matrix."""
+    """Return the right singular vector (d,) of the largest singular value of (n, d); zeros for a zero matrix."""
     limits = torch.finfo(matrix.dtype)
     matrix = matrix / matrix.abs().amax().clamp_min(limits.tiny)  # its squares stay in range
     power = matrix.T @ matrix  # (d, d)

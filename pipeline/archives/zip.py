@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.pipeline.archives.archive import ArchiveTree, Member, refusal
+from emodna.pipeline.archives.base import ArchiveTree, Member, refusal
 from emodna.pipeline.errors import AudioError, CorpusError
 
 _ENCRYPTED: Final = 0x1
@@ -44,7 +44,7 @@ class ZipTree(ArchiveTree):
                 continue
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG):
-                self._leave_out("link in an archive" if mode == _LINK else "neither a file nor a folder")
+                self._left_out["link in an archive" if mode == _LINK else "neither a file nor a folder"] += 1
                 continue
             why = refusal(info.file_size, info.compress_size)
             if info.flag_bits & _ENCRYPTED:

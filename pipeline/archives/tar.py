@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Self, cast
 
-from emodna.pipeline.archives.archive import RATIO, ArchiveTree, Member, refusal
+from emodna.pipeline.archives.base import RATIO, ArchiveTree, Member, refusal
 from emodna.pipeline.errors import CorpusError
 
 #: RecursionError: of a header of attributes before a header of attributes, a thousand times.
@@ -55,12 +55,17 @@ class TarTree(ArchiveTree):
     def __init__(self, root: Path, suffixes: Sequence[str]) -> None:
         super().__init__(root)
         self._suffixes = tuple(suffixes)
-        with _readable(self.root):
-            self._content = self._index() if _is_plain(self.root) else self._unpack()
+        try:
+            self._content = self._index() if self.opens_at_once else self._unpack()
+        except (*_BROKEN, OSError) as error:
+            if not isinstance(error, OSError) or error.errno is None:  # of tarfile or a decompressor, not of the disk
+                raise CorpusError(f"root {root}: not readable as a tar file ({error}): incomplete?") from error
+            reason = f"{error.strerror} ($TMPDIR, {tempfile.gettempdir()}, takes its files)"
+            raise CorpusError(f"root {root}: cannot be unpacked: {reason}") from error
 
     @property
     def opens_at_once(self) -> bool:
-        """Not if it would be unpacked again."""
+        """False if it would be unpacked again."""
         return _is_plain(self.root)
 
     def _read(self, member: Member) -> bytes:
@@ -80,8 +85,13 @@ class TarTree(ArchiveTree):
             with _decompressed(self.root) as packed:
                 with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
                     for info in _members(archive):
-                        if self._takes(info) and info.name.lower().endswith(self._suffixes):
-                            self._copy(archive, info, content)
+                        if not self._takes(info) or not info.name.lower().endswith(self._suffixes):
+                            continue
+                        why = refusal(info.size, info.size)
+                        self._add(info.name, Member(info.size, content.tell(), why))
+                        stream = archive.extractfile(info)
+                        if why is None and stream is not None:
+                            shutil.copyfileobj(stream, content)
                 while packed.read(_CHUNK):  # the checksum stands behind the last member
                     pass
             content.flush()
@@ -90,15 +100,8 @@ class TarTree(ArchiveTree):
             raise
         return content
 
-    def _copy(self, archive: tarfile.TarFile, info: tarfile.TarInfo, content: IO[bytes]) -> None:
-        why = refusal(info.size, info.size)
-        self._add(info.name, Member(info.size, content.tell(), why))
-        stream = archive.extractfile(info)
-        if why is None and stream is not None:
-            shutil.copyfileobj(stream, content)
-
     def _takes(self, info: tarfile.TarInfo) -> bool:
-        """Whether a member is a file with a content of its own; what is none is noted here."""
+        """Return True if a member is a file with a content of its own; what is none is noted here."""
         if info.size < 0:
             raise tarfile.ReadError(f"a member of {info.size} bytes")
         if info.isdir():
@@ -106,9 +109,9 @@ class TarTree(ArchiveTree):
         if info.islnk() and (same := self._members.get(self.relative(info.linkname) or "")) is not None:
             self._add(info.name, same)  # a second name of a file before it
         elif info.issym() or info.islnk():
-            self._leave_out("link in an archive")
+            self._left_out["link in an archive"] += 1
         elif not info.isreg() or info.issparse():
-            self._leave_out("neither a file nor a folder")
+            self._left_out["neither a file nor a folder"] += 1
         else:
             return True
         return False
@@ -139,7 +142,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Each member in turn; tarfile itself would keep them all."""
+    """Yield each member in turn; tarfile itself would keep them all."""
     while (info := archive.next()) is not None:
         yield info
         archive.members.clear()  # type: ignore[attr-defined]  # not in typeshed
@@ -161,7 +164,7 @@ class _Measured:
 
 
 def is_tar(root: Path) -> bool:
-    """Whether a file begins as a tar does, compressed or not.
+    """Return True if a file begins as a tar does, compressed or not.
 
     Raises
     ------
@@ -191,7 +194,7 @@ def _is_plain(root: Path) -> bool:
 
 @contextmanager
 def _decompressed(root: Path) -> Iterator[IO[bytes]]:
-    """What a compressed file holds, to be read once from its beginning."""
+    """Open the content of a compressed file, to be read once from its beginning."""
     packed = root.stat().st_size
     limit = max(RATIO * packed, 2**24)
     with root.open("rb") as file:
@@ -203,16 +206,3 @@ def _decompressed(root: Path) -> Iterator[IO[bytes]]:
         with opener(file) as stream:
             complaint = f"{packed} bytes that expand to more than {limit}"
             yield cast(IO[bytes], _Measured(stream, limit, complaint))
-
-
-@contextmanager
-def _readable(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except _BROKEN as error:
-        raise CorpusError(f"root {root}: not readable as a tar file ({error}): incomplete?") from error
-    except OSError as error:
-        if error.errno is None:  # of a decompressor, not of the disk
-            raise CorpusError(f"root {root}: not readable as a tar file ({error}): incomplete?") from error
-        reason = f"{error.strerror} ($TMPDIR, {tempfile.gettempdir()}, takes its files)"
-        raise CorpusError(f"root {root}: cannot be unpacked: {reason}") from error
