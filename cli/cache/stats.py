@@ -11,7 +11,7 @@ from emodna.cli import common
 from emodna.cli.common import open_store
 
 if TYPE_CHECKING:
-    from emodna.pipeline.inspect.waveforms import Waveform
+    from emodna.pipeline.inspect.oddities import Waveform
     from emodna.pipeline.store import FeatureStore
 
 #: Ids that a line names; all of them are in the JSON.
@@ -44,7 +44,7 @@ def stats(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if root is not None and not audio:
         raise click.UsageError("--root goes with --audio")
-    from emodna.pipeline.inspect import statistics
+    from emodna.pipeline.inspect.report import statistics
 
     opened = open_store(cache, store)
     with _reading(opened, root, quiet=quiet, wanted=audio) as waveforms:
@@ -64,7 +64,7 @@ def _reading(
         yield None
         return
     from emodna.cli.cache.progress import counting
-    from emodna.pipeline.inspect.waveforms import waveforms
+    from emodna.pipeline.inspect.oddities import waveforms
 
     with counting("reading audio", quiet=quiet) as begin:
         told = begin(len(store.columns(["path"])["path"].unique()))
