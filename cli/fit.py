@@ -14,7 +14,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
-    from emodna.model.methods.described import Described
+    from emodna.model.methods.catalog import MethodDescription
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
@@ -214,9 +214,9 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
 
 def _print_methods(*, as_json: bool) -> None:
     """Print each method with its summary and reference; one that cannot be used, with the reason."""
-    from emodna.model.methods.described import described
+    from emodna.model.methods.catalog import describe_methods
 
-    found = described()
+    found = describe_methods()
     if as_json:
         common.print_json(
             [
@@ -236,7 +236,7 @@ def _print_methods(*, as_json: bool) -> None:
     common.out.print(_MARKS, markup=False)
 
 
-def _paragraphs(each: "Described | PluginError") -> Iterator[str]:
+def _paragraphs(each: "MethodDescription | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.curves import sparkline
+from emodna.cli.charts import sparkline
 
 #: Seconds over which the rate is taken.
 _RATE_SECONDS: Final = 30.0

@@ -129,8 +129,8 @@ def _wishes(
     if rows:
         return [(tasks or TASKS, list(dict.fromkeys(rows)))]
     if not tables:
-        return [(tasks or TASKS, list(dict.fromkeys([*PRESETS["2"].rows, *PRESETS["3"].rows])))]
-    of_table = {table: (preset.tasks, preset.rows) for table, preset in PRESETS.items()}
+        return [(tasks or TASKS, list(dict.fromkeys([*PRESETS["2"].methods, *PRESETS["3"].methods])))]
+    of_table = {table: (preset.tasks, preset.methods) for table, preset in PRESETS.items()}
     of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY)
     return [(tasks or of_table[table][0], of_table[table][1]) for table in dict.fromkeys(tables)]
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from emodna.model.bench.running.worker import Order, carry_out_there
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.scheduler import CONNECT_SECONDS, Call, connection, say_nothing
+from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, Call, connection, say_nothing
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -20,7 +20,7 @@ from emodna.model.errors import BenchError
 from emodna.model.run_folder import write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.scheduler import GONE
+from emodna.pipeline.prepare.cluster import GONE
 
 if TYPE_CHECKING:
     from distributed import Future
