@@ -321,9 +321,7 @@ fit(request, Watcher())
         with pytest.raises(RunError, match=r"fingerprints\.own"):
             fit_small(source, stores[1], tmp_path / "run", resume=True)
 
-    @pytest.mark.parametrize(
-        ("resume", "says"), [(True, "not a run's folder"), (False, r"--out .*: not empty")]
-    )
+    @pytest.mark.parametrize(("resume", "says"), [(True, "not a run's folder"), (False, r"--out .*: not empty")])
     def test_of_somebody_else_s_folder_is_refused(self, resume: bool, says: str, pair: Pair, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("irreplaceable")
         with pytest.raises(RunError, match=says):
