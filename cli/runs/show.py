@@ -9,8 +9,7 @@ from emodna.cli import common
 from emodna.model.score_names import SCORE_NAMES
 
 if TYPE_CHECKING:
-    from emodna.model.runs.data import RunData
-    from emodna.model.runs.listing import Run
+    from emodna.model.runs.listing import Run, RunData
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -24,11 +23,10 @@ _TERM: Final = 30
 def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.runs.data import corpora, trained_on
-    from emodna.model.runs.listing import open_run
+    from emodna.model.runs.listing import open_run, trained_on
 
     found = open_run(run)
-    data = [trained_on(found, corpus) for corpus in corpora(found)]
+    data = [trained_on(found, corpus) for corpus in found.corpora]
     if as_json:
         common.print_json(_json(found, data))
     else:

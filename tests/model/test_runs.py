@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from emodna.model.errors import RunError
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.compare import differing, over_seeds, paired
-from emodna.model.runs.data import corpora, trained_on
-from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run
+from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run, trained_on
 from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small, listed
@@ -170,8 +169,8 @@ class TestContent:
 
     def test_stores_are_there_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
         run = open_run(copy)
-        assert corpora(run) == ["ravdess", "emodb"]
-        assert {trained_on(run, corpus).state for corpus in corpora(run)} == {"same"}
+        assert run.corpora == ["ravdess", "emodb"]
+        assert {trained_on(run, corpus).state for corpus in run.corpora} == {"same"}
 
         def with_store(path: object) -> Run:
             config = json.loads((copy / "config.json").read_text())
@@ -230,7 +229,7 @@ def test_whatever_its_files_say_a_run_can_be_read(
     assert all(value is None or math.isfinite(value) for value in run.scores.values())
     whole = open_run(trained_run)
     not_default(run), curves(run), files(run.folder), over_seeds([run, whole]), differing([run, whole])
-    for corpus in corpora(run):
+    for corpus in run.corpora:
         trained_on(run, corpus)
     paired([run, whole])
 
