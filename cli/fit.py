@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
+from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -31,7 +32,7 @@ _ORACLES: Final = {
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="What to recognise.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, for methods that --list-methods marks [scl].")
-@click.option("--steps", type=click.IntRange(min=1), default=1000, help="Training steps.")
+@click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
@@ -128,8 +129,7 @@ def fit(
     if out is not None:
         RunFolder(out).check_free(resume=resume)
     from emodna.model.fit import carry_out
-    from emodna.model.plan import planned
-    from emodna.model.request import FitRequest
+    from emodna.model.request import FitRequest, resolve_request
 
     request = FitRequest(
         sources=stores[:-1],
@@ -152,7 +152,7 @@ def fit(
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
-    plan = planned(request)
+    plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {plan.label}"
     with watching(title, steps, utterances=plan.utterances, quiet=quiet) as watcher:
         result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
@@ -193,7 +193,7 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
         common.out.print("oracle (with the target's labels, for analysis only): the target has none")
         return
     from emodna.cli.scores import cells
-    from emodna.model.score_names import SCORE_NAMES
+    from emodna.model.metrics import SCORE_NAMES
 
     common.out.print("oracle (with the target's labels, for analysis only; the result above does not depend on it)")
     for which in ("best", "last"):

@@ -17,7 +17,7 @@ from emodna.cli import common
 from emodna.cli.curves import sparkline
 
 if TYPE_CHECKING:
-    from emodna.model.training.watcher import Watcher
+    from emodna.model.training.log import Watcher
 
 #: The rate is that of the last so many seconds.
 _RATE_SECONDS: Final = 30.0

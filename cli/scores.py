@@ -8,7 +8,7 @@ from rich.table import Table
 
 from emodna.cli import common
 from emodna.model.label import marked
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 
 
 def score_table(result: Mapping[str, Any]) -> Table:

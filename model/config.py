@@ -5,13 +5,19 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from emodna.model.data.framing import Padding
-from emodna.model.data.normalisation import Normalisation
 from emodna.model.errors import ConfigError
 
 Config = TypeVar("Config")
+
+#: Steps of a run, unless its user asks for another number.
+DEFAULT_STEPS: Final = 1000
+
+Padding = Literal["silence", "zero", "mask"]
+PADDINGS: Final[tuple[Padding, ...]] = typing.get_args(Padding)
+Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
+NORMALISATIONS: Final[tuple[Normalisation, ...]] = typing.get_args(Normalisation)
 
 
 @dataclass(frozen=True, slots=True)

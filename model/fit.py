@@ -1,35 +1,34 @@
-"""One run, from stores to a result: train, predict, evaluate."""
+"""One run, from stores to a result: make the streams, train, select, predict, evaluate, write."""
 
 import logging
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import torch
 
-from emodna.model.config import TrainConfig, as_settings
+from emodna.model.config import as_settings
+from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.normalisation import Statistics, statistics_of_run
+from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.errors import RunError
 from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.evaluation.folds import cross_validated
 from emodna.model.evaluation.oracle import write_oracle_analysis
 from emodna.model.evaluation.selection import Sources, select
-from emodna.model.feed import feed
 from emodna.model.inference.predictions import probabilities_of, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import classified
-from emodna.model.plan import Plan, planned
-from emodna.model.precision import float32_throughout
-from emodna.model.request import FitRequest, default_folder
+from emodna.model.reproducibility import deterministic_algorithms, float32_throughout
+from emodna.model.request import FitRequest, Plan, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
-from emodna.model.training.events import recording
+from emodna.model.training.log import Watcher, recording
 from emodna.model.training.loop import Listening, Timing, never_stopping, train
 from emodna.model.training.snapshots import Snapshots
-from emodna.model.training.watcher import Watcher
+from emodna.pipeline.store import FeatureStore
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -47,23 +46,23 @@ def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stop
     ConfigError, RunError, TrainingError, StoreError
         A setting, the run folder, the data, or a store that cannot be used.
     """
-    return carry_out(planned(request), watcher, listening)
+    return carry_out(resolve_request(request), watcher, listening)
 
 
 def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
-    """Train and evaluate what is planned; as `fit`."""
+    """Train and evaluate a resolved request; as `fit`."""
     request, config, target = plan.request, plan.config, plan.request.target
-    run = RunFolder(request.out or default_folder(config["decisive"]))
+    run = RunFolder(plan.folder)
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)
     events = recording(watcher, run.path, config, wanted=plan.record.tensorboard)
-    _tell(plan)
+    _warn(plan)
     with run.claimed(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _check_resume(request, run, config)
-            trained = _trained(plan, run, recorder, listening)
-            model, timing, step = trained.model, trained.timing, request.steps
+            model, sources, timing = _train(plan, run, recorder, listening)
+            step = request.steps
             if request.select != LAST:
-                selection = select(request.select, model, snapshots, target, trained.sources, request.seed)
+                selection = select(request.select, model, snapshots, target, sources, request.seed)
                 write_json(run.selection, selection.content())
                 step = selection.step
             model.save(run.model)
@@ -92,7 +91,65 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
         return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
 
 
-def _tell(plan: Plan) -> None:
+def _train(plan: Plan, run: RunFolder, watcher: Watcher, listening: Listening) -> tuple[TrainedModel, Sources, Timing]:
+    """Train the method; return the model, how each source's utterances become its input, and the time it took."""
+    request, method, streams = plan.request, plan.method, make_streams(plan)
+    generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+    with generators, deterministic_algorithms(wanted=plan.train.deterministic), float32_throughout():
+        timing = train(
+            method,
+            streams.source,
+            streams.target,
+            plan.train,
+            steps=request.steps,
+            seed=request.seed,
+            device=request.device,
+            run=run,
+            watcher=watcher,
+            listening=listening,
+            residency=request.residency,
+            compile=request.compile,
+            cuda_graph=request.cuda_graph,
+        )
+    settings = as_settings(plan.settled.config)
+    model = TrainedModel(method.eval(), settings, request.task, request.target.dim, streams.of_target, plan.features)
+    return model, list(zip(plan.splits, streams.of_sources, strict=True)), timing
+
+
+class Streams(NamedTuple):
+    """The streams of a run, and how utterances become windows in them."""
+
+    source: Stream[LabelledBatch]
+    """Of the sources; for an oracle that is cross-validated, of the target."""
+    target: Stream[Batch]
+    of_sources: list[Framer]
+    of_target: Framer
+
+
+def make_streams(plan: Plan) -> Streams:
+    """Make the streams of a run. Here alone an oracle, and nothing else, is given labels of the target."""
+    request, train, target = plan.request, plan.train, plan.request.target
+    sources = [(each.store, each.labels) for each in plan.splits]
+    of_sources, of_target = statistics_of_run(train.normalisation, sources, target)
+
+    def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
+        framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
+        return CorpusWindows(store, framer, plan.facts.languages)
+
+    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, of_sources, strict=True)]
+    targets = windows(target, of_target)
+    batches = {"batch_size": train.batch_size, "seed": request.seed}
+    source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches)
+    target_stream: Stream[Batch] = TargetStream(targets, **batches)
+    if plan.supervision == "oracle-labels":
+        target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
+    elif plan.folds is not None:
+        seen = [plan.folds.training(fold) for fold in range(len(plan.folds.speakers))]
+        source_stream = FoldStream(targets, seen, **batches)
+    return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
+
+
+def _warn(plan: Plan) -> None:
     """Warn of what a user may not have meant."""
     method = plan.request.method
     if is_oracle(plan.supervision):
@@ -104,7 +161,7 @@ def _tell(plan: Plan) -> None:
         _LOG.warning("%s: %s", method, remark)
 
 
-def _check_resume(request: FitRequest, run: RunFolder, config: Mapping[str, Any]) -> None:
+def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
     """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise.
 
     Raises
@@ -119,49 +176,3 @@ def _check_resume(request: FitRequest, run: RunFolder, config: Mapping[str, Any]
         _LOG.warning("%s: no checkpoint there: begins with the first step", run.path)
     if (earlier := began.get("versions")) != config["versions"]:
         _LOG.warning("the run was begun with other versions, %s: it may not end bit for bit as it would have", earlier)
-
-
-class _Trained(NamedTuple):
-    """A model, how each source's utterances become its input, and how long its training took."""
-
-    model: TrainedModel
-    sources: Sources
-    timing: Timing
-
-
-def _trained(plan: Plan, run: RunFolder, watcher: Watcher, listening: Listening) -> _Trained:
-    """Train the method on the stores' streams."""
-    request, method, fed = plan.request, plan.method, feed(plan)
-    generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, _determinism(plan.train), float32_throughout():
-        timing = train(
-            method,
-            fed.labelled,
-            fed.target,
-            plan.train,
-            steps=request.steps,
-            seed=request.seed,
-            device=request.device,
-            run=run,
-            watcher=watcher,
-            listening=listening,
-            residency=request.residency,
-            compile=request.compile,
-            cuda_graph=request.cuda_graph,
-        )
-    settings = as_settings(plan.settled.config)
-    model = TrainedModel(method.eval(), settings, request.task, request.target.dim, fed.of_target, plan.features)
-    return _Trained(model, list(zip(plan.splits, fed.of_sources, strict=True)), timing)
-
-
-@contextmanager
-def _determinism(config: TrainConfig) -> Iterator[None]:
-    """Use deterministic algorithms only, where that is asked for."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if config.deterministic:  # cuBLAS asks for it, before its first use
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)

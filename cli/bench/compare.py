@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:

@@ -6,10 +6,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from emodna.model.config import DEFAULT_STEPS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-STEPS: Final = 1000
-"""Of each run unless told otherwise, as of emodna-fit."""
+STEPS: Final = DEFAULT_STEPS
+"""Steps of each run unless told otherwise, as of emodna-fit."""
 
 
 def out_option(command: Command) -> Command:

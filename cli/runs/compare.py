@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emodna.cli import common
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired

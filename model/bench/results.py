@@ -18,10 +18,9 @@ from emodna.model.bench.paper import in_tables_2_and_3
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import RunError
-from emodna.model.metrics import SCORES, scores_of
+from emodna.model.metrics import SCORE_NAMES, SCORES, scores_of
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 State = Literal["done", "failed", "running", "interrupted", "waiting"]

@@ -14,7 +14,7 @@ from typing import Any
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.results import Outcome
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Scenario = tuple[Task, str, str]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.config import Normalisation
+
 if TYPE_CHECKING:  # prediction needs no store
     from emodna.pipeline.store import FeatureStore
-
-Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
-NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
 #: A standard deviation is no less: what never changes is divided by this.
 MIN_STD: Final = 1e-5

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.data.framing import Framer
-from emodna.model.seeding import derived_seed
+from emodna.model.data.windows import Framer
+from emodna.model.reproducibility import derived_seed
 from emodna.pipeline.store import FeatureStore
 
 Kind = TypeVar("Kind", bound=Batch, covariant=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
-from emodna.model.seeding import derived_seed
+from emodna.model.reproducibility import derived_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.metrics import classified, scores
-from emodna.model.seeding import derived_seed
+from emodna.model.reproducibility import derived_seed
 
 #: Choice of the last step's model, which computes nothing.
 LAST: Final = "last"

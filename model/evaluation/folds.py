@@ -12,7 +12,7 @@ from emodna.model.errors import TrainingError
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.seeding import derived_seed
+from emodna.model.reproducibility import derived_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.data.framing import Framer
 from emodna.model.data.validation import Split
+from emodna.model.data.windows import Framer
 from emodna.model.evaluation.criteria import CRITERIA, Evidence
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.inference.trained_model import TrainedModel

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, Self, get_args
 import numpy as np
 import torch
 
-from emodna.model.data.normalisation import NORMALISATIONS, Statistics
+from emodna.model.config import NORMALISATIONS
+from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import BLIND, label_of

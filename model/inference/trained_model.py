@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodna.model import checkpoint
-from emodna.model.config import configured
-from emodna.model.data.framing import PADDINGS, Framer, window_seconds
+from emodna.model.config import PADDINGS, configured
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer, window_seconds
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import blaming, method_of, package_of
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.precision import float32_throughout, without_autocast
+from emodna.model.reproducibility import float32_throughout, without_autocast
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError

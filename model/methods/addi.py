@@ -12,14 +12,20 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.dual_discriminator import dual_reward
 from emodna.model.methods.aligning import Domains
-from emodna.model.methods.base import CLASSES, AdaptationConfig, Method, emotion_network, own_draws
-from emodna.model.methods.optimizers import ParameterGroup
-from emodna.model.methods.phases import Phase
+from emodna.model.methods.base import (
+    CLASSES,
+    AdaptationConfig,
+    Method,
+    ParameterGroup,
+    Phase,
+    emotion_network,
+    own_draws,
+)
 from emodna.model.networks.code_discriminator import code_discriminator
 from emodna.model.networks.conv_blstm import ConvBlstmNetwork
 from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.networks.passes import pass_both
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: The two sides of the game, as groups of parameters.
 ENCODER, DISCRIMINATORS = ("encoder",), ("discriminators",)

@@ -7,14 +7,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from emodna.model.config import Blocks, Count, Share
+from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.facts import RunFacts
-from emodna.model.methods.optimizers import ParameterGroup
-from emodna.model.methods.phases import Phase
 from emodna.model.networks.emotion import EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Both tasks are binary.
 CLASSES = 2
@@ -57,6 +55,39 @@ class Settled(NamedTuple):
     remarks: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters of a method that are updated together; a value of None is that of the run's settings."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    optimizer: Literal["radam", "adam"] = "radam"
+    learning_rate: float | None = None
+    betas: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stage of the training, for methods that train one thing before another, or two against each other."""
+
+    name: str = "training"
+    share: float = 1.0
+    """Share of the steps; the shares of a method's phases add up to 1."""
+    turns: tuple[tuple[str, ...], ...] = ()
+    """Names of the parameter groups that each step updates, turn after turn, each turn by losses of its own: an
+    encoder against its discriminators, say. By default there is one turn, of all groups."""
+
+
+def phase_at(phases: Sequence[Phase], step: int, steps: int) -> Phase:
+    """Return the phase of a step, from 0; each phase has its share of all `steps`, to the nearest step."""
+    end = 0.0
+    for phase in phases:
+        end += phase.share
+        if step < round(end * steps):
+            return phase
+    return phases[-1]
+
+
 class Method(nn.Module, ABC):
     """A way to train an emotion model from a labelled and an unlabelled corpus.
 
@@ -91,7 +122,7 @@ class Method(nn.Module, ABC):
     min_frames: ClassVar[int] = 8
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
 
-    steps: int = 1000
+    steps: int = DEFAULT_STEPS
     phase: str = ""
     turn: tuple[str, ...] = ()
 

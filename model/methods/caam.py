@@ -12,12 +12,11 @@ from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.margin import Answers, margin_disparity
 from emodna.model.losses.reversal import reverse_gradient
-from emodna.model.methods.base import CLASSES, Method, Settled
+from emodna.model.methods.base import CLASSES, Method, ParameterGroup, Settled
 from emodna.model.methods.facts import RunFacts
-from emodna.model.methods.optimizers import ParameterGroup
 from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Utterances of each corpus per step, in the authors' code.
 _BATCH: Final = 512

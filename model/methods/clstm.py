@@ -9,7 +9,7 @@ from emodna.model.config import Count, Odd, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import CLASSES, Method
 from emodna.model.networks.conv_lstm import ConvLstm
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

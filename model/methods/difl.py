@@ -14,13 +14,12 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.center import center_loss
 from emodna.model.losses.known import UNKNOWN, cross_entropy_of_known
 from emodna.model.losses.reversal import reverse_gradient
-from emodna.model.methods.base import CLASSES, Method, Settled, own_draws
+from emodna.model.methods.base import CLASSES, Method, ParameterGroup, Settled, own_draws
 from emodna.model.methods.facts import RunFacts, Values
-from emodna.model.methods.optimizers import ParameterGroup
 from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
 from emodna.model.networks.attention import AttentiveEncoder
 from emodna.model.networks.passes import BatchNormMode, pass_both
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 #: Of the corpus head (source and target), and of the gender head (f and m).
 _TWO: Final = 2

@@ -18,7 +18,7 @@ from emodna.model.methods.parts.contrast import Contrasting, ContrastingConfig, 
 from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

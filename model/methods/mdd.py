@@ -11,7 +11,7 @@ from emodna.model.losses.reversal import reverse_gradient
 from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
 from emodna.model.methods.base import CLASSES
 from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

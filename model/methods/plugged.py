@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from emodna.model.config import RecordConfig, TrainConfig, check_keys
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Method
-from emodna.model.methods.phases import Phase
+from emodna.model.methods.base import Method, Phase
 from emodna.pipeline import plugins
 
 

@@ -12,10 +12,10 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.dual_discriminator import reward
 from emodna.model.methods.addi import DISCRIMINATORS, TURNS, Addi, AddiConfig
 from emodna.model.methods.aligning import Domains
-from emodna.model.methods.phases import Phase
+from emodna.model.methods.base import Phase
 from emodna.model.networks.decoder import WindowDecoder, WindowDiscriminator
 from emodna.model.networks.passes import running_statistics_kept
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 _Part = Annotated[float, Valid("from 0 to 1", lambda value: 0 <= value <= 1)]
 

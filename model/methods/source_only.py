@@ -9,7 +9,7 @@ from torch import Tensor
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import EncoderConfig, SharedEncoder
 from emodna.model.networks.passes import running_statistics_kept
-from emodna.model.seeding import forked
+from emodna.model.reproducibility import forked
 
 
 @dataclass(frozen=True)

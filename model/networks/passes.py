@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from emodna.model.data.batch import Batch
-from emodna.model.seeding import forked
+from emodna.model.reproducibility import forked
 
 BatchNormMode = Literal["concat", "separate", "source"]
 """Whose statistics batch norm takes in training.

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.runs.listing import Run, flat, trained_on
-from emodna.model.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
 from emodna.model.label import BLIND, label_of
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import JOIN, RunFolder, read_json
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.store import FeatureStore, layout
+
+if TYPE_CHECKING:
+    from emodna.pipeline.store import FeatureStore
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
@@ -95,7 +97,7 @@ class RunData:
     fingerprint: str | None
     """Fingerprint during the run; None if the configuration lacks it."""
     state: Literal["same", "changed", "gone", "damaged", "not known"]
-    store: FeatureStore | None
+    store: "FeatureStore | None"
     """The store, if it is the same."""
 
 
@@ -134,6 +136,8 @@ def open_run(path: Path) -> Run:
 
 def trained_on(run: Run, corpus: str) -> RunData:
     """Find a store that a run was trained on."""
+    from emodna.pipeline.store import FeatureStore, layout  # what it loads, a list of runs does not need
+
     stores, fingerprints = run.config.get("stores"), run.decisive.get("fingerprints")
     path = stores.get(corpus) if isinstance(stores, dict) else None
     fingerprint = fingerprints.get(corpus) if isinstance(fingerprints, dict) else None

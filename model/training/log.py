@@ -1,17 +1,36 @@
-"""metrics.jsonl: what a run logs while it trains."""
+"""Records of a training while it runs: what a watcher is told, metrics.jsonl, and TensorBoard events."""
 
+import importlib.util
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Final, Protocol
 
 from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES
+from emodna.pipeline.errors import explained
 from emodna.pipeline.files import write_atomically
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Is told how training goes."""
+
+    def began(self, done: int) -> None:
+        """The first step comes next, or the one behind a checkpoint of so many steps."""
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        """So many steps are done; the last one's terms, their total, and what the method monitors."""
 
 
 class MetricsLog:
-    """A line of values every so many steps; a resumed run goes on where its checkpoint was.
+    """metrics.jsonl: a line of values every so many steps; a resumed run goes on where its checkpoint was.
 
     Parameters
     ----------
@@ -38,7 +57,7 @@ class MetricsLog:
             raise RunError(f"{self._path}: damaged: {line.strip()!r:.40} is not a line of the log") from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a line; what is not finite, as something that a method monitors may be, is null in it."""
+        """Add a line; a value that is not finite, as a method may monitor, is null in it."""
         line = {"step": step, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
         with self._path.open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -47,3 +66,100 @@ class MetricsLog:
         """Make sure that the lines so far outlive a power cut: a checkpoint counts on them."""
         with self._path.open("a") as file:
             os.fsync(file.fileno())
+
+
+class Recorder:
+    """A watcher that passes on what it is told, and also writes it as TensorBoard events, until that fails.
+
+    Parameters
+    ----------
+    watcher
+        Is told, too.
+    folder
+        Of the run.
+    config
+        Content of config.json.
+    wanted
+        Whether to write events, if tensorboard is installed.
+    """
+
+    def __init__(self, watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
+        self._watcher, self._folder, self._config = watcher, folder, config
+        self._wanted = wanted and importlib.util.find_spec("tensorboard") is not None
+        self._writer: Any = None  # a SummaryWriter, which has no types
+
+    def began(self, done: int) -> None:
+        """Begin a file of events with the configuration; TensorBoard forgets what earlier files say of later steps."""
+        if self._wanted:
+            with self._or_go_on_without():
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
+                text = f"```\n{json.dumps(self._config, indent=1)}\n```"
+                self._writer.add_text("config", text, 0)
+        self._watcher.began(done)
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        """Record a line of the log."""
+        self._add_scalars(values, step)
+        self._watcher.logged(step, values)
+
+    def finished(self, result: Mapping[str, Any]) -> None:
+        """Record the scores at the last step, and the settings as hyper-parameters beside them."""
+        scores = {f"score/{name}": result[name] for name in SCORE_NAMES if result[name] is not None}
+        self._add_scalars(scores, result["steps"])
+        decisive = self._config["decisive"]
+        settings = {**decisive, "supervision": result["supervision"], **decisive["train"], **decisive["method_config"]}
+        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        if self._writer is not None:
+            with self._or_go_on_without():
+                from torch.utils.tensorboard.summary import hparams
+
+                # SummaryWriter.add_hparams would put them into a folder of their own.
+                for summary in hparams(plain, scores):  # type: ignore[no-untyped-call]
+                    self._writer.file_writer.add_summary(summary, 0)
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._writer is not None:
+            with self._or_go_on_without():
+                self._writer.close()
+                self._writer = None
+
+    def _add_scalars(self, values: Mapping[str, float], step: int) -> None:
+        if self._writer is not None:
+            with self._or_go_on_without():
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, step)
+                self._writer.flush()
+
+    @contextmanager
+    def _or_go_on_without(self) -> Iterator[None]:
+        """Give up on events where they cannot be written: they are not worth a run."""
+        try:
+            yield
+        except (OSError, ImportError) as error:
+            writer, self._wanted, self._writer = self._writer, False, None
+            if writer is not None:
+                with suppress(OSError):  # it tries to write once more
+                    writer.file_writer.close()
+            reason = explained(error) if isinstance(error, OSError) else str(error)
+            _LOG.warning("no more TensorBoard events in %s: %s; the run goes on without", self._folder, reason)
+
+
+@contextmanager
+def recording(watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> Iterator[Recorder]:
+    """Write events beside what a watcher is told; see `Recorder`."""
+    recorder = Recorder(watcher, folder, config, wanted=wanted)
+    usual = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):  # of SummaryWriter's thread, which raises it in ours, too
+            usual(failure)
+
+    threading.excepthook = hook
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+        threading.excepthook = usual

@@ -1,46 +1,31 @@
-"""The training loop, from top to bottom."""
+"""The training loop, from top to bottom; below it one step, and the watch over its loss."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.loader import Loader
-from emodna.model.data.resident import Residency
+from emodna.model.data.loading import Loader, Residency
 from emodna.model.data.stream import Stream
 from emodna.model.errors import TrainingError
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import phase_at
+from emodna.model.methods.base import Method, Phase, phase_at
+from emodna.model.reproducibility import derived_seed
 from emodna.model.run_folder import RunFolder, write_json
-from emodna.model.seeding import derived_seed
-from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.captured import CapturedUpdate
-from emodna.model.training.finite import NotFinite, all_finite
-from emodna.model.training.log import MetricsLog
+from emodna.model.training.acceleration import CapturedUpdate, compiled, keep_freed_memory
+from emodna.model.training.log import MetricsLog, Watcher
 from emodna.model.training.snapshots import Snapshots
-from emodna.model.training.state import TrainingState
-from emodna.model.training.step import Update
-from emodna.model.training.watcher import Watcher
+from emodna.model.training.state import TrainingState, make_optimizers
 
 #: Ids of a batch that an error names; the run's folder has all.
 _IDS_IN_ERROR: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long this process trained."""
-
-    steps: int
-    seconds: float
-    blocked_seconds: float
-    """Of these, waiting for batches."""
-
+_NO_STEP: Final = -1
 
 #: Makes a context in which the function that it gives tells whether to stop.
 Listening = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -50,6 +35,16 @@ Listening = Callable[[], AbstractContextManager[Callable[[], bool]]]
 def never_stopping() -> Iterator[Callable[[], bool]]:
     """Train to the last step."""
     yield lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time that this process trained."""
+
+    steps: int
+    seconds: float
+    blocked_seconds: float
+    """Part of it that was spent waiting for batches."""
 
 
 def train(
@@ -96,49 +91,160 @@ def train(
     method.steps = steps
     optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)
     state = TrainingState(method, optimizers, device)
-    done = state.restore(run.resume, steps)
+    first = done = state.restore(run.resume, steps)
     log = MetricsLog(run.metrics, keep=done)
     snapshots = Snapshots(run.snapshots, config.snapshot_every, steps)
     snapshots.go_on_from(done)
-    plain = Update(method, optimizers, device, done=done, compile=compile)
-    update = CapturedUpdate(plain) if cuda_graph else plain
+    update = Update(method, optimizers, device, done=done, compile=compile)
+    take_step = CapturedUpdate(update, update.undone) if cuda_graph else update
     run.not_finite.unlink(missing_ok=True)
     saved = time.monotonic()
     watcher.began(done)
 
-    def check(*, weights: bool) -> None:
+    def check_finite(*, weights: bool) -> None:
         if (found := update.guard.found()) is not None:
             raise _not_finite(found, source, target, run)
         if weights and not all_finite(method):
             raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
 
+    def save_checkpoint() -> None:
+        check_finite(weights=True)
+        log.sync()
+        state.save(run.resume, done)
+
     with Loader(source, target, range(done, steps), device, residency) as loader, listening() as stop:
-        began, first = time.perf_counter(), done
+        began = time.perf_counter()
         while done < steps:
             source_batch, target_batch = next(loader)
-            terms = update(source_batch, target_batch, phase_at(method.phases, done, steps))
+            terms = take_step(source_batch, target_batch, phase_at(method.phases, done, steps))
             done += 1
             if done % config.log_every == 0 or done == steps:
-                check(weights=False)
+                check_finite(weights=False)
                 values = {name: value.item() for name, value in {**terms, **method.monitor()}.items()}
                 log.write(done, values)
                 watcher.logged(done, values)
             if snapshots.due(done):  # before a checkpoint, which stands for all snapshots up to it
-                check(weights=True)
+                check_finite(weights=True)
                 snapshots.save(method, done)
             stopping = stop()
             if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
-                check(weights=True)
-                log.sync()
-                state.save(run.resume, done)
+                save_checkpoint()
                 saved = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
         timing = Timing(done - first, time.perf_counter() - began, loader.blocked_seconds)
-    check(weights=True)
-    log.sync()
-    state.save(run.resume, done)
+    save_checkpoint()
     return timing
+
+
+class Update:
+    """Moves a method's parameters by one step. Nothing in it waits for the device.
+
+    Parameters
+    ----------
+    optimizers
+        By the names of the method's parameter groups.
+    done
+        Steps that are behind.
+    compile
+        Whether the losses go through torch.compile.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimizers: Mapping[str, Optimizer],
+        device: torch.device,
+        *,
+        done: int = 0,
+        compile: bool = False,
+    ) -> None:
+        self._method, self._optimizers, self._device = method, optimizers, device
+        self._losses = compiled(method.losses, device) if compile else method.losses
+        self._step = torch.tensor(done, device=device)
+        self.guard = FiniteGuard(device)
+
+    def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
+        """Take a step in a phase; return the terms of the loss, and their total."""
+        method = self._method
+        method.phase = phase.name
+        terms: dict[str, Tensor] = {}
+        for turn in phase.turns or (tuple(self._optimizers),):
+            method.turn = turn
+            for optimizer in self._optimizers.values():
+                optimizer.zero_grad(set_to_none=True)
+            of_turn = self._losses(source, target, self._step)  # forward
+            self._check(of_turn)
+            torch.stack(list(of_turn.values())).sum().backward()  # type: ignore[no-untyped-call]
+            for name in turn:
+                self._optimizers[name].step()
+            terms |= of_turn
+        terms["total"] = torch.stack([term.detach() for term in terms.values()]).sum()
+        self.guard.look(self._step, terms)
+        self._step += 1
+        return terms
+
+    def _check(self, terms: dict[str, Tensor]) -> None:
+        """Refuse what is no objective, as another package's method may give; looks at no value."""
+        named = isinstance(terms, Mapping) and terms and "total" not in terms
+        if not named or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):
+            raise TrainingError(
+                f"method {self._method.name}: losses() must return named 0-d tensors, none of them called total"
+            )
+
+    def undone(self) -> AbstractContextManager[None]:
+        """Undo at the end the steps that are taken within."""
+        state = TrainingState(self._method, self._optimizers, self._device)
+        return state.undone([self._step, *self.guard.tensors])
+
+
+class NotFinite(NamedTuple):
+    """The first term that was not finite."""
+
+    term: str
+    step: int
+    """From 0."""
+
+
+class FiniteGuard:
+    """Remembers on the device, without waiting for it, the first step and term that was not finite."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._step = torch.tensor(_NO_STEP, device=device)
+        self._term = torch.tensor(0, device=device)
+        self._names: list[str] = []  # of all terms that it has looked at: those of one phase are not those of another
+        self._places: dict[tuple[str, ...], Tensor] = {}
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All that it remembers."""
+        return self._step, self._term
+
+    def look(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Look at the terms of one step. What it keeps is written in place: a captured CUDA graph replays this."""
+        places = self._places_of(tuple(terms))
+        finite = torch.stack([term.detach().isfinite() for term in terms.values()])
+        first = ~finite.all() & (self._step == _NO_STEP)
+        self._step.copy_(torch.where(first, step, self._step))
+        self._term.copy_(torch.where(first, places[finite.int().argmin()], self._term))
+
+    def _places_of(self, names: tuple[str, ...]) -> Tensor:
+        """Where the names stand among all: put on the device when they are first seen, before a step is captured."""
+        if names not in self._places:
+            self._names += [name for name in names if name not in self._names]
+            places = [self._names.index(name) for name in names]
+            self._places[names] = torch.tensor(places, device=self._term.device)
+        return self._places[names]
+
+    def found(self) -> NotFinite | None:
+        """Ask the device; None while all was finite."""
+        step = int(self._step.item())
+        return None if step == _NO_STEP else NotFinite(self._names[int(self._term.item())], step)
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Tell whether the parameters and buffers of a module are finite; waits for the device."""
+    return all(bool(tensor.isfinite().all()) for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _not_finite(

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from emodna.model.config import TrainConfig
-from emodna.model.data.framing import Framer
 from emodna.model.data.stream import SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import Phase
-from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.step import Update
+from emodna.model.methods.base import Phase
+from emodna.model.training.acceleration import keep_freed_memory
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.step import Inputs
 from tests.benchmarks.training import Step, Training

@@ -20,11 +20,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from emodna.model.config import TrainConfig
-from emodna.model.data.framing import Framer
-from emodna.model.data.loader import Loader
+from emodna.model.data.loading import RESIDENCIES, Loader, Residency
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.resident import RESIDENCIES, Residency
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import Timing, train

@@ -16,10 +16,10 @@ import torch
 from emodna.model.config import TrainConfig
 from emodna.model.data.stream import FoldStream
 from emodna.model.methods import METHODS
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import Phase
-from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.step import Update
+from emodna.model.methods.base import Phase
+from emodna.model.training.acceleration import keep_freed_memory
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
 from tests.benchmarks.step import Inputs
 
 CPU = torch.device("cpu")

@@ -121,9 +121,9 @@ class Place:
         """Train for some steps, with this store as source, of imagined labels, and as target."""
         import torch  # not for the other figures, whose memory it would be
 
-        from emodna.model.data.framing import Framer
         from emodna.model.data.normalisation import Statistics
         from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+        from emodna.model.data.windows import Framer
         from tests.benchmarks.loader import training
 
         torch.set_num_threads(1)

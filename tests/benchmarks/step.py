@@ -13,13 +13,12 @@ import torch
 from torch import nn
 
 from emodna.model.config import TrainConfig
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.model.methods.facts import RunFacts
-from emodna.model.training.allocator import keep_freed_memory
-from emodna.model.training.compiled import compiled
+from emodna.model.training.acceleration import compiled, keep_freed_memory
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.catalogue import find_store

@@ -28,8 +28,8 @@ from numpy.random import Generator
 
 from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.config import as_settings
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.errors import RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from emodna.model.methods import METHODS
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
-from emodna.model.training.watcher import Watcher
+from emodna.model.training.log import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys
-from emodna.model.training.allocator import keep_freed_memory
+from emodna.model.training.acceleration import keep_freed_memory
 if "keep" in sys.argv:
     keep_freed_memory()
     keep_freed_memory()

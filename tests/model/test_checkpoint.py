@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from emodna.model.methods.optimizers import load_optimizers, optimizer_tensors
+from emodna.model.training.state import load_optimizers, optimizer_tensors
 from tests.model.small import assert_same_tensors, refused_or_taken
 
 FACTS = {"step": 3, "name": "emo-dna", "nested": {"a": [1, 2.5, None]}}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.runs.compare import Paired, differing, mcnemar, over_seeds, paired
 from emodna.model.runs.listing import Run, open_run
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
 

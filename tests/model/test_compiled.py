@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from emodna.model.errors import ConfigError
-from emodna.model.training.compiled import compiled
+from emodna.model.training.acceleration import compiled
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
 
@@ -24,7 +24,7 @@ def losses(x: Tensor) -> dict[str, Tensor]:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]) -> None:
     """Let the compiler of the losses be this."""
-    monkeypatch.setattr("emodna.model.training.compiled.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(torch, "compile", lambda *_, **__: run)
 
 
@@ -66,7 +66,7 @@ def test_a_run_is_trained_by_the_compiled_losses(
     def compile_(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         return lambda *args: seen.append(args) or function(*args)
 
-    monkeypatch.setattr("emodna.model.training.compiled.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(torch, "compile", compile_)
     fit_small(source, target, tmp_path / "run", compile=True, steps=3)
     assert len(seen) == 3

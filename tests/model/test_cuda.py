@@ -11,18 +11,16 @@ import torch
 
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.framing import Framer
-from emodna.model.data.loader import Loader
+from emodna.model.data.loading import RESIDENCIES, Loader, Residency
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.resident import RESIDENCIES, Residency
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import Phase
-from emodna.model.training.captured import CapturedUpdate
-from emodna.model.training.step import Update
+from emodna.model.methods.base import Method, Phase
+from emodna.model.training.acceleration import CapturedUpdate
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
@@ -170,7 +168,8 @@ class Steps:
         self.method = small(kind).to(CUDA)
         optimizers = make_optimizers(self.method.parameter_groups(), TrainConfig(), capturable=True)
         plain = Update(self.method, optimizers, CUDA)
-        self.update = CapturedUpdate(plain) if captured else plain
+        self.guard = plain.guard
+        self.update = CapturedUpdate(plain, plain.undone) if captured else plain
 
     def take(self, steps: int, phase: Phase = EVERYTHING) -> list[dict[str, float]]:
         """Take so many steps; return the terms of each."""
@@ -206,7 +205,7 @@ def test_a_captured_step_notices_what_is_not_finite(kind: type[Method]) -> None:
     source.features.fill_(torch.nan)
     assert isinstance(source, LabelledBatch)
     steps.update(source, target, EVERYTHING)
-    found = steps.update.guard.found()
+    found = steps.guard.found()
     assert found is not None
     assert found.step == 3
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from emodna.model.config import NORMALISATIONS, PADDINGS, Padding
 from emodna.model.data import normalisation
-from emodna.model.data.framing import PADDINGS, Framer, Padding
-from emodna.model.data.normalisation import NORMALISATIONS, Statistics
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, LogMelSet, MfccSet, WaveSet
 from emodna.pipeline.store import FeatureStore

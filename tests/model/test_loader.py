@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.cli.fit import main
-from emodna.model.data import resident
-from emodna.model.data.framing import PADDINGS, Framer, Padding
-from emodna.model.data.loader import Loader
+from emodna.model.config import PADDINGS, Padding
+from emodna.model.data import loading
+from emodna.model.data.loading import RESIDENCIES, Loader, Residency, residents
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.resident import RESIDENCIES, Residency, residents
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
@@ -154,7 +154,7 @@ class TestResidents:
         self, room: int, kept: list[str], both: Streams, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # 32 windows of the target take 206 kB, 53 of the source 341 kB.
-        monkeypatch.setattr(resident, "_HOST_BYTES", room)
+        monkeypatch.setattr(loading, "_HOST_BYTES", room)
         named = dict(zip(both, ("source", "target"), strict=True))
         assert [named[stream] for stream in residents("auto", both, 100, CPU)] == kept
 
@@ -164,14 +164,14 @@ class TestResidents:
         assert len(residents("auto", both, 7, CPU)) == 2
 
     def test_are_all_or_none_where_that_is_asked_for(self, both: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(resident, "_HOST_BYTES", 0)
+        monkeypatch.setattr(loading, "_HOST_BYTES", 0)
         assert residents("on", both, 1, CPU) == list(both)
         assert residents("off", both, 10**6, CPU) == []
 
     def test_that_do_not_fit_are_refused_in_one_line(
         self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(resident, "_memory", lambda _: (10**5, 10**5))
+        monkeypatch.setattr(loading, "_memory", lambda _: (10**5, 10**5))
         with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
             fit_small(*pair, tmp_path / "run", residency="on")
 

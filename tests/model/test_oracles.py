@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from emodna.model.checkpoint import load_tensors
 from emodna.model.data.batch import TARGET, LabelledBatch
-from emodna.model.data.framing import Framer
-from emodna.model.data.loader import Loader
+from emodna.model.data.loading import Loader
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.evaluation.folds import Folds, folds_of
 from emodna.model.inference.finished_run import FinishedRun

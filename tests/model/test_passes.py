@@ -10,7 +10,7 @@ from torch import Tensor
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from emodna.model.seeding import forked
+from emodna.model.reproducibility import forked
 from tests.model.small import assert_same_tensors, batches
 
 CPU = torch.device("cpu")

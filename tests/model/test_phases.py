@@ -15,11 +15,10 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import TrainingError
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import ParameterGroup, make_optimizers
-from emodna.model.methods.phases import Phase, phase_at
+from emodna.model.methods.base import Method, ParameterGroup, Phase, phase_at
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
+from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import small
 from tests.model.small import InterruptAt, Interruption, Silent, assert_same_tensors, logged_lines
 from tests.model.test_trainer import CPU, Streams, streams

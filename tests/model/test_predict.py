@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.model.inference.predict import Prediction, predict_files
 from emodna.model.inference.trained_model import TrainedModel

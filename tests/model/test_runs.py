@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.compare import differing, over_seeds, paired
 from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run, trained_on
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small, listed
 

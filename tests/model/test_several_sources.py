@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream
+from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, Sampler, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import assert_same_tensors, emotions_of, listed

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from emodna.model import checkpoint
-from emodna.model.data.framing import PADDINGS
-from emodna.model.data.normalisation import NORMALISATIONS
+from emodna.model.config import NORMALISATIONS, PADDINGS
 from emodna.model.errors import RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from emodna.model import checkpoint
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.framing import Framer
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods.base import Method
 from emodna.model.run_folder import RunFolder

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import make_optimizers, optimizer_tensors
-from emodna.model.methods.phases import Phase
-from emodna.model.training.step import Update
+from emodna.model.methods.base import Method, Phase
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers, optimizer_tensors
 from tests.model.methods.test_every_method import batches_for, every_method, small
 from tests.model.small import assert_same_tensors, batches
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.data.framing import PADDINGS, Framer, Padding, Statistics
+from emodna.model.config import PADDINGS, Padding
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import WaveformModel, front_end
 from emodna.model.methods.source_only import SourceOnly

@@ -10,7 +10,7 @@ from emodna.model.bench.results import Outcome
 from emodna.model.bench.scores import scenario_scores
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 #: The one score in which no constant answer looks good.

@@ -12,8 +12,8 @@ from emodna.model.bench.results import Outcome
 from emodna.model.bench.spec import Experiment
 from emodna.model.bench.wording import shared_notes
 from emodna.model.errors import RunError
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
-from emodna.model.score_names import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 
 #: Rows that are read without a filter.

@@ -8,8 +8,8 @@ from emodna.model.bench.grid import open_store
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
+from emodna.model.training.log import Watcher
 from emodna.model.training.loop import Listening, never_stopping
-from emodna.model.training.watcher import Watcher
 
 
 def carry_out_cell(

@@ -10,7 +10,7 @@ from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec
 from emodna.model.bench.tables.columns import Column
 from emodna.model.bench.tables.gaps import Gap
 from emodna.model.bench.wording import class_name
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]

@@ -14,7 +14,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables.columns import Column
 from emodna.model.bench.tables.constants import CONSTANTS, constant_labels, constant_scores
 from emodna.model.bench.tables.data import DIFFERENCE, SAME, Figure, Kind, Line, Spot
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 
 

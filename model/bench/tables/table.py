@@ -16,7 +16,7 @@ from emodna.model.bench.tables.columns import Column, columns_of
 from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Block, Kind, Line, Table
 from emodna.model.bench.tables.gaps import gaps
 from emodna.model.bench.tables.lines import Work, constant_lines, differences, entry_line, line_of, with_best
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")

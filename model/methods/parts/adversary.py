@@ -11,7 +11,7 @@ from emodna.model.losses.reversal import reverse_gradient
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.parts.reversal import ReversalConfig
 from emodna.model.networks.discriminator import Discriminator, DiscriminatorNorm
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

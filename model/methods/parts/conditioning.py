@@ -10,7 +10,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import CLASSES
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from emodna.model.losses.contrastive import Reduction, supervised_contrastive
 from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
 from emodna.model.methods.parts.pseudo_labels import ORACLE, PseudoLabels, Threshold, pseudo_labeller
 from emodna.model.networks.emotion import projection_head
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from emodna.model.bench.results import CALLED, CONSTANTS, SCHEMA, Outcome, Scores, read_outcome, results, scored
 from emodna.model.bench.spec import MethodSpec
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from tests.model.bench.made import fail, finish, planned
 
 

@@ -25,7 +25,7 @@ from emodna.model.bench.tables.columns import columns_of
 from emodna.model.bench.tables.constants import constant_scores
 from emodna.model.bench.tables.data import CALLED, DIFFERENCE, Figure, Table
 from emodna.model.bench.tables.table import table
-from emodna.model.score_names import SCORE_NAMES
+from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
 from tests.model.bench.made import CLASSES, Score, fail, finish, planned
 

@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 
 from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
-from emodna.model.seeding import seeded
+from emodna.model.reproducibility import seeded
 
 F_GOLDEN, Q_GOLDEN = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, 0.75]])
 

@@ -12,12 +12,11 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.errors import ConfigError
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi, AddiConfig
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import Phase
+from emodna.model.methods.base import Method, Phase
 from emodna.model.methods.saddi import Saddi, SaddiConfig
 from emodna.model.networks.passes import evaluation_mode
-from emodna.model.training.step import Update
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import Pair, losses, small
 from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines

@@ -14,9 +14,9 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.methods.caam import Caam
 from emodna.model.methods.facts import RunFacts
-from emodna.model.methods.optimizers import make_optimizers
 from emodna.model.networks.capsules import SMALLEST
 from emodna.model.run_folder import read_json
+from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import batches, fit_small
 

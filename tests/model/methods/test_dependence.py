@@ -14,11 +14,9 @@ from torch import Tensor
 from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
 from emodna.model.methods.aligning import AligningConfig
-from emodna.model.methods.base import Method
-from emodna.model.methods.optimizers import make_optimizers
-from emodna.model.methods.phases import phase_at
-from emodna.model.training.state import TrainingState
-from emodna.model.training.step import Update
+from emodna.model.methods.base import Method, phase_at
+from emodna.model.training.loop import Update
+from emodna.model.training.state import TrainingState, make_optimizers
 from tests.model.methods.test_every_method import (
     EVERY_READING,
     Pair,

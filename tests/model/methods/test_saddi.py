@@ -9,7 +9,7 @@ import torch
 
 from emodna.model.data.batch import Batch
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
-from emodna.model.methods.phases import Phase, phase_at
+from emodna.model.methods.base import Phase, phase_at
 from emodna.model.methods.saddi import Saddi
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_addi import moved, of, trained

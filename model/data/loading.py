@@ -1,0 +1,213 @@
+"""Both streams' batches on the device, ready when a step wants them."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar, get_args
+
+import numpy as np
+import torch
+
+from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.stream import Kind, Stream
+from emodna.model.errors import ConfigError
+
+Made = TypeVar("Made")
+
+Residency = Literal["auto", "on", "off"]
+RESIDENCIES: Final[tuple[Residency, ...]] = get_args(Residency)
+
+#: Batches that lie ready at most: one to take, one to level out delays of the thread.
+_AHEAD: Final = 2
+#: Bytes of the host's memory that `auto` takes: the windows of 8900 utterances of 188 frames of 40 values.
+_HOST_BYTES: Final = 256 * 2**20
+#: Share of a GPU's free memory that `auto` takes.
+_DEVICE_SHARE: Final = 0.25
+#: Utterances that go to the device at once.
+_TOGETHER: Final = 256
+
+
+class _Pair(NamedTuple):
+    """The batches of a step, and the event of their arrival on the GPU."""
+
+    source: LabelledBatch
+    target: Batch
+    arrived: torch.cuda.Event | None
+
+
+class Loader:
+    """Gives the two batches of each step, in order, on the device; to be entered, and left, as a context.
+
+    The batches do not depend on the device, on `residency`, or on the thread. On a GPU, copies run on a stream of their
+    own, beside the steps.
+
+    Parameters
+    ----------
+    residency
+        Whether windows are made once and kept on the device: `on`, `off`, or `auto`, where they fit.
+
+    Raises
+    ------
+    ConfigError
+        They are to be kept, and do not fit.
+    StoreError
+        An utterance is damaged: of all those that are kept, or of the batch that is asked for.
+    """
+
+    def __init__(
+        self,
+        source: Stream[LabelledBatch],
+        target: Stream[Batch],
+        steps: range,
+        device: torch.device,
+        residency: Residency = "auto",
+    ) -> None:
+        self._device = device
+        self._copies: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        kept = residents(residency, (source, target), len(steps), device)
+        with self._beside():
+            self._source, self._target = self._batches_of(source, kept), self._batches_of(target, kept)
+        # Batches out of the host's memory are there at once; a thread would only take turns with the step.
+        ahead = 0 if self._copies is None and len(kept) == 2 else _AHEAD
+        self._pairs = prefetched(self._pair, steps, ahead)
+        self.blocked_seconds = 0.0
+        """Time for which steps waited for their batches, apart from that in which windows to keep were made."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pairs.close()
+
+    def __next__(self) -> tuple[LabelledBatch, Batch]:
+        """Return the batches of the next step."""
+        began = time.perf_counter()
+        source, target, arrived = next(self._pairs)
+        self.blocked_seconds += time.perf_counter() - began
+        if arrived is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(arrived)
+            for tensor in (*source.tensors.values(), *target.tensors.values()):
+                tensor.record_stream(current)  # its memory is another stream's, to be used again when the step is done
+        return source, target
+
+    def _batches_of(self, stream: Stream[Kind], kept: Sequence[Stream[Any]]) -> Callable[[int], Kind]:
+        """Return a function of the step that gives a stream's batch on the device."""
+        if stream in kept:
+            return Resident(stream, self._device).batch
+        pinned = self._copies is not None
+        return lambda step: stream.batch(step, pinned=pinned).to(self._device)
+
+    def _pair(self, step: int) -> _Pair:
+        with self._beside():
+            source, target = self._source(step), self._target(step)
+            return _Pair(source, target, None if self._copies is None else self._copies.record_event())
+
+    def _beside(self) -> AbstractContextManager[object]:
+        """Run a GPU's work beside the steps."""
+        return nullcontext() if self._copies is None else torch.cuda.stream(self._copies)
+
+
+def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generator[Made, None, None]:
+    """Yield the results of a function of the step, in order, made by a thread while earlier ones are in use.
+
+    An error of the function is raised where that step's result is asked for. Closing waits for the result that is being
+    made and cancels the rest: no thread stays.
+
+    Parameters
+    ----------
+    ahead
+        Results that may lie ready at once. 0 makes each when it is asked for, without a thread.
+    """
+    if not ahead:
+        yield from map(make, steps)
+        return
+    left = iter(steps)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emodna-prefetch")
+    try:
+        pending = deque(thread.submit(make, step) for step in islice(left, ahead))
+        while pending:
+            made = pending.popleft().result()
+            pending.extend(thread.submit(make, step) for step in islice(left, 1))
+            yield made
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+class Resident(Generic[Kind]):
+    """All windows of a stream, made once and kept on a device; gives the stream's batches, bit for bit.
+
+    Raises
+    ------
+    StoreError
+        An utterance is damaged.
+    """
+
+    def __init__(self, stream: Stream[Kind], device: torch.device) -> None:
+        self._stream, self._device = stream, device
+        self._all = stream.kind.empty(len(stream), *stream.window, device)
+        for first in range(0, len(stream), _TOGETHER):
+            numbers = np.arange(first, min(first + _TOGETHER, len(stream)))
+            for name, part in stream.gather(numbers, pinned=device.type == "cuda").tensors.items():
+                self._all.tensors[name][first : first + len(numbers)].copy_(part, non_blocking=True)
+
+    def batch(self, step: int) -> Kind:
+        """Return the batch of a step, from 0, on the device."""
+        rows = torch.from_numpy(self._stream.numbers(step))
+        if self._device.type == "cuda":
+            rows = rows.pin_memory().to(self._device, non_blocking=True)
+        return self._all.take(rows)
+
+
+def residents(
+    residency: Residency, streams: Sequence[Stream[Any]], steps: int, device: torch.device
+) -> list[Stream[Any]]:
+    """Choose the streams that are to be kept on the device.
+
+    Parameters
+    ----------
+    residency
+        `auto`: those that fit and give each of their utterances at least once in so many steps, small ones first.
+
+    Raises
+    ------
+    ConfigError
+        `on`, where they do not fit.
+    """
+    if residency == "off" or not steps:
+        return []
+    free, allowed = _memory(device)
+    if residency == "on":
+        if (needed := sum(map(_size, streams))) > free:
+            raise ConfigError(
+                f"--resident on: the windows take {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f}; "
+                f"valid: {', '.join(RESIDENCIES)}"
+            )
+        return list(streams)
+    kept = []
+    for stream in sorted((each for each in streams if steps * each.batch_size >= len(each)), key=_size):
+        if (allowed := allowed - _size(stream)) < 0:
+            break
+        kept.append(stream)
+    return kept
+
+
+def _size(stream: Stream[Any]) -> int:
+    """Bytes of all windows of a stream."""
+    each: list[int] = [tensor.nbytes for tensor in stream.kind.empty(1, *stream.window).tensors.values()]
+    return len(stream) * sum(each)
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """Bytes that a device has for windows, and those that `auto` takes of them."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free, int(_DEVICE_SHARE * free)
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return pages * size, _HOST_BYTES

@@ -1,0 +1,82 @@
+"""Reproducible runs: random draws that follow from one seed, plain float32, deterministic algorithms.
+
+Each purpose draws from a generator of its own: dropping one leaves the draws of the others.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """Return a 63-bit seed for one purpose."""
+    return _first_63_bits(f"{seed}/{purpose}".encode())
+
+
+@contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Draw parameters in here from a generator of their own, and leave the global one as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived_seed(seed, purpose))  # the CPU's alone: parameters are made there
+        yield
+
+
+@contextmanager
+def forked(purpose: str, device: torch.device) -> Iterator[None]:
+    """Draw in here from a random state of its own, and leave the device's global one as it was.
+
+    It follows from the global state, so there is nothing more to save for a resume.
+    """
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+        seed = _first_63_bits(purpose.encode() + bytes(state.tolist()))
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _first_63_bits(content: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def float32_throughout() -> Iterator[None]:
+    """Keep out TF32, which is on by default in cuDNN's convolutions and LSTMs, and whatever autocast the caller is in.
+
+    A similarity is divided by a temperature of 0.01: TF32's rounding would become errors of a tenth. Matrix products do
+    without TF32 anyway.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with without_autocast():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Compute in here in the tensors' own precision, whatever autocast the caller is in; of this thread alone."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+@contextmanager
+def deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
+    """Let torch use deterministic algorithms only, where that is wanted."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:  # cuBLAS asks for it, before its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,10 @@
+"""Write the golden files anew: `python -m tests.cli.bench.golden [name...]`, from the top of the checkout."""
+
+import os
+import sys
+
+import pytest
+
+os.environ["GOLDEN"] = "write"
+names = ["-k", " or ".join(sys.argv[1:])] if sys.argv[1:] else []
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/cli/bench/test_golden.py", *names]))
