@@ -7,7 +7,7 @@ from rich.table import Table
 
 from emodna.cli import common
 from emodna.cli.scores import cells, score_table, table
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Speakers that a screen shows; all of them are in the JSON.

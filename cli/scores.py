@@ -7,8 +7,7 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import marked
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES, marked
 
 
 def score_table(result: Mapping[str, Any]) -> Table:

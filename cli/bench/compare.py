@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def chosen(
 def _print(found: "Comparison", bench: "Experiment", metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs.table import Column, print_table
-    from emodna.cli.runs.words import safe_text
+    from emodna.cli.runs.table import Column, print_table, safe_text
 
     rows, n = found.matched.rows, len(found.matched.scenarios)
     order = sorted(range(len(rows)), key=lambda place: found.ranking.mean_ranks[place])

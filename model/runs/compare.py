@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run, flat, trained_on
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, label_of
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import BLIND, SCORE_NAMES, label_of
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.errors import EmodnaError
 
