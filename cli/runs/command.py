@@ -89,7 +89,7 @@ def _print(found: "Sequence[Run]") -> None:
         [
             Column("src -> tgt", [table.pair(run) for run in found]),
             Column("task", [table.safe_text(run.asked["task"] or "-") for run in found], 3),
-            Column("method", [table.method(run) for run in found]),
+            Column("method", [table.safe_text(run.label or "-") for run in found]),
             Column("seed", [table.safe_text(table.value(run.asked["seed"])) for run in found], 4, right=True),
             Column("state", [table.state(run) for run in found], 1),
             *scores,

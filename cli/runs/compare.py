@@ -91,7 +91,7 @@ def _print_scores(runs: "Sequence[Run]") -> None:
         [
             Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
             Column("src -> tgt", [table.pair(run) for run in runs], 2),
-            Column("method", [table.method(run) for run in runs]),
+            Column("method", [safe_text(run.label or "-") for run in runs]),
             Column("state", [table.state(run) for run in runs], 1),
             *table.score_columns([run.scores for run in runs], [run.best_constant for run in runs]),
             Column("best constants", [table.best_constants(run) for run in runs], 3, right=True),

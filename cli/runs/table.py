@@ -119,11 +119,6 @@ def pair(run: "Run") -> Text:
     return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
 
 
-def method(run: "Run") -> Text:
-    """Return the method's label."""
-    return safe_text(run.label or "-")
-
-
 def score(value: float | None, constant: float | None = None) -> Text:
     """Return a score; in yellow where a constant predictor is as good."""
     beaten = value is not None and constant is not None and value <= constant

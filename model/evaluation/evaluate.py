@@ -31,13 +31,13 @@ def evaluate(
         war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under `intervals`
         their 95 % intervals over `utterances` and over `speakers`; null without labels.
     """
-    rows = _labelled(store, task)
-    truth, called = store.labels(task)[rows].astype(np.int64), predicted[rows]
-    constants = constant_scores(truth) if len(rows) else {}
+    scored = _Scored.of(predicted, store, task)
+    some = len(scored.rows) > 0
+    constants = constant_scores(scored.truth) if some else {}
     return {
-        **(asdict(scores(truth, called)) if len(rows) else _NO_SCORES),
-        "constant": {name: asdict(constants[name]) if constants else dict(_NO_SCORES) for name in _CONSTANTS},
-        "intervals": _intervals(store, rows, truth, called, resampling or Resampling()),
+        **(asdict(scores(scored.truth, scored.called)) if some else _NO_SCORES),
+        "constant": {name: asdict(constants[name]) if some else dict(_NO_SCORES) for name in _CONSTANTS},
+        "intervals": _intervals(scored, resampling or Resampling()),
     }
 
 
@@ -68,13 +68,9 @@ def evaluate_run(
     """
     began = time.perf_counter()
     probabilities = probabilities_of(run.model_for(store), store, told)
-    task, rows = run.model.task, _labelled(store, run.model.task)
     predicted = classified(probabilities)
-    truth, called = store.labels(task)[rows].astype(np.int64), predicted[rows]
-
-    def by(column: str) -> Groups:
-        return Groups.by(column, store, rows, truth, called)
-
+    scored = _Scored.of(predicted, store, run.model.task)
+    some = len(scored.rows) > 0
     evaluation = {
         "run": str(run.path.absolute()),
         **run.facts,
@@ -82,13 +78,13 @@ def evaluate_run(
         "store": str(store.path),
         "seen": run.seen(store),
         "utterances": len(store),
-        "labelled": len(rows),
-        **evaluate(predicted, store, task, resampling),
-        "confusion": confusions(truth, called).reshape(2, 2).tolist() if len(rows) else None,
-        "calibration": calibration(truth, probabilities[rows]) if len(rows) else None,
+        "labelled": len(scored.rows),
+        **evaluate(predicted, store, run.model.task, resampling),
+        "confusion": confusions(scored.truth, scored.called).reshape(2, 2).tolist() if some else None,
+        "calibration": calibration(scored.truth, probabilities[scored.rows]) if some else None,
         "breakdown": {
-            "emotion": by("emotion").emotions(),
-            **{column: by(column).scores() for column in ("speaker", "gender", "language")},
+            "emotion": scored.by("emotion").emotions(),
+            **{column: scored.by(column).scores() for column in ("speaker", "gender", "language")},
         },
         "wall_seconds": time.perf_counter() - began,
     }
@@ -148,24 +144,33 @@ class Groups:
         return found
 
 
-def _labelled(store: FeatureStore, task: str) -> NDArray[np.int64]:
-    return np.flatnonzero(store.labels(task) >= 0)
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The labelled utterances of a store: their rows, labels and predictions, (n,) each."""
+
+    store: FeatureStore
+    rows: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    called: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: str) -> Self:
+        labels = store.labels(task)
+        rows = np.flatnonzero(labels >= 0)
+        return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
+
+    def by(self, column: str) -> Groups:
+        return Groups.by(column, self.store, self.rows, self.truth, self.called)
 
 
-def _intervals(
-    store: FeatureStore,
-    rows: NDArray[np.int64],
-    truth: NDArray[np.int64],
-    called: NDArray[np.int64],
-    resampling: Resampling,
-) -> dict[str, Any]:
-    """Return the 95 % intervals of the scores, over the utterances in these rows and over their speakers."""
+def _intervals(scored: _Scored, resampling: Resampling) -> dict[str, Any]:
+    """Return the 95 % intervals of the scores, over utterances and over their speakers."""
     found = {"level": LEVEL, **asdict(resampling)}
-    if not len(rows):
+    if not len(scored.rows):
         return {**found, **{unit: no_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
-    found["utterances"] = over_utterances(confusions(truth, called)[0], resampling)
-    speakers = Groups.by("speaker", store, rows, truth, called)
+    found["utterances"] = over_utterances(confusions(scored.truth, scored.called)[0], resampling)
+    speakers = scored.by("speaker")
     if unknown := speakers.unknown:
-        known = len(speakers.names) - (UNKNOWN in speakers.names)
+        known = len(speakers.names) - 1
         return {**found, "speakers": no_intervals(known, f"of {unknown} utterances nobody knows the speaker")}
     return {**found, "speakers": over_speakers(speakers.confusions, resampling)}
