@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from emodna.cli import common
-from emodna.model.methods.described import Described, described
+from emodna.model.methods.catalog import MethodDescription, describe_methods
 from emodna.pipeline.errors import PluginError
 
 #: Between a name and what is said of it.
@@ -23,7 +23,7 @@ _MARKS: Final = (
 
 def print_methods(*, as_json: bool) -> None:
     """Print each method with what it does and where it comes from; one that cannot be used, with the reason."""
-    found = described()
+    found = describe_methods()
     if as_json:
         common.print_json(
             [
@@ -45,7 +45,7 @@ def print_methods(*, as_json: bool) -> None:
         common.out.print(common.safe(mark))
 
 
-def _paragraphs(each: Described | PluginError) -> Iterator[str]:
+def _paragraphs(each: MethodDescription | PluginError) -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.curves import sparkline
+from emodna.cli.charts import sparkline
 
 if TYPE_CHECKING:
     from emodna.model.training.log import Watcher

@@ -63,7 +63,7 @@ def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw how often class 1 is true against its probability, and the number of utterances below it, per corpus."""
     from matplotlib.figure import Figure
 
-    from emodna.cli.charts import NEUTRAL, STORES
+    from emodna.cli.picture import NEUTRAL, STORES
 
     figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")
     axes = figure.subplots(2, len(documents), sharex=True, squeeze=False, height_ratios=[3, 1])

@@ -1,6 +1,6 @@
-"""emodna-bench compare: whether one method is better than another over all scenarios."""
+"""emodna-bench compare: compare methods over all scenarios."""
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,13 +9,16 @@ import click
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
 from emodna.model.label import SCORE_NAMES
-from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.emotions import TASKS, Task
 
 if TYPE_CHECKING:
-    from emodna.model.bench.comparing.comparison import Comparison
-    from emodna.model.bench.spec import Experiment, MethodSpec
+    from emodna.model.bench.compare import Comparison
+    from emodna.model.bench.results import Scores
+    from emodna.model.bench.spec import Experiment, MethodSpec, Pair
     from emodna.model.evaluation.intervals import Resampling
 
+HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
+"""Headings of the middle cells of `comparison_rows`."""
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
 #: Scenarios below which intervals are said to be too narrow.
@@ -40,7 +43,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values
 @common.common_options
 def compare(
     metric: str,
-    task: str | None,
+    task: Task | None,
     methods: tuple[str, ...],
     against: str | None,
     resamples: int,
@@ -60,92 +63,84 @@ def compare(
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.bench.comparing.comparison import compare as compared
-    from emodna.model.bench.comparing.comparison import matched
-    from emodna.model.bench.results import read_outcomes
-    from emodna.model.bench.scores import scenario_scores
+    from emodna.model.bench.compare import compare as made
+    from emodna.model.bench.compare import match
+    from emodna.model.bench.results import Scores, results, scored
     from emodna.model.bench.spec import Experiment, MethodSpec
     from emodna.model.evaluation.intervals import Resampling
 
-    bench = Experiment.read(out)
-    found = scenario_scores(bench, read_outcomes(bench, [cell for cell in bench.runs if task in (None, cell.task)]))
-    rows = [MethodSpec.parse(text) for text in methods]
-    other, rows = chosen(bench, found, rows, None if against is None else MethodSpec.parse(against))
+    experiment = Experiment.read(out)
+    scores = Scores.of(scored(results(experiment, tasks=[task] if task else [])), metric)
+    specs = [MethodSpec.parse(text) for text in methods]
+    reference, specs = chosen(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = compared(matched(found, rows, metric), other, resampling)
+    comparison = made(match(scores, specs), reference, resampling)
     if as_json:
-        common.print_json(_json(comparison, bench, metric, task, resampling))
-        return
-    _print(comparison, bench, metric)
+        common.print_json(_json(comparison, experiment, metric, task, resampling))
+    else:
+        _print(comparison, experiment, metric)
 
 
 def chosen(
-    bench: "Experiment", found: "dict[MethodSpec, Any]", rows: "list[MethodSpec]", against: "MethodSpec | None"
+    experiment: "Experiment", scores: "Scores", methods: "list[MethodSpec]", against: "MethodSpec | None"
 ) -> "tuple[MethodSpec, list[MethodSpec]]":
-    """What is compared with, and all that is compared, that with it.
+    """Return the reference of a comparison, and all methods that are compared, with the reference.
 
     Raises
     ------
     BenchError
-        Rows that the benchmark does not have, or fewer than two.
+        Methods that the experiment does not have, or fewer than two.
     """
-    from emodna.model.bench.comparing.comparison import EMO_DNA, usual_rows
+    from emodna.model.bench.compare import EMO_DNA, usual_methods
     from emodna.model.errors import BenchError
 
-    for option, row in [*(("--methods", row) for row in rows), *([("--against", against)] if against else [])]:
-        if row not in bench.methods:
-            raise BenchError(f"{option} {row}: not in the benchmark; valid: {', '.join(map(str, bench.methods))}")
-    usual = rows or usual_rows(bench, found)
-    default = against is None
-    if against is None:
-        against = EMO_DNA if found.get(EMO_DNA) else next(iter(usual), None)
-    together = list(dict.fromkeys([*usual, *([against] if against else [])]))
-    if rows and together == [against]:
-        raise BenchError(
-            f"--methods {against}: --against is the same one{' (the default)' * default}, and nothing is left to "
-            "compare"
-        )
-    if against is None or len(together) < 2:
+    for option, spec in [*(("--methods", spec) for spec in methods), *([("--against", against)] if against else [])]:
+        if spec not in experiment.methods:
+            valid = ", ".join(map(str, experiment.methods))
+            raise BenchError(f"{option} {spec}: not in the benchmark; valid: {valid}")
+    usual = methods or usual_methods(experiment, scores)
+    reference = against
+    if reference is None:
+        reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(usual), None)
+    together = list(dict.fromkeys([*usual, *([reference] if reference else [])]))
+    if methods and together == [reference]:
+        default = " (the default)" if against is None else ""
+        raise BenchError(f"--methods {reference}: --against is the same one{default}, and nothing is left to compare")
+    if reference is None or len(together) < 2:
         have = ", ".join(map(str, together)) or "none"
-        raise BenchError(f"{bench.out}: a comparison needs two methods with finished cells (here: {have})")
-    return against, together
+        raise BenchError(f"{experiment.out}: a comparison needs two methods with finished cells (here: {have})")
+    return reference, together
 
 
-def _print(found: "Comparison", bench: "Experiment", metric: str) -> None:
-    from rich.text import Text
+def comparison_rows(found: "Comparison", experiment: "Experiment") -> list[list[tuple[str, float | None]]]:
+    """Return the lines of a comparison, best first: label, mean score, one cell per `HEADINGS`, and mean rank.
 
-    from emodna.cli.runs.table import Column, print_table, safe_text
-
-    rows, n = found.matched.rows, len(found.matched.scenarios)
-    order = sorted(range(len(rows)), key=lambda place: found.ranking.mean_ranks[place])
+    Each cell is its text and the number it is of; the reference has empty texts where it would be compared with itself.
+    """
+    matched, ranks = found.matched, found.ranking.mean_ranks
     against = {each.method: each for each in found.methods}
-    ranked = [against.get(rows[place]) for place in order]
-    means = found.matched.scores.mean(axis=0)
-    name, reference = SCORE_NAMES[metric], bench.methods[found.against].label
-
-    def column(heading: str, texts: "Sequence[str]", rank: int = 0) -> Column:
-        return Column(heading, [Text(text) for text in texts], rank, right=True)
-
-    common.out.print(f"{name} over {n} scenario{'s' * (n > 1)}; differences to {common.safe(reference)}, in points")
-    print_table(
-        [
-            Column("method", [safe_text(bench.methods[rows[place]].label) for place in order], folds=True),
-            column(name, [f"{means[place]:.1f}" for place in order]),
-            column("difference", ["" if each is None else signed(each.mean) for each in ranked]),
-            column("95 % interval", ["" if each is None else interval(each.interval) for each in ranked]),
-            column("better", ["" if each is None else str(each.wins) for each in ranked], 3),
-            column("worse", ["" if each is None else str(each.losses) for each in ranked], 3),
-            column("Wilcoxon p", ["" if each is None else p_value(each.test.p) for each in ranked], 2),
-            column("Holm p", ["" if each is None else p_value(each.p_holm) for each in ranked], 1),
-            column("mean rank", [f"{found.ranking.mean_ranks[place]:.2f}" for place in order]),
-        ]
-    )
-    for line in remarks(found, bench):
-        common.out.print(common.safe(line))
+    means = matched.scores.mean(axis=0).tolist()
+    lines = []
+    for place in sorted(range(len(ranks)), key=ranks.__getitem__):
+        each = against.get(matched.methods[place])
+        compared: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
+        if each is not None:
+            low = each.interval[0] if each.interval else None
+            compared = [
+                (_signed(each.mean), each.mean),
+                (f"{_signed(each.interval[0])} to {_signed(each.interval[1])}" if each.interval else "-", low),
+                (str(each.wins), each.wins),
+                (str(each.losses), each.losses),
+                *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
+            ]
+        label = experiment.methods[matched.methods[place]].label
+        score, rank = (f"{means[place]:.1f}", means[place]), (f"{ranks[place]:.2f}", ranks[place])
+        lines.append([(label, None), score, *compared, rank])
+    return lines
 
 
-def remarks(found: "Comparison", bench: "Experiment") -> "list[str]":
-    """What has to be known of the table."""
+def remarks(found: "Comparison", experiment: "Experiment") -> list[str]:
+    """Return what has to be known of a comparison, in sentences."""
     from emodna.model.bench.wording import shared_notes
 
     matched, ranking = found.matched, found.ranking
@@ -153,13 +148,14 @@ def remarks(found: "Comparison", bench: "Experiment") -> "list[str]":
     reasons: dict[str, list[str]] = {}
     for each in found.methods:
         if each.test.why is not None:
-            reasons.setdefault(each.test.why, []).append(bench.methods[each.method].label)
+            reasons.setdefault(each.test.why, []).append(experiment.methods[each.method].label)
     for why, labels in reasons.items():
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
         lines.append(f"no Wilcoxon test{whom}: {why}")
+    n = len(matched.scenarios)
     if found.why_no_interval is not None:
         lines.append(f"no interval: {found.why_no_interval}")
-    elif (n := len(matched.scenarios)) < _FEW:
+    elif n < _FEW:
         lines.append(f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then")
     if ranking.p is not None:
         lines.append(f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}")
@@ -169,54 +165,73 @@ def remarks(found: "Comparison", bench: "Experiment") -> "list[str]":
     elif difference is not None:
         lines.append(f"Nemenyi: mean ranks that are {difference:.2f} apart differ")
         for group in ranking.groups:
-            labels = [bench.methods[matched.rows[place]].label for place in group]
+            labels = [experiment.methods[matched.methods[place]].label for place in group]
             lines.append(f"not told apart: {', '.join(labels)}")
-    lines += shared_notes(_shared(found, bench))
-    lines.append(_DEPENDENT)
-    lines.extend(f"left out: {left}" for left in matched.left_out[:_SHOWN])
+    lines += [*shared_notes(_shared(found, experiment)), _DEPENDENT]
+    lines += [f"left out: {left}" for left in matched.left_out[:_SHOWN]]
     if len(matched.left_out) > _SHOWN:
         lines.append(f"left out: {len(matched.left_out) - _SHOWN} more, see --json")
     return lines
 
 
-def _shared(found: "Comparison", bench: "Experiment") -> dict[tuple[str, str], int]:
-    """Pairs of its scenarios whose target is partly in the source."""
+def _shared(found: "Comparison", experiment: "Experiment") -> "dict[Pair, int]":
+    """Return the shared recordings of the pairs of its scenarios."""
     pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
-    return {pair: count for pair, count in bench.shared.items() if pair in pairs}
+    return {pair: count for pair, count in experiment.shared.items() if pair in pairs}
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
+
+
+def _print(found: "Comparison", experiment: "Experiment", metric: str) -> None:
+    from rich.text import Text
+
+    from emodna.cli.runs.table import Column, print_table, safe_text
+
+    n, name = len(found.matched.scenarios), SCORE_NAMES[metric]
+    reference = common.safe(experiment.methods[found.reference].label)
+    common.out.print(f"{name} over {n} scenario{'s' * (n > 1)}; differences to {reference}, in points")
+    labels, *numbers = zip(*comparison_rows(found, experiment), strict=True)
+    hidden_first = {"better": 3, "worse": 3, "Wilcoxon p": 2, "Holm p": 1}
+    columns = [Column("method", [safe_text(label) for label, _ in labels], folds=True)]
+    for head, cells in zip((name, *HEADINGS, "mean rank"), numbers, strict=True):
+        columns.append(Column(head, [Text(text) for text, _ in cells], hidden_first.get(head, 0), right=True))
+    print_table(columns)
+    for line in remarks(found, experiment):
+        common.out.print(common.safe(line))
 
 
 def _json(
-    found: "Comparison", bench: "Experiment", metric: str, task: str | None, resampling: "Resampling"
+    found: "Comparison", experiment: "Experiment", metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from emodna.model.bench.wording import shared_facts
     from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
-    means = dict(zip(matched.rows, matched.scores.mean(axis=0).tolist(), strict=True))
+    scored = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
     return {
         "metric": metric,
         "task": task,
-        "against": str(found.against),
+        "against": str(found.reference),
         "scenarios": [
-            {"task": scenario[0], "src": scenario[1], "tgt": scenario[2], "seeds": list(matched.seeds[scenario])}
-            for scenario in matched.scenarios
+            {"task": task_, "src": src, "tgt": tgt, "seeds": seeds}
+            for (task_, src, tgt), seeds in matched.seeds.items()
         ],
-        "left_out": list(matched.left_out),
+        "left_out": matched.left_out,
         "note": _DEPENDENT,
-        "shared": shared_facts(_shared(found, bench)),
+        "shared": shared_facts(_shared(found, experiment)),
         "bootstrap": {"level": LEVEL, **asdict(resampling)},
         "wilcoxon": {"alternative": "two-sided", "zero_method": "wilcox"},
         "methods": [
             {
-                "method": str(row),
-                "label": bench.methods[row].label,
-                "oracle": bench.methods[row].oracle,
-                "mean": means[row],
+                "method": str(spec),
+                "label": experiment.methods[spec].label,
+                "oracle": experiment.methods[spec].oracle,
+                "mean": mean,
                 "mean_rank": rank,
             }
-            for row, rank in zip(matched.rows, ranking.mean_ranks, strict=True)
+            for spec, mean, rank in scored
         ],
         "comparisons": [
             {
@@ -234,21 +249,6 @@ def _json(
         "friedman": {"chi_squared": ranking.chi_squared, "p": ranking.p},
         "nemenyi": {
             "critical_difference": ranking.critical_difference,
-            "groups": [[str(matched.rows[place]) for place in group] for group in ranking.groups],
+            "groups": [[str(matched.methods[place]) for place in group] for group in ranking.groups],
         },
     }
-
-
-def signed(points: float) -> str:
-    """A difference."""
-    return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
-
-
-def interval(interval: tuple[float, float] | None) -> str:
-    """Its ends, or a dash."""
-    return "-" if interval is None else f"{signed(interval[0])} to {signed(interval[1])}"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value, or a dash."""
-    return "-" if p is None else f"{p:.3g}"

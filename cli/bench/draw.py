@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from emodna.cli.charts import NEUTRAL, STORES
 from emodna.cli.common import visible
-from emodna.cli.picture import save
+from emodna.cli.picture import NEUTRAL, STORES, save
 from emodna.model.bench.pictures import Dots, Line, Mark, Matrix, Panel, Picture, Points
 
 if TYPE_CHECKING:

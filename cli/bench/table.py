@@ -9,7 +9,7 @@ from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables.data import Table
+    from emodna.model.bench.tables import Table
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -48,7 +48,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
     check_folder(to)
     from emodna.model.bench.spec import Experiment
-    from emodna.model.bench.tables.table import table as made
+    from emodna.model.bench.tables import table as made
 
     found = made(Experiment.read(out), name)
     if to is not None:
@@ -57,7 +57,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         write_atomically(to, _written(found, form).encode())
         common.note(f"wrote {common.safe(to)}")
     elif form == "text" and common.out.is_terminal:
-        from emodna.cli.bench.formats.text import print_text
+        from emodna.cli.bench.formats import print_text
 
         print_text(found, common.out)
     else:
@@ -82,25 +82,11 @@ def _form_of(to: Path | None) -> str:
 
 
 def _written(found: "Table", form: str) -> str:
-    """A table in one of the forms, as a file holds it."""
-    match form:
-        case "markdown":
-            from emodna.cli.bench.formats.markdown import markdown
+    """Return a table in one of the forms, as a file holds it."""
+    from emodna.cli.bench import formats
 
-            return markdown(found)
-        case "latex":
-            from emodna.cli.bench.formats.latex import latex
-
-            return latex(found)
-        case "csv":
-            from emodna.cli.bench.formats.values import values
-
-            return values(found)
-        case "json":
-            from emodna.cli.bench.formats.document import document
-
-            return common.json_text(document(found)) + "\n"
-        case _:
-            from emodna.cli.bench.formats.text import text
-
-            return text(found)
+    if form == "json":
+        return common.json_text(formats.document(found)) + "\n"
+    return {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.table_csv, "text": formats.text}[form](
+        found
+    )

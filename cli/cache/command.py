@@ -13,7 +13,7 @@ from emodna.cli.cache.export import export
 from emodna.cli.cache.gc import collect_garbage
 from emodna.cli.cache.plot import plot
 from emodna.cli.cache.stats import stats
-from emodna.cli.stores import open_store
+from emodna.cli.common import open_store
 
 if TYPE_CHECKING:
     from emodna.pipeline.features import FeatureSet
@@ -96,7 +96,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
     if as_json:
         common.print_json(facts)
     else:
-        from emodna.cli.picture import terminal_picture
+        from emodna.cli.charts import terminal_picture
 
         _print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
         coloured = common.out.color_system is not None

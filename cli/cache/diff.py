@@ -34,7 +34,7 @@ def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, qui
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.cache.progress import counting
-    from emodna.cli.stores import open_store
+    from emodna.cli.common import open_store
     from emodna.pipeline.inspect.diff import compare
 
     one, other = open_store(cache, a), open_store(cache, b)

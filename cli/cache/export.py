@@ -30,7 +30,7 @@ def export(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.cli.cache.progress import counting
-    from emodna.cli.stores import open_store
+    from emodna.cli.common import open_store
     from emodna.pipeline import export as exports
 
     began = time.perf_counter()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.stores import open_store
+from emodna.cli.common import open_store
 from emodna.pipeline.emotions import TASKS
 
 if TYPE_CHECKING:
@@ -106,13 +106,13 @@ def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]
 
 
 def _distributions(store: "FeatureStore") -> tuple["Figure", dict[str, Any]]:
-    from emodna.cli.charts import distributions_figure
+    from emodna.cli.picture import distributions_figure
 
     return distributions_figure(store)
 
 
 def _shift(store: "FeatureStore", other: "FeatureStore", task: str) -> tuple["Figure", dict[str, Any]]:
-    from emodna.cli.charts import shift_figure
+    from emodna.cli.picture import shift_figure
     from emodna.pipeline.errors import EmodnaError
 
     if store.snapshot.parameters != other.snapshot.parameters:

@@ -128,7 +128,7 @@ def _print_scores(run: "Run") -> None:
 
 def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
-    from emodna.cli.curves import curve, sparkline
+    from emodna.cli.charts import curve, sparkline
 
     if not curves:
         common.out.print("no line of metrics.jsonl yet")

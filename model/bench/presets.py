@@ -1,4 +1,4 @@
-"""Which runs the paper's tables are made of, and those of the study beside them. It needs no torch.
+"""Methods of the paper's tables, and of the sensitivity study. It needs no torch.
 
 Tables 2 to 6 of Ye et al. 2023, arXiv 2308.02190. Our tables have a floor and a ceiling besides: Source Only, also with
 the target's batch norm statistics, and the upper bound, which learns from the target's labels.
@@ -36,8 +36,8 @@ class Preset:
     entries: tuple[Entry, ...]
 
     @property
-    def rows(self) -> list[MethodSpec]:
-        """All that has to be run for it: entries, what those are compared with, floor and ceiling."""
+    def methods(self) -> list[MethodSpec]:
+        """Methods that it needs: its entries, those that entries are compared with, floor and ceiling."""
         bases = [entry.base for entry in self.entries if entry.base is not None]
         return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *FLOOR, CEILING]))
 

@@ -22,9 +22,8 @@ from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.export.place import replacing
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.files import write_atomically
+from emodna.pipeline.files import replacing, write_atomically
 from emodna.pipeline.store import FeatureStore
 
 _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
@@ -49,7 +48,7 @@ def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
         As `card`.
     """
     content = card(run).encode()
-    with replacing(place, own_files=None, always=(), force=force) as fresh:
+    with replacing(place, force=force) as fresh:
         fresh.write_bytes(content)
     return len(content)
 

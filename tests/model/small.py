@@ -28,8 +28,8 @@ from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.executors import local_threads
 from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.prepare.workers import local_threads
 from emodna.pipeline.store import FeatureStore
 from tests.synthesis import make_emodb, make_ravdess
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from emodna.cli.bench.compare import chosen, interval, p_value, remarks, signed
+from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, remarks
 from emodna.cli.bench.report.page import Section
-from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet, number, text
-from emodna.model.bench.comparing.comparison import Against, compare, matched
-from emodna.model.bench.results import Outcome
-from emodna.model.bench.scores import scenario_scores
+from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
+from emodna.model.bench.compare import compare, match
+from emodna.model.bench.results import Outcome, Scores, results, scored
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.model.metrics import SCORE_NAMES
@@ -42,31 +41,17 @@ def comparison(bench: Experiment, found: Sequence[Outcome], tasks: Sequence[Task
 
 
 def _part(bench: Experiment, found: Sequence[Outcome], name: str) -> Section:
-    scores = scenario_scores(bench, found)
+    scores = Scores.of(scored(results(bench, found)), _METRIC)
     reference, rows = chosen(bench, scores, [], None)
-    made = compare(matched(scores, rows, _METRIC), reference)
-    against = {each.method: each for each in made.methods}
-    means = made.matched.scores.mean(axis=0)
+    made = compare(match(scores, rows), reference)
     score = SCORE_NAMES[_METRIC]
-    columns = [
-        Column("method"),
-        *(
-            Column(each, numeric=True)
-            for each in (score, "difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p", "mean rank")
-        ),
-    ]
-    order = sorted(range(len(made.matched.rows)), key=lambda place: made.ranking.mean_ranks[place])
+    columns = [Column("method"), *(Column(each, numeric=True) for each in (score, *HEADINGS, "mean rank"))]
     lines = [
-        [
-            text(bench.methods[made.matched.rows[place]].label),
-            number(means[place].item()),
-            *_against(against.get(made.matched.rows[place])),
-            number(made.ranking.mean_ranks[place], 2),
-        ]
-        for place in order
+        [Item(words if words not in ("", "-") else MISSING, value) for words, value in line]
+        for line in comparison_rows(made, bench)
     ]
     count = len(made.matched.scenarios)
-    label = bench.methods[made.against].label
+    label = bench.methods[made.reference].label
     caption = f"{score} over {count} scenario{'s' * (count != 1)}; differences to {label}, in points"
     identity = f"comparison-{name.replace(' ', '-')}"
     return Section(
@@ -75,17 +60,3 @@ def _part(bench: Experiment, found: Sequence[Outcome], name: str) -> Section:
         sheets=[Sheet(f"{identity}-table", caption, columns, lines)],
         notes=remarks(made, bench),
     )
-
-
-def _against(found: Against | None) -> list[Item]:
-    """Six cells; the method that the others are compared with has none of them."""
-    if found is None:
-        return [Item(MISSING)] * 6
-    low = found.interval[0] if found.interval else None
-    return [
-        Item(signed(found.mean), found.mean),
-        Item(interval(found.interval) if found.interval else MISSING, low),
-        number(found.wins, 0),
-        number(found.losses, 0),
-        *(Item(MISSING if p is None else p_value(p), p) for p in (found.test.p, found.p_holm)),
-    ]

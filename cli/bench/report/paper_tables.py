@@ -2,28 +2,14 @@
 
 from collections.abc import Sequence
 
-from emodna.cli.bench.formats.layout import Signs, cited, heading, known_pairs, ours, signed
-from emodna.cli.bench.formats.words import caption, missing, notes
+from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_number, signed
+from emodna.cli.bench.notes import caption, missing, notes
 from emodna.cli.bench.report.page import Section
 from emodna.cli.bench.report.sheets import MISSING, Column, Item, Sheet
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.spec import Experiment
-from emodna.model.bench.tables.data import DIFFERENCE, Block, Figure, Line, Table
-from emodna.model.bench.tables.table import TABLE_NAMES, table
+from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, Line, Table, table
 from emodna.pipeline.emotions import Task
-
-_SIGNS = Signs(
-    escape=str,
-    bold=str,  # a class of the cell says so
-    plus_minus=" \u00b1 ",
-    minus="\u2212",
-    same="\u2009=",
-    below="\u2009<",
-    up="\u2009\u2191",
-    down="\u2009\u2193",
-    unmarked="\u2009\u2007",
-    indent="",
-)
 
 
 def paper_tables(bench: Experiment, tasks: Sequence[Task]) -> Section:
@@ -35,7 +21,7 @@ def paper_tables(bench: Experiment, tasks: Sequence[Task]) -> Section:
         if of_paper and not set(PRESETS[name].tasks) & set(tasks):
             continue
         made = table(bench, name)
-        there = [line for line in made.of("entry") if any(each.mean is not None for each in line.figures.values())]
+        there = [line for line in made.of("entry") if any(each.mean is not None for each in line.cells.values())]
         if len(there) >= (1 if of_paper else 2):  # one setting alone is no study of settings
             parts.append(_part(made))
         else:
@@ -71,10 +57,10 @@ def _sheet(identity: str, made: Table, block: Block) -> Sheet:
         before = len(columns)
         for score, head in zip(block.scores, block.headings, strict=True):
             spot = (task, column, score)
-            figures = [line.figures.get(spot, Figure()) for line in made.lines]
+            figures = [line.cells.get(spot, Cell()) for line in made.lines]
             columns.append(Column(head, numeric=True, whole_name=f"{name} {head}"))
             for row, line, figure in zip(rows, made.lines, figures, strict=True):
-                shown = MISSING if figure.mean is None else ours(made, line, spot, _SIGNS)
+                shown = MISSING if figure.mean is None else our_number(made, line, spot).written({})
                 row.append(Item(shown, figure.mean, "best" if figure.best else ""))
             if any(figure.cited for figure in figures):
                 columns.append(Column("paper", numeric=True, whole_name=f"{name} {head} of the paper"))
@@ -92,12 +78,12 @@ def _label(line: Line) -> Item:
     return Item(line.label, look="" if line.kind == "entry" else "muted")
 
 
-def _paper(figure: Figure) -> Item:
+def _paper(figure: Cell) -> Item:
     if figure.cited is None:
         return Item(MISSING)
-    return Item(cited(figure, _SIGNS), figure.cited.mean, "muted best" if figure.cited_best else "muted")
+    return Item(paper_number(figure).written({}), figure.cited.mean, "muted best" if figure.cited_best else "muted")
 
 
-def _difference(figure: Figure) -> Item:
+def _difference(figure: Cell) -> Item:
     value = figure.difference
-    return Item(MISSING) if value is None else Item(signed(value, _SIGNS), value, "muted")
+    return Item(MISSING) if value is None else Item(signed(value), value, "muted")

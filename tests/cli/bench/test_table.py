@@ -17,11 +17,11 @@ import pytest
 from rich.console import Console
 
 from emodna.cli.bench.command import main
-from emodna.cli.bench.formats.text import print_text
+from emodna.cli.bench.formats import print_text
 from emodna.cli.bench.options import STEPS
 from emodna.model.bench.presets import CEILING
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
-from emodna.model.bench.tables.table import TABLE_NAMES, table
+from emodna.model.bench.tables import TABLE_NAMES, table
 from emodna.model.request import FitRequest
 from tests.cli.running import Command, Ran, in_process
 from tests.model.bench.made import fail, finish, planned

@@ -1,0 +1,437 @@
+"""Forms of a table of an experiment: text for the terminal, Markdown, LaTeX, CSV and JSON."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as Grid
+from rich.text import Text
+
+from emodna.cli import common
+from emodna.cli.bench.notes import caption, command, missing, notes
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE
+from emodna.model.bench.tables import DIFFERENCE, Block, Cell, Column, Line, Spot, Table
+from emodna.model.bench.wording import shared_facts
+from emodna.pipeline.emotions import Task
+
+#: Wider than any table: a file has no width.
+_WIDE: Final = 1000
+#: The column of labels folds where not even one group of columns fits beside it.
+_LEAST: Final = 16
+_LATEX: Final = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "\u00b1": r"$\pm$",
+    "\u2191": r"$\uparrow$",
+    "\u2193": r"$\downarrow$",
+    "[": "{[}",
+    "]": "{]}",
+    '"': r"\textquotedbl{}",
+    "->": r"$\rightarrow$",
+    "--": "-{}-",
+}
+_LATEX_SPECIAL: Final = re.compile("|".join(re.escape(each) for each in sorted(_LATEX, key=len, reverse=True)))
+
+#: In place of a mark, so that numbers stand below each other.
+_UNMARKED: Final = "\u2007"
+#: Signs of each form in numbers.
+_TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _UNMARKED: " "})
+_MARKDOWN_SIGNS: Final = str.maketrans(
+    {
+        "[": r"\[",
+        "=": " =",
+        "<": " &lt;",
+        _UNMARKED: "",
+        **{sign: f" {sign}" for sign in "\u2191\u2193"},
+        "\u00b1": " \u00b1 ",
+    }
+)
+_LATEX_SIGNS: Final = str.maketrans(
+    {
+        **{sign: _LATEX[sign] for sign in "\u2191\u2193"},
+        "\u00b1": r"\,$\pm$\,",
+        "\u2212": "$-$",
+        "=": "$^{=}$",
+        "<": "$^{<}$",
+        _UNMARKED: "",
+    }
+)
+
+
+class Number(NamedTuple):
+    """A number of a table in Unicode, with the signs around it."""
+
+    text: str = ""
+    after: str = ""
+    """Mark, arrow, and what the number lacks; a figure space is where a mark might be."""
+    bold: bool = False
+    before: str = ""
+
+    def written(self, signs: Mapping[int, str], bold: Callable[[str], str] = str) -> str:
+        """Return it in one form, with the signs of that form in place of those in Unicode."""
+        text = self.text.translate(signs)
+        return f"{self.before.translate(signs)}{bold(text) if self.bold else text}{self.after.translate(signs)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A line of a block."""
+
+    label: str
+    numbers: Sequence[Number]
+    below: bool = False
+    """True of the paper's numbers and of differences, which stand below a line of ours."""
+    new_part: bool = False
+    """True if a rule stands above it."""
+
+
+# Numbers
+
+
+def known_pairs(table: Table, column: Column) -> int:
+    """Return how many of a column's pairs the experiment's corpora make."""
+    return sum(set(pair) <= set(table.experiment.corpora) for pair in column.pairs)
+
+
+def heading(table: Table, block: Block, task: Task, column: Column) -> str:
+    """Return the heading of a column: its name, and how many of its pairs there can be; an arrow tells sources."""
+    name = f"{column.name.upper()} ->" if column.name in paper.CORPORA else column.name
+    name = "Average" if name == AVERAGE else name
+    if len({task for task, _ in block.columns}) > 1:
+        name = task if column.name == AVERAGE else f"{task}, {name}"
+    known = known_pairs(table, column)
+    return name if known == len(column.pairs) else f"{name} {known}/{len(column.pairs)}"
+
+
+def our_number(table: Table, line: Line, spot: Spot) -> Number:
+    """Return our number with deviation, mark, arrow and what it lacks."""
+    cell, (_, column, score) = line.cells.get(spot), spot
+    if cell is None:
+        return Number()
+    if cell.mean is None:
+        return Number("-", _UNMARKED)
+    number = signed(cell.mean) if score == DIFFERENCE else _number(cell.mean)
+    known = known_pairs(table, column)
+    fewer = [f"{len(cell.pairs)}/{known}"] if len(cell.pairs) < known else []
+    if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
+        fewer.append(f"{len(cell.seeds)} {'seed' if len(cell.seeds) == 1 else 'seeds'}")
+    mark = {"same": "=", "below": "<", None: _UNMARKED}[cell.mark]
+    lacks = f" ({', '.join(fewer)})" if fewer else ""
+    after = f"{mark}{_arrow(cell.gain)}{lacks}"
+    return Number(number + _std(cell.std), after, cell.best)
+
+
+def paper_number(cell: Cell) -> Number:
+    """Return the paper's number, in brackets if ours cannot be compared with it."""
+    if cell.cited is None:
+        return Number()
+    text, arrow = f"{_number(cell.cited.mean)}{_std(cell.cited.std)}", _arrow(cell.cited_gain)
+    before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
+    return Number(text, after + _UNMARKED, cell.cited_best, before)
+
+
+def signed(value: float) -> str:
+    """Return a difference."""
+    return f"{value:+.1f}".replace("-", "\u2212")
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".replace("-", "\u2212")
+
+
+def _std(value: float | None) -> str:
+    return "" if value is None else f"\u00b1{value:.1f}"
+
+
+def _arrow(gain: float | None) -> str:
+    return "" if not gain else "\u2191" if gain > 0 else "\u2193"
+
+
+def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
+    """Yield the lines of a block: ours, and below each the paper's numbers and the differences."""
+    spots = [(task, column, score) for task, column in block.columns for score in block.scores]
+    before = None
+    for line in table.lines:
+        part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
+        cells = [line.cells.get(spot, Cell()) for spot in spots]
+        yield Shown(line.label, [our_number(table, line, spot) for spot in spots], new_part=before not in (None, part))
+        if any(cell.cited for cell in cells):
+            called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
+            yield Shown(called, [paper_number(cell) for cell in cells], below=True)
+        if any(cell.comparable for cell in cells):
+            differences = [cell.difference for cell in cells]
+            numbers = [Number() if each is None else Number(signed(each), _UNMARKED) for each in differences]
+            yield Shown("difference", numbers, below=True)
+        before = part
+
+
+def _headings(table: Table, block: Block) -> list[str]:
+    return [heading(table, block, task, column) for task, column in block.columns]
+
+
+# Text
+
+
+def print_text(table: Table, console: Console) -> None:
+    """Print a table; columns of corpora that the experiment does not have are left out, and a line says so."""
+    console.print(f"[bold]{common.safe(caption(table))}[/bold]")
+    hidden: dict[str, None] = {}
+    for block in table.blocks:
+        shown = tuple(each for each in block.columns if known_pairs(table, each[1]))
+        hidden |= dict.fromkeys(column.name for task, column in block.columns if (task, column) not in shown)
+        console.print(f"\n{common.safe(block.title)}")
+        for band in _bands(table, replace(block, columns=shown or block.columns), console):
+            console.print(band)
+    console.print()
+    if hidden:
+        names = common.safe(", ".join(hidden))
+        console.print(f"Columns without a pair here are left out: {names}. Other forms have them (--format).")
+    for note in notes(table):
+        console.print(common.safe(note))
+    for gap in missing(table):
+        console.print(f"[yellow]-[/yellow] {common.safe(gap)}")
+
+
+def text(table: Table) -> str:
+    """Return a table as text for a file, of any width."""
+    console = Console(file=io.StringIO(), width=_WIDE, soft_wrap=True, highlight=False, emoji=False)
+    with console.capture() as captured:
+        print_text(table, console)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _bands(table: Table, block: Block, console: Console) -> Iterator[Grid]:
+    """Cut a block between its columns so that each part fits the terminal."""
+    columns = list(block.columns)
+    while columns:
+        for count in range(len(columns), 0, -1):
+            grid = _grid(table, replace(block, columns=tuple(columns[:count])))
+            width = Measurement.get(console, console.options.update(width=_WIDE), grid).maximum
+            if not console.is_terminal or width <= console.width:
+                break
+        yield grid
+        columns = columns[count:]
+
+
+def _grid(table: Table, block: Block) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column("", overflow="fold", min_width=_LEAST)
+    for group in _headings(table, block):
+        for place, head in enumerate(block.headings):
+            title = common.visible(group) if place == 0 else ""
+            grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
+    for line in shown_lines(table, block):
+        if line.new_part:
+            grid.add_section()
+        numbers = [Text(number.written(_TEXT_SIGNS), style="bold" if number.bold else "") for number in line.numbers]
+        label = Text(f"{'  ' * line.below}{common.visible(line.label)}")
+        grid.add_row(label, *numbers, style="dim" if line.below else "")
+    return grid
+
+
+# Markdown
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown, as GitHub reads it."""
+    parts = [f"**{_in_markdown(caption(table))}**"]
+    for block in table.blocks:
+        heads = [
+            f"{_in_markdown(group)}<br>{_in_markdown(head)}"
+            for group in _headings(table, block)
+            for head in block.headings
+        ]
+        lines = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+        for line in shown_lines(table, block):
+            numbers = [number.written(_MARKDOWN_SIGNS, lambda text: f"**{text}**") for number in line.numbers]
+            lines.append(f"| {'&nbsp;&nbsp;' * line.below}{_in_markdown(line.label)} | {' | '.join(numbers)} |")
+        parts += [_in_markdown(block.title), "\n".join(lines)]
+    parts.append("\n".join(f"- {_in_markdown(note)}" for note in notes(table)))
+    if gaps := list(missing(table)):
+        parts += ["Missing:", "\n".join(f"- {_in_markdown(gap)}" for gap in gaps)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_markdown(words: str) -> str:
+    """Escape words so that Markdown and the HTML in it show them as they are, on one line."""
+    words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", words)
+
+
+# LaTeX
+
+
+def latex(table: Table) -> str:
+    """Return a table in LaTeX with booktabs, as the paper prints it: a float with a tabular for each block."""
+    return "\n".join(_latex_lines(table)) + "\n"
+
+
+def _latex_lines(table: Table) -> Iterator[str]:
+    yield r"% \usepackage{booktabs}; with pdflatex also \usepackage[T1]{fontenc}"
+    yield r"\begin{table*}"
+    yield r"\centering\scriptsize\setlength{\tabcolsep}{2pt}"
+    yield rf"\caption{{{_in_latex(caption(table))}}}"
+    yield rf"\label{{tab:emodna-{table.name}}}"
+    for place, block in enumerate(table.blocks):
+        if place:
+            yield r"\par\medskip"
+        yield rf"{_in_latex(block.title)}\par\smallskip"
+        yield from _tabular(table, block)
+    yield r"\par\smallskip\raggedright"
+    yield from (rf"{_in_latex(note)}\par" for note in notes(table))
+    if gaps := list(missing(table)):
+        runs = sum(gap.runs for gap in table.gaps)
+        parts = ["1 cell is missing" if runs == 1 else f"{runs} cells are missing"] * bool(runs)
+        parts += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
+        yield rf"Incomplete: {_in_latex('; '.join(parts))}.\par"
+        yield from (f"% {common.visible(gap)}" for gap in gaps)
+    yield r"\end{table*}"
+
+
+def _tabular(table: Table, block: Block) -> Iterator[str]:
+    def row(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    groups, heads = _headings(table, block), [_in_latex(head) for head in block.headings]
+    width = len(heads)
+    yield rf"\begin{{tabular}}{{l{'r' * (width * len(groups))}}}"
+    yield r"\toprule"
+    yield row(["", *(rf"\multicolumn{{{width}}}{{c}}{{{_in_latex(group)}}}" for group in groups)])
+    starts = range(2, width * len(groups) + 2, width)
+    yield "".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts)
+    yield row(["Method", *(head for _ in groups for head in heads)])
+    yield r"\midrule"
+    for line in shown_lines(table, block):
+        if line.new_part:
+            yield r"\midrule"
+        numbers = [number.written(_LATEX_SIGNS, lambda text: rf"\textbf{{{text}}}") for number in line.numbers]
+        yield row([r"\quad " * line.below + _in_latex(line.label), *numbers])
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _in_latex(words: str) -> str:
+    """Escape words so that LaTeX prints them as they are."""
+    return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
+
+
+# JSON and CSV
+
+
+def document(table: Table) -> dict[str, Any]:
+    """Return a table as a JSON document, with nothing rounded."""
+    experiment = table.experiment
+    columns = {column.name: column for block in table.blocks for _, column in block.columns}
+    return {
+        "table": table.name,
+        "title": table.title,
+        "bench": str(experiment.out.absolute()),
+        "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
+        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
+        "rows": {
+            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": _cells(line.cells)}
+            for line in table.of("entry", "floor", "ceiling")
+        },
+        "not_shown": [str(spec) for spec in table.not_shown],
+        "shared": shared_facts(table.shared),
+        "constants": {line.name: {"label": line.label, "cells": _cells(line.cells)} for line in table.of("constant")},
+        "missing": {
+            "cells": sum(gap.runs for gap in table.gaps),
+            "gaps": [
+                {
+                    "why": gap.why,
+                    "tasks": gap.tasks,
+                    "rows": [str(spec) for spec in gap.methods],
+                    "pairs": gap.pairs,
+                    "seeds": gap.seeds,
+                    "error": gap.error,
+                }
+                for gap in table.gaps
+            ],
+            "corpora": table.absent,
+            "command": command(table),
+        },
+    }
+
+
+def table_csv(table: Table) -> str:
+    """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
+
+    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
+    pairs of a mean.
+    """
+    shared = table.shared
+    lines = [
+        {
+            "table": table.name,
+            "task": task,
+            "kind": line.kind,
+            "row": line.name,
+            "label": line.label,
+            **_facts(line, "paper_row"),
+            "column": column.name,
+            "metric": score,
+            **_numbers(cell, column),
+            "seeds": " ".join(map(str, cell.seeds)),
+            "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
+        }
+        for line in table.lines
+        for (task, column, score), cell in line.cells.items()
+    ]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: str(value).lower() if isinstance(value, bool) else common.csv_cell(value) for key, value in line.items()}
+        for line in lines
+    )
+    return stream.getvalue()
+
+
+def _facts(line: Line, paper_key: str) -> dict[str, Any]:
+    info = line.info
+    return {
+        paper_key: line.paper,
+        "our_reading": info.our_reading if info else None,
+        "supervision": info.supervision if info else None,
+    }
+
+
+def _numbers(cell: Cell, column: Column) -> dict[str, Any]:
+    """Return a cell by the names that JSON and CSV have."""
+    return {
+        "mean": cell.mean,
+        "std": cell.std,
+        "seeds": cell.seeds,
+        "pairs": len(cell.pairs),
+        "of": len(column.pairs),
+        "constant": cell.constant,
+        "mark": cell.mark,
+        "best": cell.best,
+        "paper_mean": cell.cited.mean if cell.cited else None,
+        "paper_std": cell.cited.std if cell.cited else None,
+        "comparable": cell.comparable,
+        "difference": cell.difference,
+        "gain": cell.gain,
+        "paper_gain": cell.cited_gain,
+    }
+
+
+def _cells(cells: Mapping[Spot, Cell]) -> dict[str, Any]:
+    """Return cells by task, column and score."""
+    found: dict[str, Any] = {}
+    for (task, column, score), cell in cells.items():
+        found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
+    return found

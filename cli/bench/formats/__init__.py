@@ -1,1 +1,0 @@
-"""Forms of a table of a benchmark, one file each."""

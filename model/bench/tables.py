@@ -1,0 +1,513 @@
+"""Tables of an experiment: the paper's, ours beside it; the study of sensitivity; every method by pair.
+
+In each seed, a mean is taken over the targets of a source, then over the sources, as in the paper. Its standard
+deviation is that of this mean over the seeds, and not a mean of standard deviations. With all 30 pairs present, the
+mean over the sources is the mean over the pairs. It needs no torch.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from statistics import fmean, stdev
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emodna.model.bench import paper
+from emodna.model.bench.paper import AVERAGE, Cited, Place
+from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY, Entry
+from emodna.model.bench.results import CALLED, CONSTANTS, results, scored
+from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
+from emodna.model.bench.wording import class_name
+from emodna.model.metrics import SCORE_NAMES
+from emodna.pipeline.emotions import TASKS, Task
+
+Kind = Literal["entry", "floor", "ceiling", "constant"]
+Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
+
+TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")
+DIFFERENCE: Final = "difference"
+"""Beside the scores, in the study of sensitivity: UAR less that of the first method, in the same seeds."""
+WHY: Final[tuple[Why, ...]] = ("failed", "unlabelled", "running", "interrupted", "waiting", "not planned")
+"""Reasons for a gap in the order in which they are listed."""
+RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
+
+#: In percent: scores are floats, of sums in another order.
+_SAME: Final = 1e-9
+#: In percent: scores that are nearer to each other read alike, with one decimal.
+_SHOWN: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A mean over pairs."""
+
+    name: str
+    """`casia`, `average`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
+    pairs: tuple[Pair, ...]
+    """All pairs that belong into it, whether the experiment has them or not."""
+    cited: bool = False
+    """True if the paper has such a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A mean in a table, in percent, and all that has to be known of it."""
+
+    mean: float | None = None
+    """None where nothing is done."""
+    std: float | None = None
+    """Of this mean over the seeds, of a sample (n - 1); None of one seed, and of constants."""
+    seeds: tuple[int, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    """Pairs over which it is taken."""
+    complete: bool = False
+    """True if these are all that belong into the column."""
+    constant: float | None = None
+    """The best constant predictor on exactly these pairs."""
+    cited: Cited | None = None
+    """The paper's number."""
+    gain: float | None = None
+    """Table 5: gain from L_SCL, over exactly these pairs and seeds."""
+    cited_gain: float | None = None
+    """The same in the paper."""
+    best: bool = False
+    """True of the best of the column's entries, where all are of the same pairs."""
+    cited_best: bool = False
+    """The same in the paper."""
+
+    @property
+    def mark(self) -> Literal["same", "below"] | None:
+        """Relation to the best constant predictor, unless it is visibly above it."""
+        if self.mean is None or self.constant is None or self.mean > self.constant + _SHOWN:
+            return None
+        return "below" if self.mean < self.constant - _SHOWN else "same"
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, where both are of the same pairs."""
+        return self.mean - self.cited.mean if self.cited and self.mean is not None and self.complete else None
+
+    @property
+    def comparable(self) -> bool:
+        """True if ours and the paper's number are of the same pairs."""
+        return self.difference is not None
+
+
+Spot = tuple[Task, Column, str]
+"""Place of a cell in its line: task, column, score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a table: a method or a constant predictor."""
+
+    kind: Kind
+    name: str
+    """The method spec as text, or a constant's name."""
+    label: str
+    """With (our reading) and (oracle)."""
+    paper: str | None
+    """Its name in the paper."""
+    info: MethodInfo | None
+    """None of a constant, and of a method that the experiment does not have."""
+    cells: Mapping[Spot, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Columns by scores that stand side by side."""
+
+    title: str
+    columns: tuple[tuple[Task, Column], ...]
+    scores: tuple[str, ...]
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Headings over each of a column's numbers."""
+        called = f"% {class_name((task for task, _ in self.columns), 1)}"
+        names = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: called}
+        return tuple(names[score] for score in self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Runs that have no scores for one reason: all of some tasks by methods by pairs by seeds."""
+
+    why: Why
+    error: str | None
+    """Of failed ones."""
+    tasks: tuple[Task, ...]
+    methods: tuple[MethodSpec, ...]
+    pairs: tuple[Pair, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.tasks) * len(self.methods) * len(self.pairs) * len(self.seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with all that has to be known beside it."""
+
+    name: str
+    title: str
+    experiment: Experiment
+    blocks: tuple[Block, ...]
+    lines: tuple[Line, ...]
+    gaps: tuple[Gap, ...]
+    absent: tuple[str, ...]
+    """The paper's corpora that the experiment does not have."""
+    not_shown: tuple[MethodSpec, ...]
+    """Methods of the experiment that have finished runs of its tasks, and no line in it."""
+
+    @property
+    def shared(self) -> Mapping[Pair, int]:
+        """Recordings of the target that the source has, too, of its pairs that have runs."""
+        spots = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
+        run = {run.pair for run in self.experiment.runs if (run.task, run.pair) in spots}
+        return {pair: count for pair, count in self.experiment.shared.items() if pair in run}
+
+    def of(self, *kinds: Kind) -> Iterator[Line]:
+        """Yield its lines of some kinds."""
+        return (line for line in self.lines if line.kind in kinds)
+
+
+def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
+    """Make a table of an experiment, by its name in `TABLE_NAMES`.
+
+    Parameters
+    ----------
+    found
+        Results of all runs, if they have been read already, for `pairs` with the metric `CALLED`.
+    """
+    if found is None:
+        found = results(experiment, called=name == "pairs")
+    if name in PRESETS:
+        return _paper_table(experiment, name, found)
+    return _sensitivity(experiment, found) if name == "sensitivity" else _by_pair(experiment, found)
+
+
+def _paper_table(experiment: Experiment, name: str, found: pa.Table) -> Table:
+    preset = PRESETS[name]
+    columns = [each for each in columns_of(experiment) if preset.layout == "sources" or each.name == AVERAGE]
+    maker = _Maker(experiment, found, preset.tasks, columns)
+    lines = [maker.entry(name, entry) for entry in preset.entries]
+    done = {entry.method for entry in preset.entries}
+    lines += [maker.line("floor", spec) for spec in FLOOR if spec not in done]
+    lines.append(maker.line("ceiling", CEILING))
+    tasks = " and ".join(preset.tasks)
+    scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
+    blocks = [Block(f"{tasks}: {title}", tuple(maker.columns), each) for title, each in scores.items()]
+    return maker.table(name, preset.title, blocks, lines, preset.methods)
+
+
+def _sensitivity(experiment: Experiment, found: pa.Table) -> Table:
+    first, *others = SENSITIVITY
+    # The first method is that of other tables, too: where it alone is run is no place of the study.
+    runs = [run for run in experiment.runs if run.method in others]
+    runs = runs or [run for run in experiment.runs if run.method == first]
+    tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
+    pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
+    maker = _Maker(experiment, found, tasks, _columns_by_pair(pairs))
+    lines = [maker.line("entry", spec, minus=first) for spec in SENSITIVITY]
+    blocks = [Block(task, ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in maker.columns]
+    return maker.table("sensitivity", "One setting at a time", blocks, lines, SENSITIVITY)
+
+
+def _by_pair(experiment: Experiment, found: pa.Table) -> Table:
+    """Make the table of every method, with a block for each task and pair, and their mean."""
+    pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
+    maker = _Maker(experiment, found, experiment.tasks, _columns_by_pair(pairs))
+    specs = sorted(experiment.methods, key=lambda spec: spec == CEILING)
+    shown = (*SCORE_NAMES, CALLED)
+    lines = [
+        maker.line("ceiling" if experiment.methods[spec].oracle else "entry", spec, scores=shown) for spec in specs
+    ]
+    blocks = [Block(task, ((task, column),), shown) for task, column in maker.columns]
+    return maker.table("pairs", "All pairs", blocks, lines, specs)
+
+
+def columns_of(experiment: Experiment) -> list[Column]:
+    """Return the columns of the paper's tables for an experiment, the average last.
+
+    They are the paper's six source corpora, each over its five targets among the six, and their average. Corpora of
+    one's own have further columns: from each over all its targets, and to each over all its sources. Those are not in
+    the average, which stays the paper's. An experiment with no pair of the paper's corpora has a column for each of its
+    own, and their average.
+    """
+
+    def from_(src: str, name: str, pairs: Sequence[Pair], *, cited: bool = False) -> Column:
+        return Column(name, tuple(pair for pair in pairs if pair[0] == src), cited)
+
+    ours = set(experiment.corpora)
+    cited = list(itertools.permutations(paper.CORPORA, 2))
+    if not any(set(pair) <= ours for pair in cited):
+        pairs = list(itertools.permutations(experiment.corpora, 2))
+        return [*(from_(name, f"{name} ->", pairs) for name in experiment.corpora), Column(AVERAGE, tuple(pairs))]
+    own = [name for name in experiment.corpora if name not in paper.CORPORA]
+    pairs = [pair for pair in itertools.permutations([*paper.CORPORA, *own], 2) if set(pair) <= ours]
+    return [
+        *(from_(name, name, cited, cited=True) for name in paper.CORPORA),
+        *(from_(name, f"{name} ->", pairs) for name in own),
+        *(Column(f"-> {name}", tuple(pair for pair in pairs if pair[1] == name)) for name in own),
+        Column(AVERAGE, tuple(cited), cited=True),
+    ]
+
+
+def _columns_by_pair(pairs: tuple[Pair, ...]) -> list[Column]:
+    """Return a column for each pair, and one for their mean if there are several."""
+    columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
+    return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
+
+
+def select(
+    have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
+) -> tuple[tuple[Pair, ...], tuple[int, ...]] | None:
+    """Choose pairs and seeds for a mean: as many of some pairs as one seed has; None if none is there.
+
+    Seeds are comparable over the same pairs only. So the seed that has most pairs decides, the lowest of several, and
+    a seed that lacks one of those does not count.
+
+    Parameters
+    ----------
+    have
+        Pair -> seeds with a score.
+    """
+    seeds = sorted({seed for pair in pairs for seed in have.get(pair, ())})
+    if not seeds:
+        return None
+    there = {seed: tuple(pair for pair in pairs if seed in have.get(pair, ())) for seed in seeds}
+    chosen = max(there.values(), key=len)  # the first of several
+    return chosen, tuple(seed for seed in seeds if set(there[seed]).issuperset(chosen))
+
+
+def average(scores: Mapping[Pair, float]) -> float:
+    """Return the mean over the targets of each source, then over the sources."""
+    by_source: dict[str, list[float]] = {}
+    for (src, _), score in scores.items():
+        by_source.setdefault(src, []).append(score)
+    return fmean(map(fmean, by_source.values()))
+
+
+class _Maker:
+    """Makes the lines of one table from the results of an experiment."""
+
+    def __init__(self, experiment: Experiment, found: pa.Table, tasks: Sequence[Task], columns: list[Column]) -> None:
+        self.experiment, self.tasks = experiment, tuple(tasks)
+        self.columns = [(task, column) for task in tasks for column in columns]
+        self._found = found.filter(pc.is_in(found["task"], value_set=pa.array(self.tasks, pa.string())))
+        self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
+        self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
+        for row in scored(self._found).to_pylist():
+            key = (row["spec"], row["task"], row["metric"])
+            self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
+        for row in self._found.to_pylist():
+            if row["majority"] is not None:
+                self._constants[row["task"], row["tgt"], row["metric"]] = {name: row[name] for name in CONSTANTS}
+
+    def line(
+        self, kind: Kind, spec: MethodSpec, scores: Collection[str] = SCORE_NAMES, minus: MethodSpec | None = None
+    ) -> Line:
+        """Make the line of a method; with `minus`, also how far its UAR is above that of another one."""
+        cells = {(*spot, score): self._cell(spec, *spot, score) for spot in self.columns for score in scores}
+        if minus is not None:
+            for spot in self.columns:
+                gains = self._gains(spec, minus, *spot, "uar") if spec != minus else None
+                cell = cells[*spot, "uar"]
+                cells[*spot, DIFFERENCE] = (
+                    Cell(fmean(gains.values()), _std(gains.values()), tuple(gains), cell.pairs, cell.complete)
+                    if gains
+                    else Cell()
+                )
+        info = self.experiment.methods.get(spec)
+        return Line(kind, str(spec), info.label if info else str(spec), None, info, cells)
+
+    def entry(self, name: str, entry: Entry) -> Line:
+        """Make a line of one of the paper's tables, with the paper's numbers."""
+        line = self.line("entry", entry.method)
+        cells = {}
+        for (task, column, score), cell in line.cells.items():
+            cited = paper.cited().get(Place(name, task, entry.paper, column.name, score)) if column.cited else None
+            gains = before = None
+            if entry.base is not None:
+                gains = self._gains(entry.method, entry.base, task, column, score)
+                before = paper.in_tables_2_and_3(task, entry.base.name, score)
+            cells[task, column, score] = replace(
+                cell,
+                cited=cited,
+                gain=fmean(gains.values()) if gains else None,
+                cited_gain=cited.mean - before.mean if cited and before else None,
+            )
+        return replace(line, paper=entry.paper, cells=cells)
+
+    def table(
+        self, name: str, title: str, blocks: Sequence[Block], lines: list[Line], methods: Sequence[MethodSpec]
+    ) -> Table:
+        """Put a table together, with the constants below the methods."""
+        corpora = self.experiment.corpora
+        columns = [column for _, column in self.columns]
+        pairs = list(dict.fromkeys(pair for column in columns for pair in column.pairs if set(pair) <= set(corpora)))
+        shown = {line.name for line in lines}
+        done = set(self._found.filter(pc.equal(self._found["state"], "done"))["spec"].to_pylist())
+        return Table(
+            name,
+            title,
+            self.experiment,
+            tuple(blocks),
+            (*_with_best(lines), *self._constant_lines()),
+            self._gaps(methods, pairs),
+            tuple(each for each in paper.CORPORA if each not in corpora) if any(each.cited for each in columns) else (),
+            tuple(spec for spec in self.experiment.methods if str(spec) in done - shown),
+        )
+
+    def _means(
+        self, spec: MethodSpec, task: Task, column: Column, score: str
+    ) -> tuple[tuple[Pair, ...], dict[int, float]] | None:
+        """Return the pairs of a mean, and the mean over them by seed; None where there is none."""
+        chosen = select(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
+        if chosen is None:
+            return None
+        pairs, seeds = chosen
+        found = self._scores.get((str(spec), task, score), {})
+        if not all(seed in found.get(pair, ()) for pair in pairs for seed in seeds):
+            return None
+        return pairs, {seed: average({pair: found[pair][seed] for pair in pairs}) for seed in seeds}
+
+    def _cell(self, spec: MethodSpec, task: Task, column: Column, score: str) -> Cell:
+        found = self._means(spec, task, column, score)
+        if found is None:
+            return Cell()
+        pairs, means = found
+        return Cell(
+            fmean(means.values()),
+            _std(means.values()),
+            tuple(means),
+            pairs,
+            len(pairs) == len(column.pairs),
+            max(self._constant_means(task, pairs, score).values(), default=None),
+        )
+
+    def _gains(
+        self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
+    ) -> dict[int, float] | None:
+        """Return how far a method is above another one on the same pairs, by seed; None where nothing is common."""
+        ours, others = self._means(spec, task, column, score), self._means(base, task, column, score)
+        if ours is None or others is None or ours[0] != others[0]:
+            return None
+        return {seed: mean - others[1][seed] for seed, mean in ours[1].items() if seed in others[1]} or None
+
+    def _constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
+        """Return the means of the constants over the pairs whose targets have labels."""
+        known = {
+            pair: self._constants[task, pair[1], score] for pair in pairs if (task, pair[1], score) in self._constants
+        }
+        if not known or score not in SCORE_NAMES:
+            return {}
+        return {name: average({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS}
+
+    def _constant_lines(self) -> Iterator[Line]:
+        """Make the lines of the constants, on all pairs of a column that have runs in the task.
+
+        The upper bound is run from one source per target: its runs are of pairs that other methods have, too.
+        """
+        labels = (
+            f"always {class_name(self.tasks, 1)}",
+            f"always {class_name(self.tasks, 0)}",
+            "target majority (oracle)",
+        )
+        ran = {(run.task, run.pair) for run in self.experiment.runs}
+        for name, label in zip(CONSTANTS, labels, strict=True):
+            cells = {}
+            for (task, column), score in itertools.product(self.columns, SCORE_NAMES):
+                pairs = tuple(
+                    pair for pair in column.pairs if (task, pair) in ran and (task, pair[1], score) in self._constants
+                )
+                mean = self._constant_means(task, pairs, score).get(name)
+                cells[task, column, score] = (
+                    Cell(mean, pairs=pairs, complete=len(pairs) == len(column.pairs)) if pairs else Cell()
+                )
+            yield Line("constant", name, label, None, None, cells)
+
+    def _gaps(self, methods: Sequence[MethodSpec], pairs: Sequence[Pair]) -> tuple[Gap, ...]:
+        """Return the missing runs of some methods and pairs in the seeds of the experiment, as few gaps as possible."""
+        found: list[tuple[Any, ...]] = [
+            (why, error, (task,), (spec,), (pair,), (seed,))
+            for why, error, task, spec, pair, seed in self._missing(methods, pairs)
+        ]
+        place = {spec: place for place, spec in enumerate(methods)}
+        for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: what is alike but for one of them becomes one gap
+            alike: dict[tuple[Any, ...], list[Any]] = {}
+            for gap in found:
+                alike.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
+            found = [
+                (*rest[:axis], tuple(sorted(values, key=place.__getitem__ if axis == 3 else None)), *rest[axis:])
+                for rest, values in alike.items()
+            ]
+        gaps = (Gap(*gap) for gap in found)
+        return tuple(
+            sorted(
+                gaps,
+                key=lambda gap: (
+                    *(WHY.index(gap.why), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds),
+                    gap.error or "",
+                ),
+            )
+        )
+
+    def _missing(
+        self, methods: Sequence[MethodSpec], pairs: Sequence[Pair]
+    ) -> Iterator[tuple[Why, str | None, Task, MethodSpec, Pair, int]]:
+        corpora, specs = self.experiment.corpora, {str(spec): spec for spec in methods}
+        for row in self._found.filter(pc.equal(self._found["metric"], "uar")).to_pylist():
+            pair, task = (row["src"], row["tgt"]), row["task"]
+            if row["spec"] not in specs or pair not in pairs or row["value"] is not None:
+                continue
+            why, error = row["state"], row["error"]
+            if why == "done":
+                labelled = any(corpora[row["tgt"]].classes[task])
+                why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
+            yield why, error, task, specs[row["spec"]], pair, row["seed"]
+
+        def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
+            return task, spec, seed, pair[1], None if spec == CEILING else pair[0]  # for all sources of its target
+
+        planned = {answered(run.task, run.method, run.pair, run.seed) for run in self.experiment.runs}
+        for seed, task, spec, pair in itertools.product(self.experiment.seeds, self.tasks, methods, pairs):
+            asked = answered(task, spec, pair, seed)
+            if asked not in planned:
+                planned.add(asked)
+                # No run is planned that cannot learn.
+                lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
+                yield "unlabelled" if lacks else "not planned", None, task, spec, pair, seed
+
+
+def _std(values: Collection[float]) -> float | None:
+    """Return the standard deviation of a sample (n - 1), None of fewer than two.
+
+    The paper does not say which it has: of three seeds, that of a population is 0.82 times this one.
+    """
+    return stdev(values) if len(values) > 1 else None
+
+
+def _with_best(lines: Sequence[Line]) -> list[Line]:
+    """Mark the best entry of each column, if no constant is as good; and the paper's best."""
+    cells = [dict(line.cells) for line in lines]
+    entries = [mine for line, mine in zip(lines, cells, strict=True) if line.kind == "entry"]
+    for spot in lines[0].cells if lines else ():
+        if spot[2] not in SCORE_NAMES:
+            continue
+        means = [mean for each in entries if (mean := each[spot].mean) is not None]
+        alike = len({each[spot].pairs for each in entries if each[spot].mean is not None}) == 1
+        top = max(means) - _SAME if alike and len(means) > 1 else inf
+        cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)
+        for each in entries:
+            cell = each[spot]
+            best = cell.mean is not None and cell.mean >= top and cell.mark is None
+            cited_best = cell.cited is not None and cell.cited.mean >= cited_top
+            each[spot] = replace(cell, best=best, cited_best=cited_best)
+    return [replace(line, cells=mine) for line, mine in zip(lines, cells, strict=True)]
