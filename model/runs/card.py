@@ -5,6 +5,7 @@ files. The same run gives the same text, but for the time that it took.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -74,6 +75,7 @@ def card(run: RunFolder) -> str:
         ) from error
 
 
+@cache
 def _template() -> jinja2.Template:
     """Return the template; each value in it is escaped for Markdown, or by the filter `yaml` for YAML."""
     environment = jinja2.Environment(
