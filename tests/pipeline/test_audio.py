@@ -90,7 +90,7 @@ class TestChannels:
         assert reason(encoded(self.STEREO), channel=2) == "no channel 2: the file has 2"
 
 
-#: Decodes a minute of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
+#: Decodes 20 s of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
 MEASURED = """
 import resource, sys
 from io import BytesIO
@@ -104,7 +104,7 @@ def peak():
 content = BytesIO(Path(sys.argv[1]).read_bytes())
 before = peak()
 samples = decode(content, channel=7).samples
-assert samples.shape == (60 * 192_000,)
+assert samples.shape == (20 * 192_000,)
 print(peak() - before)
 """
 
@@ -112,7 +112,7 @@ print(peak() - before)
 class TestBlocks:
     """A large file of several channels is decoded in blocks, of which one channel is kept."""
 
-    @pytest.fixture(autouse=True, params=[1, 100, 999, 7999])
+    @pytest.fixture(autouse=True, params=[37, 7999])
     def _small_blocks(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(audio, "_BLOCK_SAMPLES", request.param)
 
@@ -166,12 +166,12 @@ def test_channels_that_are_not_taken_need_no_memory(tmp_path: Path) -> None:
     """An hour of silence in 8 channels at 192 kHz is a FLAC of a few MB, and was decoded to 21 GB."""
     file = tmp_path / "silence.flac"
     with soundfile.SoundFile(file, "w", 192_000, 8, "PCM_16", format="FLAC") as silence:
-        for _ in range(60):
+        for _ in range(20):
             silence.write(np.zeros((192_000, 8), np.int16))
     run = subprocess.run(
         [sys.executable, "-c", MEASURED, str(file)], capture_output=True, text=True, check=True, timeout=120
     )
-    assert float(run.stdout) < 120  # of the 369 MB of all channels; the one that is taken has 46 MB
+    assert float(run.stdout) < 70  # of the 123 MB of all channels; the one that is taken has 15 MB
 
 
 class TestChunks:
@@ -217,15 +217,9 @@ class TestStreams:
 
 
 class TestRefusals:
-    def test_an_empty_file(self) -> None:
-        assert reason(b"") == "empty file (0 bytes)"
-
     @pytest.mark.parametrize("size", [1, 12, 20, 36, 43])
     def test_a_header_alone(self, size: int) -> None:
         assert reason(wav(SAMPLES)[:size])
-
-    def test_a_header_that_ends_before_the_audio(self) -> None:
-        assert reason(wav(SAMPLES)[:36]) == "truncated: a WAV header without audio data"
 
     @pytest.mark.parametrize("missing", [1, 2, 4000, 8000])
     def test_a_truncated_wav(self, missing: int) -> None:
@@ -238,8 +232,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "content",
-        [b"not audio at all\n", b"<html><body>404 Not Found</body></html>", bytes(5000), b"RIFF", b"RIFF\0\0\0\0WAVE"],
-        ids=["text", "html", "zeros", "the first letters", "the first letters of both kinds"],
+        [b"", b"not audio at all\n", bytes(5000), b"RIFF", b"RIFF\0\0\0\0WAVE"],
+        ids=["nothing", "text", "zeros", "the first letters", "the first letters of both kinds"],
     )
     def test_something_else_under_the_name_of_audio(self, content: bytes) -> None:
         assert reason(content)
@@ -256,8 +250,9 @@ class TestRefusals:
 
 
 class TestResampling:
-    @pytest.mark.parametrize("source", [8000, 11_025, 16_000, 32_000, 44_100, 48_000, 96_000])
-    @pytest.mark.parametrize("length", [2048, 4001, 22_050])
+    @pytest.mark.parametrize(
+        ("source", "length"), [(8000, 2048), (11_025, 4001), (16_000, 22_050), (44_100, 4001), (96_000, 2048)]
+    )
     def test_it_is_librosas(self, source: int, length: int) -> None:
         samples = noise(length / source, source)
         expected = librosa.resample(samples, orig_sr=source, target_sr=22_050, res_type="soxr_hq")
@@ -293,11 +288,9 @@ class TestExamination:
     def test_headerless_audio_is_rejected(self, tmp_path: Path) -> None:
         assert self.rejection(tmp_path, "take.raw", pcm16(SAMPLES))
 
-    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path) -> None:
-        assert self.rejection(tmp_path, "a\0b.wav", wav(SAMPLES))
-
-    def test_a_name_that_is_too_long_is_rejected(self, tmp_path: Path) -> None:
-        assert self.rejection(tmp_path, "n" * 300 + ".wav", wav(SAMPLES))
+    @pytest.mark.parametrize("name", ["a\0b.wav", "n" * 300 + ".wav"])
+    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path, name: str) -> None:
+        assert self.rejection(tmp_path, name, wav(SAMPLES))
 
     @pytest.mark.parametrize("level", [1e12, 1e20, 3e38])
     def test_features_are_finite_or_the_file_is_rejected(self, tmp_path: Path, level: float) -> None:
@@ -307,7 +300,7 @@ class TestExamination:
         outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
         assert outcome.rejection or np.isfinite(outcome.features[0]).all()
 
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(damage=st.dictionaries(st.integers(0, 47), st.integers(0, 255), min_size=1, max_size=3))
     def test_a_damaged_header_gives_features_or_a_reason(
         self, tmp_path_factory: pytest.TempPathFactory, damage: dict[int, int]
