@@ -87,7 +87,6 @@ class Iemocap(Corpus):
         CorpusFacts(
             title="Interactive Emotional Dyadic Motion Capture database",
             language="en",
-            utterances=None,
             speakers=10,
             sample_rate=16000,
             licence="internal research after a signed form, no passing on",
@@ -99,7 +98,6 @@ class Iemocap(Corpus):
                 "beside Session1/dialog/EmoEvaluation/<dialog>.txt"
             ),
             emotions={},
-            counts={},
             homepage="https://sail.usc.edu/iemocap/",
             obtain=(
                 "Start at https://sail.usc.edu/iemocap/iemocap_release.htm: sign the form "
