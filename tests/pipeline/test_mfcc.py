@@ -87,6 +87,12 @@ def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None
         assert_librosas(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
 
 
+def test_39_coefficients_are_the_first_of_40() -> None:
+    samples = noise(1.0, RATE)
+    first = MfccSet().extract(samples)[0][:, :39]
+    np.testing.assert_allclose(MfccSet(n_mfcc=39).extract(samples)[0], first, rtol=0, atol=1e-4)
+
+
 def test_silence_has_its_known_values() -> None:
     features, peak_db = MfccSet().extract(np.zeros(4096, np.float32))
     assert peak_db == -100.0

@@ -96,46 +96,24 @@ class TestLines:
             },
         )
 
-    @pytest.mark.parametrize(
-        ("turn", "speaker", "gender", "dialog"),
-        [
-            ("Ses01F_impro01_M013", "Ses01M", "m", "Ses01F_impro01"),
-            ("Ses02M_script02_2_F004", "Ses02F", "f", "Ses02M_script02_2"),
-            ("Ses05F_script01_1b_M012", "Ses05M", "m", "Ses05F_script01_1b"),
-            ("Ses04M_impro08_M001", "Ses04M", "m", "Ses04M_impro08"),
-        ],
-    )
-    def test_the_speaker_is_the_last_letters_not_the_prefixes(
-        self, turn: str, speaker: str, gender: str, dialog: str
-    ) -> None:
-        utterance = one(turn)
-        assert (utterance.speaker, utterance.gender, utterance.extra["dialog"]) == (speaker, gender, dialog)
-
-    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "  \n", ""])
+    @pytest.mark.parametrize("end", ["\r\n", "\r", "  \n", ""])
     def test_line_ends_of_any_system(self, end: str) -> None:
         assert one(content=labels(line(end=end))).emotion == "anger"
 
-    def test_header_and_single_raters_are_no_labels(self) -> None:
-        raters = "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
-        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(line(), raters)})
+    def test_header_and_single_raters_in_any_encoding_are_no_labels(self) -> None:
+        raters = "C-E2:\tNeutral;\t(blas\xe9, \x85 \x92)\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
+        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(raters, line())})
         assert len(scan.utterances) == 1
         assert scan.skipped == {}
-
-    def test_a_comment_in_another_encoding_loses_no_label(self) -> None:
-        content = labels("C-E2:\tOther;\t(blas\xe9, \x85 \x92)\n", line())
-        assert one(content=content).emotion == "anger"
 
     @pytest.mark.parametrize(
         "broken",
         [
             "[6.2901 - 8.2357]\n",
-            line(ratings="[2.5, 3.0]"),
             line(ratings="[2.5000, nan, 3.5000]"),
             line(turn="Ses06F_impro01_F001"),
             line(turn="Ses01F_impro01"),
-            line(code="an g"),
             line(end=" more\n"),
-            line().replace("\t", " "),
             "[\n",
         ],
     )
@@ -175,6 +153,7 @@ class TestLines:
         turn = f"Ses0{session}{captured}_{dialog}_{speaker}{number:03d}"
         utterance = one(turn, labels(line(turn, "neu", "[{:.4f}, {:.4f}, {:.4f}]".format(*ratings))))
         assert (utterance.id, utterance.speaker, utterance.emotion) == (turn, f"Ses0{session}{speaker}", "neutral")
+        assert utterance.gender == {"F": "f", "M": "m"}[speaker]  # that of the last letter, not of the prefix
         assert tuple(utterance.extra.values()) == (f"Ses0{session}{captured}_{dialog}", *ratings)
 
 
@@ -217,12 +196,10 @@ class TestFiles:
         }
         assert scanned(files).skipped == {"WAV without a label line": 1, "label line without a WAV": 2}
 
-    def test_labels_alone_are_no_corpus(self) -> None:
-        with pytest.raises(CorpusError, match=r"no \.wav file; expected Session1/sentences/wav"):
+    def test_labels_or_wavs_alone_are_no_corpus(self) -> None:
+        with pytest.raises(CorpusError, match=r"no \.wav file"):
             scanned({label_path(TURN): labels(line())})
-
-    def test_wavs_alone_are_refused_by_what_is_missing(self) -> None:
-        with pytest.raises(CorpusError, match=r"\(1 x WAV without a label line\); expected .*EmoEvaluation"):
+        with pytest.raises(CorpusError, match="1 x WAV without a label line"):
             scanned({wav_path(TURN): b""})
 
     @pytest.mark.parametrize("error", [AudioError("encrypted"), PermissionError()])
@@ -270,12 +247,12 @@ class TestSubsets:
         assert Counter(scan.table["emotion"].drop_null().to_pylist()) == which.facts.counts
         assert which.differences(scan, {16_000: size}) == []
 
-    @pytest.mark.parametrize("subset", Iemocap.subsets)
-    def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self, subset: str) -> None:
-        which = corpus("iemocap", subset)
-        assert which.name == f"iemocap-{subset}"
-        assert str(which.facts.utterances) in Iemocap.subsets[subset]
-        assert (Iemocap.name, Iemocap.facts.utterances, corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
+    def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self) -> None:
+        for subset, what in Iemocap.subsets.items():
+            which = corpus("iemocap", subset)
+            assert which.name == f"iemocap-{subset}"
+            assert str(which.facts.utterances) in what
+            assert (Iemocap.name, Iemocap.facts.utterances, corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
 
     @pytest.mark.parametrize("subset", [None, "all"])
     def test_none_guesses_an_unknown_code(self, subset: str | None) -> None:
