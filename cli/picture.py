@@ -147,7 +147,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     axes.bar(np.arange(len(difference)), difference, color=NEUTRAL, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
-    where = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+    where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
     _steps(axes, durations, STORES, names)
@@ -234,7 +234,7 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
 
 def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
-    turned = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
     axes.set_xticks(range(len(counts)), [_short(name) for name in counts], rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
 
@@ -296,7 +296,7 @@ def _scatter(
         for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):
             chosen = place[label == value]
             if len(chosen):
-                look = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
+                look: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
                 axes.scatter(chosen[:, 0], chosen[:, 1], **look, label=f"{name}, {word}")
     axes.set(
         title="utterances by their mean c0 to c12",
