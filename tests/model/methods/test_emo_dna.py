@@ -3,22 +3,19 @@
 import dataclasses
 import math
 import typing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 from emodna.model.methods.source_only import SourceOnly
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small
+from tests.model.small import assert_same_tensors, batches
 
 TERMS = {
     "corpus": "corpus_weight",
@@ -131,8 +128,7 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
 
 class TestObjective:
     # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0; at 1 it is not.
-    @pytest.mark.parametrize("temperature", [0.01, 1.0])
-    @pytest.mark.parametrize("sizes", [(8, 8), (7, 9)])
+    @pytest.mark.parametrize(("temperature", "sizes"), [(0.01, (8, 8)), (1.0, (7, 9))])
     def test_is_the_one_of_the_paper(self, temperature: float, sizes: tuple[int, int]) -> None:
         settings = {
             "scl_temperature": temperature,
@@ -164,17 +160,6 @@ class TestObjective:
         terms = losses(mine, pair)
         assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
-
-    def test_has_no_prototypes_to_watch_without_the_term_that_they_are_for(self) -> None:
-        mine = model(decouple_weight=0.0)
-        losses(mine, batches())
-        assert mine.monitor().keys() == {"threshold", "confident"}
-
-    def test_default_weights_are_the_paper_s(self) -> None:
-        config = EmoDnaConfig()
-        assert (config.corpus_weight, config.mmd_weight, config.decouple_weight) == (1, 1, 1)
-        assert config.scl_weight == 0.1
-        assert config.scl_temperature == config.prototype_temperature == 0.01
 
     def test_pseudo_labels_carry_no_gradient_but_the_target_s_projections_do(self) -> None:
         off = dict.fromkeys(TERMS.values(), 0.0) | {"scl_weight": 1.0}
@@ -285,10 +270,6 @@ class TestReadings:
         # Each class has anchors in the source, so that every chosen utterance has a positive.
         torch.testing.assert_close(total["scl"], (8 + 6 * mine.monitor()["confident"]) * mean["scl"])
 
-    def test_sum_of_kernels(self) -> None:
-        mean, total = (losses(model(mmd_reduction=each), batches()) for each in ("mean", "sum"))
-        torch.testing.assert_close(total["mmd"], 5 * mean["mmd"])
-
     def test_anchors_of_the_source_alone(self) -> None:
         (_, target), n = (pair := batches()), 8
         mine = model(**MILD, scl_anchors="source")
@@ -352,46 +333,23 @@ class TestReadings:
         # The threshold has followed the confidence from the first step on.
         assert torch.equal(mine.monitor()["threshold"], usual.monitor()["threshold"])
 
-    def test_warm_up_has_no_gradient_of_the_rest(self) -> None:
-        mine = model(**MILD, warmup_steps=1)
-        gradient = gradients(mine, losses(mine, batches()))
-        assert not any(gradient[f"projection.{name}"].any() for name, _ in mine.projection.named_parameters())
-
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
             ({"lstm_directions": "concat"}, "lstm_directions=concat: .* needs projection_heads=separate"),
             ({"detach_corpus_prototypes": "true", "projection_heads": "separate"}, "needs projection_heads=shared"),
             ({"lstm_directions": "concat-half", "channels": "7"}, "needs an even number of channels, not 7"),
-            ({"decouple_negative": "other"}, "decouple_negative=other: must be one of same, cross, both"),
-            ({"warmup_steps": "-1"}, "warmup_steps=-1: must be 0 or more"),
-            ({"mmd_width_ratio": "1"}, "mmd_width_ratio=1: must be a number above 1"),
         ],
     )
     def test_that_do_not_go_together_are_refused(self, settings: dict[str, str], says: str) -> None:
         with pytest.raises(ConfigError, match=says):
             apply_settings(settings, EmoDna.defaults)
 
-    def test_resume_is_exact(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        settings = {"warmup_steps": "3", "batch_norm": "separate", "pseudo_label_mode": "eval"}
-        asked: dict[str, Any] = {"settings": {**settings, "checkpoint_seconds": "0"}, "steps": 4, "resume": True}
-        fit_small(source, target, tmp_path / "whole", **asked)
-        with pytest.raises(Interruption):
-            fit_small(source, target, tmp_path / "cut", watcher=InterruptAt(3), **asked)
-        fit_small(source, target, tmp_path / "cut", **asked)
-        assert_same_tensors(*(load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("whole", "cut")))
-
 
 class TestSharedNetwork:
-    @pytest.mark.parametrize("seed", [0, 7])
-    def test_starts_as_that_of_source_only(self, seed: int) -> None:
-        mine, other = EmoDna(6, EmoDna.defaults, seed), SourceOnly(6, SourceOnly.defaults, seed)
+    def test_starts_as_that_of_source_only(self) -> None:
+        mine, other = EmoDna(6, EmoDna.defaults, 7), SourceOnly(6, SourceOnly.defaults, 7)
         assert_same_tensors(mine.network.state_dict(), other.network.state_dict())
-
-    def test_does_not_depend_on_the_extra_heads(self) -> None:
-        assert_same_tensors(
-            model(projection_dim=16).network.state_dict(), model(projection_dim=128).network.state_dict()
-        )
 
     def test_alone_predicts(self) -> None:
         mine, (source, _) = model().eval(), batches()
