@@ -29,11 +29,6 @@ def gradients(method: Mdd, step: int, only: str) -> dict[str, Tensor]:
     return {name: each.grad for name, each in method.named_parameters() if each.grad is not None}
 
 
-def test_defaults() -> None:
-    defaults = Mdd.defaults
-    assert (defaults.margin, defaults.reversal_ceiling, defaults.reversal_schedule) == (1.5, 0.1, "share")
-
-
 def test_is_the_sum_of_its_terms_by_hand() -> None:
     method = small(margin=4.0, transfer_weight=0.5)
     source, target = PAIR
@@ -47,32 +42,24 @@ def test_is_the_sum_of_its_terms_by_hand() -> None:
     torch.testing.assert_close(terms["emotion"], F.cross_entropy(logits[:8], source.labels))
 
 
-def test_the_classifier_has_no_gradient_of_the_disparity() -> None:
-    found = gradients(small(), 500, "disparity")
-    assert not [name for name in found if name.startswith("network.classifier")]
-    assert found["adversary.0.weight"].any()
-
-
-def test_the_encoder_s_gradient_is_reversed_and_weighted_by_the_schedule() -> None:
+def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_has_none() -> None:
     name = "network.encoder.0.convs.0.conv.weight"
-    found = {step: gradients(small(), step, "disparity") for step in (0, 100, 500)}
-    assert not found[0][name].any()
-    assert found[0]["adversary.0.weight"].any()
-    weights = {step: 0.1 * ganin_weight(torch.tensor(step / 1000)).item() for step in (100, 500)}
-    torch.testing.assert_close(found[100][name] / weights[100], found[500][name] / weights[500], rtol=1e-3, atol=1e-6)
+    first, later = (gradients(small(), step, "disparity") for step in (0, 500))
+    assert not first[name].any()
+    assert first["adversary.0.weight"].any()
+    assert not [name for name in later if name.startswith("network.classifier")]
     method = small()
     # Against the gradient that is not reversed.
-    method.zero_grad(set_to_none=True)
     source, target = PAIR
     logits, features = method.network.answer(torch.cat([source.features, target.features]), torch.full((16,), 32))
     adversary, answers = method.adversary(features), logits.argmax(1)
     (1.5 * F.cross_entropy(adversary[:8], answers[:8]) + F.cross_entropy(adversary[8:], 1 - answers[8:])).backward()
-    plain = method.get_parameter(name).grad
+    plain, weight = method.get_parameter(name).grad, 0.1 * ganin_weight(torch.tensor(0.5)).item()
     assert plain is not None
-    torch.testing.assert_close(found[500][name], -weights[500] * plain, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(later[name], -weight * plain, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("margin", [1.5, 4.0])
+@pytest.mark.parametrize("margin", [1.5])
 def test_on_corpora_that_are_alike_the_adversary_s_best_is_known(margin: float) -> None:
     features = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     method = small(margin=margin)

@@ -1,6 +1,5 @@
 """Source Only: the target is never seen, not even by batch norm."""
 
-import dataclasses
 from pathlib import Path
 
 import torch
@@ -21,17 +20,6 @@ def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
     terms = losses(model, (source, target))
     assert list(terms) == ["emotion"]
     torch.testing.assert_close(terms["emotion"], expected)
-
-
-def test_target_without_a_number_in_it_changes_nothing() -> None:
-    source, target = batches()
-    nothing = dataclasses.replace(target, features=torch.full_like(target.features, torch.nan))
-    results = []
-    for each in (target, nothing):
-        model = small(SourceOnly)
-        terms = losses(model, (source, each))
-        results.append({**terms, **gradients(model, terms), **model.state_dict(prefix="state.")})
-    assert_same_tensors(*results)
 
 
 def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
