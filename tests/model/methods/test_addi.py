@@ -59,14 +59,6 @@ class TestTurns:
         )
         assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
 
-    def test_the_discriminators_gives_the_encoder_no_gradient(self) -> None:
-        model, pair = small(Addi), batches()
-        losses(model, pair)
-        assert model.turn == DISCRIMINATORS
-        model.losses(*pair, torch.tensor(0))["discriminators"].backward()
-        assert all(parameter.grad is None for parameter in model.network.parameters())
-        assert all(parameter.grad is not None for parameter in model.discriminators.parameters())
-
     def test_batch_norm_sees_a_step_once_and_dropout_draws_once(self) -> None:
         counted = []
         for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
@@ -109,11 +101,6 @@ class TestWithoutTransfer:
         model = small(Addi, adversarial_weight=0.1, batch_norm=mode)
         trained(model, (source, target))
         assert not torch.equal(model.network.classifier.weight, weights[0]["classifier.weight"])
-
-    def test_the_discriminators_learn_all_the_same(self) -> None:
-        model, pair = small(Addi, adversarial_weight=0.0, discriminator_learning_rate=0.01, dropout=0.0), batches()
-        first, last = (trained(model, pair, steps=n)["discriminators"].item() for n in (1, 60))
-        assert last < first - 0.1
 
 
 class TestAtTheirBest:

@@ -99,13 +99,6 @@ class TestDecoder:
         first, last = (trained(model, (source, target), steps=n, **asked)["reconstruction"].item() for n in (1, 25))
         assert last < 0.7 * first
 
-    def test_has_no_say_in_the_codes_of_the_later_phases(self) -> None:
-        model, pair = small(Saddi), batches()
-        model.phase, model.turn = ADAPTATION.name, ENCODER
-        model.losses(*pair, STEP)["reconstruction"].backward()
-        assert all(parameter.grad is None for parameter in model.network.parameters())
-        assert all(parameter.grad is not None for parameter in model.decoder.parameters())
-
     @pytest.mark.parametrize("phase", [PRETRAINING, ADAPTATION])
     def test_learns_nothing_in_the_discriminators_turn(self, phase: Phase) -> None:
         model, pair = small(Saddi, second_discriminator="windows"), batches()
@@ -195,16 +188,6 @@ class TestSyntheticUtterances:
                 {name: t for name, t in model.state_dict().items() if name.endswith(kept) or name.startswith("decoder")}
             )
         assert_same_tensors(*states)
-
-    def test_of_the_target_there_are_none(self) -> None:
-        source, target = batches()
-        codes = []
-        for each in (target, dataclasses.replace(target, features=target.features + 1)):
-            model = small(Saddi, dropout=0.0, batch_norm="source", perturbation=0.0, interpolation=0.0)
-            model.phase, model.turn = AUGMENTATION.name, ENCODER
-            terms = model.losses(source, each, STEP)
-            codes.append(terms["emotion"])
-        assert torch.equal(*codes)
 
 
 def test_windows_in_the_place_of_codes_for_the_second_discriminator() -> None:
