@@ -1,16 +1,13 @@
 """MDD: who learns what from its disparity."""
 
 import dataclasses
-import math
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.losses.adversarial import ganin_weight
-from emodna.model.methods.aligning import Domains
 from emodna.model.methods.mdd import Mdd
 from tests.model.small import batches
 
@@ -57,31 +54,6 @@ def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_h
     plain, weight = method.get_parameter(name).grad, 0.1 * ganin_weight(torch.tensor(0.5)).item()
     assert plain is not None
     torch.testing.assert_close(later[name], -weight * plain, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("margin", [1.5])
-def test_on_corpora_that_are_alike_the_adversary_s_best_is_known(margin: float) -> None:
-    features = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    method = small(margin=margin)
-    method.requires_grad_(False)
-    logits = torch.stack([features[:, 0], torch.zeros(64)], 1)
-    # An adversary whose only input is which class is preferred.
-    preferred = torch.cat([torch.where(logits.argmax(1) == 0, 1.0, -1.0).unsqueeze(1), torch.zeros(64, 7)], 1)
-    method.adversary.requires_grad_(True)
-    optimizer = torch.optim.LBFGS(method.adversary.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        alike = Domains(preferred, preferred), Domains(logits, logits)
-        value = method.transfer(*alike, torch.tensor(0))["disparity"]
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    best = margin / (1 + margin)
-    found = method.adversary(preferred).softmax(1).gather(1, logits.argmax(1, keepdim=True))
-    torch.testing.assert_close(found, torch.full_like(found, best), rtol=0, atol=1e-3)
-    assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-5)
 
 
 def test_tells_how_often_the_adversary_agrees() -> None:

@@ -189,6 +189,16 @@ class TestSyntheticUtterances:
             )
         assert_same_tensors(*states)
 
+    def test_of_the_target_there_are_none(self) -> None:
+        source, target = batches()
+        codes = []
+        for each in (target, dataclasses.replace(target, features=target.features + 1)):
+            model = small(Saddi, dropout=0.0, batch_norm="source", perturbation=0.0, interpolation=0.0)
+            model.phase, model.turn = AUGMENTATION.name, ENCODER
+            terms = model.losses(source, each, STEP)
+            codes.append(terms["emotion"])
+        assert torch.equal(*codes)
+
 
 def test_windows_in_the_place_of_codes_for_the_second_discriminator() -> None:
     model, pair = small(Saddi, second_discriminator="windows"), batches()
