@@ -12,9 +12,8 @@ from emodna.cli.charts import envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.inspect import balance
-from emodna.pipeline.inspect.moments import Moments, overall, survey
 from emodna.pipeline.inspect.oddities import is_silent
-from emodna.pipeline.inspect.shift import described, mean_difference, plane
+from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
-from emodna.pipeline.columns import ROWS_AT_ONCE, values
 from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, utterance_table
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.tables import ROWS_AT_ONCE, values
 
 __all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utterance"]
 

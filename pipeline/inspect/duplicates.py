@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import recordings_of
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.inspect.moments import Utterances, voice_weights
 from emodna.pipeline.inspect.spectra import Spectra
+from emodna.pipeline.inspect.survey import Utterances, voice_weights
 from emodna.pipeline.store import FeatureStore
 
 #: Correlation from which on two utterances are one recording. docs/STATISTICS.md has what copies and others reach.

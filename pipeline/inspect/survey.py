@@ -1,7 +1,7 @@
-"""One pass over all features of a store, in memory that does not grow with their number."""
+"""Read all features of a store once, in memory that does not grow with their number; compare two stores by it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ _EDGE: Final = 2
 #: dB below an utterance's loudest frame at which its frames count nothing; between, in proportion. The quiet ones are
 #: the room's and the codec's, not the voice's.
 VOICE_RANGE: Final = 20.0
+#: Utterances of a store that are shown as points.
+_POINTS: Final = 2000
 
 
 @dataclass(slots=True)
@@ -32,11 +34,11 @@ class Moments:
 
     @classmethod
     def none(cls, dim: int) -> "Moments":
-        """Those of no frame."""
+        """Return the moments of no frame."""
         return cls(0, np.zeros(dim), np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf))
 
     def add(self, features: NDArray[np.float32]) -> None:
-        """Take in some frames (n, dim).
+        """Add some frames (n, dim).
 
         Blocks are merged by their means, not by sums of squares, whose difference would lose digits: Chan, Golub &
         LeVeque 1983.
@@ -76,7 +78,7 @@ class Utterances:
 
 
 def overall(store: FeatureStore) -> Moments:
-    """Mean, deviation and range of all frames of a store, alone.
+    """Return mean, deviation and range of all frames of a store.
 
     Raises
     ------
@@ -114,15 +116,58 @@ def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
     return moments, found
 
 
+def mean_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
+    """Return the standardised mean difference (dim,): how many deviations the second store lies above the first.
+
+    The deviation is the root of the mean of the two variances (Cohen's d of groups of one size).
+    """
+    pooled = np.sqrt((one.std**2 + other.std**2) / 2)
+    return np.divide(other.mean - one.mean, pooled, out=np.zeros_like(pooled), where=pooled > 0)
+
+
+def plane(parts: list[Utterances]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], list[float]]:
+    """Project the utterances of some stores, each as its mean c0 to c12, onto their principal plane.
+
+    The coefficients are standardised over all of them, so that c0 does not drown the others. Of a large store some
+    utterances are drawn by lot, the same each time.
+
+    Returns
+    -------
+    rows
+        Of the utterances shown, of each store.
+    points
+        (rows, 2) of each store.
+    explained
+        Share of the variance along the two axes.
+    """
+    from sklearn.decomposition import PCA
+
+    random = np.random.default_rng(0)
+    rows = [np.sort(random.permutation(len(part.cepstra))[:_POINTS]) for part in parts]
+    values = np.vstack([part.cepstra[chosen] for part, chosen in zip(parts, rows, strict=True)]).astype(np.float64)
+    scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    if not scaled.any():  # also of a single utterance
+        return rows, [np.zeros((len(chosen), 2)) for chosen in rows], [0.0, 0.0]
+    fitted = PCA(2, svd_solver="full").fit(scaled)
+    points = np.split(fitted.transform(scaled), np.cumsum([len(chosen) for chosen in rows])[:-1])
+    explained: list[float] = fitted.explained_variance_ratio_.tolist()
+    return rows, points, explained
+
+
+def described(rows: NDArray[np.int64], points: NDArray[np.float64], ids: list[str]) -> dict[str, Any]:
+    """Return the points of one store as plain values."""
+    return {"ids": [ids[row] for row in rows], "x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
+
+
 def voice_weights(frames: Frames) -> NDArray[np.float64]:
-    """(frames,) how much of the voice each frame is: 1 the loudest of its utterance, 0 from `VOICE_RANGE` below it."""
+    """Weigh frames (frames,) by the voice in them: 1 the loudest of an utterance, 0 from `VOICE_RANGE` below it on."""
     loudest = np.repeat(np.maximum.reduceat(frames.level, frames.starts), frames.frames)
     weights: NDArray[np.float64] = np.clip((frames.level - loudest + VOICE_RANGE) / VOICE_RANGE, 0.0, 1.0)
     return weights
 
 
 def _inner(frames: Frames) -> NDArray[np.float64]:
-    """(frames,) 0 where a frame reaches beyond the ends of the audio, so that its level falls; else 1."""
+    """Return 0 where a frame (frames,) reaches beyond the ends of the audio, so that its level falls; else 1."""
     counts = np.repeat(frames.frames, frames.frames)
     place = np.arange(len(counts)) - np.repeat(frames.starts, frames.frames)
     within = (place >= _EDGE) & (place < counts - _EDGE)
