@@ -11,7 +11,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -23,6 +23,8 @@ from emodna.pipeline.errors import EmodnaError, explained
 
 if TYPE_CHECKING:
     import torch
+
+    from emodna.pipeline.store import FeatureStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,15 +65,10 @@ def csv_cell(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
     text = visible(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
+    with suppress(ValueError):
         float(text)
-    except ValueError:
-        return False
-    return True
+        return text
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def print_json(document: object) -> None:
@@ -145,17 +142,15 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     except BrokenPipeError:  # `| head` has seen enough
         _abandon_stdout()
         code = 0
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        print_error("; ".join(filter(None, [f"{where}{explained(error)}", resumable])))
+    except (OSError, MemoryError) as error:
+        reason = explained(error) if isinstance(error, OSError) else "not enough memory: free some"
+        where = getattr(error, "filename", None)
+        print_error("; ".join(filter(None, [reason if where is None else f"{where}: {reason}", resumable])))
         code = 1
         try:
             sys.stdout.flush()
         except OSError:  # it is what failed: Python would try once more at the end, and say so in its own words
             _abandon_stdout()
-    except MemoryError:
-        print_error("; ".join(filter(None, ["not enough memory: free some", resumable])))
-        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -182,7 +177,7 @@ def common_options(command: Command) -> Command:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings."),
-        click.option("-v", "--verbose", is_flag=True, help="More on stderr.", expose_value=True),
+        click.option("-v", "--verbose", is_flag=True, help="More on stderr."),
         click.version_option(package_name="emodna"),
     ):
         command = option(command)
@@ -262,19 +257,13 @@ def torch_device(name: str) -> "torch.device":
     """
     import torch
 
+    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EmodnaError(f"--device {name}: unknown; valid: auto, cpu, cuda, cuda:N") from None
-    if device.type not in ("cpu", "cuda") or (device.index or 0) >= max(
-        torch.cuda.device_count(), device.type == "cpu"
-    ):
-        raise EmodnaError(
-            f"--device {name}: not available here; valid: auto, cpu" + ", cuda" * torch.cuda.is_available()
-        )
-    return device
+        name = "cuda" if cards else "cpu"
+    valid = ["cpu", *(["cuda"] if cards else []), *cards]
+    if name not in valid:
+        raise EmodnaError(f"--device {name}: not available here; valid: auto, {', '.join(valid)}")
+    return torch.device(name)
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
@@ -329,22 +318,40 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 
 def _checked(path: Path, option: click.Option, value: object) -> object:
     """A value of the TOML file, if its type is the option's: click would make text of anything."""
-    kinds: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
-        click.types.IntParamType: (int,),
-        click.types.FloatParamType: (int, float),
-        click.types.BoolParamType: (bool,),
-    }
-    valid = next((types for kind, types in kinds.items() if isinstance(option.type, kind)), (str,))
+    match option.type:
+        case click.types.IntParamType():
+            valid, name = [int], "a whole number"
+        case click.types.FloatParamType():
+            valid, name = [int, float], "a number"
+        case click.types.BoolParamType():
+            valid, name = [bool], "true or false"
+        case _:
+            valid, name = [str], "text"
     values = value if option.multiple and isinstance(value, list) else [value]
     if all(type(each) in valid for each in values):  # a bool is no int here
         return values if option.multiple else value
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    raise EmodnaError(f"--config {path}: --{_key(option)} {value!r}: must be {names[valid[-1]]}")
+    raise EmodnaError(f"--config {path}: --{_key(option)} {value!r}: must be {name}")
 
 
 def _key(parameter: click.Parameter) -> str:
     """TOML key of an option: its long name."""
     return max(parameter.opts, key=len).lstrip("-")
+
+
+def open_store(cache: Path, store: str) -> "FeatureStore":
+    """Open a store by its corpus's name or its path.
+
+    Raises
+    ------
+    StoreError
+        No such store, several, or a damaged one.
+    """
+    from emodna.pipeline.store import FeatureStore
+    from emodna.pipeline.store.catalogue import resolve_store
+
+    path = resolve_store(cache, store)
+    detail(f"store {safe(path)}")
+    return FeatureStore(path)
 
 
 def cores() -> int:

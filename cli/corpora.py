@@ -1,14 +1,20 @@
 """emodna-corpora: which corpora there are, how to get them, and which are prepared."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from emodna.cli import common
 
 if TYPE_CHECKING:
-    from emodna.pipeline.corpora.base import Corpus, CorpusFacts
+    from emodna.pipeline.corpora.base import Corpus
+    from emodna.pipeline.errors import PluginError
+
+#: What `ls` says of a corpus.
+_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores",
+                "next", "error")  # fmt: skip
 
 
 class _ListsByDefault(click.Group):
@@ -34,16 +40,12 @@ def corpora() -> None:
 def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the corpora, each with the next step."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import registered
-    from emodna.pipeline.errors import PluginError
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    rows = [
-        _broken(name, kind) if isinstance(kind, PluginError) else _row(name, kind, cache)
-        for name, kind in registered().items()
-    ]
-    _name_targets(rows, cache)
+    rows = [_row(name, kind, cache) for name, kind in registered().items()]
+    _add_next(rows, cache)
     if as_json:
         common.print_json(rows)
     else:
@@ -57,13 +59,14 @@ def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None
 def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import corpus
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
     chosen = corpus(name)
     facts, download = chosen.facts, chosen.facts.download
     row = _row(name, type(chosen), cache)
+    _add_next([row], cache)
     document = {
         "corpus": name,
         "title": facts.title,
@@ -78,14 +81,7 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
         "citation": facts.citation,
         "homepage": facts.homepage or None,
         "obtain": facts.obtain or None,
-        "download": download
-        and {
-            "url": download.url,
-            "file": download.file,
-            "bytes": download.bytes,
-            "checksum": download.checksum,
-            "confirmed": download.confirmed,
-        },
+        "download": download and asdict(download),
         **{key: row[key] for key in ("root", "found", "stores", "next")},
     }
     if not row["found"] and download is None:  # `ls` sends its readers here
@@ -99,41 +95,26 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
         common.out.print(f"[bold]{common.safe(key):{width}}[/bold]  {common.safe(value)}")
 
 
-def _row(name: str, kind: "type[Corpus]", cache: Path) -> dict[str, Any]:
-    """A row of `ls`: what is published, and what is here."""
-    from emodna.pipeline.archives.roots import contents, default_root
+def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
+    """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
+    from emodna.pipeline.archives import contents, default_root
+    from emodna.pipeline.errors import PluginError
     from emodna.pipeline.store.catalogue import stores
 
-    root = default_root(name)
-    found = bool(contents(root))
-    facts = kind.facts
+    row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
+    if isinstance(kind, PluginError):
+        return row | {"error": str(kind)}
+    root, facts = default_root(name), kind.facts
     named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
-    prepared = [_store(path) for path in stores(cache) if path.parent.name in named]
-    return {
-        "corpus": name,
+    return row | {
         "language": facts.language,
         "speakers": facts.speakers,
         "utterances": facts.utterances,
-        "download_bytes": facts.download.bytes if facts.download else None,
+        "download_bytes": facts.download and facts.download.bytes,
         "licence": facts.licence,
         "root": str(root.absolute()),
-        "found": found,
-        "stores": prepared,
-        "next": _next(name, facts, cache, found=found, prepared=_is_prepared(name, prepared)),
-        "error": None,
-    }
-
-
-def _broken(name: str, reason: Exception) -> dict[str, Any]:
-    """A row of `ls` for a plug-in that cannot be used: all unknown but the reason."""
-    keys = ("language", "speakers", "utterances", "download_bytes", "licence", "root")
-    return {
-        "corpus": name,
-        **dict.fromkeys(keys),
-        "found": False,
-        "stores": [],
-        "next": None,
-        "error": str(reason),
+        "found": bool(contents(root)),
+        "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
     }
 
 
@@ -156,51 +137,48 @@ def _store(path: Path) -> dict[str, Any]:
     }
 
 
-def _is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:
-    """Whether there is a sound store of the corpus itself, not of a subset only."""
-    return any(store["corpus"] == name and store["error"] is None for store in stores)
-
-
-def _next(name: str, facts: "CorpusFacts", cache: Path, *, found: bool, prepared: bool) -> str:
-    """The command that brings a user further with a corpus."""
+def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
+    """Add the command that brings a user further with each corpus."""
     from emodna.pipeline.store.catalogue import in_cache
 
-    if prepared:
-        return f"emodna-fit --src {name} --tgt CORPUS{in_cache(cache)}"
-    if found:
-        return f"emodna-prep --corpus {name}{in_cache(cache)}"
-    if facts.download is not None:
-        return f"emodna-prep --corpus {name} --download{in_cache(cache)}"
-    return f"emodna-corpora show {name}"
+    def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # not a subset of it only
+        return any(store["corpus"] == name and store["error"] is None for store in stores)
 
-
-def _name_targets(rows: list[dict[str, Any]], cache: Path) -> None:
-    """Let each `emodna-fit` name another prepared corpus, if there is one."""
-    from emodna.pipeline.store.catalogue import in_cache
-
-    prepared = [row["corpus"] for row in rows if _is_prepared(row["corpus"], row["stores"])]
+    prepared = [row["corpus"] for row in rows if is_prepared(row["corpus"], row["stores"])]
     for row in rows:
-        others = [name for name in prepared if name != row["corpus"]]
-        if row["corpus"] in prepared and others:
-            row["next"] = f"emodna-fit --src {row['corpus']} --tgt {others[0]}{in_cache(cache)}"
+        name = row["corpus"]
+        if name in prepared:
+            target = next((other for other in prepared if other != name), "CORPUS")
+            row["next"] = f"emodna-fit --src {name} --tgt {target}{in_cache(cache)}"
+        elif row["found"]:
+            row["next"] = f"emodna-prep --corpus {name}{in_cache(cache)}"
+        elif row["download_bytes"] is not None:
+            row["next"] = f"emodna-prep --corpus {name} --download{in_cache(cache)}"
+        elif row["error"] is None:
+            row["next"] = f"emodna-corpora show {name}"
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Two tables: one of all columns would leave no line whole on a terminal of 80 columns."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    published = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    published.add_column("corpus", overflow="fold")
-    published.add_column("language")
-    for heading in ("speakers", "utterances", "MB"):
-        published.add_column(heading, justify="right")
-    published.add_column("licence", overflow="fold")
-    here = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    here.add_column("corpus", overflow="fold")
-    here.add_column("where", overflow="fold")
-    here.add_column("prepared", no_wrap=True)
-    here.add_column("next", overflow="fold")
+    numbers = [Column(heading, justify="right") for heading in ("speakers", "utterances", "MB")]
+    published = Table(
+        Column("corpus", overflow="fold"),
+        "language",
+        *numbers,
+        Column("licence", overflow="fold"),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    here = Table(
+        *(Column(heading, overflow="fold") for heading in ("corpus", "where")),
+        Column("prepared", no_wrap=True),
+        Column("next", overflow="fold"),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for row in rows:
         name = common.safe(row["corpus"])
         if row["error"]:

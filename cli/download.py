@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,14 +12,12 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.pipeline.archives.roots import contents
+from emodna.pipeline.archives import contents
 from emodna.pipeline.download import Download, fetch
-from emodna.pipeline.download.transfer import progress as so_far
 from emodna.pipeline.errors import DownloadError
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
-    from emodna.pipeline.download.transfer import Watcher
 
 #: Between two lines of a run without a terminal.
 _PLAIN_SECONDS: Final = 10.0
@@ -58,8 +56,14 @@ def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> 
     if not (root / download.file).exists():
         _show(corpus, download, root)
         _ask(corpus, download, accepted=accepted)
-    with _watching(corpus.name, download.bytes, quiet=quiet) as watcher:
-        file = fetch(download, root, watcher, homepage=facts.homepage)
+    with _showing(corpus.name, download.bytes, quiet=quiet) as received:
+        file = fetch(
+            download,
+            root,
+            received,
+            lambda line: common.note(f"{corpus.name}: {common.safe(line)}"),
+            homepage=facts.homepage,
+        )
     common.note(f"{corpus.name}: {common.safe(file)} is the published file ({download.checksum.partition(':')[0]})")
     return file
 
@@ -104,55 +108,9 @@ def _ask(corpus: "Corpus", download: Download, *, accepted: bool) -> None:
         raise DownloadError(f"{corpus.name}: licence not accepted: nothing was downloaded")
 
 
-class _Notes:
-    """What is told with and without a bar."""
-
-    def __init__(self, corpus: str) -> None:
-        self.corpus = corpus
-
-    def waiting(self, file: Path) -> None:
-        """Another process is getting this file."""
-        common.note(f"waiting for another emodna-prep that downloads {common.safe(file)}")
-
-    def retrying(self, reason: str, pause: float) -> None:
-        """A try has failed; the next one follows in so many seconds."""
-        common.note(f"{self.corpus}: {common.safe(reason)}; trying again in {pause:.0f} s")
-
-
-class _LiveWatcher(_Notes):
-    """A bar."""
-
-    def __init__(self, corpus: str, size: int, bar: Progress) -> None:
-        super().__init__(corpus)
-        self._bar = bar
-        self._task = bar.add_task(corpus, total=size)
-
-    def received(self, position: int) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=position)
-
-
-class _PlainWatcher(_Notes):
-    """A line every few seconds."""
-
-    def __init__(self, corpus: str, size: int) -> None:
-        super().__init__(corpus)
-        self._size = size
-        self._next = time.monotonic() + _PLAIN_SECONDS
-
-    def received(self, position: int) -> None:
-        """Print a line, if the last one is long enough ago."""
-        if time.monotonic() >= self._next:
-            common.note(f"{self.corpus}: {so_far(position, self._size)}")
-            self._next = time.monotonic() + _PLAIN_SECONDS
-
-
 @contextmanager
-def _watching(corpus: str, size: int, *, quiet: bool) -> "Iterator[Watcher]":
-    """Show the progress of one download on standard error."""
-    if quiet or not common.err.is_terminal:
-        yield _PlainWatcher(corpus, size)
-        return
+def _showing(corpus: str, size: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far a download is: a bar on a terminal, else a line now and then."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -160,5 +118,16 @@ def _watching(corpus: str, size: int, *, quiet: bool) -> "Iterator[Watcher]":
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=common.err, transient=True) as bar:
-        yield _LiveWatcher(corpus, size, bar)
+    hidden = quiet or not common.err.is_terminal
+    next_line = time.monotonic() + _PLAIN_SECONDS
+    with Progress(*columns, console=common.err, transient=True, disable=hidden) as progress:
+        task = progress.add_task(corpus, total=size)
+
+        def received(position: int) -> None:
+            nonlocal next_line
+            progress.update(task, completed=position)
+            if hidden and time.monotonic() >= next_line:
+                common.note(f"{corpus}: {position / 1e6:.1f} of {size / 1e6:.1f} MB")
+                next_line = time.monotonic() + _PLAIN_SECONDS
+
+        yield received

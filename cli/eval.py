@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.stores import open_store
+from emodna.cli.common import open_store
 
 if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun

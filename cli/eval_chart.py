@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emodna.cli.charts import NEUTRAL, STORES
+from emodna.cli.picture import NEUTRAL, STORES
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:

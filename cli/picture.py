@@ -1,64 +1,36 @@
-"""Features as a picture: in the terminal, and as a file."""
+"""Pictures by matplotlib: features of an utterance, distributions of a store, and the shift between two."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.text import Text
 
-from emodna.pipeline.features import FeatureSet
+from emodna.cli.charts import envelope
+from emodna.pipeline.emotions import CLASS_NAMES, TASKS
+from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.inspect import balance
+from emodna.pipeline.inspect.oddities import is_silent
+from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
+from emodna.pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Without colours: light to dark.
-_SHADES: Final = " .:-=+*#%@"
-#: Dark blue to yellow, as 256-colour codes: readable on dark and light terminals alike.
-_COLOURS: Final = (17, 18, 54, 55, 91, 127, 163, 162, 198, 203, 209, 215, 221, 227)
-#: Rows of a picture in the terminal, two per line of text: the 40 coefficients, or as many bands.
-_ROWS: Final = 40
-#: Points of a waveform in a PNG: more than it has pixels, and no more than a line can have.
-_PNG_COLUMNS: Final = 2000
-
-
-def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, width: int, *, coloured: bool) -> Text:
-    """Values of a frame upwards, time to the right, two values per line of text; a waveform as a curve.
-
-    Values on different scales are each scaled to their own range: c0 would drown the others.
-
-    Parameters
-    ----------
-    features
-        [frames, dim]
-    width
-        Columns of the terminal.
-    coloured
-        Whether it shows colours; shades of characters otherwise, as in a file.
-    """
-    columns = min(len(features), max(width - 1, 1))
-    if features.shape[1] == 1:
-        image = _curve(features[:, 0], columns)
-    else:
-        image = np.stack([slot.mean(axis=0) for slot in np.array_split(features, columns)], axis=1)  # (dim, columns)
-        if feature_set.one_scale:  # then neighbours can be averaged, too
-            image = np.stack([slot.mean(axis=0) for slot in np.array_split(image, min(len(image), _ROWS))])
-    across = None if feature_set.one_scale else 1
-    low, high = image.min(axis=across, keepdims=True), image.max(axis=across, keepdims=True)
-    palette = _COLOURS if coloured else _SHADES
-    level = ((image - low) / np.maximum(high - low, 1e-6) * (len(palette) - 1)).round().astype(int)
-    if len(level) % 2:
-        level = np.vstack([level, level[-1:]])
-    if not coloured:  # the stronger of two: a curve may pass through either
-        lines = np.maximum(level[::-2], level[-2::-2])
-        return Text("\n".join("".join(_SHADES[each] for each in line) for line in lines))
-    text = Text()
-    for upper, lower in zip(level[::-2], level[-2::-2], strict=True):
-        for top, bottom in zip(upper, lower, strict=True):
-            text.append("\u2580", style=f"color({_COLOURS[top]}) on color({_COLOURS[bottom]})")
-        text.append("\n")
-    return text
+#: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
+STORES: Final = ("#0072B2", "#D55E00")
+_CLASSES: Final = ("#56B4E9", "#E69F00")
+NEUTRAL: Final = "#999999"
+_BINS: Final = 40
+#: Least range of a histogram, in s or dB: what differs by less is alike.
+_LEAST_RANGE: Final = 1.0
+#: Speakers that a chart can name.
+_NAMED: Final = 30
+#: Points of a waveform: more than a picture has pixels, and no more than a line can have.
+_COLUMNS: Final = 2000
 
 
 def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> None:
@@ -96,24 +68,253 @@ def save(figure: "Figure", path: Path | BinaryIO, format: str) -> None:
         figure.savefig(path, format=format, dpi=150)
 
 
-def _curve(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """An image (rows, columns) of a waveform about zero: 1 where the curve passes, else 0."""
-    scale = max(float(np.abs(samples).max()), 1e-6)
-    low, high = (
-        np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1) for bound in _envelope(samples, columns)
-    )
-    rows = np.arange(_ROWS)[:, None]
-    return np.where((low <= rows) & (rows <= high), np.float32(1), np.float32(0))
-
-
 def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Times and values of a curve that looks like all samples, however many there are."""
-    if len(samples) > 2 * _PNG_COLUMNS:
-        samples = np.stack(_envelope(samples, _PNG_COLUMNS), axis=1).reshape(-1)
+    if len(samples) > 2 * _COLUMNS:
+        samples = np.stack(envelope(samples, _COLUMNS), axis=1).reshape(-1)
     return np.linspace(0, seconds, len(samples)), samples
 
 
-def _envelope(samples: NDArray[np.float32], columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest and highest sample in each of some columns."""
-    starts = np.arange(columns) * len(samples) // columns
-    return np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
+def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]:
+    """Labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
+    from matplotlib.figure import Figure
+
+    moments = overall(store)
+    features = feature_set_from(store.snapshot.parameters)
+    table = store.columns(["duration", "emotion"])
+    labels, speakers = balance.labels(store), balance.speakers(store)
+    emotions = balance.counts(table["emotion"])
+    durations = _histogram([table["duration"].to_numpy()])
+    peaks = _histogram([store.peak_db[~is_silent(store)]])
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    figure.suptitle(
+        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}",
+        parse_math=False,
+    )
+    _label_bars(axes[0], [labels], [""])
+    _bars(axes[1], emotions, "emotions")
+    _speaker_bars(axes[2], speakers)
+    _steps(axes[3], durations, STORES, [""])
+    axes[3].set(title="durations", xlabel="s", ylabel="utterances")
+    _steps(axes[4], peaks, STORES, [""])
+    axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
+    _coefficients(axes[5], [moments], [""], features)
+    numbers = {
+        "labels": labels,
+        "emotions": emotions,
+        "speakers": speakers,
+        "durations": durations,
+        "peak_db": peaks,
+        "features": _numbers(moments, features),
+    }
+    return figure, numbers
+
+
+def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["Figure", dict[str, Any]]:
+    """Two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
+    from matplotlib.figure import Figure
+
+    stores = [store, other]
+    names = [each.snapshot.corpus for each in stores]
+    names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    features = feature_set_from(store.snapshot.parameters)
+    surveys = [survey(each) for each in stores]
+    moments = [each for each, _ in surveys]
+    difference = mean_difference(*moments)
+    labels = [balance.labels(each) for each in stores]
+    durations = _histogram([each.columns(["duration"])["duration"].to_numpy() for each in stores], shares=True)
+    rows, points, explained = plane([found for _, found in surveys])
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    grid = figure.add_gridspec(2, 3)
+    figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}", parse_math=False)
+    _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
+    _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
+    axes = figure.add_subplot(grid[1, 0])
+    axes.bar(np.arange(len(difference)), difference, color=NEUTRAL, width=0.9)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
+    axes.annotate(
+        f"above 0: {names[1]} is higher",
+        (0.98, 0.97),
+        xycoords="axes fraction",
+        ha="right",
+        va="top",
+        fontsize=8,
+        parse_math=False,
+    )
+    axes = figure.add_subplot(grid[1, 1])
+    _steps(axes, durations, STORES, names)
+    axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
+    shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
+    _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
+    numbers = {
+        "against": str(other.path),
+        "task": task,
+        "corpora": names,
+        "features": [_numbers(each, features) for each in moments],
+        "mean_difference": difference.tolist(),
+        "labels": labels,
+        "durations": durations,
+        "plane": {
+            "explained": explained,
+            "utterances": [described(r, p, each.ids) for each, r, p in zip(stores, rows, points, strict=True)],
+        },
+    }
+    return figure, numbers
+
+
+def _numbers(moments: Moments, features: FeatureSet) -> dict[str, Any]:
+    return {
+        "value": features.value,
+        "unit": features.unit,
+        "frames": moments.frames,
+        "mean": moments.mean.tolist(),
+        "std": moments.std.tolist(),
+    }
+
+
+def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
+    """Counts of some groups of values in the same bins, or their shares."""
+    together = np.concatenate(groups)
+    low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
+    spare = max(_LEAST_RANGE - (high - low), 0) / 2
+    edges = np.linspace(low - spare, high + spare, _BINS + 1)
+    counts = [np.histogram(group, edges)[0] for group in groups]
+    divided = [(each / max(each.sum(), 1)) if shares else each for each in counts]
+    return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
+
+
+def _steps(axes: "Axes", histogram: dict[str, Any], colours: Sequence[str], names: Sequence[str]) -> None:
+    for counts, colour, name in zip(histogram["counts"], colours, names, strict=False):
+        axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
+        axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
+    _legend(axes, names)
+
+
+def _legend(axes: "Axes", names: Sequence[str]) -> None:
+    """A legend, where there is something to tell apart; its names are text, not formulas."""
+    if any(names):
+        legend = axes.legend(fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1)
+
+
+def _ticks(axes: "Axes", names: Sequence[str], **how: Any) -> None:
+    """Names from outside along the x axis."""
+    axes.set_xticks(range(len(names)))
+    for text in axes.set_xticklabels([_short(name) for name in names], **how):
+        text.set_parse_math(False)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 16 else f"{name[:15]}\u2026"
+
+
+def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Shares of the classes of each task, a bar for each store."""
+    bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
+    bottom = np.zeros(len(bars))
+    for key, colour, word in (("0", _CLASSES[0], "low / negative"), ("1", _CLASSES[1], "high / positive"),
+                              ("unlabelled", NEUTRAL, "unlabelled")):  # fmt: skip
+        counts = np.array([entry[key] for _, entry, _ in bars])
+        shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
+        if not counts.any():
+            continue
+        axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
+        for place, (count, share, below) in enumerate(zip(counts, shares, bottom, strict=True)):
+            if share > 0.06:
+                axes.text(place, below + share / 2, str(count), ha="center", va="center", fontsize=8)
+        bottom += shares
+    _ticks(axes, [f"{task}\n{_short(name)}" if name else task for task, _, name in bars], fontsize=8)
+    axes.set(title="labels", ylabel="share of the utterances", ylim=(0, 1.22))
+    axes.set_yticks([0, 0.5, 1])
+    axes.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1, handlelength=1)
+
+
+def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
+    axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
+    turned = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
+    _ticks(axes, list(counts), rotation_mode="anchor", **turned)
+    axes.set(title=title, ylabel="utterances")
+
+
+def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
+    """A bar for each speaker; of many, how often each number of utterances occurs."""
+    each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
+    if len(each) > _NAMED:
+        _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
+        axes.set(title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
+    elif each:
+        _bars(axes, dict(sorted(each.items())), "speakers")
+        axes.tick_params(axis="x", labelsize=8)
+    else:
+        axes.text(0.5, 0.5, "no speaker is known", ha="center", va="center", transform=axes.transAxes)
+        axes.set(title="speakers", xticks=[], yticks=[])
+
+
+def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
+    """Mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
+    dim = len(moments[0].mean)
+    apart = 1 if not features.one_scale and dim > 1 else 0
+    spread = 0.18 if dim <= 64 else 0.0
+    twin = axes.twinx() if apart else None
+    for number, (each, name) in enumerate(zip(moments, names, strict=True)):
+        colour, shift = STORES[number], spread * (2 * number - len(moments) + 1)
+        place = np.arange(apart, dim)
+        mean, std = each.mean[apart:], each.std[apart:]
+        if dim > 64:  # a band for each of so many would be a carpet
+            axes.fill_between(place, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
+            axes.plot(place, mean, color=colour, label=name or None)
+        else:
+            axes.errorbar(
+                place + shift, mean, std, fmt="o", markersize=3, linewidth=1, color=colour, label=name or None
+            )
+        if twin is not None:
+            twin.errorbar([shift], each.mean[:1], each.std[:1], fmt="s", markersize=5, linewidth=1.5, color=colour)
+    if twin is not None:
+        twin.set_ylabel("c0 (squares)")
+        axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
+    unit = f" ({features.unit})" if features.unit else ""
+    axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
+    if dim == 1:
+        axes.set(xticks=[], xlabel="")
+    _legend(axes, names)
+
+
+def _scatter(
+    axes: "Axes",
+    points: Sequence[NDArray[np.float64]],
+    labels: Sequence[NDArray[np.int8]],
+    names: Sequence[str],
+    task: str,
+    explained: Sequence[float],
+) -> None:
+    """Utterances in their plane: a colour for each store, a mark for each class."""
+    for place, label, name, colour in zip(points, labels, names, STORES, strict=True):
+        for value, marker, word in (
+            (0, "o", CLASS_NAMES[task][0]),
+            (1, "^", CLASS_NAMES[task][1]),
+            (-1, "x", "unlabelled"),
+        ):
+            chosen = place[label == value]
+            if len(chosen):
+                axes.scatter(
+                    chosen[:, 0],
+                    chosen[:, 1],
+                    s=9,
+                    marker=marker,
+                    color=colour,
+                    alpha=0.5,
+                    linewidths=0.5,
+                    label=f"{name}, {word}",
+                )
+    axes.set(
+        title="utterances by their mean c0 to c12",
+        xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
+        ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
+    )
+    _legend(axes, names)

@@ -11,7 +11,7 @@ from emodna.cli import common, sources
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
-    from emodna.pipeline.prepare.workers import StartWorkers
+    from emodna.pipeline.prepare.executors import StartExecutor
 
 
 @common.environment("EMODNA_PREP")
@@ -94,13 +94,9 @@ def prep(
     reason, and the rest goes on.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    if workers and scheduler:
+        workers, scheduler = _nearer(workers, scheduler)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
-    if workers and scheduler and not _set_before("workers", "scheduler"):
-        if not _set_before("scheduler", "workers"):
-            raise click.UsageError(
-                "--workers and --scheduler exclude each other: a cluster's workers are started with it"
-            )
-        workers = None
     others = {
         "--root": root,
         "--subset": subset,
@@ -129,7 +125,7 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    with _starting(workers, None if workers else scheduler) as start_workers:
+    with _executor_start(workers, scheduler) as start:
         for corpus, where in chosen:
             try:
                 if download:
@@ -143,7 +139,7 @@ def prep(
                         cache,
                         extraction,
                         watcher,
-                        workers=start_workers,
+                        workers=start,
                         rehash=rehash,
                         wait=not no_wait,
                     )
@@ -153,40 +149,44 @@ def prep(
                 if isinstance(error, WorkerError):
                     break
                 continue
-            _tell(report, verbose=verbose)
+            _print_notes(report, verbose=verbose)
             reports.append(report)
             if not as_json:
-                common.out.print(_summary(report))
+                _print_summary(report)
     if as_json and reports:
-        common.print_json([_json(report) for report in reports])
+        common.print_json([{key: getattr(report, key) for key in _JSON_KEYS} for report in reports])
     refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
     if refused:
         common.print_error(EmodnaError(f"--strict: files rejected: {', '.join(refused)}; emodna-cache show names them"))
     return int(failed or bool(refused))
 
 
-#: What tells which corpora are meant -> the options that go with it.
+_JSON_KEYS: Final = (
+    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
+    *("audio_seconds", "wall_seconds"),
+)
+#: Option that names the corpora -> the options that go with it.
 _GOES_WITH: Final = {
     "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
-#: Options that say nothing without another.
-_NEEDS: Final = {"--accept-licence": "--download"}
 
 
-def _set_before(one: str, other: str) -> bool:
-    """Whether an option was set in a place that wins over another's: the command line, the environment, the file."""
+def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
+    """Return the one of two options that is set nearer to the user: command line, then environment, then file."""
     order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
-    sources = [click.get_current_context().get_parameter_source(name) for name in (one, other)]
-    first, second = (order.index(source) for source in sources if source is not None)
-    return first < second
+    source = click.get_current_context().get_parameter_source
+    first, second = (order.index(each) for each in map(source, ("workers", "scheduler")) if each is not None)
+    if first == second:
+        raise click.UsageError("--workers and --scheduler exclude each other: a cluster's workers are started with it")
+    return (workers, None) if first < second else (None, scheduler)
 
 
-def _starting(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartWorkers]":
-    """Threads of this process, or a cluster."""
+def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
+    """Return the start of workers on this machine, or connect to a cluster."""
     if scheduler is None:
-        from emodna.pipeline.prepare.workers import local_workers
+        from emodna.pipeline.prepare.executors import local_workers
 
         return nullcontext(local_workers(workers or common.cores()))
     from emodna.pipeline.prepare.cluster import connected
@@ -207,12 +207,12 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
         if other not in _GOES_WITH[meant[0]]:
             fitting = " or ".join(option for option, with_it in _GOES_WITH.items() if other in with_it)
             raise click.UsageError(f"{other} goes with {fitting}, not with {meant[0]}")
-        if _NEEDS.get(other, other) not in others:
-            raise click.UsageError(f"{other} goes with {_NEEDS[other]} only")
+    if "--accept-licence" in others and "--download" not in others:
+        raise click.UsageError("--accept-licence goes with --download only")
 
 
-def _tell(report: "Report", *, verbose: bool) -> None:
-    """What a user should know but a script should not have to parse."""
+def _print_notes(report: "Report", *, verbose: bool) -> None:
+    """Print on standard error what a user should know but a script should not have to parse."""
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.safe(warning)}")
     for reason, count in report.skipped.items():
@@ -224,27 +224,13 @@ def _tell(report: "Report", *, verbose: bool) -> None:
         common.note(f"... and {len(report.rejections) - len(shown)} more (-v names them all)")
 
 
-def _summary(report: "Report") -> str:
-    hours = report.audio_seconds / 3600
+def _print_summary(report: "Report") -> None:
     parts = [
-        f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({hours:.2f} h)",
+        f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)",
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
         f"{report.wall_seconds:.1f} s",
     ]
-    return "; ".join(parts) + f"\n{common.safe(report.store)}"
-
-
-def _json(report: "Report") -> dict[str, object]:
-    return {
-        "corpus": report.corpus,
-        "store": str(report.store),
-        "utterances": report.utterances,
-        "reused": report.reused,
-        "extracted": report.extracted,
-        "rejected": report.rejected,
-        "audio_seconds": report.audio_seconds,
-        "wall_seconds": report.wall_seconds,
-    }
+    common.out.print("; ".join(parts) + f"\n{common.safe(report.store)}")
 
 
 def main() -> None:

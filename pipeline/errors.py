@@ -31,19 +31,12 @@ def _numbers(*names: str) -> frozenset[int]:
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
+_NETWORK_NAMES: Final = (
+    *("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET"),
+    *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+)
 _MACHINE: Final = _numbers(
-    *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "ENOLCK", "ENOSPC", "EDQUOT"),
-    *(
-        "ESTALE",
-        "ETIMEDOUT",
-        "ENOTCONN",
-        "ECONNRESET",
-        "EHOSTDOWN",
-        "EHOSTUNREACH",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "ENODEV",
-    ),
+    *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "ENOLCK", "ENOSPC", "EDQUOT", "ENODEV"), *_NETWORK_NAMES
 )
 _NO_FILE: Final = _numbers("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
 
@@ -54,9 +47,7 @@ _ADVICE: Final = {
     "make it writable or choose another place": _numbers("EROFS"),
     "check its permissions": _numbers("EACCES", "EPERM"),
     "check the disk": _numbers("EIO", "EBADMSG", "EUCLEAN"),
-    "check the network and its mounts": _numbers(
-        *("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH")
-    ),
+    "check the network and its mounts": _numbers(*_NETWORK_NAMES),
 }
 
 

@@ -1,17 +1,25 @@
-"""Read a user's own table of recordings: CSV or Parquet, with a column `path`."""
+"""Read a user's own table of recordings, and turn Arrow's rows and columns into Python values."""
 
 import csv
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
+from numpy.typing import NDArray
 
-from emodna.pipeline.columns import ROWS_AT_ONCE, python_values
 from emodna.pipeline.errors import CorpusError
+
+#: Rows that are Python objects at a time, of however many.
+ROWS_AT_ONCE: Final = 8192
+
+#: Position of what is not there.
+NOWHERE: Final = -1
 
 #: Types whose rows Arrow cannot choose -> those of the same values whose rows it can.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
@@ -41,7 +49,7 @@ def read_table(table: Path) -> pa.Table:
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of a table as Python values: column -> cell; few at a time."""
+    """Yield the rows of a table as Python values: column -> cell; few at a time."""
     for start in range(0, len(table), ROWS_AT_ONCE):
         part = table.slice(start, ROWS_AT_ONCE)
         columns = [python_values(part[name]) for name in part.column_names]
@@ -49,7 +57,7 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """Name of each of a user's columns beside others: `own_` before those that are taken."""
+    """Name a user's columns beside others: `own_` before those that are taken."""
     new: dict[str, str] = {}
     for name in names:
         free = name
@@ -57,6 +65,32 @@ def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
             free = f"own_{free}"
         new[name] = free
     return new
+
+
+def batches(column: pa.ChunkedArray) -> Iterator[list[Any]]:
+    """Yield a column's values as lists of a few, in order."""
+    for start in range(0, len(column), ROWS_AT_ONCE):
+        yield column.slice(start, ROWS_AT_ONCE).to_pylist()
+
+
+def values(column: pa.ChunkedArray) -> Iterator[Any]:
+    """Yield a column's values, in order; few are Python objects at a time."""
+    return chain.from_iterable(batches(column))
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; as text where Python has no type for them, such as times in ns."""
+    try:
+        found: list[Any] = column.to_pylist()
+    except ValueError:
+        found = column.cast(pa.string()).to_pylist()
+    return found
+
+
+def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the row (n,) of each value in another column, the first one; `NOWHERE` where it is not there."""
+    rows: NDArray[np.int32] = pc.index_in(column, value_set=among).fill_null(NOWHERE).to_numpy()
+    return rows.astype(np.int64)
 
 
 def _read_csv(table: Path) -> pa.Table:

@@ -19,9 +19,9 @@ def hold_to_one_thread() -> None:
 
 @contextmanager
 def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads to extract in, BLAS, FFT and OpenMP held to one thread each.
+    """Yield threads to extract in, BLAS, FFT and OpenMP held to one thread each, so that the bytes do not vary.
 
-    The work is parallel over recordings, and the bytes must not vary.
+    At the end of the block, work that has not begun is cancelled.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -29,7 +29,10 @@ def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     try:
         with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool:
-            yield pool
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
     finally:
         torch.set_num_threads(before)
 

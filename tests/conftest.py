@@ -84,7 +84,7 @@ def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chosen = [paths[number * 61 % len(paths)] for number in range(24)]
         recordings = []
         for path in chosen:
-            builder.label(folder / "roots" / name, path)
+            builder.label(folder / "roots" / name, [path])
             recordings.append(folder / "roots" / name / path)
             recordings[-1].parent.mkdir(parents=True, exist_ok=True)
             recordings[-1].write_bytes(wav(noise(0.4, seed=f"{name} {path}")))

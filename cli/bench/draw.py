@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.cli.common import visible
-from emodna.cli.picture import save
+from emodna.cli.picture import NEUTRAL, STORES, save
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
 
 if TYPE_CHECKING:
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
+COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
-_NEUTRAL: Final = "#999999"
+#: No text is taken for a formula.
+_STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
 #: Filled ones first: small and many, they are seen best.
 _MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
 _DASHES: Final = ("-", "--", ":", "-.")
 #: Colours of a drawing -> custom properties of a page, whose theme decides.
 _THEME: Final = {
-    **{colour: f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
-    _NEUTRAL: "var(--muted)",
+    **{colour.lower(): f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
+    NEUTRAL: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
 #: Text on a cell of a matrix, whose colour is the same in all themes.
@@ -55,7 +56,7 @@ def picture_file(picture: Picture, format: str) -> bytes:
     from matplotlib import rc_context
 
     file = BytesIO()
-    with rc_context({"font.size": 8}):
+    with rc_context(_STYLE):
         save(draw(picture), file, format)
     return file.getvalue()
 
@@ -71,8 +72,8 @@ def page_svg(panel: Panel, identity: str) -> str:
     from matplotlib import rc_context
 
     file = BytesIO()
-    clear = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none")
-    with rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, **clear}):
+    style = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
+    with rc_context({**_STYLE, **style}):
         save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
     root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
@@ -98,7 +99,7 @@ def page_svg(panel: Panel, identity: str) -> str:
 
 
 def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
-    """Draw a picture; nothing in its texts is taken for a formula or moves a terminal.
+    """Draw a picture.
 
     Parameters
     ----------
@@ -133,8 +134,8 @@ def _frame(figure: "Figure", picture: Picture, named: "dict[str, Artist]") -> No
     names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in names]
     per_row = max(min(len(names), int(width * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)
     above = _LINE * 1.5 * len(title) + _GAP * bool(title)
-    legend = _LINE * 1.1 * math.ceil(len(names) / per_row) + _GAP * bool(names)
-    below = legend + _LINE * 0.9 * len(note) + _GAP * bool(note)
+    legend_height = _LINE * 1.1 * math.ceil(len(names) / per_row) + _GAP * bool(names)
+    below = legend_height + _LINE * 0.9 * len(note) + _GAP * bool(note)
     whole = height + above + below
     figure.set_size_inches(width, whole)
     figure.get_layout_engine().set(rect=(0, below / whole, 1, height / whole), w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
@@ -143,9 +144,9 @@ def _frame(figure: "Figure", picture: Picture, named: "dict[str, Artist]") -> No
         (0.02, _GAP / 2 / whole, note, {"ha": "left", "va": "bottom"}),
     ]
     for x, y, lines, look in texts:
-        figure.text(x, y, "\n".join(lines), parse_math=False, in_layout=False, **look)
+        figure.text(x, y, "\n".join(lines), in_layout=False, **look)
     if named:
-        shown = figure.legend(
+        legend = figure.legend(
             list(named.values()),
             names,
             loc="upper center",
@@ -155,9 +156,7 @@ def _frame(figure: "Figure", picture: Picture, named: "dict[str, Artist]") -> No
             borderaxespad=0,
             labelspacing=0.35,
         )
-        shown.set_in_layout(False)
-        for text in shown.get_texts():
-            text.set_parse_math(False)
+        legend.set_in_layout(False)
 
 
 def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str], named: "dict[str, Artist]") -> None:
@@ -182,14 +181,14 @@ def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str]
         if math.isfinite(value):
             dash = _DASHES[(references.index(name) + 1) % len(_DASHES)]
             along = axes.axvline if dots else axes.axhline
-            named.setdefault(name, along(value, color=_NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
+            named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
     if dots:
         _label(axes, categories, [])
         axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
         axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
-    axes.set_title("\n".join(_fold(panel.title, wide)), size="x-large", parse_math=False)
-    axes.set_xlabel(visible(panel.x_label), size="large", parse_math=False)
-    axes.set_ylabel(visible(panel.y_label), size="large", parse_math=False)
+    axes.set_title("\n".join(_fold(panel.title, wide)), size="x-large")
+    axes.set_xlabel(visible(panel.x_label), size="large")
+    axes.set_ylabel(visible(panel.y_label), size="large")
     low, high = axes.get_xlim() if dots else axes.get_ylim()
     if abs(high - low) < panel.least_width:
         middle, half = (low + high) / 2, panel.least_width / 2
@@ -243,7 +242,7 @@ def _draw_matrix(axes: "Axes", mark: Matrix) -> None:
         cmap=colormaps["RdBu" if mark.diverging else "cividis"],
     )
     for (row, column), value in np.ndenumerate(values):
-        text, colour = "\u2013", _NEUTRAL
+        text, colour = "\u2013", NEUTRAL
         if math.isfinite(value):
             red, green, blue, _ = cells.cmap(cells.norm(value))
             text, colour = f"{value:.{mark.digits}f}", _ON_CELLS[0.299 * red + 0.587 * green + 0.114 * blue > 0.5]
@@ -256,12 +255,10 @@ def _draw_matrix(axes: "Axes", mark: Matrix) -> None:
 def _label(axes: "Axes", rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
     """Put names at the ticks; long ones of columns are turned."""
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
-    labels = axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])
+    axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])
     if columns:
         names = ["\n".join(_fold(name, _LABEL)) for name in columns]
-        labels += axes.set_xticks(np.arange(len(columns)) + middle, names, **turned)
-    for tick in labels:
-        tick.label1.set_parse_math(False)
+        axes.set_xticks(np.arange(len(columns)) + middle, names, **turned)
 
 
 def _size(panel: Panel) -> tuple[float, float]:

@@ -147,7 +147,7 @@ def _print_curves(run: "Run") -> None:
     """The whole objective as a chart, and a line for each term and for what the method monitors."""
     from rich.text import Text
 
-    from emodna.cli.curves import curve, sparkline
+    from emodna.cli.charts import curve, sparkline
     from emodna.cli.runs import words
     from emodna.cli.runs.table import Column, print_table
     from emodna.model.runs.listing import curves

@@ -22,7 +22,7 @@ from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.export.place import replacing
+from emodna.pipeline.files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -78,7 +78,7 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
         The place is taken, packages are missing, the model cannot be written as ONNX, or the file's answers differ.
     """
     _check_packages()
-    with replacing(place, own_files=None, always=(), force=force) as fresh:
+    with replacing(place, force=force) as fresh:
         fresh.write_bytes(_serialised(model, metadata))
         difference, compared = _compare(fresh, model)
         return ExportedModel(fresh.stat().st_size, difference, compared, metadata)

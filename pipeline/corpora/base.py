@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
-from emodna.pipeline.columns import ROWS_AT_ONCE, values
 from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, utterance_table
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.tables import ROWS_AT_ONCE, values
 
 __all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utterance"]
 
@@ -108,26 +108,34 @@ class Corpus(ABC):
             As `scan`.
         """
         left_out = Counter(skipped or {})
-        strangers = _Strangers()
-        table = utterance_table(_described(tree, self.suffixes, describe, left_out, strangers))
+        strangers: list[str] = []
+
+        def utterances() -> Iterator[Utterance]:
+            for path in _nearest_first(tree.files(self.suffixes), left_out):
+                match describe(PurePosixPath(path)):
+                    case None:
+                        strangers.append(path)
+                    case Skip(reason):
+                        left_out[reason] += 1
+                    case Utterance() as utterance:
+                        yield utterance
+
+        table = utterance_table(utterances())
         if not len(table):
-            what = self._nothing_found(strangers, {**left_out, **tree.left_out})
-            raise CorpusError(f"root {tree.root}: {what}; expected {self.facts.layout}")
+            found = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
+            if skips := {**left_out, **tree.left_out}:
+                reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
+                found = f"no usable {self.name} file ({reasons})"
+            elif strangers:
+                found = f"none of the {len(strangers)} audio files is {self.name}'s (the first: {strangers[0]})"
+            raise CorpusError(f"root {tree.root}: {found}; expected {self.facts.layout}")
         nearest = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = nearest.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]
         if copies := len(table) - len(rows):
             left_out["second copy of an utterance"] += copies
-        if strangers.count:
-            left_out["file name outside the corpus's grammar"] = strangers.count
+        if strangers:
+            left_out["file name outside the corpus's grammar"] = len(strangers)
         return Scan(table.take(rows), dict(left_out))
-
-    def _nothing_found(self, strangers: _Strangers, skipped: Mapping[str, int]) -> str:
-        if skipped:
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
-            return f"no usable {self.name} file ({reasons})"
-        if strangers.count:
-            return f"none of the {strangers.count} audio files is {self.name}'s (the first: {strangers.first})"
-        return f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
 
     def emotion_of(self, code: str) -> str | None:
         """Category of one of the corpus's emotion codes; None if unknown: never guessed."""
@@ -175,53 +183,40 @@ class PathCorpus(Corpus):
         """Describe every file."""
         return self.described(tree, self.describe)
 
+    def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
+        """Return a Skip that names the first value that is none of the corpus's; None if all are.
 
-@dataclass(slots=True)
-class _Strangers:
-    """Files outside a corpus's grammar."""
+        Parameters
+        ----------
+        code
+            Emotion code.
+        **values
+            Kind of value -> the value, and the valid ones.
+        """
+        if self.emotion_of(code) is None:
+            return Skip(f"unknown emotion code {code}")
+        unknown = ((kind, value) for kind, (value, valid) in values.items() if value not in valid)
+        return next((Skip(f"unknown {kind} {value}") for kind, value in unknown), None)
 
-    count: int = 0
-    first: str = ""
-
-    def add(self, path: str) -> None:
-        self.first = self.first or path
-        self.count += 1
-
-
-def _described(
-    tree: Tree,
-    suffixes: Sequence[str],
-    describe: Callable[[PurePosixPath], Utterance | Skip | None],
-    left_out: Counter[str],
-    strangers: _Strangers,
-) -> Iterator[Utterance]:
-    """What the files of a tree are; of several copies, the one nearest to the root comes first."""
-    for path in _nearest_first(tree.files(suffixes), left_out):
-        match describe(PurePosixPath(path)):
-            case None:
-                strangers.add(path)
-            case Skip(reason):
-                left_out[reason] += 1
-            case Utterance() as utterance:
-                yield utterance
+    def make_utterance(self, path: PurePosixPath, code: str, **values: Any) -> Utterance:
+        """Return the utterance of a known emotion code, in the corpus's language."""
+        return Utterance(
+            path=str(path),
+            language=self.facts.language,
+            emotion_code=code,
+            emotion=self.emotion_of(code),
+            **values,
+        )
 
 
 def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str]:
     """Paths in order of their depth, then of themselves; those that no table can hold are left out."""
     chunks = []
     while chunk := list(islice(paths, ROWS_AT_ONCE)):
-        usable = [path for path in chunk if _is_utf8(path)]
+        usable = [path for path in chunk if path.encode(errors="replace").decode() == path]
         if len(usable) < len(chunk):
             left_out["file name that is not valid UTF-8"] += len(chunk) - len(usable)
         chunks.append(pa.array(usable, pa.string()))
     names = pa.chunked_array(chunks, pa.string())
     table = pa.table({"depth": pc.count_substring(names, "/"), "path": names})
     yield from values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,6 +11,14 @@ from emodna.pipeline.corpora.base import CorpusFacts, Gender, PathCorpus, Scan, 
 _NAME = re.compile(
     r"(?P<number>[0-9]{1,3})(?:-(?P<emotion>[a-z]+)-(?P<speaker>[a-z]+))?\.wav", re.IGNORECASE | re.ASCII
 )
+_EMOTIONS: Final = {
+    "angry": "anger",
+    "fear": "fear",
+    "happy": "happiness",
+    "neutral": "neutral",
+    "sad": "sadness",
+    "surprise": "surprise",
+}
 #: The free part, fifty sentences that all speakers read in all emotions; the full corpus has 9600 utterances.
 _FREE: Final = range(201, 251)
 _NOT_FREE: Final = "number outside 201 to 250, the free part"
@@ -38,15 +46,8 @@ class Casia(PathCorpus):
         licence="bought from ChineseLDC",
         citation="Tao et al. 2008, Blizzard Challenge workshop",
         layout="<speaker>/<angry|fear|happy|neutral|sad|surprise>/201.wav to 250.wav",
-        emotions={
-            "angry": "anger",
-            "fear": "fear",
-            "happy": "happiness",
-            "neutral": "neutral",
-            "sad": "sadness",
-            "surprise": "surprise",
-        },
-        counts={"anger": 200, "fear": 200, "happiness": 200, "neutral": 200, "sadness": 200, "surprise": 200},
+        emotions=_EMOTIONS,
+        counts=dict.fromkeys(_EMOTIONS.values(), 200),
         homepage="http://www.chineseldc.org/resource_info.php?rid=76",
         obtain=(
             "Bought from ChineseLDC, http://www.chineseldc.org/resource_info.php?rid=76. The literature uses its free "
@@ -60,24 +61,19 @@ class Casia(PathCorpus):
         if match is None:
             return None
         code = (match["emotion"] or path.parent.name).lower()
-        emotion = self.emotion_of(code)
         speaker = (match["speaker"] or path.parent.parent.name).lower()
         if not speaker:
-            return None if emotion is None else Skip("no speaker folder above the emotion folder")
+            return None if self.emotion_of(code) is None else Skip("no speaker folder above the emotion folder")
         if int(match["number"]) not in _FREE:
             return Skip(_NOT_FREE)
-        if emotion is None:
-            return Skip(f"unknown emotion code {code}")
         speaker = _SPELLINGS.get(speaker, speaker)
-        return Utterance(
+        return self.find_unknown(code) or self.make_utterance(
+            path,
+            code,
             id=f"{speaker}-{code}-{match['number']}",
-            path=str(path),
             speaker=speaker,
             gender=_GENDERS.get(speaker),
-            language=self.facts.language,
             text=match["number"],
-            emotion_code=code,
-            emotion=emotion,
         )
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:

@@ -64,23 +64,15 @@ class Emodb(PathCorpus):
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None
-        code = match["emotion"].upper()
-        emotion = self.emotion_of(code)
-        if emotion is None:
-            return Skip(f"unknown emotion code {code}")
-        if match["speaker"] not in _MALE | _FEMALE:
-            return Skip(f"unknown speaker {match['speaker']}")
-        if match["text"].lower() not in _TEXTS:
-            return Skip(f"unknown text {match['text']}")
-        return Utterance(
-            id=match["speaker"] + match["text"].lower() + code + match["version"].lower(),
-            path=str(path),
-            speaker=match["speaker"],
-            gender="m" if match["speaker"] in _MALE else "f",
-            language=self.facts.language,
-            text=match["text"].lower(),
-            emotion_code=code,
-            emotion=emotion,
+        speaker, text, code = match["speaker"], match["text"].lower(), match["emotion"].upper()
+        skip = self.find_unknown(code, speaker=(speaker, _MALE | _FEMALE), text=(text, _TEXTS))
+        return skip or self.make_utterance(
+            path,
+            code,
+            id=speaker + text + code + match["version"].lower(),
+            speaker=speaker,
+            gender="m" if speaker in _MALE else "f",
+            text=text,
         )
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:

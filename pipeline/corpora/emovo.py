@@ -8,6 +8,15 @@ from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utteranc
 _NAME = re.compile(
     r"(?P<emotion>[a-z]{3})-(?P<speaker>[a-z][0-9])-(?P<sentence>[a-z][0-9])\.wav", re.IGNORECASE | re.ASCII
 )
+_EMOTIONS = {
+    "dis": "disgust",
+    "gio": "happiness",
+    "neu": "neutral",
+    "pau": "fear",
+    "rab": "anger",
+    "sor": "surprise",
+    "tri": "sadness",
+}
 _SPEAKERS = frozenset({"f1", "f2", "f3", "m1", "m2", "m3"})
 _SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"})
 
@@ -28,24 +37,8 @@ class Emovo(PathCorpus):
         licence="free for research, terms unclear",
         citation="Costantini et al. 2014, LREC",
         layout="f1/rab-f1-b1.wav (emotion-speaker-sentence)",
-        emotions={
-            "dis": "disgust",
-            "gio": "happiness",
-            "neu": "neutral",
-            "pau": "fear",
-            "rab": "anger",
-            "sor": "surprise",
-            "tri": "sadness",
-        },
-        counts={
-            "disgust": 84,
-            "happiness": 84,
-            "neutral": 84,
-            "fear": 84,
-            "anger": 84,
-            "surprise": 84,
-            "sadness": 84,
-        },
+        emotions=_EMOTIONS,
+        counts=dict.fromkeys(_EMOTIONS.values(), 84),
         homepage="http://voice.fub.it/activities/corpora/emovo/index.html",
         obtain=(
             "Ask the authors through http://voice.fub.it/activities/corpora/emovo/index.html; no address of a file "
@@ -59,20 +52,12 @@ class Emovo(PathCorpus):
         if match is None:
             return None
         code, speaker, sentence = (part.lower() for part in match.groups())
-        emotion = self.emotion_of(code)
-        if emotion is None:
-            return Skip(f"unknown emotion code {code}")
-        if speaker not in _SPEAKERS:
-            return Skip(f"unknown speaker {speaker}")
-        if sentence not in _SENTENCES:
-            return Skip(f"unknown sentence {sentence}")
-        return Utterance(
+        skip = self.find_unknown(code, speaker=(speaker, _SPEAKERS), sentence=(sentence, _SENTENCES))
+        return skip or self.make_utterance(
+            path,
+            code,
             id=f"{code}-{speaker}-{sentence}",
-            path=str(path),
             speaker=speaker,
             gender="f" if speaker.startswith("f") else "m",
-            language=self.facts.language,
             text=sentence,
-            emotion_code=code,
-            emotion=emotion,
         )

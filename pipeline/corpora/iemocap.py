@@ -73,17 +73,6 @@ _SELECTIONS: Final[Mapping[str | None, _Selection]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """One line of a label file."""
-
-    turn: str
-    speaker: str
-    """Session and letter, such as Ses01M."""
-    code: str
-    extra: Mapping[str, object]
-
-
 class Iemocap(Corpus):
     """Names are turns of a dialog; what they hold stands in the label files of the dialogs.
 
@@ -156,28 +145,19 @@ class Iemocap(Corpus):
         unheard = len(labels.keys() - heard)
         return Scan(scan.table, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
 
-    def _utterance(self, path: PurePosixPath, label: _Label) -> Utterance | Skip:
-        emotion = self._selection.emotions.get(label.code)
-        if emotion is None and label.code not in self._selection.unlabelled:
-            known = label.code in _TURNS
-            return Skip(f"emotion code {label.code}, not selected" if known else f"unknown emotion code {label.code}")
-        return Utterance(
-            id=label.turn,
-            path=str(path),
-            speaker=label.speaker,
-            gender="f" if label.speaker.endswith("F") else "m",
-            language=self.facts.language,
-            emotion_code=label.code,
-            emotion=emotion,
-            extra=label.extra,
-        )
+    def _utterance(self, path: PurePosixPath, label: Utterance) -> Utterance | Skip:
+        code = label.emotion_code or ""
+        emotion = self._selection.emotions.get(code)
+        if emotion is None and code not in self._selection.unlabelled:
+            return Skip(f"emotion code {code}, not selected" if code in _TURNS else f"unknown emotion code {code}")
+        return replace(label, path=str(path), emotion=emotion)
 
 
-def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, _Label]:
+def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
     """Label of each turn by its name in lower case; of several copies of a label file, the one nearest to the root."""
-    labels: dict[str, _Label] = {}
+    labels: dict[str, Utterance] = {}
     # Only direct children: the folders below hold the votes of single raters.
-    files = [path for path in tree.files((".txt",)) if _folders(path)[-2:] == _LABEL_FOLDER]
+    files = [p for p in tree.files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
         stamp = tree.stamp(path)
         if stamp is None or stamp.size > _LABEL_FILE_BYTES:
@@ -192,25 +172,25 @@ def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, _Label]:
             continue
         for line in lines:
             if label := _label(line):
-                labels.setdefault(label.turn.lower(), label)
+                labels.setdefault(label.id.lower(), label)
             else:
                 skipped["label line outside the grammar"] += 1
     return labels
 
 
-def _folders(path: str) -> tuple[str, ...]:
-    return PurePosixPath(path.lower()).parent.parts
-
-
-def _label(line: str) -> _Label | None:
+def _label(line: str) -> Utterance | None:
+    """Return the utterance of a label line, which still lacks its path and emotion; None outside the grammar."""
     match = _LABEL.fullmatch(line)
     turn = match and _TURN.fullmatch(match["turn"])
     if match is None or turn is None:
         return None
-    return _Label(
-        turn=match["turn"],
+    return Utterance(
+        id=match["turn"],
+        path="",
         speaker=turn["session"].capitalize() + turn["speaker"].upper(),
-        code=match["code"].lower(),
+        gender="f" if turn["speaker"].upper() == "F" else "m",
+        language=Iemocap.facts.language,
+        emotion_code=match["code"].lower(),
         extra={
             "dialog": turn["dialog"],
             "valence_rating": float(match["valence"]),

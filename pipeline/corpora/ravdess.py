@@ -11,10 +11,19 @@ _NAME = re.compile(
     r"-(?P<statement>\d\d)-(?P<repetition>\d\d)-(?P<actor>\d\d)\.wav",
     re.IGNORECASE,
 )
-_INTENSITY = {"01": "normal", "02": "strong"}
+_INTENSITIES = {"01": "normal", "02": "strong"}
 _ACTORS = frozenset(f"{number:02}" for number in range(1, 25))
 _TWO = frozenset({"01", "02"})
-_VALID = {"intensity": _TWO, "statement": _TWO, "repetition": _TWO, "actor": _ACTORS}
+_EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happiness",
+    "04": "sadness",
+    "05": "anger",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
 
 
 class Ravdess(PathCorpus):
@@ -30,26 +39,8 @@ class Ravdess(PathCorpus):
         licence="CC BY-NC-SA 4.0",
         citation="Livingstone & Russo 2018, PLoS ONE 13(5):e0196391, doi:10.1371/journal.pone.0196391",
         layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",
-        emotions={
-            "01": "neutral",
-            "02": "calm",
-            "03": "happiness",
-            "04": "sadness",
-            "05": "anger",
-            "06": "fear",
-            "07": "disgust",
-            "08": "surprise",
-        },
-        counts={
-            "neutral": 96,
-            "calm": 192,
-            "happiness": 192,
-            "sadness": 192,
-            "anger": 192,
-            "fear": 192,
-            "disgust": 192,
-            "surprise": 192,
-        },
+        emotions=_EMOTIONS,
+        counts=dict.fromkeys(_EMOTIONS.values(), 192) | {"neutral": 96},  # neutral speech has no strong intensity
         homepage="https://zenodo.org/records/1188976",
         obtain="Free for non-commercial use: emodna-prep --corpus ravdess --download. By hand: the file "
         "Audio_Speech_Actors_01-24.zip from the homepage, 1440 spoken utterances; the songs and videos beside it are "
@@ -72,21 +63,19 @@ class Ravdess(PathCorpus):
             return Skip(f"modality {match['modality']}, not audio only (03)")
         if match["channel"] != "01":
             return Skip("song (vocal channel 02)" if match["channel"] == "02" else f"vocal channel {match['channel']}")
-        emotion = self.emotion_of(match["emotion"])
-        if emotion is None:
-            return Skip(f"unknown emotion code {match['emotion']}")
-        for field, valid in _VALID.items():
-            if match[field] not in valid:
-                return Skip(f"unknown {field} {match[field]}")
-        actor = match["actor"]
-        return Utterance(
+        code, actor = match["emotion"], match["actor"]
+        return self.find_unknown(
+            code,
+            intensity=(match["intensity"], _INTENSITIES),
+            statement=(match["statement"], _TWO),
+            repetition=(match["repetition"], _TWO),
+            actor=(actor, _ACTORS),
+        ) or self.make_utterance(
+            path,
+            code,
             id=path.stem,
-            path=str(path),
             speaker=actor,
             gender="m" if int(actor) % 2 else "f",
-            language=self.facts.language,
             text=match["statement"],
-            intensity=_INTENSITY[match["intensity"]],
-            emotion_code=match["emotion"],
-            emotion=emotion,
+            intensity=_INTENSITIES[match["intensity"]],
         )

@@ -9,6 +9,15 @@ from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utteranc
 _NAME = re.compile(
     r"(?:(?P<speaker>[A-Z]{2})_)?(?P<emotion>[A-Z]{1,2})(?P<number>[0-9]{2})\.wav", re.IGNORECASE | re.ASCII
 )
+_EMOTIONS = {
+    "a": "anger",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happiness",
+    "n": "neutral",
+    "sa": "sadness",
+    "su": "surprise",
+}
 _SPEAKERS = frozenset({"DC", "JE", "JK", "KL"})
 #: Fifteen sentences per emotion, thirty of them neutral.
 _SENTENCES = 15
@@ -28,24 +37,8 @@ class Savee(PathCorpus):
         licence="free for research after registration, no redistribution",
         citation="Haq & Jackson 2009, AVSP, 53-58",
         layout="AudioData/DC/a01.wav or ALL/DC_a01.wav (speakers DC JE JK KL)",
-        emotions={
-            "a": "anger",
-            "d": "disgust",
-            "f": "fear",
-            "h": "happiness",
-            "n": "neutral",
-            "sa": "sadness",
-            "su": "surprise",
-        },
-        counts={
-            "anger": 60,
-            "disgust": 60,
-            "fear": 60,
-            "happiness": 60,
-            "neutral": 120,
-            "sadness": 60,
-            "surprise": 60,
-        },
+        emotions=_EMOTIONS,
+        counts=dict.fromkeys(_EMOTIONS.values(), 60) | {"neutral": 120},
         homepage="http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/",
         obtain=(
             "Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then fetch "
@@ -62,19 +55,16 @@ class Savee(PathCorpus):
         if speaker not in _SPEAKERS:
             return Skip("no speaker (DC, JE, JK, KL) before the name or as its folder")
         code = match["emotion"].lower()
-        emotion = self.emotion_of(code)
-        if emotion is None:
-            return Skip(f"unknown emotion code {code}")
-        if not 1 <= int(match["number"]) <= (_NEUTRAL_SENTENCES if emotion == "neutral" else _SENTENCES):
+        if skip := self.find_unknown(code):
+            return skip
+        if not 1 <= int(match["number"]) <= (_NEUTRAL_SENTENCES if code == "n" else _SENTENCES):
             return Skip(f"unknown number {match['number']} of emotion {code}")
         sentence = code + match["number"]
-        return Utterance(
+        return self.make_utterance(
+            path,
+            code,
             id=f"{speaker}_{sentence}",
-            path=str(path),
             speaker=speaker,
             gender="m",  # all four are men
-            language=self.facts.language,
             text=sentence,  # most sentences belong to one emotion
-            emotion_code=code,
-            emotion=emotion,
         )

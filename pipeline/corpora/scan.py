@@ -9,9 +9,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from emodna.pipeline.columns import ROWS_AT_ONCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import layout
+from emodna.pipeline.tables import ROWS_AT_ONCE
 
 Gender = Literal["f", "m"]
 
@@ -54,17 +54,6 @@ class Scan:
     """A row per utterance, in order of id: `layout.DESCRIBED_SCHEMA`, then the corpus's own columns."""
     skipped: Mapping[str, int]
     """Files left out, counted by reason."""
-
-    @classmethod
-    def of(cls, utterances: Iterable[Utterance], skipped: Mapping[str, int]) -> Scan:
-        """Gather utterances, in any order.
-
-        Raises
-        ------
-        CorpusError
-            As `utterance_table`.
-        """
-        return cls(utterance_table(utterances).sort_by("id"), skipped)
 
     def __len__(self) -> int:
         """Number of utterances."""

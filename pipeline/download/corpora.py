@@ -1,19 +1,28 @@
-"""Get a published corpus from where its authors put it."""
+"""Get a published corpus from where its authors put it. A download that was cut off goes on where it ended."""
 
-import contextlib
-import os
-import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from emodna.pipeline.download.transfer import Patience, Watcher, progress, transfer
 from emodna.pipeline.errors import DownloadError
-from emodna.pipeline.files import flush_folder
+
+if TYPE_CHECKING:
+    import requests
 
 #: Hidden folder beside the file, for all that is not yet known to be the published one.
 UNFINISHED: Final = ".download"
+
+#: Tries in a row that bring nothing, and the pause in s after the first one; each further pause is twice as long.
+_TRIES: Final = 5
+_PAUSE: Final = 1.0
+#: Seconds to wait for a connection, and for the next bytes.
+_TIMEOUT: Final = (20.0, 30.0)
+#: Bytes that are written at a time: of a cut, so many are lost at most.
+_CHUNK: Final = 1 << 14
+#: Answers below 500 after which another try makes sense. 416: the part that is here is none of this file.
+_PASSING: Final = (408, 416, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +36,16 @@ class Download:
     checksum: str
     """Algorithm and hexadecimal digest, such as sha256:1234..., as pooch writes it."""
     confirmed: bool
-    """Whether a second, independent source gives the same checksum."""
+    """True if a second, independent source gives the same checksum."""
 
 
 def fetch(
-    download: Download, folder: Path, watcher: Watcher, *, homepage: str = "", patience: Patience | None = None
+    download: Download,
+    folder: Path,
+    received: Callable[[int], None],
+    tell: Callable[[str], None],
+    *,
+    homepage: str = "",
 ) -> Path:
     """Get a file, unless it is there already; what an interrupted run has got is kept, and continued.
 
@@ -41,6 +55,10 @@ def fetch(
     ----------
     folder
         Where the file is kept; made where there is none.
+    received
+        Is told how many bytes are there.
+    tell
+        Takes lines about waits and failed tries.
     homepage
         Where a user can look if the server has not got the file (any more).
 
@@ -54,96 +72,123 @@ def fetch(
     DownloadError
         It could not be got, in one line that names its address; or another file has its name.
     """
+    import filelock
+    import pooch
+
     file = folder / download.file
-    if _is_there(download, file):
-        return file
-    look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
-    advice = f"{look}, and say by --root where you put what you got"
     unfinished = folder / UNFINISHED
     part = unfinished / f"{download.file}.part"
 
-    def resume(url: str, output: str, _: object) -> None:
-        transfer(url, part, download.bytes, watcher, patience or Patience(), advice=advice)
+    def resume(_url: str, output: str, _pooch: object) -> None:
+        _complete(download, part, received, tell, homepage)
         part.replace(output)
 
+    pooch.get_logger().setLevel("WARNING")
     try:
+        if _is_there(download, file):
+            return file
         unfinished.mkdir(parents=True, exist_ok=True)
-        with _alone(unfinished, lambda: watcher.waiting(file)):
-            if not _is_there(download, file):  # else another process has got it meanwhile
-                _check_space(download, part)
-                _retrieve(download, unfinished, resume).replace(file)
-                flush_folder(folder)
+        lock = filelock.FileLock(unfinished / "lock")  # the kernel's: it dies with its holder
+        try:
+            held = lock.acquire(timeout=0)
+        except filelock.Timeout:
+            tell(f"waiting for another process that downloads {file}")
+            held = lock.acquire()
+        with held:
+            if not _is_there(download, file):
+                pooch.retrieve(download.url, download.checksum, download.file, unfinished, downloader=resume)
+                (unfinished / download.file).replace(file)
+    except ValueError as error:  # pooch has removed what came
+        raise DownloadError(f"{download.url}: not the published file: {error} The same command gets it anew") from error
     except OSError as error:
         raise DownloadError(f"{download.url}: cannot be kept in {folder}: {error.strerror or error}") from error
     return file
 
 
-def _retrieve(download: Download, folder: Path, downloader: Callable[[str, str, object], None]) -> Path:
-    """Have pooch download and verify a file; what is not the published one it deletes."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        file = pooch.retrieve(download.url, download.checksum, download.file, folder, downloader=downloader)
-    except ValueError as error:
-        raise DownloadError(f"{download.url}: not the published file: {error} The same command gets it anew") from error
-    with Path(file).open("rb") as stream:
-        os.fsync(stream.fileno())
-    return Path(file)
-
-
 def _is_there(download: Download, file: Path) -> bool:
-    """Whether the published file has its final name already."""
+    """Return True if the published file has its final name already."""
+    from pooch.hashes import hash_matches
+
     if not file.exists():
         return False
-    try:
-        digest = _digest(download, file)
-    except OSError as error:
-        raise DownloadError(f"{file}: cannot be read: {error.strerror or error}") from error
-    if digest != _published(download):
+    if not hash_matches(str(file), download.checksum):
         # It may be all that a user has of another edition: not ours to remove.
         raise DownloadError(
-            f"{file}: not the published file of {download.url} ({digest}, published {_published(download)}); "
+            f"{file}: not the published file of {download.url} (its checksum is not {download.checksum}); "
             "move it away to get that one, or give it by --root to use it as it is"
         )
     return True
 
 
-def _published(download: Download) -> str:
-    return download.checksum.lower()
+def _complete(
+    download: Download, part: Path, received: Callable[[int], None], tell: Callable[[str], None], homepage: str
+) -> None:
+    """Bring a part to its full size, from however much of it is there. Its content is for the checksum to judge."""
+    import requests
+
+    failures = 0
+    part.touch()
+    while (held := part.stat().st_size) < download.bytes:
+        received(held)
+        try:
+            _continue(download, part, held, received)
+        except requests.RequestException as error:
+            if not _is_passing(error):
+                look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
+                raise DownloadError(
+                    f"{download.url}: {_cause(error)}; {look}, and say by --root where you put what you got"
+                ) from error
+            failures = 1 if part.stat().st_size > held else failures + 1
+            if failures == _TRIES:
+                here = f"{part.stat().st_size / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
+                raise DownloadError(
+                    f"{download.url}: {_cause(error)}; {here} are here, and the same command goes on from there"
+                ) from error
+            pause = _PAUSE * 2 ** (failures - 1)
+            tell(f"{_cause(error)}; trying again in {pause:.0f} s")
+            time.sleep(pause)
 
 
-def _digest(download: Download, file: Path) -> str:
-    """Checksum of a file, written as the published one is."""
-    import pooch
+def _continue(download: Download, part: Path, held: int, received: Callable[[int], None]) -> None:
+    """Ask for the file from byte `held` on, and write what comes."""
+    import requests
 
-    algorithm = _published(download).partition(":")[0]
-    return f"{algorithm}:{pooch.file_hash(str(file), alg=algorithm)}"
+    # Compressed on the way, a part could not be continued.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
+    with (
+        requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT) as response,
+        part.open("ab") as file,
+    ):
+        if response.status_code == 416:
+            file.truncate(0)
+        response.raise_for_status()
+        total = response.headers.get("Content-Range", response.headers.get("Content-Length", "")).rpartition("/")[2]
+        if total.isdecimal() and int(total) != download.bytes:
+            kind = response.headers.get("Content-Type", "unknown type")
+            raise DownloadError(
+                f"{download.url}: the server sends {total} bytes ({kind}), the published file has {download.bytes}: "
+                "it has changed, or a login page is in the way"
+            )
+        if response.status_code == 200:  # the whole file, whatever was asked for
+            file.truncate(0)
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            received(file.tell())
+        if file.tell() < download.bytes:
+            raise requests.ConnectionError("the server ended the file early")
 
 
-def _check_space(download: Download, part: Path) -> None:
-    """Refuse to begin what cannot be finished."""
-    held = part.stat().st_size if part.exists() else 0
-    free = shutil.disk_usage(part.parent).free
-    if download.bytes - held > free:
-        raise DownloadError(
-            f"{download.url}: {progress(held, download.bytes)} are in {part.parent}, which has room for "
-            f"{free / 1e6:.1f} MB; make room, or choose another place by --root or $EMODNA_DATA"
-        )
+def _is_passing(error: "requests.RequestException") -> bool:
+    """Return True if another try may help."""
+    import requests
+
+    if error.response is not None:
+        return error.response.status_code >= 500 or error.response.status_code in _PASSING
+    return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
 
 
-@contextlib.contextmanager
-def _alone(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Be the only one who downloads into a folder. The lock is the kernel's and dies with its holder."""
-    import filelock
-
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        on_wait()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _cause(error: BaseException) -> str:
+    """Return what an error of the network comes down to, in one line: its wrappings say no more, at length."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

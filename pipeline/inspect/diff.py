@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.columns import python_values
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot, has_content
+from emodna.pipeline.tables import python_values
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
 _APART: Final = ("id", "audio_sha256", "feature_crc", "shard", "offset")

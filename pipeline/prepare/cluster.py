@@ -1,48 +1,119 @@
-"""A Dask cluster as workers: each thread here hands a batch to the cluster and waits for what it finds out.
+"""A Dask cluster as an executor: its workers read the audio and send features back.
 
-The store stays with this process, which holds its lock: the workers see the audio only.
+The store stays with this process, which holds its lock. First the connection, which the benchmark uses, too; then the
+executor; then the part that runs on the workers.
 """
 
+import asyncio
+import json
+import logging
 import pickle
+import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
+from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explained
-from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine
-from emodna.pipeline.prepare.remote import Answer, examine_there, forget, written_order
-from emodna.pipeline.prepare.scheduler import CONNECT_SECONDS, GONE, Call, connection
-from emodna.pipeline.prepare.versions import feature_versions
-from emodna.pipeline.prepare.workers import StartWorkers, Workers
+from emodna.pipeline.prepare.executors import RESUMABLE, Executor, StartExecutor
+from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine, examine_all, library_versions
+from emodna.pipeline.threads import hold_to_one_thread
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+#: Seconds after which nobody answers at an address.
+CONNECT_SECONDS: Final = 10.0
+#: Errors that Dask raises when the scheduler or the client is gone.
+GONE: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
+
 #: Batches that are on their way at the same time, at least: more workers may join.
 _BATCHES: Final = 64
-#: Between two looks at whether there are workers.
+#: Seconds between two looks at whether there are workers.
 _LOOK_SECONDS: Final = 3.0
-#: What a run that ends leaves.
-_RESUMABLE: Final = "finished shards are kept, the same command goes on from there"
+#: Roots that a worker process holds open: those of runs that are at work, and of the last ones that were killed.
+_ROOTS: Final = 4
 
+#: Is told what somebody who waits should know, a line each.
 Tell = Callable[[str], None]
 
 
+class Call:
+    """A pickled call: to unpickle it is to call a function and get its result.
+
+    So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
+    task. Of a task that it cannot unpickle, Dask would not tell, and wait for ever.
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call
+
+
 @contextmanager
-def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
-    """Connect to a cluster.
+def connection(scheduler: str, name: str) -> "Iterator[Client]":
+    """Connect to a scheduler.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, or the file in which it wrote its address.
+    name
+        Name of the command that connects.
+
+    Raises
+    ------
+    WorkerError
+        No address, or nobody there.
+    """
+    from distributed import Client
+
+    say_nothing()
+    file = Path(scheduler)
+    try:
+        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        AssertionError,
+    ) as error:  # TLS and port 0 among them
+        raise WorkerError(
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({getattr(error, 'strerror', None) or error}); "
+            "valid: tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=CONNECT_SECONDS)
+
+
+def say_nothing() -> None:
+    """Keep distributed from logging what its caller says in one line, such as that a connection is lost."""
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def connected(scheduler: str, tell: Tell) -> Iterator[StartExecutor]:
+    """Connect to a cluster, and yield the start of an executor on it.
 
     Parameters
     ----------
     scheduler
         Address of its scheduler, or the file in which that wrote its address.
-    tell
-        Is told what somebody who waits should know, a line each.
 
     Raises
     ------
@@ -50,60 +121,56 @@ def connected(scheduler: str, tell: Tell) -> Iterator[StartWorkers]:
         No address, or nobody there.
     """
     with connection(scheduler, "emodna-prep") as client:
-        yield partial(_workers, client, scheduler, tell)
+        yield partial(_start, client, scheduler, tell)
 
 
 @contextmanager
-def _workers(
+def _start(
     client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction, _due: int
-) -> Iterator[Workers]:
-    """Start so many threads that the cluster is never short of batches."""
-    errand = _Errand(client, scheduler, tell, tree, extraction)
-    stop = threading.Event()
-    watch = threading.Thread(target=_watch_for_workers, args=(client, scheduler, tell, stop), daemon=True)
-    with errand.lost_connection():
+) -> Iterator[Executor]:
+    """Start threads that hand batches to the cluster: so many that it is never short of them."""
+    run = _ClusterRun(client, scheduler, tell, tree, extraction)
+    with run.lost_connection():
         size = max(_BATCHES, 2 * sum(client.nthreads().values()))
     with ThreadPoolExecutor(size) as pool:
-        watch.start()
+        threading.Thread(target=run.watch_for_workers, daemon=True).start()
         try:
-            yield Workers(pool, size, errand)
-            errand.close_roots()
+            yield Executor(pool, size, run.examine)
+            run.close_roots()
         finally:
-            stop.set()
-            errand.end()
+            pool.shutdown(wait=False, cancel_futures=True)
+            run.end()
 
 
-def _watch_for_workers(client: "Client", scheduler: str, tell: Tell, stop: threading.Event) -> None:
-    """Say so, once, where there are no workers to wait for."""
-    told = False
-    while not stop.is_set():
-        try:
-            here = bool(client.nthreads())
-        except GONE:  # whoever waits for a batch finds out, too
-            return
-        if not here and not told:
-            tell(f"waiting for workers: none at {scheduler} (Ctrl-C ends this: {_RESUMABLE})")
-        told = not here
-        stop.wait(_LOOK_SECONDS)
+class _ClusterRun:
+    """One run's use of a cluster; called by many threads.
 
-
-class _Errand:
-    """Has batches examined by a cluster; called by many threads.
-
-    Whatever a worker rejects is looked at here, too: only what is bad for both is rejected.
+    Recordings that a worker rejects are examined here, too: only what is bad for both is rejected.
     """
 
     def __init__(self, client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction) -> None:
         self._client, self._scheduler, self._tell = client, scheduler, tell
         self._tree, self._extraction = tree, extraction
-        self._versions = feature_versions()
-        self._order = written_order(tree, extraction)
-        self._on_their_way: set[Future[Answer]] = set()
-        self._ended = False
+        self._versions = extraction.versions()
+        # All batches of a run share it: it is small enough to travel with each, and a worker opens its tree once.
+        self._order = pickle.dumps((tree.root, _archive_size(tree.root), pickle.dumps((tree, extraction))))
+        self._sent: WeakSet[Future[Answer]] = WeakSet()
+        self._ended = threading.Event()
         self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
-        self._lock = threading.Lock()
+        self._comparing = threading.Lock()
 
-    def __call__(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def watch_for_workers(self) -> None:
+        """Tell, once, that there are no workers to wait for."""
+        told = False
+        with suppress(*GONE):  # whoever waits for a batch finds out, too
+            while not self._ended.is_set():
+                here = bool(self._client.nthreads())
+                if not here and not told:
+                    self._tell(f"waiting for workers: none at {self._scheduler} (Ctrl-C ends this: {RESUMABLE})")
+                told = not here
+                self._ended.wait(_LOOK_SECONDS)
+
+    def examine(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Examine a batch.
 
         Raises
@@ -113,24 +180,21 @@ class _Errand:
         CorpusError
             A worker sees other audio than this process.
         """
-        future = self._submit(jobs)
-        try:
-            with self.lost_connection(), self._useless_workers(jobs):
-                answer = future.result()
-        finally:
-            with self._lock:
-                self._on_their_way.discard(future)
+        call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
+        with self.lost_connection(), self._useless_workers(jobs):
+            future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
+            self._sent.add(future)
+            if self._ended.is_set():
+                future.cancel()
+            answer: Answer = future.result()
         self._compare(answer)
         return list(answer.outcomes)
 
     def end(self) -> None:
-        """Give up what is on its way, so that nobody waits for it."""
-        with self._lock:
-            self._ended = True
-            left = list(self._on_their_way)
-        if left:
-            with suppress(*GONE):
-                self._client.cancel(left)
+        """Cancel the batches that are on their way, so that nobody waits for them."""
+        self._ended.set()
+        with suppress(*GONE):
+            self._client.cancel(list(self._sent))
 
     def close_roots(self) -> None:
         """Let the workers close what they opened: what a compressed tar holds fills their disks."""
@@ -146,25 +210,15 @@ class _Errand:
 
     @contextmanager
     def lost_connection(self) -> Iterator[None]:
-        """Turn what Dask raises where the scheduler is gone into one line."""
+        """Turn the errors that Dask raises when the scheduler is gone into one line."""
         try:
             yield
         except (CancelledError, OSError) as error:
-            raise WorkerError(f"lost the connection to the scheduler at {self._scheduler}: {_RESUMABLE}") from error
-
-    def _submit(self, jobs: Sequence[Job]) -> "Future[Answer]":
-        with self._lock:
-            if self._ended:
-                raise WorkerError("given up")  # for nobody to read: the run has ended for another reason
-            with self.lost_connection():
-                call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
-                future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
-            self._on_their_way.add(future)
-        return future
+            raise WorkerError(f"lost the connection to the scheduler at {self._scheduler}: {RESUMABLE}") from error
 
     @contextmanager
     def _useless_workers(self, jobs: Sequence[Job]) -> Iterator[None]:
-        """Turn what Dask raises where workers cannot do a batch, or die of it, into one line."""
+        """Turn the errors that Dask raises when workers cannot do a batch, or die of it, into one line."""
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
@@ -176,18 +230,18 @@ class _Errand:
             paths = ", ".join(job.path for job in jobs)
             raise WorkerError(
                 f"given up: the worker died, {error.allowed_failures + 1} times, that had these recordings (the last: "
-                f"{error.last_worker.address}): {paths}; {_RESUMABLE}"
+                f"{error.last_worker.address}): {paths}; {RESUMABLE}"
             ) from error
         except (ImportError, AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
                 where = "" if error.filename is None else f"{error.filename}: "
-                raise WorkerError(f"a worker at {self._scheduler}: {where}{explained(error)}; {_RESUMABLE}") from error
+                raise WorkerError(f"a worker at {self._scheduler}: {where}{explained(error)}; {RESUMABLE}") from error
             raise WorkerError(
                 f"a worker at {self._scheduler} cannot load emodna ({error}): "
                 "every worker needs the environment that emodna-prep runs in"
             ) from error
 
-    def _compare(self, answer: Answer) -> None:
+    def _compare(self, answer: "Answer") -> None:
         """Refuse the answer of a worker that sees other files."""
         for outcome, size in zip(answer.outcomes, answer.sizes, strict=True):
             job = outcome.job
@@ -203,7 +257,7 @@ class _Errand:
                     f"{answer.worker}: {self._tree.root}/{job.path}: {there}; where emodna-prep runs: {here}; "
                     "the audio has to be the same on every worker"
                 )
-        with self._lock:
+        with self._comparing:
             news = answer.cpu not in self._cpus
             self._cpus.setdefault(answer.cpu, answer.worker)
             if news and len(self._cpus) == 2:
@@ -213,3 +267,113 @@ class _Errand:
 
 def _bytes(size: int | None) -> str:
     return "no such file" if size is None else f"{size} bytes"
+
+
+# --- The part that runs on the workers ---
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's answer to a batch."""
+
+    worker: str
+    cpu: str
+    """Kind of instructions that torch computes by there."""
+    outcomes: Sequence[Outcome]
+    sizes: Sequence[int | None]
+    """Bytes of each recording's file as the worker sees it; None where it sees none."""
+
+
+_opened: Final[dict[bytes, tuple[Tree, Extraction]]] = {}
+_opening: Final = threading.Lock()
+_held: Final = threading.local()
+
+
+def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Answer:
+    """Examine a batch; called on a worker.
+
+    Parameters
+    ----------
+    versions
+        `Extraction.versions` where emodna-prep runs.
+    order
+        Pickled: the root, its size if it is an archive, and, pickled again, tree and extraction.
+    jobs
+        The batch, pickled: nothing of ours is unpickled before the versions are known to be the same.
+
+    Raises
+    ------
+    WorkerError
+        Other versions here.
+    CorpusError
+        The root is not here, or is another one.
+    """
+    _refuse_differences(versions)
+    tree, extraction = _open(order)
+    if not hasattr(_held, "held"):
+        hold_to_one_thread()
+        _held.held = True
+    batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
+    outcomes = examine_all(batch, tree, extraction)
+    stamps = [tree.stamp(job.path) for job in batch]
+    return Answer(_name(), _cpu(), outcomes, [None if stamp is None else stamp.size for stamp in stamps])
+
+
+def forget(order: bytes) -> None:
+    """Close the root of a run; called on a worker."""
+    with _opening:
+        _opened.pop(order, None)
+
+
+def _open(order: bytes) -> tuple[Tree, Extraction]:
+    """Open a root once per process: a compressed tar is unpacked by that."""
+    with _opening:
+        if order not in _opened:
+            root, asked, rest = pickle.loads(order)  # noqa: S301
+            place = "the audio has to lie at the same path on every worker"
+            try:
+                opened = pickle.loads(rest)  # noqa: S301
+            except (CorpusError, OSError) as error:
+                why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                raise CorpusError(f"{_name()}: {why}; {place}") from error
+            here = _archive_size(root)  # its time may differ, where it is a copy
+            if here != asked:
+                raise CorpusError(
+                    f"{_name()}: root {root}: {_bytes(here)}, {_bytes(asked)} where emodna-prep runs; {place}"
+                )
+            while len(_opened) >= _ROOTS:
+                del _opened[next(iter(_opened))]
+            _opened[order] = opened
+        return _opened[order]
+
+
+def _archive_size(root: Path) -> int | None:
+    """Return the size in bytes of a root that is a file, else None."""
+    return root.stat().st_size if root.is_file() else None
+
+
+def _refuse_differences(asked: Mapping[str, str]) -> None:
+    here = _versions()
+    different = [name for name, version in asked.items() if here.get(name) != version]
+    if different:
+        there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
+        raise WorkerError(f"{_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return library_versions()
+
+
+@cache
+def _cpu() -> str:
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
+@cache
+def _name() -> str:
+    from distributed import get_worker
+
+    return f"worker {get_worker().address} ({socket.gethostname()})"

@@ -5,7 +5,9 @@ Usually a recording is an utterance. Each is computed alone: nothing else can ch
 
 import errno
 import hashlib
+import importlib.metadata
 import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,17 +23,23 @@ from emodna.pipeline.audio.segment import Segmenter, piece_id
 from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
-from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import feature_crc
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000
 #: Files up to this size are read at once, and hashed and decoded from memory: from the disk, both take longer.
 _AT_ONCE: Final = 2**26
+#: Packages whose versions shape the features.
+_SHAPING_FEATURES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
+#: Packages whose versions shape the places where recordings are cut, as well.
+_SHAPING_CUTS: Final = ("scipy",)
+#: Packages that store.json names besides: they write the files, or stand for the reference that the features follow.
+_RECORDED: Final = ("librosa", "h5py", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the audio of an utterance gave, and where its features lie."""
+    """Properties of an utterance's audio, and the place of its features."""
 
     id: str
     sample_rate: int
@@ -68,7 +76,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job: features, earlier facts that still stand, or a rejection."""
+    """Result of a job: features, earlier facts that still stand, or a rejection."""
 
     job: Job
     facts: tuple[Facts, ...] = ()
@@ -81,13 +89,11 @@ class Outcome:
     """Why the audio could not be read, though it is there: what an earlier run knew stands until it can."""
     state: AudioState | None = None
     """Of the file when it was hashed; None if it was not opened, or changed so recently that it may have again."""
-    looked_at: bool = False
-    """Whether the audio was opened, or opening it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """How recordings become features."""
+    """Rules by which recordings become features."""
 
     features: FeatureSet
     max_seconds: float = 3600.0
@@ -102,8 +108,29 @@ class Extraction:
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
-        """What the store says of how recordings were cut: facts of pieces cut otherwise say nothing."""
+        """Rule by which recordings are cut, as the store records it: facts of pieces cut otherwise are of no use."""
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions that shape the features: machines where they agree may work on one store."""
+        everything = library_versions()
+        names = (*_SHAPING_FEATURES, "libsndfile", "libsoxr", "machine", *(_SHAPING_CUTS if self.segmenter else ()))
+        return {name: everything[name] for name in names}
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that store.json records, of libraries and of the machine."""
+    import soundfile
+    import soxr
+
+    packages = (*_SHAPING_FEATURES, *_SHAPING_CUTS, *_RECORDED)
+    return {name: importlib.metadata.version(name) for name in packages} | {
+        # The packages bring these along, or use those of the system.
+        "libsndfile": soundfile.__libsndfile_version__,
+        "libsoxr": soxr.__libsoxr_version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
 
 
 def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list[Outcome]:
@@ -127,9 +154,9 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     except UNUSABLE as error:
         if of_the_machine(error):
             raise
-        if of_an_existing_file(error) and stands(job.known, extraction):
-            return Outcome(job, job.known, unread=rejection(error), looked_at=True)
-        return Outcome(job, rejection=rejection(error), looked_at=True)
+        if of_an_existing_file(error) and _stands(job.known, extraction):
+            return Outcome(job, job.known, unread=rejection(error))
+        return Outcome(job, rejection=rejection(error))
 
 
 def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
@@ -139,26 +166,26 @@ def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
         state = AudioState(*stamp, sha256) if stamp is not None and settled else None
-        if stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-            return Outcome(job, job.known, state=state, looked_at=True)
+        if _stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
+            return Outcome(job, job.known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
     facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return Outcome(job, facts, arrays, extracted=True, state=state, looked_at=True)
+    return Outcome(job, facts, arrays, extracted=True, state=state)
 
 
 def _read_at_once(opened: BinaryIO) -> BytesIO:
     return BytesIO(opened.read())
 
 
-def stands(known: Sequence[Facts], extraction: Extraction) -> bool:
-    """Whether facts of an earlier run are what this one would find in the same audio."""
+def _stands(known: Sequence[Facts], extraction: Extraction) -> bool:
+    """Return True if facts of an earlier run are what this one would find in the same audio."""
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
 
 
 def _extract(
     recording_id: str, recording: Recording, sha256: str, extraction: Extraction
 ) -> Iterator[tuple[Facts, NDArray[np.float32]]]:
-    """Features of a recording, or of each of its pieces."""
+    """Yield facts and features of a recording, or of each of its pieces."""
     rate = extraction.features.sample_rate
     samples = resample(recording.samples, recording.sample_rate, rate)
     if extraction.segmenter is None:

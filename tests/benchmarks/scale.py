@@ -27,10 +27,10 @@ from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import prepare
+from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
-from emodna.pipeline.prepare.workers import Workers
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import feature_crc
 from tests.benchmarks.steady import Silent
 from tests.pipeline.making import LONG_AGO
 
@@ -53,14 +53,14 @@ def _imagined(jobs: Sequence[Job]) -> list[Outcome]:
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
         facts = Facts(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
         state = AudioState(0, LONG_AGO * 10**9, sha256)
-        outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state, looked_at=True))
+        outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state))
     return outcomes
 
 
 @contextmanager
-def _imagining(_tree: Tree, _extraction: Extraction, _due: int) -> Iterator[Workers]:
+def _imagining(_tree: Tree, _extraction: Extraction, _due: int) -> Iterator[Executor]:
     with ThreadPoolExecutor(2) as pool:
-        yield Workers(pool, 2, _imagined)
+        yield Executor(pool, 4, _imagined)
 
 
 class Place:

@@ -6,8 +6,8 @@ from pathlib import Path
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import Report, prepare
+from emodna.pipeline.prepare.executors import local_workers
 from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.prepare.workers import local_workers
 
 
 class Silent:

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.cli.curves import curve, sparkline
+from emodna.cli.charts import curve, sparkline
 
 
 def test_a_line_that_falls_falls() -> None:

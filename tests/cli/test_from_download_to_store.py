@@ -30,7 +30,7 @@ def test_a_download_is_prepared_in_place(
     content = packed.getvalue()
 
     with serving() as server:
-        server.content, server.answers = content, [cut_after(10_000), honest]
+        server.content, server.answers = content, [cut_after(1 << 14), honest]
         where = Download(server.url, "emodb.zip", len(content), f"md5:{hashlib.md5(content).hexdigest()}", False)
 
         class Small(Emodb):
@@ -38,7 +38,7 @@ def test_a_download_is_prepared_in_place(
 
         monkeypatch.setattr(corpora, "CORPORA", {"emodb": Small})
         ran = emodna_prep("--corpus", "emodb", "--download", "--accept-licence", "--json")
-        assert (ran.code, server.ranges) == (0, [None, "bytes=10000-"])
+        assert (ran.code, server.ranges) == (0, [None, f"bytes={1 << 14}-"])
 
     (report,) = ran.json
     expected = FeatureStore(prepared(emodb_root, tmp_path / "cache").store)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emodna.cli.picture import terminal_picture, write_png
+from emodna.cli.charts import terminal_picture
+from emodna.cli.picture import write_png
 from emodna.pipeline.features import FEATURE_SETS, LogMelSet, MfccSet, WaveSet
 
 Float32 = NDArray[np.float32]

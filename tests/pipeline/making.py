@@ -20,8 +20,8 @@ from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
+from emodna.pipeline.prepare.executors import StartExecutor, local_threads
 from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.prepare.workers import StartWorkers, local_threads
 from emodna.pipeline.store.snapshot import file_sha256
 
 Float32 = NDArray[np.float32]
@@ -113,7 +113,7 @@ def prepared(
     *,
     features: FeatureSet | None = None,
     watcher: Watched | None = None,
-    workers: int | StartWorkers = 2,
+    workers: int | StartExecutor = 2,
     max_seconds: float = 3600.0,
     segmenter: Segmenter | None = None,
     **options: Any,

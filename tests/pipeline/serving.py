@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
@@ -28,8 +27,6 @@ class Server:
     """To the next requests, one each; the last one stays."""
     ranges: list[str | None] = field(default_factory=list)
     """Range of each request so far."""
-    ended: threading.Event = field(default_factory=threading.Event)
-    """Lets those go on who wait."""
 
     def next_answer(self) -> Answer:
         return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]) if self.answers else honest
@@ -55,92 +52,43 @@ class Request(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
-    def asked(self) -> int:
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "bytes=0-")
-        assert match is not None
-        return int(match[1])
-
 
 def honest(request: Request, *, sent: int | None = None) -> None:
     """All that was asked for, or its first `sent` bytes."""
-    content, first = request.corpus.content, request.asked()
-    if request.headers["Range"] is None:
+    content = request.corpus.content
+    match = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
+    first = int(match[1]) if match else 0
+    if match is None:
         request.begin(200, Content_Length=len(content))
     elif first >= len(content):
-        request.begin(416, Content_Range=f"bytes */{len(content)}")
-        return
+        return request.begin(416, Content_Range=f"bytes */{len(content)}")
     else:
-        request.begin(
-            206, Content_Length=len(content) - first, Content_Range=f"bytes {first}-{len(content) - 1}/{len(content)}"
-        )
+        place = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        request.begin(206, Content_Length=len(content) - first, Content_Range=place)
     request.wfile.write(content[first:][:sent])
+    return None
 
 
 def cut_after(sent: int) -> Answer:
     return lambda request: honest(request, sent=sent)
 
 
-def stalling_after(sent: int) -> Answer:
-    def answer(request: Request) -> None:
-        honest(request, sent=sent)
-        request.corpus.ended.wait(10)
-
-    return answer
-
-
 def silent(request: Request) -> None:
-    """The connection stands, and nothing comes."""
-    request.corpus.ended.wait(10)
+    """The connection stands, and nothing comes before the client has had enough."""
+    request.rfile.read(1)
 
 
-def trickling(request: Request) -> None:
-    """A byte now and then, which is no silence."""
+def without_ranges(request: Request) -> None:
     request.begin(200, Content_Length=len(request.corpus.content))
-    for byte in request.corpus.content:
-        request.wfile.write(bytes([byte]))
-        if request.corpus.ended.wait(0.02):
-            return
+    request.wfile.write(request.corpus.content)
 
 
-def without_ranges(request: Request, *, sent: int | None = None) -> None:
-    request.begin(200, Content_Length=len(request.corpus.content))
-    request.wfile.write(request.corpus.content[:sent])
-
-
-def without_length(content: bytes) -> Answer:
+def without_length(sent: int) -> Answer:
     def answer(request: Request) -> None:
         request.begin(200)
-        request.wfile.write(content)
+        request.wfile.write(request.corpus.content[:sent])
 
     return answer
-
-
-def claiming(length: int) -> Answer:
-    """The real file, under a length that is not its own."""
-
-    def answer(request: Request) -> None:
-        request.begin(200, Content_Length=length)
-        request.wfile.write(request.corpus.content)
-
-    return answer
-
-
-def chunked(sent: int) -> Answer:
-    """HTTP's own pieces, of which the last one is missing."""
-
-    def answer(request: Request) -> None:
-        request.protocol_version = "HTTP/1.1"
-        request.begin(200, Transfer_Encoding="chunked", Connection="close")
-        request.wfile.write(b"%x\r\n%s\r\n" % (sent, request.corpus.content[:sent]))
-        request.close_connection = True
-
-    return answer
-
-
-def endless(request: Request) -> None:
-    request.begin(200)
-    while not request.corpus.ended.is_set():
-        request.wfile.write(bytes(1 << 16))
 
 
 def status(code: int, **headers: object) -> Answer:
@@ -151,10 +99,6 @@ def web_page(request: Request) -> None:
     page = b"<html>Log in first</html>"
     request.begin(200, Content_Type="text/html; charset=utf-8", Content_Length=len(page))
     request.wfile.write(page)
-
-
-def redirecting(to: str) -> Answer:
-    return status(302, Location=to)
 
 
 @contextlib.contextmanager
@@ -177,26 +121,5 @@ def serving() -> Iterator[Server]:
         try:
             yield corpus
         finally:
-            corpus.ended.set()
             server.shutdown()
             thread.join()
-
-
-@dataclass
-class Heard:
-    """A watcher of a download that remembers what it was told."""
-
-    positions: list[int] = field(default_factory=list)
-    retries: list[str] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
-    waits: list[Any] = field(default_factory=list)
-
-    def waiting(self, file: object) -> None:
-        self.waits.append(file)
-
-    def received(self, position: int) -> None:
-        self.positions.append(position)
-
-    def retrying(self, reason: str, pause: float) -> None:
-        self.retries.append(reason)
-        self.pauses.append(pause)

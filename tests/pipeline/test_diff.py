@@ -20,8 +20,7 @@ from emodna.pipeline.features import MfccSet
 from emodna.pipeline.inspect import diff as diff_module
 from emodna.pipeline.inspect.diff import Difference, FeatureDiff, compare, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.mapped import feature_crc
-from emodna.pipeline.store.shards import write_shard, write_table
+from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import checksum
 from tests.pipeline.making import age, emodb_names, flip, noise, prepared, tiny_emodb, wav
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.archives.roots import data_root, default_root
+from emodna.pipeline.archives import data_root, default_root
 
 
 def test_below_data_unless_the_environment_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,9 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
-from emodna.pipeline.inspect import statistics
-from emodna.pipeline.inspect.moments import Moments, overall, survey
-from emodna.pipeline.inspect.shift import mean_difference, plane
-from emodna.pipeline.inspect.waveforms import judge, waveforms
+from emodna.pipeline.inspect.oddities import judge, waveforms
+from emodna.pipeline.inspect.report import statistics
+from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import flip, noise, prepared, wav
 

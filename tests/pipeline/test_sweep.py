@@ -91,7 +91,7 @@ def removed(tidied: Tidied) -> dict[str, Kind]:
 
 
 def kept(tidied: Tidied) -> dict[str, str]:
-    return {each.leftover.path.name: each.reason for each in tidied.kept}
+    return {each.path.name: each.reason for each in tidied.kept}
 
 
 class TestWhole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,8 +21,8 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.executors import local_processes, local_workers
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
-from emodna.pipeline.prepare.workers import local_processes, local_workers
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
 RECORDINGS = 240
@@ -72,24 +73,20 @@ def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(root: Pat
 class HalfSent:
     """Jobs over which a worker dies in the midst of sending a result."""
 
-    def __len__(self) -> int:
-        return 1
-
     def __iter__(self) -> Iterator[Job]:
         frame = sys._getframe()
-        while "result_queue" not in frame.f_locals:
+        while "connection" not in frame.f_locals:
             assert frame.f_back is not None
             frame = frame.f_back
-        os.write(frame.f_locals["result_queue"]._writer.fileno(), struct.pack("!i", 1000) + b"half of it")
+        os.write(frame.f_locals["connection"].fileno(), struct.pack("!i", 1000) + b"half of it")
         os._exit(1)
 
 
 def test_one_that_dies_while_it_sends_ends_the_run(root: Path) -> None:
-    with (
-        local_processes(2)(FolderTree(root), Extraction(MfccSet()), 1) as workers,
-        pytest.raises(WorkerError, match="a worker process died"),
-    ):
-        workers.examine(HalfSent())  # type: ignore[arg-type]
+    with local_processes(2)(FolderTree(root), Extraction(MfccSet()), 1) as executor:
+        for _ in range(3):  # as often as there are batches
+            with pytest.raises(WorkerError, match="a worker process died"):
+                executor.submit(HalfSent()).result(PATIENCE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
@@ -135,5 +132,7 @@ def test_are_processes_where_that_pays(
 ) -> None:
     place = Path(shutil.make_archive(str(tmp_path / "many"), packed, root)) if packed else root
     tree = Recordings(place, "many").open(place)
-    with local_workers(count)(tree, Extraction(MfccSet()), due) as workers:
-        assert workers.size == (2 * count if processes else count)
+    with local_workers(count)(tree, Extraction(MfccSet()), due) as executor:
+        (outcome,) = executor.submit([Job("a", "000.wav")]).result(PATIENCE)
+        assert outcome.extracted
+        assert len(multiprocessing.active_children()) == (count if processes else 0)

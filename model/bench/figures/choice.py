@@ -95,7 +95,7 @@ def finished_runs(experiment: Experiment, choice: Choice) -> list[RunSpec]:
 
 def nothing(choice: Choice, what: str) -> NothingToShow:
     """Return the error that no finished run has what a figure shows."""
-    where = [choice.task]
+    where: list[str] = [choice.task]
     for name, value in (("source", choice.src), ("target", choice.tgt), ("seed", choice.seed)):
         where += [] if value is None else [f"{name} {value}"]
     return NothingToShow(f"no finished cell {what} ({', '.join(where)}); emodna-bench status says what is done")

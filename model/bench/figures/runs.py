@@ -204,7 +204,7 @@ def _all_logged(
     experiment: Experiment, runs: Sequence[RunSpec], keys: Mapping[str, str] | None
 ) -> dict[RunSpec, Logged]:
     """Return what each run has logged of some keys; runs without any are left out."""
-    logged = {}
+    logged: dict[RunSpec, Logged] = {}
     for run in runs:
         try:
             found = curves(open_run(experiment.run_folder(run).path))

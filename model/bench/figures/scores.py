@@ -226,7 +226,7 @@ def _languages_panel(
     marks = []
     for colour, (name, own) in enumerate(members.items()):
         if len(own):
-            of_group = values[np.ix_(own, places)]
+            of_group = values[own][:, list(places)]
             ends = [mean_interval(column, Resampling()) or (None, None) for column in of_group.T]
             low, high = zip(*ends, strict=True)
             marks.append(Dots(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.bench.live import Tally, _LiveWatcher, watching
+from emodna.cli.bench.live import LiveWatcher, PlainWatcher, watching
 from emodna.model.bench.results import State
-from emodna.model.bench.running.worker import Answer
 from emodna.model.bench.spec import Conditions, Experiment, MethodInfo, MethodSpec, RunSpec
+from emodna.model.bench.worker import Answer
 from emodna.pipeline.emotions import TASKS
 
 CORPORA = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
@@ -29,7 +29,7 @@ def bench(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> Experim
     return Experiment(Path("bench"), Conditions(100, "mfcc40"), {}, rows, tuple(cells))
 
 
-def drawn(watcher: _LiveWatcher, *, width: int = 80, height: int = 24) -> list[str]:
+def drawn(watcher: LiveWatcher, *, width: int = 80, height: int = 24) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
     with console.capture() as captured:
         console.print(watcher)
@@ -39,7 +39,7 @@ def drawn(watcher: _LiveWatcher, *, width: int = 80, height: int = 24) -> list[s
 @pytest.mark.parametrize(("corpora", "methods", "seeds"), [(CORPORA, METHODS, 3), (CORPORA[:3], METHODS[:2], 1)])
 def test_it_fits_a_terminal_of_80_by_24(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> None:
     asked = bench(corpora, methods, seeds)
-    lines = drawn(_LiveWatcher(asked, dict.fromkeys(asked.runs, "waiting")))
+    lines = drawn(LiveWatcher(asked, dict.fromkeys(asked.runs, "waiting")))
     assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
     assert f"0/{len(asked.runs)} cells" in lines[0]
@@ -50,21 +50,24 @@ def test_a_mark_per_cell_where_there_is_room_and_numbers_where_there_is_not() ->
     states: dict[RunSpec, State] = dict.fromkeys(asked.runs, "done")
     states[asked.runs[1]] = "failed"
     states[asked.runs[2]] = "waiting"
-    arousal, valence = drawn(_LiveWatcher(asked, states))[2:4]
+    arousal, valence = drawn(LiveWatcher(asked, states))[2:4]
     assert arousal == "[red]source-only[/red], arousal  ■\u00d7·■■■"
     assert valence.endswith("■■■■■■")
     many = bench(CORPORA, METHODS[:1], 3)
     counted: dict[RunSpec, State] = {**dict.fromkeys(many.runs, "done"), many.runs[1]: "failed"}
-    assert drawn(_LiveWatcher(many, counted))[2] == "[red]source-only[/red], arousal  89/90  1 failed"
+    assert drawn(LiveWatcher(many, counted))[2] == "[red]source-only[/red], arousal  89/90  1 failed"
 
 
 def test_the_time_that_is_left_follows_from_the_cells_that_took_alike() -> None:
     asked = bench(CORPORA[:3], METHODS[:2], 1)
-    tally = Tally(dict.fromkeys(asked.runs, "waiting"), workers=2)
+    watcher = PlainWatcher(asked, dict.fromkeys(asked.runs, "waiting"))
+    tally = watcher.tally
+    tally.workers = 2
     assert tally.remaining is None
     slow, quick = (next(cell for cell in asked.runs if cell.method.name == name) for name in METHODS[:2])
-    tally.end(slow, "done", 30.0)
-    tally.end(quick, "done", 10.0)
+    for run, seconds in ((slow, 30.0), (quick, 10.0)):
+        watcher.began(run)
+        watcher.ended(run, Answer("done", seconds=seconds))
     # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
     assert tally.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 

@@ -15,14 +15,12 @@ import filelock
 import pytest
 
 from emodna.cli.bench import command as bench_command
-from emodna.cli.bench import executing
+from emodna.cli.bench import execution
+from emodna.model.bench import runner
 from emodna.model.bench.results import read_outcomes
-from emodna.model.bench.running import crew as crew_module
-from emodna.model.bench.running import execute as execute_module
-from emodna.model.bench.running.crew import local_crew
-from emodna.model.bench.running.execute import execute
-from emodna.model.bench.running.worker import Answer as CellAnswer
+from emodna.model.bench.runner import execute, local_workers
 from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.model.bench.worker import Answer as RunAnswer
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.made import planned
 from tests.model.small import Answer, assert_one_line_error, command
@@ -193,7 +191,7 @@ class Planned:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench: Experiment | None = None
         self.runs: list[RunSpec] = []
-        monkeypatch.setattr(executing, "carry_out", self._carry_out)
+        monkeypatch.setattr(execution, "carry_out", self._carry_out)
 
     def _carry_out(self, bench: Experiment, cells: list[RunSpec], *_: object, **__: object) -> int:
         bench.write()
@@ -208,7 +206,7 @@ class TestMoreOfIt:
         only_planned = Planned(monkeypatch)
         assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
         assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
-        assert {(cell.src, cell.tgt) for cell in only_planned.cells} == {("casia", "emodb"), ("emodb", "casia")}
+        assert {(cell.src, cell.tgt) for cell in only_planned.runs} == {("casia", "emodb"), ("emodb", "casia")}
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
         assert set(Experiment.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
@@ -332,11 +330,11 @@ class Silent:
     """A watcher that remembers who ended."""
 
     def __init__(self) -> None:
-        self.answers: dict[RunSpec, CellAnswer] = {}
+        self.answers: dict[RunSpec, RunAnswer] = {}
 
     def began(self, cell: RunSpec) -> None: ...
 
-    def ended(self, cell: RunSpec, answer: CellAnswer) -> None:
+    def ended(self, cell: RunSpec, answer: RunAnswer) -> None:
         self.answers[cell] = answer
 
     def told(self, line: str) -> None: ...
@@ -347,9 +345,9 @@ def test_a_cell_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
 ) -> None:
     there = Experiment.read(own)
     cells = there.runs[:3]
-    monkeypatch.setattr(crew_module, "carry_out_there", deadly)
-    with local_crew(1, 1, ["cpu"]) as crew:
-        execute(there, cells, crew, watcher := Silent())
+    monkeypatch.setattr(runner, "execute_order", deadly)
+    with local_workers(1, 1, ["cpu"]) as workers:
+        execute(there, cells, workers, watcher := Silent())
     doomed = RunSpec("casia", "emodb", "arousal", cells[0].method, 0)
     assert {cell: answer.kind for cell, answer in watcher.answers.items()} == {
         cell: "failed" if cell == doomed else "done" for cell in cells
@@ -399,7 +397,7 @@ class TestACluster:
         options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
         assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
-        mine = execute_module.versions()
-        monkeypatch.setattr(execute_module, "versions", lambda: {**mine, "torch": "0.4.1"})
+        mine = runner.versions()
+        monkeypatch.setattr(runner, "versions", lambda: {**mine, "torch": "0.4.1"})
         assert_one_line_error(bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()

@@ -13,15 +13,13 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.losses.reversal import ganin_weight
+from emodna.model.losses.adversarial import ganin_weight
 from emodna.model.methods import METHODS
-from emodna.model.methods.adversarial import Adversarial
+from emodna.model.methods.adversarial import Adversarial, Adversary, AdversaryConfig
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.bsp import Bsp
-from emodna.model.methods.cdan import Cdan, CdanE
+from emodna.model.methods.cdan import Cdan, CdanE, Conditioning, ConditioningConfig
 from emodna.model.methods.dann import Dann
-from emodna.model.methods.parts.adversary import Adversary, AdversaryConfig
-from emodna.model.methods.parts.conditioning import Conditioning, ConditioningConfig
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import losses, small
 from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small, logged_lines
@@ -137,7 +135,7 @@ class TestReversal:
     def test_the_encoder_has_minus_lambda_times_the_gradient(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         kind = METHODS[name]
         mine = encoder_gradient(model(kind), "domain")  # type: ignore[arg-type]
-        monkeypatch.setattr("emodna.model.methods.parts.adversary.reverse_gradient", lambda x, _: x)
+        monkeypatch.setattr("emodna.model.methods.adversarial.reverse_gradient", lambda x, _: x)
         plain = encoder_gradient(model(kind), "domain")  # type: ignore[arg-type]
         assert any(gradient.abs().max() > 1e-3 for gradient in plain)
         for reversed_, gradient in zip(mine, plain, strict=True):

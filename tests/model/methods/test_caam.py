@@ -12,8 +12,8 @@ from torch import Tensor
 
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
+from emodna.model.methods.base import RunFacts
 from emodna.model.methods.caam import Caam
-from emodna.model.methods.facts import RunFacts
 from emodna.model.networks.capsules import SMALLEST
 from emodna.model.run_folder import read_json
 from emodna.model.training.state import make_optimizers

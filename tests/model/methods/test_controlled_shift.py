@@ -30,10 +30,10 @@ from torch import Tensor
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.methods import METHODS, method
+from emodna.model.methods.adversarial import ReversalConfig
 from emodna.model.methods.aligning import Aligning, AligningConfig, additions
 from emodna.model.methods.base import Method, phase_at
 from emodna.model.methods.emo_dna import EmoDna
-from emodna.model.methods.parts.reversal import ReversalConfig
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emodna.model.losses import mk_mmd
+from emodna.model.losses.mmd import mk_mmd
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.dan import Dan
 from tests.model.methods.test_every_method import STEP, losses, small

@@ -17,9 +17,9 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.losses.reversal import ganin_weight
+from emodna.model.losses.adversarial import ganin_weight
+from emodna.model.methods.base import RunFacts
 from emodna.model.methods.difl import Difl, DiflConfig
-from emodna.model.methods.facts import RunFacts
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import (

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from emodna.model.checkpoint import load_tensors
-from emodna.model.losses import joint_mmd, mk_mmd
-from emodna.model.losses.joint_mmd import Layers
+from emodna.model.losses.joint_mmd import Layers, joint_mmd
+from emodna.model.losses.mmd import mk_mmd
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.jan import Jan
 from emodna.pipeline.store import FeatureStore

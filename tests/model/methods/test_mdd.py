@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.losses.reversal import ganin_weight
+from emodna.model.losses.adversarial import ganin_weight
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.mdd import Mdd
 from tests.model.small import batches
@@ -37,7 +37,7 @@ def test_defaults() -> None:
 def test_is_the_sum_of_its_terms_by_hand() -> None:
     method = small(margin=4.0, transfer_weight=0.5)
     source, target = PAIR
-    logits, features = method._encode(torch.cat([source.features, target.features]), torch.full((16,), 32))
+    logits, features = method.network.answer(torch.cat([source.features, target.features]), torch.full((16,), 32))
     adversary = method.adversary(features).log_softmax(1)
     answers = logits.argmax(1)
     of_source = F.nll_loss(adversary[:8], answers[:8])
@@ -64,7 +64,7 @@ def test_the_encoder_s_gradient_is_reversed_and_weighted_by_the_schedule() -> No
     # Against the gradient that is not reversed.
     method.zero_grad(set_to_none=True)
     source, target = PAIR
-    logits, features = method._encode(torch.cat([source.features, target.features]), torch.full((16,), 32))
+    logits, features = method.network.answer(torch.cat([source.features, target.features]), torch.full((16,), 32))
     adversary, answers = method.adversary(features), logits.argmax(1)
     (1.5 * F.cross_entropy(adversary[:8], answers[:8]) + F.cross_entropy(adversary[8:], 1 - answers[8:])).backward()
     plain = method.get_parameter(name).grad

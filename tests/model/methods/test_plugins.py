@@ -18,7 +18,7 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
-from emodna.model.methods.described import Described, described
+from emodna.model.methods.catalog import MethodDescription, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -245,15 +245,15 @@ class TestList:
     def test_says_which_learn_from_the_target_s_labels(self, path: Path) -> None:
         body = "supervision = property(lambda self: 'oracle-labels')"
         install(path, "floor_oracle:Derived", floor_oracle=derived(body))
-        found = described()["floor"]
-        assert isinstance(found, Described)
+        found = describe_methods()["floor"]
+        assert isinstance(found, MethodDescription)
         assert found.oracle
         assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 
     def test_asks_no_more_than_it_has_to(self, path: Path) -> None:
         body = "def __init__(self, *_): 1 / 0\n    supervision = property(lambda self: 'source')"
         install(path, "floor_fails:Derived", floor_fails=derived(body))
-        assert "fails: ZeroDivisionError" in str(described()["floor"])
+        assert "fails: ZeroDivisionError" in str(describe_methods()["floor"])
 
 
 @pytest.fixture

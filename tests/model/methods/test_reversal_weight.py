@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
+from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 
 
 @pytest.mark.parametrize(

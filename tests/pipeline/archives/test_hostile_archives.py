@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pytest
 
-from emodna.pipeline.archives import TarTree, Tree, ZipTree, archive, open_tree
+from emodna.pipeline.archives import TarTree, Tree, ZipTree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
@@ -236,8 +236,8 @@ class TestZipMembers:
 class TestBombs:
     @pytest.fixture(autouse=True)
     def _small_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archive, "MEMBER_BYTES", 2**22)
-        monkeypatch.setattr(archive, "_SMALL", 2**18)
+        monkeypatch.setattr(base, "MEMBER_BYTES", 2**22)
+        monkeypatch.setattr(base, "_SMALL", 2**18)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_member_too_large_for_memory_is_rejected_before_it_is_read(self, kind: str, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ A new corpus adds its entry to `BUILDERS`, and the harness in `test_every_corpus
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path, PurePosixPath
 
 #: A scan opens no audio, so that anything will do.
@@ -31,7 +31,7 @@ class Published:
     """Utterances of positive valence; the others are negative."""
 
 
-def nothing(root: Path, path: str) -> None:
+def nothing(root: Path, paths: Iterable[str]) -> None:
     """Most corpora have no labels but in their paths."""
 
 
@@ -48,8 +48,8 @@ class Builder:
     """A path of the same grammar, with an emotion code that the corpus does not define."""
     layout: str
     """Words of the expected layout that an error message has to name."""
-    label: Callable[[Path, str], None] = nothing
-    """Write what a root says of one of its paths elsewhere."""
+    label: Callable[[Path, Iterable[str]], None] = nothing
+    """Write what a root says of some of its paths elsewhere."""
     others: Callable[[], Iterator[str]] = lambda: iter(())
     """Relative paths of the recordings of the same corpus that are not among its utterances."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -58,18 +58,18 @@ class Builder:
     def build(self, root: Path, content: bytes = STUB) -> Path:
         """The whole corpus, each of its files with the same content."""
         stub = put(root / ".stub", content)
-        for path in (*self.paths(), *self.others()):
-            file = root / path
-            if not file.parent.exists():
-                file.parent.mkdir(parents=True)
-            os.link(stub, file)  # many times faster than a file of its own
-            self.label(root, path)
+        paths = [*self.paths(), *self.others()]
+        for folder in {(root / path).parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            os.link(stub, root / path)  # many times faster than a file of its own
+        self.label(root, paths)
         stub.unlink()
         return root
 
     def add(self, root: Path, path: str, spell: Callable[[str], str] = str) -> Path:
         """One recording with its label, its file name perhaps spelled otherwise."""
-        self.label(root, path)
+        self.label(root, [path])
         return put((root / path).with_name(spell(PurePosixPath(path).name)))
 
 
@@ -145,28 +145,28 @@ IEMOCAP_CODES = iemocap_codes()
 IEMOCAP_SELECTED = ("ang", "hap", "exc", "neu", "sad")
 
 
-def iemocap_label(root: Path, path: str) -> None:
-    """Put a turn into its dialog's label file, with its raters, and into the files of one rater."""
-    wav = PurePosixPath(path)
-    session, dialog, turn = wav.parts[0], wav.parent.name, wav.stem
-    code = IEMOCAP_CODES.get(path, "joy")
-    place = len(turn) + int(turn[-3:])
-    valence, arousal, dominance = (1 + 0.5 * (place % step) for step in (9, 8, 7))
-    time = 4.25 * int(turn[-3:])
-    evaluation = root / session / "dialog" / "EmoEvaluation"
-    file = evaluation / f"{dialog}.txt"
-    (evaluation / "Categorical").mkdir(parents=True, exist_ok=True)
-    with file.open("a", newline="") as stream:
-        if stream.tell() == 0:
-            stream.write(IEMOCAP_HEADER)
-        stream.write(
-            f"[{time:.4f} - {time + 3.125:.4f}]\t{turn}\t{code}\t[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]\n"
-            "C-E2:\tNeutral;\t()\nC-E3:\tNeutral;\t()\nC-E4:\tAnger; Frustration;\t()\nC-F1:\tOther;\t(annoyed)\n"
-            "A-E3:\tval 3; act 2; dom  2;\t()\nA-F1:\tval 2; act 3; dom  3;\t()\n\n"
-        )
-    for rater in ("e2", "e3"):
-        with (evaluation / "Categorical" / f"{dialog}_{rater}_cat.txt").open("a") as stream:
-            stream.write(f"{turn} :Neutral state; ()\n")
+def iemocap_label(root: Path, paths: Iterable[str]) -> None:
+    """Put turns into their dialogs' label files, with their raters, and into the file of one rater."""
+    for place, group in groupby(sorted(paths), key=lambda path: PurePosixPath(path).parent):
+        session, dialog = place.parts[0], place.name
+        evaluation = root / session / "dialog" / "EmoEvaluation"
+        (evaluation / "Categorical").mkdir(parents=True, exist_ok=True)
+        file = evaluation / f"{dialog}.txt"
+        text, votes = "" if file.exists() else IEMOCAP_HEADER, ""
+        for path in group:
+            turn = PurePosixPath(path).stem
+            number = int(turn[-3:])
+            valence, arousal, dominance = (1 + 0.5 * ((len(turn) + number) % step) for step in (9, 8, 7))
+            text += (
+                f"[{4.25 * number:.4f} - {4.25 * number + 3.125:.4f}]\t{turn}\t{IEMOCAP_CODES.get(path, 'joy')}\t"
+                f"[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]\n"
+                "C-E2:\tNeutral;\t()\nC-E4:\tAnger; Frustration;\t()\nC-F1:\tOther;\t(annoyed)\n"
+                "A-E3:\tval 3; act 2; dom  2;\t()\nA-F1:\tval 2; act 3; dom  3;\t()\n\n"
+            )
+            votes += f"{turn} :Neutral state; ()\n"
+        for each, content in {file: text, evaluation / "Categorical" / f"{dialog}_e2_cat.txt": votes}.items():
+            with each.open("a", newline="") as stream:
+                stream.write(content)
 
 
 def iemocap_paths(selected: bool) -> Iterator[str]:
@@ -187,6 +187,8 @@ def savee_paths() -> Iterator[str]:
             yield f"AudioData/{speaker}/{code}{number:02d}.wav"
 
 
+SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
 BUILDERS: Mapping[str, Builder] = {
     "casia": Builder(
         casia_paths,
@@ -196,14 +198,7 @@ BUILDERS: Mapping[str, Builder] = {
             men=2,
             language="zh",
             sample_rate=16_000,
-            emotions={
-                "anger": 200,
-                "fear": 200,
-                "happiness": 200,
-                "neutral": 200,
-                "sadness": 200,
-                "surprise": 200,
-            },
+            emotions=dict.fromkeys(("anger", "fear", "happiness", "neutral", "sadness", "surprise"), 200),
             high=800,
             positive=600,
         ),
@@ -243,15 +238,7 @@ BUILDERS: Mapping[str, Builder] = {
             men=3,
             language="it",
             sample_rate=48_000,
-            emotions={
-                "anger": 84,
-                "disgust": 84,
-                "fear": 84,
-                "happiness": 84,
-                "neutral": 84,
-                "sadness": 84,
-                "surprise": 84,
-            },
+            emotions=dict.fromkeys(SEVEN, 84),
             high=420,
             positive=252,
         ),
@@ -290,16 +277,7 @@ BUILDERS: Mapping[str, Builder] = {
             men=12,
             language="en",
             sample_rate=48_000,
-            emotions={
-                "neutral": 96,
-                "calm": 192,
-                "happiness": 192,
-                "sadness": 192,
-                "anger": 192,
-                "fear": 192,
-                "disgust": 192,
-                "surprise": 192,
-            },
+            emotions=dict.fromkeys((*SEVEN, "calm"), 192) | {"neutral": 96},
             high=960,
             positive=672,
         ),
@@ -315,15 +293,7 @@ BUILDERS: Mapping[str, Builder] = {
             men=4,
             language="en",
             sample_rate=44_100,
-            emotions={
-                "anger": 60,
-                "disgust": 60,
-                "fear": 60,
-                "happiness": 60,
-                "neutral": 120,
-                "sadness": 60,
-                "surprise": 60,
-            },
+            emotions=dict.fromkeys(SEVEN, 60) | {"neutral": 120},
             high=300,
             positive=240,
         ),
