@@ -182,7 +182,7 @@ def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str]
             dash = _DASHES[(references.index(name) + 1) % len(_DASHES)]
             along = axes.axvline if dots else axes.axhline
             named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
-    if dots:
+    if categories:
         _label(axes, categories, [])
         axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
         axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
