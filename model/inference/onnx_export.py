@@ -61,7 +61,6 @@ def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
     RunError
         The run is not finished, or damaged.
     """
-    _check_packages()
     model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
 
@@ -77,17 +76,12 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
     ExportError
         The place is taken, packages are missing, the model cannot be written as ONNX, or the file's answers differ.
     """
-    _check_packages()
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
     with replacing(place, force=force) as fresh:
         fresh.write_bytes(_serialised(model, metadata))
         difference, compared = _compare(fresh, model)
         return ExportedModel(fresh.stat().st_size, difference, compared, metadata)
-
-
-def _check_packages() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
 
 
 def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:

@@ -15,10 +15,9 @@ from markupsafe import Markup
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, ORACLE, label_of
+from emodna.model.label import BLIND, ORACLE, SCORE_NAMES, label_of
 from emodna.model.methods import method_of
 from emodna.model.methods.base import Supervision
-from emodna.model.metrics import SCORE_NAMES
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import markdown_text, yaml_text
