@@ -72,8 +72,9 @@ def page_svg(panel: Panel, identity: str) -> str:
     from matplotlib import rc_context
 
     file = BytesIO()
-    style = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
-    with rc_context({**_STYLE, **style}):
+    own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
+    style: dict[Any, Any] = {**_STYLE, **own}
+    with rc_context(style):
         save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
     root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
