@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.pipeline.archives import FolderTree
@@ -80,14 +80,12 @@ def test_a_file_without_a_speaker_is_left_out_and_counted(tmp_path: Path) -> Non
 def test_the_full_corpus_is_named_and_only_its_free_part_used(tmp_path: Path) -> None:
     speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
     emotions = ("angry", "fear", "happy", "neutral", "sad", "surprise")
-    for speaker, emotion, number in product(speakers, emotions, range(196, 256)):
+    for speaker, emotion, number in product(speakers, emotions, (1, 200, 201, 250, 251, 400)):
         put(tmp_path / speaker / emotion / f"{number}.wav")
     scan = corpus("casia").scan(FolderTree(tmp_path))
-    assert len(scan.utterances) == 1200
-    assert {utterance.text for utterance in scan.utterances} == {str(number) for number in range(201, 251)}
-    assert scan.skipped == {"number outside 201 to 250, the free part": 240}
-    (line,) = corpus("casia").differences(scan, {16_000: 1200})
-    assert line.startswith("240 utterances beyond the free 1200")
+    assert {utterance.text for utterance in scan.utterances} == {"201", "250"}
+    assert scan.skipped == {"number outside 201 to 250, the free part": 96}
+    assert "96 utterances beyond the free 1200" in corpus("casia").differences(scan, {16_000: 48})[0]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +95,7 @@ def test_other_names_are_outside_the_grammar(path: str) -> None:
     assert described(path) is None
 
 
+@settings(max_examples=30)
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), st.integers(0, 999))
 def test_any_folder_is_a_speaker(folder: str, number: int) -> None:
     found = described(str(PurePosixPath("root", folder, "happy", f"{number:03d}.wav")))
