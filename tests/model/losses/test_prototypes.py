@@ -2,6 +2,7 @@
 
 import math
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,10 +30,10 @@ def batch_loss(batches: Tensor, temperature: float, **options: Any) -> Tensor:
     )
 
 
-def oracle(batches: Tensor, temperature: float, negative: str = "same") -> float:
+def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same") -> float:
     """Eq. 4 and 5 number by number."""
     vectors = []
-    for batch in batches.tolist():
+    for batch in map(Tensor.tolist, batches):
         mean = [sum(values) / len(batch) for values in zip(*batch, strict=True)]
         length = math.sqrt(sum(value**2 for value in mean))
         vectors.append([value / length for value in mean])
