@@ -100,23 +100,15 @@ def _read_csv(table: Path) -> pa.Table:
         names = next(lines, [])
         _refuse_twins(names)
         # pandas writes its row numbers under no name.
-        schema = pa.schema([(name, pa.string()) for name in names if name])
-        parts = [_text_columns(rows, names).select(schema.names) for rows in _complete(lines, names)]
-    return pa.concat_tables(parts) if parts else schema.empty_table()
-
-
-def _complete(lines: Iterator[list[str]], names: list[str]) -> Iterator[list[list[str]]]:
-    """Rows that are not empty, some at a time; each has as many cells as there are names."""
-    numbered = enumerate((row for row in lines if row), start=1)
-    while rows := list(islice(numbered, ROWS_AT_ONCE)):
-        for number, row in rows:
-            if len(row) != len(names):
-                raise ValueError(f"row {number} has not as many cells as the header")
-        yield [row for _, row in rows]
-
-
-def _text_columns(rows: list[list[str]], names: list[str]) -> pa.Table:
-    return pa.table([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], names=names)
+        parts = [pa.schema([(name, pa.string()) for name in names if name]).empty_table()]
+        numbered = enumerate((row for row in lines if row), start=1)
+        while some := list(islice(numbered, ROWS_AT_ONCE)):
+            for number, row in some:
+                if len(row) != len(names):
+                    raise ValueError(f"row {number} has not as many cells as the header")
+            columns = zip(names, zip(*(row for _, row in some), strict=True), strict=True)
+            parts.append(pa.table({name: pa.array(column, pa.string()) for name, column in columns if name}))
+    return pa.concat_tables(parts)
 
 
 def _delimiter(header: str) -> str:

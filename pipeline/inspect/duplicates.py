@@ -1,4 +1,4 @@
-"""Recordings that a store holds more than once: byte for byte, number for number, or altered.
+"""Find recordings that a store holds more than once: byte for byte, number for number, or altered.
 
 An altered copy has another level, format, sample rate, start or some noise. It is looked for in two steps. First, the
 nearest few of each utterance are found by a sketch of it (mean and deviation of the shape of its voice's spectrum).
@@ -43,7 +43,7 @@ class Group:
 
 
 def same_audio(store: FeatureStore) -> list[Group]:
-    """Recordings whose files are equal byte for byte; the pieces of one recording are none."""
+    """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
     table = store.columns(["id", "audio_sha256"])
     groups = _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy())
     if store.snapshot.segmentation is None:
@@ -58,13 +58,7 @@ def same_audio(store: FeatureStore) -> list[Group]:
 
 
 def same_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[Group]:
-    """Utterances whose features are equal though their files are not; of silent ones that says nothing.
-
-    Parameters
-    ----------
-    silent
-        (n,) which utterances are digital silence.
-    """
+    """Find utterances with equal features in unequal files; of silent ones (n,) that says nothing."""
     table = store.columns(["audio_sha256", "feature_crc", "frames"])
     checksum = table["feature_crc"].to_numpy().astype(np.int64) << 31 | table["frames"].to_numpy()
     audio = table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
@@ -78,15 +72,7 @@ def same_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[Group]
 
 
 def altered_copies(store: FeatureStore, found: Utterances, equal: Sequence[Group]) -> list[Group]:
-    """Recordings that occur again, altered.
-
-    Parameters
-    ----------
-    found
-        Figures of each utterance.
-    equal
-        Groups that are known already: one of each stands for all.
-    """
+    """Find recordings that occur again, altered; of groups that are known to be equal, one stands for all."""
     usable = found.spread >= _MIN_SPREAD
     for group in equal:
         usable[list(group.rows[1:])] = False
@@ -100,7 +86,7 @@ def altered_copies(store: FeatureStore, found: Utterances, equal: Sequence[Group
 
 
 def _equal(values: NDArray[np.integer]) -> list[list[int]]:
-    """Rows of each value that occurs more than once, in order of the first."""
+    """Return the rows of each value that occurs more than once, in order of the first."""
     _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[value] > 1)
     order = rows[np.argsort(value[rows], kind="stable")]
@@ -121,7 +107,7 @@ def _candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 class _Courses:
-    """Compares how the voice of two utterances goes."""
+    """Compare the course of the voice in two utterances."""
 
     def __init__(self, store: FeatureStore, found: Utterances) -> None:
         self._store = store
@@ -130,7 +116,7 @@ class _Courses:
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 
     def similarity(self, one: int, other: int) -> float:
-        """Largest correlation of c1 to c12 of two rows over all moves in time, those between two frames included."""
+        """Return the largest correlation of c1 to c12 of two rows over all moves in time, in fractions of a frame."""
         import scipy.fft
 
         first, second = self._course(one), self._course(other)
@@ -143,7 +129,7 @@ class _Courses:
         return min(float(correlation.max() / length), 1.0)
 
     def _course(self, row: int) -> NDArray[np.float64]:
-        """(frames, 12) of the voice about its mean; 0 where there is none."""
+        """Return c1 to c12 (frames, 12) of the voice about its mean; 0 where there is none."""
         rows = slice(row, row + 1)
         frames = self._spectra(self._store[row], self._store.frames[rows], self._store.peak_db[rows])
         weights = voice_weights(frames)[:, None]
@@ -155,7 +141,7 @@ class _Courses:
 
 
 def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
-    """Rows that hang together by links (row, row, similarity)."""
+    """Group rows that hang together by links (row, row, similarity)."""
     import scipy.sparse
     import scipy.sparse.csgraph
 

@@ -35,15 +35,7 @@ _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeE
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
-    Parameters
-    ----------
-    wait
-        Whether to wait for another writer; `on_wait` is called before.
-
-    Yields
-    ------
-    waited
-        Whether there was another writer.
+    `on_wait` is called before waiting for another writer; yields True if there was one.
 
     Raises
     ------
@@ -101,10 +93,8 @@ def write_shard(
 
     Parameters
     ----------
-    number
-        Of the shard.
     parameters
-        Of the extraction: become attributes.
+        Extraction parameters, which become attributes.
     ids, features
         Utterances in their order; features are [frames, dim] each.
     """

@@ -9,8 +9,6 @@ import re
 import shutil
 import tarfile
 import warnings
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
-from emodna.pipeline.export import FORMATS, Exported, base, default_place, export, export_format
+from emodna.pipeline.export import FORMATS, Exported, base, export
 from emodna.pipeline.export.webdataset import key_of
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
@@ -164,11 +162,6 @@ class TestNpz:
         assert np.isnan(found["own_missing_emotion"][1:3]).all()
         assert found["missing_own_missing_emotion"][:3] == [False, True, False]
 
-    def test_it_is_an_ordinary_archive(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "npz", tmp_path / "x.npz")
-        with zipfile.ZipFile(tmp_path / "x.npz") as archive:
-            assert archive.testzip() is None
-
 
 class TestWebDataset:
     def test_webdataset_reads_it(self, store: FeatureStore, tmp_path: Path, split: bool) -> None:
@@ -202,14 +195,6 @@ class TestWebDataset:
         assert (row["missing_emotion"], row["tags"], row["nothing: [x]"], row["flag"]) == (None, None, None, False)
         assert found[IDS[7]]["missing_emotion"] is None
         assert found[IDS[0]]["tags"] == '["x", null]'
-
-    def test_names_are_safe_and_different(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "webdataset", tmp_path / "x")
-        with tarfile.open(tmp_path / "x" / "000000.tar") as tar:
-            names = tar.getnames()
-        assert len(set(names)) == 2 * len(IDS)
-        for name in names:
-            assert re.fullmatch(r"[A-Za-z0-9_%~-]{1,120}\.(npy|json)", name)
 
     @given(st.lists(st.text(min_size=1), unique=True))
     def test_keys_of_different_ids_differ(self, ids: list[str]) -> None:
@@ -324,26 +309,6 @@ class TestEveryFormat:
         assert not any(seen)
         assert (tmp_path / "x").exists()
 
-    def test_memory_holds_one_block_at_a_time(
-        self, own: FeatureStore, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sizes: list[int] = []
-        original = FeatureStore.blocks
-
-        def blocks(self: FeatureStore, values: int) -> Iterator[tuple[slice, Any]]:
-            for rows, features in original(self, 4000):
-                sizes.append(features.size)
-                yield rows, features
-
-        monkeypatch.setattr(FeatureStore, "blocks", blocks)
-        written(own, name, tmp_path / "x")
-        assert sum(sizes) == int(own.frames.sum()) * 40
-        assert max(sizes) <= 4000
-
-    def test_the_default_place_is_named_by_corpus_and_features(self, own: FeatureStore, name: str) -> None:
-        suffixes = {"parquet": ".parquet", "npz": ".npz", "webdataset": "-webdataset", "hf": "-hf"}
-        assert default_place(own, name) == Path(f"own-{own.path.name}{suffixes[name]}")
-
 
 class TestPlace:
     def test_a_folder_with_anything_else_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
@@ -356,11 +321,6 @@ class TestPlace:
                 with pytest.raises(ExportError, match=r"holds files that no export wrote, such as mine/thesis\.txt"):
                     written(own, name, place, force=force)
             assert (place / "mine" / "thesis.txt").read_text() == "years"
-
-    def test_an_empty_folder_is_filled(self, own: FeatureStore, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        written(own, "webdataset", tmp_path / "x")
-        assert (tmp_path / "x" / "000000.tar").is_file()
 
     @pytest.mark.parametrize(("name", "mine"), [("hf", "README.md"), ("webdataset", "000000.tar")])
     def test_what_is_only_named_like_an_export_is_never_replaced(
@@ -388,10 +348,6 @@ class TestPlace:
             written(own, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"
 
-    def test_a_folder_that_is_not_there_is_named(self, own: FeatureStore, tmp_path: Path) -> None:
-        with pytest.raises(ExportError, match=f"--out {tmp_path}/a/x: there is no folder {tmp_path}/a"):
-            written(own, "npz", tmp_path / "a" / "x")
-
     def test_a_full_disk_names_the_export(self, own: FeatureStore, tmp_path: Path) -> None:
         def full(_: int) -> None:
             raise OSError(28, "No space left on device")
@@ -401,8 +357,3 @@ class TestPlace:
                 export(own, name, tmp_path / "x", force=False, told=full)
             assert raised.value.filename == str(tmp_path / "x")
             assert not list(tmp_path.iterdir())
-
-
-def test_every_format_says_how_it_is_opened() -> None:
-    for name in FORMATS:
-        assert "'p'" in export_format(name).load.format(place="p")

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +129,6 @@ class TestWhole:
         assert tidy(store, delete=True, unfinished=True) == Tidied(store)
         assert everything(store) == before
 
-    def test_asking_makes_no_lock_files(self, store: Path, tmp_path: Path) -> None:
-        copy = tmp_path / "copy"
-        shutil.copytree(store, copy, ignore=shutil.ignore_patterns(".*", "journal", "*.sealed"))
-        (copy / OLD_SHARD).write_bytes(b"")
-        before = everything(copy)
-        assert removed(tidy(copy, delete=False, unfinished=False)) == {OLD_SHARD: Kind.OLD}
-        assert everything(copy) == before
-        assert removed(tidy(copy, delete=True, unfinished=False)) == {OLD_SHARD: Kind.OLD}
-
     def test_a_commit_sweeps_by_the_same_rule(self, store: Path, pool: Path) -> None:
         for name in (OLD_SHARD, HALF, "mine.h5", "journal/x.sealed", "journal/x.sealed.8.tmp"):
             (store / name).write_bytes(b"left")
@@ -163,11 +153,6 @@ class TestInterrupted:
         assert tidied.kept == ()
         assert everything(stopped).keys() == everything(store).keys()
         assert FeatureStore(stopped).verify() == []
-
-    def test_an_entry_whose_shard_is_gone_is_worth_nothing(self, stopped: Path) -> None:
-        entry = sorted((stopped / layout.JOURNAL).iterdir())[0]
-        (stopped / entry.stem).unlink()
-        assert removed(tidy(stopped, delete=True, unfinished=False)) == {entry.name: Kind.OLD}
 
     def test_a_first_run_is_finished_work_too(self, first: Path, pool: Path) -> None:
         assert not (first / layout.STORE_JSON).exists()
@@ -251,15 +236,6 @@ class TestLeftAlone:
         assert removed(tidied) == {HALF: Kind.TEMPORARY}
         assert kept(tidied) == {OLD_SHARD: "cannot be removed: Operation not permitted"}
 
-    def test_a_folder_that_cannot_be_listed_is_named(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
-            raise PermissionError(13, "Permission denied", str(path))
-
-        monkeypatch.setattr(os, "scandir", scandir)
-        assert tidy(store, delete=True, unfinished=False) == Tidied(
-            store, skipped=f"{store}: Permission denied", failed=True
-        )
-
 
 class TestProcesses:
     """With real processes: one that reads, one that writes."""
@@ -285,6 +261,7 @@ class TestProcesses:
         assert FeatureStore(store).verify() == []
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
+    @pytest.mark.slow
     def test_a_prep_that_is_writing_is_not_disturbed_and_its_work_outlives_its_death(
         self, store: Path, pool: Path, tmp_path: Path
     ) -> None:
@@ -315,14 +292,3 @@ class TestNames:
         if name not in (".", ".."):
             assert is_temporary(temporary_for(Path("folder") / name))
             assert not layout.is_content_name(temporary_for(Path(name)).name)
-
-    @given(st.sampled_from(["shard", "index", "rejected"]), st.binary(), st.sampled_from([".h5", ".parquet"]))
-    def test_a_content_name_is_known_as_such(self, kind: str, content: bytes, suffix: str) -> None:
-        name = layout.content_name(kind, content.hex().ljust(64, "0"), suffix)
-        assert layout.is_content_name(name)
-        assert not is_temporary(Path(name))
-
-    @pytest.mark.parametrize("name", ["store.json", "audio-stat.sealed", "a.tmp", "shard-mine.h5", ".lock"])
-    def test_other_names_are_neither(self, name: str) -> None:
-        assert not layout.is_content_name(name)
-        assert not is_temporary(Path(name))
