@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,7 @@ import pytest
 from PIL import Image
 
 from emodna.cli.bench import command as bench_command
-from emodna.cli.bench.draw import COLOURS, content, drawn
-from emodna.cli.bench.report import plotly_pictures
+from emodna.cli.bench.draw import COLOURS, draw, page_svg, picture_file
 from emodna.model.bench import figures
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
@@ -28,25 +28,19 @@ ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture
 HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
 
-def texts(svg: bytes) -> str:
-    """What an SVG says of itself beside its shapes; it has to be well-formed."""
-    ET.fromstring(svg)
-    return svg.decode()
-
-
 class TestDrawing:
     @ALL
     def test_every_mark_becomes_a_small_file(self, picture: Picture) -> None:
-        found = content(picture, "png")
+        found = picture_file(picture, "png")
         with Image.open(io.BytesIO(found)) as image:
             assert image.format == "PNG"
             assert min(image.size) > 300
             assert len(image.convert("RGB").getcolors(1 << 20)) > 3
-        assert len(found) < 200_000
+        assert len(found) < 300_000
 
     @pytest.mark.parametrize(("format", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
     def test_every_format(self, format: str, start: bytes) -> None:
-        assert content(pictures()[0], format).startswith(start)
+        assert picture_file(pictures()[0], format).startswith(start)
 
     def test_texts_from_outside_are_texts(self) -> None:
         marks = [
@@ -58,30 +52,46 @@ class TestDrawing:
             Panel(HOSTILE, [Matrix([HOSTILE, "a"], [HOSTILE], [[math.nan], [1.0]], 0, 0)]),
             Panel(HOSTILE, [Dots(HOSTILE, [HOSTILE], [math.inf], [None], [1.0])]),
         ]
-        svg = texts(content(Picture("x", HOSTILE * 5, panels, HOSTILE * 9), "svg"))
-        assert "\x1b" not in svg
-        assert "\u202e" not in svg
+        drawings = [picture_file(Picture("x", HOSTILE * 5, panels, HOSTILE * 9), "svg").decode()]
+        drawings += [page_svg(panel, "x") for panel in panels]
+        for svg in drawings:
+            ET.fromstring(svg)  # well-formed
+            assert "\x1b" not in svg
+            assert "\u202e" not in svg
+            assert "<b>" not in svg
+
+    @ALL
+    def test_of_a_page_it_has_the_colours_of_the_theme_and_ids_of_its_own(self, picture: Picture) -> None:
+        svg = page_svg(picture.panels[0], "one")
+        assert svg.startswith("<svg")
+        assert svg == page_svg(picture.panels[0], "one")
+        ids, others = (set(re.findall('id="([^"]*)"', each)) for each in (svg, page_svg(picture.panels[0], "two")))
+        assert not ids & others
+        assert set(re.findall(r"(?:url\(|href=\")#([\w-]+)", svg)) == ids
+        assert not re.search(r"https?:|<style|<metadata", svg)
+        assert not set(re.findall("#[0-9a-f]{6}", svg)) & {colour.lower() for colour in COLOURS}
+        assert "var(--" in svg
 
     def test_an_empty_panel_is_drawn(self) -> None:
         empty = [Points("", [], []), Line("", [], []), Dots("", [], []), Matrix([], [], [], 0, 1)]
         for mark in empty:
-            assert content(Picture("x", "", [Panel("", [mark])]), "png")
+            assert picture_file(Picture("x", "", [Panel("", [mark])]), "png")
 
     def test_the_legend_names_what_looks_alike_once(self) -> None:
         panel = Panel("", [Points("low", [0], [0]), Points("high", [0], [0], colour=1)], references=[("chance", 50)])
-        figure = drawn(Picture("x", "", [panel, panel]))
+        figure = draw(Picture("x", "", [panel, panel]))
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["low", "high", "chance"]
 
     def test_twelve_series_are_told_apart(self) -> None:
         lines = [Line(str(number), [0, 1], [0, number], colour=number) for number in range(12)]
-        axes = drawn(Picture("x", "", [Panel("", lines)])).axes[0]
+        axes = draw(Picture("x", "", [Panel("", lines)])).axes[0]
         looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
         assert len(looks) == 12
         assert len(COLOURS) == len(set(COLOURS))
 
     def test_dots_stand_in_their_category_the_first_on_top(self) -> None:
         marks = [Dots("one", ["a", "b", "c"], [1, None, 3]), Dots("other", ["c", "d"], [5, 6], colour=1)]
-        axes = drawn(Picture("x", "", [Panel("", marks)])).axes[0]
+        axes = draw(Picture("x", "", [Panel("", marks)])).axes[0]
         assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
         assert axes.yaxis_inverted()
         first, second = axes.get_lines()
@@ -91,20 +101,20 @@ class TestDrawing:
 
     def test_joined_dots_are_a_bar_down_the_middle_of_their_categories(self) -> None:
         marks = [Dots("rank", ["a", "b", "c"], [1, 2, 3]), Dots("alike", ["b", "c"], [3.3, 3.3], joined=True)]
-        dots, bar = drawn(Picture("x", "", [Panel("", marks)])).axes[0].lines
+        dots, bar = draw(Picture("x", "", [Panel("", marks)])).axes[0].lines
         assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
         assert (list(bar.get_ydata()), bar.get_linestyle(), bar.get_marker()) == ([1, 2], "-", "None")
 
     def test_the_middle_of_a_diverging_scale_is_pale(self) -> None:
         matrix = Matrix(["a"], ["b"], [[0.0]], -5, 5, diverging=True)
-        (image,) = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0].images
-        assert min(image.cmap(image.norm(0.0))[:3]) > 0.9
-        assert image.cmap(image.norm(-5.0)) != image.cmap(image.norm(5.0))
+        (cells, *_) = draw(Picture("x", "", [Panel("", [matrix])])).axes[0].collections
+        assert min(cells.cmap(cells.norm(0.0))[:3]) > 0.9
+        assert cells.cmap(cells.norm(-5.0)) != cells.cmap(cells.norm(5.0))
 
     def test_a_reference_lies_across_dots_and_along_lines(self) -> None:
         references = [("chance", 50.0)]
-        across = drawn(Picture("x", "", [Panel("", [Dots("a", ["r"], [60.0])], references=references)])).axes[0]
-        along = drawn(Picture("x", "", [Panel("", [Line("a", [0, 1], [60, 61])], references=references)])).axes[0]
+        across = draw(Picture("x", "", [Panel("", [Dots("a", ["r"], [60.0])], references=references)])).axes[0]
+        along = draw(Picture("x", "", [Panel("", [Line("a", [0, 1], [60, 61])], references=references)])).axes[0]
         assert list(across.get_lines()[1].get_xdata()) == [50, 50]
         assert list(along.get_lines()[1].get_ydata()) == [50, 50]
 
@@ -112,26 +122,22 @@ class TestDrawing:
         dots = Panel("", [Dots("a", ["r", "s"], [60.0, 60.08])], references=[("r", 60.0)], least_width=2.0)
         line = Panel("", [Line("a", [0, 1], [60, 60.08])], least_width=2.0)
         wide = Panel("", [Dots("a", ["r", "s"], [60.0, 60.08], [58.0, None], [61.0, None])], least_width=2.0)
-        assert drawn(Picture("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
-        assert drawn(Picture("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
-        assert drawn(Picture("x", "", [wide])).axes[0].get_xlim()[0] < 58
-        layouts = [
-            plot.document["layout"] for plot in plotly_pictures.figure("x", Picture("x", "", [dots, line])).plots
-        ]
-        assert layouts[0]["xaxis"]["range"] == layouts[1]["yaxis"]["range"] == pytest.approx([59.04, 61.04])
+        assert draw(Picture("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
+        assert draw(Picture("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
+        assert draw(Picture("x", "", [wide])).axes[0].get_xlim()[0] < 58
 
     def test_no_line_of_a_title_ends_between_seed_and_its_number(self) -> None:
-        figure = drawn(Picture("x", "x" * 54 + " seed 0", [Panel("", [Line("", [0], [0])])]))
+        figure = draw(Picture("x", "x" * 54 + " seed 0", [Panel("", [Line("", [0], [0])])]))
         assert figure.texts[0].get_text().splitlines()[1] == "seed 0"
 
     def test_a_matrix_says_its_values_the_first_row_on_top(self) -> None:
         matrix = Matrix(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
-        axes = drawn(Picture("x", "", [Panel("", [matrix])])).axes[0]
+        axes = draw(Picture("x", "", [Panel("", [matrix])])).axes[0]
         assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
-            ((0, 0), "1.3"),
-            ((1, 0), "\u2013"),
-            ((0, 1), "3.0"),
-            ((1, 1), "4.0"),
+            ((0.5, 0.5), "1.3"),
+            ((1.5, 0.5), "\u2013"),
+            ((0.5, 1.5), "3.0"),
+            ((1.5, 1.5), "4.0"),
         }
         assert axes.yaxis_inverted()
 
@@ -148,8 +154,9 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
         line = Line("UAR", [0, 1], [0.5, math.nan])
         return Picture(name, f"{len(bench.runs)} cells", [Panel("", [line])], facts=asdict(choice))
 
-    monkeypatch.setattr(figures, "_MODULES", dict.fromkeys(("pairs", "ranks", "steps", "distances"), "ranks"))
-    monkeypatch.setattr(figures, "figure", figure)
+    shown = dict.fromkeys(("pairs", "ranks", "steps", "distances"), figures.FIGURES["ranks"])
+    monkeypatch.setattr(figures, "FIGURES", shown)
+    monkeypatch.setattr(figures, "make_figure", figure)
     return make_bench(tmp_path / "bench", ("emodb", "ravdess"), seeds=1)
 
 
@@ -157,10 +164,10 @@ class TestCommand:
     def test_lists_the_figures(self) -> None:
         answer = command(bench_command.main, "figure")
         assert answer.code == 0
-        assert [line.split()[0] for line in answer.out.splitlines()] == figures.names()
+        assert [line.split()[0] for line in answer.out.splitlines()] == list(figures.FIGURES)
         listed = json.loads(command(bench_command.main, "figure", "--json").out)
         assert {each["figure"]: each["summary"] for each in listed} == {
-            name: figures.summary(name) for name in figures.names()
+            name: entry.summary for name, entry in figures.FIGURES.items()
         }
         assert all(each["summary"].endswith(".") for each in listed)
 
@@ -199,7 +206,7 @@ class TestCommand:
     def test_all_is_well_where_some_have_nothing_to_show(
         self, shown: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(figures, "_MODULES", {"pairs": "ranks", "ranks": "ranks"})
+        monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("pairs", "ranks")})
         answer = command(bench_command.main, "figure", "all", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         assert json.loads(answer.out)["left_out"] == {"ranks, arousal": "no finished cell of dan"}

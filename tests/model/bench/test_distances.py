@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emodna.model.bench.analysis import distances as module
-from emodna.model.bench.analysis.distances import distances, distances_of, proxy_a_distance, squared_mmd_of
-from emodna.model.bench.analysis.features import Features, Side
+from emodna.model.bench import analysis
+from emodna.model.bench.analysis import Side, distances, distances_of, proxy_a_distance, squared_mmd
 from emodna.model.bench.spec import Experiment
 from emodna.model.inference.trained_model import TrainedModel
 
@@ -37,33 +36,33 @@ class TestProxyADistance:
 
     def test_of_features_that_never_change_is_0(self) -> None:
         assert proxy_a_distance(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
-        assert squared_mmd_of(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
+        assert squared_mmd(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
 
 
 class TestMmd:
     def test_is_about_0_of_one_distribution_however_few(self) -> None:
-        small = [squared_mmd_of(normal(8, seed), normal(8, seed + 100)) for seed in range(40)]
+        small = [squared_mmd(normal(8, seed), normal(8, seed + 100)) for seed in range(40)]
         assert all(each is not None for each in small)
         assert np.mean(np.array(small, float)) == pytest.approx(0, abs=0.02)
         assert min(np.array(small, float)) < 0
 
     def test_grows_with_the_distance(self) -> None:
-        found = [squared_mmd_of(normal(60, 0), normal(60, 1) + shift) for shift in (0, 0.5, 1, 4)]
+        found = [squared_mmd(normal(60, 0), normal(60, 1) + shift) for shift in (0, 0.5, 1, 4)]
         assert found == sorted(found, key=lambda each: each or 0)
 
     def test_can_be_compared_between_scales(self) -> None:
         source, target = normal(50, 0), normal(30, 1) + 0.7
-        expected = squared_mmd_of(source, target)
-        assert squared_mmd_of(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
+        expected = squared_mmd(source, target)
+        assert squared_mmd(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
 
     def test_a_value_that_never_changes_has_no_part(self) -> None:
         source, target = normal(50, 0), normal(30, 1) + 0.7
         constant = [np.column_stack([each, np.full(len(each), 3.0)]) for each in (source, target)]
         constant[0][0, -1] += 1e-9
-        assert squared_mmd_of(*constant) == pytest.approx(squared_mmd_of(source, target))
+        assert squared_mmd(*constant) == pytest.approx(squared_mmd(source, target))
 
     def test_is_unknown_of_a_single_utterance(self) -> None:
-        assert squared_mmd_of(normal(1, 0), normal(9, 1)) is None
+        assert squared_mmd(normal(1, 0), normal(9, 1)) is None
 
 
 def test_classes_are_compared_with_their_like() -> None:
@@ -74,7 +73,7 @@ def test_classes_are_compared_with_their_like() -> None:
         values = np.concatenate([one[:low], other[:high]]) + 0.01 * normal(low + high, low)
         return Side("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
 
-    found = distances(Features(side(200, 50), side(50, 200)))
+    found = distances(side(200, 50), side(50, 200))
     pads = [each["pad"] for each in [found["all"], *found["classes"]]]
     assert pads[0] is not None
     assert pads[0] > 1
@@ -90,5 +89,5 @@ def test_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch
 
     monkeypatch.setattr(TrainedModel, "embeddings", none)
     assert distances_of(small_bench, cell) == first
-    monkeypatch.setattr(module, "model_key", lambda *_: "trained anew")
+    monkeypatch.setattr(analysis, "model_key", lambda *_: "trained anew")
     assert distances_of(small_bench, cell) is None

@@ -15,9 +15,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.bench.analysis import reduction
-from emodna.model.bench.analysis.features import drawn, features_of, inputs_of
-from emodna.model.bench.figures import Choice, NothingToShow, figure
+from emodna.model.bench import analysis
+from emodna.model.bench.analysis import features_of, inputs_of, sample
+from emodna.model.bench.figures import Choice, NothingToShow, make_figure
 from emodna.model.bench.pictures import Dots, Picture, Points
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import BenchError
@@ -38,7 +38,7 @@ class TestFeatures:
         assert found is not None
         model = TrainedModel.load(small_bench.run_folder(cell).path)
         network = model.method.network
-        for side, store in zip(found.sides, (source, target), strict=True):
+        for side, store in zip(found, (source, target), strict=True):
             labels = store.labels("arousal")
             rows = np.flatnonzero(labels >= 0)
             assert side.ids == [store.ids[row] for row in rows]
@@ -48,7 +48,7 @@ class TestFeatures:
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 
     def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
-        found = inputs_of(small_bench, "ravdess", "emodb", "arousal").target
+        found = inputs_of(small_bench, "ravdess", "emodb", "arousal")[1]
         row = target.row_of(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
@@ -61,20 +61,20 @@ class TestFeatures:
 
 class TestDraw:
     def test_leaves_out_what_has_no_label(self) -> None:
-        assert drawn(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
+        assert sample(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
 
     def test_takes_everything_where_there_is_no_label(self) -> None:
-        assert drawn(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
+        assert sample(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
 
     def test_keeps_the_shares_of_the_classes(self) -> None:
         labels = np.repeat(np.array([0, 1, -1], np.int8), [3000, 1000, 500])
-        rows = drawn(labels, 400)
+        rows = sample(labels, 400)
         assert np.bincount(labels[rows]).tolist() == [300, 100]
         assert rows.tolist() == sorted(set(rows.tolist()))
-        assert np.array_equal(rows, drawn(labels, 400))
+        assert np.array_equal(rows, sample(labels, 400))
 
     def test_keeps_one_of_a_rare_class(self) -> None:
-        assert (np.repeat(np.array([0, 1], np.int8), [3000, 1])[drawn(np.repeat([0, 1], [3000, 1]), 100)] == 1).any()
+        assert (np.repeat(np.array([0, 1], np.int8), [3000, 1])[sample(np.repeat([0, 1], [3000, 1]), 100)] == 1).any()
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(values))
         return values[:, :2]
 
-    monkeypatch.setattr(reduction, "reduced", first_two)
-    monkeypatch.setattr(reduction, "model_key", lambda bench, cell: f"{bench.run_name(cell)}, stand-in")
+    monkeypatch.setattr(analysis, "plane", first_two)
+    monkeypatch.setattr(analysis, "model_key", lambda bench, cell: f"{bench.run_name(cell)}, stand-in")
     return calls
 
 
@@ -103,7 +103,9 @@ class TestPanels:
     def test_mark_corpus_and_class_of_every_utterance(
         self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        picture = figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"), MethodSpec("cdan"))))
+        picture = make_figure(
+            "features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
+        )
         assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
         assert [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)] == [
             (0, 0),
@@ -124,40 +126,40 @@ class TestPanels:
     def test_of_one_row_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
         says = "only emo-dna is finished of v2, v4, v3, emo-dna.*--methods source-only --methods emo-dna"
         with pytest.raises(NothingToShow, match=says):
-            figure("features-parts", small_bench, Choice())
+            make_figure("features-parts", small_bench, Choice())
 
     def test_are_worked_out_once(self, small_bench: Experiment, counted: list[int]) -> None:
-        choice = Choice(rows=(MethodSpec("source-only"),))
-        first = figure("features-parts", small_bench, choice)
+        choice = Choice(methods=(MethodSpec("source-only"),))
+        first = make_figure("features-parts", small_bench, choice)
         counted.clear()
-        assert figure("features-parts", small_bench, choice) == first
+        assert make_figure("features-parts", small_bench, choice) == first
         assert counted == []
 
     def test_are_worked_out_anew_where_the_file_is_damaged(self, small_bench: Experiment) -> None:
-        choice = Choice(rows=(MethodSpec("source-only"),))
-        first = figure("features-parts", small_bench, choice)
+        choice = Choice(methods=(MethodSpec("source-only"),))
+        first = make_figure("features-parts", small_bench, choice)
         name = small_bench.run_name(cell_of(small_bench, "source-only"))
         (small_bench.out / "analysis" / f"{name}.json").write_text("{")
-        assert figure("features-parts", small_bench, choice) == first
+        assert make_figure("features-parts", small_bench, choice) == first
 
     def test_without_a_finished_cell_say_which_would_do(self, small_bench: Experiment) -> None:
         with pytest.raises(NothingToShow, match=r"no finished cell of v2, v4, v3, emo-dna \(arousal, source emodb\)"):
-            figure("features-parts", small_bench, Choice(src="emodb"))
+            make_figure("features-parts", small_bench, Choice(src="emodb"))
         with pytest.raises(NothingToShow, match="of dann"):
-            figure("features-parts", small_bench, Choice(rows=(MethodSpec("dann"),)))
+            make_figure("features-parts", small_bench, Choice(methods=(MethodSpec("dann"),)))
 
     def test_of_a_method_without_features_are_left_out(
         self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reduction, "model_key", lambda *_: "another model")
+        monkeypatch.setattr(analysis, "model_key", lambda *_: "another model")
         monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
         with pytest.raises(NothingToShow, match=r"emo-dna \(has no features"):
-            figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"),)))
+            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
 
     def test_without_umap_say_how_to_get_it(self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reduction, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
+        monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"needs umap-learn: pip install 'emodna\[figures\]'") as caught:
-            figure("features-methods", small_bench, Choice(rows=(MethodSpec("emo-dna"),)))
+            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
         assert not isinstance(caught.value, NothingToShow)
 
 
@@ -166,17 +168,17 @@ class TestPanels:
 def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
     random = np.random.default_rng(0)
     values = np.concatenate([random.normal(size=(30, 8)), random.normal(size=(30, 8)) + 20]).astype(np.float32)
-    points = reduction.reduced(values)
+    points = analysis.plane(values)
     assert points.shape == (60, 2)
-    assert np.array_equal(points, reduction.reduced(values))
+    assert np.array_equal(points, analysis.plane(values))
     within = max(np.ptp(points[:30], axis=0).max(), np.ptp(points[30:], axis=0).max())
     assert np.linalg.norm(points[:30].mean(axis=0) - points[30:].mean(axis=0)) > within
-    assert reduction.reduced(values[:6]).shape == (6, 2)
+    assert analysis.plane(values[:6]).shape == (6, 2)
 
 
 class TestDistancesFigure:
     def test_shows_each_method_beside_source_only(self, small_bench: Experiment) -> None:
-        picture = figure("distances", small_bench, Choice())
+        picture = make_figure("distances", small_bench, Choice())
         assert len(picture.panels) == 4
         cells = picture.facts["cells"]
         for panel in picture.panels:
@@ -202,4 +204,4 @@ class TestDistancesFigure:
 
     def test_is_nothing_without_finished_cells(self, small_bench: Experiment) -> None:
         with pytest.raises(NothingToShow, match="valence"):
-            figure("distances", small_bench, Choice(task="valence"))
+            make_figure("distances", small_bench, Choice(task="valence"))

@@ -127,21 +127,6 @@ class TestOracle:
         # The others are still positives and contrast of the anchors.
         assert gradient[selected & ~anchors].any()
 
-    def test_one_positive_each_is_cross_entropy(self) -> None:
-        z, _, _ = batch(6, 4, 0)
-        labels = torch.tensor([0, 1, 2, 0, 1, 2])
-        unit = z / z.norm(dim=1, keepdim=True)
-        others = (unit @ unit.T / 0.1)[~torch.eye(6, dtype=torch.bool)].view(6, 5)
-        partner = torch.tensor([2, 3, 4, 0, 1, 2])  # column of the row's partner once the diagonal is gone
-        expected = torch.nn.functional.cross_entropy(others, partner)
-        torch.testing.assert_close(supervised_contrastive(z, labels, everything(labels), temperature=0.1), expected)
-
-    def test_finite_differences(self) -> None:
-        z, labels, selected = batch(7, 3, 0)
-        assert torch.autograd.gradcheck(
-            lambda x: supervised_contrastive(x, labels, selected, temperature=0.1), (z.requires_grad_(),)
-        )
-
 
 class TestInvariants:
     @given(n=st.integers(1, 10), d=st.integers(1, 6), seed=SEEDS, temperature=st.sampled_from([1, 0.1, 0.01]))
@@ -216,17 +201,11 @@ def test_degenerate_batches_are_finite(z: Tensor, labels: list[int], selected: l
         )
         (gradient,) = torch.autograd.grad(value, z)
         assert 0 <= value.item() <= most * (201 + math.log(3))
+        chosen = [label for label, each in zip(labels, selected, strict=True) if each]
+        if len(set(chosen)) == len(chosen):  # no positive
+            assert value == 0
+            assert not gradient.any()
         assert gradient.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("labels", "selected"), [([0, 1, 2, 3], ALL), ([0, 0, 1, 1], NONE), ([0, 0, 1, 1], [False, True, True, False])]
-)
-def test_zero_attached_to_the_graph_without_positives(labels: list[int], selected: list[bool]) -> None:
-    z = torch.eye(4).requires_grad_()
-    value = supervised_contrastive(z, torch.tensor(labels), torch.tensor(selected), temperature=0.01)
-    assert value.item() == 0
-    assert (torch.autograd.grad(value, z)[0] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.losses.margin import Answers, agreement, disagreement, margin_disparity
@@ -57,24 +54,6 @@ class TestValues:
         assert margin_disparity(*logits, margin=1.3, answers=answers).item() == pytest.approx(
             naive(logits, 1.3, answers), rel=1e-12
         )
-
-    @each_answer
-    def test_of_a_sure_task_and_two_classes_is_the_other_class_s_logarithm(self, answers: Answers) -> None:
-        adversary = noise(4, 2)
-        sure = torch.tensor([[200.0, -200], [-200, 200], [-200, 200], [200, -200]]).double()
-        other = torch.tensor([1, 0, 0, 1])
-        expected = F.cross_entropy(adversary, other)
-        torch.testing.assert_close(disagreement(sure, adversary, answers=answers), expected)
-        torch.testing.assert_close(agreement(sure, adversary, answers=answers), F.cross_entropy(adversary, 1 - other))
-
-    @each_answer
-    @given(seed=st.integers(0, 1000), shift=st.floats(-50, 50))
-    def test_is_that_of_shifted_logits_and_of_other_orders(self, answers: Answers, seed: int, shift: float) -> None:
-        logits = four(3)
-        order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
-        moved = [each[:, order] + shift for each in logits]
-        expected = margin_disparity(*logits, margin=2, answers=answers)
-        torch.testing.assert_close(margin_disparity(*moved, margin=2, answers=answers), expected)
 
 
 class TestOptimum:

@@ -198,15 +198,6 @@ class TestInvariants:
         for name, other in moved.items():
             assert other.item() == pytest.approx(value.item(), abs=1e-10), name
 
-    @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
-    def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
-        source, target = features(n, d, seed), features(n, d, seed + 1, shift=0.5)
-        value = mk_mmd(source, target, estimator=estimator).item()
-        turn, offset = rotation(d, seed + 2), 10 * features(1, d, seed + 3)
-        assert mk_mmd(target, source, estimator=estimator).item() == pytest.approx(value, abs=1e-10)
-        moved = mk_mmd(300 * source @ turn + offset, 300 * target @ turn + offset, estimator=estimator)
-        assert moved.item() == pytest.approx(value, abs=1e-10)
-
     def test_only_the_linear_estimators_see_the_order_of_the_rows(self) -> None:
         source, target = features(6, 3, 0), features(6, 3, 1)
         order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -224,31 +215,9 @@ class TestInvariants:
         assert mk_mmd(source, source.roll(1, 0)).item() == pytest.approx(0, abs=1e-12)
         assert mk_mmd(source.float(), source.float().roll(1, 0)).item() == pytest.approx(0, abs=1e-6)
 
-    def test_repeating_every_row_of_one_corpus_changes_nothing_for_fixed_widths(self) -> None:
-        source, target = features(4, 3, 0), features(6, 3, 1)
-        widths = torch.tensor([1.0, 3.0], dtype=torch.float64)
-        once = mmd_at(torch.cat((source, target)), 4, widths)
-        twice = mmd_at(torch.cat((source, source, target)), 8, widths)
-        torch.testing.assert_close(once, twice)
-
-
-class TestGradients:
-    @pytest.mark.parametrize("n_source", [1, 3])
-    def test_finite_differences_at_fixed_widths(self, n_source: int) -> None:
-        joint = features(5, 3, 0).requires_grad_()
-        widths = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64)
-        assert torch.autograd.gradcheck(lambda x: mmd_at(x, n_source, widths), (joint,))
-
     def test_widths_are_detached(self) -> None:
         distances = squared_distances(features(4, 2, 0), features(4, 2, 0)).requires_grad_()
         assert not any(heuristic_widths(distances, bandwidth=each).requires_grad for each in BANDWIDTHS)
-
-    def test_gradient_descent_brings_the_corpora_together(self) -> None:
-        source = features(16, 4, 0, dtype=torch.float32)
-        target = features(16, 4, 1, shift=2.0, dtype=torch.float32).requires_grad_()
-        first = mk_mmd(source, target)
-        (gradient,) = torch.autograd.grad(first, target)
-        assert mk_mmd(source, target - gradient).item() < first.item()
 
 
 DEGENERATE = pytest.mark.parametrize(
@@ -294,15 +263,10 @@ def test_huge_corpora_that_differ_are_told_apart() -> None:
 
 
 class TestErrors:
-    @pytest.mark.parametrize(("source", "target"), [((4, 3), (4, 2)), ((4,), (4, 3)), ((4, 3), (2, 4, 3))])
-    def test_shapes(self, source: tuple[int, ...], target: tuple[int, ...]) -> None:
-        with pytest.raises(ValueError, match=r"must have shapes \(n, d\) and \(m, d\)"):
-            mk_mmd(torch.ones(source), torch.ones(target))
-
-    @pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 0)])
-    def test_empty_sample(self, n: int, m: int) -> None:
-        with pytest.raises(ValueError, match=f"one sample or more each, got {n} and {m}"):
-            mk_mmd(torch.ones(n, 3), torch.ones(m, 3))
+    @pytest.mark.parametrize("sizes", [((4, 3), (4, 2)), ((4,), (4, 3)), ((0, 3), (4, 3)), ((4, 3), (0, 3))], ids=str)
+    def test_shapes(self, sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        with pytest.raises(ValueError, match=r"must have shapes|need one sample or more"):
+            mk_mmd(*map(torch.ones, sizes))
 
     @pytest.mark.parametrize("estimator", ESTIMATORS[1:])
     def test_sizes_that_an_estimator_cannot_take(self, estimator: Any) -> None:
@@ -312,36 +276,20 @@ class TestErrors:
             with pytest.raises(ValueError, match=f"{estimator} estimator .* got 4 and 3"):
                 mk_mmd(torch.ones(4, 3), torch.ones(3, 3), estimator=estimator)
 
-    @pytest.mark.parametrize(
-        "option",
-        [
-            {"estimator": "linear"},
-            {"reduction": "none"},
-            {"bandwidth": "max"},
-            {"width_ratio": 1.0},
-            {"kernels": 2},
-            {"kernels": -1},
-        ],
-        ids=str,
-    )
-    def test_options(self, option: dict[str, Any]) -> None:
-        ((name, value),) = option.items()
-        with pytest.raises(ValueError, match=f"{name.removeprefix('width_')} must be .*, got {value!r}"):
-            mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **option)
+    def test_options(self) -> None:
+        wrong = {"estimator": "linear", "reduction": "none", "bandwidth": "max", "width_ratio": 1.0, "kernels": 2}
+        for name, value in wrong.items():
+            with pytest.raises(ValueError, match=f"{name.removeprefix('width_')} must be .*, got {value!r}"):
+                mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **{name: value})  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("n_source", [0, 4, -1])
-    def test_split(self, n_source: int) -> None:
-        with pytest.raises(ValueError, match="one sample or more each"):
-            squared_mmd(torch.zeros(4, 4), n_source)
-
-    def test_matrices_and_widths(self) -> None:
+    def test_matrices_widths_and_splits(self) -> None:
         with pytest.raises(ValueError, match="two samples or more"):
             heuristic_widths(torch.zeros(1, 1))
-        for shape in ((4, 3), (4,), (0, 0)):
-            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
-                squared_mmd(torch.zeros(shape), 2)
-            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
-                gaussian_kernel(torch.zeros(shape), torch.ones(1))
+        for n_source in (0, 4, -1):
+            with pytest.raises(ValueError, match="one sample or more each"):
+                squared_mmd(torch.zeros(4, 4), n_source)
+        with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
+            squared_mmd(torch.zeros(4, 3), 2)
         for widths in (torch.ones(()), torch.ones(0), torch.ones(2, 2)):
             with pytest.raises(ValueError, match=r"widths must have shape \(m,\)"):
                 gaussian_kernel(torch.zeros(4, 4), widths)

@@ -3,22 +3,21 @@
 import dataclasses
 import math
 import typing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
-from emodna.model.methods.source_only import SourceOnly
-from emodna.pipeline.store import FeatureStore
+from tests.model.losses.test_contrastive import oracle as contrastive
+from tests.model.losses.test_mmd import oracle_kernel, oracle_mmd, oracle_widths
+from tests.model.losses.test_prototypes import oracle as decoupling
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small
+from tests.model.small import assert_same_tensors, batches
 
 TERMS = {
     "corpus": "corpus_weight",
@@ -47,36 +46,7 @@ def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
     """Eq. 10 with five Gaussians of weight 1/5, of widths 1/4 ... 4 of the mean squared distance of two utterances."""
-    joint = [*source, *target]
-    squared = [(a - b).square().sum().detach() for i, a in enumerate(joint) for j, b in enumerate(joint) if i != j]
-    widths = [torch.stack(squared).mean() * factor for factor in (0.25, 0.5, 1, 2, 4)]
-
-    def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([(-(a - b).square().sum() / w).exp() / 5 for a in x for b in y for w in widths]).sum() / (
-            len(x) * len(y)
-        )
-
-    return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
-
-
-def contrastive(rows: list[tuple[Tensor, int]], temperature: float, anchors: int | None = None) -> Tensor:
-    """Eq. 8 and 9, the mean over those of the first anchors, or of all rows, that have a positive."""
-    terms = []
-    for i, (a, label) in enumerate(rows[:anchors]):
-        others = [(cosine(a, b) / temperature, other) for j, (b, other) in enumerate(rows) if j != i]
-        log_total = torch.stack([s for s, _ in others]).logsumexp(0)
-        positives = [s - log_total for s, other in others if other == label]
-        if positives:
-            terms.append(-torch.stack(positives).mean())
-    return torch.stack(terms).mean()
-
-
-def decoupling(source_e: Tensor, target_e: Tensor, source_c: Tensor, target_c: Tensor, temperature: float) -> Tensor:
-    """Eq. 4 and 5: -log( exp(positive) / (exp(positive) + exp(negative)) ) for both corpora's emotion prototypes."""
-    means = [rows.mean(0) for rows in (source_e, target_e, source_c, target_c)]
-    positive = cosine(means[0], means[1]) / temperature
-    negatives = [cosine(means[0], means[2]) / temperature, cosine(means[1], means[3]) / temperature]
-    return torch.stack([torch.stack([positive, negative]).logsumexp(0) - positive for negative in negatives]).mean()
+    return oracle_mmd(source, target, oracle_kernel(oracle_widths(source, target)))
 
 
 class Step(NamedTuple):
@@ -105,34 +75,28 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
     confidence = [max(row) for row in probabilities.tolist()]
     lam = config.threshold_momentum
     threshold = lam * threshold + (1 - lam) * sum(confidence) / len(confidence)  # Eq. 6, before Eq. 7
-    rows = [(z, int(label)) for z, label in zip(g_emotion[:n], source.labels, strict=True)]
-    rows += [
-        (z, 1 if p[1] > p[0] else 0)
-        for z, p, sure in zip(g_emotion[n:], probabilities.tolist(), confidence, strict=True)
-        if sure >= threshold
-    ]
+    pseudo = torch.tensor([1 if p[1] > p[0] else 0 for p in probabilities.tolist()])
+    selected = torch.tensor([True] * n + [sure >= threshold for sure in confidence])
+    projections = (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
     terms = {
         "emotion": softmax_loss(logits[:n], source.labels.tolist()),
         "corpus": softmax_loss(corpus_logits, [1] * n + [0] * (len(logits) - n)),
-        "decouple": decoupling(g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:], config.prototype_temperature),
+        "decouple": torch.tensor(decoupling(projections, config.prototype_temperature), dtype=torch.float64),
         "mmd": mmd(emotion[:n], emotion[n:]),
-        "scl": contrastive(rows, config.scl_temperature),
+        "scl": contrastive(g_emotion, torch.cat([source.labels, pseudo]), selected, config.scl_temperature),
     }
-    e_source, e_target, c_source, c_target = (
-        each.mean(0) for each in (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
-    )
+    e_source, e_target, c_source, c_target = (each.mean(0) for each in projections)
     cosines = {
         "prototypes_emotion": cosine(e_source, e_target).item(),
         "prototypes_source": cosine(e_source, c_source).item(),
         "prototypes_target": cosine(e_target, c_target).item(),
     }
-    return Step(terms, threshold, (len(rows) - n) / len(confidence), cosines)
+    return Step(terms, threshold, selected[n:].double().mean().item(), cosines)
 
 
 class TestObjective:
     # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0; at 1 it is not.
-    @pytest.mark.parametrize("temperature", [0.01, 1.0])
-    @pytest.mark.parametrize("sizes", [(8, 8), (7, 9)])
+    @pytest.mark.parametrize(("temperature", "sizes"), [(0.01, (8, 8)), (1.0, (7, 9))])
     def test_is_the_one_of_the_paper(self, temperature: float, sizes: tuple[int, int]) -> None:
         settings = {
             "scl_temperature": temperature,
@@ -164,17 +128,6 @@ class TestObjective:
         terms = losses(mine, pair)
         assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
-
-    def test_has_no_prototypes_to_watch_without_the_term_that_they_are_for(self) -> None:
-        mine = model(decouple_weight=0.0)
-        losses(mine, batches())
-        assert mine.monitor().keys() == {"threshold", "confident"}
-
-    def test_default_weights_are_the_paper_s(self) -> None:
-        config = EmoDnaConfig()
-        assert (config.corpus_weight, config.mmd_weight, config.decouple_weight) == (1, 1, 1)
-        assert config.scl_weight == 0.1
-        assert config.scl_temperature == config.prototype_temperature == 0.01
 
     def test_pseudo_labels_carry_no_gradient_but_the_target_s_projections_do(self) -> None:
         off = dict.fromkeys(TERMS.values(), 0.0) | {"scl_weight": 1.0}
@@ -218,46 +171,32 @@ class TestWeights:
         assert_same_tensors(before, after)
         assert_same_parts()  # batch norm and the threshold move the same way
 
-    def test_of_zero_for_all_leave_the_gradient_of_the_emotion_loss(self) -> None:
-        off = model(**dict.fromkeys(TERMS.values(), 0.0))
-        by_all = {name: g.clone() for name, g in gradients(off, losses(off, batches())).items()}
-        again = model()
-        losses(again, batches())["emotion"].backward()
-        for name, parameter in again.network.named_parameters():
-            torch.testing.assert_close(by_all[f"network.{name}"], parameter.grad)
 
-
-class Reading(NamedTuple):
-    """Another reading of the paper, and the terms of a step that it changes."""
-
-    settings: dict[str, Any]
-    changes: set[str]
-
-
-READINGS = [
-    Reading({"decouple_negative": "cross"}, {"decouple"}),
-    Reading({"decouple_negative": "both"}, {"decouple"}),
-    Reading({"prototype_mean": "unit"}, {"decouple"}),
-    Reading({"detach_corpus_prototypes": True}, set()),
-    Reading({"projection_heads": "separate"}, {"decouple"}),
-    Reading({"projection_hidden": 16}, {"decouple", "scl"}),
-    Reading({"lstm_directions": "concat-half"}, {"corpus", "decouple"}),
-    Reading({"lstm_directions": "concat", "projection_heads": "separate"}, {"corpus", "decouple"}),
-    Reading({"lstm_pooling": "last"}, {"corpus", "decouple"}),
-    Reading({"tcn_pooling": "last"}, {"emotion", "decouple", "mmd", "scl"}),
-    Reading({"mmd_estimator": "unbiased"}, {"mmd"}),
-    Reading({"mmd_estimator": "linear-ring"}, {"mmd"}),
-    Reading({"mmd_estimator": "linear-pairs"}, {"mmd"}),
-    Reading({"mmd_reduction": "sum"}, {"mmd"}),
-    Reading({"mmd_bandwidth": "mean-with-diagonal"}, {"mmd"}),
-    Reading({"mmd_bandwidth": "median"}, {"mmd"}),
-    Reading({"mmd_width_ratio": 1.5}, {"mmd"}),
-    Reading({"scl_anchors": "source"}, {"scl"}),
-    Reading({"pseudo_label_mode": "eval"}, {"scl"}),
-    Reading({"reduction": "sum"}, {"emotion", "corpus", "scl"}),
-    Reading({"warmup_steps": 1}, {"decouple", "mmd", "scl"}),
-    Reading({"batch_norm": "separate"}, {"emotion", *TERMS}),
-    Reading({"batch_norm": "source"}, {"emotion", *TERMS}),
+#: Other readings of the paper, and the terms of a step that each changes.
+READINGS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"decouple_negative": "cross"}, {"decouple"}),
+    ({"decouple_negative": "both"}, {"decouple"}),
+    ({"prototype_mean": "unit"}, {"decouple"}),
+    ({"detach_corpus_prototypes": True}, set()),
+    ({"projection_heads": "separate"}, {"decouple"}),
+    ({"projection_hidden": 16}, {"decouple", "scl"}),
+    ({"lstm_directions": "concat-half"}, {"corpus", "decouple"}),
+    ({"lstm_directions": "concat", "projection_heads": "separate"}, {"corpus", "decouple"}),
+    ({"lstm_pooling": "last"}, {"corpus", "decouple"}),
+    ({"tcn_pooling": "last"}, {"emotion", "decouple", "mmd", "scl"}),
+    ({"mmd_estimator": "unbiased"}, {"mmd"}),
+    ({"mmd_estimator": "linear-ring"}, {"mmd"}),
+    ({"mmd_estimator": "linear-pairs"}, {"mmd"}),
+    ({"mmd_reduction": "sum"}, {"mmd"}),
+    ({"mmd_bandwidth": "mean-with-diagonal"}, {"mmd"}),
+    ({"mmd_bandwidth": "median"}, {"mmd"}),
+    ({"mmd_width_ratio": 1.5}, {"mmd"}),
+    ({"scl_anchors": "source"}, {"scl"}),
+    ({"pseudo_label_mode": "eval"}, {"scl"}),
+    ({"reduction": "sum"}, {"emotion", "corpus", "scl"}),
+    ({"warmup_steps": 1}, {"decouple", "mmd", "scl"}),
+    ({"batch_norm": "separate"}, {"emotion", *TERMS}),
+    ({"batch_norm": "source"}, {"emotion", *TERMS}),
 ]
 
 #: Under which every term of a new network is well above 0, and not everything in the target batch is confident.
@@ -265,15 +204,16 @@ MILD = {"scl_temperature": 1.0, "prototype_temperature": 1.0, "threshold_momentu
 
 
 class TestReadings:
-    @pytest.mark.parametrize("reading", READINGS, ids=lambda reading: " ".join(map(str, reading.settings.values())))
-    def test_change_what_they_are_about_and_leave_the_rest_bit_identical(self, reading: Reading) -> None:
-        usual, changed = (losses(model(**MILD, **each), batches()) for each in ({}, reading.settings))
-        assert {name for name in usual if not torch.equal(usual[name], changed[name])} == reading.changes
+    def test_change_their_terms_and_leave_the_rest_bit_identical(self) -> None:
+        usual = losses(model(**MILD), batches())
+        for settings, changes in READINGS:
+            changed = losses(model(**MILD, **settings), batches())
+            assert {name for name in usual if not torch.equal(usual[name], changed[name])} == changes, settings
 
     def test_cover_every_word_of_the_settings(self) -> None:
         hints = {key: typing.get_args(hint) for key, hint in typing.get_type_hints(EmoDnaConfig).items()}
         words = {(key, option) for key, options in hints.items() for option in options if options != ()}
-        tried = {item for reading in READINGS for item in reading.settings.items()}
+        tried = {item for settings, _ in READINGS for item in settings.items()}
         assert {(key, o) for key, o in words if o != getattr(EmoDnaConfig(), key)} <= tried
 
     def test_sums(self) -> None:
@@ -285,10 +225,6 @@ class TestReadings:
         # Each class has anchors in the source, so that every chosen utterance has a positive.
         torch.testing.assert_close(total["scl"], (8 + 6 * mine.monitor()["confident"]) * mean["scl"])
 
-    def test_sum_of_kernels(self) -> None:
-        mean, total = (losses(model(mmd_reduction=each), batches()) for each in ("mean", "sum"))
-        torch.testing.assert_close(total["mmd"], 5 * mean["mmd"])
-
     def test_anchors_of_the_source_alone(self) -> None:
         (_, target), n = (pair := batches()), 8
         mine = model(**MILD, scl_anchors="source")
@@ -297,13 +233,10 @@ class TestReadings:
         other = model(**MILD)
         emotion = other.network.encode(other.network.backbone(joint), torch.full((16,), 32))
         probabilities = other.network.classifier(emotion)[n:].softmax(1)
-        projected, threshold = other.projection(emotion).double(), mine.monitor()["threshold"]
-        rows = [(z, int(label)) for z, label in zip(projected[:n], pair[0].labels, strict=True)]
-        rows += [
-            (z, int(p.argmax())) for z, p in zip(projected[n:], probabilities, strict=True) if p.max() >= threshold
-        ]
-        assert len(rows) > n
-        expected = 0.1 * contrastive(rows, 1.0, anchors=n)
+        selected = torch.cat([torch.ones(n).bool(), probabilities.amax(1) >= mine.monitor()["threshold"]])
+        assert selected[n:].any()
+        labels = torch.cat([pair[0].labels, probabilities.argmax(1)])
+        expected = 0.1 * contrastive(other.projection(emotion).double(), labels, selected, 1.0, torch.arange(16) < n)
         torch.testing.assert_close(term.double(), expected, rtol=1e-4, atol=1e-6)
 
     def test_separate_heads_are_one_for_each_encoder(self) -> None:
@@ -331,16 +264,6 @@ class TestReadings:
         share = (confidence >= threshold).float().mean()
         assert mine.monitor()["confident"].item() == pytest.approx(share.item())
 
-    def test_evaluation_mode_disturbs_neither_statistics_nor_draws(self) -> None:
-        usual, other = (model(dropout=0.5, pseudo_label_mode=each) for each in ("train", "eval"))
-        for mine in (usual, other):
-            losses(mine, batches())
-        states = [mine.state_dict() for mine in (usual, other)]
-        for state in states:
-            del state["contrast.labeller.threshold"]
-        assert_same_tensors(*states)
-        assert other.network.training
-
     def test_warm_up_lasts_so_many_steps(self) -> None:
         pair = batches()
         mine, usual = model(**MILD, warmup_steps=3), model(**MILD)
@@ -352,47 +275,20 @@ class TestReadings:
         # The threshold has followed the confidence from the first step on.
         assert torch.equal(mine.monitor()["threshold"], usual.monitor()["threshold"])
 
-    def test_warm_up_has_no_gradient_of_the_rest(self) -> None:
-        mine = model(**MILD, warmup_steps=1)
-        gradient = gradients(mine, losses(mine, batches()))
-        assert not any(gradient[f"projection.{name}"].any() for name, _ in mine.projection.named_parameters())
-
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
             ({"lstm_directions": "concat"}, "lstm_directions=concat: .* needs projection_heads=separate"),
             ({"detach_corpus_prototypes": "true", "projection_heads": "separate"}, "needs projection_heads=shared"),
             ({"lstm_directions": "concat-half", "channels": "7"}, "needs an even number of channels, not 7"),
-            ({"decouple_negative": "other"}, "decouple_negative=other: must be one of same, cross, both"),
-            ({"warmup_steps": "-1"}, "warmup_steps=-1: must be 0 or more"),
-            ({"mmd_width_ratio": "1"}, "mmd_width_ratio=1: must be a number above 1"),
         ],
     )
     def test_that_do_not_go_together_are_refused(self, settings: dict[str, str], says: str) -> None:
         with pytest.raises(ConfigError, match=says):
             apply_settings(settings, EmoDna.defaults)
 
-    def test_resume_is_exact(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        settings = {"warmup_steps": "3", "batch_norm": "separate", "pseudo_label_mode": "eval"}
-        asked: dict[str, Any] = {"settings": {**settings, "checkpoint_seconds": "0"}, "steps": 4, "resume": True}
-        fit_small(source, target, tmp_path / "whole", **asked)
-        with pytest.raises(Interruption):
-            fit_small(source, target, tmp_path / "cut", watcher=InterruptAt(3), **asked)
-        fit_small(source, target, tmp_path / "cut", **asked)
-        assert_same_tensors(*(load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("whole", "cut")))
-
 
 class TestSharedNetwork:
-    @pytest.mark.parametrize("seed", [0, 7])
-    def test_starts_as_that_of_source_only(self, seed: int) -> None:
-        mine, other = EmoDna(6, EmoDna.defaults, seed), SourceOnly(6, SourceOnly.defaults, seed)
-        assert_same_tensors(mine.network.state_dict(), other.network.state_dict())
-
-    def test_does_not_depend_on_the_extra_heads(self) -> None:
-        assert_same_tensors(
-            model(projection_dim=16).network.state_dict(), model(projection_dim=128).network.state_dict()
-        )
-
     def test_alone_predicts(self) -> None:
         mine, (source, _) = model().eval(), batches()
         logits = mine.predict(source.features, source.lengths)
@@ -400,14 +296,6 @@ class TestSharedNetwork:
             for parameter in part.parameters():
                 parameter.data.fill_(math.nan)
         assert torch.equal(mine.predict(source.features, source.lengths), logits)
-
-    def test_sees_both_corpora_in_one_batch_norm(self) -> None:
-        source, target = batches()
-        mine = model()
-        losses(mine, (source, target))
-        joint = torch.cat([source.features, target.features])
-        conv = mine.network.backbone[0](joint)
-        torch.testing.assert_close(mine.network.backbone[1].running_mean, 0.1 * conv.mean((0, 2)))
 
 
 class TestNothingConfident:
@@ -422,5 +310,5 @@ class TestNothingConfident:
         assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
         hidden = mine.network.backbone(torch.cat([source.features, target.features]))
         projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
-        rows = [(z, int(label)) for z, label in zip(projected, source.labels, strict=True)]
-        torch.testing.assert_close(terms["scl"].double(), contrastive(rows, 0.01), rtol=1e-4, atol=1e-6)
+        expected = contrastive(projected, source.labels, torch.ones(8).bool(), 0.01)
+        torch.testing.assert_close(terms["scl"].double(), expected, rtol=1e-4, atol=1e-6)
