@@ -16,7 +16,7 @@ from emodna.pipeline.store import layout
 from tests.pipeline.making import content, emodb_names, flip, prepared, tiny_emodb
 from tests.pipeline.test_prepare import stopped_before_commit
 
-FLIPS = 25
+FLIPS = 8
 
 
 def main(kind: str, folder: Path) -> None:
