@@ -93,7 +93,7 @@ class TestPairs:
     def test_of_a_run_and_itself_agree(self, seeds: list[Run]) -> None:
         found = paired([seeds[0], seeds[0]])[0, 1]
         assert isinstance(found, Paired)
-        assert (found.agreement, found.only_first, found.only_second, found.p) == (100, 0, 0, 1)
+        assert (found.agreement, found.only_a, found.only_b, found.p) == (100, 0, 0, 1)
 
     def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
         shutil.copytree(seeds[0].folder.path, tmp_path / "run")
