@@ -11,7 +11,7 @@ from emodna.model.bench.figures import Choice, NothingToShow, make_figure
 from emodna.model.bench.pictures import Line, Matrix
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
-from tests.model.bench.fake import Asked, fake_bench, log, predict
+from tests.model.bench.builders import Asked, fake_bench, log, predict
 
 
 def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> Asked:

@@ -9,7 +9,7 @@ import pytest
 from emodna.model.bench.figures import Choice, NothingToShow, make_figure
 from emodna.model.bench.pictures import Dots, Line, Matrix
 from emodna.model.bench.spec import MethodSpec
-from tests.model.bench.fake import Asked, fake_bench, same_everywhere
+from tests.model.bench.builders import Asked, fake_bench, same_everywhere
 
 PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]
 
