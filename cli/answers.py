@@ -1,13 +1,16 @@
-"""Where the answers of emodna-predict go: lines, JSON or CSV on standard output, or a file."""
+"""Destinations of the answers of emodna-predict: lines, JSON or CSV on standard output, or a file."""
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import click
 
 from emodna.cli import common
+from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import writing_atomically
 
@@ -19,24 +22,55 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 _NUMBERS: Final = ("start", "end", "probability")
-#: Answers that make a row group of Parquet.
+#: Answers in a row group of Parquet.
 _ROWS: Final = 8192
 
 Answer = Mapping[str, Any]
 """Column -> value."""
 
 
-class Answers(Protocol):
+class Answers:
     """Takes one answer after the other."""
 
     def add(self, answer: Answer, beside: Answer, number: int | None) -> None:
-        """Take an answer, what a manifest says beside it, and the number of the row that says so."""
+        """Take an answer, the other cells of its row in a manifest, and the number of that row."""
+        raise NotImplementedError
 
     def end(self) -> None:
-        """Finish what the last answer leaves to be done."""
+        """Finish after the last answer."""
 
 
-class JsonAnswers:
+class Lines(Answers):
+    """A line for each answer, for people.
+
+    Parameters
+    ----------
+    over_time
+        Answers are for windows.
+    runs
+        Each answer names its run.
+    """
+
+    def __init__(self, *, over_time: bool, runs: bool) -> None:
+        self._over_time, self._runs = over_time, runs
+
+    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
+        """Print it, unless it is an error of a whole file."""
+        if answer["start"] is None:
+            return
+        span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
+        if answer["error"] is not None:
+            said = f"{answer['error']}  ({span})"
+        else:
+            positive = CLASS_NAMES[answer["task"]][1]
+            said = f"{answer['label']} {answer['task']}  (p({positive}) = {answer['probability']:.3f}"
+            said += f", {span})" if self._over_time or answer["start"] else ")"  # else it is all of the file
+        said += f"  run={answer['run']}" if self._runs else ""
+        row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
+        click.echo(common.visible(f"{answer['file']}: {said}{row}"))
+
+
+class JsonAnswers(Answers):
     """One JSON array, which grows as the answers come."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -55,7 +89,7 @@ class JsonAnswers:
         self._stream.flush()
 
 
-class CsvAnswers:
+class CsvAnswers(Answers):
     """A header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
 
     def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
@@ -68,12 +102,12 @@ class CsvAnswers:
         self._stream.flush()
 
     def end(self) -> None:
-        """Finish: the rows are written."""
+        """Write the header at least."""
         self._stream.flush()
 
 
-class ParquetAnswers:
-    """A Parquet file; a manifest's columns have the types that they have there."""
+class ParquetAnswers(Answers):
+    """A Parquet file; a manifest's columns keep their types."""
 
     def __init__(self, writer: "pq.ParquetWriter", own: "pa.Schema", manifest: "pa.Table | None") -> None:
         self._writer, self._own, self._manifest = writer, own, manifest
@@ -85,13 +119,10 @@ class ParquetAnswers:
         self._answers.append({name: _encodable(value) for name, value in answer.items()})
         self._numbers.append(number)
         if len(self._answers) == _ROWS:
-            self._write()
+            self.end()
 
     def end(self) -> None:
-        """Write the rest."""
-        self._write()
-
-    def _write(self) -> None:
+        """Write the answers that are kept."""
         import pyarrow as pa
 
         table = pa.Table.from_pylist(self._answers, self._own)
@@ -109,7 +140,7 @@ def check_file(path: Path) -> None:
     Raises
     ------
     EmodnaError
-        Another ending, no folder to write in, or something else than a file in its place.
+        Another ending, no folder to write in, or not a file in its place.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise EmodnaError(f"--out {path}: must end in {', '.join(SUFFIXES)}")
@@ -121,29 +152,24 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
-    """Write the answers to a file by its ending; it appears when the last one is in it."""
+    """Write the answers to a file by its ending; it appears when it is complete."""
     kind = path.suffix.lower()
     with writing_atomically(path) as stream:
         if kind == ".parquet":
-            with _parquet(stream, names, manifest) as answers:
-                yield answers
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
+            beside = [] if manifest is None else manifest.schema
+            with pq.ParquetWriter(stream, pa.schema([*own, *beside])) as writer:
+                yield ParquetAnswers(writer, own, manifest)
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        columns = [*names, *(() if manifest is None else manifest.column_names)]
+        columns = [*names, *([] if manifest is None else manifest.column_names)]
         yield JsonAnswers(text) if kind == ".json" else CsvAnswers(text, columns)
         text.detach()
 
 
-@contextmanager
-def _parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-    with pq.ParquetWriter(stream, pa.schema([*own, *(() if manifest is None else manifest.schema)])) as writer:
-        yield ParquetAnswers(writer, own, manifest)
-
-
 def _encodable(value: object) -> object:
-    """A value without what UTF-8 has no bytes for, as names of files may have."""
+    """Return a value without characters that UTF-8 cannot encode, which names of files may have."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

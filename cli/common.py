@@ -77,22 +77,17 @@ def print_json(document: object) -> None:
 
 
 def json_text(document: object) -> str:
-    """A JSON document, as all commands print it."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    """Return a JSON document, as all commands print it; columns that a user's table brought along may be anything."""
+    return json.dumps(_finite(document), indent=2, allow_nan=False, default=str)
 
 
-def _plain(value: object) -> object:
-    """A document that JSON can hold: columns that a user's table brought along may be anything."""
-    match value:
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-        case None | bool() | int() | float() | str():
-            return value
-    return str(value)
+def _finite(value: object) -> object:
+    """Return a document with null in place of numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note(text: str) -> None:
@@ -184,16 +179,14 @@ def common_options(command: Command) -> Command:
     return command
 
 
-def cache_option(command: Command) -> Command:
-    """Add --cache."""
-    return click.option(
-        "--cache",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("cache"),
-        envvar="EMODNA_CACHE",
-        show_envvar=True,
-        help="Folder of the feature stores.",
-    )(command)
+cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("cache"),
+    envvar="EMODNA_CACHE",
+    show_envvar=True,
+    help="Folder of the feature stores.",
+)
 
 
 class Seconds(click.FloatRange):
@@ -217,18 +210,6 @@ class FeatureSetOption(click.Option):
 
         record = super().get_help_record(ctx)
         return record and (record[0], record[1].replace("{names}", ", ".join(FEATURE_SETS)))
-
-
-def config_option(command: Command) -> Command:
-    """Add --config: a TOML file whose keys are the command's long options."""
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        help="TOML file with this command's long options as keys; options given here win over it.",
-    )(command)
 
 
 @contextmanager
@@ -316,8 +297,19 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     context.default_map = {str(valid[key].name): _checked(path, valid[key], value) for key, value in content.items()}
 
 
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="TOML file with this command's long options as keys; options given here win over it.",
+)
+
+
 def _checked(path: Path, option: click.Option, value: object) -> object:
     """A value of the TOML file, if its type is the option's: click would make text of anything."""
+    valid: list[type]
     match option.type:
         case click.types.IntParamType():
             valid, name = [int], "a whole number"

@@ -40,7 +40,7 @@ def corpora() -> None:
 def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the corpora, each with the next step."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import registered
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
@@ -59,7 +59,7 @@ def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None
 def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.archives.roots import data_root
+    from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import corpus
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
@@ -97,7 +97,7 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
-    from emodna.pipeline.archives.roots import contents, default_root
+    from emodna.pipeline.archives import contents, default_root
     from emodna.pipeline.errors import PluginError
     from emodna.pipeline.store.catalogue import stores
 

@@ -12,7 +12,7 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.pipeline.archives.roots import contents
+from emodna.pipeline.archives import contents
 from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
 

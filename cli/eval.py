@@ -1,4 +1,4 @@
-"""emodna-eval: how good a run's model is on other corpora."""
+"""emodna-eval: evaluate a run's model on other corpora."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
-#: What is to be known of scores on a corpus that was part of the training.
+#: Notes on a corpus that was part of the training, by the run's supervision and the corpus's role.
 _TRAINED: Final = "trained on it, with its labels: its scores do not say how good the model is on new audio"
 _SEEN: Final = {
     ("source", "source"): f"the run was {_TRAINED}",
@@ -68,7 +68,7 @@ def evaluate(
     import torch
 
     from emodna.cli.cache.progress import counting
-    from emodna.cli.eval_print import print_evaluation
+    from emodna.cli.scores import print_evaluation
     from emodna.model.evaluation.evaluate import evaluate_run
     from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
-    """A corpus's store with the model's features; of a corpus that has several feature sets, it is found by itself."""
+    """Open a corpus's store with the model's features; of several feature sets, the model's own is taken."""
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
@@ -109,14 +109,11 @@ def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
 
 
 def _check_names(stores: "list[FeatureStore]") -> None:
-    """See that each store's files have a name, and one of their own."""
+    """Check that each store's files have a name of their own."""
     from emodna.pipeline.errors import EmodnaError
-    from emodna.pipeline.plugins import is_valid_name
 
     names = [store.snapshot.corpus for store in stores]
     for name in names:
-        if not is_valid_name(name):  # store.json came from outside
-            raise EmodnaError(f"--out: the corpus {name!r} has a name that no file may have")
         if names.count(name) > 1:
             raise EmodnaError(
                 f"--out: --corpus names {name} {names.count(name)} times, and its files would be the same"
@@ -124,7 +121,7 @@ def _check_names(stores: "list[FeatureStore]") -> None:
 
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
-    """Write a corpus's files; return the predictions'."""
+    """Write a corpus's files; return the path of the predictions."""
     from emodna.model.inference.predictions import write_predictions
     from emodna.model.run_folder import write_json
     from emodna.pipeline.files import make_folder
@@ -138,18 +135,18 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
 
 
 def _draw(documents: list[dict[str, Any]], png: Path) -> None:
-    """The reliability curves of those corpora that have labels."""
+    """Draw the reliability curves of the corpora that have labels."""
     judged = [document for document in documents if document["labelled"]]
     if not judged:
         common.note(f"{common.safe(png)}: not drawn, no corpus has labels")
         return
-    from emodna.cli.eval_chart import reliability_figure
     from emodna.cli.picture import save
+    from emodna.cli.scores import reliability_figure
 
     save(reliability_figure(judged), png, "png")
     common.note(f"wrote {common.safe(png)}")
 
 
 def main() -> None:
-    """Entry point of `emodna-eval`."""
+    """Run `emodna-eval`."""
     common.run(evaluate)

@@ -1,15 +1,12 @@
-"""emodna-export: a run's model for other programs, and its card for people."""
+"""emodna-export: write a run's model for other programs, or its card for people."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from emodna.cli import common
-
-if TYPE_CHECKING:
-    from emodna.model.run_folder import RunFolder
 
 
 @common.environment("EMODNA_EXPORT")
@@ -33,11 +30,26 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, q
     common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.run_folder import RunFolder
 
-    folder = RunFolder(run)
-    place = out or (folder.onnx if kind == "onnx" else folder.card)
-    write = _write_onnx if kind == "onnx" else _write_card
-    began = time.perf_counter()
-    said, document = write(folder, place, force=force or out is None)
+    folder, began = RunFolder(run), time.perf_counter()
+    place, force = out or (folder.onnx if kind == "onnx" else folder.card), force or out is None
+    document: dict[str, object]
+    if kind == "onnx":
+        from emodna.model.inference.onnx_export import export_onnx
+
+        common.detail("writing the model as ONNX; some seconds")
+        exported = export_onnx(folder, place, force=force)
+        for name, value in exported.metadata.items():
+            common.detail(f"{name}: {common.safe(value)}")
+        document = asdict(exported)
+        said = (
+            f"{exported.bytes / 1e6:.2f} MB, within {exported.difference:.0e} of the original's probabilities"
+            f" ({exported.compared} waveforms compared)"
+        )
+    else:
+        from emodna.model.runs.card import export_card
+
+        document = {"bytes": export_card(folder, place, force=force)}
+        said = f"{document['bytes']} bytes"
     if as_json:
         described = {"run": str(run.absolute()), "to": kind, "out": str(place.absolute()), **document}
         common.print_json({**described, "wall_seconds": time.perf_counter() - began})
@@ -45,35 +57,6 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, q
         common.out.print(f"{common.safe(place)}: {said}")
 
 
-def _write_onnx(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dict[str, object]]:
-    """Write the model; return what to say of it, for people and for scripts."""
-    from emodna.model.inference.onnx_export import export_onnx
-
-    common.detail("writing the model as ONNX; some seconds")
-    exported = export_onnx(run, place, force=force)
-    for name, value in exported.metadata.items():
-        common.detail(f"{name}: {common.safe(value)}")
-    said = (
-        f"{exported.bytes / 1e6:.2f} MB, within {exported.difference:.0e} of the original's probabilities"
-        f" ({exported.compared} waveforms compared)"
-    )
-    document: dict[str, object] = {
-        "bytes": exported.bytes,
-        "difference": exported.difference,
-        "compared": exported.compared,
-        "metadata": dict(exported.metadata),
-    }
-    return said, document
-
-
-def _write_card(run: "RunFolder", place: Path, *, force: bool) -> tuple[str, dict[str, object]]:
-    """The same for the card."""
-    from emodna.model.runs.card import export_card
-
-    size = export_card(run, place, force=force)
-    return f"{size} bytes", {"bytes": size}
-
-
 def main() -> None:
-    """Entry point of `emodna-export`."""
+    """Run `emodna-export`."""
     common.run(export)

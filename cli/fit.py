@@ -1,20 +1,32 @@
 """emodna-fit: adapt an emotion model from a labelled corpus to an unlabelled one."""
 
+import dataclasses
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from emodna.cli import common
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, PluginError
+
+if TYPE_CHECKING:
+    from emodna.model.methods.catalog import MethodDescription
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
     "oracle-labels": "oracle: trained with the labels of the utterances that are scored; a bound, not a method",
     "oracle-folds": "oracle: trained with the target's labels, cross-validated over speakers; a bound, not a method",
 }
+#: Columns of a list; wider lines are hard to read.
+_WIDEST: Final = 100
+_MARKS: Final = """
+(our reading): the paper leaves the sizes of its layers open.
+(oracle): learns from the target's labels, to show what is within reach.
+[scl]: takes `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
 
 @common.environment("EMODNA_FIT")
@@ -102,9 +114,7 @@ def fit(
     """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if list_methods:
-        from emodna.cli.fit_methods import print_methods
-
-        print_methods(as_json=as_json)
+        _print_methods(as_json=as_json)
         return
     if not sources or target is None:
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
@@ -200,6 +210,41 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
         row = oracle[which]
         scores = "  ".join(f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), cells(row), strict=True))
         common.out.print(f"oracle {which}: step {row['step']}  {scores}")
+
+
+def _print_methods(*, as_json: bool) -> None:
+    """Print each method with its summary and reference; one that cannot be used, with the reason."""
+    from emodna.model.methods.catalog import describe_methods
+
+    found = describe_methods()
+    if as_json:
+        common.print_json(
+            [
+                {"method": name, "error": str(each)} if isinstance(each, PluginError) else dataclasses.asdict(each)
+                for name, each in found.items()
+            ]
+        )
+        return
+    indent = max(map(len, found)) + 2
+    width = max(min(common.out.width, _WIDEST) - indent, 20)
+    for name, each in found.items():
+        heading = common.visible(name)
+        for paragraph in _paragraphs(each):
+            for line in textwrap.wrap(common.visible(paragraph), width):
+                common.out.print(common.safe(f"{heading:{indent}}{line}"))
+                heading = ""
+    common.out.print(_MARKS, markup=False)
+
+
+def _paragraphs(each: "MethodDescription | PluginError") -> Iterator[str]:
+    if isinstance(each, PluginError):
+        yield str(each).partition(": ")[2]
+        return
+    marks = ["(our reading)"] * each.our_reading + ["(oracle)"] * each.oracle + [f"[{word}]" for word in each.add]
+    yield " ".join([each.summary, *marks])
+    yield each.reference
+    for package, version in each.package.items():
+        yield f"of the package {package} {version}"
 
 
 def main() -> None:

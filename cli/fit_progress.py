@@ -3,10 +3,11 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,23 +17,18 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.charts import sparkline
 
-if TYPE_CHECKING:
-    from emodna.model.training.log import Watcher
-
-#: The rate is that of the last so many seconds.
+#: Seconds over which the rate is taken.
 _RATE_SECONDS: Final = 30.0
-#: A run without a terminal prints a line each tenth of its steps, and at least so often.
+#: A run without a terminal prints a line each tenth of its steps, and at least each minute.
 _PLAIN_LINES: Final = 10
 _PLAIN_SECONDS: Final = 60.0
 #: Columns of a term's curve, and how many of its last values it shows.
 _CURVE: Final = 10
 _REMEMBERED: Final = 300
-#: Between two items of a row.
-_GAP: Final = 3
 
 
 class Pace:
-    """How fast a session goes: what a resumed run had done before counts for nothing.
+    """Rate of a session; steps that a resumed run had done before count for nothing.
 
     Parameters
     ----------
@@ -45,17 +41,13 @@ class Pace:
     """
 
     def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.steps = steps
-        self.step = 0
-        self._utterances = utterances
-        self._clock = clock
-        self._began = clock()
+        self.steps, self.step = steps, 0
+        self._utterances, self._clock, self._began = utterances, clock, clock()
         self._seen: deque[tuple[float, int]] = deque()
 
     def reached(self, step: int) -> None:
-        """So many steps are done now."""
-        now = self._clock()
-        self.step = step
+        """Note that so many steps are done now."""
+        now, self.step = self._clock(), step
         self._seen.append((now, step))
         while len(self._seen) > 2 and self._seen[1][0] <= now - _RATE_SECONDS:
             self._seen.popleft()
@@ -68,7 +60,7 @@ class Pace:
     @property
     def rate(self) -> float | None:
         """Steps per second of late; None before there are two moments to compare."""
-        if len(self._seen) < 2:
+        if not self._seen:
             return None
         (earlier, first), (later, last) = self._seen[0], self._seen[-1]
         return (last - first) / (later - earlier) if later > earlier else None
@@ -89,11 +81,12 @@ class Pace:
         return [*facts, f"elapsed {_duration(self.elapsed)}"]
 
 
-class _Watcher:
-    """Knows the pace, and says where a resumed run goes on."""
+class _PlainWatcher:
+    """A line now and then."""
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
+        self._next_step = self._next_time = 0.0
 
     def began(self, done: int) -> None:
         """Start the clock at the first step, or behind a checkpoint."""
@@ -101,8 +94,18 @@ class _Watcher:
         if done:
             common.note(f"goes on from step {done}")
 
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        """Print a line, if the last one is long enough ago."""
+        pace = self.pace
+        pace.reached(step)
+        if step >= self._next_step or pace.elapsed >= self._next_time or step == pace.steps:
+            terms = "  ".join(_term(name, value) for name, value in values.items())
+            common.note(f"step {step}/{pace.steps}: {terms}  ({', '.join(pace.facts())})")
+            self._next_step = step + pace.steps / _PLAIN_LINES
+            self._next_time = pace.elapsed + _PLAIN_SECONDS
 
-class _LiveWatcher(_Watcher):
+
+class _LiveWatcher(_PlainWatcher):
     """A bar; the pace; each term of the loss, the threshold and the confident share, each with its curve."""
 
     def __init__(self, title: str, pace: Pace) -> None:
@@ -124,38 +127,20 @@ class _LiveWatcher(_Watcher):
         bar.add_row(ProgressBar(pace.steps, pace.step), f"{pace.step}/{pace.steps}")
         yield Text.from_markup(common.safe(self._title), style="bold", overflow="ellipsis", end="\n")
         yield bar
-        yield _side_by_side([Text(fact) for fact in pace.facts()], options.max_width)
-        terms = [self._term(name, values, options) for name, values in self._curves.copy().items()]
-        yield _side_by_side(terms, options.max_width)
-
-    @staticmethod
-    def _term(name: str, values: Collection[float], options: ConsoleOptions) -> Text:
-        values = list(values)
-        term = Text.from_markup(_term(name, values[-1]))
-        return term.append(f" {sparkline(values, _CURVE, ascii_only=options.ascii_only)}", style="cyan")
-
-
-class _PlainWatcher(_Watcher):
-    """A line now and then."""
-
-    def __init__(self, pace: Pace) -> None:
-        super().__init__(pace)
-        self._next_step = 0.0
-        self._next_time = 0.0
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """Print a line, if the last one is long enough ago."""
-        pace = self.pace
-        pace.reached(step)
-        if step >= self._next_step or pace.elapsed >= self._next_time or step == pace.steps:
-            terms = "  ".join(_term(name, value) for name, value in values.items())
-            common.note(f"step {step}/{pace.steps}: {terms}  ({', '.join(pace.facts())})")
-            self._next_step = step + pace.steps / _PLAIN_LINES
-            self._next_time = pace.elapsed + _PLAIN_SECONDS
+        yield _side_by_side([Text(fact) for fact in pace.facts()])
+        curves = [(name, list(values)) for name, values in self._curves.copy().items()]
+        yield _side_by_side(
+            [
+                Text.from_markup(_term(name, values[-1])).append(
+                    f" {sparkline(values, _CURVE, ascii_only=options.ascii_only)}", style="cyan"
+                )
+                for name, values in curves
+            ]
+        )
 
 
 class _Notes(logging.Handler):
-    """What the training has to say besides, as a line above the display."""
+    """Warnings of the training, as lines above the display."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print it."""
@@ -163,7 +148,7 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def watching(title: str, steps: int, *, utterances: int, quiet: bool) -> "Iterator[Watcher]":
+def watching(title: str, steps: int, *, utterances: int, quiet: bool) -> Iterator[_PlainWatcher]:
     """Show the progress of one run.
 
     Parameters
@@ -185,14 +170,9 @@ def watching(title: str, steps: int, *, utterances: int, quiet: bool) -> "Iterat
         logger.removeHandler(notes)
 
 
-def _side_by_side(items: Sequence[Text], width: int) -> Table:
+def _side_by_side(items: Sequence[Text]) -> Columns:
     """Items in as many columns of one width as there is room for."""
-    widest = max((item.cell_len for item in items), default=0)
-    columns = max(1, min(len(items), (width + _GAP) // (widest + _GAP)))
-    grid = Table.grid(padding=(0, _GAP, 0, 0))
-    for start in range(0, len(items), columns):
-        grid.add_row(*items[start : start + columns])
-    return grid
+    return Columns(items, padding=(0, 3, 0, 0), equal=True)
 
 
 def _term(name: str, value: float) -> str:

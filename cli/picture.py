@@ -1,7 +1,8 @@
 """Pictures by matplotlib: features of an utterance, distributions of a store, and the shift between two."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -12,9 +13,8 @@ from emodna.cli.charts import envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, feature_set_from
 from emodna.pipeline.inspect import balance
-from emodna.pipeline.inspect.moments import Moments, overall, survey
 from emodna.pipeline.inspect.oddities import is_silent
-from emodna.pipeline.inspect.shift import described, mean_difference, plane
+from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -34,11 +34,21 @@ _NAMED: Final = 30
 _COLUMNS: Final = 2000
 
 
+@contextmanager
+def _no_formulas() -> Iterator[None]:
+    """Let matplotlib take no text for a formula: names come from outside."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):
+        yield
+
+
 def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> None:
     """Draw features [frames, dim] as a PNG."""
     save(features_figure(features, feature_set, title), path, "png")
 
 
+@_no_formulas()
 def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> "Figure":
     """Features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
     from matplotlib.figure import Figure
@@ -57,7 +67,7 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
         image = axes[-1].imshow(features[:, curves:].T, origin="lower", aspect="auto", extent=extent)
         axes[-1].set(ylabel=feature_set.value)
         figure.colorbar(image, ax=axes[-1], label=feature_set.unit)
-    axes[0].set_title(title, parse_math=False)
+    axes[0].set_title(title)
     axes[-1].set(xlabel="time (s)")
     return figure
 
@@ -76,6 +86,7 @@ def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.f
     return np.linspace(0, seconds, len(samples)), samples
 
 
+@_no_formulas()
 def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]:
     """Labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
     from matplotlib.figure import Figure
@@ -90,8 +101,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     figure.suptitle(
-        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}",
-        parse_math=False,
+        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}"
     )
     _label_bars(axes[0], [labels], [""])
     _bars(axes[1], emotions, "emotions")
@@ -112,6 +122,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     return figure, numbers
 
 
+@_no_formulas()
 def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["Figure", dict[str, Any]]:
     """Two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
     from matplotlib.figure import Figure
@@ -128,22 +139,15 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     rows, points, explained = plane([found for _, found in surveys])
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
-    figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}", parse_math=False)
+    figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}")
     _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
     _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
     axes.bar(np.arange(len(difference)), difference, color=NEUTRAL, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
-    axes.annotate(
-        f"above 0: {names[1]} is higher",
-        (0.98, 0.97),
-        xycoords="axes fraction",
-        ha="right",
-        va="top",
-        fontsize=8,
-        parse_math=False,
-    )
+    where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
+    axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
     _steps(axes, durations, STORES, names)
     axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
@@ -194,21 +198,11 @@ def _steps(axes: "Axes", histogram: dict[str, Any], colours: Sequence[str], name
 
 
 def _legend(axes: "Axes", names: Sequence[str]) -> None:
-    """A legend, where there is something to tell apart; its names are text, not formulas."""
+    """Add a legend, where there is something to tell apart."""
     if any(names):
-        legend = axes.legend(fontsize=8)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-        for handle in legend.legend_handles:
+        for handle in axes.legend(fontsize=8).legend_handles:
             if handle is not None:
                 handle.set_alpha(1)
-
-
-def _ticks(axes: "Axes", names: Sequence[str], **how: Any) -> None:
-    """Names from outside along the x axis."""
-    axes.set_xticks(range(len(names)))
-    for text in axes.set_xticklabels([_short(name) for name in names], **how):
-        text.set_parse_math(False)
 
 
 def _short(name: str) -> str:
@@ -219,8 +213,8 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
     """Shares of the classes of each task, a bar for each store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
-    for key, colour, word in (("0", _CLASSES[0], "low / negative"), ("1", _CLASSES[1], "high / positive"),
-                              ("unlabelled", NEUTRAL, "unlabelled")):  # fmt: skip
+    words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
+    for (key, word), colour in zip(words.items(), (*_CLASSES, NEUTRAL), strict=True):
         counts = np.array([entry[key] for _, entry, _ in bars])
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
@@ -230,7 +224,8 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
             if share > 0.06:
                 axes.text(place, below + share / 2, str(count), ha="center", va="center", fontsize=8)
         bottom += shares
-    _ticks(axes, [f"{task}\n{_short(name)}" if name else task for task, _, name in bars], fontsize=8)
+    labels_below = [f"{task}\n{_short(name)}" if name else task for task, _, name in bars]
+    axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
     axes.set(title="labels", ylabel="share of the utterances", ylim=(0, 1.22))
     axes.set_yticks([0, 0.5, 1])
     axes.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1, handlelength=1)
@@ -238,8 +233,8 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
 
 def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
-    turned = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
-    _ticks(axes, list(counts), rotation_mode="anchor", **turned)
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
+    axes.set_xticks(range(len(counts)), [_short(name) for name in counts], rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
 
 
@@ -296,23 +291,12 @@ def _scatter(
 ) -> None:
     """Utterances in their plane: a colour for each store, a mark for each class."""
     for place, label, name, colour in zip(points, labels, names, STORES, strict=True):
-        for value, marker, word in (
-            (0, "o", CLASS_NAMES[task][0]),
-            (1, "^", CLASS_NAMES[task][1]),
-            (-1, "x", "unlabelled"),
-        ):
+        words = (*CLASS_NAMES[task], "unlabelled")
+        for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):
             chosen = place[label == value]
             if len(chosen):
-                axes.scatter(
-                    chosen[:, 0],
-                    chosen[:, 1],
-                    s=9,
-                    marker=marker,
-                    color=colour,
-                    alpha=0.5,
-                    linewidths=0.5,
-                    label=f"{name}, {word}",
-                )
+                look: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
+                axes.scatter(chosen[:, 0], chosen[:, 1], **look, label=f"{name}, {word}")
     axes.set(
         title="utterances by their mean c0 to c12",
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",

@@ -1,4 +1,4 @@
-"""emodna-predict: a trained model's answer for audio files."""
+"""emodna-predict: predict for audio files with a trained model."""
 
 import sys
 import time
@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import answers, common
+from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from emodna.model.inference.inputs import Input
     from emodna.model.inference.predict import Prediction
-    from emodna.model.inference.trained_model import TrainedModel
-    from emodna.model.inference.windows import Windows
 
-#: Keys of an answer; with --also, the run stands behind them.
+#: Keys of an answer; with --also, the run follows them.
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
@@ -98,7 +97,11 @@ def predict(
         common.detail(
             f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )
-    _note_long_windows(windows, models)
+        if windows is not None and windows.seconds > model.seconds:
+            common.note(
+                f"windows of {windows.seconds:g} s are longer than what the model of {model.task} hears, "
+                f"{model.seconds:.2f} s: it judges each by its middle"
+            )
 
     inputs, table = _inputs(audio, manifest, root)
     names = (*_KEYS, *(("run",) if also else ()))
@@ -116,13 +119,25 @@ def predict(
         elif as_csv:
             places.append(answers.CsvAnswers(sys.stdout, [*names, *beside.values()]))
         elif out is None:
-            places.append(_Lines(models, over_time=windows is not None))
-        # Closed before anything else: what is at work is not left alone by an answer that cannot be written.
+            same_task = len({model.task for model in models}) < len(models)
+            places.append(answers.Lines(over_time=windows is not None, runs=same_task))
+        # Closed before anything else: if an answer cannot be written, the work of the threads ends first.
         heard = answers_of(models, inputs, windows=windows, threads=threads or common.cores())
         for asked, prediction in stack.enter_context(closing(heard)):
             if tally.counts(asked, prediction) and not (as_json or as_csv):
                 common.print_error(f"{prediction.file}: {prediction.error}")
-            answer = _answer(prediction, models[prediction.model].task, runs[prediction.model], names)
+            task, label = models[prediction.model].task, prediction.label
+            answer = {
+                "file": prediction.file,
+                "start": prediction.start,
+                "end": prediction.end,
+                "task": task,
+                "probability": prediction.probability,
+                "label": None if label is None else CLASS_NAMES[task][label],
+                "error": prediction.error,
+                "run": str(runs[prediction.model]),
+            }
+            answer = {name: answer[name] for name in names}
             row = {beside[column]: cell for column, cell in asked.row.items()}
             for place in places:
                 place.add(answer, row, asked.number)
@@ -148,19 +163,10 @@ def _check_usage(
         raise click.UsageError("- stands for standard input, which can be read once")
 
 
-def _note_long_windows(windows: "Windows | None", models: "Sequence[TrainedModel]") -> None:
-    for model in models:
-        if windows is not None and windows.seconds > model.seconds:
-            common.note(
-                f"windows of {windows.seconds:g} s are longer than what the model of {model.task} hears, "
-                f"{model.seconds:.2f} s: it judges each by its middle"
-            )
-
-
 def _inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None
 ) -> "tuple[Iterator[Input], pa.Table | None]":
-    """The recordings, and the columns that the manifest has beside their paths."""
+    """Return the recordings, and the other columns of the manifest."""
     from emodna.model.inference.inputs import listed, named
 
     if manifest is None:
@@ -173,53 +179,9 @@ def _inputs(
     return listed(rows_of(table), tree), table.drop_columns("path")
 
 
-def _answer(prediction: "Prediction", task: str, run: Path, names: Sequence[str]) -> answers.Answer:
-    from emodna.pipeline.emotions import CLASS_NAMES
-
-    values = (
-        prediction.file,
-        prediction.start,
-        prediction.end,
-        task,
-        prediction.probability,
-        None if prediction.label is None else CLASS_NAMES[task][prediction.label],
-        prediction.error,
-        str(run),
-    )
-    return dict(zip(names, values, strict=False))
-
-
-class _Lines:
-    """A line for each answer."""
-
-    def __init__(self, models: "Sequence[TrainedModel]", *, over_time: bool) -> None:
-        self._over_time = over_time
-        self._twins = len({model.task for model in models}) < len(models)
-
-    def add(self, answer: answers.Answer, beside: answers.Answer, number: int | None) -> None:  # noqa: ARG002
-        """Print it, unless there is none of a whole file."""
-        from emodna.pipeline.emotions import CLASS_NAMES
-
-        if answer["start"] is None:
-            return
-        span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
-        if answer["error"] is not None:
-            said = f"{answer['error']}  ({span})"
-        else:
-            positive = CLASS_NAMES[answer["task"]][1]
-            said = f"{answer['label']} {answer['task']}  (p({positive}) = {answer['probability']:.3f}"
-            said += f", {span})" if self._over_time or answer["start"] else ")"  # else it is all of the file
-        said += f"  run={answer['run']}" if self._twins else ""
-        cells = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
-        click.echo(common.visible(f"{answer['file']}: {said}{cells}"))
-
-    def end(self) -> None:
-        """Finish: the lines are printed."""
-
-
 @dataclass
 class _Tally:
-    """What was heard, and how fast."""
+    """Counts of files and answers, and their rate."""
 
     began: float = field(default_factory=time.monotonic)
     files: int = 0
@@ -230,7 +192,7 @@ class _Tally:
     _told: set[str | None] = field(default_factory=set)
 
     def counts(self, asked: "Input", prediction: "Prediction") -> bool:
-        """Count an answer; whether it is the first to tell why its file could not be used."""
+        """Count an answer; return True if it is the first with this error of its file."""
         self.answers += 1
         if asked is not self._latest:
             self._latest, self._told = asked, set()
@@ -249,5 +211,5 @@ class _Tally:
 
 
 def main() -> None:
-    """Entry point of `emodna-predict`."""
+    """Run `emodna-predict`."""
     common.run(predict)

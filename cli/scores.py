@@ -1,22 +1,30 @@
-"""Scores on the screen: beside the constant answers, and between what they lie."""
+"""Scores for the screen and as a picture: of a run beside the constant predictors, and of an evaluation."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import marked
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES, marked
+from emodna.pipeline.emotions import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Most speakers on a screen; the JSON has all of them.
+_SPEAKERS: Final = 12
+#: Fewer speakers make an interval markedly too narrow: docs/EVALUATION.md has the figures.
+_FEW: Final = 20
 
 
 def score_table(result: Mapping[str, Any]) -> Table:
-    """Scores of a run's result: the method's, the bounds of their intervals, the constants'."""
-    scores = table("percent", *SCORE_NAMES.values())
+    """Return a table of a run's scores, the bounds of their intervals, and those of the constant predictors."""
+    scores = _table("percent", *SCORE_NAMES.values())
     label = result.get("label") or marked(result["method"], result.get("supervision"))
     scores.add_row(common.safe(label), *cells(result), style="bold")
-    intervals = result.get("intervals", {})  # a run may have been finished before there were any
+    intervals = result.get("intervals", {})  # runs of earlier versions have none
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
         between = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
@@ -27,14 +35,114 @@ def score_table(result: Mapping[str, Any]) -> Table:
 
 
 def cells(row: Mapping[str, Any]) -> Sequence[str]:
-    """Scores in the order of their names."""
+    """Return scores in the order of their names."""
     return ["-" if row[key] is None else f"{row[key]:.1f}" for key in SCORE_NAMES]
 
 
-def table(*headings: str) -> Table:
-    """An empty table: a column of names, which give way in a narrow terminal, and figures, which do not."""
+def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
+    """Print scores, breakdown and calibration of a corpus, with an empty line before all but the first."""
+    if not first:
+        common.out.print()
+    corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
+    run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
+    scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
+    common.out.print(f"[bold]{common.safe(corpus)}[/bold], {scored}, by {common.safe(run)}")
+    if document["normalisation"] == "per-corpus":
+        common.out.print("normalised by its own statistics, as the run's corpora were")
+    if labelled:
+        _print_scores(document)
+        _print_breakdown(document["breakdown"], CLASS_NAMES[document["task"]])
+        _print_calibration(document["calibration"], CLASS_NAMES[document["task"]][1])
+    else:
+        common.out.print(f"no labels of {document['task']}: nothing to score")
+    if document["predictions"] is not None:
+        common.out.print(f"\n{count} predictions: {common.safe(document['predictions'])}")
+
+
+def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw how often class 1 is true against its probability, and the number of utterances below it, per corpus."""
+    from matplotlib.figure import Figure
+
+    from emodna.cli.picture import NEUTRAL, STORES
+
+    figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")
+    axes = figure.subplots(2, len(documents), sharex=True, squeeze=False, height_ratios=[3, 1])
+    for number, (document, curve, histogram) in enumerate(zip(documents, *axes, strict=True)):
+        rows, name = document["calibration"]["probability"], CLASS_NAMES[document["task"]][1]
+        filled = [row for row in rows if row["count"]]
+        means, shares = ([row[key] for row in filled] for key in ("mean", "share"))
+        curve.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
+        curve.vlines(means, means, shares, color=STORES[1], linewidth=1.5, alpha=0.6)
+        curve.plot(means, shares, marker="o", markersize=4, color=STORES[0])
+        curve.set(xlim=(0, 1), ylim=(-0.02, 1.02))
+        seen = f" ({document['seen']})" if document["seen"] else ""
+        curve.set_title(f"{document['corpus']}{seen}: ECE {document['calibration']['ece']:.3f}", parse_math=False)
+        counts = [row["count"] for row in rows]
+        histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORES[0])
+        histogram.set(xlabel=f"probability of {name} {document['task']}")
+        if number == 0:
+            curve.set(ylabel=f"share that is {name}")
+            histogram.set(ylabel="utterances")
+    return figure
+
+
+def _print_scores(document: Mapping[str, Any]) -> None:
+    _show(score_table(document))
+    for unit in ("utterances", "speakers"):
+        why = document["intervals"][unit]["why"]
+        if why is not None:
+            common.out.print(f"  over {unit}: {common.safe(why)}")
+    over_speakers = document["intervals"]["speakers"]
+    if over_speakers["war"] is not None and over_speakers["n"] < _FEW:
+        common.out.print(f"  {over_speakers['n']} speakers are few: the interval over them is too narrow")
+
+
+def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
+    emotions = _table("emotion", "is", "utterances", f"called {classes[1]} %", "recall %")
+    for name, row in breakdown["emotion"].items():
+        label, recall = row["label"], row["recall"]
+        figures = (str(row["count"]), f"{row['called_high']:.1f}", "-" if recall is None else f"{recall:.1f}")
+        emotions.add_row(common.safe(name), "both" if label is None else classes[label], *figures)
+    _show(emotions)
+    for column in ("gender", "language"):
+        if len(breakdown[column]) > 1:
+            _show(_groups(column, breakdown[column].items(), classes))
+    speakers = sorted(breakdown["speaker"].items(), key=lambda pair: (pair[1]["war"], pair[0]))
+    if len(speakers) > 1:
+        _show(_groups("speaker", speakers[:_SPEAKERS], classes))
+        if len(speakers) > _SPEAKERS:
+            common.out.print(f"  {len(speakers) - _SPEAKERS} more speakers, whose WAR is no lower: --json has all")
+
+
+def _groups(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
+    found = _table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
+    for group, row in groups:
+        found.add_row(common.safe(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *cells(row))
+    return found
+
+
+def _print_calibration(found: Mapping[str, Any], positive: str) -> None:
+    common.out.print(
+        f"\n[bold]calibration[/bold]  ECE {found['ece']:.3f}, MCE {found['mce']:.3f} ({found['bins']} bins), "
+        f"Brier {found['brier']:.3f}, NLL {found['nll']:.3f}"
+    )
+    curve = _table(f"p({positive})", "utterances", "mean p", f"{positive}, share")
+    for row in found["probability"]:
+        if row["count"]:
+            figures = (str(row["count"]), f"{row['mean']:.3f}", f"{row['share']:.3f}")
+            curve.add_row(f"{row['from']:.2f} to {row['to']:.2f}", *figures)
+    _show(curve)
+
+
+def _table(*headings: str) -> Table:
+    """Return an empty table: a column of names, which folds in a narrow terminal, and figures, which do not."""
     empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     empty.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
         empty.add_column(heading, justify="right", no_wrap=True)
     return empty
+
+
+def _show(part: Table) -> None:
+    common.out.print()
+    common.out.print(part)

@@ -22,7 +22,7 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
         Whether a default root has to exist already.
     """
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives.roots import default_root
+    from emodna.pipeline.archives import default_root
     from emodna.pipeline.errors import EmodnaError, PluginError
 
     every = "all" in names
@@ -68,7 +68,7 @@ def lying_in(folder: Path, name: str | None) -> "Source":
 def _that_are_there() -> list[str]:
     """Names of all corpora whose default root exists; tells the others."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives.roots import contents, data_root, default_root
+    from emodna.pipeline.archives import contents, data_root, default_root
     from emodna.pipeline.errors import EmodnaError
 
     roots = {name: default_root(name) for name in corpora.names()}

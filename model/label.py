@@ -1,13 +1,18 @@
-"""What a method is called beside its results: by name, and by all that makes it another one. It needs no torch."""
+"""Names beside results: of scores, and of a method with all that makes it another one. It needs no numpy."""
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 #: What `Method.supervision` is of a run that no label of the target had a part in.
 BLIND: Final = "source"
 ORACLE: Final = "oracle"
 OUR_READING: Final = "our reading"
+#: Key in results -> name in the field, in the order of display: UAR first.
+SCORE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
+)
 
 
 def is_oracle(supervision: object) -> bool:

@@ -7,13 +7,13 @@ All of them follow from four counts, the confusions of two classes: how often cl
 was called 0 and 1, in this order. So many sets of predictions can be scored at once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emodna.model.label import SCORE_NAMES as SCORE_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,6 @@ class Scores:
 
 
 SCORES: Final = tuple(field.name for field in fields(Scores))
-#: Key in results -> name in the field, in the order in which people see them: UAR first.
-SCORE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
-)
 
 
 def confusions(

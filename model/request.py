@@ -21,8 +21,7 @@ from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.folds import Folds, folds_of
 from emodna.model.label import labelled
 from emodna.model.methods.aligning import additions
-from emodna.model.methods.base import Method, Settled, Supervision
-from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.base import Method, RunFacts, Settled, Supervision
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import seeded
 from emodna.model.run_folder import JOIN, settings_hash

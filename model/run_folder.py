@@ -20,89 +20,55 @@ _LOCK: Final = ".lock"
 _LOOKS: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a run's folder, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "RunFolder", _owner: type) -> Path:
+        return run.path / self._name
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps what."""
+    """The folder of a run, and its files by name."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """Everything that decides the run, resolved, with versions and the stores' fingerprints."""
-        return self.path / "config.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One line of JSON every so many steps."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def resume(self) -> Path:
-        """State of the training, to go on from."""
-        return self.path / "resume.safetensors"
-
-    @property
-    def model(self) -> Path:
-        """The trained model, with all that prediction needs."""
-        return self.path / "model.safetensors"
-
-    @property
-    def predictions(self) -> Path:
-        """Probability and label of each target utterance."""
-        return self.path / "predictions.parquet"
-
-    @property
-    def result(self) -> Path:
-        """Scores beside the constants'."""
-        return self.path / "result.json"
-
-    @property
-    def snapshots(self) -> Path:
-        """Folder of the method's states along the way, if there are any."""
-        return self.path / "snapshots"
-
-    @property
-    def selection(self) -> Path:
-        """What each label-free criterion says of each snapshot, if one was to choose."""
-        return self.path / "selection.json"
-
-    @property
-    def oracle(self) -> Path:
-        """What the target's labels say of each snapshot, if that was asked for: no result."""
-        return self.path / "oracle.json"
-
-    @property
-    def not_finite(self) -> Path:
-        """Where a loss ceased to be finite: its term and step, and the ids of the batches."""
-        return self.path / "not_finite.json"
-
-    @property
-    def corpora(self) -> Path:
-        """What the corpora of a finished run are: licences, citations, counts."""
-        return self.path / "corpora.json"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "MODEL_CARD.md"
-
-    @property
-    def onnx(self) -> Path:
-        """The model as emodna-export writes it unless told where."""
-        return self.path / "model.onnx"
-
-    @property
-    def done(self) -> Path:
-        """Mark of a finished run."""
-        return self.path / "done"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a run is at work."""
-        return self.path / _LOCK
+    #: Everything that decides the run, resolved, with versions and the stores' fingerprints.
+    config = _File("config.json")
+    #: One line of JSON every so many steps.
+    metrics = _File("metrics.jsonl")
+    #: State of the training, to go on from.
+    resume = _File("resume.safetensors")
+    #: The trained model, with all that prediction needs.
+    model = _File("model.safetensors")
+    #: Probability and label of each target utterance.
+    predictions = _File("predictions.parquet")
+    #: Scores beside the constants'.
+    result = _File("result.json")
+    #: Folder of the method's states along the way, if there are any.
+    snapshots = _File("snapshots")
+    #: Each label-free criterion for each snapshot, if one was to choose.
+    selection = _File("selection.json")
+    #: Scores of each snapshot by the target's labels, if that was asked for: no result.
+    oracle = _File("oracle.json")
+    #: Term and step of a loss that ceased to be finite, and the ids of the batches.
+    not_finite = _File("not_finite.json")
+    #: Licences, citations and counts of a finished run's corpora.
+    corpora = _File("corpora.json")
+    #: The model card.
+    card = _File("MODEL_CARD.md")
+    #: The exported model, unless its user names another file.
+    onnx = _File("model.onnx")
+    #: Mark of a finished run.
+    done = _File("done")
+    #: Held while a run is at work.
+    lock = _File(_LOCK)
 
     def finished_model(self) -> Path:
-        """The trained model.
+        """Return the path of the trained model.
 
         Raises
         ------

@@ -1,12 +1,15 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Write files and folders so that a reader sees the old content or the new, never half of it."""
 
 import errno
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from emodna.pipeline.errors import ExportError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -17,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Do so with what the block writes; if it raises, the old content stands.
+    """Write atomically what the block writes; if it raises, the old content stands.
 
     The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
     """
@@ -45,12 +48,12 @@ def make_folder(folder: Path) -> None:
 
 
 def temporary_for(path: Path) -> Path:
-    """Name, unlike any other process's, under which a file or folder is written before it is renamed into place."""
+    """Return a name of this process alone, to write a file or folder under before it is renamed into place."""
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path's name is one that `temporary_for` makes."""
+    """Return True if a path's name is one that `temporary_for` makes."""
     return re.fullmatch(r".+\.\d+\.tmp", path.name, re.DOTALL) is not None
 
 
@@ -87,3 +90,78 @@ def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
         if error.errno is None or (error.filename is not None and error.filename != str(instead_of)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def replacing(
+    place: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
+) -> Iterator[Path]:
+    """Write an export beside its place, and rename it into that at the end.
+
+    Parameters
+    ----------
+    own_files
+        Of a folder: paths of the files that an export consists of; a folder that holds any other is never replaced.
+        None if an export is a single file.
+    always
+        Those that every export has; a full folder without one of them is never replaced either.
+    force
+        Replace an earlier export.
+
+    Yields
+    ------
+    fresh
+        Where to write: a new folder, or the name of a new file.
+
+    Raises
+    ------
+    ExportError
+        The place is taken.
+    """
+    _check_place(place, own_files, always, force=force)
+    fresh = temporary_for(place)
+    try:
+        if own_files:
+            fresh.mkdir()
+        yield fresh
+        for path in [fresh, *fresh.rglob("*")]:  # all of it is on the disk before it gets its name
+            flush_folder(path)
+        if own_files and place.is_dir() and any(place.iterdir()):
+            # No folder can be renamed over a full one. Killed between these, there is none: not half of one.
+            old = place.with_name(f"{place.name}.{os.getpid()}.old")
+            place.rename(old)
+            fresh.rename(place)
+            shutil.rmtree(old)
+        else:
+            fresh.replace(place)
+    except BaseException as error:
+        shutil.rmtree(fresh, ignore_errors=True) if fresh.is_dir() else fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say whose file it is
+            raise OSError(error.errno, error.strerror or str(error), str(place)) from error
+        raise
+    flush_folder(place.parent)
+
+
+def _check_place(place: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool) -> None:
+    if place.name in ("", ".."):
+        raise ExportError(f"--out {place}: name the file or folder to write, not one that you are in")
+    if not place.parent.is_dir():
+        raise ExportError(f"--out {place}: there is no folder {place.parent}")
+    if not os.path.lexists(place):
+        return
+    if own_files is None:
+        if place.is_dir():
+            raise ExportError(f"--out {place}: is a folder; this format is a single file")
+        if not force:
+            raise ExportError(f"--out {place}: exists; choose another place, or replace it by --force")
+        return
+    if not place.is_dir() or place.is_symlink():
+        raise ExportError(f"--out {place}: is no folder; this format is one")
+    held = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir())
+    foreign = [path for path in held if not own_files.fullmatch(path)]
+    if foreign := foreign or (held if not set(always) <= set(held) else []):
+        raise ExportError(
+            f"--out {place}: holds files that no export wrote, such as {foreign[0]}: choose another place"
+        )
+    if held and not force:
+        raise ExportError(f"--out {place}: is not empty; choose another place, or replace it by --force")

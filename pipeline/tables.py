@@ -1,17 +1,25 @@
-"""Read a user's own table of recordings: CSV or Parquet, with a column `path`."""
+"""Read a user's own table of recordings, and turn Arrow's rows and columns into Python values."""
 
 import csv
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
+from numpy.typing import NDArray
 
-from emodna.pipeline.columns import ROWS_AT_ONCE, python_values
 from emodna.pipeline.errors import CorpusError
+
+#: Rows that are Python objects at a time, of however many.
+ROWS_AT_ONCE: Final = 8192
+
+#: Position of what is not there.
+NOWHERE: Final = -1
 
 #: Types whose rows Arrow cannot choose -> those of the same values whose rows it can.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
@@ -41,7 +49,7 @@ def read_table(table: Path) -> pa.Table:
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of a table as Python values: column -> cell; few at a time."""
+    """Yield the rows of a table as Python values: column -> cell; few at a time."""
     for start in range(0, len(table), ROWS_AT_ONCE):
         part = table.slice(start, ROWS_AT_ONCE)
         columns = [python_values(part[name]) for name in part.column_names]
@@ -49,7 +57,7 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """Name of each of a user's columns beside others: `own_` before those that are taken."""
+    """Name a user's columns beside others: `own_` before those that are taken."""
     new: dict[str, str] = {}
     for name in names:
         free = name
@@ -59,6 +67,32 @@ def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     return new
 
 
+def batches(column: pa.ChunkedArray) -> Iterator[list[Any]]:
+    """Yield a column's values as lists of a few, in order."""
+    for start in range(0, len(column), ROWS_AT_ONCE):
+        yield column.slice(start, ROWS_AT_ONCE).to_pylist()
+
+
+def values(column: pa.ChunkedArray) -> Iterator[Any]:
+    """Yield a column's values, in order; few are Python objects at a time."""
+    return chain.from_iterable(batches(column))
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; as text where Python has no type for them, such as times in ns."""
+    try:
+        found: list[Any] = column.to_pylist()
+    except ValueError:
+        found = column.cast(pa.string()).to_pylist()
+    return found
+
+
+def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the row (n,) of each value in another column, the first one; `NOWHERE` where it is not there."""
+    rows: NDArray[np.int32] = pc.index_in(column, value_set=among).fill_null(NOWHERE).to_numpy()
+    return rows.astype(np.int64)
+
+
 def _read_csv(table: Path) -> pa.Table:
     with table.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
@@ -66,23 +100,15 @@ def _read_csv(table: Path) -> pa.Table:
         names = next(lines, [])
         _refuse_twins(names)
         # pandas writes its row numbers under no name.
-        schema = pa.schema([(name, pa.string()) for name in names if name])
-        parts = [_text_columns(rows, names).select(schema.names) for rows in _complete(lines, names)]
-    return pa.concat_tables(parts) if parts else schema.empty_table()
-
-
-def _complete(lines: Iterator[list[str]], names: list[str]) -> Iterator[list[list[str]]]:
-    """Rows that are not empty, some at a time; each has as many cells as there are names."""
-    numbered = enumerate((row for row in lines if row), start=1)
-    while rows := list(islice(numbered, ROWS_AT_ONCE)):
-        for number, row in rows:
-            if len(row) != len(names):
-                raise ValueError(f"row {number} has not as many cells as the header")
-        yield [row for _, row in rows]
-
-
-def _text_columns(rows: list[list[str]], names: list[str]) -> pa.Table:
-    return pa.table([pa.array(column, pa.string()) for column in zip(*rows, strict=True)], names=names)
+        parts = [pa.schema([(name, pa.string()) for name in names if name]).empty_table()]
+        numbered = enumerate((row for row in lines if row), start=1)
+        while some := list(islice(numbered, ROWS_AT_ONCE)):
+            for number, row in some:
+                if len(row) != len(names):
+                    raise ValueError(f"row {number} has not as many cells as the header")
+            columns = zip(names, zip(*(row for _, row in some), strict=True), strict=True)
+            parts.append(pa.table({name: pa.array(column, pa.string()) for name, column in columns if name}))
+    return pa.concat_tables(parts)
 
 
 def _delimiter(header: str) -> str:

@@ -5,14 +5,11 @@ import sys
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.clean import clean
 from emodna.cli.bench.compare import compare
-from emodna.cli.bench.drop import drop
 from emodna.cli.bench.figure import figure
+from emodna.cli.bench.manage import clean, drop, status
 from emodna.cli.bench.report.command import report
-from emodna.cli.bench.retry import retry
-from emodna.cli.bench.run import run
-from emodna.cli.bench.status import status
+from emodna.cli.bench.run import retry, run
 from emodna.cli.bench.table import table
 
 
@@ -22,15 +19,8 @@ def bench() -> None:
     """Run all ordered pairs of corpora, and report them next to the paper."""
 
 
-bench.add_command(report)
-bench.add_command(run)
-bench.add_command(table)
-bench.add_command(compare)
-bench.add_command(figure)
-bench.add_command(status)
-bench.add_command(retry)
-bench.add_command(drop)
-bench.add_command(clean)
+for command in (report, run, table, compare, figure, status, retry, drop, clean):
+    bench.add_command(command)
 
 
 def main() -> None:

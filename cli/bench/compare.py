@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 if TYPE_CHECKING:
@@ -187,8 +187,7 @@ def _signed(points: float) -> str:
 def _print(found: "Comparison", experiment: "Experiment", metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs.table import Column, print_table
-    from emodna.cli.runs.words import safe_text
+    from emodna.cli.runs.table import Column, print_table, safe_text
 
     n, name = len(found.matched.scenarios), SCORE_NAMES[metric]
     reference = common.safe(experiment.methods[found.reference].label)

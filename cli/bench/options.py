@@ -38,22 +38,3 @@ def check_folder(to: Path | None) -> None:
         from emodna.pipeline.errors import EmodnaError
 
         raise EmodnaError(f"--to {to}: there is no folder {to.parent}")
-
-
-def execution_options(command: Command) -> Command:
-    """Add --workers, --scheduler and --device."""
-    for option in (
-        click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS|FILE",
-            help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
-        ),
-    ):
-        command = option(command)
-    return command

@@ -1,13 +1,16 @@
-"""emodna-bench run: every ordered pair of corpora, by tasks, methods and seeds."""
+"""emodna-bench run and retry: every ordered pair of corpora, by tasks, methods and seeds."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import STEPS, execution_options, out_option
+from emodna.cli.bench import execution
+from emodna.cli.bench.options import STEPS, out_option
+from emodna.model.bench.wording import shared_notes
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
     from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
+
+Wish = tuple["tuple[Task, ...]", "list[MethodSpec]"]
+"""Tasks, and the methods that are run in them."""
 
 #: Of --table, beside those of the paper.
 _SENSITIVITY: Final = "sensitivity"
@@ -60,7 +66,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 )
 @common.cache_option
 @out_option
-@execution_options
+@execution.execution_options
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @common.config_option
 @common.common_options
@@ -99,47 +105,77 @@ def run(
         if key in parsed:
             raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
-    from emodna.cli.bench.executing import Execution, carry_out
-    from emodna.model.bench.spec import Conditions, MethodSpec
+    from emodna.model.bench.runner import exclusive
+    from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
     from emodna.model.config import shared_settings
     from emodna.pipeline.store import FeatureStore
     from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
-    stores = [FeatureStore(path) for path in _stores(cache, corpora or _corpora_there(out), feature_set)]
-    execution = Execution.of(workers, scheduler, threads, device)
-    conditions = Conditions(steps, folder_name(feature_set), parsed, execution.kind, execution.decisive_threads)
-    from emodna.model.bench.running.execute import only_run
-
-    asked = _asked(out, stores, wishes, seeds, conditions)
-    with only_run(out):
-        bench, cells = _together(asked)
-        _tell_of_shared(bench, cells)
-        code = carry_out(bench, cells, execution, began=began, again=False, as_json=as_json, quiet=quiet)
+    if not corpora and Experiment.exists(out):
+        corpora = tuple(Experiment.read(out).corpora)
+    stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
+    where = execution.Execution.of(workers, scheduler, threads, device)
+    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, where.decisive_threads)
+    asked = _plan(out, stores, wishes, seeds, conditions)
+    with exclusive(out):
+        experiment, runs = _merged(asked)
+        pairs = {run.pair for run in runs}
+        for line in shared_notes({pair: count for pair, count in experiment.shared.items() if pair in pairs}):
+            common.note(f"[yellow]warning:[/yellow] {common.safe(line)}")
+        code = execution.carry_out(experiment, runs, where, began=began, again=False, as_json=as_json, quiet=quiet)
     context.exit(code)
 
 
-def _wishes(
-    tasks: "tuple[Task, ...]", rows: "list[MethodSpec]", tables: tuple[str, ...]
-) -> "list[tuple[tuple[Task, ...], list[MethodSpec]]]":
-    """Which rows of which tasks."""
+@common.environment("EMODNA_BENCH_RETRY")
+@click.command()
+@out_option
+@execution.execution_options
+@common.config_option
+@common.common_options
+@click.pass_context
+def retry(
+    context: click.Context,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run the cells of a benchmark again that failed.
+
+    Each goes on from its checkpoint if that can be used, and begins anew otherwise.
+    """
+    began = time.monotonic()
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.model.bench.results import read_outcomes
+    from emodna.model.bench.runner import exclusive
+    from emodna.model.bench.spec import Experiment
+    from emodna.model.errors import BenchError
+
+    experiment = Experiment.read(out)
+    where = execution.Execution.of(workers, scheduler, experiment.conditions.threads, device)
+    if where.kind != experiment.conditions.device:
+        raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
+    with exclusive(out):
+        failed = [each.run for each in read_outcomes(experiment) if each.state == "failed"]
+        code = execution.carry_out(experiment, failed, where, began=began, again=True, as_json=as_json, quiet=quiet)
+    context.exit(code)
+
+
+def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tuple[str, ...]) -> "list[Wish]":
+    """Return which methods are run in which tasks."""
     from emodna.model.bench.presets import PRESETS, SENSITIVITY
 
-    if rows:
-        return [(tasks or TASKS, list(dict.fromkeys(rows)))]
     if not tables:
-        return [(tasks or TASKS, list(dict.fromkeys([*PRESETS["2"].methods, *PRESETS["3"].methods])))]
-    of_table = {table: (preset.tasks, preset.methods) for table, preset in PRESETS.items()}
+        methods = methods or [*PRESETS["2"].methods, *PRESETS["3"].methods]
+        return [(tasks or TASKS, list(dict.fromkeys(methods)))]
+    of_table: dict[str, Wish] = {name: (preset.tasks, preset.methods) for name, preset in PRESETS.items()}
     of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY)
-    return [(tasks or of_table[table][0], of_table[table][1]) for table in dict.fromkeys(tables)]
-
-
-def _corpora_there(out: Path) -> tuple[str, ...]:
-    """Corpora of the benchmark in a folder; none where there is no benchmark."""
-    from emodna.model.bench.spec import Experiment
-
-    return tuple(Experiment.read(out).corpora) if Experiment.exists(out) else ()
+    return [(tasks or of_table[name][0], of_table[name][1]) for name in dict.fromkeys(tables)]
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
@@ -167,28 +203,22 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
     return list(found.values())
 
 
-def _asked(
-    out: Path,
-    stores: "list[FeatureStore]",
-    wishes: "list[tuple[tuple[Task, ...], list[MethodSpec]]]",
-    seeds: int,
-    conditions: "Conditions",
+def _plan(
+    out: Path, stores: "list[FeatureStore]", wishes: "list[Wish]", seeds: int, conditions: "Conditions"
 ) -> "Experiment":
-    """The benchmark of all wishes together; says what can be no source.
+    """Plan the experiment of all wishes together, and tell what can be no source.
 
     Raises
     ------
     BenchError
         No corpus can be one.
     ConfigError, PluginError
-        As `grid`.
+        See `plan_experiment`.
     """
-    from dataclasses import replace
-
     from emodna.model.bench.grid import plan_experiment
     from emodna.model.errors import BenchError
 
-    first, *others = [plan_experiment(out, stores, tasks, rows, seeds, conditions) for tasks, rows in wishes]
+    first, *others = [plan_experiment(out, stores, tasks, methods, seeds, conditions) for tasks, methods in wishes]
     for each in others:
         first = first.extended(each, each.runs)
     asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
@@ -202,16 +232,16 @@ def _asked(
         raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
     for name, reasons in without.items():
         common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
-    return replace(first, runs=tuple(sorted(first.runs, key=lambda cell: cell.seed)))
+    return replace(first, runs=tuple(sorted(first.runs, key=lambda run: run.seed)))
 
 
-def _together(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
-    """What was asked for, with what is in its folder already; and the cells that are to be run.
+def _merged(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
+    """Return what was asked for together with what is in its folder, and the runs to be executed.
 
     Raises
     ------
     BenchError
-        What is there is of other conditions, and has begun.
+        The folder's experiment is of other conditions, and has begun.
     """
     from emodna.model.bench.presets import CEILING
     from emodna.model.bench.spec import Experiment
@@ -219,25 +249,13 @@ def _together(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
     if not Experiment.exists(asked.out):
         return asked, list(asked.runs)
     there = Experiment.read(asked.out)
-    if there.conditions != asked.conditions and not any(there.run_folder(run).path.exists() for run in there.runs):
+    begun = any(there.run_folder(run).path.exists() for run in there.runs)
+    if there.conditions != asked.conditions and not begun:
         return asked, list(asked.runs)
     there.check_conditions(asked.conditions)
     # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
     ceilings = {
-        (cell.tgt, cell.task, cell.seed): cell
-        for cell in there.runs
-        if cell.method == CEILING and cell.src in asked.corpora
+        (run.tgt, run.task, run.seed): run for run in there.runs if run.method == CEILING and run.src in asked.corpora
     }
-    cells = [
-        ceilings.get((cell.tgt, cell.task, cell.seed), cell) if cell.method == CEILING else cell for cell in asked.runs
-    ]
-    return there.extended(asked, cells), cells
-
-
-def _tell_of_shared(bench: "Experiment", cells: "list[RunSpec]") -> None:
-    """Say which sources have recordings of their targets: they are trained on with their labels."""
-    from emodna.model.bench.wording import shared_notes
-
-    pairs = {(cell.src, cell.tgt) for cell in cells}
-    for line in shared_notes({pair: count for pair, count in bench.shared.items() if pair in pairs}):
-        common.note(f"[yellow]warning:[/yellow] {common.safe(line)}")
+    runs = [ceilings.get((run.tgt, run.task, run.seed), run) if run.method == CEILING else run for run in asked.runs]
+    return there.extended(asked, runs), runs

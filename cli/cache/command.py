@@ -1,5 +1,6 @@
-"""emodna-cache: look at what feature stores hold, and check them."""
+"""emodna-cache: list, show, check and export feature stores; further commands lie beside this file."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,14 +10,14 @@ import click
 
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
-from emodna.cli.cache.export import export
 from emodna.cli.cache.gc import collect_garbage
 from emodna.cli.cache.plot import plot
+from emodna.cli.cache.progress import counting
 from emodna.cli.cache.stats import stats
 from emodna.cli.common import open_store
+from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
-    from emodna.pipeline.features import FeatureSet
     from emodna.pipeline.store import FeatureStore
 
 
@@ -27,7 +28,6 @@ def cache() -> None:
 
 
 cache.add_command(diff)
-cache.add_command(export)
 cache.add_command(collect_garbage)
 cache.add_command(plot)
 cache.add_command(stats)
@@ -58,17 +58,11 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     for heading in ("utterances", "rejected", "hours", "MB"):
         table.add_column(heading, justify="right")
     for row in rows:
-        if row["error"]:
-            table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), "[red]damaged[/red]")
-        else:
-            table.add_row(
-                common.safe(row["corpus"]),
-                common.safe(row["feature_set"]),
-                str(row["utterances"]),
-                str(row["rejected"]),
-                f"{row['audio_seconds'] / 3600:.2f}",
-                f"{row['bytes'] / 1e6:.1f}",
-            )
+        facts = ["[red]damaged[/red]"]
+        if not row["error"]:
+            hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
+            facts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
+        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *facts)
     common.out.print(table)
 
 
@@ -89,9 +83,10 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
             raise click.UsageError("--png goes with the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
+    from emodna.pipeline.features import feature_set_from
     from emodna.pipeline.tables import rows_of
 
-    row = opened.row_of(id)
+    row, feature_set = opened.row_of(id), feature_set_from(opened.snapshot.parameters)
     facts = next(rows_of(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
@@ -100,11 +95,11 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 
         _print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
         coloured = common.out.color_system is not None
-        common.out.print(terminal_picture(opened[row], _feature_set(opened), common.out.width, coloured=coloured))
+        common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.picture import write_png
 
-        write_png(png, opened[row], _feature_set(opened), title=f"{opened.snapshot.corpus} {id}")
+        write_png(png, opened[row], feature_set, title=f"{opened.snapshot.corpus} {id}")
         common.note(f"wrote {common.safe(png)}")
 
 
@@ -128,60 +123,93 @@ def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet
     context.exit(int(bool(problems)))
 
 
+@cache.command()
+@click.argument("store")
+@click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File (parquet, npz) or folder (webdataset, hf) to write.  [default: named by corpus and features, here]",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier export.")
+@common.cache_option
+@common.common_options
+def export(
+    store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    """Write a store as Parquet, as NumPy arrays, for WebDataset or for Hugging Face datasets.
+
+    Features and all that the index says of each utterance go along, with licence and citation. The export appears
+    whole or not at all. docs/EXPORT.md says what each format holds.
+    """
+    common.set_verbosity(verbose=verbose, quiet=quiet)
+    from emodna.cli.common import open_store
+    from emodna.pipeline import export as exports
+
+    began = time.perf_counter()
+    opened = open_store(cache, store)
+    place = out or exports.default_place(opened, name)
+    with counting("exporting", quiet=quiet) as begin:
+        exported = exports.export(opened, name, place, force=force, told=begin(len(opened)))
+    if as_json:
+        common.print_json(
+            {
+                "store": str(opened.path),
+                "to": name,
+                "out": str(place.absolute()),
+                "utterances": len(opened),
+                "frames": int(opened.frames.sum(dtype="int64")),
+                "files": exported.files,
+                "bytes": exported.bytes,
+                "fingerprint": opened.fingerprint,
+                "wall_seconds": time.perf_counter() - began,
+            }
+        )
+    else:
+        plural = "" if exported.files == 1 else "s"
+        size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
+        common.out.print(f"{common.safe(place)}: {len(opened)} utterances, {size}")
+        common.out.print(f"open it by: {common.safe(exports.export_format(name).load.format(place=str(place)))}")
+    common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
+
+
 def _summary(store: Path) -> dict[str, Any]:
-    """A row of `ls`; what is not known of a damaged store is None."""
+    """Return a row of `ls`; values that a damaged store does not tell are None."""
     from emodna.pipeline.errors import StoreError
     from emodna.pipeline.store.snapshot import read_snapshot
 
-    snapshot = error = None
+    facts: dict[str, Any] = dict.fromkeys(
+        ("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created", "store", "error")
+    )
+    row = {"corpus": store.parent.name, "feature_set": store.name, **facts, "store": str(store.absolute())}
     try:
         snapshot = read_snapshot(store)
-    except StoreError as damage:
-        error = str(damage)
-    counts = snapshot.counts if snapshot else {}
-    return {
-        "corpus": store.parent.name,
-        "feature_set": store.name,
-        "utterances": counts.get("utterances"),
-        "rejected": counts.get("rejected"),
-        "audio_seconds": counts.get("seconds"),
-        "bytes": sum(file.size for file in snapshot.files) if snapshot else None,
-        "fingerprint": snapshot.fingerprint if snapshot else None,
-        "created": snapshot.created if snapshot else None,
-        "store": str(store.absolute()),
-        "error": error,
+    except StoreError as error:
+        return row | {"error": str(error)}
+    return row | {
+        "utterances": snapshot.counts["utterances"],
+        "rejected": snapshot.counts["rejected"],
+        "audio_seconds": snapshot.counts["seconds"],
+        "bytes": sum(file.size for file in snapshot.files),
+        "fingerprint": snapshot.fingerprint,
+        "created": snapshot.created,
     }
 
 
-def _feature_set(store: "FeatureStore") -> "FeatureSet":
-    """What the features of a store are, as far as a picture has to know."""
-    from emodna.pipeline.features import feature_set_from
-
-    return feature_set_from(store.snapshot.parameters)
-
-
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    """Counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
+    """Print counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
     from emodna.pipeline.store.layout import INDEX_SCHEMA
 
     snapshot = store.snapshot
+    origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")
     document = {
         "store": str(store.path),
-        "corpus": snapshot.corpus,
-        "feature_set": snapshot.feature_set,
-        "root": snapshot.root,
-        "licence": snapshot.licence,
-        "citation": snapshot.citation,
-        "created": snapshot.created,
-        "fingerprint": snapshot.fingerprint,
+        **{name: getattr(snapshot, name) for name in origin},
         "utterances": len(store),
         "audio_seconds": snapshot.counts["seconds"],
         "speakers": len(set(store.column("speaker")) - {None}),
         "emotions": _counts(store.column("emotion")),
-        "arousal": _counts(store.column("arousal")),
-        "valence": _counts(store.column("valence")),
-        "gender": _counts(store.column("gender")),
-        "sample_rate": _counts(store.column("sample_rate")),
+        **{name: _counts(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
         "rejected": store.rejected().to_pylist(),
         "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
@@ -212,7 +240,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
 
 
 def _word(column: str, value: str) -> str:
-    """A value of a column as people say it: the class of a label, the unit of a rate."""
+    """Say a value of a column in words: the class of a label, the unit of a rate."""
     from emodna.pipeline.emotions import CLASS_NAMES
 
     if column in CLASS_NAMES and value.isdigit():
@@ -221,16 +249,15 @@ def _word(column: str, value: str) -> str:
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:
-    """A line per fact: long ones run on, so that they can be searched and copied."""
+    """Print a line per fact: long ones run on, so that they can be searched and copied."""
     width = max(map(len, facts))
     for name, value in facts.items():
         common.out.print(f"[bold]{common.safe(name):{width}}[/bold]  {common.safe(value)}")
 
 
 def _counts(values: list[Any]) -> dict[str, int]:
-    """How often each value occurs; unknown ones under `unlabelled`."""
-    counted = Counter("unlabelled" if value is None else str(value) for value in values)
-    return dict(sorted(counted.items()))
+    """Count each value; unknown ones under `unlabelled`."""
+    return dict(sorted(Counter("unlabelled" if value is None else str(value) for value in values).items()))
 
 
 def main() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.cache.progress import counting
 
 if TYPE_CHECKING:
-    from emodna.pipeline.inspect.diff import Changed, Difference, FeatureDiff, TableDiff
+    from emodna.pipeline.inspect.diff import Difference, FeatureDiff, TableDiff
     from emodna.pipeline.store import FeatureStore
 
 #: How many of many are named.
@@ -33,7 +34,6 @@ def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, qui
     With --json everything that differs is listed; else the first few of each kind are named.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.cli.cache.progress import counting
     from emodna.cli.common import open_store
     from emodna.pipeline.inspect.diff import compare
 
@@ -75,10 +75,10 @@ def _json(a: "FeatureStore", b: "FeatureStore", difference: "Difference") -> dic
 
 
 def _lines(a: "FeatureStore", b: "FeatureStore", difference: "Difference") -> list[str]:
-    """A line per kind of difference, and whether there is any."""
+    """Say each kind of difference in a line, and at the end if there is any."""
     lines = [f"A: {a.path}: {len(a)} utterances", f"B: {b.path}: {len(b)} utterances"]
     for name in ("origin", "libraries", "description", "parameters"):
-        lines += _changed(getattr(difference, name))
+        lines += [f"{key}: {_sides(values)}" for key, values in getattr(difference, name).items()]
     lines += _tables(difference.table, "utterance", "")
     if difference.audio:
         lines.append(f"audio of {len(difference.audio)} differs: {_first(difference.audio)}")
@@ -88,10 +88,6 @@ def _lines(a: "FeatureStore", b: "FeatureStore", difference: "Difference") -> li
         lines.append(_features(difference.features))
     lines += _tables(difference.rejected, "rejected file", "rejected: ")
     return [*lines, "both hold the same" if difference.same else "they differ"]
-
-
-def _changed(changed: "Changed") -> list[str]:
-    return [f"{key}: {_sides(values)}" for key, values in changed.items()]
 
 
 def _sides(values: Any) -> str:
@@ -124,6 +120,6 @@ def _features(features: "Sequence[FeatureDiff]") -> str:
 
 
 def _first(names: "Sequence[str]", *, of: int | None = None) -> str:
-    """The first few names of many."""
+    """Name the first few of many."""
     more = (of or len(names)) - len(names[:_NAMED])
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more else "")

@@ -1,7 +1,7 @@
 """emodna-cache gc: remove what earlier and interrupted runs left in the stores' folders."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def collect_garbage(
 
 
 def _folder(cache: Path, store: str) -> Path:
-    """Folder of a store, also of one whose first run was interrupted."""
+    """Return the folder of a store, also of one whose first run was interrupted."""
     from emodna.pipeline.store.catalogue import resolve_store
     from emodna.pipeline.store.gc import is_store_folder
 
@@ -74,16 +74,17 @@ def _folder(cache: Path, store: str) -> Path:
 
 def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
     for result in results:
+        store = common.safe(result.store)
         if result.removed:
-            common.out.print(f"{common.safe(result.store)}: {_size(result.removed)}: {_kinds(result.removed)}")
+            kinds = Counter(leftover.kind.value for leftover in result.removed)
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            common.out.print(f"{store}: {_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
                 common.out.print(f"  {common.safe(_name(result, leftover))}: {_megabytes(leftover.bytes)}")
-        reasons: dict[str, list[Leftover]] = {}
-        for kept in result.kept:
-            reasons.setdefault(kept.reason, []).append(kept.leftover)
-        for reason, leftovers in reasons.items():
-            common.out.print(f"{common.safe(result.store)}: kept {_size(leftovers)}: {common.safe(reason)}")
+        for reason in dict.fromkeys(kept.reason for kept in result.kept):
+            kept = [each for each in result.kept if each.reason == reason]
+            common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
         common.out.print("nothing to remove")
@@ -102,12 +103,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
 
 
-def _kinds(leftovers: "Iterable[Leftover]") -> str:
-    counted = Counter(leftover.kind.value for leftover in leftovers)
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
-
-
-def _bytes(leftovers: "Iterable[Leftover]") -> int:
+def _bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
@@ -125,6 +121,6 @@ def _json(result: "Tidied") -> dict[str, Any]:
         "feature_set": result.store.name,
         "bytes": _bytes(result.removed),
         "files": [entry(leftover) for leftover in result.removed],
-        "kept": [{**entry(kept.leftover), "reason": kept.reason} for kept in result.kept],
+        "kept": [{**entry(kept), "reason": kept.reason} for kept in result.kept],
         "skipped": result.skipped,
     }

@@ -8,6 +8,7 @@ import click
 from emodna.cli import common
 from emodna.cli.common import open_store
 from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,19 +56,20 @@ def plot(
         raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
         raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
-    from emodna.cli.picture import save
+    from emodna.cli.picture import distributions_figure, save, shift_figure
 
     opened = open_store(cache, store)
+    name = opened.snapshot.corpus
     if id is not None:
-        name = f"{opened.snapshot.corpus}-{id}"
+        name += f"-{id}"
         figure, numbers = _utterance(opened, id)
     elif against is not None:
         other = open_store(cache, against)
-        name = f"{opened.snapshot.corpus}-{other.snapshot.corpus}-{task}"
-        figure, numbers = _shift(opened, other, task)
+        _check_comparable(opened, other)
+        name += f"-{other.snapshot.corpus}-{task}"
+        figure, numbers = shift_figure(opened, other, task)
     else:
-        name = opened.snapshot.corpus
-        figure, numbers = _distributions(opened)
+        figure, numbers = distributions_figure(opened)
     path = out or Path(_file_name(name, opened.snapshot.feature_set))
     save(figure, path, path.suffix.lower()[1:])
     if as_json:
@@ -77,13 +79,13 @@ def plot(
 
 
 def _file_name(name: str, feature_set: str) -> str:
-    """Name of a picture by what it shows, without what no folder can hold."""
+    """Name a picture by what it shows, in letters that any folder can hold."""
     plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
     return f"{plain[:80].lstrip('.')}-{feature_set.split('-')[0]}.png"
 
 
 def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
-    """Features over time, and what is known of the utterance in the title."""
+    """Draw features over time, with the utterance's labels in the title."""
     from emodna.cli.picture import features_figure
     from emodna.pipeline.features import feature_set_from
     from emodna.pipeline.tables import rows_of
@@ -105,19 +107,9 @@ def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]
     return figure, numbers
 
 
-def _distributions(store: "FeatureStore") -> tuple["Figure", dict[str, Any]]:
-    from emodna.cli.picture import distributions_figure
-
-    return distributions_figure(store)
-
-
-def _shift(store: "FeatureStore", other: "FeatureStore", task: str) -> tuple["Figure", dict[str, Any]]:
-    from emodna.cli.picture import shift_figure
-    from emodna.pipeline.errors import EmodnaError
-
+def _check_comparable(store: "FeatureStore", other: "FeatureStore") -> None:
     if store.snapshot.parameters != other.snapshot.parameters:
         raise EmodnaError(
             f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {store.path} "
             f"{store.snapshot.feature_set}; two stores of the same features can be compared"
         )
-    return shift_figure(store, other, task)

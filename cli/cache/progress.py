@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from emodna.cli import common
 
 #: Between two lines of a run without a terminal.
@@ -25,6 +23,8 @@ def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int], Callable[[in
     if quiet or not common.err.is_terminal:
         yield lambda total: _lines(what, total)
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=common.err, transient=True) as progress:
 

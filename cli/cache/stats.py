@@ -1,18 +1,15 @@
 """emodna-cache stats: what a careful researcher looks at before training."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from emodna.cli import common
+from emodna.cli.cache.progress import counting
 from emodna.cli.common import open_store
-
-if TYPE_CHECKING:
-    from emodna.pipeline.inspect.waveforms import Waveform
-    from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
 _EXAMPLES: Final = 3
@@ -44,10 +41,16 @@ def stats(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if root is not None and not audio:
         raise click.UsageError("--root goes with --audio")
-    from emodna.pipeline.inspect import statistics
+    from emodna.pipeline.inspect.report import statistics
 
     opened = open_store(cache, store)
-    with _reading(opened, root, quiet=quiet, wanted=audio) as waveforms:
+    with counting("reading audio", quiet=quiet) as begin:
+        waveforms = None
+        if audio:
+            from emodna.pipeline.inspect.oddities import waveforms as read
+
+            told = begin(len(opened.columns(["path"])["path"].unique()))
+            waveforms = read(opened, root, lambda: told(1))
         document = statistics(opened, window=window, waveforms=waveforms)
     if as_json:
         common.print_json(document)
@@ -55,29 +58,14 @@ def stats(
         _print(document)
 
 
-@contextmanager
-def _reading(
-    store: "FeatureStore", root: Path | None, *, quiet: bool, wanted: bool
-) -> "Iterator[Iterable[Waveform] | None]":
-    """Waveforms, if they are wanted, and how many have been read."""
-    if not wanted:
-        yield None
-        return
-    from emodna.cli.cache.progress import counting
-    from emodna.pipeline.inspect.waveforms import waveforms
-
-    with counting("reading audio", quiet=quiet) as begin:
-        told = begin(len(store.columns(["path"])["path"].unique()))
-        yield waveforms(store, root, lambda: told(1))
-
-
 def _print(document: Mapping[str, Any]) -> None:
-    """What should be looked at first, then the figures."""
+    """Print what should be looked at first, then the figures."""
     speakers, durations = document["speakers"], document["durations"]
+    without = f", {speakers['without']} utterances of nobody known" if speakers["without"] else ""
     common.out.print(
         f"[bold]{common.safe(document['corpus'])}[/bold]  {common.safe(document['feature_set'])}  "
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
-        f"{_speakers(speakers)}"
+        f"{speakers['known']} speakers{without}"
     )
     findings = list(_findings(document))
     common.out.print("\n[bold]Look at these[/bold]" if findings else "\nNothing stands out.")
@@ -107,47 +95,48 @@ def _print(document: Mapping[str, Any]) -> None:
 
 
 def _findings(document: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each kind of thing that should be looked at, as markup."""
+    """Yield a line for each kind of thing that should be looked at, as markup."""
     copies, audio = document["duplicates"], document["audio"] or {}
-    for kind, says in (
-        ("audio", "byte for byte the same"),
-        ("features", "the same features from other files"),
-        ("altered", "the same recording, altered"),
+
+    def each(found: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+        return [text.format_map(entry) for entry in found]
+
+    limited = [{**entry, "khz": entry["hz"] / 1000} for entry in document["band_limited"]]
+    offset = [{**entry, "percent": 100 * entry["mean"]} for entry in audio.get("offset", [])]
+    twice = "recordings that are there more than once"
+    for says, found in (
+        (f"{twice}: byte for byte the same", [_group(group) for group in copies["audio"]]),
+        (f"{twice}: the same features from other files", [_group(group) for group in copies["features"]]),
+        (f"{twice}: the same recording, altered", [_group(group) for group in copies["altered"]]),
+        ("all samples zero", document["silent"]),
+        ("one level from beginning to end (a tone, a hum)", document["flat"]),
+        (
+            "hold less than their sample rate promises (resampled or compressed)",
+            each(limited, "{id} (nothing above {khz:g} kHz)"),
+        ),
+        ("clipped", each(audio.get("clipped", []), "{id} ({samples} samples)")),
+        ("not about zero (offset of full scale)", each(offset, "{id} ({percent:+.1f} %)")),
+        (
+            "begin or end in digital silence",
+            each(audio.get("zeros", []), "{id} ({before:.2f} s, {behind:.2f} s)"),
+        ),
+        ("whose audio could not be judged", each(audio.get("unusable", []), "{id} ({reason})")),
+        (
+            "outliers (robust z-score of 6 and more)",
+            each(document["outliers"], "{id} ({figure} {value:.4g}, z {z:+.1f})"),
+        ),
+        ("sample rates that are the exception", document["other_sample_rate"]),
+        ("numbers of channels that are the exception", document["other_channels"]),
     ):
-        groups = [_group(group) for group in copies[kind]]
-        yield from _line(len(groups), f"recordings that are there more than once: {says}", groups)
-    yield from _line(len(document["silent"]), "all samples zero", document["silent"])
-    yield from _line(len(document["flat"]), "one level from beginning to end (a tone, a hum)", document["flat"])
-    limited = [f"{each['id']} (nothing above {each['hz'] / 1000:g} kHz)" for each in document["band_limited"]]
-    yield from _line(len(limited), "hold less than their sample rate promises (resampled or compressed)", limited)
-    clipped = [f"{each['id']} ({each['samples']} samples)" for each in audio.get("clipped", [])]
-    yield from _line(len(clipped), "clipped", clipped)
-    offset = [f"{each['id']} ({100 * each['mean']:+.1f} %)" for each in audio.get("offset", [])]
-    yield from _line(len(offset), "not about zero (offset of full scale)", offset)
-    zeros = [f"{each['id']} ({each['before']:.2f} s, {each['behind']:.2f} s)" for each in audio.get("zeros", [])]
-    yield from _line(len(zeros), "begin or end in digital silence", zeros)
-    unusable = [f"{each['id']} ({each['reason']})" for each in audio.get("unusable", [])]
-    yield from _line(len(unusable), "whose audio could not be judged", unusable)
-    far = [f"{each['id']} ({each['figure']} {each['value']:.4g}, z {each['z']:+.1f})" for each in document["outliers"]]
-    yield from _line(len(far), "outliers (robust z-score of 6 and more)", far)
-    yield from _line(
-        len(document["other_sample_rate"]), "sample rates that are the exception", document["other_sample_rate"]
-    )
-    yield from _line(
-        len(document["other_channels"]), "numbers of channels that are the exception", document["other_channels"]
-    )
+        if count := len(found):
+            more = f" ... and {count - _EXAMPLES} more" if count > _EXAMPLES else ""
+            yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(found[:_EXAMPLES]))}{more}"
     for task, balance in document["labels"].items():
         yield from _imbalance(task, balance)
 
 
-def _line(count: int, says: str, examples: Sequence[str]) -> Iterator[str]:
-    if count:
-        more = f" ... and {count - _EXAMPLES} more" if count > _EXAMPLES else ""
-        yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(examples[:_EXAMPLES]))}{more}"
-
-
 def _group(group: Mapping[str, Any]) -> str:
-    """Ids of one recording, with what should not differ."""
+    """Name the ids of one recording, with the columns that should not differ."""
     ids = group["ids"]
     text = " = ".join(ids[:_EXAMPLES]) + (f" = {len(ids) - _EXAMPLES} more" if len(ids) > _EXAMPLES else "")
     notes = [f"{group['similarity']:.3f}"] * (group["similarity"] < 1)
@@ -156,7 +145,7 @@ def _group(group: Mapping[str, Any]) -> str:
 
 
 def _imbalance(task: str, balance: Mapping[str, Any]) -> Iterator[str]:
-    """Labels that an answer can be guessed from."""
+    """Yield a line for labels that an answer can be guessed from."""
     share = balance["share"]
     if share is None:
         return
@@ -166,7 +155,7 @@ def _imbalance(task: str, balance: Mapping[str, Any]) -> Iterator[str]:
     if {"f", "m"} <= set(known) and abs(known["f"] - known["m"]) >= _UNEVEN:
         yield (
             f"[yellow]{100 * abs(known['f'] - known['m']):4.0f}%[/yellow]  {task}: difference between women and men in "
-            f"the share of {_class(task)}: {100 * known['f']:.0f} % and {100 * known['m']:.0f} %"
+            f"the share of {CLASS_NAMES[task][1]}: {100 * known['f']:.0f} % and {100 * known['m']:.0f} %"
         )
 
 
@@ -191,24 +180,12 @@ def _print_labels(labels: Mapping[str, Any]) -> None:
     common.out.print()
 
 
-def _class(task: str) -> str:
-    """Name of a task's class 1."""
-    from emodna.pipeline.emotions import CLASS_NAMES
-
-    return CLASS_NAMES[task][1]
-
-
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _speakers(speakers: Mapping[str, Any]) -> str:
-    without = f", {speakers['without']} utterances of nobody known" if speakers["without"] else ""
-    return f"{speakers['known']} speakers{without}"
-
-
 def _counted(counts: Mapping[str, int], unit: str = "") -> str:
-    """How often each value occurs, the most frequent first; of many only these."""
+    """Count each value, the most frequent first; of many only these."""
     shown = [f"{count} {value}{unit}" for value, count in list(counts.items())[:12]]
     return ", ".join([*shown, *[f"{len(counts) - 12} more kinds"] * (len(counts) > 12)])
 
@@ -221,7 +198,7 @@ def _spread(quartiles: Mapping[str, float] | None, unit: str, *, digits: int = 2
 
 
 def _values(features: Mapping[str, Any]) -> str:
-    """Mean and deviation of the first values of a frame."""
+    """Show mean and deviation of the first values of a frame."""
     pairs = list(zip(features["mean"], features["std"], strict=True))
     shown = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])
     rest = f" ... ({len(pairs)} in all: --json, or emodna-cache plot)" if len(pairs) > 5 else ""

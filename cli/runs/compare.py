@@ -6,9 +6,12 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from emodna.cli import common
-from emodna.model.metrics import SCORE_NAMES
+from emodna.cli.runs import table
+from emodna.cli.runs.table import Column, print_table, safe_text
+from emodna.model.label import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
@@ -47,9 +50,7 @@ def _json(
     seeds: "Sequence[OverSeeds]",
     pairs: "Mapping[tuple[int, int], Paired | str]",
 ) -> dict[str, Any]:
-    from emodna.cli.runs.words import as_json
-
-    rows = [as_json(run) for run in runs]
+    rows = [table.as_json(run) for run in runs]
     paths = [row["run"] for row in rows]
     return {
         "runs": rows,
@@ -62,70 +63,54 @@ def _json(
 
 
 def _pair_json(pair: "Paired | str") -> dict[str, Any]:
-    keys = {
-        "utterances": "utterances",
-        "agreement": "agreement",
-        "labelled": "labelled",
-        "only_a": "only_first",
-        "only_b": "only_second",
-        "p": "p",
+    if isinstance(pair, str):
+        return {**dict.fromkeys(("utterances", "agreement", "labelled", "only_a", "only_b", "p")), "problem": pair}
+    return {
+        "utterances": pair.utterances,
+        "agreement": pair.agreement,
+        "labelled": pair.labelled,
+        "only_a": pair.only_first,
+        "only_b": pair.only_second,
+        "p": pair.p,
+        "problem": None,
     }
-    known = not isinstance(pair, str)
-    values = {key: getattr(pair, name) if known else None for key, name in keys.items()}
-    return {**values, "problem": None if known else pair}
 
 
 def _name(place: int) -> str:
-    """A, B, ..., Z, A1, B1, ..."""
+    """Return A, B, ..., Z, A1, B1, ..."""
     turn, letter = divmod(place, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
 
 def _print_scores(runs: "Sequence[Run]") -> None:
-    from rich.text import Text
-
-    from emodna.cli.runs import words
-    from emodna.cli.runs.table import Column, print_table
-
     for place, run in enumerate(runs):
         common.out.print(f"[bold]{_name(place)}[/bold]  {common.safe(run.folder.path)}")
         if run.problem is not None:
             common.out.print(f"   [red]damaged:[/red] {common.safe(run.problem)}")
-    scores = [
-        Column(heading, [words.score(run.scores[key], run.best_constant[key]) for run in runs], right=True)
-        for key, heading in SCORE_NAMES.items()
-    ]
     print_table(
         [
             Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
-            Column("src -> tgt", [words.pair(run) for run in runs], 2),
-            Column("method", [words.method(run) for run in runs]),
-            Column("state", [words.state(run) for run in runs], 1),
-            *scores,
-            Column("best constants", [Text(words.scores(run.best_constant)) for run in runs], 3, right=True),
+            Column("src -> tgt", [table.pair(run) for run in runs], 2),
+            Column("method", [safe_text(run.label or "-") for run in runs]),
+            Column("state", [table.state(run) for run in runs], 1),
+            *table.score_columns([run.scores for run in runs], [run.best_constant for run in runs]),
+            Column("best constants", [table.best_constants(run) for run in runs], 3, right=True),
         ]
     )
 
 
 def _print_differences(runs: "Sequence[Run]", differs: Mapping[str, list[Any]]) -> None:
-    from emodna.cli.runs import words
-    from emodna.cli.runs.table import Column, print_table
-
     if not differs:
         common.out.print("the same configuration\n")
         return
     columns = [
-        Column(_name(place), [words.safe_text(words.value(values[place])) for values in differs.values()], folds=True)
+        Column(_name(place), [safe_text(table.value(values[place])) for values in differs.values()], folds=True)
         for place in range(len(runs))
     ]
-    print_table([Column("differs", [words.safe_text(key) for key in differs], folds=True), *columns])
+    print_table([Column("differs", [safe_text(key) for key in differs], folds=True), *columns])
 
 
 def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
-    from rich.text import Text
-
-    from emodna.cli.runs.table import Column, print_table
-
     if not seeds:
         return
     scores = [
@@ -136,10 +121,6 @@ def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
 
 
 def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
-    from rich.text import Text
-
-    from emodna.cli.runs.table import Column, print_table
-
     known = {places: each for places, each in pairs.items() if not isinstance(each, str)}
     if known:
         rows = known.values()
@@ -148,8 +129,8 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
                 Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
                 Column("agree %", [Text(f"{each.agreement:.1f}") for each in rows], right=True),
-                Column("only 1st right", [_count(each.only_first) for each in rows], right=True),
-                Column("only 2nd right", [_count(each.only_second) for each in rows], right=True),
+                Column("only 1st right", [Text(table.value(each.only_first)) for each in rows], right=True),
+                Column("only 2nd right", [Text(table.value(each.only_second)) for each in rows], right=True),
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
             ]
         )
@@ -158,9 +139,3 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
     for places, each in pairs.items():
         if isinstance(each, str):
             common.out.print(f"{' '.join(map(_name, places))}  {common.safe(each)}")
-
-
-def _count(value: int | None) -> "Any":
-    from rich.text import Text
-
-    return Text("-" if value is None else str(value))

@@ -1,16 +1,18 @@
 """emodna-runs show: one run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from rich.text import Text
 
 from emodna.cli import common
-from emodna.model.metrics import SCORE_NAMES
+from emodna.cli.runs import table
+from emodna.cli.runs.table import Column, print_table, safe_text, value
 
 if TYPE_CHECKING:
-    from emodna.model.runs.data import RunData
-    from emodna.model.runs.listing import Run
+    from emodna.model.runs.listing import Run, RunData
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -24,68 +26,66 @@ _TERM: Final = 30
 def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.model.runs.data import corpora, trained_on
-    from emodna.model.runs.listing import open_run
+    from emodna.model.runs.listing import open_run, trained_on
 
     found = open_run(run)
-    data = [trained_on(found, corpus) for corpus in corpora(found)]
+    data = [trained_on(found, corpus) for corpus in found.corpora]
     if as_json:
         common.print_json(_json(found, data))
     else:
         _print(found, data)
 
 
-def _json(run: "Run", data: "list[RunData]") -> dict[str, Any]:
-    from emodna.cli.runs.words import as_json
+def _json(run: "Run", data: "Sequence[RunData]") -> dict[str, Any]:
     from emodna.model.runs.listing import curves, files, not_default
 
     return {
-        **as_json(run),
+        **table.as_json(run),
         "constant": run.constants,
-        "not_default": {
-            key: {"value": value, "default": default} for key, (value, default) in not_default(run).items()
-        },
+        "not_default": {key: {"value": now, "default": default} for key, (now, default) in not_default(run).items()},
         "config": run.config,
         "data": [
             {"corpus": each.corpus, "store": each.path, "fingerprint": each.fingerprint, "state": each.state}
             for each in data
         ],
         "curves": {
-            name: {"step": [step for step, _ in points], "value": [value for _, value in points]}
+            name: {"step": [step for step, _ in points], "value": [height for _, height in points]}
             for name, points in curves(run).items()
         },
         "files": [{"name": name, "bytes": status.st_size} for name, status in files(run.folder).items()],
     }
 
 
-def _print(run: "Run", data: "list[RunData]") -> None:
-    from emodna.cli.runs import words
-    from emodna.model.runs.listing import files
+def _print(run: "Run", data: "Sequence[RunData]") -> None:
+    from emodna.model.runs.listing import curves, files
 
     common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
+    versions = run.config.get("versions")
     facts = {
-        "state": str(words.state(run)) + (f": {run.problem}" if run.problem else ""),
-        **{key: words.value(value) for key, value in run.asked.items() if key != "steps"},
-        "supervision": words.value(run.supervision),
+        "state": str(table.state(run)) + (f": {run.problem}" if run.problem else ""),
+        **{key: value(asked) for key, asked in run.asked.items() if key != "steps"},
+        "supervision": value(run.supervision),
         **_settings(run),
         **{f"data: {each.corpus}": _data(each) for each in data},
-        "versions": _joined(run.config.get("versions")),
-        "last written": f"{words.age(run)} ago",
+        "versions": ", ".join(f"{key} {each}" for key, each in versions.items()) if isinstance(versions, dict) else "-",
+        "last written": f"{table.age(run)} ago",
     }
     width = max(map(len, facts))
     for name, fact in facts.items():
         common.out.print(f"{common.safe(name):{width}}  {common.safe(fact)}")
     if run.state == "done":
         _print_scores(run)
-    _print_curves(run)
+    _print_curves(curves(run))
     for name, status in files(run.folder).items():
         common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.safe(name)}")
 
 
 def _settings(run: "Run") -> dict[str, str]:
-    """Those that are not the defaults first, one by one; the others in a line."""
-    from emodna.cli.runs.words import value
+    """Describe the settings that are not the defaults one by one, then the others in a line."""
     from emodna.model.runs.listing import flat, not_default
+
+    def short(key: str) -> str:  # as `--set` names it
+        return key.partition(".")[2]
 
     changed = not_default(run)
     mine = {
@@ -95,26 +95,16 @@ def _settings(run: "Run") -> dict[str, str]:
         for key, found in flat(run.decisive[part], f"{part}.").items()
     }
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
-    settings = {_short(key): f"{value(now)} (default {value(default)})" for key, (now, default) in changed.items()}
-    rest = [f"{_short(key)} {value(found)}" for key, found in mine.items() if key not in changed]
+    rest = [f"{short(key)} {value(found)}" for key, found in mine.items() if key not in changed]
     return {
-        **{f"set: {key}": said for key, said in settings.items()},
+        **{f"set: {short(key)}": f"{value(now)} (default {value(default)})" for key, (now, default) in changed.items()},
         "by default" if "defaults" in run.config else "settings": ", ".join(rest) or "-",
         "machine": ", ".join(f"{key} {value(found)}" for key, found in machine.items() if found is not None) or "-",
     }
 
 
-def _short(key: str) -> str:
-    """A setting as `--set` calls it."""
-    return key.partition(".")[2]
-
-
-def _joined(found: object) -> str:
-    return ", ".join(f"{key} {value}" for key, value in found.items()) if isinstance(found, dict) else "-"
-
-
 def _data(data: "RunData") -> str:
-    said = {
+    state = {
         "same": "as the run found it",
         "changed": "has changed since the run",
         "gone": "no longer there",
@@ -122,57 +112,43 @@ def _data(data: "RunData") -> str:
         "not known": "the configuration does not say which",
     }[data.state]
     if data.path is None or data.fingerprint is None:
-        return said
-    return f"{data.path}, fingerprint {data.fingerprint:.12}: {said}"
+        return state
+    return f"{data.path}, fingerprint {data.fingerprint:.12}: {state}"
 
 
 def _print_scores(run: "Run") -> None:
-    from emodna.cli.runs import words
-    from emodna.cli.runs.table import Column, print_table
-
     if run.scores["uar"] is None:
         common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
         return
     rows = {str(run.label): run.scores}
     rows |= {name.replace("_", " "): scores for name, scores in run.constants.items()}
-    names = [words.safe_text(name) for name in rows]
-    columns = [
-        Column(heading, [words.score(scores[key]) for scores in rows.values()], right=True)
-        for key, heading in SCORE_NAMES.items()
-    ]
-    print_table([Column("percent", names), *columns])
+    names = [safe_text(name) for name in rows]
+    print_table([Column("percent", names), *table.score_columns(list(rows.values()))])
 
 
-def _print_curves(run: "Run") -> None:
-    """The whole objective as a chart, and a line for each term and for what the method monitors."""
-    from rich.text import Text
-
+def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
     from emodna.cli.charts import curve, sparkline
-    from emodna.cli.runs import words
-    from emodna.cli.runs.table import Column, print_table
-    from emodna.model.runs.listing import curves
 
-    found = curves(run)
-    if not found:
+    if not curves:
         common.out.print("no line of metrics.jsonl yet")
         return
     poor = common.out.options.ascii_only
-    main = "total" if "total" in found else next(iter(found))
-    values = [value for _, value in found[main]]
+    main = "total" if "total" in curves else next(iter(curves))
+    steps, values = zip(*curves[main], strict=True)
     labels = [f"{max(values):.3g}", *[""] * (_HEIGHT - 2), f"{min(values):.3g}"]
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
-    wide = [value for value in values for _ in range(max(room // len(values), 1))]
+    wide = [each for each in values for _ in range(max(room // len(values), 1))]
     for label, line in zip(labels, curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
-    steps = [step for step, _ in found[main]]
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
-    points = list(found.values())
+    heights = [[height for _, height in points] for points in curves.values()]
     print_table(
         [
-            Column("logged", [words.safe_text(name) for name in found]),
-            Column("curve", [Text(sparkline([v for _, v in p], _TERM, ascii_only=poor), "cyan") for p in points], 2),
-            Column("first", [Text(f"{p[0][1]:.4g}") for p in points], 1, right=True),
-            Column("last", [Text(f"{p[-1][1]:.4g}") for p in points], right=True),
+            Column("logged", [safe_text(name) for name in curves]),
+            Column("curve", [Text(sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
+            Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]
     )

@@ -1,21 +1,29 @@
-"""A table that leaves out its least columns where the terminal is narrow, and says so."""
+"""Tables of runs for the terminal, and their cells; a table leaves out its least columns where there is no room."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.model.label import SCORE_NAMES
 
-#: Of each column, and of the whole table beside them.
+if TYPE_CHECKING:
+    from emodna.model.runs.listing import Run
+
+#: Width of a column's padding, and of the table's edge.
 _PADDING: Final = 3
 _EDGE: Final = 1
-#: A column that folds is given at least so much.
+#: Least width of a column that folds.
 _LEAST: Final = 24
+
+_STYLES: Final = {"done": "green", "running": "cyan", "interrupted": "yellow", "damaged": "red"}
+_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +38,21 @@ class Column:
     folds: bool = False
 
     @property
+    def full_width(self) -> int:
+        """Columns of the terminal for the widest cell."""
+        return _PADDING + max(cell.cell_len for cell in (Text(self.heading), *self.cells))
+
+    @property
     def width(self) -> int:
         """Columns of the terminal that it needs."""
         return min(self.full_width, _PADDING + _LEAST) if self.folds else self.full_width
 
-    @property
-    def full_width(self) -> int:
-        """The same, were it not to fold."""
-        return _PADDING + max(cell.cell_len for cell in (Text(self.heading), *self.cells))
-
 
 def print_table(columns: Sequence[Column]) -> None:
     """Print a table on standard output: whole into a file, as wide as there is room on a terminal."""
-    shown = list(columns)
+    shown, before = list(columns), common.out.width
     if common.out.is_terminal:
-        while _EDGE + sum(column.width for column in shown) > common.out.width and any(each.rank for each in shown):
+        while _EDGE + sum(column.width for column in shown) > before and any(each.rank for each in shown):
             shown.remove(max(shown, key=lambda column: column.rank))
     table = Table(box=box.SIMPLE_HEAD)
     for column in shown:
@@ -53,20 +61,88 @@ def print_table(columns: Sequence[Column]) -> None:
         )
     for row in zip(*(column.cells for column in shown), strict=True):
         table.add_row(*row)
-    with _room(_EDGE + sum(column.full_width for column in shown)):
+    if common.out.is_terminal:
         common.out.print(table)
-    if left_out := [column.heading for column in columns if column not in shown]:
-        common.note(f"not shown in {common.out.width} columns: {', '.join(left_out)}")
-
-
-@contextmanager
-def _room(width: int) -> Iterator[None]:
-    """Let a file have lines of any width."""
-    before = common.out.width
-    if not common.out.is_terminal:
-        common.out.width = max(width, before)
-    try:
-        yield
-    finally:
-        if not common.out.is_terminal:
+    else:
+        common.out.width = max(before, _EDGE + sum(column.full_width for column in shown))
+        try:
+            common.out.print(table)
+        finally:
             common.out.width = before
+    if left_out := [column.heading for column in columns if column not in shown]:
+        common.note(f"not shown in {before} columns: {', '.join(left_out)}")
+
+
+def score_columns(
+    scores: Sequence[Mapping[str, float | None]],
+    constants: Sequence[Mapping[str, float | None]] | None = None,
+    ranks: Mapping[str, int] | None = None,
+) -> list[Column]:
+    """Return a column for each score; yellow where the best constant predictor is as good."""
+    beside = constants or [dict.fromkeys(SCORE_NAMES)] * len(scores)
+    return [
+        Column(
+            heading,
+            [score(row[key], constant[key]) for row, constant in zip(scores, beside, strict=True)],
+            (ranks or {}).get(key, 0),
+            right=True,
+        )
+        for key, heading in SCORE_NAMES.items()
+    ]
+
+
+def as_json(run: "Run") -> dict[str, Any]:
+    """Return a run as `--json` shows it."""
+    return {
+        "run": str(run.folder.path.absolute()),
+        "state": run.state,
+        "problem": run.problem,
+        **run.asked,
+        "supervision": run.supervision,
+        "label": run.label,
+        "step": run.step,
+        **run.scores,
+        "best_constant": run.best_constant,
+        "changed": datetime.fromtimestamp(run.changed, UTC).isoformat(timespec="seconds"),
+        "bytes": run.bytes,
+    }
+
+
+def state(run: "Run") -> Text:
+    """Return the state of a run, and its steps."""
+    steps = {"done": f" {run.step}", "damaged": ""}.get(run.state, f" {run.step}/{run.asked['steps']}")
+    return Text(run.state + steps, style=_STYLES[run.state])
+
+
+def pair(run: "Run") -> Text:
+    """Return source and target."""
+    return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
+
+
+def score(value: float | None, constant: float | None = None) -> Text:
+    """Return a score; in yellow where a constant predictor is as good."""
+    beaten = value is not None and constant is not None and value <= constant
+    return Text("-" if value is None else f"{value:.1f}", style="yellow" if beaten else "")
+
+
+def best_constants(run: "Run") -> Text:
+    """Return the best constant predictor's scores in one cell."""
+    values = [run.best_constant[key] for key in SCORE_NAMES]
+    return Text("-" if not any(each is not None for each in values) else " ".join(str(score(each)) for each in values))
+
+
+def age(run: "Run") -> str:
+    """Return the time since a run last wrote."""
+    seconds = max(time.time() - run.changed, 0)
+    name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
+    return f"{seconds / unit:.0f} {name}"
+
+
+def safe_text(value: object) -> Text:
+    """Return text from outside, harmless for the terminal."""
+    return Text.from_markup(common.safe(value))
+
+
+def value(found: object) -> str:
+    """Return a value of the configuration as `--set` takes it."""
+    return "-" if found is None else str(found).lower() if isinstance(found, bool) else str(found)

@@ -1,1 +1,1 @@
-"""How good predictions are, and how sure that is."""
+"""Scores of predictions, their intervals, and label-free choices of a model."""

@@ -1,8 +1,8 @@
-"""Whether probabilities mean what they say: of the utterances that are called high with 0.8, 80 % should be high.
+"""Calibration of probabilities: of the utterances that are called high with 0.8, 80 % should be high.
 
-ECE and MCE are those of Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5: over the
-confidence in the answer that is given, which of two classes is at least one half. The reliability curve is that of the
-probability of class 1, which also shows an answer that leans to one class.
+ECE and MCE follow Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5, over the confidence
+in the chosen class, which with two classes is at least one half. The reliability curve is that of the probability of
+class 1, which also shows a model that prefers one class.
 """
 
 from typing import Any, Final
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from emodna.model.metrics import classified
 
-#: Of equal width between 0 and 1, each without its lower end (but the first): those of Guo et al.
+#: Number of bins of equal width between 0 and 1, each without its lower end (but the first), as Guo et al. have them.
 BINS: Final = 15
 #: Nearest that a probability comes to 0 or 1 under a logarithm.
 _LEAST: Final = float(np.finfo(np.float64).eps)
 
 
 def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
-    """Judge probabilities (n,) of class 1 by the truth (n,), n at least 1.
+    """Compare probabilities (n,) of class 1 with the truth (n,), n at least 1.
 
     Returns
     -------
@@ -46,18 +46,18 @@ def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> d
     }
 
 
-def reliability(said: NDArray[np.float64], held: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """What was said, with probabilities (n,), and how often it held, in bins.
+def reliability(predicted: NDArray[np.float64], occurred: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Bin the predicted probabilities (n,) of an event, and count how often it occurred (n,).
 
     Returns
     -------
     bins
-        Of each: `from` and `to`, its ends; `count`; `mean` of what was said, `share` of what held, null in an empty
-        one.
+        `from` and `to`, the ends of each; `count`; `mean` of the probabilities and `share` of the occurrences, null in
+        an empty bin.
     """
     edges = np.linspace(0, 1, BINS + 1)
-    place = np.digitize(said, edges[1:-1], right=True)
-    counts, total, right = (np.bincount(place, weights, BINS) for weights in (None, said, held))
+    place = np.digitize(predicted, edges[1:-1], right=True)
+    counts, total, right = (np.bincount(place, weights, BINS) for weights in (None, predicted, occurred))
     return [
         {
             "from": float(lower),

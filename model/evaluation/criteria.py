@@ -1,7 +1,7 @@
-"""Label-free criteria: what ranks the snapshots of a run when the target's labels may not be looked at.
+"""Label-free criteria, which rank the snapshots of a run without the target's labels.
 
-None is known to be right on every pair. Entropy and soft neighbourhood density are at their best for a model that
-gives every utterance the same answer; docs/SELECTION.md says how each fares on real pairs.
+None is right on every pair. Entropy and soft neighbourhood density are at their best for a model that gives every
+utterance the same answer; docs/SELECTION.md says how each fares on real pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,35 +15,32 @@ from numpy.typing import NDArray
 from emodna.model.metrics import classified, scores
 from emodna.model.reproducibility import derived_seed
 
-#: The last step's model: computes nothing.
+#: Choice of the last step's model, which computes nothing.
 LAST: Final = "last"
 SOURCE_ACCURACY: Final = "source-accuracy"
 
-_TEMPERATURE: Final = 0.05
-#: Utterances whose neighbourhoods are looked at; of more, a sample. None of the paper's corpora has so many.
-_MOST_NEIGHBOURS: Final = 8192
 #: Rows of the similarity matrix in memory at a time.
 _ROWS: Final = 256
 
 
 def mean_entropy(probabilities: NDArray[np.float64]) -> float:
-    """Mean entropy of predictions (n, classes), in nats: 0 where all are certain, ln(classes) where none knows."""
+    """Return the mean entropy of predictions (n, classes) in nats, from 0 (certain) to ln(classes) (even)."""
     return float(_entropy(probabilities).mean())
 
 
 def mutual_information(probabilities: NDArray[np.float64]) -> float:
-    """Entropy of the mean prediction less the mean entropy, in nats: high for certain answers that differ."""
+    """Return the entropy of the mean prediction less the mean entropy, in nats; high for certain, varied answers."""
     return float(_entropy(probabilities.mean(axis=0, keepdims=True))[0]) - mean_entropy(probabilities)
 
 
 def soft_neighbourhood_density(
     probabilities: NDArray[np.float64],
     *,
-    temperature: float = _TEMPERATURE,
+    temperature: float = 0.05,
     seed: int = 0,
-    most: int = _MOST_NEIGHBOURS,
+    most: int = 8192,
 ) -> float:
-    """Mean entropy, in nats, of each prediction's similarities to all the others (Saito et al. 2021).
+    """Return the mean entropy, in nats, of each prediction's similarities to all the others (Saito et al. 2021).
 
     Similarity is the cosine between predictions; a softmax at a temperature makes those of one utterance to all others
     a distribution. High where each utterance has many near neighbours; ln(n - 1) at most. The n x n matrix is never
@@ -54,7 +51,8 @@ def soft_neighbourhood_density(
     probabilities
         (n, classes)
     seed, most
-        Of more than so many utterances a sample is taken, the same for each call of one n.
+        Of more than `most` utterances a sample is taken, the same for each call of one n. The paper's corpora have
+        fewer.
     """
     if len(probabilities) > most:
         generator = np.random.default_rng(derived_seed(seed, "soft neighbourhood density"))
@@ -76,13 +74,13 @@ def soft_neighbourhood_density(
 
 
 def agreement(labels: NDArray[np.int64], pseudo_labels: NDArray[np.int64]) -> float:
-    """Percent of utterances on whose label a snapshot and the pseudo-labels, (n,) each, agree."""
+    """Return the percent of utterances on whose label a snapshot and the pseudo-labels, (n,) each, agree."""
     return 100 * float((labels == pseudo_labels).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What may be known of one snapshot without a label of the target."""
+    """Facts about one snapshot that need no label of the target."""
 
     probabilities: NDArray[np.float64]
     """(n, classes) for all utterances of the target."""
@@ -91,7 +89,7 @@ class Evidence:
     held_out: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
     """Labels and predictions, (m,) each, of the utterances held out from each source; none if nothing is."""
     seed: int
-    """Of the run."""
+    """Seed of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Criterion:
     reference: str
     higher_is_better: bool
     value: Callable[[Evidence], float | None]
-    """None where it cannot be known."""
+    """Returns None if it is unknown."""
 
 
 def _source_accuracy(evidence: Evidence) -> float | None:
@@ -148,7 +146,7 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) of (n, classes); what has no probability adds nothing."""
+    """Return the entropy (n,) of each row of (n, classes); a probability of 0 adds nothing."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
     entropies: NDArray[np.float64] = -(probabilities * logarithms).sum(axis=1)
     return entropies

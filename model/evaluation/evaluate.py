@@ -1,45 +1,43 @@
-"""Compare predictions with a corpus's labels, after training only."""
+"""Compare predictions with a corpus's labels, after training only: scores, and a breakdown by groups."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.breakdown import Groups
 from emodna.model.evaluation.calibration import calibration
 from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import probabilities_of
-from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores
-from emodna.pipeline.inspect.balance import UNKNOWN
+from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores, scores_of
+from emodna.pipeline.inspect.balance import UNKNOWN, coded
 from emodna.pipeline.store import FeatureStore
 
-_NOTHING: Final = dict.fromkeys(SCORES)
+_NO_SCORES: Final = dict.fromkeys(SCORES)
 _CONSTANTS: Final = ("always_high", "always_low", "majority")
-_UNLABELLED: Final = "no labels"
 
 
 def evaluate(
     predicted: NDArray[np.int64], store: FeatureStore, task: str, resampling: Resampling | None = None
 ) -> dict[str, Any]:
-    """Scores of predictions (n,) for all utterances of a store, over those that are labelled, beside the constants.
+    """Score predictions (n,) for all utterances of a store, over the labelled ones, beside constant predictors.
 
     Returns
     -------
     result
-        war, f1, uar, macro_f1 in percent, the same of each constant under `constant`, and under `intervals` between
-        what they lie over `utterances` and over `speakers`; null without labels.
+        war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under `intervals`
+        their 95 % intervals over `utterances` and over `speakers`; null without labels.
     """
-    rows = _labelled(store, task)
-    truth, called = store.labels(task)[rows].astype(np.int64), predicted[rows]
-    constants = constant_scores(truth) if len(rows) else {}
+    scored = _Scored.of(predicted, store, task)
+    some = len(scored.rows) > 0
+    constants = constant_scores(scored.truth) if some else {}
     return {
-        **(asdict(scores(truth, called)) if len(rows) else _NOTHING),
-        "constant": {name: asdict(constants[name]) if constants else dict(_NOTHING) for name in _CONSTANTS},
-        "intervals": _intervals(store, rows, truth, called, resampling or Resampling()),
+        **(asdict(scores(scored.truth, scored.called)) if some else _NO_SCORES),
+        "constant": {name: asdict(constants[name]) if some else dict(_NO_SCORES) for name in _CONSTANTS},
+        "intervals": _intervals(scored, resampling or Resampling()),
     }
 
 
@@ -49,17 +47,17 @@ def evaluate_run(
     resampling: Resampling | None = None,
     told: Callable[[int], None] = lambda _more: None,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """Predict all utterances of a corpus, and judge the answers by its labels.
+    """Predict all utterances of a corpus, and compare the answers with its labels.
 
     Parameters
     ----------
     told
-        Is told how many more utterances are done.
+        Called with the number of utterances that have been predicted since the last call.
 
     Returns
     -------
     evaluation
-        As `emodna-eval --json` prints it; what wants labels is null where the corpus has none.
+        As `emodna-eval --json` prints it; null where labels are needed and the corpus has none.
     probabilities
         (n,) of class 1, in the store's order.
 
@@ -70,13 +68,9 @@ def evaluate_run(
     """
     began = time.perf_counter()
     probabilities = probabilities_of(run.model_for(store), store, told)
-    task, rows = run.model.task, _labelled(store, run.model.task)
     predicted = classified(probabilities)
-    truth, called = store.labels(task)[rows].astype(np.int64), predicted[rows]
-
-    def by(column: str) -> Groups:
-        return Groups.by(column, store, rows, truth, called)
-
+    scored = _Scored.of(predicted, store, run.model.task)
+    some = len(scored.rows) > 0
     evaluation = {
         "run": str(run.path.absolute()),
         **run.facts,
@@ -84,37 +78,99 @@ def evaluate_run(
         "store": str(store.path),
         "seen": run.seen(store),
         "utterances": len(store),
-        "labelled": len(rows),
-        **evaluate(predicted, store, task, resampling),
-        "confusion": confusions(truth, called).reshape(2, 2).tolist() if len(rows) else None,
-        "calibration": calibration(truth, probabilities[rows]) if len(rows) else None,
+        "labelled": len(scored.rows),
+        **evaluate(predicted, store, run.model.task, resampling),
+        "confusion": confusions(scored.truth, scored.called).reshape(2, 2).tolist() if some else None,
+        "calibration": calibration(scored.truth, probabilities[scored.rows]) if some else None,
         "breakdown": {
-            "emotion": by("emotion").emotions(),
-            **{column: by(column).scores() for column in ("speaker", "gender", "language")},
+            "emotion": scored.by("emotion").emotions(),
+            **{column: scored.by(column).scores() for column in ("speaker", "gender", "language")},
         },
         "wall_seconds": time.perf_counter() - began,
     }
     return evaluation, probabilities
 
 
-def _labelled(store: FeatureStore, task: str) -> NDArray[np.int64]:
-    return np.flatnonzero(store.labels(task) >= 0)
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Confusions of utterances, grouped by a column of the index."""
+
+    names: tuple[str, ...]
+    """Sorted; `unknown` for utterances without a value."""
+    confusions: NDArray[np.int64]
+    """(names, 4)"""
+
+    @classmethod
+    def by(cls, column: str, store: FeatureStore, rows: NDArray[np.int64], truth: Any, predicted: Any) -> Self:
+        """Group the utterances in some rows by a column, with truth and predictions (rows,)."""
+        group, names = coded(store.columns([column])[column])
+        counts = confusions(truth, predicted, group[rows], len(names))
+        present = [place for place in np.argsort(names).tolist() if counts[place].any()]
+        return cls(tuple(names[place] for place in present), counts[present])
+
+    @property
+    def unknown(self) -> int:
+        """Number of utterances without a value."""
+        return int(self.confusions[self.names.index(UNKNOWN)].sum()) if UNKNOWN in self.names else 0
+
+    def emotions(self) -> dict[str, Any]:
+        """Return `count`, `label`, and in percent `called_high` and `recall` of each emotion.
+
+        An emotion is of one class; where a corpus has it otherwise, label and recall are null.
+        """
+        found = {}
+        for name, counts in zip(self.names, self.confusions, strict=True):
+            mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
+            called_high = 100 * float(counts[1] + counts[3]) / float(counts.sum())
+            found[name] = {
+                "count": int(counts.sum()),
+                "label": None if mixed else label,
+                "called_high": called_high,
+                "recall": None if mixed else called_high if label else 100 - called_high,
+            }
+        return found
+
+    def scores(self) -> dict[str, Any]:
+        """Return `count`, the number that are `high`, and the scores in percent of each group.
+
+        The UAR of a group of a single class is null.
+        """
+        found = {}
+        for name, counts, row in zip(self.names, self.confusions, scores_of(self.confusions).tolist(), strict=True):
+            count, high = int(counts.sum()), int(counts[2:].sum())
+            found[name] = {"count": count, "high": high, **dict(zip(SCORES, row, strict=True))}
+            if high in (0, count):
+                found[name]["uar"] = None
+        return found
 
 
-def _intervals(
-    store: FeatureStore,
-    rows: NDArray[np.int64],
-    truth: NDArray[np.int64],
-    called: NDArray[np.int64],
-    resampling: Resampling,
-) -> dict[str, Any]:
-    """Between what the scores lie, with 95 %, over the utterances in these rows and over their speakers."""
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The labelled utterances of a store: their rows, labels and predictions, (n,) each."""
+
+    store: FeatureStore
+    rows: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    called: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: str) -> Self:
+        labels = store.labels(task)
+        rows = np.flatnonzero(labels >= 0)
+        return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
+
+    def by(self, column: str) -> Groups:
+        return Groups.by(column, self.store, self.rows, self.truth, self.called)
+
+
+def _intervals(scored: _Scored, resampling: Resampling) -> dict[str, Any]:
+    """Return the 95 % intervals of the scores, over utterances and over their speakers."""
     found = {"level": LEVEL, **asdict(resampling)}
-    if not len(rows):
-        return {**found, **{unit: no_intervals(0, _UNLABELLED) for unit in ("utterances", "speakers")}}
-    found["utterances"] = over_utterances(confusions(truth, called)[0], resampling)
-    speakers = Groups.by("speaker", store, rows, truth, called)
+    if not len(scored.rows):
+        return {**found, **{unit: no_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
+    found["utterances"] = over_utterances(confusions(scored.truth, scored.called)[0], resampling)
+    speakers = scored.by("speaker")
     if unknown := speakers.unknown:
-        known = len(speakers.names) - (UNKNOWN in speakers.names)
+        known = len(speakers.names) - 1
         return {**found, "speakers": no_intervals(known, f"of {unknown} utterances nobody knows the speaker")}
     return {**found, "speakers": over_speakers(speakers.confusions, resampling)}

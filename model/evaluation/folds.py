@@ -21,22 +21,22 @@ _SEEDS: Final = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """The speakers of a corpus in some parts, all utterances of a speaker in one."""
+    """The speakers of a corpus in disjoint parts, all utterances of a speaker in one."""
 
     of: NDArray[np.int64]
-    """(n,) fold of each utterance; -1 for those of speakers who have no labelled utterance."""
+    """(n,) fold of each utterance; -1 for speakers without a labelled utterance."""
     labels: NDArray[np.int8]
     """(n,), -1 where there is none."""
     speakers: Sequence[Sequence[str]]
-    """Of each fold, in order."""
+    """Names of each fold's speakers, in order."""
 
     def training(self, fold: int) -> NDArray[np.int8]:
-        """Labels (n,) that the network of a fold learns from: -1 for all that its speakers said."""
+        """Return the labels (n,) that the network of a fold learns from: -1 for the fold's own speakers."""
         return np.where(self.of == fold, np.int8(-1), self.labels)
 
 
 def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
-    """Share a corpus's speakers out, at random, so that the classes are as alike in all folds as can be.
+    """Split a corpus's speakers at random into folds whose shares of the classes are as equal as possible.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
 
 
 def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
-    """Probability of class 1 (n,) of each utterance, by the network that has not heard its speaker.
+    """Return the probability (n,) of class 1 of each utterance, by the network that has not heard its speaker.
 
-    Whose speakers no network has heard, all of them judge together.
+    Speakers that no network has heard are judged by all networks together.
     """
     method = cast("UpperBound", model.method)  # no other has folds
     found = np.empty(len(store))
@@ -89,7 +89,7 @@ def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> N
 def _parts(
     labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
 ) -> list[NDArray[np.int64]]:
-    """Positions of the labelled utterances of each fold."""
+    """Return the positions of the labelled utterances of each fold."""
     from sklearn.model_selection import StratifiedGroupKFold  # a second to load, and seldom needed
 
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)

@@ -1,4 +1,7 @@
-"""What the target's labels say of each snapshot: an analysis after the fact, which no result depends on."""
+"""Scores of each snapshot by the target's labels: an analysis after the fact, on which no result depends.
+
+It stands apart from `selection`, which never reads a label of the target.
+"""
 
 from dataclasses import asdict
 from typing import Any, Final

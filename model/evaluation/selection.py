@@ -21,7 +21,7 @@ Sources = Sequence[tuple[Split, Framer]]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The chosen step, and what every criterion says of every snapshot."""
+    """The chosen step, and the value of every criterion for every snapshot."""
 
     criterion: str
     step: int
@@ -29,12 +29,16 @@ class Selection:
     """A row per snapshot: step, the criteria by name, and the share of target utterances called class 1."""
 
     def content(self) -> dict[str, Any]:
-        """Content of selection.json."""
+        """Return the content of selection.json."""
         return {
             "select": self.criterion,
             "selected_step": self.step,
             "criteria": {
-                name: {"says": each.says, "better": _better(each.higher_is_better), "reference": each.reference}
+                name: {
+                    "says": each.says,
+                    "better": "higher" if each.higher_is_better else "lower",
+                    "reference": each.reference,
+                }
                 for name, each in CRITERIA.items()
             },
             "snapshots": list(self.table),
@@ -44,7 +48,7 @@ class Selection:
 def select(
     criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
 ) -> Selection:
-    """Judge every snapshot by every criterion, and give the model the state of the best by one of them.
+    """Compute every criterion for every snapshot, and give the model the state of the best one by `criterion`.
 
     Of equally good snapshots the last is taken.
 
@@ -71,18 +75,14 @@ def select(
 
 
 def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
-    """Step of the row with the best value; of equally good ones, the last."""
+    """Return the step of the row with the best value; of equally good ones, the last."""
     sign = 1 if higher_is_better else -1
     best = max(table, key=lambda row: (sign * row[key], row["step"]))
     return int(best["step"])
 
 
 def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels and predictions, normalised as the source was in training."""
+    """Return labels and predictions of the held-out utterances, normalised as the source was in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
     return split.truth, classified(replace(model, framer=framer).probabilities(utterances))
-
-
-def _better(higher: bool) -> str:
-    return "higher" if higher else "lower"

@@ -22,7 +22,7 @@ from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.export.place import replacing
+from emodna.pipeline.files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -61,7 +61,6 @@ def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
     RunError
         The run is not finished, or damaged.
     """
-    _check_packages()
     model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
 
@@ -77,17 +76,12 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
     ExportError
         The place is taken, packages are missing, the model cannot be written as ONNX, or the file's answers differ.
     """
-    _check_packages()
-    with replacing(place, own_files=None, always=(), force=force) as fresh:
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
+    with replacing(place, force=force) as fresh:
         fresh.write_bytes(_serialised(model, metadata))
         difference, compared = _compare(fresh, model)
         return ExportedModel(fresh.stat().st_size, difference, compared, metadata)
-
-
-def _check_packages() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
 
 
 def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:

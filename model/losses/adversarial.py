@@ -1,22 +1,51 @@
-"""What a domain discriminator minimises, and what lies before a gradient reversal maximises.
+"""Losses of networks that work against each other: discriminators, and the gradient reversal before them.
 
 References
 ----------
 .. [1] Y. Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016.
 .. [2] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
+.. [3] T. D. Nguyen et al., "Dual discriminator generative adversarial nets", NIPS 2017, arXiv 1709.03831.
 """
 
+from typing import Any, Final
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
+
+UNKNOWN: Final = -1
+"""Label of an utterance whose true one is unknown."""
+
+MAX_LOGIT: Final = 10.0
+"""Bound on the size of the logits in `reward`, whose linear term has no lower bound."""
+
+LOG_OFFSET: Final = 1e-6
+"""Added to a discriminator's output in `reward` before its logarithm is taken."""
+
+
+def reverse_gradient(x: Tensor, weight: Tensor) -> Tensor:
+    """Pass features of any shape on as they are, and their gradient back times ``-weight``.
+
+    The layers behind it minimise a loss that the layers before it maximise. `weight` is ``lambda`` [1]_, 0-d, without
+    gradient.
+    """
+    reversed_: Tensor = _Reversal.apply(x, weight)  # type: ignore[no-untyped-call]
+    return reversed_
+
+
+def ganin_weight(progress: Tensor) -> Tensor:
+    """Return ``2 / (1 + exp(-10 p)) - 1`` of the finished share ``p`` of the training, 0-d: from 0 to almost 1 [1]_."""
+    return 2 * torch.sigmoid(10 * progress) - 1
 
 
 def domain_loss(
     source: Tensor, target: Tensor, source_weights: Tensor | None = None, target_weights: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy of a domain discriminator, half of each domain's mean [1]_; ln 2 by chance.
+    """Return the binary cross-entropy of a domain discriminator, half of each domain's mean [1]_; ln 2 by chance.
 
-    Of as many source as target samples it is the mean over all of them, as in [2]_; of unequal numbers the domains
+    For as many source as target samples it is the mean over all of them, as in [2]_; with unequal numbers the domains
     still count alike.
 
     Parameters
@@ -25,8 +54,8 @@ def domain_loss(
         Logits, shapes ``(n,)`` and ``(m,)``, ``n, m >= 1``: positive for source. Their sigmoid is never taken, for its
         logarithm has no gradient where it has saturated.
     source_weights, target_weights
-        How each sample counts within its domain, positive, shapes ``(n,)`` and ``(m,)``; only their ratios matter,
-        and they are constants to the gradient. By default all count alike.
+        Weight of each sample within its domain, positive, shapes ``(n,)`` and ``(m,)``; only their ratios matter, and
+        they are constants to the gradient. By default all count alike.
 
     Returns
     -------
@@ -42,14 +71,80 @@ def domain_loss(
     return (_mean(-source, source_weights, "source") + _mean(target, target_weights, "target")) / 2
 
 
+def cross_entropy_of_known(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of those rows of logits (n, classes) whose label (n,) is not `UNKNOWN`.
+
+    If no label is known it is 0, with a gradient of 0.
+    """
+    total = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+    return total / (labels != UNKNOWN).sum().clamp_min(1)
+
+
+def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
+    """Return the value that one discriminator of D2GAN maximises [3]_.
+
+    It is ``weight * E[log D(favoured)] - E[D(other)]``, with ``D = softplus(logit)``. The best discriminator is ``D =
+    weight * p / q`` of the densities p of the favoured samples and q of the others, and its value ``weight * (KL(p ||
+    q) + log(weight) - 1)``: -1 for a weight of 1 and samples of one distribution. Whoever minimises the best value
+    brings the two together.
+
+    Parameters
+    ----------
+    favoured, other
+        Logits of any shape, one value or more each. Beyond `MAX_LOGIT` they have no gradient.
+    weight
+        Positive; ``alpha`` or ``beta`` in [3]_.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32, between about ``-10 * weight - 10`` and ``2.3 * weight``.
+    """
+    of_favoured, of_other = (F.softplus(_wide(logits).clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in (favoured, other))
+    return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()
+
+
+def dual_reward(
+    first_source: Tensor,
+    first_target: Tensor,
+    second_source: Tensor,
+    second_target: Tensor,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> Tensor:
+    """Return J [3]_, a scalar, of the logits of D1, which rewards the source, and of D2, which rewards the target.
+
+    ``J = alpha E_s[log D1] - E_t[D1] - E_s[D2] + beta E_t[log D2]``: -2 where both are 1, which is their best where the
+    corpora cannot be told apart and ``alpha = beta = 1``.
+    """
+    return reward(first_source, first_target, alpha) + reward(second_target, second_source, beta)
+
+
+class _Reversal(Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return -weight * gradient, None
+
+
 def _mean(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
-    """Weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
+    """Return the weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
     if wrong.ndim != 1 or len(wrong) == 0:
         raise ValueError(f"the {domain}'s logits must have shape (n,) with n >= 1, got {tuple(wrong.shape)}")
-    losses = softplus(wrong.to(torch.promote_types(wrong.dtype, torch.float32)))
+    losses = F.softplus(_wide(wrong))
     if weights is None:
         return losses.mean()
     if weights.shape != losses.shape:
         raise ValueError(f"the {domain} has {len(losses)} logits, but weights of shape {tuple(weights.shape)}")
     weights = weights.detach().to(losses.dtype)
     return (losses * (weights / weights.sum())).sum()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""What a conditional discriminator sees of features and answers together, and how much each utterance counts.
+"""Inputs of CDAN's discriminator: features and answers multiplied, and the weight of each utterance.
 
 References
 ----------
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
-    """Outer product of the answers and the features of each row, class after class [1]_.
+    """Return the outer product of the answers and the features of each row, class after class [1]_.
 
     Parameters
     ----------
@@ -41,12 +41,7 @@ class RandomisedMap(nn.Module):
     ``(R_f f) * (R_q q) / sqrt(outputs)``, element by element, with fixed standard normal matrices: they are buffers,
     since a discriminator is worth nothing with other ones. Made within `seeded`.
 
-    Parameters
-    ----------
-    features, classes
-        Widths of what is multiplied.
-    outputs
-        Width of the product.
+    `features`, `classes` and `outputs` are the widths of both factors and of the product.
     """
 
     of_features: Tensor
@@ -58,7 +53,7 @@ class RandomisedMap(nn.Module):
         self.register_buffer("of_answers", torch.randn(outputs, classes))
 
     def forward(self, features: Tensor, probabilities: Tensor) -> Tensor:
-        """(n, outputs), at least float32, of arguments as for `multilinear_map`."""
+        """Return the map (n, outputs), at least float32, of arguments as for `multilinear_map`."""
         features, probabilities = _of_rows(features, probabilities)
         with torch.autocast(features.device.type, enabled=False):
             product = (features @ self.of_features.T) * (probabilities @ self.of_answers.T)  # (n, outputs)
@@ -66,17 +61,9 @@ class RandomisedMap(nn.Module):
 
 
 def entropy_weights(probabilities: Tensor) -> Tensor:
-    """``1 + exp(-H)`` of each row's entropy in nats: 2 for a certain answer, towards 1 for an uncertain one [1]_.
+    """Return ``1 + exp(-H)`` of each row's entropy in nats: 2 for a certain answer, less for an uncertain one [1]_.
 
-    Parameters
-    ----------
-    probabilities
-        Shape ``(n, c)``.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(n,)``, at least float32, without gradient.
+    Of probabilities (n, c): shape (n,), at least float32, without gradient.
     """
     q = probabilities.detach()
     entropy = torch.special.entr(q.to(torch.promote_types(q.dtype, torch.float32))).sum(1)
@@ -84,7 +71,7 @@ def entropy_weights(probabilities: Tensor) -> Tensor:
 
 
 def _of_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in at least float32, the probabilities as constants."""
+    """Return both in at least float32, the probabilities as constants."""
     if features.ndim != 2 or probabilities.ndim != 2 or len(features) != len(probabilities):
         raise ValueError(
             f"expected features (n, d) and probabilities (n, c), got {tuple(features.shape)} and "

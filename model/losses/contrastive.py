@@ -5,13 +5,11 @@ References
 .. [1] P. Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-
-from emodna.model.losses.options import require_option
 
 Reduction = Literal["mean", "sum"]
 """Over utterances: the mean, or the sum that the paper writes."""
@@ -29,7 +27,7 @@ def supervised_contrastive(
     anchors: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
+    """Return the contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
 
     With ``s_ij = z_i . z_j / temperature`` of the normalised projections, the loss of anchor ``i`` is the mean over its
     positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result is the mean over the
@@ -59,8 +57,7 @@ def supervised_contrastive(
     Raises
     ------
     ValueError
-        If the shapes differ from those above, a mask is not bool, ``temperature`` is not positive or ``reduction`` is
-        unknown.
+        If shapes or types differ from those above, or an option is out of range.
     """
     if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
         raise ValueError(
@@ -76,7 +73,8 @@ def supervised_contrastive(
         )
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    require_option("reduction", reduction, Reduction)
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction must be one of {', '.join(get_args(Reduction))}, got {reduction!r}")
     contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
     positive = contrast & (labels[:, None] == labels)  # (n, n)
     if anchors is not None:

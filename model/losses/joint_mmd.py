@@ -17,7 +17,7 @@ PROBABILITY_WIDTH = 1.6928
 
 
 class Layers(NamedTuple):
-    """What a network makes of the utterances of one corpus."""
+    """Output of a network for the utterances of one corpus."""
 
     features: Tensor
     """Shape ``(n, d)``."""
@@ -33,7 +33,7 @@ def joint_mmd(
     estimator: Estimator = "biased",
     **kernel: Unpack[KernelOptions],
 ) -> Tensor:
-    """Squared discrepancy of the joint distributions of features and class probabilities [1]_.
+    """Return the squared discrepancy of the joint distributions of features and class probabilities [1]_.
 
     The kernel of two utterances is the product over the layers of each layer's own kernel, ``k_E(E_i, E_j)
     k_P(P_i, P_j)``: for features the Gaussians of `mk_mmd`, for probabilities one of fixed width. So utterances count
@@ -60,8 +60,8 @@ def joint_mmd(
     Raises
     ------
     ValueError
-        If a layer is not a matrix with a row for each utterance and of one width in both corpora, the width of the
-        kernel is not positive, or as `heuristic_kernel` and `squared_mmd` do.
+        If a layer is not a matrix with a row for each utterance, the width of the kernel is not positive, or as
+        `mk_mmd` does.
 
     Examples
     --------

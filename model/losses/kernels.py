@@ -6,15 +6,13 @@ References
 """
 
 import math
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
-from emodna.model.losses.options import require_option
-
 Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
-"""What the kernel widths lie around: a statistic of the squared distances within the joint sample."""
+"""Center of the kernel widths: a statistic of the squared distances within the joint sample."""
 
 KernelReduction = Literal["mean", "sum"]
 """Weights of the kernels: 1/m each, as the paper's condition on their sum asks, or 1 each, as in most code."""
@@ -24,16 +22,15 @@ MIN_WIDTH = 1e-6
 
 
 class KernelOptions(TypedDict, total=False):
-    """What the kernel of a feature is; a key that is left out has the default of `heuristic_kernel`."""
+    """Options of a kernel on features; a key that is left out has the default of `heuristic_kernel`."""
 
     kernels: int
     """Number of Gaussians, odd."""
     reduction: KernelReduction
-    """Their weights."""
     bandwidth: Bandwidth
-    """What their widths lie around: see `heuristic_widths`."""
+    """See `heuristic_widths`."""
     width_ratio: float
-    """Of neighbouring widths."""
+    """Ratio of neighbouring widths."""
 
 
 def heuristic_kernel(
@@ -44,43 +41,26 @@ def heuristic_kernel(
     bandwidth: Bandwidth = "mean",
     width_ratio: float = 2.0,
 ) -> Tensor:
-    """Kernel matrix of several Gaussians whose widths follow from the distances.
+    """Return the kernel matrix (n, n) of Gaussians whose widths follow from the squared distances (n, n).
 
-    Parameters
-    ----------
-    distances
-        Squared distances within the joint sample, shape ``(n, n)``.
-    kernels, reduction, bandwidth, width_ratio
-        See `KernelOptions`.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(n, n)``.
-
-    Raises
-    ------
-    ValueError
-        As `heuristic_widths` and `gaussian_kernel` do.
+    The options are those of `KernelOptions`, the errors those of `heuristic_widths` and `gaussian_kernel`.
     """
     widths = heuristic_widths(distances, kernels, bandwidth=bandwidth, ratio=width_ratio)
     return gaussian_kernel(distances, widths, reduction=reduction)
 
 
 def joint_distances(source: Tensor, target: Tensor) -> Tensor:
-    """Squared distances within the joint sample of two corpora, shape ``(n + m, n + m)``, source rows first.
+    """Return the squared distances (n + m, n + m) within the joint sample of two corpora, source rows first.
 
     Parameters
     ----------
-    source
-        Source features, shape ``(n, d)``.
-    target
-        Target features, shape ``(m, d)``.
+    source, target
+        Features, shapes ``(n, d)`` and ``(m, d)``, ``n, m >= 1``.
 
     Raises
     ------
     ValueError
-        If they are not matrices of one width with a row or more each.
+        If the shapes differ from those above.
     """
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(
@@ -93,28 +73,19 @@ def joint_distances(source: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances between the rows of two matrices, in at least float32.
+    """Return the squared Euclidean distances between the rows of two matrices.
 
     Parameters
     ----------
-    x
-        Features, shape ``(n, d)``, ``n >= 1``.
-    y
-        Features, shape ``(m, d)``.
+    x, y
+        Features, shapes ``(n, d)``, ``n >= 1``, and ``(m, d)``.
 
     Returns
     -------
     Tensor
-        ``|x_i - y_j|^2``, shape ``(n, m)``, never negative. The squares of features of norm
-        1e19 and more leave the range of float32.
-
-    Raises
-    ------
-    ValueError
-        If ``x`` or ``y`` is not a matrix, their widths differ, or ``x`` has no row.
+        ``|x_i - y_j|^2``, shape ``(n, m)``, at least float32, never negative. The squares of features of norm 1e19 and
+        more leave the range of float32.
     """
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or x.shape[0] == 0:
-        raise ValueError(f"expected shapes (n, d) and (m, d) with n >= 1, got {tuple(x.shape)} and {tuple(y.shape)}")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         # |x|^2 + |y|^2 - 2 x.y loses all digits where the features lie far from the origin, so move them there first.
@@ -128,7 +99,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 def heuristic_widths(
     distances: Tensor, kernels: int = 5, *, bandwidth: Bandwidth = "mean", ratio: float = 2.0
 ) -> Tensor:
-    """Kernel widths ``typical * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, around a typical squared distance.
+    """Return widths ``typical * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, around a typical squared distance.
 
     Parameters
     ----------
@@ -137,11 +108,11 @@ def heuristic_widths(
     kernels
         Number of widths, odd.
     bandwidth
-        What is typical: the ``mean`` over the ``n (n - 1)`` entries off the diagonal; ``mean-with-diagonal``, over all
+        Typical distance: the ``mean`` over the ``n (n - 1)`` entries off the diagonal; ``mean-with-diagonal``, over all
         ``n^2``; or the ``median`` off the diagonal, the mean of the middle two. DAN [1]_ has 33 widths of ratio
         ``sqrt(2)`` around a median.
     ratio
-        Of neighbouring widths, above 1.
+        Ratio of neighbouring widths, above 1.
 
     Returns
     -------
@@ -152,8 +123,7 @@ def heuristic_widths(
     Raises
     ------
     ValueError
-        If ``distances`` is not square with two rows or more, ``kernels`` is not odd and positive, ``bandwidth`` is
-        unknown, or ``ratio`` is not above 1.
+        If ``distances`` is not square with two rows or more, or an option is out of range.
     """
     n = rows_of_square(distances)
     if n < 2:
@@ -162,7 +132,8 @@ def heuristic_widths(
         raise ValueError(f"kernels must be odd and positive, got {kernels}")
     if not ratio > 1:
         raise ValueError(f"ratio must be above 1, got {ratio}")
-    require_option("bandwidth", bandwidth, Bandwidth)
+    if bandwidth not in get_args(Bandwidth):
+        raise ValueError(f"bandwidth must be one of {', '.join(get_args(Bandwidth))}, got {bandwidth!r}")
     distances = distances.detach()
     if bandwidth == "median":
         above = distances[*torch.triu_indices(n, n, offset=1, device=distances.device)].sort().values  # (n(n-1)/2,)
@@ -178,7 +149,7 @@ def heuristic_widths(
 
 
 def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduction = "mean") -> Tensor:
-    """Kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)``, without ``1/m`` if ``reduction`` is ``sum``.
+    """Return the kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)``, without ``1/m`` if `reduction` is ``sum``.
 
     Parameters
     ----------
@@ -200,20 +171,15 @@ def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduc
     rows_of_square(distances)
     if widths.ndim != 1 or widths.shape[0] == 0:
         raise ValueError(f"widths must have shape (m,) with m >= 1, got {tuple(widths.shape)}")
-    require_option("reduction", reduction, KernelReduction)
+    if reduction not in get_args(KernelReduction):
+        raise ValueError(f"reduction must be one of {', '.join(get_args(KernelReduction))}, got {reduction!r}")
     with torch.autocast(distances.device.type, enabled=False):
         kernels = torch.exp(-distances / widths[:, None, None])  # (m, n, n)
         return kernels.mean(0) if reduction == "mean" else kernels.sum(0)
 
 
 def rows_of_square(matrix: Tensor) -> int:
-    """Number of rows of a filled square matrix.
-
-    Raises
-    ------
-    ValueError
-        It is none.
-    """
+    """Return the number of rows of a filled square matrix, or raise a `ValueError` for any other tensor."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")
     return matrix.shape[0]

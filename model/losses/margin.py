@@ -7,15 +7,13 @@ References
    cross-corpus speech emotion recognition", IJCAI 2022.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from emodna.model.losses.options import require_option
-
 Answers = Literal["hard", "soft"]
-"""What the second classifier is compared with: the class that the first one prefers, or its probabilities."""
+"""Answers that the second classifier is compared with: the class that the first one prefers, or its probabilities."""
 
 
 def margin_disparity(
@@ -27,7 +25,7 @@ def margin_disparity(
     margin: float,
     answers: Answers = "hard",
 ) -> Tensor:
-    """``margin * agreement`` on the source ``+ disagreement`` on the target [1]_.
+    """Return ``margin * agreement`` on the source ``+ disagreement`` on the target [1]_.
 
     The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it.
     Where both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
@@ -53,7 +51,7 @@ def margin_disparity(
     Raises
     ------
     ValueError
-        If shapes do not go together, ``margin`` is not positive or ``answers`` is unknown.
+        If shapes do not go together, or an option is out of range.
     """
     if not margin > 0:
         raise ValueError(f"margin must be positive, got {margin}")
@@ -62,19 +60,13 @@ def margin_disparity(
 
 
 def agreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
-    """``-log softmax(f')[y]``, ``y`` being the answer of ``f``: small where the adversary says the same.
-
-    See `margin_disparity`.
-    """
+    """Return ``-log softmax(f')[y]``, ``y`` being the answer of ``f``: small where the adversary says the same."""
     task, adversary = _checked(task, adversary)
     return -(_weights(task, answers) * adversary.log_softmax(1)).sum(1).mean()
 
 
 def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
-    """``-log(1 - softmax(f')[y])``, ``y`` being the answer of ``f``: small where the adversary says anything else.
-
-    See `margin_disparity`.
-    """
+    """Return ``-log(1 - softmax(f')[y])``, ``y`` being the answer of ``f``: small where the adversary differs."""
     task, adversary = _checked(task, adversary)
     # log(1 - softmax) as the logarithm of the sum of the other classes: the difference would round to 0.
     own = torch.eye(adversary.shape[1], dtype=torch.bool, device=adversary.device)
@@ -83,7 +75,7 @@ def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") 
 
 
 def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, Tensor]:
-    """Both logits in at least float32, the task's without gradient."""
+    """Return both logits in at least float32, the task's without gradient."""
     if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
         found = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
         raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {found}")
@@ -92,8 +84,9 @@ def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(task: Tensor, answers: Answers) -> Tensor:
-    """What each class counts in the comparison with logits (n, classes), of the same shape; a row sums to 1."""
-    require_option("answers", answers, Answers)
+    """Return the weight of each class in the comparison with logits (n, classes), of the same shape; rows sum to 1."""
+    if answers not in get_args(Answers):
+        raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
     if answers == "soft":
         return task.softmax(1)
     return torch.zeros_like(task).scatter(1, task.argmax(1, keepdim=True), 1.0)

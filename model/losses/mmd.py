@@ -6,16 +6,15 @@ References
 .. [2] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
 """
 
-from typing import Literal, Unpack
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor
 
 from emodna.model.losses.kernels import KernelOptions, heuristic_kernel, joint_distances, rows_of_square
-from emodna.model.losses.options import require_option
 
 Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
-"""How the squared discrepancy is estimated from the kernel matrix."""
+"""Estimator of the squared discrepancy from the kernel matrix: see `squared_mmd`."""
 
 
 def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased") -> Tensor:
@@ -47,13 +46,13 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
     Raises
     ------
     ValueError
-        If ``kernel`` is not square, one of the two samples is too small for the estimator or their sizes differ
-        though it needs them equal, or the estimator is unknown.
+        If ``kernel`` is not square, the sizes of the samples do not fit the estimator, or that is unknown.
     """
     n = rows_of_square(kernel)
     if not 0 < n_source < n:
         raise ValueError(f"source and target need one sample or more each, got {n_source} and {n - n_source}")
-    require_option("estimator", estimator, Estimator)
+    if estimator not in get_args(Estimator):
+        raise ValueError(f"estimator must be one of {', '.join(get_args(Estimator))}, got {estimator!r}")
     n_target = n - n_source
     with torch.autocast(kernel.device.type, enabled=False):
         if estimator == "biased":
@@ -68,7 +67,7 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
 def mk_mmd(
     source: Tensor, target: Tensor, *, estimator: Estimator = "biased", **kernel: Unpack[KernelOptions]
 ) -> Tensor:
-    """Explicit corpus alignment loss ``d_k^2``, Eq. 10: squared MK-MMD between two mini-batches of features.
+    """Return the corpus alignment loss ``d_k^2``, Eq. 10: squared MK-MMD between two mini-batches of features.
 
     The paper leaves the kernels open but for weights that sum to 1. By default there are five Gaussians of equal
     weight, of widths around the mean squared distance in the joint mini-batch (the five widths of the code of [2]_,
@@ -76,10 +75,8 @@ def mk_mmd(
 
     Parameters
     ----------
-    source
-        Source features, shape ``(n, d)``.
-    target
-        Target features, shape ``(m, d)``; ``m`` may differ from ``n`` unless the estimator is linear.
+    source, target
+        Features, shapes ``(n, d)`` and ``(m, d)``; ``m`` may differ from ``n`` unless the estimator is linear.
     estimator
         See `squared_mmd`.
     kernel
@@ -88,13 +85,8 @@ def mk_mmd(
     Returns
     -------
     Tensor
-        Squared discrepancy, a scalar of at least float32.
-
-    Raises
-    ------
-    ValueError
-        If the features are not matrices of one width with a row or more each, or as `heuristic_kernel` and
-        `squared_mmd` do.
+        Squared discrepancy, a scalar of at least float32. Errors are those of `joint_distances`, `heuristic_kernel`
+        and `squared_mmd`.
 
     Examples
     --------
@@ -107,7 +99,7 @@ def mk_mmd(
 
 
 def _pair_weights(kernel: Tensor, n_source: int, n_target: int, estimator: Estimator) -> Tensor:
-    """Weight of each entry of the joint kernel matrix in an estimator that leaves pairs out: like it, (n, n)."""
+    """Return the weight (n, n) of each entry of the joint kernel matrix in an estimator that leaves pairs out."""
     if min(n_source, n_target) < 2:
         raise ValueError(f"the {estimator} estimator needs two samples or more each, got {n_source} and {n_target}")
     if estimator == "unbiased":

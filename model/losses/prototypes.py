@@ -1,25 +1,23 @@
 """Prototypes and the contrastive decoupling loss, Eq. 4 and 5 of the paper."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from emodna.model.losses.options import require_option
-
 Negative = Literal["same", "cross", "both"]
-"""Whose corpus prototype is the negative of an emotion prototype: its own corpus's, the other's, or both."""
+"""Corpus prototype that is the negative of an emotion prototype: of its own corpus, the other one, or both."""
 
 PrototypeMean = Literal["raw", "unit"]
-"""What a prototype averages: projections as they are, or each scaled to length 1."""
+"""Rows that a prototype averages: projections as they are, or each scaled to length 1."""
 
 MIN_NORM = 1e-6
 """Norm below which a mean projection is divided by this constant instead of its norm."""
 
 
 def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
-    """Prototype of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
+    """Return the prototype of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
 
     Parameters
     ----------
@@ -41,7 +39,8 @@ def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     """
     if projections.ndim != 2 or projections.shape[0] == 0:
         raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
-    require_option("mean", mean, PrototypeMean)
+    if mean not in get_args(PrototypeMean):
+        raise ValueError(f"mean must be one of {', '.join(get_args(PrototypeMean))}, got {mean!r}")
     projections = projections.to(torch.promote_types(projections.dtype, torch.float32))
     if mean == "unit":
         projections = normalize(projections, dim=1, eps=MIN_NORM)
@@ -58,7 +57,7 @@ def decoupling_loss(
     negative: Negative = "same",
     detach_corpus: bool = False,
 ) -> Tensor:
-    """Contrastive decoupling loss ``L_decouple``, Eq. 5, of the four prototypes.
+    """Return the contrastive decoupling loss ``L_decouple``, Eq. 5, of the four prototypes.
 
     Anchors are the two emotion prototypes. The positive of each is the emotion prototype of the other corpus. Eq. 5 has
     lost the index of the negative in print; by default it is the corpus prototype of the anchor's own corpus, so that
@@ -69,17 +68,15 @@ def decoupling_loss(
 
     Parameters
     ----------
-    emotion_source, emotion_target
-        Emotion prototypes ``p_e^S``, ``p_e^T`` from `prototype`, shape ``(d,)``.
-    corpus_source, corpus_target
-        Corpus prototypes ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``.
+    emotion_source, emotion_target, corpus_source, corpus_target
+        ``p_e^S``, ``p_e^T``, ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``.
     temperature
         ``tau_p``, positive.
     negative
         ``same``: as above; ``cross``: the corpus prototype of the other corpus, ``p_e^m . p_c^n``; ``both``: both
         stand in the denominator of Eq. 5 beside the positive.
     detach_corpus
-        Whether the corpus prototypes are constants to the gradient, so that the emotion side alone gives way.
+        Make the corpus prototypes constants to the gradient, so that the emotion side alone gives way.
 
     Returns
     -------
@@ -89,14 +86,15 @@ def decoupling_loss(
     Raises
     ------
     ValueError
-        If the prototypes are not vectors of one length, ``temperature`` is not positive or ``negative`` is unknown.
+        If the prototypes are not vectors of one length, or an option is out of range.
     """
     prototypes = (emotion_source, emotion_target, corpus_source, corpus_target)
     if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
         raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    require_option("negative", negative, Negative)
+    if negative not in get_args(Negative):
+        raise ValueError(f"negative must be one of {', '.join(get_args(Negative))}, got {negative!r}")
     emotion = torch.stack((emotion_source, emotion_target))  # (2, d)
     corpus = torch.stack((corpus_source, corpus_target))  # (2, d)
     emotion, corpus = (p.to(torch.promote_types(p.dtype, torch.float32)) for p in (emotion, corpus))

@@ -80,30 +80,30 @@ def method(name: str) -> "type[Method]":
     ConfigError
         Unknown name; lists the valid ones.
     PluginError
-        Another package announces this name, but what it brings cannot be used.
+        The method of another package cannot be used.
     """
     if name in METHODS:
         if hidden := plugins.announced(ENTRY_POINTS).get(name):
             _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
         return METHODS[name]
     check_name(name)
-    from emodna.model.methods.plugged import loaded
+    from emodna.model.methods.catalog import load_method
 
-    return loaded(plugins.announced(ENTRY_POINTS)[name])
+    return load_method(plugins.announced(ENTRY_POINTS)[name])
 
 
 def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made what lies in a file or folder.
+    """Return the method that made a file or folder.
 
     Parameters
     ----------
     package
-        As `package_of` gave it when that was made.
+        As `package_of` gave it when the file was made.
 
     Raises
     ------
     RunError
-        It is not installed here, or what its package brings cannot be used.
+        If it is not installed here, or cannot be used.
     """
     if not isinstance(name, str) or name not in names():
         brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
@@ -116,29 +116,21 @@ def method_of(path: Path, name: object, package: object = None) -> "type[Method]
 
 
 def package_of(name: str) -> dict[str, str]:
-    """The other package that brings a method, with its version; empty for a method of this one."""
+    """Return the other package that brings a method, with its version; empty for a method of this one."""
     entry = _entry(name)
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
 def blaming(name: str, what: str) -> AbstractContextManager[None]:
-    """Use a method in here; if it is another package's, whatever fails is a `PluginError` that names that."""
+    """Turn every failure in here into a `PluginError` that names the package, if another one brings the method."""
     entry = _entry(name)
     return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
 def check_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
-    """Refuse what is no method's name, without an import.
+    """Refuse an unknown method name with a `ConfigError` that lists the valid ones, without an import.
 
-    Parameters
-    ----------
-    option, adding
-        By what a user gives a method, and adds L_SCL to it.
-
-    Raises
-    ------
-    ConfigError
-        Lists the valid ones.
+    `option` and `adding` are the words by which a user gives a method, and adds L_SCL to it.
     """
     if name not in (valid := names()):
         base, _, added = name.partition("+")
@@ -150,12 +142,12 @@ def check_name(name: str, *, option: str = "--method", adding: str = "--method {
 
 
 def names() -> list[str]:
-    """Names of all methods, those of other packages last. Nothing is imported."""
+    """Return the names of all methods, those of other packages last. Nothing is imported."""
     return [*METHODS, *(name for name in plugins.announced(ENTRY_POINTS) if name not in METHODS)]
 
 
 def registered() -> "Mapping[str, type[Method] | PluginError]":
-    """All methods by name; in place of one that cannot be used, the reason. Imports them all."""
+    """Import all methods, by name; in place of one that cannot be used stands the reason."""
     found: dict[str, type[Method] | PluginError] = {}
     for name in names():
         try:
@@ -166,5 +158,5 @@ def registered() -> "Mapping[str, type[Method] | PluginError]":
 
 
 def _entry(name: str) -> "EntryPoint | None":
-    """What announces a method; None for those of this package."""
+    """Return the entry point of a method; None for those of this package."""
     return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)

@@ -3,9 +3,8 @@
 from dataclasses import fields
 
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Settled
+from emodna.model.methods.base import RunFacts, Settled
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
-from emodna.model.methods.facts import RunFacts
 from emodna.model.methods.source_only import SourceOnly
 
 _REFERENCE = "Ye et al. 2023, arXiv 2308.02190, Table 4"
@@ -16,13 +15,7 @@ class _WithoutParts(EmoDna):
 
     @classmethod
     def settled(cls, config: EmoDnaConfig, facts: RunFacts) -> Settled:
-        """As it is.
-
-        Raises
-        ------
-        ConfigError
-            A part is asked for that the ablation is without.
-        """
+        """Refuse a part that the ablation is without, with a `ConfigError`."""
         for field in fields(EmoDnaConfig):
             if field.name.endswith("_weight") and getattr(config, field.name) and not getattr(cls.defaults, field.name):
                 raise ConfigError(f"--set {field.name}: {cls.name} is Emo-DNA without it; --method emo-dna has it")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.losses.dual_discriminator import dual_reward
+from emodna.model.losses.adversarial import dual_reward
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import (
     CLASSES,
@@ -21,9 +21,8 @@ from emodna.model.methods.base import (
     emotion_network,
     own_draws,
 )
-from emodna.model.networks.code_discriminator import code_discriminator
-from emodna.model.networks.conv_blstm import ConvBlstmNetwork
-from emodna.model.networks.emotion import EmotionNetwork
+from emodna.model.networks.discriminators import code_discriminator
+from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
 from emodna.model.networks.passes import pass_both
 from emodna.model.reproducibility import seeded
 
@@ -40,7 +39,7 @@ class AddiConfig(AdaptationConfig):
     """The keys of the TCN count with `encoder=shared` alone."""
 
     encoder: Literal["conv-blstm", "shared"] = "conv-blstm"
-    """What makes the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
+    """Network that makes the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
     adversarial_weight: Weight = 0.1
     """Of J; at 0 the discriminators still learn, and tell how far apart the corpora are."""
     d2gan_alpha: Positive = 1.0
@@ -51,13 +50,7 @@ class AddiConfig(AdaptationConfig):
     discriminator_beta1: Share = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse settings that would change nothing.
-
-        Raises
-        ------
-        ConfigError
-            A key of the TCN without a TCN.
-        """
+        """Refuse a key of the TCN without a TCN, with a `ConfigError`."""
         if self.encoder != "shared":
             for field in fields(AddiConfig):
                 if field.name.startswith("tcn_") and (value := getattr(self, field.name)) != field.default:
@@ -75,7 +68,7 @@ class Addi(Method):
     phases: ClassVar[Sequence[Phase]] = (Phase(turns=TURNS),)
 
     _codes: Domains
-    """Those of the encoder's turn, for the discriminators': no more than values."""
+    """Codes of the encoder's turn, for that of the discriminators, without gradient."""
 
     def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
         super().__init__()
@@ -88,7 +81,7 @@ class Addi(Method):
         self._seen: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """One turn: the encoder minimises the source's cross-entropy and J, the discriminators maximise J."""
+        """Return the terms of a turn: the encoder minimises cross-entropy and J, the discriminators maximise J."""
         if self.turn == DISCRIMINATORS:
             return {"discriminators": -self.game(self._codes, source, target)}
         logits, codes = self.encoded(source, target)
@@ -100,29 +93,29 @@ class Addi(Method):
         }
 
     def encoded(self, source: Batch, target: Batch) -> tuple[Domains, Domains]:
-        """Logits and codes of both corpora; remembers the codes' values for the discriminators' turn."""
+        """Return logits and codes of both corpora; remember the codes' values for the discriminators' turn."""
         n = len(source.lengths)
-        logits, codes = pass_both(self.network, self._encode, source, target, self.config.batch_norm)
+        logits, codes = pass_both(self.network, self.network.answer, source, target, self.config.batch_norm)
         self._codes = Domains(codes[:n].detach(), codes[n:].detach())
         return Domains(logits[:n], logits[n:]), Domains(codes[:n], codes[n:])
 
     def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
-        """J, a scalar, of codes (n, channels) of the source's batch and (m, channels) of the target's."""
+        """Return J, a scalar, of codes (n, channels) of the source's batch and (m, channels) of the target's."""
         first, second = (self.discriminators[name] for name in ("first", "second"))
         logits = (first(codes.source), first(codes.target), second(codes.source), second(codes.target))
         return dual_reward(*logits, alpha=self.config.d2gan_alpha, beta=self.config.d2gan_beta)
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2) of the classifier on the codes."""
+        """Return logits (batch, 2) of the classifier on the codes."""
         logits: Tensor = self.network(features, lengths)
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Codes (batch, channels)."""
-        return self.network.encode(self.network.backbone(features), lengths)
+        """Return codes (batch, channels)."""
+        return self.network.embed(features, lengths)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """The discriminators have an optimiser of their own; the rest is the encoder's side."""
+        """Return the encoder's side, and the discriminators with an optimiser of their own."""
         config, against = self.config, tuple(self.discriminators.parameters())
         its_own = tuple(p for name, p in self.named_parameters() if not name.startswith("discriminators."))
         return [
@@ -136,22 +129,17 @@ class Addi(Method):
             ),
         ]
 
-    def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Logits (batch, 2) and codes (batch, channels) of features (batch, dim, frames)."""
-        codes = self.network.encode(self.network.backbone(features), lengths)
-        return self.network.classifier(codes), codes
-
     @property
     def uncapturable(self) -> str | None:
-        """Captured where both corpora pass at once: the discriminators' turn passes none."""
+        """Return a reason unless both corpora pass at once: the discriminators' turn passes none."""
         return own_draws(self.config.batch_norm)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """J in the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
+        """Return J of the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
         return self._seen
 
 
-def _network(dim: int, config: AddiConfig, seed: int) -> EmotionNetwork | ConvBlstmNetwork:
+def _network(dim: int, config: AddiConfig, seed: int) -> EmotionClassifier:
     if config.encoder == "shared":
         return emotion_network(dim, config, seed)
     with seeded(seed, "conv-blstm network"):

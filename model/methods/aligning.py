@@ -1,4 +1,4 @@
-"""What the methods have in common that align the shared encoder's features of both corpora."""
+"""Base of the methods that align the shared encoder's features of both corpora, and the kernels of those with MMD."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -8,16 +8,13 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from emodna.model.config import Odd, Ratio
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError, TrainingError
+from emodna.model.losses.kernels import Bandwidth, KernelOptions, KernelReduction
+from emodna.model.losses.mmd import Estimator
 from emodna.model.methods.base import Method
-from emodna.model.methods.parts.contrast import (
-    ContrastConfig,
-    Contrasting,
-    ContrastingConfig,
-    PseudoLabelContrast,
-    projection_of,
-)
+from emodna.model.methods.pseudo_labels import ContrastConfig, Contrasting, ContrastingConfig, PseudoLabelContrast
 from emodna.model.networks.passes import pass_both
 
 
@@ -29,13 +26,7 @@ class AligningConfig(ContrastingConfig):
     """A term that is added to the method: L_SCL of Emo-DNA (the paper's Table 5)."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that would change nothing.
-
-        Raises
-        ------
-        ConfigError
-            A key of L_SCL without `--add scl`.
-        """
+        """Refuse a key of L_SCL without `--add scl`, with a `ConfigError`."""
         super().__post_init__()
         if self.add == "none":
             for field in fields(ContrastConfig):
@@ -43,13 +34,36 @@ class AligningConfig(ContrastingConfig):
                     raise ConfigError(f"{field.name}={value}: only with --add scl")
 
 
+@dataclass(frozen=True)
+class KernelConfig:
+    """Settings of MK-MMD (Eq. 10), and of the features' kernel in joint MMD."""
+
+    mmd_kernels: Odd = 5
+    mmd_estimator: Estimator = "biased"
+    mmd_reduction: KernelReduction = "mean"
+    """Over the kernels."""
+    mmd_bandwidth: Bandwidth = "mean"
+    mmd_width_ratio: Ratio = 2.0
+    """Of neighbouring kernel widths."""
+
+    @property
+    def kernel(self) -> KernelOptions:
+        """Keyword arguments of `mk_mmd` and `joint_mmd`, beside the estimator."""
+        return {
+            "kernels": self.mmd_kernels,
+            "reduction": self.mmd_reduction,
+            "bandwidth": self.mmd_bandwidth,
+            "width_ratio": self.mmd_width_ratio,
+        }
+
+
 def additions(kind: type[Method]) -> list[str]:
-    """What `--add` can add to a method."""
+    """Return the terms that `--add` can add to a method."""
     return ["scl"] if isinstance(kind.defaults, AligningConfig) else []
 
 
 class Domains(NamedTuple):
-    """The rows of each corpus of a joint tensor."""
+    """Rows of each corpus of a joint tensor."""
 
     source: Tensor
     target: Tensor
@@ -68,13 +82,13 @@ class Aligning(Contrasting):
         self.config = config
         self.contrast: PseudoLabelContrast | None = None
         if config.add == "scl" and config.scl_weight:
-            self.projection = projection_of(config.channels, config, seed)
+            self.projection = self.make_projection(seed)
             self.contrast = PseudoLabelContrast(config)
         self._seen: dict[str, Tensor] = {}
 
     @abstractmethod
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
-        """The named terms of the transfer loss, already weighted.
+        """Return the named terms of the transfer loss, already weighted.
 
         Parameters
         ----------
@@ -85,9 +99,9 @@ class Aligning(Contrasting):
         """
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Eq. 2, the method's own terms, and L_SCL if it is added."""
+        """Return Eq. 2, the method's own terms, and L_SCL if it is added."""
         n = len(source.labels)
-        logits, emotion = pass_both(self.network, self._encode, source, target, self.config.batch_norm)
+        logits, emotion = pass_both(self.network, self.network.answer, source, target, self.config.batch_norm)
         features, answers = Domains(emotion[:n], emotion[n:]), Domains(logits[:n], logits[n:])
         terms = {"emotion": F.cross_entropy(answers.source, source.labels)}
         for name, term in self.transfer(features, answers, step).items():
@@ -104,11 +118,6 @@ class Aligning(Contrasting):
         }
         return terms
 
-    def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """phi_e(E) (batch, 2) and E (batch, channels) of features (batch, dim, frames)."""
-        emotion = self.network.encode(self.network.backbone(features), lengths)
-        return self.network.classifier(emotion), emotion
-
     def monitor(self) -> Mapping[str, Tensor]:
-        """Whether the target's answers collapse (share of class 1, mean entropy in nats), and the pseudo-labels."""
+        """Return signs of collapse on the target (share of class 1, mean entropy), and those of the pseudo-labels."""
         return {**self._seen, **(self.contrast.monitor() if self.contrast else {})}

@@ -1,24 +1,28 @@
-"""What a method is."""
+"""Interface of a method: its phases, parameter groups, the facts of a run, and the encoder that methods share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.methods.facts import RunFacts
 from emodna.model.networks.emotion import EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
 from emodna.model.reproducibility import seeded
+
+if TYPE_CHECKING:  # prediction needs methods, and no store
+    from emodna.pipeline.store import FeatureStore
 
 #: Both tasks are binary.
 CLASSES = 2
 
 Supervision = Literal["source", "oracle-labels", "oracle-folds"]
-"""Whose labels a method learns from.
+"""Labels that a method learns from.
 
 source
     The source's alone: the task that this project is about.
@@ -42,14 +46,67 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class AdaptationConfig(EncoderConfig):
-    """What every method has that passes the target through the shared encoder too."""
+    """Settings of every method that passes the target through the shared encoder, too."""
 
     batch_norm: BatchNormMode = "concat"
-    """Whose statistics batch norm takes: see `emodna.model.networks.passes`."""
+    """Statistics that batch norm takes: see `emodna.model.networks.passes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Knowledge of a run that a method may have before it begins: nothing of emotions."""
+
+    dim: int
+    """Values per frame."""
+    frames: int
+    batch_size: int
+    """Utterances of the source, and as many of the target, per step."""
+    source_genders: frozenset[str]
+    """Those that occur in training: f, m; none if nothing is known."""
+    target_genders: frozenset[str]
+    source_languages: frozenset[str]
+    target_languages: frozenset[str]
+    target_speakers: int
+    """Number of those that are known."""
+
+    @classmethod
+    def of(
+        cls,
+        sources: Iterable[tuple["FeatureStore", NDArray[np.int8]]],
+        target: "FeatureStore",
+        frames: int,
+        batch_size: int,
+    ) -> Self:
+        """Collect the facts of the stores that a run reads.
+
+        Each source comes with the labels (n,) that are learnt from: -1 for an utterance that no batch will have.
+        """
+        of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
+        of_target = [(target, np.arange(len(target)))]
+
+        def found(column: str, chosen: Iterable[tuple["FeatureStore", NDArray[np.int64]]]) -> frozenset[str]:
+            values = [store.columns([column])[column].take(rows).unique().to_pylist() for store, rows in chosen]
+            return frozenset(value for each in values for value in each) - {None}
+
+        return cls(
+            target.dim,
+            frames,
+            batch_size,
+            found("gender", of_source),
+            found("gender", of_target),
+            found("language", of_source),
+            found("language", of_target),
+            len(found("speaker", of_target)),
+        )
+
+    @property
+    def languages(self) -> list[str]:
+        """Return all that occur, in order: `Batch.language` is an index into these."""
+        return sorted(self.source_languages | self.target_languages)
 
 
 class Settled(NamedTuple):
-    """A configuration that fits a run, and what its user should know of that, a sentence each."""
+    """A configuration that fits a run, and remarks on that for the user, a sentence each."""
 
     config: Any
     remarks: Sequence[str] = ()
@@ -128,18 +185,18 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
-        """The configuration as it fits a run: what follows from the corpora is filled in.
+        """Return the configuration as it fits a run, with all that follows from the corpora filled in.
 
         Raises
         ------
         ConfigError
-            The method cannot be used there.
+            If the method cannot be used there.
         """
         return Settled(config)
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Compute the named terms of the objective, already weighted; the trainer sums them.
+        """Return the named terms of the objective, already weighted; the trainer sums them.
 
         Called once per step, or once per turn of a phase that has several.
 
@@ -151,35 +208,32 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2) of features (batch, dim, frames)."""
+        """Return logits (batch, 2) of features (batch, dim, frames)."""
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Emotion features (batch, width) from which `predict` answers, for those who look at them.
-
-        None, as here, of a method that says nothing of them.
-        """
+        """Return the emotion features (batch, width) that the classifier of `predict` reads; None if there are none."""
         return None
 
     @property
     def supervision(self) -> Supervision:
-        """Whose labels it learns from, as it is configured."""
+        """Labels that it learns from, as it is configured."""
         return "source"
 
     @property
     def uncapturable(self) -> str | None:
-        """Why its step cannot be a CUDA graph, as it is configured; None if it can."""
+        """Reason why its step cannot be a CUDA graph, as it is configured; None if it can."""
         return None
 
     def progress(self, step: Tensor) -> Tensor:
-        """The share of the training that is behind, 0-d, in [0, 1): for schedules."""
+        """Return the share of the training that is behind, 0-d, in [0, 1): for schedules."""
         return step / self.steps
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Every trained parameter in one group or another; a group's settings default to the run's."""
+        """Return every trained parameter in one group or another; a group's settings default to the run's."""
         return [ParameterGroup("all", tuple(self.parameters()))]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """0-d tensors worth watching beside the terms, of the last step."""
+        """Return 0-d tensors of the last step worth watching beside the terms."""
         return {}
 
 
@@ -191,17 +245,17 @@ class SharedEncoder(Method):
         self.network = emotion_network(dim, config, seed)
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2) of phi_e(E_e(E(x)))."""
+        """Return logits (batch, 2) of phi_e(E_e(E(x)))."""
         logits: Tensor = self.network(features, lengths)
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """E (batch, channels), which the linear phi_e reads."""
-        return self.network.encode(self.network.backbone(features), lengths)
+        """Return E (batch, channels), which the linear phi_e reads."""
+        return self.network.embed(features, lengths)
 
 
 def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
-    """The shared network, the same for every method of the same seed."""
+    """Make the shared network, the same for every method of the same seed."""
     with seeded(seed, "emotion network"):
         return EmotionNetwork(
             dim,
@@ -215,5 +269,5 @@ def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwor
 
 
 def own_draws(batch_norm: BatchNormMode) -> str | None:
-    """Why a step that passes the corpora one after the other cannot be a CUDA graph; None if they pass at once."""
+    """Return why passing the corpora one after the other cannot be a CUDA graph; None if they pass at once."""
     return None if batch_norm == "concat" else "it needs batch_norm=concat: other passes draw numbers of their own"

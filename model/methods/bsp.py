@@ -7,16 +7,15 @@ from typing import Literal
 from torch import Tensor
 
 from emodna.model.config import Weight
-from emodna.model.losses.spectral import squared_spectral_norm
+from emodna.model.losses.regularizers import squared_spectral_norm
 from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
 from emodna.model.methods.aligning import Domains
-from emodna.model.methods.cdan import CdanE
-from emodna.model.methods.parts.conditioning import Conditioning
+from emodna.model.methods.cdan import CdanE, Conditioning
 
 
 @dataclass(frozen=True)
 class BspConfig(AdversarialConfig):
-    """Of the adversarial method, and of the penalty."""
+    """Settings of the adversarial method, and of the penalty."""
 
     base: Literal["dann", "cdan+e"] = "dann"
     """The method that the penalty is added to; with `cdan+e` its authors have `spectral_weight=1e-4`."""
@@ -41,7 +40,7 @@ class Bsp(Adversarial):
         self._spectra: dict[str, Tensor] = {}
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
-        """The terms of the method that it is based on, and the penalty."""
+        """Return the terms of the method that it is based on, and the penalty."""
         given, weights = self.conditioning(features, logits) if self.conditioning else (features, None)
         of_source, of_target = map(squared_spectral_norm, features)
         self._spectra = {"sigma_source": of_source.detach().sqrt(), "sigma_target": of_target.detach().sqrt()}
@@ -51,5 +50,5 @@ class Bsp(Adversarial):
         }
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """As for all adversarial methods, and sigma_1: of non-negative features, about sqrt(n) times their mean."""
+        """Return the adversarial values, and sigma_1: of non-negative features, about sqrt(n) times their mean."""
         return {**super().monitor(), **self._spectra}

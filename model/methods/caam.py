@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import Answers, margin_disparity
-from emodna.model.losses.reversal import reverse_gradient
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, Settled
-from emodna.model.methods.facts import RunFacts
-from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
+from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
+from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
 from emodna.model.reproducibility import seeded
 
@@ -24,10 +23,10 @@ _BATCH: Final = 512
 
 @dataclass(frozen=True)
 class CaamConfig(ReversalConfig):
-    """What the authors' code has, where it and their text differ."""
+    """Constants of the authors' code, where it and their text differ."""
 
     input_scale: Positive = 17.0
-    """What features are multiplied by. The authors' MFCCs are not normalised, one coefficient's deviation being about
+    """Factor of the features. The authors' MFCCs are not normalised, one coefficient's deviation being about
     17; from standardised ones, whose deviation is 1, squashing leaves next to nothing. 1 goes with normalisation=none.
     """
     channels: Count = 64
@@ -41,7 +40,7 @@ class CaamConfig(ReversalConfig):
     margin: Positive = 1.5
     """gamma."""
     answers: Answers = "soft"
-    """What the adversary is compared with; `hard` is MDD proper."""
+    """Answers that the adversary is compared with; `hard` is MDD proper."""
     beta1: Share = 0.975
     """Of Adam, as the next one: the same keys as every method's, with other defaults."""
     beta2: Share = 0.935
@@ -59,7 +58,7 @@ class Caam(Method):
 
     @classmethod
     def settled(cls, config: CaamConfig, facts: RunFacts) -> Settled:
-        """As it is; smaller batches than the authors' are worth a remark."""
+        """Return the configuration as it is, with a remark on smaller batches than the authors'."""
         if facts.batch_size >= _BATCH:
             return Settled(config)
         remark = (
@@ -82,7 +81,7 @@ class Caam(Method):
         self._agreeing: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy and margin disparity; of every joint tensor the source's rows are the first n."""
+        """Return cross-entropy and margin disparity; of every joint tensor the source's rows are the first n."""
         n = len(source.labels)
         encoded = self._encode(torch.cat([source.features, target.features]))  # (n + m, channels)
         weight = reversal_weight(self.config, self.progress(step), step)
@@ -98,31 +97,31 @@ class Caam(Method):
         }
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        """Logits (batch, 2) of the task's head; its capsules see padding as they see the rest."""
+        """Return logits (batch, 2) of the task's head; its capsules see padding as they see the rest."""
         logits: Tensor = self.task(self._encode(features))
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        """The code z (batch, channels), which task and adversary read."""
+        """Return the code z (batch, channels), which task and adversary read."""
         return self._encode(features)
 
     def _encode(self, features: Tensor) -> Tensor:
-        """Code z (batch, channels) of features (batch, dim, frames)."""
+        """Return the code z (batch, channels) of features (batch, dim, frames)."""
         encoded: Tensor = self.encoder(self.config.input_scale * features)
         return encoded
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """One, by Adam; `learning_rate` is the run's."""
+        """Return one group, by Adam; `learning_rate` is the run's."""
         betas = self.config.beta1, self.config.beta2
         return [ParameterGroup("all", tuple(self.parameters()), "adam", betas=betas)]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Shares of the utterances on which the adversary prefers the task's class, too."""
+        """Return the shares of the utterances on which the adversary prefers the task's class, too."""
         return self._agreeing
 
 
 def _head(inputs: int) -> nn.Sequential:
-    """ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
+    """Make ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
     linear = nn.Linear(inputs, CLASSES)
     glorot(linear)
     return nn.Sequential(nn.ReLU(), linear)

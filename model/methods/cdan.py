@@ -1,31 +1,66 @@
 """CDAN: conditional domain-adversarial network, with and without entropy conditioning."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from emodna.model.config import Count
 from emodna.model.errors import ConfigError
+from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
 from emodna.model.methods.aligning import Domains
-from emodna.model.methods.base import Settled
-from emodna.model.methods.facts import RunFacts
-from emodna.model.methods.parts.conditioning import Conditioning, ConditioningConfig
+from emodna.model.methods.base import CLASSES, RunFacts, Settled
+from emodna.model.reproducibility import seeded
+
+
+@dataclass(frozen=True)
+class ConditioningConfig:
+    """Settings of the map of features and answers."""
+
+    conditional_map: Literal["multilinear", "randomised"] = "multilinear"
+    """The outer product, or a random projection of it, which pays off for wide features only."""
+    randomised_dim: Count = 1024
+    """Width of the projection of `conditional_map=randomised`."""
+    entropy_conditioning: bool = False
+    """Let utterances with certain answers count more."""
+
+    def __post_init__(self) -> None:
+        """Refuse a width of a map that is not used, with a `ConfigError`."""
+        default = type(self).__dataclass_fields__["randomised_dim"].default
+        if self.conditional_map != "randomised" and self.randomised_dim != default:
+            raise ConfigError(f"randomised_dim={self.randomised_dim}: only with conditional_map=randomised")
 
 
 @dataclass(frozen=True)
 class CdanConfig(AdversarialConfig, ConditioningConfig):
-    """Of the discriminator, and of what it is given."""
+    """Settings of the discriminator, and of the map that it is given."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that would change nothing.
-
-        Raises
-        ------
-        ConfigError
-            A key of L_SCL without `--add scl`, or of a map that is not used.
-        """
+        """Refuse settings that would change nothing, with a `ConfigError`."""
         AdversarialConfig.__post_init__(self)
         ConditioningConfig.__post_init__(self)
+
+
+class Conditioning(nn.Module):
+    """The map T(f, q) of features and answers q, constants to the gradient, and the weights of the utterances."""
+
+    def __init__(self, channels: int, config: ConditioningConfig, seed: int) -> None:
+        super().__init__()
+        self.entropy = config.entropy_conditioning
+        self.width = CLASSES * channels
+        self.map: RandomisedMap | None = None
+        if config.conditional_map == "randomised":
+            self.width = config.randomised_dim
+            with seeded(seed, "randomised map"):
+                self.map = RandomisedMap(channels, CLASSES, self.width)
+
+    def forward(self, features: Domains, logits: Domains) -> tuple[Domains, Domains | None]:
+        """Return T (n, width) and (m, width) of E and phi_e(E), and weights (n,) and (m,) if answers decide them."""
+        answers = [each.softmax(1) for each in logits]
+        joined = self.map or multilinear_map
+        given = Domains(*(joined(f, q) for f, q in zip(features, answers, strict=True)))
+        return given, Domains(*map(entropy_weights, answers)) if self.entropy else None
 
 
 class Cdan(Adversarial):
@@ -43,7 +78,7 @@ class Cdan(Adversarial):
         self.adversary = self.discriminating(self.conditioning.width, seed)
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
-        """The discriminator is given E x q; with entropy conditioning, rows of certain q count more."""
+        """Give E x q to the discriminator; with entropy conditioning, rows of certain q count more."""
         given, weights = self.conditioning(features, logits)
         return self.domain(given, step, weights)
 
@@ -57,13 +92,7 @@ class CdanE(Cdan):
 
     @classmethod
     def settled(cls, config: CdanConfig, facts: RunFacts) -> Settled:
-        """As it is.
-
-        Raises
-        ------
-        ConfigError
-            Entropy conditioning is switched off.
-        """
+        """Refuse entropy conditioning that is switched off, with a `ConfigError`."""
         if not config.entropy_conditioning:
             raise ConfigError("--set entropy_conditioning=false: that is --method cdan")
         return super().settled(config, facts)

@@ -8,7 +8,7 @@ from torch import Tensor
 from emodna.model.config import Count, Odd, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.networks.conv_lstm import ConvLstm
+from emodna.model.networks.recurrent import ConvLstm
 from emodna.model.reproducibility import seeded
 
 
@@ -46,14 +46,14 @@ class Clstm(Method):
             )
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """The emotion loss alone."""
+        """Return the emotion loss alone."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2)."""
+        """Return logits (batch, 2)."""
         logits: Tensor = self.network(features, lengths)
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """The LSTM's mean state (batch, lstm_units)."""
+        """Return the LSTM's mean state (batch, lstm_units)."""
         return self.network.encode(features, lengths)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from emodna.model.config import Weight
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
-from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
+from emodna.model.losses.mmd import mk_mmd
+from emodna.model.methods.aligning import Aligning, AligningConfig, Domains, KernelConfig
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class DanConfig(AligningConfig, KernelConfig):
 
     mmd_weight: Weight = 1.0
     align_logits: bool = False
-    """Whether the logits are aligned, too, by kernels of their own and with the same weight."""
+    """Align the logits, too, by kernels of their own and with the same weight."""
 
 
 class Dan(Aligning):
@@ -28,6 +28,9 @@ class Dan(Aligning):
     config: DanConfig
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """MK-MMD, as Eq. 10 of Emo-DNA, summed over the layers that are aligned."""
-        layers = {"mmd": features} | ({"mmd_logits": logits} if self.config.align_logits else {})
-        return {name: self.config.mmd_weight * configured_mmd(self.config, *rows) for name, rows in layers.items()}
+        """Return MK-MMD, as Eq. 10 of Emo-DNA, of each layer that is aligned."""
+        config, layers = self.config, {"mmd": features} | ({"mmd_logits": logits} if self.config.align_logits else {})
+        return {
+            name: config.mmd_weight * mk_mmd(*rows, estimator=config.mmd_estimator, **config.kernel)
+            for name, rows in layers.items()
+        }

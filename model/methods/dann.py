@@ -19,5 +19,5 @@ class Dann(Adversarial):
         self.adversary = self.discriminating(config.channels, seed)
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """The discriminator is given E."""
+        """Give E to the discriminator."""
         return self.domain(features, step)

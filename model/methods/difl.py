@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.losses.center import center_loss
-from emodna.model.losses.known import UNKNOWN, cross_entropy_of_known
-from emodna.model.losses.reversal import reverse_gradient
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, Settled, own_draws
-from emodna.model.methods.facts import RunFacts, Values
-from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
-from emodna.model.networks.attention import AttentiveEncoder
+from emodna.model.losses.adversarial import UNKNOWN, cross_entropy_of_known, reverse_gradient
+from emodna.model.losses.regularizers import center_loss
+from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
+from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled, own_draws
 from emodna.model.networks.passes import BatchNormMode, pass_both
+from emodna.model.networks.recurrent import AttentiveEncoder
 from emodna.model.reproducibility import seeded
 
 #: Of the corpus head (source and target), and of the gender head (f and m).
@@ -54,11 +52,11 @@ class DiflConfig(ReversalConfig):
     center_learning_rate: Positive = 0.01
     """Of the centers alone: z stays within (-1, 1), so a hundred steps lead anywhere."""
     batch_norm: BatchNormMode = "concat"
-    """Whose statistics batch norm takes: see `emodna.model.networks.passes`."""
+    """Statistics that batch norm takes: see `emodna.model.networks.passes`."""
 
     @property
     def heads(self) -> dict[str, int]:
-        """The adversarial heads that there are, by the field of `Batch` that labels them: number of classes."""
+        """Map each adversarial head, by the field of `Batch` that labels it, to its number of classes."""
         if not self.adversarial_weight:
             return {}
         known = {
@@ -107,12 +105,9 @@ class Difl(Method):
 
     @classmethod
     def settled(cls, config: DiflConfig, facts: RunFacts) -> Settled:
-        """The configuration without the heads that could learn nothing, and with the number of languages.
+        """Drop the heads that could learn nothing, and fill in the number of languages.
 
-        Raises
-        ------
-        ConfigError
-            Another number of languages was asked for.
+        Another number of languages in the configuration is a `ConfigError`.
         """
         gender, of_gender = _usable("gender", facts.source_genders, facts.target_genders)
         language, of_language = _usable("language", facts.source_languages, facts.target_languages)
@@ -130,7 +125,7 @@ class Difl(Method):
         return Settled(config, remarks)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Of every joint tensor the source's rows are the first n."""
+        """Return the terms; of every joint tensor the source's rows are the first n."""
         config, n = self.config, len(source.labels)
         logits, z = pass_both(self.encoder, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels)}
@@ -142,7 +137,7 @@ class Difl(Method):
         return terms
 
     def _adversarial(self, z: Tensor, source: Batch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of each head on z (n + m, width), whose gradient the encoder gets reversed."""
+        """Return the cross-entropy of each head on z (n + m, width), whose gradient the encoder gets reversed."""
         strength = reversal_weight(self.config, self.progress(step), step)
         reversed_z = reverse_gradient(z, strength)
         self._seen["reversal"] = strength
@@ -155,26 +150,26 @@ class Difl(Method):
         return terms
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Logits (batch, 2) and z (batch, width) of features (batch, dim, frames)."""
+        """Return logits (batch, 2) and z (batch, width) of features (batch, dim, frames)."""
         z = self.encoder(features, lengths)
         return self.classifier(z), z
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, 2) of the emotion head."""
+        """Return logits (batch, 2) of the emotion head."""
         return self._encode(features, lengths)[0]
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """The domain-invariant z (batch, width), which the emotion head and its opponents read."""
+        """Return the domain-invariant z (batch, width), which the emotion head and its opponents read."""
         z: Tensor = self.encoder(features, lengths)
         return z
 
     @property
     def uncapturable(self) -> str | None:
-        """Captured where both corpora pass at once."""
+        """Return a reason unless both corpora pass at once."""
         return own_draws(self.config.batch_norm)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """The centers have a rate of their own."""
+        """Return all parameters, the centers with a rate of their own."""
         if not self.config.center_weight:
             return super().parameter_groups()
         others = tuple(parameter for parameter in self.parameters() if parameter is not self.centers)
@@ -184,22 +179,22 @@ class Difl(Method):
         ]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Share of class 1 among the target's answers; lambda; share of each head's answers that are right.
+        """Return the share of class 1 among the target's answers, lambda, and each head's accuracy.
 
-        The last is NaN where none of the batch is known.
+        An accuracy is NaN where none of the batch is known.
         """
         return self._seen
 
 
 def _number_of_languages(config: DiflConfig, facts: RunFacts) -> int:
-    """Of both sides; another one than the default can only be a mistake."""
+    """Count those of both sides; another configured number than the default can only be a mistake."""
     if config.languages not in (DiflConfig.languages, count := len(facts.languages)):
         raise ConfigError(f"--set languages={config.languages}: the corpora have {count}: {_listed(facts.languages)}")
     return count
 
 
-def _usable(label: str, source: Values, target: Values) -> tuple[bool, str | None]:
-    """Whether a head can learn from what is known of both sides, and what to tell of it."""
+def _usable(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:
+    """Tell if a head can learn from the values known of both sides, with a remark."""
     known = source | target
     if not known:
         return False, f"no {label} head: no utterance's {label} is known"
@@ -221,5 +216,5 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of those rows of logits (n, classes) whose label (n,) is known, that are right; 0-d."""
+    """Return the share (0-d) of right answers among the rows of logits (n, classes) whose label (n,) is known."""
     return (logits.detach().argmax(1) == labels).sum() / (labels != UNKNOWN).sum()

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from emodna.model.config import Positive, Steps, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.losses import decoupling_loss, prototype
 from emodna.model.losses.contrastive import Reduction
-from emodna.model.losses.prototypes import Negative, PrototypeMean
-from emodna.model.methods.parts.contrast import Contrasting, ContrastingConfig, PseudoLabelContrast, projection_of
-from emodna.model.methods.parts.kernels import KernelConfig, configured_mmd
+from emodna.model.losses.mmd import mk_mmd
+from emodna.model.losses.prototypes import Negative, PrototypeMean, decoupling_loss, prototype
+from emodna.model.methods.aligning import KernelConfig
+from emodna.model.methods.pseudo_labels import Contrasting, ContrastingConfig, PseudoLabelContrast
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.reproducibility import seeded
@@ -23,7 +23,7 @@ from emodna.model.reproducibility import seeded
 
 @dataclass(frozen=True)
 class EmoDnaConfig(ContrastingConfig, KernelConfig):
-    """The paper's constants, and our readings of what it leaves open (docs/METHODS.md).
+    """Settings: the paper's constants, and our readings of its gaps (docs/METHODS.md).
 
     A term of weight 0 is left out, and with it whatever it alone needs.
     """
@@ -57,13 +57,7 @@ class EmoDnaConfig(ContrastingConfig, KernelConfig):
     """Pseudo-labels from the training step's own forward pass, or from one in evaluation mode."""
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together.
-
-        Raises
-        ------
-        ConfigError
-            C cannot have the width that is asked for, or a head would never learn.
-        """
+        """Refuse a width that C cannot have and a head that would never learn, with a `ConfigError`."""
         super().__post_init__()
         if self.lstm_directions == "concat" and self.projection_heads == "shared":
             raise ConfigError("lstm_directions=concat: C is twice as wide as E, so it needs projection_heads=separate")
@@ -95,7 +89,7 @@ class EmoDna(Contrasting):
                 if config.corpus_weight:
                     self.corpus_classifier = nn.Linear(self.corpus_encoder.width, 2)
         if config.decouple_weight or config.scl_weight:
-            self.projection = projection_of(config.channels, config, seed)
+            self.projection = self.make_projection(seed)
         self.corpus_projection: nn.Module | None = None
         if config.decouple_weight and config.projection_heads == "separate":
             with seeded(seed, "corpus projection head"):
@@ -106,7 +100,7 @@ class EmoDna(Contrasting):
         self._cosines: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Algorithm 1, one step; of every joint tensor the source's rows are the first n."""
+        """Return the terms of one step of Algorithm 1; of every joint tensor the source's rows are the first n."""
         config, n = self.config, len(source.labels)
         logits, emotion, *corpus = pass_both(self.network, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels, reduction=config.reduction)}
@@ -121,7 +115,8 @@ class EmoDna(Contrasting):
         if config.decouple_weight:
             aligning["decouple"] = config.decouple_weight * self._decoupling(projected, corpus[0], n)
         if config.mmd_weight:
-            aligning["mmd"] = config.mmd_weight * configured_mmd(config, emotion[:n], emotion[n:])
+            d_k = mk_mmd(emotion[:n], emotion[n:], estimator=config.mmd_estimator, **config.kernel)
+            aligning["mmd"] = config.mmd_weight * d_k
         if self.contrast:
             of_target = self._evaluated(target) if config.pseudo_label_mode == "eval" else logits[n:]
             pseudo = self.contrast.select(of_target, target)
@@ -132,19 +127,19 @@ class EmoDna(Contrasting):
         return terms | {name: warm * term for name, term in aligning.items()}
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """phi_e(E) (batch, 2), E (batch, channels) and C (batch, its width), of features (batch, dim, frames).
+        """Return phi_e(E) (batch, 2), E (batch, channels) and C (batch, its width), of features (batch, dim, frames).
 
         C is left out if no term needs it.
         """
+        if not (self.config.corpus_weight or self.config.decouple_weight):
+            return self.network.answer(features, lengths)
         hidden = self.network.backbone(features)  # (batch, channels, time)
         emotion = self.network.encode(hidden, lengths)
         logits = self.network.classifier(emotion)
-        if not (self.config.corpus_weight or self.config.decouple_weight):
-            return logits, emotion
         return logits, emotion, self.corpus_encoder(hidden, self.network.backbone.pooled_lengths(lengths))
 
     def _decoupling(self, projected: Tensor, corpus: Tensor, n: int) -> Tensor:
-        """L_decouple of g(E) (n + m, projection_dim) and C (n + m, its width)."""
+        """Return L_decouple of g(E) (n + m, projection_dim) and C (n + m, its width)."""
         config = self.config
         projected_corpus = (self.corpus_projection or self.projection)(corpus)
         prototypes = [
@@ -165,13 +160,13 @@ class EmoDna(Contrasting):
         )
 
     def _evaluated(self, target: Batch) -> Tensor:
-        """Logits (m, 2) of the network as it would predict now."""
+        """Return logits (m, 2) of the network as it would predict now."""
         with evaluation_mode(self.network):
             return self.predict(target.features, target.lengths)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """What there is to see of the pseudo-labels, and how the prototypes of L_decouple lie to each other.
+        """Return the values of the pseudo-labels, and the cosines of the prototypes of L_decouple.
 
-        Cosines: p_e^S . p_e^T (`prototypes_emotion`), and p_e . p_c of the source and of the target.
+        These are p_e^S . p_e^T (`prototypes_emotion`), and p_e . p_c of the source and of the target.
         """
         return {**(self.contrast.monitor() if self.contrast else {}), **self._cosines}

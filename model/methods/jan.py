@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from emodna.model.config import Positive, Weight
-from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
-from emodna.model.methods.parts.kernels import KernelConfig, configured_joint_mmd
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers, joint_mmd
+from emodna.model.methods.aligning import Aligning, AligningConfig, Domains, KernelConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,9 @@ class Jan(Aligning):
     config: JanConfig
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """JMMD; its gradient goes through the softmax, too."""
+        """Return JMMD; its gradient goes through the softmax, too."""
+        config = self.config
         source, target = (Layers(e, answer.softmax(1)) for e, answer in zip(features, logits, strict=True))
-        jmmd = configured_joint_mmd(self.config, source, target, self.config.jmmd_probability_width)
-        return {"jmmd": self.config.jmmd_weight * jmmd}
+        width, estimator = config.jmmd_probability_width, config.mmd_estimator
+        jmmd = joint_mmd(source, target, probability_width=width, estimator=estimator, **config.kernel)
+        return {"jmmd": config.jmmd_weight * jmmd}

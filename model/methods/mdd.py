@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from emodna.model.config import Count, Positive, Weight
+from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import margin_disparity
-from emodna.model.losses.reversal import reverse_gradient
+from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
 from emodna.model.methods.base import CLASSES
-from emodna.model.methods.parts.reversal import ReversalConfig, reversal_weight
 from emodna.model.reproducibility import seeded
 
 
@@ -45,7 +45,7 @@ class Mdd(Aligning):
         self._agreeing: dict[str, Tensor] = {}
 
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
-        """Margin disparity, of which the classifier has no gradient and the features a reversed one."""
+        """Return the margin disparity, of which the classifier has no gradient and the features a reversed one."""
         weight = reversal_weight(self.config, self.progress(step), step)
         adversary = Domains(*(self.adversary(reverse_gradient(each, weight)) for each in features))
         disparity = margin_disparity(
@@ -58,5 +58,5 @@ class Mdd(Aligning):
         return {"disparity": self.config.transfer_weight * disparity}
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Shares of the utterances on which the adversary prefers the classifier's class, too."""
+        """Return also the shares of the utterances on which the adversary prefers the classifier's class."""
         return {**super().monitor(), **self._agreeing}

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from emodna.model.config import Count, Valid, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.losses.dual_discriminator import reward
+from emodna.model.losses.adversarial import reward
 from emodna.model.methods.addi import DISCRIMINATORS, TURNS, Addi, AddiConfig
 from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import Phase
-from emodna.model.networks.decoder import WindowDecoder, WindowDiscriminator
+from emodna.model.networks.discriminators import WindowDecoder, WindowDiscriminator
 from emodna.model.networks.passes import running_statistics_kept
 from emodna.model.reproducibility import seeded
 
@@ -22,14 +22,14 @@ _Part = Annotated[float, Valid("from 0 to 1", lambda value: 0 <= value <= 1)]
 
 @dataclass(frozen=True)
 class SaddiConfig(AddiConfig):
-    """What ADDi has, and of the decoder."""
+    """Settings of ADDi, and of the decoder."""
 
     decoder_channels: Count = 64
     """Of the decoder, and of the discriminator of its windows."""
     realism_weight: Weight = 0.1
     """Of the game between decoder and discriminator of windows, beside the squared error."""
     second_discriminator: Literal["codes", "windows"] = "codes"
-    """What D2 judges: codes, target's or source's, or windows, real or decoded."""
+    """Inputs of D2: codes, target's or source's, or windows, real or decoded."""
     interpolation: _Part = 0.5
     """Largest part of another code of the same class in a synthetic utterance's code."""
     perturbation: Weight = 0.1
@@ -60,7 +60,7 @@ class Saddi(Addi):
             self.discriminators[self._judge] = WindowDiscriminator(dim, config.decoder_channels)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """One turn of the phase in which the training is."""
+        """Return the terms of one turn of the phase in which the training is."""
         if self.phase == "pretraining":
             return self._pretraining(source, target)
         terms = super().losses(source, target, step)
@@ -75,7 +75,7 @@ class Saddi(Addi):
         return {**terms, "reconstruction": _squared_error(decoded, real)}
 
     def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:
-        """J, with windows in the place of codes for D2 if that judges them: it rewards the real ones."""
+        """Return J, with windows in the place of codes for D2 if that judges them: it rewards the real ones."""
         if self.config.second_discriminator == "codes":
             return super().game(codes, source, target)
         first, real = self.discriminators["first"], _Windows.of(source, target)
@@ -83,7 +83,7 @@ class Saddi(Addi):
         return of_codes + self._realism(self._decoded(torch.cat(codes), real), real, self.config.d2gan_beta)
 
     def _pretraining(self, source: Batch, target: Batch) -> dict[str, Tensor]:
-        """Encoder and decoder minimise the squared error, and what tells decoded windows from real ones."""
+        """Return the squared error, and the game of encoder and decoder against the discriminator of windows."""
         real = _Windows.of(source, target)
         if self.turn == DISCRIMINATORS:
             return {"judge": -self._realism(self._decoded(torch.cat(self._codes), real), real)}
@@ -96,26 +96,26 @@ class Saddi(Addi):
         }
 
     def _decoded(self, codes: Tensor, like: "_Windows") -> Tensor:
-        """Windows (n, dim, frames) of codes (n, channels), with the lengths of n others and their padding."""
+        """Decode codes (n, channels) to windows (n, dim, frames), with the lengths of n others and their padding."""
         frames = like.features.shape[2]
         counted = torch.arange(frames, device=codes.device) < like.lengths.unsqueeze(1)  # (n, frames)
         with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # in whose turn the decoder learns nothing
             return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
 
     def _realism(self, decoded: Tensor, real: "_Windows", weight: float = 1.0) -> Tensor:
-        """What the discriminator of windows (n, dim, frames) maximises."""
+        """Return the value that the discriminator of windows (n, dim, frames) maximises."""
         judge = self.discriminators[self._judge]
         return reward(judge(real.features, real.lengths), judge(decoded, real.lengths), weight)
 
     def _synthetic(self, source: LabelledBatch) -> Tensor:
-        """Cross-entropy of as many synthetic utterances as the source's batch has, with its labels."""
+        """Return the cross-entropy of as many synthetic utterances as the source's batch has, with its labels."""
         codes = self._mixed(self._codes.source, source.labels)
         windows = self._decoded(codes, _Windows(source.features, source.lengths)).detach()
         with running_statistics_kept(self.network):  # those of real utterances, for prediction
             return F.cross_entropy(self.network(windows, source.lengths), source.labels)
 
     def _mixed(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Codes (n, channels) between each of n codes and another one of its class, or itself, with noise."""
+        """Mix each of n codes (n, channels) with another one of its class, or itself, and add noise."""
         scores = codes.new_empty(len(codes), len(codes)).uniform_()
         partners = torch.where(labels.unsqueeze(1) == labels, scores, -1).argmax(1)
         part = self.config.interpolation * codes.new_empty(len(codes), 1).uniform_()
@@ -131,11 +131,11 @@ class _Windows(NamedTuple):
 
     @classmethod
     def of(cls, source: Batch, target: Batch) -> Self:
-        """Those of both batches."""
+        """Join the windows of both batches."""
         return cls(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))
 
 
 def _squared_error(decoded: Tensor, real: _Windows) -> Tensor:
-    """Mean over all values that count: behind its length a decoded window is the real one."""
+    """Return the mean over all values that count: behind its length a decoded window is the real one."""
     counted = real.lengths.sum() * real.features.shape[1]
     return (decoded - real.features).square().sum() / counted

@@ -14,7 +14,7 @@ from emodna.model.reproducibility import forked
 
 @dataclass(frozen=True)
 class SourceOnlyConfig(EncoderConfig):
-    """Whether the target is seen by batch norm."""
+    """Settings of the encoder and of its batch norm."""
 
     target_bn: bool = False
     """Predict by the target's batch norm statistics; every weight stays that of Source Only."""
@@ -33,10 +33,10 @@ class SourceOnly(SharedEncoder):
         self.config = config
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Eq. 2."""
+        """Return Eq. 2."""
         if not self.config.target_bn:
             return {"emotion": self._emotion(source)}
-        # In training batch norm takes the batch's own statistics, so who moves the running ones decides no weight.
+        # In training batch norm takes the batch's own statistics, so the running ones decide no weight.
         with running_statistics_kept(self.network):
             emotion = self._emotion(source)
         with forked("target pass", target.features.device), torch.no_grad():
@@ -48,5 +48,5 @@ class SourceOnly(SharedEncoder):
 
     @property
     def uncapturable(self) -> str | None:
-        """Captured where the source alone passes."""
+        """Return a reason unless the source alone passes."""
         return "it needs target_bn=false: the target's pass draws numbers of its own" if self.config.target_bn else None

@@ -1,4 +1,4 @@
-"""Upper bound: what the encoder can do with the target's own labels."""
+"""Upper bound: the encoder trained with the target's own labels."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
@@ -10,25 +10,24 @@ from torch import Tensor, nn
 from emodna.model.config import Valid
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import EncoderConfig, Method, Settled, SharedEncoder, Supervision
-from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.base import EncoderConfig, Method, RunFacts, Settled, SharedEncoder, Supervision
 
 Folds = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
 
 
 @dataclass(frozen=True)
 class UpperBoundConfig(EncoderConfig):
-    """Of each of the networks."""
+    """Settings of each of the networks."""
 
     folds: Folds = 4
-    """As many parts the target's speakers are shared out to; two of the corpora have four speakers."""
+    """Number of parts that the target's speakers are shared out to; two of the corpora have four speakers."""
 
 
 class OneFold(SharedEncoder):
     """The network of a fold: it learns from the speakers of all the others."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Eq. 2, on labelled utterances of the target."""
+        """Return Eq. 2, on labelled utterances of the target."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
 
 
@@ -50,13 +49,7 @@ class UpperBound(Method):
 
     @classmethod
     def settled(cls, config: UpperBoundConfig, facts: RunFacts) -> Settled:
-        """No more folds than the target has speakers.
-
-        Raises
-        ------
-        ConfigError
-            Fewer than two of its speakers are known.
-        """
+        """Lower the number of folds to that of the target's speakers; fewer than 2 are a `ConfigError`."""
         if (speakers := facts.target_speakers) >= config.folds:
             return Settled(config)
         if speakers < 2:
@@ -69,12 +62,9 @@ class UpperBound(Method):
         )
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Eq. 2 of each network.
+        """Return Eq. 2 of each network.
 
-        Parameters
-        ----------
-        source
-            Labelled utterances of the target (folds * n): rows k, k + folds, k + 2 * folds, ... are those of network k.
+        `source` has labelled utterances of the target (folds * n): rows k, k + folds, ... are those of network k.
         """
         folds = len(self.networks)
         terms = {}
@@ -84,18 +74,18 @@ class UpperBound(Method):
         return terms
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Mean of the networks' log-probabilities (batch, 2): of what none of them was trained on."""
+        """Return the mean of the networks' log-probabilities (batch, 2): of utterances unknown to all of them."""
         answers = [self.of_fold(fold).predict(features, lengths) for fold in range(len(self.networks))]
         return torch.stack(answers).log_softmax(2).mean(0)
 
     def embed(self, features: Tensor, lengths: Tensor) -> None:
-        """None: each network has a space of its own, in which the others' utterances have no place."""
+        """Return None: each network has a space of its own, in which the others' utterances have no place."""
 
     def of_fold(self, fold: int) -> Method:
-        """The network that has not heard the speakers of a fold."""
+        """Return the network that has not heard the speakers of a fold."""
         return cast("Method", self.networks[fold])
 
     @property
     def supervision(self) -> Supervision:
-        """The target's labels."""
+        """Return `oracle-folds`: it learns from the target's labels."""
         return "oracle-folds"

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.networks.layers import Dropout
-from emodna.model.networks.pooled import pooled_convolution
+from emodna.model.networks.layers import Dropout, pooled_convolution
 
-#: Frames, and values per frame, of the smallest input: what three blocks and the primary capsules make one place of.
+#: Frames, and values per frame, of the smallest input: three blocks and the primary capsules make one place of it.
 SMALLEST: Final = 38
 
 _KERNEL: Final = 3
@@ -59,7 +58,7 @@ class ConvolutionBlock(nn.Module):
         return dropped.reshape(pooled.shape)
 
     def _folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of one convolution that does the work of the norm, too."""
+        """Return weight and bias of one convolution that does the work of the norm, too."""
         norm, bias = self.norm, self.conv.bias
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight = self.conv.weight * scale[:, None, None, None]
@@ -87,7 +86,7 @@ class RoutedCapsules(nn.Module):
     """Capsules that agree with those below: (batch, n, inputs) -> (batch, capsules, length).
 
     Every capsule below predicts every capsule above by a matrix that all of those below share, so predictions are
-    never made one by one: what is mixed are the inputs, and the mixtures go through the matrices.
+    never made one by one: the inputs are mixed, and the mixtures go through the matrices.
     """
 
     def __init__(self, inputs: int, capsules: int, length: int, iterations: int) -> None:
@@ -109,23 +108,15 @@ class RoutedCapsules(nn.Module):
         return squash(routed)
 
     def _routed(self, x: Tensor, shares: Tensor) -> Tensor:
-        """Predictions for each capsule above, summed by shares (batch, capsules, n): (batch, capsules, length)."""
+        """Sum the predictions for each capsule above by shares (batch, capsules, n): (batch, capsules, length)."""
         return torch.einsum("bid,idj->bij", shares @ x, self.weight)
 
 
 class CapsuleEncoder(nn.Module):
     """(batch, dim, frames) -> (batch, channels).
 
-    Parameters
-    ----------
-    channels
-        Filters of the convolutions, and length of the capsules.
-    primary_maps
-        Primary capsules per place.
-    capsules
-        Of the last layer.
-    routings
-        Iterations of the routing.
+    `channels` is the number of filters and the length of the capsules, `primary_maps` the number of primary capsules
+    per place, `capsules` those of the last layer, `routings` the iterations of the routing.
     """
 
     def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:
@@ -149,7 +140,7 @@ class CapsuleEncoder(nn.Module):
 
 
 def attended(x: Tensor) -> Tensor:
-    """Self-attention over capsules (batch, n, length) by dot products that are not scaled; of the same shape."""
+    """Apply self-attention over capsules (batch, n, length), by dot products that are not scaled."""
     return (x @ x.transpose(1, 2)).softmax(2) @ x
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
 
-#: What is left of the time steps: their mean, or the state at the end of the utterance.
 Pooling = Literal["mean", "last"]
-#: How the Bi-LSTM's two directions become one: summed, concatenated, or concatenated at half the units each.
+"""Pooling over time: the mean of the steps, or the state at the end of the utterance."""
+
 Directions = Literal["sum", "concat", "concat-half"]
+"""Union of the Bi-LSTM's two directions: summed, concatenated, or concatenated at half the units each."""
 
 #: Each of the backbone's blocks halves the number of time steps.
 _POOL: Final = 2
@@ -42,7 +43,7 @@ class Backbone(nn.Sequential):
         self.shrink = _POOL**blocks
 
     def pooled_lengths(self, lengths: Tensor) -> Tensor:
-        """(batch,) time steps that are left of this many frames, at least one."""
+        """Return the number of time steps (batch,) that are left of these many frames, at least one."""
         pooled: Tensor = (lengths // self.shrink).clamp_min(1)
         return pooled
 
@@ -106,7 +107,7 @@ class CorpusEncoder(nn.Module):
         self.lstm = nn.LSTM(channels, each, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Corpus features C (batch, width) of (batch, channels, time) whose first `lengths` (batch,) steps count."""
+        """Return features C (batch, width) of (batch, channels, time) whose first `lengths` (batch,) steps count."""
         hidden: Tensor = self.lstm(x.transpose(1, 2))[0]  # (batch, time, 2 * units)
         forward, backward = hidden.transpose(1, 2).chunk(2, dim=1)  # (batch, units, time) each
         if self.pooling == "last":
@@ -117,8 +118,33 @@ class CorpusEncoder(nn.Module):
         return forward + backward if self.directions == "sum" else torch.cat([forward, backward], dim=1)
 
 
-class EmotionNetwork(nn.Module):
-    """Backbone, emotion encoder and linear emotion classifier: what every shared-encoder method predicts with."""
+class EmotionClassifier(nn.Module):
+    """A backbone, an encoder and a linear classifier, which a subclass makes."""
+
+    backbone: Backbone
+    encoder: nn.Module
+    classifier: nn.Linear
+
+    def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return emotion features E (batch, channels) of the backbone's output (batch, channels, time)."""
+        raise NotImplementedError
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return E (batch, channels) of features (batch, dim, frames)."""
+        return self.encode(self.backbone(features), lengths)
+
+    def answer(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (batch, classes) and E (batch, channels) of features (batch, dim, frames)."""
+        emotion = self.embed(features, lengths)
+        return self.classifier(emotion), emotion
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return logits (batch, classes) of features (batch, dim, frames)."""
+        return self.answer(features, lengths)[0]
+
+
+class EmotionNetwork(EmotionClassifier):
+    """The network that every shared-encoder method predicts with; its encoder is an `EmotionEncoder`."""
 
     def __init__(
         self,
@@ -138,30 +164,40 @@ class EmotionNetwork(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Emotion features E (batch, channels) of the backbone's output (batch, channels, time)."""
+        """Pool the encoder's output over time."""
         pool = last_step if self.pooling == "last" else mean_over_time
         return pool(self.encoder(hidden), self.backbone.pooled_lengths(lengths))
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, classes) of features (batch, dim, frames)."""
-        logits: Tensor = self.classifier(self.encode(self.backbone(features), lengths))
-        return logits
+
+class ConvBlstmNetwork(EmotionClassifier):
+    """As `EmotionNetwork`, with Emo-DNA's corpus encoder in the place of the TCN (ADDi, sADDi)."""
+
+    def __init__(self, dim: int, *, classes: int, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = Backbone(dim, channels, dropout)
+        self.encoder = CorpusEncoder(channels, channels)
+        self.classifier = nn.Linear(channels, classes)
+
+    def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mean over time of both directions, summed."""
+        features: Tensor = self.encoder(hidden, self.backbone.pooled_lengths(lengths))
+        return features
 
 
 def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
+    """Make the head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean of (batch, channels, time) over each row's first `lengths` (batch,) steps: (batch, channels)."""
+    """Return the mean of (batch, channels, time) over each row's first `lengths` (batch,) steps: (batch, channels)."""
     steps = torch.arange(x.shape[2], device=x.device)
     counted = (steps < lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
     return (x * counted).sum(2) / lengths.unsqueeze(1)
 
 
 def last_step(x: Tensor, lengths: Tensor) -> Tensor:
-    """Each row's last counted step of (batch, channels, time): (batch, channels)."""
+    """Return each row's last counted step of (batch, channels, time): (batch, channels)."""
     steps = torch.arange(x.shape[2], device=x.device)
     last = (steps == lengths.unsqueeze(1) - 1).unsqueeze(1)  # (batch, 1, time)
     # A sum with one summand: unlike an index's, its gradient is deterministic on every device.

@@ -1,4 +1,4 @@
-"""How batches pass through a network in which batch norm looks at the whole batch and dropout draws at random."""
+"""Passes of batches through a network in which batch norm looks at the whole batch and dropout draws at random."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +11,7 @@ from emodna.model.data.batch import Batch
 from emodna.model.reproducibility import forked
 
 BatchNormMode = Literal["concat", "separate", "source"]
-"""Whose statistics batch norm takes in training.
+"""Statistics that batch norm takes in training.
 
 concat
     Source and target are one batch with common statistics.
@@ -22,7 +22,7 @@ source
 """
 
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-"""Features (batch, dim, frames) and lengths (batch,) to outputs (batch, ...)."""
+"""Function of features (batch, dim, frames) and lengths (batch,) that returns outputs (batch, ...)."""
 
 
 def pass_both(
@@ -30,21 +30,14 @@ def pass_both(
 ) -> tuple[Tensor, ...]:
     """Pass both corpora through a network, in one pass or one after the other.
 
-    Unless they are one batch, what the source's pass gives does not depend on the target at all: the target's pass
-    draws its dropout from a random state of its own. So a method whose transfer terms weigh nothing trains the shared
-    network as Source Only does, bit for bit with `source`; for that, whatever Source Only computes must happen in here.
-
-    Parameters
-    ----------
-    network
-        Holds the batch norms that `encode` runs through.
-    encode
-        What to do with features and lengths.
+    Unless they are one batch, the source's outputs do not depend on the target at all: the target's pass draws its
+    dropout from a random state of its own. So a method whose transfer terms weigh nothing trains the shared network as
+    Source Only does, bit for bit with `source`; for that, whatever Source Only computes must happen in `encode`.
 
     Returns
     -------
     tuple of Tensor
-        The outputs of `encode` for the source's rows, then the target's.
+        The outputs of `encode` for the source's rows, then the target's. `network` holds its batch norms.
     """
     if batch_norm == "concat":
         return encode(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))

@@ -5,6 +5,7 @@ files. The same run gives the same text, but for the time that it took.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -14,18 +15,16 @@ from markupsafe import Markup
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, ORACLE, label_of
+from emodna.model.label import BLIND, ORACLE, SCORE_NAMES, label_of
 from emodna.model.methods import method_of
 from emodna.model.methods.base import Supervision
-from emodna.model.metrics import SCORE_NAMES
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.export.place import replacing
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.files import write_atomically
+from emodna.pipeline.files import replacing, write_atomically
 from emodna.pipeline.store import FeatureStore
 
 _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
@@ -50,7 +49,7 @@ def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
         As `card`.
     """
     content = card(run).encode()
-    with replacing(place, own_files=None, always=(), force=force) as fresh:
+    with replacing(place, force=force) as fresh:
         fresh.write_bytes(content)
     return len(content)
 
@@ -76,6 +75,7 @@ def card(run: RunFolder) -> str:
         ) from error
 
 
+@cache
 def _template() -> jinja2.Template:
     """Return the template; each value in it is escaped for Markdown, or by the filter `yaml` for YAML."""
     environment = jinja2.Environment(

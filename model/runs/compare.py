@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, over seeds, and prediction by prediction."""
+"""Runs side by side: differing settings, scores over seeds, and pairs of predictions."""
 
 import itertools
 import json
@@ -13,26 +13,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.model.metrics import SCORE_NAMES
-from emodna.model.runs.data import trained_on
-from emodna.model.runs.listing import Run, flat
+from emodna.model.label import SCORE_NAMES
+from emodna.model.runs.listing import Run, flat, trained_on
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two runs on the same utterances of a target; the last four are None where its labels are not to be had."""
+    """Two runs on the same utterances of a target; the last four are None if its labels are not available."""
 
     utterances: int
     agreement: float
-    """Percent of the utterances that both call the same."""
+    """Percent of the utterances that get the same label from both."""
     labelled: int | None
     only_first: int | None
-    """Labelled utterances that only the first run calls right."""
+    """Labelled utterances that only the first run labels right."""
     only_second: int | None
     p: float | None
-    """Exact McNemar test: the probability of so unequal a split, or a more unequal one, of the utterances that only
-    one run calls right, were the runs equally good (McNemar 1947, Psychometrika 12:153; for classifiers, Dietterich
-    1998, Neural Computation 10:1895). Of speakers it knows nothing: it takes utterances as independent."""
+    """p-value of `mcnemar`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +44,9 @@ class OverSeeds:
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Keys of the configuration, as `train.batch_size`, that are not the same in all runs, with each run's value.
+    """Return the keys of the configuration, such as `train.batch_size`, that differ between runs, with each value.
 
-    Of different methods, only those settings are compared that all of them have, or in which runs of one of them
-    differ; of versions, those of the libraries.
+    Settings of different methods are compared only if all methods have them, or if runs of one method differ in them.
     """
     found = [
         {**flat(run.decisive), "supervision": run.supervision, **flat({"versions": run.config.get("versions")})}
@@ -61,14 +57,15 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
         keys = {
             key: None
             for key in keys
-            if not key.startswith("method_config.") or all(key in each for each in found) or _differs(key, found)
+            if not key.startswith("method_config.")
+            or all(key in each for each in found)
+            or _differs_within_a_method(key, found)
         }
     values = {key: [each.get(key) for each in found] for key in keys}
     return {key: each for key, each in values.items() if any(_text(value) != _text(each[0]) for value in each)}
 
 
-def _differs(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a setting is not the same in all runs of some method."""
+def _differs_within_a_method(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     values: dict[str, set[str]] = {}
     for each in found:
         values.setdefault(_text(each.get("method")), set()).add(_text(each.get(key)))
@@ -76,7 +73,7 @@ def _differs(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
-    """Mean and deviation of the scores of all finished runs that differ by their seed alone, two or more."""
+    """Return mean and deviation of the scores of each two or more finished runs that differ by their seed alone."""
     groups: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
         if run.state == "done" and None not in run.scores.values():
@@ -93,7 +90,7 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
 
 
 def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired | str]:
-    """Each pair of runs, by their places: its statistics, or why there are none."""
+    """Return the statistics of each pair of runs, by their places, or the reason why there are none."""
     tables = [predictions(run) for run in runs]
     return {
         (a, b): _pair(runs[a], runs[b], tables[a], tables[b]) for a, b in itertools.combinations(range(len(runs)), 2)
@@ -101,7 +98,12 @@ def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired | str]:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact McNemar test of two runs' discordant utterances: a two-sided binomial test of one half."""
+    """Return the p-value of the exact McNemar test: a two-sided binomial test of one half.
+
+    It is the probability of so unequal a split, or a more unequal one, of the utterances that only one run labels
+    right, if the runs were equally good (McNemar 1947, Psychometrika 12:153; for classifiers, Dietterich 1998, Neural
+    Computation 10:1895). It takes utterances as independent, whoever speaks.
+    """
     from scipy.stats import binomtest
 
     discordant = only_first + only_second
@@ -109,8 +111,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def _pair(a: Run, b: Run, first: pa.Table | str, second: pa.Table | str) -> Paired | str:
-    if isinstance(first, str) or isinstance(second, str):
-        return first if isinstance(first, str) else str(second)
+    if isinstance(first, str):
+        return first
+    if isinstance(second, str):
+        return second
     if a.asked["task"] != b.asked["task"]:
         return "not the same task"
     if not first["id"].equals(second["id"]):
@@ -126,7 +130,7 @@ def _pair(a: Run, b: Run, first: pa.Table | str, second: pa.Table | str) -> Pair
 
 
 def predictions(run: Run) -> pa.Table | str:
-    """Id and label of a run's predictions, by id; or why there are none."""
+    """Return id and label of a run's predictions, by id, or the reason why there are none."""
     path = run.folder.predictions
     if run.state != "done":
         return f"{run.folder.path}: not done"
@@ -136,18 +140,14 @@ def predictions(run: Run) -> pa.Table | str:
         table = table.select(["id", "label"]).cast(pa.schema([("id", pa.string()), ("label", pa.int8())]))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         return f"{path}: cannot be read ({' '.join(str(error).split())})"
-    if (
-        table["id"].null_count
-        or table["label"].null_count
-        or pc.count_distinct(table["id"]).as_py() != len(table)
-        or not len(table)
-    ):
+    missing = table["id"].null_count + table["label"].null_count
+    if missing or not len(table) or pc.count_distinct(table["id"]).as_py() != len(table):
         return f"{path}: damaged: ids or labels that are missing or there twice"
     return table.sort_by("id").combine_chunks()
 
 
 def truth_of(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
-    """Labels (n,) of the target's utterances, -1 where there is none; None if its store is not as the run found it."""
+    """Return the labels (n,) of the target's utterances, -1 for none; None if its store is no longer the run's."""
     store = trained_on(run, str(run.asked["tgt"])).store
     if store is None:
         return None

@@ -1,4 +1,4 @@
-"""Runs on disk: found and read without torch, whatever state they were left in."""
+"""Runs on disk: found and read without torch, in any state, with the stores that they were trained on."""
 
 import fcntl
 import json
@@ -8,17 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, label_of
-from emodna.model.metrics import SCORE_NAMES
+from emodna.model.label import BLIND, SCORE_NAMES, label_of
 from emodna.model.run_folder import JOIN, RunFolder, read_json
+from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:
+    from emodna.pipeline.store import FeatureStore
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
-#: Scores in percent, in the order in which they are shown; a constant answer has a UAR of 50.
-#: What a run is asked for, with the type of each.
+#: Keys of the configuration that identify a run, with the type of each.
 _ASKED: Final[Mapping[str, type]] = {"src": str, "tgt": str, "task": str, "method": str, "seed": int, "steps": int}
 
 Scores = Mapping[str, float | None]
@@ -26,44 +28,44 @@ Scores = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder as it was found; what could not be read is None or empty."""
+    """A run's folder as it was found; unreadable parts are None or empty."""
 
     folder: RunFolder
     state: State
     problem: str | None
-    """Of a damaged run: what is wrong."""
+    """Damage, in words."""
     config: Mapping[str, Any]
-    """Content of config.json, of which `asked` and `decisive` are sure to be of the right types."""
+    """Content of config.json. The values of `asked` have the right types."""
     step: int | None
-    """Steps that are done: of a running one those that are logged, else those that a resume would keep."""
+    """Finished steps: of a running run those that are logged, else those that a resume would keep."""
     scores: Scores
-    """Of `SCORE_NAMES`, in percent; None before the run is done, and without labels of the target."""
+    """The scores of `SCORE_NAMES` in percent; None before the run is done, and without labels of the target."""
     constants: Mapping[str, Scores]
-    """The same of the constant answers."""
+    """The same of the constant predictors."""
     changed: float
-    """When the run last wrote, in seconds since 1970."""
+    """Time of the run's last write, in seconds since 1970."""
     bytes: int
 
     @property
     def decisive(self) -> Mapping[str, Any]:
-        """What decides the weights."""
+        """The part of the configuration that decides the weights."""
         found = self.config.get("decisive")
         return found if isinstance(found, dict) else {}
 
     @property
     def asked(self) -> dict[str, Any]:
-        """src, tgt, task, method, seed and steps; None where they are not known."""
+        """src, tgt, task, method, seed and steps; None if unknown."""
         found = self.decisive
         return {key: found[key] if type(found.get(key)) is kind else None for key, kind in _ASKED.items()}
 
     @property
     def supervision(self) -> str | None:
-        """Whose labels it learns from, as `Method.supervision`; None where that is not known."""
+        """The labels that it learns from, as `Method.supervision`; None if unknown."""
         return str(self.config.get("supervision", BLIND)) if self.decisive else None
 
     @property
     def label(self) -> str | None:
-        """What the method is called beside the run's results; None where that is not known."""
+        """The method's label beside the run's results; None if unknown."""
         return label_of(self.config)
 
     @property
@@ -74,27 +76,46 @@ class Run:
 
     @property
     def best_constant(self) -> dict[str, float | None]:
-        """The best of the constant answers by each score."""
-        known = {key: [each[key] for each in self.constants.values()] for key in SCORE_NAMES}
-        return {key: max((value for value in found if value is not None), default=None) for key, found in known.items()}
+        """The best constant predictor's value of each score."""
+        values = {key: [each[key] for each in self.constants.values()] for key in SCORE_NAMES}
+        return {key: max((value for value in each if value is not None), default=None) for key, each in values.items()}
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora that it was trained on, sources first."""
+        stores = self.config.get("stores")
+        return list(stores) if isinstance(stores, dict) else []
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A store that a run was trained on."""
+
+    corpus: str
+    path: str | None
+    fingerprint: str | None
+    """Fingerprint during the run; None if the configuration lacks it."""
+    state: Literal["same", "changed", "gone", "damaged", "not known"]
+    store: "FeatureStore | None"
+    """The store, if it is the same."""
 
 
 def find_runs(places: Iterable[Path]) -> Iterator[Run]:
-    """All runs in and below some folders, in order of their paths.
+    """Yield all runs in and below some folders, in order of their paths.
 
     Raises
     ------
     RunError
-        A place that is no folder.
+        A place is not a folder.
     """
     for place in places:
         if not place.is_dir():
             raise RunError(f"{place}: no such folder")
-        for parent, folders, files in os.walk(place):
+        for parent, folders, names in os.walk(place):
             folder = RunFolder(Path(parent))
             folders.sort()
-            if folder.config.name in files and (run := _read(folder)) is not None:
-                folders.clear()  # a run keeps no run in it
+            if folder.config.name in names and (run := _read(folder)) is not None:
+                folders.clear()  # a run contains no other run
                 yield run
 
 
@@ -112,18 +133,38 @@ def open_run(path: Path) -> Run:
     return run
 
 
+def trained_on(run: Run, corpus: str) -> RunData:
+    """Find a store that a run was trained on."""
+    from emodna.pipeline.store import FeatureStore, layout  # what it loads, a list of runs does not need
+
+    stores, fingerprints = run.config.get("stores"), run.decisive.get("fingerprints")
+    path = stores.get(corpus) if isinstance(stores, dict) else None
+    fingerprint = fingerprints.get(corpus) if isinstance(fingerprints, dict) else None
+    if not isinstance(path, str) or not isinstance(fingerprint, str):
+        return RunData(corpus, None, None, "not known", None)
+    try:
+        if not (Path(path) / layout.STORE_JSON).exists():
+            return RunData(corpus, path, fingerprint, "gone", None)
+        store = FeatureStore(Path(path))
+    except (EmodnaError, OSError, ValueError):
+        return RunData(corpus, path, fingerprint, "damaged", None)
+    if store.fingerprint != fingerprint:
+        return RunData(corpus, path, fingerprint, "changed", None)
+    return RunData(corpus, path, fingerprint, "same", store)
+
+
 def curves(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of each quantity in metrics.jsonl, in order; lines that cannot be read are left out."""
+    """Return step and value of each quantity in metrics.jsonl, in order, without unreadable lines."""
     found: dict[str, list[tuple[int, float]]] = {}
     for line in _logged(run.folder):
         for name, value in line.items():
-            if name != "step" and (number := _number(value)) is not None:
-                found.setdefault(name, []).append((line["step"], number))
+            if name != "step" and _is_number(value):
+                found.setdefault(name, []).append((line["step"], float(value)))
     return found
 
 
 def files(folder: RunFolder) -> dict[str, os.stat_result]:
-    """Name and status of each file of a run, in order; those that vanish meanwhile are left out."""
+    """Return name and status of each file of a run, in order, without those that vanish meanwhile."""
     found = {}
     with suppress(OSError):
         for path in sorted(folder.path.rglob("*")):
@@ -134,7 +175,7 @@ def files(folder: RunFolder) -> dict[str, os.stat_result]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration with the keys of all levels joined by dots."""
+    """Join the keys of a nested configuration by dots."""
     joined: dict[str, Any] = {}
     for key, value in config.items():
         joined |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -142,22 +183,34 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def not_default(run: Run) -> dict[str, tuple[Any, Any]]:
-    """Settings of a run that are not the defaults of its version: value, then default."""
+    """Return value and default of the settings that are not the defaults of the run's version."""
     defaults = run.config.get("defaults")
     known = flat(defaults) if isinstance(defaults, dict) else {}
     mine = flat(run.decisive)
     return {key: (mine[key], default) for key, default in known.items() if key in mine and mine[key] != default}
 
 
+def is_locked(folder: RunFolder) -> bool:
+    """Return True if a run is at work in a folder. The lock tried is shared: readers do not disturb each other."""
+    try:
+        with folder.lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock was ever made, or the file system has none
+        return False
+    return False
+
+
 def _read(folder: RunFolder) -> Run | None:
-    """The run in a folder; None for a folder that is not a run's."""
+    """Read the run in a folder; None if it is not a run's."""
     config: dict[str, Any] = {}
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     constants: Mapping[str, Scores] = {}
     step = problem = None
     state: State = "damaged"
     try:
-        config = _read_json(folder.config)
+        config = read_json(folder.config)
         _check_config(folder, config)
         if folder.done.exists():
             state, step = "done", config["decisive"]["steps"]
@@ -167,25 +220,14 @@ def _read(folder: RunFolder) -> Run | None:
         else:
             state, step = "interrupted", _checkpoint_step(folder)
     except (RunError, OSError) as error:
-        if not _looks_like_a_run(folder, config):
+        # Many a model has a config.json: it is a run's only beside a file that no other has.
+        if "decisive" not in config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
             return None
         state, problem = "damaged", str(error)
     statuses = files(folder).values()
     changed = max((status.st_mtime for status in statuses), default=0.0)
     size = sum(status.st_size for status in statuses)
     return Run(folder, state, problem, config, step, scores, constants, changed, size)
-
-
-def _looks_like_a_run(folder: RunFolder, config: Mapping[str, Any]) -> bool:
-    """Whether a config.json that is not a run's lies beside something that only runs have: many a model has one."""
-    return "decisive" in config or any(map(os.path.exists, (folder.metrics, folder.resume, folder.result)))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except RecursionError:
-        raise RunError(f"{path}: damaged (nested too deeply)") from None
 
 
 def _check_config(folder: RunFolder, config: Mapping[str, Any]) -> None:
@@ -198,71 +240,48 @@ def _check_config(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 
 def _scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
-    result = _read_json(folder.result)
+    """Read the scores of a run, and those of the constant predictors."""
+    result = read_json(folder.result)
     constant = result.get("constant")
     if not isinstance(constant, dict) or not all(isinstance(each, dict) for each in constant.values()):
         raise RunError(f"{folder.result}: damaged: no scores of the constant answers")
-    return _checked(folder, result), {str(name): _checked(folder, each) for name, each in constant.items()}
 
+    def checked(scores: Mapping[str, Any]) -> Scores:
+        for key in SCORE_NAMES:
+            if key not in scores or not (scores[key] is None or _is_number(scores[key])):
+                raise RunError(f"{folder.result}: damaged: {key} is {scores.get(key)!r:.40}")
+        return {key: None if scores[key] is None else float(scores[key]) for key in SCORE_NAMES}
 
-def _checked(folder: RunFolder, found: Mapping[str, Any]) -> Scores:
-    for key in SCORE_NAMES:
-        if key not in found or (found[key] is not None and _number(found[key]) is None):
-            raise RunError(f"{folder.result}: damaged: {key} is {found.get(key)!r:.40}")
-    return {key: _number(found[key]) for key in SCORE_NAMES}
+    return checked(result), {str(name): checked(each) for name, each in constant.items()}
 
 
 def _checkpoint_step(folder: RunFolder) -> int:
-    """Steps of the checkpoint, read off its head; 0 without one."""
+    """Read the finished steps off the head of the checkpoint; 0 without one."""
     from safetensors import SafetensorError, safe_open
 
     if not folder.resume.exists():
         return 0
     try:
         with safe_open(folder.resume, framework="np") as file:
-            step = json.loads(file.metadata()["emodna"])["facts"]["step"]
-        if type(step) is int and step >= 0:
-            return step
-        reason: object = f"step {step!r:.40}"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = error
-    raise RunError(f"{folder.resume}: damaged ({reason})")
+            return int(json.loads(file.metadata()["emodna"])["facts"]["step"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder.resume}: damaged ({error})") from error
 
 
 def _logged(folder: RunFolder) -> list[dict[str, Any]]:
-    """The readable lines of metrics.jsonl: the last one of a run that is at work may be half written."""
+    """Return the readable lines of metrics.jsonl; the last one of a run at work may be half written."""
     try:
         lines = folder.metrics.read_text(errors="replace").splitlines()
     except OSError:
         return []
     found = []
     for line in lines:
-        try:
+        with suppress(ValueError):
             content = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(content, dict) and type(content.get("step")) is int:
-            found.append(content)
+            if isinstance(content, dict) and type(content.get("step")) is int:
+                found.append(content)
     return found
 
 
-def is_locked(folder: RunFolder) -> bool:
-    """Whether a run is at work in a folder. A shared lock is tried, so that looking is no work."""
-    try:
-        with folder.lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock was ever made, or the file system has none
-        return False
-    return False
-
-
-def _number(value: object) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

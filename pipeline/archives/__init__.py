@@ -1,17 +1,17 @@
 """Roots: where a corpus's files lie, in a folder, a ZIP or a tar."""
 
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from emodna.pipeline.archives.archive import ARCHIVE_SUFFIXES
-from emodna.pipeline.archives.base import Stamp, Tree
+from emodna.pipeline.archives.base import ARCHIVE_SUFFIXES, Stamp, Tree, is_hidden
 from emodna.pipeline.archives.folder import FolderTree
-from emodna.pipeline.archives.tarred import TarTree, is_tar
-from emodna.pipeline.archives.zipped import ZipTree
+from emodna.pipeline.archives.tar import TarTree, is_tar
+from emodna.pipeline.archives.zip import ZipTree
 from emodna.pipeline.errors import CorpusError
 
-__all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "Tree", "open_tree"]
+__all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
 
 def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
@@ -55,3 +55,24 @@ def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
     except OSError as error:
         raise CorpusError(f"root {root}: cannot be read: {error.strerror or error}") from error
     raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")
+
+
+def data_root() -> Path:
+    """Return the folder of all corpora: $EMODNA_DATA, else ./data."""
+    return Path(os.environ.get("EMODNA_DATA") or "data")
+
+
+def default_root(corpus: str) -> Path:
+    """Return the root of a corpus: its folder below `data_root`, or an archive of its name there."""
+    folder = data_root() / corpus
+    if folder.is_dir():
+        return folder
+    archives = (folder.with_name(corpus + suffix) for suffix in ARCHIVE_SUFFIXES)
+    return next((archive for archive in archives if archive.is_file()), folder)
+
+
+def contents(root: Path) -> list[str]:
+    """List what lies in a folder, or the file that a root is; no hidden ones, as unfinished downloads are."""
+    if not root.is_dir():
+        return [root.name] if root.exists() else []
+    return sorted(path.name for path in root.iterdir() if not is_hidden(path.name))

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -116,26 +115,19 @@ class Pieces:
         """Length in s."""
         return self.length / self.sample_rate
 
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Decode, once."""
-        return self._read(at_once=False)
-
     def joined(self) -> NDArray[np.float32]:
         """Decode all, (n,). Of eight channels, the others are the most: those are never there as a whole."""
-        blocks = self._read(at_once=self.channels == 1)
         with self._explaining():
-            first = next(blocks)
-            if len(first) == self.length:
-                return first
             chosen = np.empty(self.length, np.float32)
         decoded = 0
-        for block in chain([first], blocks):
+        for block in self:
             chosen[decoded : decoded + len(block)] = block
             decoded += len(block)
         return chosen
 
-    def _read(self, *, at_once: bool) -> Iterator[NDArray[np.float32]]:
-        decoded, blocks = 0, self._blocks(at_once=at_once)
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Decode, once."""
+        decoded, blocks = 0, self._blocks()
         while True:
             with self._explaining():
                 block = next(blocks, None)
@@ -147,11 +139,11 @@ class Pieces:
         if decoded < self.length:
             raise AudioError(f"truncated: {decoded} of {self.length} samples could be decoded")
 
-    def _blocks(self, *, at_once: bool) -> Iterator[NDArray[np.float32]]:
+    def _blocks(self) -> Iterator[NDArray[np.float32]]:
         # libsndfile's own way from 16 bits to float32 takes three times as long, to the same values.
         dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
         with self._file as file:
-            if at_once or self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
+            if self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
                 # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
                 yield _to_float(file.read(self.length, dtype=dtype, always_2d=True)[:, self._channel])
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -18,31 +18,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
-from emodna.pipeline.columns import ROWS_AT_ONCE, values
 from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, utterance_table
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.tables import ROWS_AT_ONCE, values
 
 __all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utterance"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFacts:
-    """What is published about a corpus."""
+    """What is published about a corpus; None where nothing is."""
 
     title: str
-    language: str | None
-    utterances: int | None
-    speakers: int | None
-    sample_rate: int | None
+    language: str | None = None
+    utterances: int | None = None
+    speakers: int | None = None
+    sample_rate: int | None = None
     """Native, in Hz."""
     licence: str
-    citation: str
+    citation: str = ""
     layout: str
     """The file grammar, as a user sees it."""
     emotions: Mapping[str, str]
     """Code in the corpus -> category."""
-    counts: Mapping[str, int]
+    counts: Mapping[str, int] = field(default_factory=dict)
     """Category -> published number of utterances."""
     homepage: str = ""
     obtain: str = ""

@@ -4,7 +4,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import ClassVar, Final
@@ -29,8 +29,14 @@ _LABEL_FOLDER: Final = ("dialog", "emoevaluation")
 #: A dialog's has some 100 kB.
 _LABEL_FILE_BYTES: Final = 4_000_000
 
-_FOUR: Final = {"ang": "anger", "exc": "happiness", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
-_SEVEN: Final = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
+_FOUR: Final[Mapping[str, str]] = {
+    "ang": "anger",
+    "exc": "happiness",
+    "hap": "happiness",
+    "neu": "neutral",
+    "sad": "sadness",
+}
+_SEVEN: Final[Mapping[str, str]] = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
 #: How often each code occurs. The last three are no category of ours: frustration, other, and no majority.
 _TURNS: Final = {
     "ang": 1103,
@@ -47,30 +53,23 @@ _TURNS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """Which of the turns are utterances."""
-
-    emotions: Mapping[str, str]
-    """Code -> category."""
-    unlabelled: frozenset[str] = frozenset()
-    """Codes of turns that are kept without an emotion."""
-
-    def facts(self, facts: CorpusFacts) -> CorpusFacts:
-        """The corpus's facts, with the numbers of this selection."""
-        counts: Counter[str] = Counter()
-        for code, emotion in self.emotions.items():
-            counts[emotion] += _TURNS[code]
-        size = counts.total() + sum(_TURNS[code] for code in self.unlabelled)
-        return replace(facts, utterances=size, emotions=self.emotions, counts=dict(counts))
-
-
-_SELECTIONS: Final[Mapping[str | None, _Selection]] = {
-    None: _Selection(_FOUR),
-    "happiness-only": _Selection({code: emotion for code, emotion in _FOUR.items() if code != "exc"}),
-    "seven-class": _Selection(_SEVEN),
-    "all": _Selection(_SEVEN, frozenset(_TURNS) - frozenset(_SEVEN)),
+#: Code -> category of the turns that are utterances; None for those that are kept without an emotion.
+_SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
+    None: _FOUR,
+    "happiness-only": {code: emotion for code, emotion in _FOUR.items() if code != "exc"},
+    "seven-class": _SEVEN,
+    "all": {**dict.fromkeys(_TURNS), **_SEVEN},
 }
+
+
+def _with_numbers(facts: CorpusFacts, selection: Mapping[str, str | None]) -> CorpusFacts:
+    """Return the corpus's facts, with the numbers of a selection."""
+    emotions = {code: emotion for code, emotion in selection.items() if emotion is not None}
+    counts: Counter[str] = Counter()
+    for code, emotion in emotions.items():
+        counts[emotion] += _TURNS[code]
+    size = sum(_TURNS[code] for code in selection)
+    return replace(facts, utterances=size, emotions=emotions, counts=dict(counts))
 
 
 class Iemocap(Corpus):
@@ -83,11 +82,10 @@ class Iemocap(Corpus):
     """
 
     name = "iemocap"
-    facts = _SELECTIONS[None].facts(
+    facts = _with_numbers(
         CorpusFacts(
             title="Interactive Emotional Dyadic Motion Capture database",
             language="en",
-            utterances=None,
             speakers=10,
             sample_rate=16000,
             licence="internal research after a signed form, no passing on",
@@ -99,14 +97,14 @@ class Iemocap(Corpus):
                 "beside Session1/dialog/EmoEvaluation/<dialog>.txt"
             ),
             emotions={},
-            counts={},
             homepage="https://sail.usc.edu/iemocap/",
             obtain=(
                 "Start at https://sail.usc.edu/iemocap/iemocap_release.htm: sign the form "
                 "https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, and a link comes by mail within days. "
                 "The archive of 17.7 GB unpacks to IEMOCAP_full_release/ with Session1 to Session5."
             ),
-        )
+        ),
+        _FOUR,
     )
     label_suffixes = (".txt",)
     subsets: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -121,7 +119,7 @@ class Iemocap(Corpus):
         self._selection = _SELECTIONS[subset]
         if subset is not None:  # a name of its own gives it a store of its own
             self.name = f"{self.name}-{subset}"
-            self.facts = self._selection.facts(self.facts)
+            self.facts = _with_numbers(self.facts, self._selection)
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every WAV by the label line of its turn.
@@ -147,10 +145,9 @@ class Iemocap(Corpus):
 
     def _utterance(self, path: PurePosixPath, label: Utterance) -> Utterance | Skip:
         code = label.emotion_code or ""
-        emotion = self._selection.emotions.get(code)
-        if emotion is None and code not in self._selection.unlabelled:
+        if code not in self._selection:
             return Skip(f"emotion code {code}, not selected" if code in _TURNS else f"unknown emotion code {code}")
-        return replace(label, path=str(path), emotion=emotion)
+        return replace(label, path=str(path), emotion=self._selection[code])
 
 
 def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:

@@ -33,15 +33,9 @@ class Own(Corpus):
         self.name = name
         self.facts = CorpusFacts(
             title=title,
-            language=None,
-            utterances=None,
-            speakers=None,
-            sample_rate=None,
             licence="the user's own",
-            citation="",
             layout=layout,
             emotions={emotion: emotion for emotion in EMOTIONS},
-            counts={},
         )
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from emodna.pipeline.columns import ROWS_AT_ONCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import layout
+from emodna.pipeline.tables import ROWS_AT_ONCE
 
 Gender = Literal["f", "m"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from emodna.pipeline.export.place import replacing
+from emodna.pipeline.files import replacing
 
 if TYPE_CHECKING:
     from emodna.pipeline.export.base import Format

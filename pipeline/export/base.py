@@ -1,13 +1,15 @@
-"""What the formats share: which columns go along, what a file says of itself."""
+"""Shared by the formats: the columns that go along, the origin that a file names, the split into files."""
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
@@ -38,25 +40,30 @@ class Format:
 
 
 def columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
-    """Columns of the index that go along, in order; those with a taken name get `own_` before it."""
+    """Return the columns of the index that go along, in order; those with a taken name get `own_` before it."""
     table = store.table.drop_columns(list(_PLACES))
     return table.rename_columns(list(renamed(table.column_names, taken).values()))
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """A table of numbers, truth values and text alone: other columns, which a user's own table may have, as text."""
+    """Turn columns that are neither numbers, truth values nor text, as a user's own table may have, into text."""
     return pa.table({name: _plain(table[name]) for name in table.column_names})
 
 
-def about(snapshot: Snapshot) -> dict[str, Any]:
-    """What a copy should say of its origin wherever it goes; but not where on this machine it was made, or when."""
-    names = ("corpus", "feature_set", "parameters", "segmentation", "licence", "citation", "libraries", "fingerprint")
-    return {name: getattr(snapshot, name) for name in names}
-
-
 def about_json(snapshot: Snapshot) -> str:
-    """The same as JSON."""
-    return json.dumps(about(snapshot), indent=1)
+    """Return a store's origin as JSON, but not where on this machine it was made, or when."""
+    names = ("corpus", "feature_set", "parameters", "segmentation", "licence", "citation", "libraries", "fingerprint")
+    return json.dumps({name: getattr(snapshot, name) for name in names}, indent=1)
+
+
+def numbered_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    """Yield the blocks of a store (number of the file that takes it, rows, features): `FILE_BYTES` to a file."""
+    number, size = 0, 0
+    for rows, features in store.blocks(BLOCK_VALUES):
+        if size and size + features.nbytes > FILE_BYTES:
+            number, size = number + 1, 0
+        size += features.nbytes
+        yield number, rows, features
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

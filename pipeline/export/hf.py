@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from emodna.pipeline.cards import yaml_text
 from emodna.pipeline.export import base
@@ -31,98 +31,81 @@ def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> No
     data = folder / "data"
     data.mkdir()
     schema = table.schema.append(pa.field("features", pa.list_(pa.list_(pa.float32()))))
-    number, size = 0, 0
-    with ExitStack() as stack:
-        writer: pq.ParquetWriter | None = None
-        for rows, features in store.blocks(base.BLOCK_VALUES):
-            if writer is None or size + features.nbytes > base.FILE_BYTES:
-                stack.close()
-                file = data / f"train-{number:05}.parquet"
-                writer = stack.enter_context(open_writer(file, schema, "features.list.element.list.element"))
-                number, size = number + 1, 0
-            size += features.nbytes
-            part = table.slice(rows.start, rows.stop - rows.start)
-            starts = np.arange(0, features.size + 1, features.shape[1])
-            frames = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(features.ravel()))
-            ends = np.cumsum([0, *store.frames[rows]])
-            writer.write_table(
-                pa.table([*part.columns, pa.ListArray.from_arrays(pa.array(ends, pa.int32()), frames)], schema=schema)
-            )
-            told(len(part))
+    for number, blocks in groupby(base.numbered_blocks(store), key=itemgetter(0)):
+        file = data / f"train-{number:05}.parquet"
+        with open_writer(file, schema, "features.list.element.list.element") as writer:
+            for _, rows, features in blocks:
+                part = table.slice(rows.start, rows.stop - rows.start)
+                starts = np.arange(0, features.size + 1, features.shape[1])
+                frames = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(features.ravel()))
+                ends = pa.array(np.cumsum([0, *store.frames[rows]]), pa.int32())
+                lists = pa.ListArray.from_arrays(ends, frames)
+                writer.write_table(pa.table([*part.columns, lists], schema=schema))
+                told(len(part))
 
 
 def _card(store: FeatureStore, table: pa.Table) -> str:
-    """The card: what the hub and its library read of it, and a text for people."""
+    """Write the card: YAML for the hub and its library, and a text for people."""
     snapshot = store.snapshot
-    known = _CREATIVE_COMMONS.fullmatch(snapshot.licence)
-    languages = sorted(pc.drop_null(pc.unique(table["language"])).to_pylist())
-    lines = [
-        "---",
-        f"pretty_name: {yaml_text(f'{snapshot.corpus}, {snapshot.feature_set}')}",
-        *(
-            [f"license: cc-{known[1].lower()}-{known[4]}"]
-            if known
-            else ["license: other", f"license_name: {yaml_text(snapshot.licence)}"]
-        ),
-        *(["language:", *(f"- {yaml_text(language)}" for language in languages)] if languages else []),
-        "tags:",
-        "- audio",
-        "- speech-emotion-recognition",
-        "dataset_info:",
-        "  features:",
-        *(
-            f"  - name: {yaml_text(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
-            for field in table.schema
-        ),
-        "  - name: features",
-        "    dtype:",
-        "      array2_d:",
-        "        shape:",
-        "        - null",
-        f"        - {store.dim}",
-        "        dtype: float32",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        "  - split: train",
-        "    path: data/train-*.parquet",
-        "---",
-        f"# {snapshot.corpus}: features of emotional speech",
-        "",
-        f"{len(store)} utterances, {snapshot.counts['seconds'] / 3600:.2f} hours, extracted by emodna as"
-        f" `{snapshot.feature_set}`: `features` is float32 (frames, {store.dim}) of each.",
-        "",
-        *_counts(table),
-        "## Licence and citation",
-        "",
-        *_block(f"{snapshot.licence}\n\n{snapshot.citation}"),
-        "",
-        "## How it was made",
-        "",
-        *_block(about_json(snapshot)),
-        "",
-    ]
-    return "\n".join(lines)
+    if known := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
+        licence = f"license: cc-{known[1].lower()}-{known[4]}\n"
+    else:
+        licence = f"license: other\nlicense_name: {yaml_text(snapshot.licence)}\n"
+    spoken = sorted(pc.unique(table["language"].drop_null()).to_pylist())
+    languages = "".join(["language:\n" * bool(spoken), *(f"- {yaml_text(each)}\n" for each in spoken)])
+    columns = "\n".join(
+        f"  - name: {yaml_text(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
+        for field in table.schema
+    )
+    return f"""---
+pretty_name: {yaml_text(f"{snapshot.corpus}, {snapshot.feature_set}")}
+{licence}{languages}tags:
+- audio
+- speech-emotion-recognition
+dataset_info:
+  features:
+{columns}
+  - name: features
+    dtype:
+      array2_d:
+        shape:
+        - null
+        - {store.dim}
+        dtype: float32
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+---
+# {snapshot.corpus}: features of emotional speech
+
+{len(store)} utterances, {snapshot.counts["seconds"] / 3600:.2f} hours, extracted by emodna as \
+`{snapshot.feature_set}`: `features` is float32 (frames, {store.dim}) of each.
+
+{_counts(table)}
+## Licence and citation
+
+{_block(snapshot.licence, "", snapshot.citation)}
+## How it was made
+
+{_block(about_json(snapshot))}"""
 
 
-def _counts(table: pa.Table) -> list[str]:
-    """How often each label occurs, as tables in Markdown."""
-    lines = []
+def _counts(table: pa.Table) -> str:
+    """Count each label, as tables in Markdown."""
+    tables = ""
     for column in ("emotion", "arousal", "valence", "gender"):
         counts = sorted((str(row["values"]), row["counts"]) for row in pc.value_counts(table[column]).to_pylist())
-        values = ["unknown" if value == "None" else value for value, _ in counts]
-        lines += [
-            f"| {column} | {' | '.join(values)} |",
-            "|---" * (len(counts) + 1) + "|",
-            f"| utterances | {' | '.join(str(count) for _, count in counts)} |",
-            "",
-        ]
-    return lines
+        values = " | ".join("unknown" if value == "None" else value for value, _ in counts)
+        numbers = " | ".join(str(count) for _, count in counts)
+        tables += f"| {column} | {values} |\n{'|---' * (len(counts) + 1)}|\n| utterances | {numbers} |\n\n"
+    return tables
 
 
-def _block(text: str) -> list[str]:
-    """Text from outside, indented: Markdown takes nothing in it for its own."""
-    return [f"    {line}" for line in text.splitlines()]
+def _block(*lines: str) -> str:
+    """Indent text from outside: Markdown takes nothing in it for its own."""
+    return "".join(f"    {line}\n" for text in lines for line in text.splitlines() or [""])
 
 
 FORMAT: Final = Format(

@@ -7,7 +7,8 @@ import math
 import re
 import tarfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -24,7 +25,7 @@ _ABOUT: Final = "about.json"
 
 
 def key_of(utterance_id: str) -> str:
-    """Key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
+    """Return the key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
 
     WebDataset takes all behind the first dot of a name for its suffix. An id too long for a file's name is cut, with a
     hash of the whole behind it.
@@ -39,29 +40,23 @@ def key_of(utterance_id: str) -> str:
 def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> None:
     table = plain(columns(store))
     (folder / _ABOUT).write_text(about_json(store.snapshot), encoding="utf-8")
-    number, size = 0, 0
-    with ExitStack() as stack:
-        tar: tarfile.TarFile | None = None
-        for rows, features in store.blocks(base.BLOCK_VALUES):
-            if tar is None or size + features.nbytes > base.FILE_BYTES:
-                stack.close()
-                tar = stack.enter_context(tarfile.open(folder / f"{number:06}.tar", "w"))
-                number, size = number + 1, 0
-            size += features.nbytes
-            start = 0
-            for row in table.slice(rows.start, rows.stop - rows.start).to_pylist():
-                key, stop = key_of(row["id"]), start + row["frames"]
-                content = io.BytesIO()
-                np.save(content, features[start:stop], allow_pickle=False)
-                _add(tar, f"{key}.npy", content.getvalue())
-                known = {name: None if _is_no_number(value) else value for name, value in row.items()}
-                _add(tar, f"{key}.json", json.dumps(known).encode())
-                start = stop
-            told(rows.stop - rows.start)
+    for number, blocks in groupby(base.numbered_blocks(store), key=itemgetter(0)):
+        with tarfile.open(folder / f"{number:06}.tar", "w") as tar:
+            for _, rows, features in blocks:
+                start = 0
+                for row in table.slice(rows.start, rows.stop - rows.start).to_pylist():
+                    key, stop = key_of(row["id"]), start + row["frames"]
+                    content = io.BytesIO()
+                    np.save(content, features[start:stop], allow_pickle=False)
+                    _add(tar, f"{key}.npy", content.getvalue())
+                    known = {name: None if _is_no_number(value) else value for name, value in row.items()}
+                    _add(tar, f"{key}.json", json.dumps(known).encode())
+                    start = stop
+                told(rows.stop - rows.start)
 
 
 def _is_no_number(value: object) -> bool:
-    """Whether JSON has no word for a value."""
+    """Return True if JSON has no word for a value."""
     return isinstance(value, float) and not math.isfinite(value)
 
 

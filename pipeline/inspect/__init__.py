@@ -1,5 +1,1 @@
-"""What a careful researcher looks at before training: figures of a store, and what in it looks wrong."""
-
-from emodna.pipeline.inspect.report import statistics
-
-__all__ = ["statistics"]
+"""Figures of a store that a careful researcher looks at before training, and the difference of two stores."""

@@ -1,4 +1,4 @@
-"""How the utterances of a store are spread over labels, speakers, durations and levels."""
+"""Count the utterances of a store by label, speaker, duration and level."""
 
 from collections import Counter
 from typing import Any, Final
@@ -16,14 +16,14 @@ _QUARTILES: Final = ("min", "q1", "median", "q3", "max")
 
 
 def quartiles(values: NDArray[Any]) -> dict[str, float] | None:
-    """Least, quartiles and greatest of some values; None of no values."""
+    """Return least, quartiles and greatest of some values; None of no values."""
     if not len(values):
         return None
     return dict(zip(_QUARTILES, np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True))
 
 
 def counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often each value occurs, the most frequent first; null under `unknown`."""
+    """Count each value, the most frequent first; null under `unknown`."""
     found = column.value_counts()
     numbers: Counter[str] = Counter()
     for value, number in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
@@ -32,13 +32,13 @@ def counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """A column of names as numbers into a list of them, null as the name `unknown`."""
+    """Encode a column of names as numbers into a list of them, null as the name `unknown`."""
     encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
 def labels(store: FeatureStore) -> dict[str, Any]:
-    """Of each task: its classes, in all, by gender, and how their share varies over speakers."""
+    """Count each task's classes: in all, by gender, and their share over speakers."""
     table = store.columns(["speaker", "gender"])
     speaker, speakers = coded(table["speaker"])
     gender, genders = coded(table["gender"])
@@ -59,28 +59,23 @@ def _balance(
 
 
 def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Labels of each group: `0`, `1`, `unlabelled`, and `share`, that of 1 among the labelled."""
+    """Count each group's labels: `0`, `1`, `unlabelled`, and `share`, that of 1 among the labelled."""
     table = np.bincount(group * 3 + label + 1, minlength=3 * len(names)).reshape(-1, 3)
     return {
-        name: {
-            "0": int(low),
-            "1": int(high),
-            "unlabelled": int(none),
-            "share": float(high / (low + high)) if low + high else None,
-        }
-        for name, (none, low, high) in zip(names, table, strict=True)
+        name: {"0": low, "1": high, "unlabelled": none, "share": high / (low + high) if low + high else None}
+        for name, (none, low, high) in zip(names, table.tolist(), strict=True)
     }
 
 
 def speakers(store: FeatureStore) -> dict[str, Any]:
-    """How many there are, and how many utterances and s each has."""
+    """Count the speakers, and utterances and s of each."""
     table = store.columns(["speaker", "duration"])
     code, names = coded(table["speaker"])
     utterances = np.bincount(code, minlength=len(names))
     seconds = np.bincount(code, weights=table["duration"].to_numpy(), minlength=len(names))
     each = {
-        name: {"utterances": int(number), "seconds": float(time)}
-        for name, number, time in zip(names, utterances, seconds, strict=True)
+        name: {"utterances": number, "seconds": time}
+        for name, number, time in zip(names, utterances.tolist(), seconds.tolist(), strict=True)
     }
     unknown = each.pop(UNKNOWN, {"utterances": 0})["utterances"]
     known = np.array([speaker["utterances"] for speaker in each.values()])
@@ -88,7 +83,7 @@ def speakers(store: FeatureStore) -> dict[str, Any]:
 
 
 def durations(store: FeatureStore, window: float) -> dict[str, Any]:
-    """In s; how many utterances are longer than a training window, and how much of the audio lies outside it."""
+    """Describe the durations in s, and how a training window fits them."""
     duration = store.columns(["duration"])["duration"].to_numpy()
     beyond, spare = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
     return {

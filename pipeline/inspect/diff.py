@@ -1,4 +1,4 @@
-"""What differs between two feature stores: in what they hold, and in how they were made."""
+"""Compare two feature stores: their content, and how they were made."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.columns import python_values
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot, has_content
+from emodna.pipeline.tables import python_values
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
 _APART: Final = ("id", "audio_sha256", "feature_crc", "shard", "offset")
@@ -26,7 +26,7 @@ Told = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class TableDiff:
-    """What differs between two tables whose rows have a key."""
+    """Differences of two tables whose rows have a key."""
 
     only_a: Sequence[str]
     only_b: Sequence[str]
@@ -50,7 +50,7 @@ class FeatureDiff:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs between stores A and B."""
+    """Differences of stores A and B."""
 
     origin: Changed
     """Root and time of creation: they make no difference to what is held."""
@@ -69,15 +69,10 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether both hold the same, however they were made."""
-        tables = (self.table, self.rejected)
-        return not (
-            self.description
-            or self.parameters
-            or self.audio
-            or self.features
-            or any(t.only_a or t.only_b or t.columns_only_a or t.columns_only_b or t.changes for t in tables)
-        )
+        """True if both hold the same, however they were made."""
+        tables = [each for t in (self.table, self.rejected) for each in (t.only_a, t.only_b, t.changes)]
+        columns = [self.table.columns_only_a, self.table.columns_only_b]
+        return not any((self.description, self.parameters, self.audio, self.features, *tables, *columns))
 
 
 def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Difference:
@@ -96,8 +91,10 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
     StoreError
         A shard is missing or cut off, or an utterance that has to be read is damaged.
     """
-    for store in (a, b):
-        _refuse_missing(store)
+    for store in (a, b):  # its index has checksums also of features that are gone
+        for file in store.snapshot.shards.values():
+            if not has_content(store.path / file.name, file.size, None):
+                raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
     parameters = _changed(a.snapshot.parameters, b.snapshot.parameters)
     table_a, table_b = a.table, b.table
     rows_a, rows_b = _common(table_a["id"], table_b["id"])
@@ -124,13 +121,6 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
     )
 
 
-def _refuse_missing(store: FeatureStore) -> None:
-    """Refuse a store that lacks features which its index has checksums of."""
-    for file in store.snapshot.shards.values():
-        if not has_content(store.path / file.name, file.size, None):
-            raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
-
-
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:
     """Compare two tables row by row; a row is known by its key, which occurs once."""
     rows_a, rows_b = _common(a[key], b[key])
@@ -155,20 +145,20 @@ def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:
 
 
 def _common(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Rows in both of the keys that both have."""
+    """Return the rows, in both, of the keys that both have."""
     places = pc.index_in(a, value_set=b.combine_chunks())
     places = places.combine_chunks() if isinstance(places, pa.ChunkedArray) else places
     return pc.indices_nonzero(places.is_valid()), places.drop_null()
 
 
 def _only(here: pa.ChunkedArray, there: pa.ChunkedArray) -> list[str]:
-    """Keys that are here and not there, in order."""
+    """Return the keys that are here and not there, in order."""
     keys: list[str] = here.filter(pc.invert(pc.is_in(here, value_set=there.combine_chunks()))).to_pylist()
     return sorted(keys)
 
 
 def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Row by row, whether two columns differ; missing is equal to missing, and NaN to NaN."""
+    """Return True for each row where two columns differ; missing is equal to missing, and NaN to NaN."""
     try:
         unequal = pc.fill_null(pc.not_equal(a, b), fill_value=False)
         if pa.types.is_floating(a.type) and pa.types.is_floating(b.type):

@@ -1,17 +1,12 @@
-"""Recordings that a store holds more than once: byte for byte, number for number, or altered.
+"""Find recordings that a store holds more than once: byte for byte, number for number, or altered.
 
-An altered copy has another level, format, sample rate, start or some noise. It is looked for in two steps. First, by a
-sketch of each utterance (mean and deviation of the shape of its voice's spectrum), with which similar ones fall into
-the same cells of random grids: the work grows with the number of utterances, not with that of pairs. Then each
-utterance is laid over its few nearest and moved in time until they fit best: only a copy of the same recording goes
+An altered copy has another level, format, sample rate, start or some noise. It is looked for in two steps. First, the
+nearest few of each utterance are found by a sketch of it (mean and deviation of the shape of its voice's spectrum).
+Then each utterance is laid over these and moved in time until they fit best: only a copy of the same recording goes
 along in every syllable, a second recording of the same sentence by the same speaker does not.
-
-References
-----------
-Datar, Immorlica, Indyk & Mirrokni 2004, Locality-sensitive hashing scheme based on p-stable distributions, SCG.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +15,8 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import recordings_of
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.inspect.moments import Utterances, voice_weights
 from emodna.pipeline.inspect.spectra import Spectra
+from emodna.pipeline.inspect.survey import Utterances, voice_weights
 from emodna.pipeline.store import FeatureStore
 
 #: Correlation from which on two utterances are one recording. docs/STATISTICS.md has what copies and others reach.
@@ -30,19 +25,12 @@ SAME_RECORDING: Final = 0.94
 _MAX_DISTANCE: Final = 0.5
 #: Nearest by sketch that an utterance is compared with.
 _NEAREST: Final = 3
-#: Grids, width of their cells (in spreads), and neighbours in a cell that are looked at.
-_GRIDS: Final = 16
-_CELL: Final = 1.0
-_NEIGHBOURS: Final = 32
-#: Pairs per utterance that are held until the nearest are chosen.
-_HELD: Final = 16
 #: dB and s: an utterance that varies less over time, or has less voice (each frame by its weight), has no course to be
 #: recognised by.
 _MIN_SPREAD: Final = 0.5
 _MIN_VOICE: Final = 0.05
 #: Places between two frames at which a fit is looked for.
 _FINE: Final = 4
-_SEED: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +43,7 @@ class Group:
 
 
 def same_audio(store: FeatureStore) -> list[Group]:
-    """Recordings whose files are equal byte for byte; the pieces of one recording are none."""
+    """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
     table = store.columns(["id", "audio_sha256"])
     groups = _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy())
     if store.snapshot.segmentation is None:
@@ -70,13 +58,7 @@ def same_audio(store: FeatureStore) -> list[Group]:
 
 
 def same_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[Group]:
-    """Utterances whose features are equal though their files are not; of silent ones that says nothing.
-
-    Parameters
-    ----------
-    silent
-        (n,) which utterances are digital silence.
-    """
+    """Find utterances with equal features in unequal files; of silent ones (n,) that says nothing."""
     table = store.columns(["audio_sha256", "feature_crc", "frames"])
     checksum = table["feature_crc"].to_numpy().astype(np.int64) << 31 | table["frames"].to_numpy()
     audio = table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
@@ -90,29 +72,21 @@ def same_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[Group]
 
 
 def altered_copies(store: FeatureStore, found: Utterances, equal: Sequence[Group]) -> list[Group]:
-    """Recordings that occur again, altered.
-
-    Parameters
-    ----------
-    found
-        Figures of each utterance.
-    equal
-        Groups that are known already: one of each stands for all.
-    """
+    """Find recordings that occur again, altered; of groups that are known to be equal, one stands for all."""
     usable = found.spread >= _MIN_SPREAD
     for group in equal:
         usable[list(group.rows[1:])] = False
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
-    pairs = rows[_candidates(found.sketch[rows].astype(np.float64))]
+    pairs = rows[_candidates(found.sketch[rows])]
     courses = _Courses(store, found)
     links = [(int(i), int(j), courses.similarity(int(i), int(j))) for i, j in pairs]
     return _groups([link for link in links if link[2] >= SAME_RECORDING])
 
 
 def _equal(values: NDArray[np.integer]) -> list[list[int]]:
-    """Rows of each value that occurs more than once, in order of the first."""
+    """Return the rows of each value that occurs more than once, in order of the first."""
     _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[value] > 1)
     order = rows[np.argsort(value[rows], kind="stable")]
@@ -120,65 +94,20 @@ def _equal(values: NDArray[np.integer]) -> list[list[int]]:
     return sorted(group.tolist() for group in groups)
 
 
-def _candidates(sketch: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Pairs (m, 2) of rows whose sketches are near each other: of each row its nearest few, as far as grids show them.
+def _candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the pairs (m, 2) of rows whose sketches (n, d) are near each other: of each row its nearest few."""
+    from sklearn.neighbors import NearestNeighbors
 
-    Parameters
-    ----------
-    sketch
-        (n, d)
-    """
-    count, size = sketch.shape
-    scaled = ((sketch - sketch.mean(axis=0)) / np.maximum(sketch.std(axis=0), 1e-6)).astype(np.float32)
-    random = np.random.default_rng(_SEED)
-    # The more utterances, the finer the grids: a cell holds a few, however many there are.
-    axes = max(2, round(np.log2(count) / 2))
-    best = np.empty((0, 2), np.int64)
-    near = np.empty(0, np.float32)
-    for _ in range(_GRIDS):
-        directions = random.standard_normal((size, axes + 1)) / np.sqrt(size)
-        places = scaled @ directions.astype(np.float32) / _CELL + random.random(axes + 1, np.float32)
-        cells = np.floor(places[:, :axes]).astype(np.int64)
-        cell = np.add.reduce(cells * random.integers(1, 2**62, axes), axis=1)  # a hash; chance only adds neighbours
-        order = np.lexsort((places[:, axes], cell))
-        for pairs, distance in _neighbours(scaled, order, cell):
-            best, near = np.vstack([best, pairs]), np.concatenate([near, distance])
-            if len(best) > _HELD * count:
-                best, near = _nearest(best, near)
-        best, near = _nearest(best, near)
-    return np.unique(np.sort(best, axis=1), axis=0)
-
-
-def _neighbours(
-    scaled: NDArray[np.float32], order: NDArray[np.int64], cell: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Pairs, both ways, of rows that lie near each other in the order of a cell, and near enough by their distance."""
-    for step in range(1, _NEIGHBOURS + 1):
-        one, other = order[:-step], order[step:]
-        together = cell[one] == cell[other]
-        if not together.any():
-            return
-        one, other = one[together], other[together]
-        distance = np.sqrt(np.square(scaled[one] - scaled[other]).mean(axis=1))
-        close = distance < _MAX_DISTANCE
-        pairs = np.stack([one[close], other[close]], axis=1)
-        yield np.vstack([pairs, pairs[:, ::-1]]), np.tile(distance[close], 2)
-
-
-def _nearest(pairs: NDArray[np.int64], distance: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Of some pairs, which may occur twice, those of each first row with its nearest few."""
-    order = np.lexsort((pairs[:, 1], distance, pairs[:, 0]))
-    pairs, distance = pairs[order], distance[order]
-    # Twins have the same distance, so they stand together.
-    once = np.ones(len(pairs), bool)
-    once[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    pairs, distance = pairs[once], distance[once]
-    rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-    return pairs[rank < _NEAREST], distance[rank < _NEAREST]
+    scaled = (sketch - sketch.mean(axis=0)) / np.maximum(sketch.std(axis=0), 1e-6)
+    nearest = NearestNeighbors(n_neighbors=min(_NEAREST, len(scaled) - 1), algorithm="brute").fit(scaled)
+    distances, neighbours = nearest.kneighbors()  # of each row; not itself
+    near = distances < _MAX_DISTANCE * np.sqrt(sketch.shape[1])
+    pairs = np.column_stack([np.nonzero(near)[0], neighbours[near]])
+    return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
 class _Courses:
-    """Compares how the voice of two utterances goes."""
+    """Compare the course of the voice in two utterances."""
 
     def __init__(self, store: FeatureStore, found: Utterances) -> None:
         self._store = store
@@ -187,7 +116,7 @@ class _Courses:
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 
     def similarity(self, one: int, other: int) -> float:
-        """Largest correlation of c1 to c12 of two rows over all moves in time, those between two frames included."""
+        """Return the largest correlation of c1 to c12 of two rows over all moves in time, in fractions of a frame."""
         import scipy.fft
 
         first, second = self._course(one), self._course(other)
@@ -200,7 +129,7 @@ class _Courses:
         return min(float(correlation.max() / length), 1.0)
 
     def _course(self, row: int) -> NDArray[np.float64]:
-        """(frames, 12) of the voice about its mean; 0 where there is none."""
+        """Return c1 to c12 (frames, 12) of the voice about its mean; 0 where there is none."""
         rows = slice(row, row + 1)
         frames = self._spectra(self._store[row], self._store.frames[rows], self._store.peak_db[rows])
         weights = voice_weights(frames)[:, None]
@@ -212,7 +141,7 @@ class _Courses:
 
 
 def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
-    """Rows that hang together by links (row, row, similarity)."""
+    """Group rows that hang together by links (row, row, similarity)."""
     import scipy.sparse
     import scipy.sparse.csgraph
 

@@ -1,14 +1,21 @@
-"""Utterances that are unlike the rest of their store: silent, cut off in frequency, far out."""
+"""Find what should be looked at: silent utterances, bands cut off, outliers; with the audio, clipping and offset."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.pipeline.archives import open_tree
+from emodna.pipeline.audio.decode import decode
+from emodna.pipeline.errors import UNUSABLE, CorpusError, rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
-from emodna.pipeline.inspect.moments import Utterances
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, BEYOND
+from emodna.pipeline.inspect.survey import Utterances
 from emodna.pipeline.store import FeatureStore
 
 #: Robust z-score from which on an utterance is an outlier. Of a normal distribution, one in five hundred million.
@@ -26,22 +33,30 @@ _ENOUGH_HEADROOM: Final = 70.0
 _PROMISED: Final = 1.2
 #: Share of the store up to which a sample rate or a number of channels is an exception.
 _EXCEPTION: Final = 0.1
+#: Clipped is what stays at the file's extreme for so many samples: a smooth peak does so for one or two.
+CLIPPED_RUN: Final = 3
+#: Lowest extreme, relative to full scale, that a converter can have clipped at: audio may have been turned down since.
+_LOWEST_CLIP: Final = 0.1
+#: Mean, relative to full scale, from which on there is an offset (-46 dB).
+OFFSET: Final = 0.005
+#: s of samples that are exactly zero, from which on they are named.
+ZEROS: Final = 0.1
 
 
 def is_silent(store: FeatureStore) -> NDArray[np.bool_]:
-    """(n,) whether all samples of an utterance are zero."""
+    """Return True (n,) where all samples of an utterance are zero."""
     silent: NDArray[np.bool_] = store.peak_db <= SILENCE_DB
     return silent
 
 
 def is_flat(store: FeatureStore, found: Utterances) -> NDArray[np.bool_]:
-    """(n,) whether an utterance that is not silent keeps one level: a tone, a hum, steady noise."""
+    """Return True (n,) where an utterance keeps one level and is not silent: a tone, a hum, steady noise."""
     flat: NDArray[np.bool_] = (found.spread < _FLAT_DB) & ~is_silent(store) & (store.frames > 1)
     return flat
 
 
 def band_limits(store: FeatureStore, found: Utterances, features: FeatureSet) -> NDArray[np.float64]:
-    """(n,) lowest limit in Hz beyond which a file holds nothing though its sample rate has room for it; else nan."""
+    """Return the lowest limit (n,) in Hz beyond which a file holds nothing that its rate has room for; else nan."""
     rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
     judged = (found.headroom >= _ENOUGH_HEADROOM) & ~is_flat(store, found)
     limits = np.full(len(store), np.nan)
@@ -52,14 +67,14 @@ def band_limits(store: FeatureStore, found: Utterances, features: FeatureSet) ->
 
 
 def exceptions(values: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Rows whose value is so rare that it is an exception."""
+    """Return the rows whose value is so rare that it is an exception."""
     each, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     rare = counts <= _EXCEPTION * len(values)
     return np.flatnonzero(rare[index]) if len(each) > 1 else np.empty(0, np.intp)
 
 
 def outliers(store: FeatureStore, found: Utterances) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows that are far out, with what of them is furthest out, the furthest first.
+    """Yield the rows that are far out with the figure that is furthest out, the furthest first.
 
     Compared are the logarithm of the duration, the peak, and the mean of c0 to c12, each by its robust z-score: the
     distance from the median over 1.4826 times the median distance (of a normal distribution, the standard deviation).
@@ -85,3 +100,84 @@ def outliers(store: FeatureStore, found: Utterances) -> Iterator[tuple[int, dict
             return
         figure = furthest[row]
         yield int(row), {"figure": names[figure], "value": float(values[row, figure]), "z": float(largest[row])}
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Facts of the audio of one recording, or a problem."""
+
+    row: int
+    """Of the recording's first utterance."""
+    clipped: int = 0
+    """Samples in runs of at least `CLIPPED_RUN` at the file's own extreme."""
+    offset: float = 0.0
+    """Mean of the samples, relative to full scale."""
+    zeros_before: float = 0.0
+    """s of digital silence at the beginning."""
+    zeros_behind: float = 0.0
+    """s of digital silence at the end; 0 where all is silent."""
+    problem: str | None = None
+    """Reason why it could not be judged, if so."""
+
+
+def waveforms(store: FeatureStore, root: Path | None, examined: Callable[[], None]) -> Iterator[Waveform]:
+    """Read the audio of a store again, each recording once, in order of path.
+
+    Parameters
+    ----------
+    root
+        Where the audio lies; None is the root that the store records.
+    examined
+        Is called after each recording.
+
+    Raises
+    ------
+    CorpusError
+        No such root.
+    """
+    table = store.columns(["path", "audio_sha256"])
+    paths, hashes = (table[name].to_pylist() for name in ("path", "audio_sha256"))
+    root = Path(store.snapshot.root) if root is None else root
+    try:
+        tree = open_tree(root, sorted({PurePosixPath(path).suffix.lower() for path in paths}))
+    except CorpusError as error:
+        raise CorpusError(f"--audio: {error} (give the one where the audio lies now by --root)") from error
+    channel = int(store.snapshot.parameters["channel"])
+    for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
+        row = next(rows)
+        try:
+            with tree.open(path) as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() == hashes[row]:
+                    recording = decode(stream, channel=channel, max_seconds=np.inf)
+                    yield judge(row, recording.samples, recording.sample_rate)
+                else:
+                    yield Waveform(row, problem="not the audio that was prepared: changed since")
+        except UNUSABLE as error:
+            yield Waveform(row, problem=rejection(error))
+        examined()
+
+
+def judge(row: int, samples: NDArray[np.float32], sample_rate: int) -> Waveform:
+    """Judge samples (n,) at a rate in Hz."""
+    sounding = np.flatnonzero(samples)
+    if not len(sounding):
+        return Waveform(row, zeros_before=len(samples) / sample_rate)
+    return Waveform(
+        row,
+        clipped=_clipped(samples),
+        offset=float(samples.mean(dtype=np.float64)),
+        zeros_before=int(sounding[0]) / sample_rate,
+        zeros_behind=(len(samples) - 1 - int(sounding[-1])) / sample_rate,
+    )
+
+
+def _clipped(samples: NDArray[np.float32]) -> int:
+    """Count the samples in long enough runs at the highest or the lowest value that there is."""
+    count = 0
+    for extreme in (samples.max(), samples.min()):
+        if abs(extreme) < _LOWEST_CLIP:
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], samples == extreme, [False]])))
+        runs = edges[1::2] - edges[::2]
+        count += int(runs[runs >= CLIPPED_RUN].sum())
+    return count

@@ -50,13 +50,7 @@ class Frames:
 
 
 class Spectra:
-    """Turns features of one set into `Frames`.
-
-    Parameters
-    ----------
-    feature_set
-        Of the store.
-    """
+    """Turn features of one set into `Frames`."""
 
     def __init__(self, feature_set: FeatureSet) -> None:
         # Whatever is no spectrum is a waveform: there is nothing else.
@@ -67,13 +61,13 @@ class Spectra:
 
     @property
     def frame_rate(self) -> float:
-        """Frames per s."""
+        """Number of frames per s."""
         return self._set.sample_rate / self._set.hop_length
 
     def __call__(
         self, features: NDArray[np.float32], frames: NDArray[np.int32], peak_db: NDArray[np.float32]
     ) -> Frames:
-        """Figures of some utterances.
+        """Return the figures of some utterances.
 
         Parameters
         ----------
@@ -109,7 +103,7 @@ class Spectra:
 
 
 def _projection(spectrum: LogMelSet) -> NDArray[np.float64]:
-    """Matrix (dim, 13 + 13 + 3) from stored features to c0..c12, those of the voice band, and levels beyond limits."""
+    """Return the matrix (dim, 29) from features to c0 to c12, those of the voice band, and levels beyond limits."""
     import scipy.fft
 
     def cepstrum(bands: int) -> NDArray[np.float64]:
@@ -130,7 +124,7 @@ def _projection(spectrum: LogMelSet) -> NDArray[np.float64]:
 
 
 def _bands(spectrum: LogMelSet, low: float, high: float) -> NDArray[np.bool_]:
-    """Which mel bands have their centre between two frequencies in Hz."""
+    """Return True for mel bands whose centre lies between two frequencies in Hz."""
     import librosa
 
     centres = librosa.mel_frequencies(spectrum.n_mels + 2, fmin=0.0, fmax=spectrum.sample_rate / 2)[1:-1]

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import recordings_of, starts_of
-from emodna.pipeline.columns import batches, positions
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.files import flush_folder, write_atomically
@@ -26,6 +25,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import sweep
 from emodna.pipeline.store.shards import write_table
 from emodna.pipeline.store.snapshot import Snapshot, checksum, encoded
+from emodna.pipeline.tables import batches, positions
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512

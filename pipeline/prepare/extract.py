@@ -23,7 +23,7 @@ from emodna.pipeline.audio.segment import Segmenter, piece_id
 from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
-from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import feature_crc
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000

@@ -16,10 +16,9 @@ from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStor
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.prepare.extract import Facts
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index
+from emodna.pipeline.store.index import Index, read_sealed, write_sealed
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.mapped import feature_crc
-from emodna.pipeline.store.sealed import read_sealed, write_sealed
+from emodna.pipeline.store.shards import feature_crc
 from emodna.pipeline.store.snapshot import Snapshot, file_sha256, has_content, read_snapshot
 
 #: Key in a journal file's metadata: how its recordings were cut.

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.columns import NOWHERE, positions, values
 from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.prepare.extract import Extraction, Facts, Job
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
+from emodna.pipeline.tables import NOWHERE, positions, values
 
 
 @dataclass(frozen=True, slots=True)

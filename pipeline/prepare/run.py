@@ -28,8 +28,7 @@ from emodna.pipeline.prepare.history import History, facts_table, read_features,
 from emodna.pipeline.prepare.plan import Plan, ShardPlan
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import clear
-from emodna.pipeline.store.mapped import map_shard
-from emodna.pipeline.store.shards import write_shard, writer_lock
+from emodna.pipeline.store.shards import map_shard, write_shard, writer_lock
 
 #: Recordings per batch: enough to make the cost of handing it over vanish, few enough to balance the workers.
 _BATCH: Final = 16

@@ -10,18 +10,18 @@ from emodna.pipeline.store import layout
 
 
 def stores(cache: Path) -> list[Path]:
-    """All stores below a cache folder, in order of corpus and feature set."""
+    """List all stores below a cache folder, in order of corpus and feature set."""
     return sorted(file.parent for file in cache.glob(f"*/*/{layout.STORE_JSON}"))
 
 
 def folder_name(feature_set: str | None) -> str:
-    """Full name of a store's folder, by that of its feature set (in its default configuration), or by itself."""
+    """Return the name of a store's folder: of a feature set in its default configuration, else the name itself."""
     name = feature_set or DEFAULT_FEATURE_SET
     return FEATURE_SETS[name].name if name in FEATURE_SETS else name
 
 
 def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
-    """Path of a corpus's store.
+    """Return the path of a corpus's store.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
 
 
 def in_cache(cache: Path) -> str:
-    """What a command that is to use a cache folder ends in: nothing, if that is the usual one."""
+    """Return the option that tells a command the cache folder: none, if that is the usual one."""
     return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
 
 
 def resolve_store(cache: Path, place: str) -> Path:
-    """A store by its path, here or below the cache, or by its corpus's name: of several, the one of the usual features.
+    """Find a store by path, here or below the cache, or by its corpus: of several, the one of the usual features.
 
     Raises
     ------

@@ -1,13 +1,12 @@
-"""What is left over in the folders of stores, and its removal: after a commit, and by `emodna-cache gc`.
+"""Find and remove what is left over in the folders of stores: after a commit, and for `emodna-cache gc`.
 
 Only files that this package names itself are ever looked at: what a user laid beside them stays.
 """
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -41,42 +40,36 @@ class Leftover:
     path: Path
     bytes: int
     kind: Kind
+    reason: str | None = None
+    """Reason why it stays, if it does."""
 
     @property
     def is_data(self) -> bool:
-        """Whether a reader may have it open."""
+        """True if a reader may have it open."""
         return layout.is_content_name(self.path.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A leftover that stays."""
-
-    leftover: Leftover
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Tidied:
-    """What came of tidying one store."""
+    """Result of tidying one store."""
 
     store: Path
     removed: tuple[Leftover, ...] = ()
-    """Of a dry run: what would be."""
-    kept: tuple[Kept, ...] = ()
+    """Removed files; of a dry run, those that would be."""
+    kept: tuple[Leftover, ...] = ()
     skipped: str | None = None
-    """Why the store was left alone, if so."""
+    """Reason why the store was left alone, if so."""
     failed: bool = False
-    """Whether something was to be looked at or removed, and could not be."""
+    """True if any file could not be inspected or deleted."""
 
 
 def folders(cache: Path) -> list[Path]:
-    """Folders of stores below a cache, also of those whose first run has not come to its commit."""
+    """List the folders of stores below a cache, also of those whose first run has not come to its commit."""
     return sorted(folder for folder in cache.glob("*/*") if is_store_folder(folder))
 
 
 def is_store_folder(folder: Path) -> bool:
-    """Whether a folder is a store, or was to become one."""
+    """Return True if a folder is a store, or was to become one."""
     begun = (folder / layout.WRITER_LOCK).is_file() and (folder / layout.JOURNAL).is_dir()
     return begun or (folder / layout.STORE_JSON).is_file()
 
@@ -103,12 +96,25 @@ def tidy(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
     Parameters
     ----------
     delete
-        Whether to remove anything; else nothing is changed.
+        Remove the files; else nothing is changed.
     unfinished
-        Whether finished work of interrupted runs goes, too.
+        Include finished work of interrupted runs.
     """
     try:
-        return _tidied(store, delete=delete, unfinished=unfinished)
+        if _is_held(store / layout.WRITER_LOCK):
+            return Tidied(store, skipped="another process is writing it")
+        due, useful = _due(store, unfinished=unfinished)
+        if not delete:
+            is_read = _is_held(store / layout.READER_LOCK)
+            in_use = [replace(each, reason=IN_USE) for each in due if is_read and each.is_data]
+            return Tidied(store, tuple(each for each in due if not (is_read and each.is_data)), (*useful, *in_use))
+        if not due:
+            return Tidied(store, kept=tuple(useful))
+        with writer_lock(store, wait=False, on_wait=lambda: None):
+            due, useful = _due(store, unfinished=unfinished)  # as it is now that nobody else writes
+            removed, stays = _remove(store, due)
+        failed = any(each.reason != IN_USE for each in stays)
+        return Tidied(store, tuple(removed), (*useful, *stays), failed=failed)
     except StoreError as error:
         return Tidied(store, skipped=str(error))
     except OSError as error:
@@ -116,7 +122,7 @@ def tidy(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
 
 
 def leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
-    """Files of a store's folder that a snapshot does not name, in order of their paths.
+    """List the files of a store's folder that a snapshot does not name, in order of their paths.
 
     Parameters
     ----------
@@ -125,91 +131,63 @@ def leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
     """
     named = {file.name for file in snapshot.files} if snapshot else set()
     files, journal = _sizes(store), _sizes(store / layout.JOURNAL)
-    finished = {path.stem for path in journal if path.suffix == layout.SEALED_SUFFIX}
-    finished = {name for name in finished - named if store / name in files}
+    entries = {path: path.stem for path in journal if path.suffix == layout.SEALED_SUFFIX}
+    finished = {shard for shard in entries.values() if store / shard in files} - named
     found = []
-    for path, size in files.items():
+    for path, size in sorted({**files, **journal}.items()):
         if is_temporary(path):
             found.append(Leftover(path, size, Kind.TEMPORARY))
-        elif path.name in finished:
+        elif path.name in finished or entries.get(path) in finished:
             found.append(Leftover(path, size, Kind.UNFINISHED))
-        elif snapshot and layout.is_content_name(path.name) and path.name not in named:
+        elif path in entries or (
+            snapshot and path in files and layout.is_content_name(path.name) and path.name not in named
+        ):
             found.append(Leftover(path, size, Kind.OLD))
-    for path, size in journal.items():
-        if is_temporary(path):
-            found.append(Leftover(path, size, Kind.TEMPORARY))
-        elif path.suffix == layout.SEALED_SUFFIX:
-            found.append(Leftover(path, size, Kind.UNFINISHED if path.stem in finished else Kind.OLD))
-    return sorted(found, key=lambda each: each.path)
+    return found
 
 
-def _tidied(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
-    if _is_held(store / layout.WRITER_LOCK):
-        return Tidied(store, skipped="another process is writing it")
-    found, kept = _found(store, unfinished=unfinished)
-    if not delete:
-        read = _is_held(store / layout.READER_LOCK)
-        held = [_in_use(each) for each in found if read and each.is_data]
-        return Tidied(store, tuple(each for each in found if not (read and each.is_data)), (*kept, *held))
-    if not found:
-        return Tidied(store, kept=tuple(kept))
-    with writer_lock(store, wait=False, on_wait=lambda: None):
-        found, kept = _found(store, unfinished=unfinished)  # as it is now that nobody else writes
-        removed, stays = _remove(store, found)
-    failed = any(each.reason != IN_USE for each in stays)
-    return Tidied(store, tuple(removed), (*kept, *stays), failed=failed)
-
-
-def _found(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Kept]]:
-    """What is to be removed, and what is not."""
+def _due(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
+    """List what is to be removed, and the finished work that is to stay."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
-    found = leftovers(store, snapshot)
-    kept = [Kept(each, USEFUL) for each in found if each.kind is Kind.UNFINISHED and not unfinished]
-    return [each for each in found if unfinished or each.kind is not Kind.UNFINISHED], kept
+    due, useful = [], []
+    for each in leftovers(store, snapshot):
+        if each.kind is Kind.UNFINISHED and not unfinished:
+            useful.append(replace(each, reason=USEFUL))
+        else:
+            due.append(each)
+    return due, useful
 
 
-def _remove(store: Path, found: Collection[Leftover]) -> tuple[list[Leftover], list[Kept]]:
+def _remove(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
     """Remove files, data only while no reader holds a snapshot; return what is gone, and what stays."""
     removed, stays = [], []
-    with _without_readers(store) as alone:
+    with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
+        try:
+            alone = _try_lock(lock.fileno())
+        except OSError:  # nothing says that nobody reads
+            alone = False
         for each in found:
             if each.is_data and not alone:
-                stays.append(_in_use(each))
+                stays.append(replace(each, reason=IN_USE))
                 continue
             try:
                 each.path.unlink(missing_ok=True)
-            except OSError as error:
-                stays.append(Kept(each, f"cannot be removed: {error.strerror}"))
-            else:
                 removed.append(each)
+            except OSError as error:
+                stays.append(replace(each, reason=f"cannot be removed: {error.strerror}"))
     return removed, stays
 
 
-def _in_use(leftover: Leftover) -> Kept:
-    return Kept(leftover, IN_USE)
-
-
-@contextmanager
-def _without_readers(store: Path) -> Iterator[bool]:
-    """Keep readers from opening a store; tells whether none has it open."""
-    with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
-        try:
-            alone = _locked(lock.fileno())
-        except OSError:  # nothing says that nobody reads
-            alone = False
-        yield alone
-
-
 def _is_held(lock: Path) -> bool:
-    """Whether a process has a lock; asking changes nothing, and does not wait."""
+    """Return True if a process has a lock; asking changes nothing, and does not wait."""
     try:
         with lock.open() as file:
-            return not _locked(file.fileno())
+            return not _try_lock(file.fileno())
     except FileNotFoundError:
         return False
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -218,7 +196,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _sizes(folder: Path) -> dict[Path, int]:
-    """Regular files of a folder, which may be absent, with their sizes in bytes."""
+    """Return the regular files of a folder, which may be absent, with their sizes in bytes."""
     try:
         with os.scandir(folder) as entries:
             return {

@@ -1,22 +1,27 @@
-"""A store's index: Parquet files, one row per utterance."""
+"""Tables of a store: the index (Parquet, a row per utterance), and side files.
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+Side files are Arrow tables behind their own SHA-256, since Arrow's reader trusts what it reads.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.snapshot import Snapshot, checked_file
-from emodna.pipeline.store.soundness import check_index, check_schemas
 
 #: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
 NUMERIC: Final = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
+
+_DIGEST_SIZE: Final = hashlib.sha256().digest_size
 
 
 class Index:
@@ -30,49 +35,19 @@ class Index:
     Raises
     ------
     StoreError
-        A file is missing or damaged, or says what no index can.
+        A file is missing or damaged.
     """
 
     def __init__(self, store: Path, snapshot: Snapshot) -> None:
-        self._store = store
         self._files = [checked_file(store, file) for file in snapshot.tables("index")]
-        with believing_tables(store):
-            check_schemas([pq.read_schema(file) for file in self._files])
-            self.numeric: Mapping[str, NDArray[Any]] = self._numeric(snapshot)
-            """Each column of `NUMERIC` as an array (n,) of its own type, null as -1."""
+        columns = dict(zip(NUMERIC, self.columns(NUMERIC).columns, strict=True))
+        # One column at a time, so that a large index is not held twice.
+        self.numeric: Mapping[str, NDArray[Any]] = {name: _numpy(columns.pop(name)) for name in NUMERIC}
+        """Each column of `NUMERIC` as an array (n,) of its own type, null as -1."""
 
     def columns(self, names: Sequence[str] | None) -> pa.Table:
-        """Some columns, or all, in the order of the rows."""
-        with believing_tables(self._store):
-            return pa.concat_tables([_read(file, names) for file in self._files])
-
-    def _numeric(self, snapshot: Snapshot) -> dict[str, NDArray[Any]]:
-        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in NUMERIC}
-        for file in self._files:
-            table = _read(file, NUMERIC)
-            check_index(table, snapshot.shards)
-            for name in NUMERIC:
-                parts[name].append(_numpy(table[name]))
-        arrays = {name: np.concatenate(parts.pop(name)) for name in NUMERIC}
-        if (found := len(arrays["frames"])) != (said := snapshot.counts["utterances"]):
-            raise ValueError(f"{found} utterances, {said} by {layout.STORE_JSON}")
-        return arrays
-
-
-@contextmanager
-def believing_tables(store: Path) -> Iterator[None]:
-    """Read tables whose bytes are those that store.json names, which may still not be what they should.
-
-    Raises
-    ------
-    StoreError
-        They are not.
-    """
-    try:
-        yield
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{store}: its tables are not a store's ({reason}); run emodna-prep again") from error
+        """Read some columns, or all, in the order of the rows."""
+        return pa.concat_tables([_read(file, names) for file in self._files])
 
 
 def _read(file: Path, names: Sequence[str] | None) -> pa.Table:
@@ -85,5 +60,30 @@ def _read(file: Path, names: Sequence[str] | None) -> pa.Table:
 def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     if column.null_count:
         column = column.fill_null(pa.scalar(-1, column.type))
-    array: NDArray[Any] = column.to_numpy()
-    return array
+    return np.array(column.to_numpy())
+
+
+def write_sealed(path: Path, table: pa.Table) -> None:
+    """Write a table atomically."""
+    sink = pa.BufferOutputStream()
+    pyarrow.feather.write_feather(table, sink)
+    content = sink.getvalue().to_pybytes()
+    write_atomically(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
+    """Read what `write_sealed` wrote; None if it is missing, damaged, or not of `schema`, if given."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    table = pyarrow.feather.read_table(pa.BufferReader(content))
+    return table if schema is None or table.schema.equals(schema) else None
+
+
+def side_files(store: Path) -> list[Path]:
+    """List the side files that lie in a store."""
+    return sorted(path for path in store.glob(f"**/*{layout.SEALED_SUFFIX}") if path.is_file())

@@ -61,7 +61,7 @@ INDEX_SCHEMA: Final = pa.schema(
     ]
 )
 
-#: What a corpus says of a recording.
+#: Columns by which a corpus describes a recording.
 DESCRIBED_SCHEMA: Final = pa.schema(
     [
         INDEX_SCHEMA.field(name)
@@ -77,15 +77,8 @@ START: Final = "start"
 
 #: The columns that come from the audio and not from the corpus: what a later run can use again.
 FACT_COLUMNS: Final = (
-    "id",
-    "sample_rate",
-    "channels",
-    "duration",
-    "frames",
-    "peak_db",
-    "offset",
-    "audio_sha256",
-    "feature_crc",
+    *("id", "sample_rate", "channels", "duration", "frames", "peak_db"),
+    *("offset", "audio_sha256", "feature_crc"),
 )
 
 JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in FACT_COLUMNS), ("file", pa.string())])
@@ -112,10 +105,8 @@ def content_name(kind: str, sha256: str, suffix: str) -> str:
 
 
 def is_content_name(name: str) -> bool:
-    """Whether a file's name is one that `content_name` makes."""
-    return (
-        re.fullmatch(rf"[a-z]+-[0-9a-f]{{16}}({re.escape(SHARD_SUFFIX)}|{re.escape(TABLE_SUFFIX)})", name) is not None
-    )
+    """Return True if a file's name is one that `content_name` makes."""
+    return re.fullmatch(r"[a-z]+-[0-9a-f]{16}\.(h5|parquet)", name) is not None
 
 
 def shard_count(recordings: int, *, cut: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""The feature store's read side: open, read, verify. The write side is `shards`."""
+"""Open, read and verify a feature store. The write side is `shards`."""
 
 import fcntl
 import json
@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index, believing_tables
-from emodna.pipeline.store.mapped import feature_crc, map_shard
-from emodna.pipeline.store.sealed import read_sealed, side_files
+from emodna.pipeline.store.index import Index, read_sealed, side_files
+from emodna.pipeline.store.shards import feature_crc, map_shard
 from emodna.pipeline.store.snapshot import Snapshot, checked_file, encoded, read_snapshot
 
 #: Ids that a mistyped one is compared with, at most: a second's work.
@@ -98,10 +97,10 @@ class FeatureStore:
         if not -len(self) <= row < len(self):
             raise IndexError(f"utterance {row} of {len(self)}")
         row %= len(self)
-        if self._checked_rows[row]:
-            return self._read(row)
-        features = self._read_checked(row)
-        self._checked_rows[row] = True
+        features = self._read(row)
+        if not self._checked_rows[row]:
+            self._check(row, features)
+            self._checked_rows[row] = True
         return features
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -122,7 +121,7 @@ class FeatureStore:
         return [self._maps[shard][start:end] for shard, start, end in places]
 
     def labels(self, task: str) -> NDArray[np.int8]:
-        """(n,) labels of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
+        """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
         return self._labels[task]
 
     @property
@@ -146,7 +145,7 @@ class FeatureStore:
         return self.column("id")
 
     def column(self, name: str) -> list[Any]:
-        """One column of the index as Python values, in order."""
+        """Read one column of the index as Python values, in order."""
         values: list[Any] = self.columns([name])[name].to_pylist()
         return values
 
@@ -155,7 +154,7 @@ class FeatureStore:
         return self._index.columns(names)
 
     def blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Everything once, in order: runs of utterances that lie end to end in one shard, each checked.
+        """Read everything once, in order: runs of utterances that lie end to end in one shard, each checked.
 
         No shard stays mapped, so that memory does not grow with the store.
 
@@ -184,11 +183,13 @@ class FeatureStore:
             while first < last:
                 fitting = int(np.searchsorted(ends[first:last], self._offset[first] + limit, side="right"))
                 rows = slice(first, first + max(fitting, 1))
-                yield rows, self._run(shard, rows)
+                for row in range(rows.start, rows.stop):
+                    self._check(row, shard[self._offset[row] : ends[row]])
+                yield rows, shard[self._offset[first] : ends[rows.stop - 1]]
                 first = rows.stop
 
     def row_of(self, utterance_id: str) -> int:
-        """Row of an utterance.
+        """Return the row of an utterance.
 
         Raises
         ------
@@ -204,11 +205,10 @@ class FeatureStore:
         return row
 
     def rejected(self) -> pa.Table:
-        """Files that could not be used: path and reason."""
+        """Return the files that could not be used: path and reason."""
         files = [checked_file(self.path, file) for file in self.snapshot.tables("rejected")]
-        with believing_tables(self.path):
-            tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
-            return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
+        tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
+        return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
     def verify(self) -> list[str]:
         """Check every byte, of the side files too; return what is wrong, a line each, with the file's name."""
@@ -226,7 +226,7 @@ class FeatureStore:
             if int(shard) in unreadable:
                 continue
             try:
-                self._read_checked(row)
+                self._check(row, self._read(row))
             except StoreError:
                 damaged.setdefault(self._shards[int(shard)].name, []).append(self.ids[row])
         for name, ids in damaged.items():
@@ -234,7 +234,7 @@ class FeatureStore:
         return problems
 
     def _damaged_beside(self) -> list[str]:
-        """What is wrong with the files that store.json does not name: itself, and the side files."""
+        """Check the files that store.json does not name: itself, and the side files."""
         problems = []
         description = self.path / layout.STORE_JSON
         try:
@@ -248,30 +248,17 @@ class FeatureStore:
         return [*problems, *(f"{path}: damaged; delete it and run emodna-prep again" for path in damaged)]
 
     def _read(self, row: int) -> NDArray[np.float32]:
-        """Features of a row, as a view of its shard's memory map."""
+        """Read the features of a row, as a view of its shard's memory map."""
         shard, offset = int(self._shard[row]), int(self._offset[row])
         if shard not in self._maps:
             self._maps[shard] = map_shard(self.path / self._shards[shard].name)
         return self._maps[shard][offset : offset + int(self.frames[row])]
 
-    def _run(self, shard: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
-        """Features of neighbours in a shard, each compared with its checksum."""
-        for row in range(rows.start, rows.stop):
-            features = shard[self._offset[row] : self._offset[row] + self.frames[row]]
-            if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
-                raise self._damaged(row)
-        return shard[self._offset[rows.start] : self._offset[rows.stop - 1] + self.frames[rows.stop - 1]]
-
-    def _damaged(self, row: int) -> StoreError:
-        file = self.path / self._shards[int(self._shard[row])].name
-        return StoreError(f"{file}: {self.ids[row]!r} is damaged; run emodna-prep --rehash")
-
-    def _read_checked(self, row: int) -> NDArray[np.float32]:
-        """Features of a row, compared with its checksum."""
-        features = self._read(row)
+    def _check(self, row: int, features: NDArray[np.float32]) -> None:
+        """Compare features of a row with its checksum."""
         if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
-            raise self._damaged(row)
-        return features
+            file = self.path / self._shards[int(self._shard[row])].name
+            raise StoreError(f"{file}: {self.ids[row]!r} is damaged; run emodna-prep --rehash")
 
 
 def _hold_for_reading(store: FeatureStore) -> None:

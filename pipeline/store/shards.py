@@ -1,10 +1,11 @@
-"""The feature store's write side: shards, tables, and the lock around them. `commit` makes them the store's content."""
+"""Files of a store: write and map its shards, write its tables, and lock it for one writer."""
 
 import fcntl
 import hashlib
 import itertools
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,26 +21,21 @@ from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import make_folder, write_atomically
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.snapshot import has_content
+from emodna.pipeline.store.snapshot import has_content, unreadable
 
 _in_memory = itertools.count()
 
 _POLL_SECONDS: Final = 0.05
+
+#: Errors that h5py raises of a damaged file.
+_HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeError, ValueError, ArithmeticError)
 
 
 @contextmanager
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
-    Parameters
-    ----------
-    wait
-        Whether to wait for another writer; `on_wait` is called before.
-
-    Yields
-    ------
-    waited
-        Whether there was another writer.
+    `on_wait` is called before waiting for another writer; yields True if there was one.
 
     Raises
     ------
@@ -97,10 +93,8 @@ def write_shard(
 
     Parameters
     ----------
-    number
-        Of the shard.
     parameters
-        Of the extraction: become attributes.
+        Extraction parameters, which become attributes.
     ids, features
         Utterances in their order; features are [frames, dim] each.
     """
@@ -121,6 +115,50 @@ def write_shard(
         file.flush()
         content: bytes = file.id.get_file_image()
     return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
+
+
+def feature_crc(features: NDArray[np.float32]) -> int:
+    """Return the CRC-32 of an utterance's features as they lie in the shard."""
+    return zlib.crc32(np.ascontiguousarray(features).data)
+
+
+def map_shard(path: Path) -> NDArray[np.float32]:
+    """Memory-map the features [frames, dim] of one shard, read-only.
+
+    Raises
+    ------
+    StoreError
+        Missing, not HDF5, or not laid out as the store writes it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            place = _place(file)
+    except _HDF5_ERRORS as error:
+        if isinstance(error, OSError) and error.errno:  # missing, or too many files are open, say
+            raise unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
+        raise StoreError(f"{path}: damaged ({error}); run emodna-prep --rehash") from error
+    if place is None:
+        raise StoreError(f"{path}: damaged (no contiguous float32 dataset 'features'); run emodna-prep --rehash")
+    offset, shape = place
+    try:
+        if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
+            raise StoreError(f"{path}: damaged (shorter than its dataset); run emodna-prep --rehash")
+        # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards
+        # than a process may have open files.
+        with pa.memory_map(str(path)) as mapped:
+            content = mapped.read_buffer()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
+
+
+def _place(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
+    """Return offset in the file, and shape, of a shard's features [frames, dim]; None if they cannot be mapped."""
+    dataset = shard["features"]
+    contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+    offset, shape = dataset.id.get_offset(), dataset.shape
+    sound = contiguous and dataset.dtype == np.dtype("<f4") and offset is not None
+    return (offset, shape) if sound and len(shape) == 2 and min(shape) > 0 else None
 
 
 def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:

@@ -1,26 +1,21 @@
-"""What a store.json says, and whether the files that it names are there and whole."""
+"""Read store.json, and check that the files it names are there and whole."""
 
 import hashlib
 import json
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
 from emodna.pipeline.files import naming
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.soundness import check_description, check_files
-
-#: Some 150 bytes a shard: a million utterances have 1.2 MB.
-_DESCRIPTION_BYTES: Final = 2**28
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one store.json says."""
+    """Content of one store.json."""
 
     corpus: str
     feature_set: str
@@ -58,9 +53,8 @@ def read_snapshot(store: Path) -> Snapshot:
         The machine fails to read it at the moment.
     """
     file = store / layout.STORE_JSON
-    text = _description(store)
     try:
-        content = json.loads(text)
+        content = json.loads(file.read_bytes())
         if content["format"] != layout.FORMAT:
             raise StoreError(f"{file}: not the description of a feature store")
         if content["version"] != layout.FORMAT_VERSION:
@@ -73,54 +67,36 @@ def read_snapshot(store: Path) -> Snapshot:
                 f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
             )
         files = [StoredFile(**entry) for entry in content.pop("files")]
-        check_files(files)
-        check_description(content)
+        if elsewhere := [each.name for each in files if not layout.is_content_name(each.name)]:
+            raise StoreError(f"{file}: names {elsewhere[0]!r}, which is no file of a store; run emodna-prep again")
         del content["format"], content["version"]
         return Snapshot(**content, files=files)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
-
-
-def _description(store: Path) -> bytes:
-    """Content of a store's store.json.
-
-    Raises
-    ------
-    StoreError
-        There is none, or it cannot be one.
-    """
-    file = store / layout.STORE_JSON
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
-            raise StoreError(f"{file}: not a file")
-        if status.st_size > _DESCRIPTION_BYTES:
-            raise StoreError(f"{file}: damaged ({status.st_size} bytes); run emodna-prep again to rebuild the store")
-        return file.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
     except OSError as error:
         raise unreadable(file, error) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
 
 
 def encoded(content: Mapping[str, Any]) -> bytes:
-    """A store.json's document as it is written."""
+    """Encode a store.json's document as it is written."""
     return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def checksum(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON document in canonical form."""
+    """Return the SHA-256 of a JSON document in canonical form."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with naming(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def has_content(path: Path, size: int, sha256: str | None) -> bool:
-    """Whether a file is there, of this size and these bytes; one that its disk cannot read is not.
+    """Return True if a file is there, of this size and these bytes; one that its disk cannot read is not.
 
     Parameters
     ----------
@@ -141,7 +117,7 @@ def has_content(path: Path, size: int, sha256: str | None) -> bool:
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:
-    """What to say of a file of a store that cannot be read."""
+    """Make the error of a file of a store that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{path}: missing; run emodna-prep again")
     kind = UnreadableStoreError if of_the_machine(error) else StoreError
@@ -149,7 +125,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 
 
 def checked_file(store: Path, file: StoredFile) -> Path:
-    """Path of a file whose bytes are those that store.json names.
+    """Return the path of a file whose bytes are those that store.json names.
 
     Raises
     ------
@@ -158,8 +134,6 @@ def checked_file(store: Path, file: StoredFile) -> Path:
     """
     path = store / file.name
     try:
-        if not path.is_file():
-            raise StoreError(f"{path}: missing; run emodna-prep again")
         intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
     except OSError as error:
         raise unreadable(path, error) from error

@@ -28,11 +28,10 @@ from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
 from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
-from emodna.pipeline.inspect.moments import survey
 from emodna.pipeline.inspect.oddities import band_limits
+from emodna.pipeline.inspect.survey import survey
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.mapped import feature_crc
-from emodna.pipeline.store.shards import write_shard, write_table
+from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import Snapshot, checksum
 from tests.pipeline.making import prepared
 

@@ -30,7 +30,7 @@ from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import feature_crc
 from tests.benchmarks.steady import Silent
 from tests.pipeline.making import LONG_AGO
 

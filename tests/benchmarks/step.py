@@ -17,7 +17,7 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
-from emodna.model.methods.facts import RunFacts
+from emodna.model.methods.base import RunFacts
 from emodna.model.training.acceleration import compiled, keep_freed_memory
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore

@@ -71,13 +71,6 @@ class TestLs:
         assert ravdess["error"] is None
         assert "damaged" in emodna_cache("ls", "--cache", copied).out
 
-    def test_a_damaged_store_has_the_same_keys_in_json(self, emodna_cache: Command, copied: Path, here: Path) -> None:
-        flip(store_of(copied, "emodb") / "store.json", 100)
-        (here / "cache").symlink_to(copied)
-        for row in emodna_cache("ls", "--json").json:
-            assert set(row) == set(self.KEYS)
-            assert Path(row["store"]).is_absolute()
-
     def test_the_default_cache_is_that_of_prep(
         self, emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -137,22 +130,6 @@ class TestShow:
         content = (here / "picture.png").read_bytes()
         assert content.startswith(PNG)
         assert content.endswith(b"IEND\xaeB`\x82")
-
-    @pytest.mark.parametrize("id", ["x$_$y", "日本語", r"\frac{1}", "a\nb", "%s {x} [red]"])
-    def test_a_png_of_any_id_is_drawn(self, emodna_cache: Command, tmp_path: Path, here: Path, id: str) -> None:
-        """Its title is text, not a formula; and no font has every letter."""
-        (tmp_path / "a.wav").write_bytes(wav(noise()))
-        (tmp_path / "own.csv").write_text(f'path,id\na.wav,"{id}"\n')
-        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-        ran = emodna_cache("show", "own", id, "--png", "picture.png")
-        assert ran.code == 0
-        assert (here / "picture.png").read_bytes().startswith(PNG)
-
-    def test_silence_can_be_looked_at(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
-        (tmp_path / "a.wav").write_bytes(wav(bytes(8000)))
-        (tmp_path / "own.csv").write_text("path\na.wav\n")
-        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-        assert emodna_cache("show", "own", "a.wav", "--png", "picture.png").code == 0
 
     def test_unlabelled_utterances_are_counted_as_such(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
@@ -214,10 +191,6 @@ class TestErrors:
         line = emodna_cache(command, "savee", "--cache", cache).error()
         assert f"savee: neither a store's path nor a corpus prepared in {cache}; there are: emodb, ravdess" in line
 
-    @pytest.mark.parametrize("command", ["show", "verify"])
-    def test_an_empty_cache_says_how_to_fill_it(self, emodna_cache: Command, command: str) -> None:
-        assert "the cache is empty; fill it by emodna-prep" in emodna_cache(command, "emodb").error()
-
     def test_an_unknown_utterance_names_some_that_exist(self, emodna_cache: Command, cache: Path) -> None:
         line = emodna_cache("show", "emodb", "03a01Zz", "--cache", cache).error()
         assert "emodb: no utterance '03a01Zz'; ids are like 03a01" in line
@@ -238,21 +211,12 @@ class TestErrors:
     def test_a_png_needs_an_utterance(self, emodna_cache: Command, cache: Path) -> None:
         assert "--png goes with the ID" in emodna_cache("show", "emodb", "--png", "a.png", "--cache", cache).usage()
 
-    def test_a_png_that_cannot_be_written_is_named(self, emodna_cache: Command, cache: Path) -> None:
-        ran = emodna_cache("show", "emodb", "08b03Wa", "--png", "absent/a.png", "--cache", cache)
-        assert ran.code == 1
-        assert ran.err.splitlines() == ["error: absent/a.png: No such file or directory"]
-
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [(("shw",), "No such command 'shw'"), (("show",), "Missing argument 'STORE'"), (("ls", "x"), "extra argument")],
     )
     def test_a_wrong_usage_is_exit_2(self, emodna_cache: Command, arguments: tuple[str, ...], expected: str) -> None:
         assert expected in emodna_cache(*arguments).usage()
-
-    def test_a_cache_that_is_a_file(self, emodna_cache: Command, here: Path) -> None:
-        (here / "file").write_text("")
-        assert "'--cache'" in emodna_cache("ls", "--cache", "file").usage()
 
 
 class TestOptions:
@@ -271,11 +235,6 @@ class TestOptions:
                 assert parameter.help
                 assert all(option in text for option in parameter.opts)
 
-    @pytest.mark.parametrize("name", COMMANDS)
-    def test_every_command_has_the_common_options(self, name: str) -> None:
-        options = {option for parameter in cache_command.cache.commands[name].params for option in parameter.opts}
-        assert {"--cache", "--json", "-q", "-v"} <= options
-
     def test_the_group_lists_its_commands(self, emodna_cache: Command) -> None:
         ran = emodna_cache("--help")
         assert ran.code == 0
@@ -289,8 +248,3 @@ class TestOptions:
         ran = script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
         assert ran.code == 0, ran.err
         assert json.dumps("Łódź").strip('"') in ran.out or r"\u0141\xf3d\u017a" in ran.out
-
-
-def test_v_says_which_store_was_opened(emodna_cache: Command, cache: Path, emodb_store: Path) -> None:
-    assert str(emodb_store) in emodna_cache("verify", "emodb", "--cache", cache, "-v").err
-    assert emodna_cache("verify", "emodb", "--cache", cache).err == ""

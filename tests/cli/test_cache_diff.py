@@ -80,13 +80,6 @@ def test_json_lists_everything(emodna_cache: Command, tables: tuple[Path, Path])
     assert document["rejected"] == {"only_a": ["bad-a.wav"], "only_b": ["bad-b.wav"], "reasons": []}
 
 
-def test_corpora_can_be_compared(emodna_cache: Command, cache: Path) -> None:
-    ran = emodna_cache("diff", "ravdess", "emodb", "--cache", cache)
-    assert ran.code == 1
-    assert "corpus: ravdess -> emodb" in ran.out
-    assert ran.out.splitlines()[-1] == "they differ"
-
-
 def test_what_cannot_be_compared_is_an_error(
     emodna_cache: Command, cache: Path, emodb_store: Path, tmp_path: Path
 ) -> None:

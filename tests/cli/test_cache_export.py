@@ -60,10 +60,6 @@ def test_a_wrong_format_names_the_right_ones(emodna_cache: Command) -> None:
     assert "Missing option '--to'" in emodna_cache("export", "emodb").usage() + emodna_cache("export", "emodb").err
 
 
-def test_an_unknown_store_names_those_that_exist(emodna_cache: Command, cache: Path) -> None:
-    assert "there are: emodb, ravdess" in emodna_cache("export", "x", "--to", "npz", "--cache", cache).error()
-
-
 def test_without_a_terminal_progress_is_a_line_now_and_then(
     emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

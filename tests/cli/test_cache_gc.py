@@ -150,10 +150,3 @@ def test_what_cannot_be_removed_is_exit_1(
         f"{emodb}: kept 2 files, 2.0 MB: cannot be removed: Permission denied",
         "nothing to remove",
     ]
-
-
-def test_an_empty_cache_has_nothing_to_remove(emodna_cache: Command, here: Path) -> None:
-    assert emodna_cache("gc").out == "nothing to remove\n"
-    assert emodna_cache("gc", "--json").json == {
-        "cache": str(here / "cache"), "deleted": False, "bytes": 0, "stores": []
-    }  # fmt: skip

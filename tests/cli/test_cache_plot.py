@@ -33,11 +33,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:  # type: ignore[ty
     return kept
 
 
-@pytest.mark.parametrize("ending", BEGINNINGS)
-def test_the_ending_says_the_format(emodna_cache: Command, cache: Path, here: Path, ending: str) -> None:
-    ran = emodna_cache("plot", "emodb", "08b03Wa", "--cache", cache, "--out", f"a.{ending}")
-    assert (ran.code, ran.out, ran.err) == (0, f"wrote a.{ending}\n", "")
-    assert (here / f"a.{ending}").read_bytes().startswith(BEGINNINGS[ending])
+def test_the_ending_says_the_format_and_an_existing_picture_is_overwritten(
+    emodna_cache: Command, cache: Path, here: Path
+) -> None:
+    for ending, beginning in BEGINNINGS.items():
+        (here / f"a.{ending}").write_text("old")
+        ran = emodna_cache("plot", "emodb", "08b03Wa", "--cache", cache, "--out", f"a.{ending}")
+        assert (ran.code, ran.out, ran.err) == (0, f"wrote a.{ending}\n", "")
+        assert (here / f"a.{ending}").read_bytes().startswith(beginning)
 
 
 def test_an_utterance_is_drawn_as_show_does(emodna_cache: Command, cache: Path, here: Path, drawn: list) -> None:  # type: ignore[type-arg]
@@ -89,6 +92,7 @@ def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, h
     assert Path(document["file"]).read_bytes() == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [LogMelSet(), WaveSet()], ids=["logmel", "wave16k"])
 def test_other_feature_sets_are_drawn(
     emodna_cache: Command, here: Path, emodb_root: Path, features: LogMelSet | WaveSet
@@ -101,33 +105,18 @@ def test_other_feature_sets_are_drawn(
 
 def test_names_from_outside_are_text(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
     """No formulas, no missing glyph, no path, and no name that is too long for a file."""
-    ids = ["$x_1$", "x$_$y", "日本語", "../up", "a\nb", "[red]%s", "." * 50 + "x" * 300]
+    ids = ["x$_$y 日本語", "../up\n[red]%s", "." * 50 + "x" * 300]
     lines = []
     for number, id in enumerate(ids):
         (tmp_path / f"{number}.wav").write_bytes(wav(noise(seed=number)))
         lines.append(f'{number}.wav,"{id}","{id}",anger\n')
     (tmp_path / "own.csv").write_text("path,id,speaker,emotion\n" + "".join(lines))
     prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-    for arguments in (*((id,) for id in ids), (), ("--against", "own")):
+    for arguments in (*((id,) for id in ids), ("--against", "own")):
         ran = emodna_cache("plot", "own", *arguments)
         assert (ran.code, ran.err) == (0, "")
         assert (here / ran.out.removeprefix("wrote ").rstrip("\n")).parent == here
-    assert len(list(here.glob("*.png"))) == len(ids) + 2
-
-
-def test_silence_is_drawn_too(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(wav(bytes(8000)))
-    (tmp_path / "own.csv").write_text("path\na.wav\n")
-    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-    for arguments in ((), ("--against", "own")):
-        ran = emodna_cache("plot", "own", *arguments)
-        assert (ran.code, ran.err) == (0, "")
-
-
-def test_an_existing_picture_is_overwritten(emodna_cache: Command, cache: Path, here: Path) -> None:
-    (here / "a.png").write_text("old")
-    assert emodna_cache("plot", "emodb", "--cache", cache, "--out", "a.png").code == 0
-    assert (here / "a.png").read_bytes().startswith(BEGINNINGS["png"])
+    assert len(list(here.glob("*.png"))) == len(ids) + 1
 
 
 class TestErrors:
@@ -153,6 +142,3 @@ class TestErrors:
         ran = emodna_cache("plot", "emodb", "--cache", cache, "--out", "absent/a.png")
         assert ran.code == 1
         assert ran.err == "error: absent/a.png: No such file or directory\n"
-
-    def test_an_unknown_utterance_names_some(self, emodna_cache: Command, cache: Path) -> None:
-        assert "no utterance '03a01Zz'" in emodna_cache("plot", "emodb", "03a01Zz", "--cache", cache).error()

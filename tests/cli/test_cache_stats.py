@@ -90,15 +90,6 @@ def test_what_should_be_looked_at_comes_first(emodna_cache: Command, own: Path) 
     assert "4 16000 Hz" in ran.out
 
 
-def test_a_clean_store_has_nothing_to_look_at(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(wav(noise()))
-    (tmp_path / "own.csv").write_text("path\na.wav\n")
-    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-    ran = emodna_cache("stats", "own", "--audio")
-    assert (ran.code, ran.err) == (0, "")
-    assert "Nothing stands out." in ran.out
-
-
 def test_the_window_is_the_users(emodna_cache: Command, cache: Path) -> None:
     document = emodna_cache("stats", "ravdess", "--cache", cache, "--window", "0.5", "--json").json
     assert document["durations"]["window"] == 0.5
@@ -123,9 +114,6 @@ class TestErrors:
     def test_a_root_that_is_gone_is_one_line(self, emodna_cache: Command, cache: Path) -> None:
         line = emodna_cache("stats", "emodb", "--cache", cache, "--audio", "--root", "absent").error()
         assert "--audio: root absent: no such folder or file" in line
-
-    def test_an_unknown_store_names_those_that_exist(self, emodna_cache: Command, cache: Path) -> None:
-        assert "there are: emodb, ravdess" in emodna_cache("stats", "savee", "--cache", cache).error()
 
 
 @pytest.mark.parametrize("window", ["0", "nan", "inf"])

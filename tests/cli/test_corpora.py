@@ -41,6 +41,7 @@ class TestLs:
             return {row["corpus"]: row["next"] for row in emodna_corpora("ls", "--json", *options).json}
 
         assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
+        assert steps()["savee"] == "emodna-corpora show savee"
         (here / "data" / "emodb" / ".download").mkdir(parents=True)
         (here / "data" / "emodb" / ".download" / "emodb.zip.part").write_bytes(b"")
         assert steps()["emodb"] == "emodna-prep --corpus emodb --download"
@@ -54,32 +55,12 @@ class TestLs:
         assert steps()["emodb"] == "emodna-fit --src emodb --tgt ravdess"
         assert steps()["ravdess"] == "emodna-fit --src ravdess --tgt emodb"
 
-    def test_one_that_is_not_free_is_explained(
-        self, emodna_corpora: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        text = """
-from dataclasses import replace
-from emodna.pipeline.corpora.emodb import Emodb
-
-class Gated(Emodb):
-    name = "gated"
-    facts = replace(Emodb.facts, download=None)
-"""
-        monkeypatch.syspath_prepend(plug(tmp_path / "path", {"gated": "gated_corpus:Gated"}, gated_corpus=text))
-        (row,) = [row for row in emodna_corpora("--json").json if row["corpus"] == "gated"]
-        assert (row["next"], row["download_bytes"]) == ("emodna-corpora show gated", None)
-
     def test_prepared_stores_are_counted(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
         (row,) = [row for row in emodna_corpora("--json", "--cache", cache).json if row["corpus"] == "emodb"]
-        assert row["stores"] == [
-            {
-                "corpus": "emodb",
-                "feature_set": emodb_store.name,
-                "store": str(emodb_store),
-                "utterances": len(FeatureStore(emodb_store)),
-                "error": None,
-            }
-        ]
+        store = {"corpus": "emodb", "feature_set": emodb_store.name, "store": str(emodb_store)}
+        assert row["stores"] == [store | {"utterances": len(FeatureStore(emodb_store)), "error": None}]
+        assert emodna_corpora("show", "emodb", "--cache", cache, "--json").json["stores"] == row["stores"]
+        assert f"{emodb_store} (" in emodna_corpora("show", "emodb", "--cache", cache).out
 
     def test_a_damaged_store_is_not_prepared(
         self, emodna_corpora: Command, here: Path, cache: Path, emodb_store: Path
@@ -140,15 +121,10 @@ class TestShow:
         assert list(printed) == list(document)
         assert printed["sample_rate"] == f"{facts.sample_rate} Hz"
 
-    @pytest.mark.parametrize(("name", "caution"), [("emodb", True), ("ravdess", False)])
-    def test_a_download_says_how_sure_it_is(self, emodna_corpora: Command, name: str, caution: bool) -> None:
-        assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not caution
-        assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
-
-    def test_what_is_prepared(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
-        (store,) = emodna_corpora("show", "emodb", "--cache", cache, "--json").json["stores"]
-        assert store["store"] == str(emodb_store)
-        assert f"{emodb_store} (" in emodna_corpora("show", "emodb", "--cache", cache).out
+    def test_a_download_says_how_sure_it_is(self, emodna_corpora: Command) -> None:
+        for name, caution in (("emodb", True), ("ravdess", False)):
+            assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not caution
+            assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
 
     def test_verbose_says_where_it_looks(self, emodna_corpora: Command) -> None:
         for command in (("ls",), ("show", "emodb")):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from emodna.cli import fit as fit_command
 from emodna.model.evaluation.criteria import CRITERIA, LAST
 from emodna.model.methods import METHODS
+from emodna.model.request import Plan
+from emodna.pipeline.errors import EmodnaError
 from tests.model.small import Answer, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
@@ -45,10 +48,22 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(cache, tmp_path / "cache"))
 
 
-def decisive(run: Path) -> dict[str, Any]:
-    """What config.json says of the request."""
-    found: dict[str, Any] = json.loads((run / "config.json").read_text())["decisive"]
-    return found
+@pytest.fixture
+def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """The content of config.json that some options come to, without a training."""
+    plans: list[Plan] = []
+
+    def keep(plan: Plan, *_: object) -> None:
+        plans.append(plan)
+        raise EmodnaError("enough")
+
+    def resolve(*arguments: object) -> dict[str, Any]:
+        assert_one_line_error(fit(*arguments), "enough")
+        found: dict[str, Any] = plans[-1].config["decisive"]
+        return found
+
+    monkeypatch.setattr("emodna.model.fit.carry_out", keep)
+    return resolve
 
 
 def assert_usage_error(answer: Answer, *says: str) -> None:
@@ -84,18 +99,12 @@ class TestJson:
         assert result["run"] == str(tmp_path / "run")
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
 
-    def test_is_all_there_is_on_stdout_and_progress_goes_to_stderr(self, asked: list[object]) -> None:
-        answer = fit(*asked, "--json", "-v")
-        json.loads(answer.out)
-        assert "step 2/2" in answer.err
-        assert "emotion" in answer.err
-
-    def test_of_a_real_process(self, asked: list[object]) -> None:
+    def test_of_a_real_process_is_all_there_is_on_stdout(self, asked: list[object]) -> None:
         program = Path(sys.executable).with_name("emodna-fit")
-        done = subprocess.run([program, *map(str, asked), "--json"], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *map(str, asked), "--json", "-v"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert list(json.loads(done.stdout)) == [*KEYS, *TIMES, "run"]
-        assert "step 2/2" in done.stderr
+        assert "step 2/2: emotion" in done.stderr
 
     def test_of_a_resumed_finished_run_is_the_same(self, asked: list[object]) -> None:
         first = fit(*asked, "--json")
@@ -109,6 +118,7 @@ class TestText:
         for word in ("emo-dna", "always high", "always low", "majority", "UAR", "WAR", "F1", "macro-F1"):
             assert word in answer.out
         assert "ravdess -> emodb, arousal, 2 steps, seed 0" in answer.out
+        assert "chosen" not in answer.out
         assert str(tmp_path / "run") in answer.out
 
     def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
@@ -151,22 +161,16 @@ class TestChoosing:
         assert f"chosen by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
         assert "oracle" not in answer.out
 
-    def test_says_nothing_of_the_last_step(self, asked: list[object]) -> None:
-        assert "chosen" not in fit(*asked).out
-
-    def test_marks_the_oracle_on_every_line(self, asked: list[object], tmp_path: Path) -> None:
-        asks: list[tuple[str, list[str]]] = [("plain", []), ("with", ["--oracle-analysis"])]
-        plain, with_oracle = (fit(*asked, "--out", tmp_path / name, *more).out.splitlines() for name, more in asks)
-        added = with_oracle[len(plain) :]
-        assert len(added) == 3
-        assert all(line.startswith("oracle") for line in added)
-        assert "UAR" in added[1]
-
-    def test_gives_the_oracle_a_key_of_its_own(self, asked: list[object], tmp_path: Path) -> None:
+    def test_marks_the_oracle_on_every_line_and_gives_it_a_key_of_its_own(
+        self, asked: list[object], tmp_path: Path
+    ) -> None:
         result = json.loads(fit(*asked, "--oracle-analysis", "--json").out)
         assert list(result) == [*KEYS, *TIMES, "run", "oracle"]
         assert result.pop("oracle")["best_step"] in (1, 2)
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
+        *_, heading, best, last = fit(*asked, "--oracle-analysis", "--resume").out.splitlines()
+        assert all(line.startswith("oracle") for line in (heading, best, last))
+        assert "UAR" in best
 
 
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
@@ -210,6 +214,7 @@ sys.exit(", ".join({{"torch", "librosa", "dask", "scipy", "sklearn", "matplotlib
         assert part in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_begins_without_what_only_its_end_needs() -> None:
     script = "import sys, emodna.model.fit; sys.exit(', '.join({'sklearn', 'scipy', 'dask'} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -292,14 +297,12 @@ class TestMistakes:
         assert fit(*asked).code == 0
         assert_one_line_error(fit(*asked, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
 
-    def test_a_loss_that_explodes_names_the_term_and_the_step(self, asked: list[object]) -> None:
-        answer = fit(*asked, "-q", "--steps", 30, *settings("learning_rate=1e30"))
-        assert_one_line_error(answer, "no longer finite", "term ", "step ")
-
 
 class TestDamagedStores:
-    @pytest.mark.parametrize("pattern", ["*.h5", "index-*.parquet", "store.json"])
-    @pytest.mark.parametrize("corpus", ["ravdess", "emodb"])
+    @pytest.mark.parametrize(
+        ("corpus", "pattern"),
+        [("ravdess", "*.h5"), ("emodb", "*.h5"), ("ravdess", "index-*.parquet"), ("emodb", "store.json")],
+    )
     def test_are_named(self, pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
         (file,) = (own_cache / corpus).glob(f"*/{pattern}")
         content = bytearray(file.read_bytes())
@@ -333,51 +336,37 @@ class TestPrecedence:
         options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--threads", 1]
         return [*options, "--config", toml]
 
-    def test_a_file_wins_over_the_defaults(self, plain: list[object], tmp_path: Path) -> None:
-        assert fit(*plain).code == 0
-        found = decisive(tmp_path / "run")
+    def test_a_file_wins_over_the_defaults(self, plain: list[object], decisive: Callable[..., dict[str, Any]]) -> None:
+        found = decisive(*plain)
         assert [found[key] for key in ("method", "steps", "task", "seed")] == ["source-only", 3, "valence", 11]
-        assert found["train"]["batch_size"] == 4
-        assert found["train"]["learning_rate"] == 0.01
-        assert found["train"]["padding"] == "mask"
+        assert [found["train"][key] for key in ("batch_size", "learning_rate", "padding")] == [4, 0.01, "mask"]
         assert found["train"]["frames"] == 188
 
-    def test_the_environment_wins_over_the_file(
-        self, plain: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_environment_wins_over_the_file_and_an_option_over_both(
+        self, plain: list[object], decisive: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("EMODNA_FIT_STEPS", "2")
-        assert fit(*plain).code == 0
-        assert decisive(tmp_path / "run")["steps"] == 2
-        assert decisive(tmp_path / "run")["seed"] == 11
+        assert [decisive(*plain)[key] for key in ("steps", "seed")] == [2, 11]
+        found = decisive(*plain, "--steps", 1, "--task", "arousal")
+        assert [found[key] for key in ("steps", "task")] == [1, "arousal"]
 
-    def test_an_option_wins_over_both(
-        self, plain: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_set_wins_over_the_file_key_by_key_and_the_last_of_two_over_the_first(
+        self, plain: list[object], decisive: Callable[..., dict[str, Any]]
     ) -> None:
-        monkeypatch.setenv("EMODNA_FIT_STEPS", "2")
-        assert fit(*plain, "--steps", 1, "--task", "arousal").code == 0
-        assert decisive(tmp_path / "run")["steps"] == 1
-        assert decisive(tmp_path / "run")["task"] == "arousal"
-
-    def test_set_wins_over_the_file_key_by_key(self, plain: list[object], tmp_path: Path) -> None:
-        assert fit(*plain, *settings("batch_size=8")).code == 0
-        assert decisive(tmp_path / "run")["train"]["batch_size"] == 8
-        assert decisive(tmp_path / "run")["train"]["padding"] == "mask"
-
-    def test_the_last_of_two_settings_wins(self, plain: list[object], tmp_path: Path) -> None:
-        assert fit(*plain, *settings("batch_size=8", "batch_size=6")).code == 0
-        assert decisive(tmp_path / "run")["train"]["batch_size"] == 6
+        train = decisive(*plain, *settings("batch_size=8", "batch_size=6"))["train"]
+        assert [train[key] for key in ("batch_size", "padding")] == [6, "mask"]
 
     def test_the_cache_may_come_from_the_environment(
-        self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, cache: Path, decisive: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("EMODNA_CACHE", str(cache))
-        options = ["--src", "ravdess", "--tgt", "emodb", "--out", tmp_path / "run", "--threads", 1, "--steps", 1]
-        assert fit(*options, *settings(*SMALL)).code == 0
+        assert decisive("--src", "ravdess", "--tgt", "emodb")["src"] == "ravdess"
 
-    def test_the_file_may_give_every_type(self, plain: list[object], toml: Path, tmp_path: Path) -> None:
+    def test_the_file_may_give_every_type(
+        self, plain: list[object], toml: Path, decisive: Callable[..., dict[str, Any]]
+    ) -> None:
         toml.write_text("steps = 1\n[set]\ndeterministic = true\nframes = 32\nweight_decay = 0\nepsilon = 1e-6\n")
-        assert fit(*plain).code == 0
-        train = decisive(tmp_path / "run")["train"]
+        train = decisive(*plain)["train"]
         assert [train[key] for key in ("deterministic", "frames", "weight_decay", "epsilon")] == [True, 32, 0.0, 1e-6]
 
     @pytest.mark.parametrize(
@@ -388,6 +377,7 @@ class TestPrecedence:
             ("[set]\nbatchsize = 3", ["--set batchsize", "batch_size"]),
             ("[set]\nbatch_size = 'many'", ["--set batch_size", "int"]),
             ("\xff\xfe", ["experiment.toml"]),
+            ('steps = "many"', ["--steps", "many"]),
         ],
     )
     def test_mistakes_in_the_file_are_one_line(
@@ -395,10 +385,6 @@ class TestPrecedence:
     ) -> None:
         toml.write_bytes(content.encode("latin-1"))
         assert_one_line_error(fit(*plain), *says)
-
-    def test_a_value_of_another_type_in_the_file_is_refused(self, plain: list[object], toml: Path) -> None:
-        toml.write_text('steps = "many"')
-        assert_one_line_error(fit(*plain), "--steps", "many")
 
 
 def test_ctrl_c_exits_130_says_how_to_go_on_and_leaves_a_run_that_goes_on(

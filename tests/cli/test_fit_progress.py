@@ -113,7 +113,7 @@ def test_quiet_says_nothing(watched: Watched) -> None:
 @pytest.mark.parametrize("width", [40, 80])
 def test_on_a_terminal_the_display_fits(width: int, watched: Watched) -> None:
     shown = watched("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", shown)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert max(map(len, plain.splitlines())) <= width
     for part in (
         "goes on from step 40",

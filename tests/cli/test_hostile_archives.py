@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
@@ -69,8 +70,6 @@ class TestEverythingAtOnce:
     def test_the_good_ones_are_prepared_and_the_others_are_named(
         self, kind: str, tmp_path: Path, emodna_prep: Command
     ) -> None:
-        import gzip
-
         content = nasty_zip() if kind == "zip" else nasty_tar()
         (tmp_path / f"x.{kind}").write_bytes(gzip.compress(content) if kind == "tar.gz" else content)
         before = files_below(tmp_path)
@@ -119,15 +118,13 @@ class TestEverythingAtOnce:
 
 
 class TestManyMembers:
-    """A million members cost time and memory in proportion to the archive, here by a thousandth of them."""
-
     def test_a_directory_of_many_empty_members_is_counted(self, tmp_path: Path, emodna_prep: Command) -> None:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
-            for number in range(1000):
+            for number in range(30):
                 archive.writestr(f"{number}.wav", b"")
             archive.writestr("good.wav", sound("good"))
         (tmp_path / "x.zip").write_bytes(packed.getvalue())
         ran = emodna_prep("--folder", tmp_path / "x.zip", "--name", "many", "--json")
-        assert [ran.code, ran.json[0]["utterances"], ran.json[0]["rejected"]] == [0, 1, 1000]
-        assert "... and 995 more (-v names them all)" in ran.err
+        assert [ran.code, ran.json[0]["utterances"], ran.json[0]["rejected"]] == [0, 1, 30]
+        assert "... and 25 more (-v names them all)" in ran.err

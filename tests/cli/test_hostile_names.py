@@ -20,7 +20,23 @@ from tests.pipeline.making import flip, noise, prepared, wav
 NAMES = [
     *("a b", " leading", 'it\'s "q"', "two\nlines", "a\rb", "tab\t", "bell\a", "back\\slash", "end\\"),
     *("\x1b[31mred\x1b[0m", "\x9b31m", "[red]x[/red]", "[/]", "[link=e.x]y[/link]", "[", "]", "\\[red]", ":smile:"),
-    *("{x}", "%s %(x)s", "100%", "$x$", "$\\frac", "-rf", "--json", "~", "#", "dot.", "CON", "x" * 200, "&lt;<b>"),
+    *(
+        "{x}",
+        "%s %(x)s",
+        "two\nlines $x$",
+        "\u202egnp 😀 %s %(x)s",
+        "100%",
+        "$x$",
+        "$\\frac",
+        "-rf",
+        "--json",
+        "~",
+        "#",
+        "dot.",
+        "CON",
+        "x" * 200,
+        "&lt;<b>",
+    ),
     *("ü", "u\u0308", "\u202egnp", "\u2028", "\ufeffbom", "\u200b", "😀", "日本語"),
     *("=1+1", "@SUM", "a@00012.340", "null", "None", "0"),
 ]
@@ -147,7 +163,7 @@ class TestCache:
         found = emodna_cache("ls", "--cache", tmp_path, "--json").json
         assert sorted(each["corpus"] for each in found) == sorted(names)
 
-    @pytest.mark.parametrize("name", ["two\nlines", "$x$", "\u202egnp", "😀", "x" * 200, "%s %(x)s"])
+    @pytest.mark.parametrize("name", ["two\nlines $x$", "\u202egnp 😀 %s %(x)s"])
     def test_a_picture_of_them_is_drawn(self, name: str, store: Path, tmp_path: Path, emodna_cache: Command) -> None:
         place = tmp_path / f"[red]{name[:9]}.png"
         ran = emodna_cache("show", "--png", place, "--", store, f"{name}.wav")

@@ -42,7 +42,7 @@ from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.mapped import feature_crc
+from emodna.pipeline.store.shards import feature_crc
 from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store
@@ -145,7 +145,7 @@ def _copy() -> Path:
     return Path(shutil.copytree(_store().path, _folder() / "copy"))
 
 
-def _used(store: Path, *, labels: bool) -> str:
+def _used(store: Path) -> str:
     """Open a store, read and verify it: the truth or a StoreError."""
     truth = _store()
     damaged = False
@@ -158,12 +158,9 @@ def _used(store: Path, *, labels: bool) -> str:
                 _one_line(error)
                 damaged = True
                 continue
-            if labels:
-                expected = truth.features[id]
-                _require(
-                    features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}"
-                )
-                _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
+            expected = truth.features[id]
+            _require(features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}")
+            _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
         opened.rejected()
         _require(bool(opened.verify()) or not damaged, "damage that verify does not see")
     except StoreError as error:
@@ -179,7 +176,7 @@ def store_bytes(generator: Generator) -> str:
     path = files[int(generator.integers(len(files)))]
     before = path.read_bytes()
     path.write_bytes(mutated(before, [each.read_bytes() for each in files], generator))
-    result = _used(store, labels=True)
+    result = _used(store)
     if path.read_bytes() != before and result != "refused":
         problems = FeatureStore(store).verify()
         _require(any(path.name in each for each in problems), f"{path.name}: not named by verify: {problems}")
@@ -191,60 +188,13 @@ def store_shards(generator: Generator) -> str:
     store = _copy()
     shard = sorted(store.glob("*.h5"))[0]
     shard.write_bytes(mutated(shard.read_bytes(), [shard.read_bytes()], generator))
-    return _used(_resealed(store), labels=True)
-
-
-def store_index(generator: Generator) -> str:
-    """A table that says what none can, under a right hash: read or a StoreError."""
-    store = _copy()
-    path = sorted(store.glob(f"{('index', 'rejected')[int(generator.random() < 0.1)]}-*"))[0]
-    table = pq.read_table(path)
-    name = table.column_names[int(generator.integers(table.num_columns))]
-    place = table.column_names.index(name)
-    column = table[name]
-    strange: tuple[Callable[[], Any], ...] = (
-        lambda: table.drop_columns(name),
-        lambda: table.append_column(name, column),
-        lambda: table.set_column(place, name, pa.nulls(len(table), column.type)),
-        lambda: table.set_column(place, name, pa.array(["x"] * len(table))),
-        lambda: table.set_column(place, name, pa.array([[1]] * len(table))),
-        lambda: table.set_column(place, name, pa.array([_number(generator, column.type)] * len(table), column.type)),
-        lambda: table.slice(1),
-        lambda: table.slice(0, 0),
-        lambda: pa.concat_tables([table, table]),
-    )
-    pq.write_table(strange[int(generator.integers(len(strange)))](), path)
-    return _used(_resealed(store), labels=False)
-
-
-def _number(generator: Generator, kind: pa.DataType) -> Any:
-    if pa.types.is_integer(kind):
-        low, high = (
-            (0, 2**kind.bit_width - 1)
-            if kind == pa.uint32()
-            else (-(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1)
-        )
-        return (low, -1 if low else 0, 0, 7, high)[int(generator.integers(5))]
-    if pa.types.is_floating(kind):
-        return (float("nan"), float("inf"), -1e300 if kind == pa.float64() else -1e30)[int(generator.integers(3))]
-    return ("", "../../etc/passwd", "\n\x1b[31m[red]", "x" * 10_000)[int(generator.integers(4))]
+    return _used(_resealed(store))
 
 
 _STRANGE: tuple[Any, ...] = (
     *(None, True, -1, 0, 1.5, 2**31, 2**63, 2**200, float("nan"), float("inf"), "", "x", [], {}, [[]], {"": None}),
     *("../store.json", "/etc/passwd", "index-..", "\ud800", "\0", "[red]\x1b[31m\n"),
 )
-
-
-def store_json(generator: Generator) -> str:
-    """A store.json that says anything at all, with a right checksum: read or a StoreError."""
-    store = _copy()
-    content = json.loads((store / layout.STORE_JSON).read_bytes())
-    for _ in range(int(generator.integers(1, 4))):
-        _make_strange(content, generator)
-    if isinstance(content, dict):
-        _write_json(store, content)
-    return _used(store, labels=True)
 
 
 def _make_strange(document: Any, generator: Generator) -> None:
@@ -270,12 +220,6 @@ def _make_strange(document: Any, generator: Generator) -> None:
         return
 
 
-def _write_json(store: Path, content: dict[str, Any]) -> None:
-    content.pop("checksum", None)
-    content["checksum"] = checksum(content)
-    (store / layout.STORE_JSON).write_bytes(encoded(content))
-
-
 def _resealed(store: Path) -> Path:
     """Name every file of a store by its content, as if it had been written so."""
     content = json.loads((store / layout.STORE_JSON).read_bytes())
@@ -284,7 +228,8 @@ def _resealed(store: Path) -> Path:
         file["sha256"], file["size"] = file_sha256(path), path.stat().st_size
         file["name"] = layout.content_name(path.name.split("-")[0], file["sha256"], path.suffix)
         path.rename(store / file["name"])
-    _write_json(store, content)
+    content.pop("checksum")
+    (store / layout.STORE_JSON).write_bytes(encoded(content | {"checksum": checksum(content)}))
     return store
 
 
@@ -440,7 +385,7 @@ def model_facts(generator: Generator) -> str:
 TARGETS: Mapping[str, Target] = {
     each.__name__: each
     for each in (
-        *(audio, archives, store_bytes, store_shards, store_index, store_json),
+        *(audio, archives, store_bytes, store_shards),
         *(side_files, tables, iemocap_labels, names, model_bytes, model_facts),
     )
 }

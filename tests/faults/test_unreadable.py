@@ -50,16 +50,15 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestAudio:
-    @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
-    def test_what_the_store_has_of_it_stays_until_it_can_be_read(self, root: Path, tmp_path: Path, number: int) -> None:
+    def test_what_the_store_has_of_it_stays_until_it_can_be_read(self, root: Path, tmp_path: Path) -> None:
         before = content(prepared(root, tmp_path / "cache").store)
         tiny_emodb(root, NAMES[3:4], variant="new")
-        with unreadable(root / "wav" / NAMES[3], number):
+        with unreadable(root / "wav" / NAMES[3], errno.EIO):
             report = prepared(root, tmp_path / "cache")
         assert (report.utterances, report.reused, report.rejected) == (12, 12, 0)
         assert content(report.store) == before
         line = f"1 recordings stay as they were in the store (the first: wav/{NAMES[3]}: cannot be read: "
-        assert f"{line}{os.strerror(number)})" in report.warnings
+        assert f"{line}{os.strerror(errno.EIO)})" in report.warnings
         watcher = Watched()
         report = prepared(root, tmp_path / "cache", watcher=watcher)
         assert (report.extracted, watcher.planned_recordings) == (1, 1)
@@ -77,7 +76,7 @@ class TestAudio:
         report = prepared(root, tmp_path / "cache")
         assert (report.utterances, report.rejected) == (11, 1)
 
-    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
     def test_an_error_of_the_machine_ends_the_run_and_rejects_nothing(
         self, root: Path, tmp_path: Path, number: int
     ) -> None:

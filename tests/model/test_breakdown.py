@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodna.model.evaluation.breakdown import Groups
+from emodna.model.evaluation.evaluate import Groups
 from emodna.model.metrics import SCORES, confusions, scores
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed

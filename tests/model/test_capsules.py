@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, attended, squash
-from emodna.model.networks.pooled import pooled_convolution
+from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
+from emodna.model.networks.layers import pooled_convolution
 from tests.model.plain_capsules import PlainCapsules
 
 
@@ -35,19 +35,11 @@ class TestShapes:
     def test_are_those_of_the_authors_network(self) -> None:
         assert shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
 
-    def test_of_40_coefficients_are_the_same_capsules(self) -> None:
-        assert shapes(40, 188)[3:] == [(114, 64), (6, 64), (64,)]
-
     def test_the_smallest_input_makes_one_place_of_capsules(self) -> None:
         assert shapes(SMALLEST, SMALLEST)[3] == (6, 64)
         for dim, frames in ((SMALLEST - 1, SMALLEST), (SMALLEST, SMALLEST - 1)):
             with pytest.raises(RuntimeError):
                 shapes(dim, frames)
-
-    def test_sizes_can_be_others(self) -> None:
-        made = encoder(8, primary_maps=2, capsules=5, routings=1)
-        assert made(noise(3, 40, 50)).shape == (3, 8)
-        assert made.primary(made.blocks(noise(3, 1, 50, 40))).shape == (3, 4, 8)
 
 
 class TestPlainNetwork:
@@ -73,7 +65,7 @@ class TestPlainNetwork:
         for (name, parameter), other in zip(mine.named_parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(parameter.grad, other.grad, msg=name)
 
-    @pytest.mark.parametrize("routings", [1, 2, 3, 4])
+    @pytest.mark.parametrize("routings", [1, 3])
     def test_routes_as_often_as_told(self, routings: int) -> None:
         mine, plain = encoder(8, 0.0, routings=routings), PlainCapsules(8, routings=routings)
         plain.load_state_dict(mine.state_dict())
@@ -95,16 +87,9 @@ class TestFrozenBatchNorm:
         assert norm.running_mean.tolist() == [0, 0, 0]
         assert norm.running_var.tolist() == [1, 1, 1]
 
-    def test_is_one_as_part_of_the_encoder_too(self) -> None:
-        made = encoder(8).train()
-        before = {name: buffer.clone() for name, buffer in made.named_buffers()}
-        assert len(before) == 9
-        made(noise(4, 40, 40)).sum().backward()
-        assert all(torch.equal(buffer, before[name]) for name, buffer in made.named_buffers())
-
 
 class TestPooledConvolution:
-    @pytest.mark.parametrize(("h", "w"), [(4, 4), (5, 4), (9, 12), (40, 31)])
+    @pytest.mark.parametrize(("h", "w"), [(4, 4), (9, 12), (90, 80)])
     @pytest.mark.parametrize("inputs", [1, 3])
     def test_is_a_convolution_elu_and_a_mean_pool(self, inputs: int, h: int, w: int) -> None:
         x, weight, bias = noise(3, inputs, h, w), noise(5, inputs, 3, 3, seed=1), noise(5, seed=2)
@@ -116,12 +101,6 @@ class TestPooledConvolution:
         for mine, other in zip(*parameters, strict=True):
             torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
 
-    def test_of_more_places_than_a_piece_has(self) -> None:
-        x, weight, bias = noise(2, 1, 90, 80), noise(4, 1, 3, 3, seed=1), noise(4, seed=2)
-        torch.testing.assert_close(
-            pooled_convolution(x, weight, bias), F.avg_pool2d(F.elu(F.conv2d(x, weight, bias)), 2)
-        )
-
     def test_gradients_are_those_of_finite_differences(self) -> None:
         x = noise(2, 1, 7, 6).double()
         parameters = [noise(3, 1, 3, 3, seed=1).double().requires_grad_(), noise(3, seed=2).double().requires_grad_()]
@@ -131,7 +110,7 @@ class TestPooledConvolution:
         inputs = [noise(2, 1, 8, 9).double().requires_grad_(), noise(3, 1, 3, 3).double(), noise(3).double()]
         assert torch.autograd.gradcheck(pooled_convolution, inputs)
 
-    @pytest.mark.parametrize("value", [-1e30, -200.0, 200.0, 1e30])
+    @pytest.mark.parametrize("value", [-1e30, 1e30])
     def test_is_finite_far_away(self, value: float) -> None:
         weight, bias = torch.full((2, 1, 3, 3), value, requires_grad=True), torch.zeros(2, requires_grad=True)
         pooled = pooled_convolution(torch.ones(1, 1, 6, 6), weight, bias)
@@ -153,45 +132,8 @@ class TestSquash:
         assert x.grad is not None
         assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
 
-    def test_gradients_are_those_of_finite_differences(self) -> None:
-        assert torch.autograd.gradcheck(squash, [noise(4, 3).double().requires_grad_()])
-
-
-class TestAttention:
-    def test_is_each_capsule_s_mean_of_all_by_its_dot_products(self) -> None:
-        x = noise(2, 4, 3).double()
-        for batch in range(2):
-            for row in range(4):
-                weights = [torch.exp((x[batch, row] * x[batch, other]).sum()) for other in range(4)]
-                mean = sum(w * x[batch, other] for other, w in enumerate(weights)) / sum(weights)
-                torch.testing.assert_close(attended(x)[batch, row], mean)
-
 
 class TestRouting:
-    def test_is_the_loop_over_all_pairs_of_capsules(self) -> None:
-        below, above, inputs, length = 4, 3, 5, 2
-        layer = RoutedCapsules(inputs, above, length, iterations=3)
-        nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
-        x = noise(1, below, inputs)
-        predicted = [[x[0, n] @ layer.weight[i] for n in range(below)] for i in range(above)]
-        logits = torch.zeros(above, below)
-        for left in (2, 1, 0):
-            shares = logits.softmax(0)  # of one below over those above
-            outputs = [sum(shares[i, n] * predicted[i][n] for n in range(below)) for i in range(above)]
-            if left:
-                logits = torch.tensor(
-                    [
-                        [(outputs[i] / outputs[i].norm() @ predicted[i][n]).item() for n in range(below)]
-                        for i in range(above)
-                    ]
-                )
-        torch.testing.assert_close(layer(x)[0], squash(torch.stack(outputs)))  # type: ignore[arg-type]
-
-    def test_gradients_are_those_of_finite_differences(self) -> None:
-        layer = RoutedCapsules(3, 2, 2, iterations=3).double()
-        nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
-        assert torch.autograd.gradcheck(layer, [noise(2, 4, 3).double().requires_grad_()])
-
     def test_of_nothing_has_finite_gradients(self) -> None:
         layer = RoutedCapsules(3, 2, 2, iterations=3)
         nn.init.normal_(layer.weight)

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import replace
-from itertools import product
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,25 @@ from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
+from emodna.model.request import FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
-    WITH_CODE,
     InterruptAt,
     Interruption,
+    damaged_copies,
     emotions_of,
     fit_small,
     listed,
     logged_lines,
     prepared,
-    refused_or_taken,
+    quick_if_representative,
+    refused,
     supervision_of,
 )
-from tests.model.test_checkpoint import damaged_copies
 
 Pair = tuple[FeatureStore, FeatureStore]
 EVERY_STEP = {"checkpoint_seconds": "0"}
@@ -68,21 +69,14 @@ def model_bytes(run: Path) -> bytes:
 
 
 class TestSeeds:
-    @pytest.mark.parametrize("method", WITH_CODE)
-    def test_make_runs_bit_identical(self, method: str, pair: Pair, tmp_path: Path) -> None:
-        fit_small(*pair, tmp_path / "a", method=method, seed=3)
-        torch.manual_seed(99)  # whatever has been drawn before
-        torch.rand(5)
-        fit_small(*pair, tmp_path / "b", method=method, seed=3)
+    @pytest.mark.parametrize("method", quick_if_representative(METHODS))
+    def test_decide_everything(self, method: str, pair: Pair, tmp_path: Path) -> None:
+        for run, seed in (("a", 3), ("b", 3), ("other", 4)):
+            fit_small(*pair, tmp_path / run, method=method, seed=seed)
+            torch.manual_seed(99)  # whatever has been drawn before
         assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
-
-    @pytest.mark.parametrize("method", WITH_CODE)
-    def test_make_runs_differ(self, method: str, pair: Pair, tmp_path: Path) -> None:
-        for seed in (3, 4):
-            fit_small(*pair, tmp_path / str(seed), method=method, seed=seed)
-        first, second = (logged_lines(tmp_path / str(seed))[0] for seed in (3, 4))
-        assert first != second
-        assert model_bytes(tmp_path / "3") != model_bytes(tmp_path / "4")
+        assert logged_lines(tmp_path / "a")[0] != logged_lines(tmp_path / "other")[0]
+        assert model_bytes(tmp_path / "a") != model_bytes(tmp_path / "other")
 
     def test_leave_the_random_numbers_of_the_caller_alone(self, pair: Pair, tmp_path: Path) -> None:
         torch.manual_seed(1)
@@ -141,7 +135,10 @@ class TestTargetLabels:
     @pytest.mark.parametrize(
         ("method", "normalisation"),
         [
-            *((name, "source") for name in METHODS if supervision_of(name) == "source"),
+            *(
+                pytest.param(*name.values, "source", marks=name.marks)
+                for name in quick_if_representative(name for name in METHODS if supervision_of(name) == "source")
+            ),
             ("emo-dna", "per-corpus"),  # which no method knows of
         ],
     )
@@ -168,40 +165,47 @@ class TestTargetLabels:
 
 
 @pytest.fixture(scope="module")
-def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An uninterrupted run of 7 steps of each method: RAdam changes its ways at its sixth."""
-    folder = tmp_path_factory.mktemp("whole")
-    for method in METHODS:
-        fit_small(*pair, folder / method, method=method, steps=7, settings=EVERY_STEP)
-    return {method: folder / method for method in METHODS}
+def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """An uninterrupted run of 7 steps of a method: RAdam changes its ways at its sixth."""
+
+    @cache
+    def run(method: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole")
+        fit_small(*pair, folder, method=method, steps=7, settings=EVERY_STEP)
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def stopped(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped at step 2 of 4, only to be looked at."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Interruption):
+        fit_small(*pair, run, watcher=InterruptAt(2), settings=EVERY_STEP)
+    return run
 
 
 class TestResume:
-    @pytest.mark.parametrize(
-        ("method", "stops"),
-        [
-            *((name, (2, 4, 5)) for name in METHODS),
-            *product(("emo-dna", "saddi"), ((1,), (3,), (6,), (7,))),  # one phase, and three
-        ],
-    )
+    @pytest.mark.parametrize("method", quick_if_representative(METHODS))
     def test_ends_bit_for_bit_where_an_uninterrupted_run_ends(
-        self, method: str, stops: tuple[int, ...], whole: dict[str, Path], pair: Pair, tmp_path: Path
+        self, method: str, whole: Callable[[str], Path], pair: Pair, tmp_path: Path
     ) -> None:
         asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
-        for stop in stops:
+        for stop in (1, 2, 3, 4, 5, 6) if method == "saddi" else (2, 4, 5, 7):  # which has three phases
             with pytest.raises(Interruption):
                 fit_small(*pair, tmp_path / "run", watcher=InterruptAt(stop), **asked)
         fit_small(*pair, tmp_path / "run", **asked)
-        assert outcome(tmp_path / "run") == outcome(whole[method])
+        assert outcome(tmp_path / "run") == outcome(whole(method))
         assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
 
     @pytest.mark.parametrize(
         ("method", "settings"),
         [
             ("dann", {"add": "scl", "discriminator_norm": "none", "reversal_schedule": "steps"}),
-            ("cdan", {"conditional_map": "randomised"}),
-            ("addi", {"batch_norm": "separate"}),
-            ("difl", {"batch_norm": "separate", "center_weight": "0.1"}),
+            pytest.param("cdan", {"conditional_map": "randomised"}, marks=pytest.mark.slow),
+            pytest.param("addi", {"batch_norm": "separate"}, marks=pytest.mark.slow),
+            pytest.param("difl", {"batch_norm": "separate", "center_weight": "0.1"}, marks=pytest.mark.slow),
         ],
     )
     def test_is_as_exact_with_more_to_keep(
@@ -214,28 +218,27 @@ class TestResume:
         fit_small(*pair, tmp_path / "run", **asked)
         assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
-    def test_goes_on_instead_of_beginning_again(self, pair: Pair, tmp_path: Path) -> None:
-        asked: dict[str, Any] = {"steps": 4, "settings": EVERY_STEP, "resume": True}
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(3), **asked)
+    def test_goes_on_instead_of_beginning_again(self, stopped: Path, pair: Pair, tmp_path: Path) -> None:
+        shutil.copytree(stopped, tmp_path / "run")
         seen: list[int] = []
 
         class Watcher(InterruptAt):
             def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
                 seen.append(step)
 
-        fit_small(*pair, tmp_path / "run", watcher=Watcher(0), **asked)
-        assert seen == [3, 4]
+        fit_small(*pair, tmp_path / "run", watcher=Watcher(0), settings=EVERY_STEP, resume=True)
+        assert seen == [2, 3, 4]
 
-    def test_without_a_checkpoint_begins_again(self, whole: dict[str, Path], pair: Pair, tmp_path: Path) -> None:
+    def test_without_a_checkpoint_begins_again(self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
         with pytest.raises(Interruption):
             fit_small(*pair, tmp_path / "run", watcher=InterruptAt(4), **asked)
         fit_small(*pair, tmp_path / "run", **asked)
-        assert outcome(tmp_path / "run") == outcome(whole["emo-dna"])
+        assert outcome(tmp_path / "run") == outcome(whole("emo-dna"))
 
-    @pytest.mark.parametrize("blow", ["after a step", "while a checkpoint is written"])
-    def test_survives_a_kill(self, blow: str, whole: dict[str, Path], pair: Pair, tmp_path: Path) -> None:
+    def test_survives_a_kill_while_a_checkpoint_is_written(
+        self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path
+    ) -> None:
         script = """
 import os, signal, sys
 from pathlib import Path
@@ -245,25 +248,21 @@ from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 
 torch.set_num_threads(1)
-source, target, out, blow, *settings = sys.argv[1:]
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+source, target, out, *settings = sys.argv[1:]
 flush, flushed = os.fsync, []
 
 def fsync(descriptor):
     flushed.append(descriptor)
     # Two for config.json and two for the log; of a checkpoint one for the log and two more: the fourth has no name yet.
     if len(flushed) == 4 + 3 * 3 + 2:
-        die()
+        os.kill(os.getpid(), signal.SIGKILL)
     flush(descriptor)
 
 class Watcher:
     def began(self, done): ...
-    def logged(self, step, values):
-        if step == 5:
-            die()
+    def logged(self, step, values): ...
 
-if blow == "while a checkpoint is written":
-    os.fsync = fsync
+os.fsync = fsync
 request = FitRequest(
     [FeatureStore(source)], FeatureStore(target), steps=7, out=Path(out),
     settings=dict(setting.split("=") for setting in settings),
@@ -271,28 +270,23 @@ request = FitRequest(
 fit(request, Watcher())
 """
         run, settings = tmp_path / "run", {**SETTINGS, **EVERY_STEP}
-        arguments = [*(str(store.path) for store in pair), str(run), blow, *(f"{k}={v}" for k, v in settings.items())]
+        arguments = [*(str(store.path) for store in pair), str(run), *(f"{k}={v}" for k, v in settings.items())]
         killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        expected = 4 if blow == "after a step" else 3
-        assert checkpoint.load_tensors(run / "resume.safetensors")[1]["step"] == expected
+        assert checkpoint.load_tensors(run / "resume.safetensors")[1]["step"] == 3
         assert not (run / "done").exists()
 
         fit_small(*pair, run, steps=7, settings=EVERY_STEP, resume=True)
-        assert outcome(run) == outcome(whole["emo-dna"])
-
-    def test_starts_where_there_is_nothing(self, pair: Pair, tmp_path: Path) -> None:
-        fit_small(*pair, tmp_path / "new", resume=True)
-        assert (tmp_path / "new" / "done").exists()
+        assert outcome(run) == outcome(whole("emo-dna"))
 
     def test_of_a_finished_run_gives_its_result_and_changes_no_file(
         self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        result = fit_small(*pair, tmp_path / "run")
+        result = fit_small(*pair, tmp_path / "run", steps=1)
         before = contents(tmp_path / "run")
         # The record of what the run was made with stays, whatever this machine has now.
         monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
-        assert fit_small(*pair, tmp_path / "run", resume=True) == result
+        assert fit_small(*pair, tmp_path / "run", steps=1, resume=True) == result
         assert contents(tmp_path / "run") == before
 
     @pytest.mark.parametrize(
@@ -308,16 +302,14 @@ fit(request, Watcher())
         ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_with_another_setting_is_refused_by_its_name(
-        self, change: dict[str, Any], named: str, pair: Pair, tmp_path: Path
+        self, change: dict[str, Any], named: str, stopped: Path, pair: Pair
     ) -> None:
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2))
-        before = contents(tmp_path / "run")
+        before = contents(stopped)
         with pytest.raises(RunError, match="another configuration") as raised:
-            fit_small(*pair, tmp_path / "run", resume=True, **change)
+            fit_small(*pair, stopped, resume=True, **change)
         assert named in str(raised.value)
-        assert str(tmp_path / "run") in str(raised.value)
-        assert contents(tmp_path / "run") == before
+        assert str(stopped) in str(raised.value)
+        assert contents(stopped) == before
 
     def test_with_a_changed_store_is_refused(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
@@ -325,40 +317,31 @@ fit(request, Watcher())
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
         stores = [listed(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))]
         with pytest.raises(Interruption):
-            fit_small(source, stores[0], tmp_path / "run", watcher=InterruptAt(2))
+            fit_small(source, stores[0], tmp_path / "run", watcher=InterruptAt(1))
         with pytest.raises(RunError, match=r"fingerprints\.own"):
             fit_small(source, stores[1], tmp_path / "run", resume=True)
 
-    def test_of_somebody_else_s_folder_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("resume", "says"), [(True, "not a run's folder"), (False, r"--out .*: not empty")])
+    def test_of_somebody_else_s_folder_is_refused(self, resume: bool, says: str, pair: Pair, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("irreplaceable")
-        with pytest.raises(RunError, match="not a run's folder"):
-            fit_small(*pair, tmp_path, resume=True)
+        with pytest.raises(RunError, match=says):
+            fit_small(*pair, tmp_path, resume=resume)
         assert contents(tmp_path) == {"thesis.tex": b"irreplaceable"}
 
 
 class TestOut:
-    def test_that_is_not_empty_is_refused(self, pair: Pair, tmp_path: Path) -> None:
-        (tmp_path / "thesis.tex").write_text("irreplaceable")
-        with pytest.raises(RunError, match=r"--out .*: not empty; give --resume"):
-            fit_small(*pair, tmp_path)
-        assert contents(tmp_path) == {"thesis.tex": b"irreplaceable"}
-
-    def test_may_be_an_empty_folder(self, pair: Pair, tmp_path: Path) -> None:
-        fit_small(*pair, tmp_path, steps=1)
-        assert (tmp_path / "done").exists()
-
     def test_is_named_by_the_request_where_none_is_given(
         self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        runs = set()
-        for change in ({}, {"seed": 1}, {"settings": {"scl_weight": "0.3"}}, {"steps": 2}):
-            asked: dict[str, Any] = {"steps": 1, **change}
-            run = Path(fit_small(*pair, None, **asked)["run"])
-            assert run.parent == tmp_path / "runs"
-            assert run.name.startswith(f"ravdess-emodb-arousal-emo-dna-s{asked.get('seed', 0)}-")
-            runs.add(run)
-        assert len(runs) == 4
+        run = Path(fit_small(*pair, None, steps=1)["run"])
+        assert run.parent == tmp_path / "runs"
+        assert run.name.startswith("ravdess-emodb-arousal-emo-dna-s0-")
+        folders = {run.relative_to(tmp_path)}
+        for change in ({"seed": 1}, {"settings": {**SETTINGS, "scl_weight": "0.3"}}, {"steps": 2}):
+            request = FitRequest([pair[0]], pair[1], **{"steps": 1, "settings": SETTINGS, **change})
+            folders.add(resolve_request(request).folder)
+        assert len(folders) == 4
 
     def test_is_left_alone_where_the_request_is_wrong(self, pair: Pair, tmp_path: Path) -> None:
         for wrong in ({"method": "magic"}, {"settings": {"frames": "none"}}, {"steps": 0}):
@@ -388,13 +371,12 @@ class TestResumeTells:
         fit_small(*pair, tmp_path / "run", steps=1, resume=True)
         assert "no checkpoint there" in caplog.text
 
-    def test_of_other_versions(self, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        asked: dict[str, Any] = {"steps": 3, "settings": EVERY_STEP, "resume": True}
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), **asked)
-        config = tmp_path / "run" / "config.json"
+    def test_of_other_versions(
+        self, stopped: Path, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = Path(shutil.copytree(stopped, tmp_path / "run")) / "config.json"
         config.write_text(config.read_text().replace(torch.__version__, "0.0"))
-        fit_small(*pair, tmp_path / "run", **asked)
+        fit_small(*pair, tmp_path / "run", settings=EVERY_STEP, resume=True)
         assert "other versions" in caplog.text
 
     def test_where_a_run_is_that_was_moved(self, pair: Pair, tmp_path: Path) -> None:
@@ -402,17 +384,14 @@ class TestResumeTells:
         shutil.move(tmp_path / "run", tmp_path / "moved")
         assert fit_small(*pair, tmp_path / "moved", steps=1, resume=True)["run"] == str(tmp_path / "moved")
 
-    def test_nothing_of_what_a_kill_left(self, pair: Pair, tmp_path: Path) -> None:
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", steps=3, watcher=InterruptAt(2), settings=EVERY_STEP)
-        (tmp_path / "run" / "resume.safetensors.1234.tmp").write_bytes(b"half")
-        fit_small(*pair, tmp_path / "run", steps=3, settings=EVERY_STEP, resume=True)
-        assert not list((tmp_path / "run").glob("*.tmp"))
-
-    def test_nothing_of_how_often_checkpoints_are_written(self, pair: Pair, tmp_path: Path) -> None:
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", steps=3, watcher=InterruptAt(2), settings=EVERY_STEP)
-        fit_small(*pair, tmp_path / "run", steps=3, settings={"checkpoint_seconds": "7"}, resume=True)
+    def test_nothing_of_what_a_kill_left_or_how_often_checkpoints_are_written(
+        self, stopped: Path, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run = Path(shutil.copytree(stopped, tmp_path / "run"))
+        (run / "resume.safetensors.1234.tmp").write_bytes(b"half")
+        fit_small(*pair, run, settings={"checkpoint_seconds": "7"}, resume=True)
+        assert not list(run.glob("*.tmp"))
+        assert caplog.text == ""
 
 
 class TestRunFolder:
@@ -475,16 +454,14 @@ class TestRunFolder:
             *("threshold", "confident", "prototypes_emotion", "prototypes_source", "prototypes_target"),
         ]
 
-    def test_is_the_result_that_the_caller_gets(self, pair: Pair, tmp_path: Path) -> None:
-        assert fit_small(*pair, tmp_path / "run") == json.loads((tmp_path / "run" / "result.json").read_text())
-
 
 class TestLabels:
     def test_absent_from_the_target_give_null_scores_and_all_predictions(
         self, pair: Pair, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
-        result = fit_small(pair[0], store, tmp_path / "run")
+        result = fit_small(pair[0], store, tmp_path / "run", steps=1)
+        assert result == json.loads((tmp_path / "run" / "result.json").read_text())
         assert [result[key] for key in ("war", "f1", "uar", "macro_f1")] == [None] * 4
         assert {score for constant in result["constant"].values() for score in constant.values()} == {None}
         assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == len(store)
@@ -519,8 +496,10 @@ class TestLabels:
         assert result["war"] in (0, 100)
 
 
-@pytest.mark.parametrize("task", ["arousal", "valence"])
-@pytest.mark.parametrize("method", [name for name in METHODS if supervision_of(name) != "oracle-folds"])
+@pytest.mark.parametrize("task", ["arousal", pytest.param("valence", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", quick_if_representative(name for name in METHODS if supervision_of(name) != "oracle-folds")
+)
 def test_beats_chance_on_what_it_was_trained_on(
     method: str, task: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -598,9 +577,21 @@ def run(interrupted: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(interrupted, tmp_path / "run"))
 
 
+def decisive_of(content: bytes) -> object:
+    """What decides a run, in its configuration; None where there is nothing of the kind."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found.get("decisive") if isinstance(found, dict) else None
+
+
 class TestDamage:
-    def test_undamaged_the_run_goes_on(self, run: Path, pair: Pair) -> None:
+    def test_undamaged_the_run_goes_on(self, run: Path, pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         go_on(pair, run)
+        assert [line["step"] for line in logged_lines(run)] == [1, 2, 3, 4]
+        assert (run / "done").exists()
+        assert caplog.text == ""
 
     @pytest.mark.parametrize("name", ["resume.safetensors", "config.json"])
     @pytest.mark.parametrize(
@@ -609,33 +600,25 @@ class TestDamage:
             pytest.param(lambda _: b"", id="empty"),
             pytest.param(lambda _: b"dear diary", id="text"),
             pytest.param(lambda content: content[: len(content) // 2], id="first half"),
-            pytest.param(lambda content: content[:-1] if content[-1:] != b"\n" else content[:-3], id="end cut"),
-            pytest.param(lambda content: bytes(len(content)), id="zeros"),
-            pytest.param(lambda content: content[::-1], id="backwards"),
         ],
     )
     def test_names_the_file(self, name: str, damage: Callable[[bytes], bytes], run: Path, pair: Pair) -> None:
         (run / name).write_bytes(damage((run / name).read_bytes()))
-        with pytest.raises(RunError) as raised:
+        with refused(run / name):
             go_on(pair, run)
-        assert str(run / name) in str(raised.value)
-        assert "\n" not in str(raised.value)
 
-    @pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"decisive": 3}', '{"decisive": null}', '"run"'])
+    @pytest.mark.parametrize("content", ["[]", "null", "{}", '{"decisive": 3}'])
     def test_of_the_configuration_in_valid_json_names_the_file(self, content: str, run: Path, pair: Pair) -> None:
         (run / "config.json").write_text(content)
-        with pytest.raises(RunError, match=r"config\.json"):
+        with refused(run / "config.json"):
             go_on(pair, run)
 
     @pytest.mark.parametrize(
         ("name", "value"),
         [
             ("random.cpu", None),
-            ("random.cpu", torch.zeros(7, dtype=torch.uint8)),
             ("random.cpu", torch.zeros(5056)),
-            ("method.network.classifier.bias", None),
             ("method.network.classifier.bias", torch.zeros(3)),
-            ("optimizer.network.classifier.bias.exp_avg", None),
             ("optimizer.network.classifier.bias.exp_avg", torch.zeros(3)),
             ("optimizer.network.classifier.bias.step", None),
         ],
@@ -647,33 +630,33 @@ class TestDamage:
         if value is not None:
             tensors[name] = value
         checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
-        with pytest.raises(RunError, match=r"resume\.safetensors"):
+        with refused(run / "resume.safetensors"):
             go_on(pair, run)
 
-    @pytest.mark.parametrize("facts", [{}, {"step": None}, {"step": "two"}, {"step": -1}, {"step": 5}], ids=str)
+    @pytest.mark.parametrize("facts", [{}, {"step": "two"}, {"step": -1}, {"step": 5}], ids=str)
     def test_of_the_step_names_the_file(self, facts: dict[str, Any], run: Path, pair: Pair) -> None:
         tensors, _ = checkpoint.load_tensors(run / "resume.safetensors")
         checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
-        with pytest.raises(RunError, match=r"resume\.safetensors"):
+        with refused(run / "resume.safetensors"):
             go_on(pair, run)
 
-    def test_of_any_kind_to_the_checkpoint_is_an_error_of_ours(self, run: Path, pair: Pair) -> None:
-        resume, before = run / "resume.safetensors", contents(run)
-        for content in damaged_copies(before["resume.safetensors"], 40):
-            shutil.rmtree(run)
-            run.mkdir()
-            for name, each in before.items():
-                (run / name).write_bytes(content if name == resume.name else each)
-            # A weight that has become huge may end the training.
-            with refused_or_taken(resume), suppress(TrainingError):
+    def test_of_any_kind_to_the_checkpoint_is_a_run_error(self, run: Path, pair: Pair) -> None:
+        resume = run / "resume.safetensors"
+        for content in damaged_copies(resume.read_bytes(), 20):
+            resume.write_bytes(content)
+            with refused(resume):
                 go_on(pair, run)
 
-    def test_of_any_kind_to_the_configuration_is_a_run_error(self, run: Path) -> None:
+    def test_of_any_kind_to_the_configuration_is_a_run_error_unless_it_decides_nothing(self, run: Path) -> None:
         config = json.loads((run / "config.json").read_text())
-        for content in damaged_copies((run / "config.json").read_bytes(), 300):
+        harmless = 0
+        for content in damaged_copies((run / "config.json").read_bytes(), 200):
             (run / "config.json").write_bytes(content)
-            with refused_or_taken(run), RunFolder(run).claimed(config, resume=True):
+            unharmed = decisive_of(content) == config["decisive"]  # damaged is a version or a remark, say
+            harmless += unharmed
+            with nullcontext() if unharmed else refused(run), RunFolder(run).claimed(config, resume=True):
                 pass
+        assert 0 < harmless < 100
 
     def test_of_a_finished_run_s_result_names_the_file(self, pair: Pair, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", steps=1)
@@ -682,7 +665,7 @@ class TestDamage:
             fit_small(*pair, tmp_path / "run", steps=1, resume=True)
 
 
-def test_temporary_files_of_a_killed_process_do_no_harm(pair: Pair, tmp_path: Path) -> None:
+def test_an_empty_folder_and_temporary_files_of_a_killed_process_do_no_harm(pair: Pair, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     # Killed while it wrote the very first file.

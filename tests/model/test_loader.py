@@ -60,7 +60,7 @@ def streams(pair: Pair, batch_size: int = 8, seed: int = 0, how: Framer | None =
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     residency=st.sampled_from(RESIDENCIES),
     batch_size=st.integers(1, 70),
@@ -83,7 +83,7 @@ def test_batches_are_those_of_the_streams_however_they_come(
                 assert_same_tensors(given.tensors, expected.tensors)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     batch_size=st.integers(1, 70),
     seed=st.integers(0, 2**31),
@@ -118,26 +118,14 @@ def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
             ]
 
 
-def test_a_corpus_among_others_comes_in_the_order_in_which_it_comes_alone(pair: Pair) -> None:
-    labelled = [(CorpusWindows(store, framer(), []), store.labels("valence").copy()) for store in pair]
-    labelled[0][1][:5] = -1
-    together = SourceStream(labelled, batch_size=10, seed=3)
-    for turn, each in enumerate(labelled):
-        alone = SourceStream([each], batch_size=5, seed=3)
-        for step in range(8):
-            assert together.ids(step)[turn::2] == alone.ids(step)
-            assert torch.equal(together.batch(step).features[turn::2], alone.batch(step).features)
-
-
 def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Pair, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
-        fit_small(*pair, tmp_path / residency, steps=8, residency=residency)
-    how = {"steps": 8, "resume": True, "settings": {"checkpoint_seconds": "0"}}
-    fit_small(*pair, tmp_path / "plain", **how)
+        fit_small(*pair, tmp_path / residency, residency=residency)
+    how = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "both", residency="on", watcher=InterruptAt(4), **how)
+        fit_small(*pair, tmp_path / "both", residency="on", watcher=InterruptAt(2), **how)
     fit_small(*pair, tmp_path / "both", residency="off", **how)
-    for one, another in (("on", "off"), ("auto", "off"), ("both", "plain")):
+    for one, another in (("on", "off"), ("auto", "off"), ("both", "off")):
         for name in ("model.safetensors", "metrics.jsonl"):
             assert (tmp_path / one / name).read_bytes() == (tmp_path / another / name).read_bytes()
 

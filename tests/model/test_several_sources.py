@@ -106,25 +106,20 @@ class TestRuns:
             result = fit_small(sources, target, tmp_path / name)
             assert result["src"] == "ravdess+third"
         assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+        fit_small(source, target, tmp_path / "one")
+        assert model_bytes(tmp_path / "one") != model_bytes(tmp_path / "a")
         config = json.loads((tmp_path / "a" / "config.json").read_text())
         assert config["decisive"]["fingerprints"].keys() == {"ravdess", "third", "emodb"}
         assert config["left_out"] == {"ravdess": 0, "third": 1}
 
-    def test_differ_from_those_of_one_of_them(
-        self, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
-    ) -> None:
-        fit_small([source, third], target, tmp_path / "both")
-        fit_small([source], target, tmp_path / "one")
-        assert model_bytes(tmp_path / "both") != model_bytes(tmp_path / "one")
-
-    @pytest.mark.parametrize("normalisation", ["source", "per-corpus", "per-utterance", "none"])
+    @pytest.mark.parametrize("normalisation", ["per-corpus", pytest.param("source", marks=pytest.mark.slow)])
     def test_resume_bit_for_bit(
         self, normalisation: str, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
-        asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 5}
+        asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 3}
         fit_small([source, third], target, tmp_path / "whole", **asked)
         with pytest.raises(Interruption):
-            fit_small([source, third], target, tmp_path / "run", watcher=InterruptAt(3), **asked)
+            fit_small([source, third], target, tmp_path / "run", watcher=InterruptAt(2), **asked)
         fit_small([third, source], target, tmp_path / "run", **asked)
         assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
         TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))

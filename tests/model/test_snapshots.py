@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from emodna.model.errors import RunError
 from emodna.model.methods.source_only import SourceOnly
 from emodna.model.training.snapshots import Snapshots
-from tests.model.small import assert_same_tensors, refused_or_taken
-from tests.model.test_checkpoint import damaged_copies
+from tests.model.small import assert_same_tensors, damaged_copies, refused
 
 
 def method(seed: int = 0) -> SourceOnly:
@@ -78,7 +77,7 @@ class TestFiles:
         content = snapshots.path(2).read_bytes()
         for damaged in damaged_copies(content, 40):
             snapshots.path(2).write_bytes(damaged)
-            with refused_or_taken(snapshots.path(2)):
+            with refused(snapshots.path(2)):
                 snapshots.restore(method(), 2)
 
 

@@ -16,8 +16,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small, refused_or_taken, supervision_of
-from tests.model.test_checkpoint import damaged_copies
+from tests.model.small import damaged_copies, fit_small, refused, supervision_of
 
 CPU = torch.device("cpu")
 
@@ -164,7 +163,7 @@ class TestDamage:
         path, given = tmp_path / "model.safetensors", utterances(target)[:1]
         for content in damaged_copies(model_file.read_bytes(), 200):
             path.write_bytes(content)
-            with refused_or_taken(path):
+            with refused(path):
                 TrainedModel.load(path, CPU).probabilities(given)
 
 

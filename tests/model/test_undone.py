@@ -9,8 +9,10 @@ from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, Phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers, optimizer_tensors
-from tests.model.methods.test_every_method import batches_for, every_method, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.methods.test_every_method import batches_for, small
+from tests.model.small import assert_same_tensors, batches, quick_if_representative
+
+each_method = pytest.mark.parametrize("name", quick_if_representative(METHODS))
 
 
 class Training:
@@ -32,10 +34,10 @@ class Training:
         return {name: t.clone() for name, t in {**tensors, **guard, "random": torch.get_rng_state()}.items()}
 
 
-@every_method
+@each_method
 @pytest.mark.parametrize("before", [0, 2])
-def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(kind: type[Method], before: int) -> None:
-    undisturbed, training = Training(kind), Training(kind)
+def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(name: str, before: int) -> None:
+    undisturbed, training = Training(METHODS[name]), Training(METHODS[name])
     outcomes = []
     for each in (undisturbed, training):
         torch.manual_seed(6)
@@ -48,9 +50,9 @@ def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(kind: type[Method
     assert_same_tensors(*outcomes)
 
 
-@every_method
-def test_values_come_back_where_they_were_in_memory(kind: type[Method]) -> None:
-    training = Training(kind)
+@each_method
+def test_values_come_back_where_they_were_in_memory(name: str) -> None:
+    training = Training(METHODS[name])
     training.take(0)
     values, places = training.state(), [t.data_ptr() for t in training.method.state_dict().values()]
     moments = optimizer_tensors(training.optimizers, training.method)

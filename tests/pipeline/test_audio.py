@@ -57,13 +57,7 @@ class TestFormats:
         assert recording.duration == 0.25
         np.testing.assert_allclose(recording.samples, SAMPLES, rtol=0, atol=LAST_BIT[subtype])
 
-    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-    def test_an_extensible_header_makes_no_difference(self, subtype: str) -> None:
-        plain, extensible = (encoded(SAMPLES, format=f, subtype=subtype) for f in ("WAV", "WAVEX"))
-        assert struct.unpack_from("<H", extensible, 20) == (0xFFFE,)
-        assert np.array_equal(read(extensible).samples, read(plain).samples)
-
-    @pytest.mark.parametrize("format", ["FLAC", "AIFF", "RF64", "CAF"])
+    @pytest.mark.parametrize("format", ["WAVEX", "FLAC", "AIFF", "RF64", "CAF"])
     def test_other_lossless_formats_give_the_same_samples(self, format: str) -> None:
         samples = read(encoded(SAMPLES, format=format, subtype="PCM_16")).samples
         np.testing.assert_allclose(samples, SAMPLES, rtol=0, atol=LAST_BIT["PCM_16"])
@@ -76,21 +70,17 @@ class TestFormats:
 class TestChannels:
     STEREO = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
 
-    def test_the_first_channel_is_taken_not_the_mean(self) -> None:
-        recording = read(encoded(self.STEREO, subtype="FLOAT"))
-        assert recording.channels == 2
-        assert recording.duration == 0.25
-        assert np.array_equal(recording.samples, SAMPLES)
-
-    def test_another_channel_can_be_asked_for(self) -> None:
-        recording = read(encoded(self.STEREO, subtype="FLOAT"), channel=1)
-        assert np.array_equal(recording.samples, self.STEREO[:, 1])
+    def test_the_first_channel_is_taken_or_the_one_that_is_asked_for_not_the_mean(self) -> None:
+        for channel in (0, 1):
+            recording = read(encoded(self.STEREO, subtype="FLOAT"), channel=channel)
+            assert (recording.channels, recording.duration) == (2, 0.25)
+            assert np.array_equal(recording.samples, self.STEREO[:, channel])
 
     def test_a_channel_that_the_file_lacks_is_refused(self) -> None:
         assert reason(encoded(self.STEREO), channel=2) == "no channel 2: the file has 2"
 
 
-#: Decodes a minute of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
+#: Decodes 20 s of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
 MEASURED = """
 import resource, sys
 from io import BytesIO
@@ -104,7 +94,7 @@ def peak():
 content = BytesIO(Path(sys.argv[1]).read_bytes())
 before = peak()
 samples = decode(content, channel=7).samples
-assert samples.shape == (60 * 192_000,)
+assert samples.shape == (20 * 192_000,)
 print(peak() - before)
 """
 
@@ -112,27 +102,19 @@ print(peak() - before)
 class TestBlocks:
     """A large file of several channels is decoded in blocks, of which one channel is kept."""
 
-    @pytest.fixture(autouse=True, params=[1, 100, 999, 7999])
+    @pytest.fixture(autouse=True, params=[37, 7999])
     def _small_blocks(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(audio, "_BLOCK_SAMPLES", request.param)
 
     @pytest.mark.parametrize(
         ("format", "subtype"),
         [
-            ("WAV", "PCM_16"),
-            ("WAV", "FLOAT"),
-            ("WAV", "MS_ADPCM"),
-            ("FLAC", "PCM_24"),
-            ("OGG", "VORBIS"),
-            ("OGG", "OPUS"),
-            ("MP3", "MPEG_LAYER_III"),
-            ("CAF", "ALAC_16"),
+            *(("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("FLAC", "PCM_24"), ("CAF", "ALAC_16")),
+            *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
         ],
     )
     def test_blocks_make_no_difference(self, format: str, subtype: str) -> None:
         """Opus does if its decoder is told to go to where it is."""
-        if format not in soundfile.available_formats():
-            pytest.skip(f"this libsndfile has no {format}")
         both = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
         content = encoded(both, format=format, subtype=subtype)
         with soundfile.SoundFile(BytesIO(content)) as file:
@@ -144,10 +126,9 @@ class TestBlocks:
             pieces = Pieces(BytesIO(content), channel=channel)
             assert (pieces.sample_rate, pieces.channels, pieces.length) == (16_000, 2, len(whole))
             assert np.array_equal(np.concatenate(list(pieces)), whole[:, channel])
-
-    def test_pieces_of_one_channel_are_the_whole(self) -> None:
-        content = encoded(SAMPLES, format="FLAC")
-        assert np.array_equal(np.concatenate(list(Pieces(BytesIO(content)))), read(content).samples)
+        alone = encoded(SAMPLES, format=format, subtype=subtype)
+        with soundfile.SoundFile(BytesIO(alone)) as file:
+            assert np.array_equal(read(alone).samples, file.read(dtype="float32"))
 
     def test_a_file_of_fewer_samples_than_it_declares_is_truncated(self) -> None:
         content = bytearray(encoded(np.stack([SAMPLES, SAMPLES], axis=1), format="FLAC"))
@@ -166,12 +147,12 @@ def test_channels_that_are_not_taken_need_no_memory(tmp_path: Path) -> None:
     """An hour of silence in 8 channels at 192 kHz is a FLAC of a few MB, and was decoded to 21 GB."""
     file = tmp_path / "silence.flac"
     with soundfile.SoundFile(file, "w", 192_000, 8, "PCM_16", format="FLAC") as silence:
-        for _ in range(60):
+        for _ in range(20):
             silence.write(np.zeros((192_000, 8), np.int16))
     run = subprocess.run(
         [sys.executable, "-c", MEASURED, str(file)], capture_output=True, text=True, check=True, timeout=120
     )
-    assert float(run.stdout) < 120  # of the 369 MB of all channels; the one that is taken has 46 MB
+    assert float(run.stdout) < 70  # of the 123 MB of all channels; the one that is taken has 15 MB
 
 
 class TestChunks:
@@ -182,18 +163,13 @@ class TestChunks:
         filler = chunk(b"FLLR", bytes(4044))
         assert np.array_equal(read(wav(SAMPLES, before_data=filler)).samples, read(wav(SAMPLES)).samples)
 
-    def test_an_odd_chunk_before_the_audio_is_padded(self) -> None:
+    def test_odd_chunks_are_padded_and_hide_no_truncation(self) -> None:
         odd = chunk(b"note", b"odd")
         assert len(odd) == 12
-        assert np.array_equal(read(wav(SAMPLES, before_data=odd)).samples, read(wav(SAMPLES)).samples)
-
-    def test_a_chunk_before_the_audio_hides_no_truncation(self) -> None:
-        whole = wav(SAMPLES, before_data=chunk(b"note", b"odd") + chunk(b"FLLR", bytes(4044)))
-        assert reason(whole[:-1000]).startswith("truncated: the header declares 8000 bytes of audio, the file holds 70")
-
-    def test_a_chunk_after_the_audio_is_not_heard(self) -> None:
-        tagged = wav(SAMPLES, after_data=chunk(b"LIST", b"INFOISFT" + bytes(40)))
-        assert np.array_equal(read(tagged).samples, read(wav(SAMPLES)).samples)
+        whole = wav(SAMPLES, before_data=odd, after_data=chunk(b"LIST", b"INFOISFT" + bytes(40)))
+        assert np.array_equal(read(whole).samples, read(wav(SAMPLES)).samples)
+        cut = wav(SAMPLES, before_data=odd)[:-1000]
+        assert reason(cut) == "truncated: the header declares 8000 bytes of audio, the file holds 7000"
 
     def test_an_odd_number_of_bytes_of_audio_without_its_padding_is_whole(self) -> None:
         samples = encoded(SAMPLES[:3999], subtype="PCM_U8")
@@ -217,17 +193,11 @@ class TestStreams:
 
 
 class TestRefusals:
-    def test_an_empty_file(self) -> None:
-        assert reason(b"") == "empty file (0 bytes)"
-
     @pytest.mark.parametrize("size", [1, 12, 20, 36, 43])
     def test_a_header_alone(self, size: int) -> None:
         assert reason(wav(SAMPLES)[:size])
 
-    def test_a_header_that_ends_before_the_audio(self) -> None:
-        assert reason(wav(SAMPLES)[:36]) == "truncated: a WAV header without audio data"
-
-    @pytest.mark.parametrize("missing", [1, 2, 4000, 8000])
+    @pytest.mark.parametrize("missing", [1, 8000])
     def test_a_truncated_wav(self, missing: int) -> None:
         expected = f"truncated: the header declares 8000 bytes of audio, the file holds {8000 - missing}"
         assert reason(wav(SAMPLES)[:-missing]) == expected
@@ -238,8 +208,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "content",
-        [b"not audio at all\n", b"<html><body>404 Not Found</body></html>", bytes(5000), b"RIFF", b"RIFF\0\0\0\0WAVE"],
-        ids=["text", "html", "zeros", "the first letters", "the first letters of both kinds"],
+        [b"", b"not audio at all\n", bytes(5000), b"RIFF", b"RIFF\0\0\0\0WAVE"],
+        ids=["nothing", "text", "zeros", "the first letters", "the first letters of both kinds"],
     )
     def test_something_else_under_the_name_of_audio(self, content: bytes) -> None:
         assert reason(content)
@@ -256,8 +226,9 @@ class TestRefusals:
 
 
 class TestResampling:
-    @pytest.mark.parametrize("source", [8000, 11_025, 16_000, 32_000, 44_100, 48_000, 96_000])
-    @pytest.mark.parametrize("length", [2048, 4001, 22_050])
+    @pytest.mark.parametrize(
+        ("source", "length"), [(8000, 2048), (11_025, 4001), (16_000, 22_050), (44_100, 4001), (96_000, 2048)]
+    )
     def test_it_is_librosas(self, source: int, length: int) -> None:
         samples = noise(length / source, source)
         expected = librosa.resample(samples, orig_sr=source, target_sr=22_050, res_type="soxr_hq")
@@ -293,13 +264,11 @@ class TestExamination:
     def test_headerless_audio_is_rejected(self, tmp_path: Path) -> None:
         assert self.rejection(tmp_path, "take.raw", pcm16(SAMPLES))
 
-    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path) -> None:
-        assert self.rejection(tmp_path, "a\0b.wav", wav(SAMPLES))
+    @pytest.mark.parametrize("name", ["a\0b.wav", "n" * 300 + ".wav"])
+    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path, name: str) -> None:
+        assert self.rejection(tmp_path, name, wav(SAMPLES))
 
-    def test_a_name_that_is_too_long_is_rejected(self, tmp_path: Path) -> None:
-        assert self.rejection(tmp_path, "n" * 300 + ".wav", wav(SAMPLES))
-
-    @pytest.mark.parametrize("level", [1e12, 1e20, 3e38])
+    @pytest.mark.parametrize("level", [1e12, 3e38])
     def test_features_are_finite_or_the_file_is_rejected(self, tmp_path: Path, level: float) -> None:
         """A damaged float WAV holds values of any size; their power overflows float32."""
         samples = (noise(0.25) * level).astype(np.float32)
@@ -307,7 +276,7 @@ class TestExamination:
         outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
         assert outcome.rejection or np.isfinite(outcome.features[0]).all()
 
-    @settings(max_examples=100)
+    @settings(max_examples=50)
     @given(damage=st.dictionaries(st.integers(0, 47), st.integers(0, 255), min_size=1, max_size=3))
     def test_a_damaged_header_gives_features_or_a_reason(
         self, tmp_path_factory: pytest.TempPathFactory, damage: dict[int, int]

@@ -9,7 +9,6 @@ import re
 import shutil
 import tarfile
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
-from emodna.pipeline.export import FORMATS, Exported, base, default_place, export, export_format
+from emodna.pipeline.export import FORMATS, Exported, base, export, export_format
 from emodna.pipeline.export.webdataset import key_of
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
@@ -163,11 +162,6 @@ class TestNpz:
         assert found["own_missing_emotion"][0] == 0.5
         assert np.isnan(found["own_missing_emotion"][1:3]).all()
         assert found["missing_own_missing_emotion"][:3] == [False, True, False]
-
-    def test_it_is_an_ordinary_archive(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "npz", tmp_path / "x.npz")
-        with zipfile.ZipFile(tmp_path / "x.npz") as archive:
-            assert archive.testzip() is None
 
 
 class TestWebDataset:
@@ -340,10 +334,6 @@ class TestEveryFormat:
         assert sum(sizes) == int(own.frames.sum()) * 40
         assert max(sizes) <= 4000
 
-    def test_the_default_place_is_named_by_corpus_and_features(self, own: FeatureStore, name: str) -> None:
-        suffixes = {"parquet": ".parquet", "npz": ".npz", "webdataset": "-webdataset", "hf": "-hf"}
-        assert default_place(own, name) == Path(f"own-{own.path.name}{suffixes[name]}")
-
 
 class TestPlace:
     def test_a_folder_with_anything_else_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
@@ -356,11 +346,6 @@ class TestPlace:
                 with pytest.raises(ExportError, match=r"holds files that no export wrote, such as mine/thesis\.txt"):
                     written(own, name, place, force=force)
             assert (place / "mine" / "thesis.txt").read_text() == "years"
-
-    def test_an_empty_folder_is_filled(self, own: FeatureStore, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        written(own, "webdataset", tmp_path / "x")
-        assert (tmp_path / "x" / "000000.tar").is_file()
 
     @pytest.mark.parametrize(("name", "mine"), [("hf", "README.md"), ("webdataset", "000000.tar")])
     def test_what_is_only_named_like_an_export_is_never_replaced(
@@ -387,10 +372,6 @@ class TestPlace:
         with pytest.raises(ExportError, match="is no folder; this format is one"):
             written(own, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"
-
-    def test_a_folder_that_is_not_there_is_named(self, own: FeatureStore, tmp_path: Path) -> None:
-        with pytest.raises(ExportError, match=f"--out {tmp_path}/a/x: there is no folder {tmp_path}/a"):
-            written(own, "npz", tmp_path / "a" / "x")
 
     def test_a_full_disk_names_the_export(self, own: FeatureStore, tmp_path: Path) -> None:
         def full(_: int) -> None:

@@ -75,29 +75,14 @@ def test_every_parameter_of_every_set_is_in_the_name() -> None:
     assert len(set(names)) == len(names) - 1
 
 
-def test_the_parameters_are_librosas_defaults_spelled_out() -> None:
-    expected = {"n_mfcc": 40, "n_fft": 2048, "hop_length": 512, "window": "hann", "center": True, "power": 2.0}
-    expected |= {"pad_mode": "constant", "n_mels": 128, "mel_scale": "slaney", "mel_norm": "slaney", "fmin": 0.0}
-    expected |= {"fmax": 11025.0, "amin": 1e-10, "top_db": 80.0, "dct_type": 2, "dct_norm": "ortho", "lifter": 0}
-    expected |= {"sample_rate": 22050, "channel": 0, "resampler": "soxr HQ", "fixed_samples": None}
-    parameters = MfccSet().parameters()
-    assert parameters | expected == parameters
-
-
-def test_the_parameters_of_mfccs_keep_their_order() -> None:
-    """A shard's attributes are written in it, so its bytes follow from it."""
-    assert list(MfccSet().parameters()) == [
-        *("features", "sample_rate", "channel", "resampler", "fixed_samples", "n_mfcc", "n_fft", "hop_length"),
-        *("window", "center", "pad_mode", "power", "n_mels", "mel_scale", "mel_norm", "fmin", "fmax", "amin"),
-        *("top_db", "dct_type", "dct_norm", "lifter"),
-    ]
-
-
-@pytest.mark.parametrize("changes", [{}, *({key: value} for key, value in OTHER_VALUES.items())], ids=str)
-def test_a_feature_set_comes_back_from_its_parameters(changes: dict[str, Any]) -> None:
-    original = replace(MfccSet(), **changes)
-    written = json.loads(json.dumps(original.parameters()))
-    assert feature_set_from(written) == original
+def test_the_parameters_are_librosas_defaults_spelled_out_and_in_order() -> None:
+    """A shard's attributes are written in their order, so its bytes follow from it."""
+    expected = {"features": "mfcc", "sample_rate": 22050, "channel": 0, "resampler": "soxr HQ", "fixed_samples": None}
+    expected |= {"n_mfcc": 40, "n_fft": 2048, "hop_length": 512, "window": "hann", "center": True}
+    expected |= {"pad_mode": "constant", "power": 2.0, "n_mels": 128, "mel_scale": "slaney", "mel_norm": "slaney"}
+    expected |= {"fmin": 0.0, "fmax": 11025.0, "amin": 1e-10, "top_db": 80.0}
+    expected |= {"dct_type": 2, "dct_norm": "ortho", "lifter": 0}
+    assert list(MfccSet().parameters().items()) == list(expected.items())
 
 
 @given(data=st.data())
@@ -122,29 +107,19 @@ def test_a_set_goes_to_other_processes_and_into_sets(features: FeatureSet) -> No
     assert len({features, replace(features)}) == 1
 
 
-@pytest.mark.parametrize("changes", [{"mel_scale": "htk"}, {"future": 1}], ids=str)
 @every_set
-def test_parameters_that_this_version_cannot_extract_are_refused(features: FeatureSet, changes: dict[str, Any]) -> None:
-    with pytest.raises(EmodnaError, match="cannot extract"):
-        feature_set_from(features.parameters() | changes)
-
-
-@every_set
-def test_parameters_that_lack_something_are_refused(features: FeatureSet) -> None:
-    for name in features.parameters():
+def test_parameters_that_this_version_cannot_extract_are_refused(features: FeatureSet) -> None:
+    parameters = features.parameters()
+    lacking = [{key: value for key, value in parameters.items() if key != name} for name in parameters]
+    for changed in (parameters | {"mel_scale": "htk"}, parameters | {"future": 1}, *lacking):
         with pytest.raises(EmodnaError, match="cannot extract"):
-            feature_set_from({key: value for key, value in features.parameters().items() if key != name})
+            feature_set_from(changed)
 
 
 def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
     valid = ", ".join(FEATURE_SETS)
     with pytest.raises(EmodnaError, match=f"--feature-set mfcc41: unknown; valid: {valid}$"):
         feature_set("mfcc41")
-
-
-def test_a_feature_set_is_chosen_by_name_and_options() -> None:
-    assert feature_set("mfcc40") == MfccSet()
-    assert feature_set("mfcc40", channel=1, fixed_samples=4096) == MfccSet(channel=1, fixed_samples=4096)
 
 
 @pytest.mark.parametrize("name", FEATURE_SETS)
@@ -157,8 +132,10 @@ def test_the_options_change_nothing_else(name: str) -> None:
 @every_set
 def test_a_set_says_the_truth_about_its_frames(features: FeatureSet) -> None:
     samples = noise(1.0, features.sample_rate)
+    before = samples.copy()
     longer = np.pad(samples, (0, 4 * features.hop_length))
     extracted, peak_db = features.extract(samples)
+    assert np.array_equal(samples, before)
     assert extracted.shape == (len(extracted), features.dim)
     assert extracted.dtype == np.float32
     assert extracted.flags.c_contiguous
@@ -214,14 +191,6 @@ def test_a_fixed_length_is_that_of_the_waveform_before_any_features(features: Fe
         assert peak_db == expected_peak
 
 
-@every_set
-def test_an_extraction_leaves_the_samples_as_they_were(features: FeatureSet) -> None:
-    samples = noise(0.5, features.sample_rate)
-    before = samples.copy()
-    features.extract(samples)
-    assert np.array_equal(samples, before)
-
-
 @dataclass(frozen=True, slots=True)
 class Loudness(FeatureSet):
     """The least that a new set has to say: its parameters, and one function."""
@@ -259,17 +228,6 @@ def test_frames_follow_from_the_length() -> None:
         assert MfccSet().extract(noise(length / 22_050, 22_050))[0].shape == (1 + length // 512, 40)
 
 
-@pytest.mark.parametrize("fixed", [None, 96_000])
-def test_less_than_one_window_is_too_short(fixed: int | None) -> None:
-    with pytest.raises(AudioError, match=r"too short: 2047 samples at 22050 Hz, at least 2048"):
-        MfccSet(fixed_samples=fixed).extract(np.zeros(2047, np.float32))
-
-
-@pytest.mark.parametrize("length", [2048, 95_999, 96_000, 96_001, 200_000])
-def test_a_fixed_length_gives_as_many_frames_to_all(length: int) -> None:
-    assert MfccSet(fixed_samples=96_000).extract(noise(length / 22_050, 22_050))[0].shape == (188, 40)
-
-
 @pytest.mark.parametrize(
     ("samples", "length", "expected"),
     [
@@ -283,13 +241,3 @@ def test_a_fixed_length_gives_as_many_frames_to_all(length: int) -> None:
 )
 def test_cropping_and_padding_go_about_the_middle(samples: list[int], length: int, expected: list[int]) -> None:
     assert center_fit(np.array(samples, np.float32), length).tolist() == expected
-
-
-def test_a_fixed_length_is_that_of_the_waveform_before_the_features() -> None:
-    samples: Float32 = noise(1.0, 22_050)
-    padded = np.pad(samples, (36_975, 36_975))
-    assert len(padded) == 96_000
-    features, peak_db = MfccSet(fixed_samples=96_000).extract(samples)
-    expected, expected_peak = MfccSet().extract(padded)
-    assert np.array_equal(features, expected)
-    assert peak_db == expected_peak

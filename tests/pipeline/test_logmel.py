@@ -11,7 +11,6 @@ import librosa
 import numpy as np
 import pytest
 import scipy.fft
-import soundfile
 
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import LogMelSet, MfccSet
@@ -47,19 +46,6 @@ def test_it_is_librosas_for_every_kind_of_signal(name: str) -> None:
     assert_librosas(SIGNALS[name]())
 
 
-@pytest.mark.parametrize("length", [2048, 2049, 2559, 2560, 511 * 7, 131_072, 131_073])
-def test_it_is_librosas_for_every_length(length: int) -> None:
-    assert_librosas(noise(length / RATE, RATE, seed=length))
-
-
-def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None:
-    paths = [*sorted(emodb_root.rglob("*.wav"))[::4], *sorted(ravdess_root.rglob("*.wav"))[::4]]
-    assert len(paths) > 6
-    for path in paths:
-        samples, rate = soundfile.read(path, dtype="float32")
-        assert_librosas(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA, reason="EMODNA_REAL_DATA is not set: a folder with ravdess/ and emodb/")
 @pytest.mark.parametrize(("corpus", "files"), [("emodb", 535), ("ravdess", 1440)])
@@ -87,22 +73,7 @@ def test_the_mfccs_are_its_cosine_transform() -> None:
     assert peak_db == peak_of_coefficients
 
 
-def test_39_coefficients_are_the_first_of_40() -> None:
-    samples = noise(1.0, RATE)
-    np.testing.assert_allclose(
-        MfccSet(n_mfcc=39).extract(samples)[0], MfccSet().extract(samples)[0][:, :39], rtol=0, atol=1e-4
-    )
-
-
-def test_an_utterance_gives_the_same_bytes_every_time() -> None:
-    samples = noise(2.0, RATE)
-    first, _ = LogMelSet().extract(samples)
-    MfccSet().extract(samples)
-    again, _ = LogMelSet().extract(samples.copy())
-    assert again.tobytes() == first.tobytes()
-
-
-@pytest.mark.parametrize("rate", [1600, 8000, 16_000, 22_050, 48_000])
+@pytest.mark.parametrize("rate", [1600, 22_050, 48_000])
 @pytest.mark.parametrize("bands", [40, 128])
 def test_its_filters_are_librosas(rate: int, bands: int) -> None:
     """1600 Hz: where Slaney's scale never becomes logarithmic. 40 bands of 512 samples: some touch no bin at all."""

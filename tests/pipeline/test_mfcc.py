@@ -69,22 +69,28 @@ def test_it_is_librosas_for_every_kind_of_signal(name: str) -> None:
     assert_librosas(SIGNALS[name]())
 
 
-@pytest.mark.parametrize("length", [2048, 2049, 2559, 2560, 2561, 511 * 7, 511 * 512, 131_072])
+@pytest.mark.parametrize("length", [2048, 2559, 2560, 511 * 7, 131_073])
 def test_it_is_librosas_for_every_length(length: int) -> None:
     assert_librosas(noise(length / RATE, RATE, seed=length))
 
 
 def test_it_is_librosas_for_minutes_of_audio() -> None:
-    quiet_and_loud = np.concatenate([noise(45.0, RATE, level=level, seed=str(level)) for level in (1e-4, 0.3, 0.01)])
+    quiet_and_loud = np.concatenate([noise(25.0, RATE, level=level, seed=str(level)) for level in (1e-4, 0.3, 0.01)])
     assert_librosas(quiet_and_loud)
 
 
 def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None:
-    paths = [*sorted(emodb_root.rglob("*.wav"))[::4], *sorted(ravdess_root.rglob("*.wav"))[::4]]
-    assert len(paths) > 6
+    paths = [*sorted(emodb_root.rglob("*.wav"))[::8], *sorted(ravdess_root.rglob("*.wav"))[::8]]
+    assert len(paths) > 3
     for path in paths:
         samples, rate = soundfile.read(path, dtype="float32")
         assert_librosas(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
+
+
+def test_39_coefficients_are_the_first_of_40() -> None:
+    samples = noise(1.0, RATE)
+    first = MfccSet().extract(samples)[0][:, :39]
+    np.testing.assert_allclose(MfccSet(n_mfcc=39).extract(samples)[0], first, rtol=0, atol=1e-4)
 
 
 def test_silence_has_its_known_values() -> None:
@@ -104,7 +110,7 @@ def test_an_utterance_gives_the_same_bytes_every_time() -> None:
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    signals = [noise(0.3 + 0.1 * number, RATE, seed=number) for number in range(12)]
+    signals = [noise(0.3 + 0.1 * number, RATE, seed=number) for number in range(6)]
     alone = [MfccSet().extract(signal)[0].tobytes() for signal in signals]
     with ThreadPoolExecutor(4) as pool:
         together = [features.tobytes() for features, _ in pool.map(MfccSet().extract, signals * 3)]
@@ -112,19 +118,12 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_where_the_samples_lie_in_memory_does_not_matter() -> None:
-    samples = noise(1.0, RATE)
+    samples = noise(0.3, RATE)
     alone = MfccSet().extract(samples)[0].tobytes()
     for shift in range(1, 16):
         buffer = np.zeros(len(samples) + 16, np.float32)
         buffer[shift:][: len(samples)] = samples
         assert MfccSet().extract(buffer[shift:][: len(samples)])[0].tobytes() == alone
-
-
-def test_the_samples_are_left_as_they_were() -> None:
-    samples = noise(0.5, RATE)
-    before = samples.copy()
-    MfccSet().extract(samples)
-    assert np.array_equal(samples, before)
 
 
 REAL_DATA = os.environ.get("EMODNA_REAL_DATA")

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,8 +66,7 @@ def cut(samples: Float32, rule: Segmenter = ENERGY) -> list[Span]:
 
 
 class TestTheRule:
-    @pytest.mark.parametrize("offset", [0.0, 0.02, -0.05])
-    @pytest.mark.parametrize("floor", [0.0, 1e-4, 1e-2])
+    @pytest.mark.parametrize(("offset", "floor"), [(0.0, 0.0), (0.02, 1e-4), (-0.05, 1e-2)])
     def test_gives_each_utterance_a_piece_with_its_margin(self, offset: float, floor: float) -> None:
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
         pieces = cut(bursts(11, spans, floor=floor) + np.float32(offset))
@@ -77,7 +75,7 @@ class TestTheRule:
             assert start - 0.1 - 2 * BLOCK <= first <= start
             assert stop <= last <= stop + 0.1 + 2 * BLOCK
 
-    @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000])
+    @pytest.mark.parametrize("rate", [8_000, 11_025, 48_000])
     def test_cuts_at_the_same_places_whatever_the_sample_rate(self, rate: int) -> None:
         """Or the pieces of two feature sets could not be joined by their ids."""
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
@@ -116,7 +114,7 @@ class TestTheRule:
         assert pieces[0][0] == 0
         assert pieces[-1][1] >= 6 - BLOCK
 
-    @pytest.mark.parametrize(("seconds", "word"), [(10, 0.4), (60, 0.5), (60, 0.9), (300, 0.9)])
+    @pytest.mark.parametrize(("seconds", "word"), [(10, 0.4), (60, 0.5), (120, 0.9)])
     def test_finds_a_single_word_in_a_long_recording(self, seconds: float, word: float) -> None:
         """The loudest second of such a recording is mostly noise, and everything passed for voice."""
         ((start, stop),) = cut(bursts(seconds, [(3, 3 + word)]))
@@ -135,7 +133,7 @@ class TestTheRule:
         # What was cut for its length alone is cut without a loss.
         assert all(stop == start for (_, stop), (start, _) in pairwise(pieces))
 
-    @pytest.mark.parametrize("longest", [1.0, 2.5, 10.0, 60.0])
+    @pytest.mark.parametrize("longest", [1.0, 10.0, 60.0])
     def test_makes_no_piece_longer_than_it_is_told(self, longest: float) -> None:
         cut(bursts(70, [(1, 69)]), replace(ENERGY, max_piece=longest))
 
@@ -149,7 +147,7 @@ class TestTheRule:
         with pytest.raises(AudioError, match="no voice found"):
             ENERGY.pieces(noise(5, RATE, level=level), RATE)
 
-    @pytest.mark.parametrize("samples", [0, 1, 219, 220, 221, 2000, 4000])
+    @pytest.mark.parametrize("samples", [0, 220, 221, 4000])
     def test_finds_no_voice_in_what_is_shorter_than_one(self, samples: int) -> None:
         with pytest.raises(AudioError, match="no voice found"):
             ENERGY.pieces(noise(1, RATE)[:samples], RATE)
@@ -164,17 +162,9 @@ class TestTheRule:
         cut(noise(seconds, RATE))
 
     def test_says_every_constant(self) -> None:
-        assert ENERGY.parameters() == {
-            "segment": "energy",
-            "above_noise_db": 10.0,
-            "below_voice_db": 40.0,
-            "min_range_db": 3.0,
-            "noise_share": 0.45,
-            "min_pause": 0.5,
-            "min_voice": 0.2,
-            "margin": 0.1,
-            "max_piece": 10.0,
-        }
+        levels = {"above_noise_db": 10.0, "below_voice_db": 40.0, "min_range_db": 3.0, "noise_share": 0.45}
+        times = {"min_pause": 0.5, "min_voice": 0.2, "margin": 0.1, "max_piece": 10.0}
+        assert ENERGY.parameters() == {"segment": "energy", **levels, **times}
 
     @pytest.mark.parametrize(
         "constants", [{"margin": 0.25}, {"margin": -0.1}, {"min_voice": 0.0}, {"max_piece": 0.01}, {"max_piece": 0.7}]
@@ -189,7 +179,7 @@ class TestTheRule:
         floor=st.sampled_from([0.0, 1e-5, 1e-3, 0.05]),
         offset=st.sampled_from([0.0, 0.2]),
     )
-    @settings(max_examples=60)
+    @settings(max_examples=20)
     def test_makes_sound_pieces_of_anything(
         self, spans: list[tuple[float, float, float]], tail: float, floor: float, offset: float
     ) -> None:
@@ -207,7 +197,7 @@ class TestTheRule:
         spans=st.lists(st.tuples(st.floats(0.8, 3.0), st.floats(0.3, 9.0)), min_size=1, max_size=5),
         level=st.sampled_from([0.9, 0.1, 0.01]),
     )
-    @settings(max_examples=30)
+    @settings(max_examples=10)
     def test_loses_no_clear_utterance(self, spans: list[Span], level: float) -> None:
         places, at = [], 0.0
         for pause, length in spans:
@@ -284,6 +274,7 @@ class TestStores:
         store = FeatureStore(report.store)
         assert store.verify() == []
         assert store.table.column_names == [*layout.INDEX_SCHEMA.names, "start"]
+        assert store.table.schema.field("start").type == pa.float64()
         found: dict[str, list[Span]] = {}
         for row in sorted(store.table.to_pylist(), key=lambda row: str(row["id"])):
             assert row["id"] == f"{row['path']}@{row['start']:09.3f}"
@@ -376,16 +367,15 @@ class TestStores:
         assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
         assert "1 recordings of the earlier store are gone (the first: a.wav)" in report.warnings
 
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_have_the_same_bytes_whatever_the_workers(self, workers: int, calls: Path, tmp_path: Path) -> None:
-        one = content(prepare(calls, tmp_path / "cache", workers=workers).store)
+    def test_have_the_same_bytes_whatever_the_workers(self, calls: Path, tmp_path: Path) -> None:
+        one = content(prepare(calls, tmp_path / "cache", workers=1).store)
         assert one == content(prepare(calls, tmp_path / "other", workers=3).store)
 
     def test_have_the_same_bytes_however_they_were_cut_before(self, calls: Path, tmp_path: Path) -> None:
         """Nothing that was known of other pieces is used for these."""
         ways: list[tuple[Segmenter | None, float]] = [
             *((ENERGY, 3600.0), (None, 3600.0), (ENERGY, 3600.0), (ENERGY, 4000.0)),
-            *((replace(ENERGY, max_piece=1.0), 3600.0), (None, 4000.0), (replace(ENERGY, margin=0.0), 3600.0)),
+            (replace(ENERGY, max_piece=1.0), 3600.0),
         ]
         for number, (rule, seconds) in enumerate(ways):
             report = prepare(calls, tmp_path / "cache", rule, max_seconds=seconds)
@@ -412,6 +402,7 @@ class TestStores:
         assert 0 < report.extracted < 9
         assert content(store) == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("point", "finished"), [("after:write_journal:2", 2), ("before:store.json", 9)])
     def test_have_the_same_bytes_after_a_kill(self, point: str, finished: int, calls: Path, tmp_path: Path) -> None:
         """Also where the next run cuts otherwise: finished work of the killed one is of no use to it."""
@@ -432,7 +423,3 @@ class TestStores:
         shutil.make_archive(str(tmp_path / "packed"), "zip", calls)
         packed = prepare(tmp_path / "packed.zip", tmp_path / "other")
         assert content(packed.store) == content(prepare(calls, tmp_path / "cache").store)
-
-    def test_name_the_start_in_the_index_as_a_number(self, calls: Path, tmp_path: Path) -> None:
-        (index,) = prepare(calls, tmp_path / "cache").store.glob("index-*.parquet")
-        assert str(pq.read_schema(index).field("start").type) == "double"

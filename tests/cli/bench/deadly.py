@@ -3,11 +3,11 @@
 import os
 import signal
 
-from emodna.model.bench.running.worker import Answer, Order
+from emodna.model.bench.worker import Answer, Order
 
 
 def deadly(order: Order) -> Answer:
     """Die of the cell from CASIA to EMODB, as of one that takes all memory."""
-    if order.cell[:2] == ("casia", "emodb"):
+    if order.run[:2] == ("casia", "emodb"):
         os.kill(os.getpid(), signal.SIGKILL)
     return Answer("done", {"uar": 50.0})

@@ -1,84 +1,95 @@
-"""The live grid: every terminal shows how far each row is, however many cells there are."""
+"""Progress of runs: what is said before and while they are executed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import permutations, product
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.bench.live import Tally, _LiveWatcher, watching
-from emodna.model.bench.results import State
-from emodna.model.bench.running.worker import Answer
-from emodna.model.bench.spec import Conditions, Experiment, MethodInfo, MethodSpec, RunSpec
-from emodna.pipeline.emotions import TASKS
+from emodna.cli.bench.execution import tell_of_own_steps, tell_of_skipped
+from emodna.cli.bench.live import Display, Watcher, watching
+from emodna.model.bench.results import Outcome
+from emodna.model.bench.spec import Experiment, MethodInfo
+from emodna.model.bench.worker import Answer
+from tests.model.bench.made import planned
 
-CORPORA = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
-METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "addi", "caam", "emo-dna", "difl", "mdd")
-
-
-def bench(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> Experiment:
-    rows = {MethodSpec(name): MethodInfo(f"[red]{name}[/red]", False, "source") for name in methods}
-    cells = [
-        RunSpec(src, tgt, task, row, seed)
-        for seed, task, row, (src, tgt) in product(range(seeds), TASKS, rows, permutations(corpora, 2))
-    ]
-    return Experiment(Path("bench"), Conditions(100, "mfcc40"), {}, rows, tuple(cells))
+METHODS = ("dan", "dann")
 
 
-def drawn(watcher: _LiveWatcher, *, width: int = 80, height: int = 24) -> list[str]:
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
+    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
+
+
+def three_corpora(out: Path) -> Experiment:
+    """Two methods in both tasks on all pairs of three corpora."""
+    made = planned(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
+    infos = {spec: MethodInfo(f"[red]{spec}[/red]", False, "source") for spec in made.methods}
+    return Experiment(out, made.conditions, made.corpora, infos, made.runs)
+
+
+def drawn(watcher: Watcher, *, width: int = 80, height: int = 24) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
     with console.capture() as captured:
-        console.print(watcher)
+        console.print(Display(watcher))
     return captured.get().rstrip("\n").split("\n")
 
 
-@pytest.mark.parametrize(("corpora", "methods", "seeds"), [(CORPORA, METHODS, 3), (CORPORA[:3], METHODS[:2], 1)])
-def test_it_fits_a_terminal_of_80_by_24(corpora: Sequence[str], methods: Sequence[str], seeds: int) -> None:
-    asked = bench(corpora, methods, seeds)
-    lines = drawn(_LiveWatcher(asked, dict.fromkeys(asked.runs, "waiting")))
-    assert len(lines) <= 23
+def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_path: Path) -> None:
+    experiment = three_corpora(tmp_path)
+    watcher = Watcher(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    for run in experiment.runs[:6]:
+        watcher.began(run)
+    first = experiment.run_folder(experiment.runs[0])
+    first.path.mkdir(parents=True)
+    first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')
+    watcher.ended(experiment.runs[5], Answer("failed", error="no memory"))
+    lines = drawn(watcher)
+    assert lines[0].startswith("1/24 cells  1 failed  elapsed 0:00")
+    assert lines[2:] == [
+        "    60/1000  casia -> emodb, arousal, dan, seed 0",
+        *(f"     0/1000  {run}" for run in experiment.runs[1:4]),
+    ]
     assert max(map(len, lines)) <= 80
-    assert f"0/{len(asked.runs)} cells" in lines[0]
 
 
-def test_a_mark_per_cell_where_there_is_room_and_numbers_where_there_is_not() -> None:
-    asked = bench(CORPORA[:3], METHODS[:1], 1)
-    states: dict[RunSpec, State] = dict.fromkeys(asked.runs, "done")
-    states[asked.runs[1]] = "failed"
-    states[asked.runs[2]] = "waiting"
-    arousal, valence = drawn(_LiveWatcher(asked, states))[2:4]
-    assert arousal == "[red]source-only[/red], arousal  ■\u00d7·■■■"
-    assert valence.endswith("■■■■■■")
-    many = bench(CORPORA, METHODS[:1], 3)
-    counted: dict[RunSpec, State] = {**dict.fromkeys(many.runs, "done"), many.runs[1]: "failed"}
-    assert drawn(_LiveWatcher(many, counted))[2] == "[red]source-only[/red], arousal  89/90  1 failed"
-
-
-def test_the_time_that_is_left_follows_from_the_cells_that_took_alike() -> None:
-    asked = bench(CORPORA[:3], METHODS[:2], 1)
-    tally = Tally(dict.fromkeys(asked.runs, "waiting"), workers=2)
-    assert tally.remaining is None
-    slow, quick = (next(cell for cell in asked.runs if cell.method.name == name) for name in METHODS[:2])
-    tally.end(slow, "done", 30.0)
-    tally.end(quick, "done", 10.0)
+def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: Path) -> None:
+    experiment = three_corpora(tmp_path)
+    watcher = Watcher(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    watcher.tally.workers = 2
+    assert watcher.tally.remaining is None
+    for name, seconds in zip(METHODS, (30.0, 10.0), strict=True):
+        run = next(run for run in experiment.runs if run.method.name == name)
+        watcher.began(run)
+        watcher.ended(run, Answer("done", seconds=seconds))
     # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
-    assert tally.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
+    assert watcher.tally.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 
 
-def test_a_line_per_cell_without_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
-    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
-    asked = bench(CORPORA[:2], METHODS[:1], 1)
-    with watching(asked, [], quiet=False) as watcher:
-        watcher.tally.states.update(dict.fromkeys(asked.runs, "waiting"))
-        watcher.ended(asked.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
-        watcher.ended(asked.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
+def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    experiment = three_corpora(tmp_path)
+    with watching(experiment, [Outcome(run, "waiting") for run in experiment.runs[:4]], quiet=False) as watcher:
+        watcher.ended(experiment.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
+        watcher.ended(experiment.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "1/4 casia -> emodb, arousal, [red]source-only[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
-    assert second == "2/4 emodb -> casia, arousal, [red]source-only[/red], seed 0: failed: [bold]no\\x1b[31m"
+    assert first == "1/4 casia -> emodb, arousal, [red]dan[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
+    assert second == "2/4 casia -> emovo, arousal, [red]dan[/red], seed 0: failed: [bold]no\\x1b[31m"
+
+
+def test_methods_with_other_steps_than_the_rest_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = planned(tmp_path, ["dan", "dan:steps=1000", "dan:steps=30"], corpora=("casia", "emodb"))
+    tell_of_own_steps(experiment, experiment.runs)
+    assert capsys.readouterr().err == "dan:steps=30 has steps of its own\n"
+    tell_of_own_steps(experiment, [run for run in experiment.runs if not run.method.settings])
+    assert capsys.readouterr().err == ""
+
+
+def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = three_corpora(tmp_path)
+    done = [Outcome(run, "done", {}) for run in experiment.runs[:2]]
+    tell_of_skipped(experiment, done[:1], [], [])
+    tell_of_skipped(experiment, done, [], [])
+    assert capsys.readouterr().err == "1 cell is done already\n2 cells are done already\n"

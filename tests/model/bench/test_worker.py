@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.running import worker
-from emodna.model.bench.running.worker import Order, carry_out_there, digest, versions
+from emodna.model.bench import worker
+from emodna.model.bench.worker import Order, digest, execute_order, versions
 from tests.model.bench.made import planned
 
 
@@ -15,12 +15,12 @@ from tests.model.bench.made import planned
 def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_name", lambda: "worker a:1")
+    monkeypatch.setattr(worker, "_worker_name", lambda: "worker a:1")
     bench = planned(tmp_path, ["dan"], corpora=("casia", "emodb"))
     cell = bench.runs[0]
     asked = (cell.src, cell.tgt, cell.task, str(cell.method), cell.seed)
     order = Order(str(tmp_path), digest(tmp_path) or "", asked, versions(), 1, "cpu", local=local, again=False)
-    answer = carry_out_there(order)
+    answer = execute_order(order)
     assert answer.kind == kind
     assert "/caches/one/casia/mfcc40-x" in str(answer.error)
     assert answer.traceback is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from emodna.model.bench.grid import plan_experiment
-from emodna.model.bench.running.carry_out import carry_out_cell
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
+from emodna.model.bench.worker import train_run
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Silent
 
@@ -26,5 +26,5 @@ def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *rows: 
     bench.write()
     for cell in bench.runs:
         if cell.src == source.snapshot.corpus and str(cell.method) in rows:
-            carry_out_cell(bench, cell, Silent())
+            train_run(bench, cell, Silent())
     return bench

@@ -1,27 +1,51 @@
-"""The discriminator's loss: golden values, a loop oracle, weights, gradients and saturated logits."""
+"""Losses of adversarial training: golden values, loop oracles, optima, weights, gradients and saturated logits."""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses.adversarial import domain_loss
+from emodna.model.losses.adversarial import (
+    cross_entropy_of_known,
+    domain_loss,
+    dual_reward,
+    ganin_weight,
+    reverse_gradient,
+    reward,
+)
 
-DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
-
-def logits(n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return 3 * torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def logits(n: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def weights(n: int, seed: int = 0) -> Tensor:
     return 1 + torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def oracle(
+class TestReversal:
+    @pytest.mark.parametrize(
+        ("p", "weight"), [(0.0, 0.0), (0.1, 0.46212), (0.25, 0.84828), (0.5, 0.98661), (1.0, 0.99991)]
+    )
+    def test_schedule(self, p: float, weight: float) -> None:
+        assert ganin_weight(torch.tensor(p)).item() == pytest.approx(weight, abs=1e-5)
+
+    @pytest.mark.parametrize("weight", [0.0, 0.7])
+    def test_reverses_the_gradient_and_nothing_else(self, weight: float) -> None:
+        x = torch.tensor([2.0, -7.0], requires_grad=True)
+        behind = torch.ones(2, requires_grad=True)
+        passed = reverse_gradient(x, torch.tensor(weight))
+        assert torch.equal(passed, x)
+        (behind * passed.pow(3)).sum().backward()
+        torch.testing.assert_close(x.grad, -weight * 3 * x.detach().square())
+        torch.testing.assert_close(behind.grad, x.detach().pow(3))
+
+
+def domain_oracle(
     source: Tensor, target: Tensor, source_weights: Tensor | None = None, target_weights: Tensor | None = None
 ) -> float:
     """By probabilities, sample after sample: source is 1, target is 0."""
@@ -36,22 +60,14 @@ def oracle(
     return (mean(source, source_weights, 1) + mean(target, target_weights, 0)) / 2
 
 
-class TestGoldenValues:
-    @DTYPES
-    def test_chance_is_ln_2(self, dtype: torch.dtype) -> None:
-        value = domain_loss(torch.zeros(3, dtype=dtype), torch.zeros(5, dtype=dtype))
-        assert value.dtype == dtype
-        assert value.item() == pytest.approx(0.693147, abs=1e-6)
-
-    @DTYPES
-    def test_three_to_one_for_the_source(self, dtype: torch.dtype) -> None:
-        z = torch.tensor([math.log(3)], dtype=dtype)
+class TestDomainLoss:
+    def test_golden_values(self) -> None:
+        assert domain_loss(torch.zeros(3), torch.zeros(5)).item() == pytest.approx(0.693147, abs=1e-6)
+        z = torch.tensor([math.log(3)])
         assert domain_loss(z, z).item() == pytest.approx((-math.log(0.75) - math.log(0.25)) / 2, abs=1e-6)
-
-    def test_positive_stands_for_the_source(self) -> None:
-        z = torch.tensor([30.0])
-        assert domain_loss(z, -z).item() == pytest.approx(0, abs=1e-9)
-        assert domain_loss(-z, z).item() == pytest.approx(30)
+        sure = torch.tensor([30.0])  # positive stands for the source
+        assert domain_loss(sure, -sure).item() == pytest.approx(0, abs=1e-9)
+        assert domain_loss(-sure, sure).item() == pytest.approx(30)
 
     def test_weights_of_a_certain_and_an_uncertain_answer(self) -> None:
         source, target = logits(2), logits(2, 1)
@@ -61,84 +77,145 @@ class TestGoldenValues:
         expected = (counts * (F.softplus(-source) + F.softplus(target))).mean() / 2
         assert value == pytest.approx(expected.item(), abs=1e-6)
 
-
-class TestOracle:
     @pytest.mark.parametrize("sizes", [(4, 4), (7, 3), (1, 1)])
     @pytest.mark.parametrize("weighted", [False, True])
-    def test_value(self, sizes: tuple[int, int], weighted: bool) -> None:
+    def test_is_the_loop(self, sizes: tuple[int, int], weighted: bool) -> None:
         n, m = sizes
-        given = (logits(n), logits(m, 1), *((weights(n), weights(m, 1)) if weighted else ()))
-        assert domain_loss(*given).item() == pytest.approx(oracle(*given), rel=1e-6)
-
-    def test_of_equal_batches_is_the_mean_over_all(self) -> None:
-        source, target = logits(6), logits(6, 1)
-        labels = torch.tensor([1.0] * 6 + [0.0] * 6, dtype=torch.float64)
-        expected = F.binary_cross_entropy_with_logits(torch.cat([source, target]), labels)
-        torch.testing.assert_close(domain_loss(source, target), expected)
+        held = (weights(n), weights(m, 1)) if weighted else ()
+        assert domain_loss(logits(n), logits(m, 1), *held).item() == pytest.approx(
+            domain_oracle(logits(n), logits(m, 1), *held), rel=1e-6
+        )
+        inputs = logits(n).requires_grad_(), logits(m, 1).requires_grad_()
+        assert torch.autograd.gradcheck(lambda s, t: domain_loss(s, t, *held), inputs)
 
     def test_of_unequal_batches_the_domains_count_alike(self) -> None:
         source, target = logits(6), logits(2, 1)
         torch.testing.assert_close(domain_loss(source, target.repeat(3)), domain_loss(source, target))
 
-    @pytest.mark.parametrize("weighted", [False, True])
-    def test_finite_differences(self, weighted: bool) -> None:
-        source, target = logits(4).requires_grad_(), logits(3, 1).requires_grad_()
-        held = (weights(4), weights(3, 1)) if weighted else ()
-        assert torch.autograd.gradcheck(lambda s, t: domain_loss(s, t, *held), (source, target))
-
-
-class TestWeights:
-    def test_only_their_ratios_within_a_domain_matter(self) -> None:
-        given = logits(4), logits(3, 1)
-        once = domain_loss(*given, weights(4), weights(3, 1))
-        torch.testing.assert_close(domain_loss(*given, 5 * weights(4), 0.1 * weights(3, 1)), once)
-        torch.testing.assert_close(domain_loss(*given, torch.full((4,), 2.0), None), domain_loss(*given))
-
-    def test_are_constants_to_the_gradient(self) -> None:
-        own, z = weights(4).requires_grad_(), logits(4).requires_grad_()
-        domain_loss(z, logits(3), own).backward()
+    def test_only_the_ratios_of_the_weights_matter_and_they_are_constants_to_the_gradient(self) -> None:
+        source, target, own = logits(4).requires_grad_(), logits(3, 1), weights(4).requires_grad_()
+        once = domain_loss(source, target, own, weights(3, 1))
+        torch.testing.assert_close(domain_loss(source, target, 5 * own, 0.1 * weights(3, 1)), once)
+        torch.testing.assert_close(domain_loss(source, target, torch.full((4,), 2.0)), domain_loss(source, target))
+        once.backward()
         assert own.grad is None
-        assert z.grad is not None
+        assert source.grad is not None
 
-
-@pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
-def test_saturated_logits_keep_their_gradient(size: float) -> None:
-    source = torch.tensor([-size, size], requires_grad=True)
-    target = torch.tensor([size, -size], requires_grad=True)
-    value = domain_loss(source, target)
-    value.backward()
-    assert value.isfinite()
-    assert source.grad is not None
-    assert target.grad is not None
-    assert source.grad.tolist() == pytest.approx([-0.25, 0])
-    assert target.grad.tolist() == pytest.approx([0.25, 0])
-
-
-class TestPrecision:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision(self, dtype: torch.dtype) -> None:
-        source, target = logits(4).to(dtype), logits(3, 1).to(dtype)
+    @pytest.mark.parametrize("size", [1e2, 1e30])
+    def test_saturated_logits_keep_their_gradient(self, size: float) -> None:
+        source = torch.tensor([-size, size], requires_grad=True)
+        target = torch.tensor([size, -size], requires_grad=True)
         value = domain_loss(source, target)
-        assert value.dtype == torch.float32
-        assert torch.equal(value, domain_loss(source.float(), target.float()))
+        value.backward()
+        assert value.isfinite()
+        assert source.grad is not None
+        assert target.grad is not None
+        assert source.grad.tolist() == pytest.approx([-0.25, 0])
+        assert target.grad.tolist() == pytest.approx([0.25, 0])
 
-    def test_autocast_is_off_inside(self) -> None:
-        given = logits(4).float(), logits(3, 1).float(), weights(4).float(), weights(3).float()
-        expected = domain_loss(*given)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(domain_loss(*given), expected)
+    def test_shapes_are_checked(self) -> None:
+        with pytest.raises(ValueError, match=r"source.*\(3, 1\)"):
+            domain_loss(torch.zeros(3, 1), torch.zeros(3))
+        with pytest.raises(ValueError, match=r"target.*\(0,\)"):
+            domain_loss(torch.zeros(3), torch.zeros(0))
+        with pytest.raises(ValueError, match=r"target.*3 logits.*\(2,\)"):
+            domain_loss(torch.zeros(3), torch.zeros(3), None, torch.ones(2))
 
 
-def test_no_host_synchronisation() -> None:
-    with FakeTensorMode():
-        source = torch.randn(4, requires_grad=True)
-        torch.autograd.grad(domain_loss(source, torch.randn(3), torch.rand(4), torch.rand(3)), source)
+class TestCrossEntropyOfKnown:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("labels", [[0, 2, 1, 1], [-1, 2, -1, 0], [-1, -1, 1, -1]], ids=str)
+    def test_is_the_mean_over_the_known(self, labels: list[int], dtype: torch.dtype) -> None:
+        drawn = 3 * torch.randn(4, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+        terms = [
+            math.log(sum(map(math.exp, row))) - row[label]
+            for row, label in zip(drawn.tolist(), labels, strict=True)
+            if label >= 0
+        ]
+        found = cross_entropy_of_known(drawn.requires_grad_(), torch.tensor(labels))
+        torch.testing.assert_close(found, torch.tensor(sum(terms) / len(terms), dtype=dtype))
+        found.backward()
+        assert drawn.grad is not None
+        assert drawn.grad.any(1).tolist() == [label >= 0 for label in labels]
+
+    def test_of_none_known_is_0_with_a_gradient_of_0(self) -> None:
+        drawn = torch.randn(3, 2, requires_grad=True)
+        loss = cross_entropy_of_known(drawn, torch.full((3,), -1))
+        loss.backward()
+        assert loss.item() == 0
+        assert drawn.grad is not None
+        assert torch.equal(drawn.grad, torch.zeros(3, 2))
 
 
-def test_shapes_are_checked() -> None:
-    with pytest.raises(ValueError, match=r"the source's logits must have shape \(n,\) with n >= 1, got \(3, 1\)"):
-        domain_loss(torch.zeros(3, 1), torch.zeros(3))
-    with pytest.raises(ValueError, match=r"the target's logits .*, got \(0,\)"):
-        domain_loss(torch.zeros(3), torch.zeros(0))
-    with pytest.raises(ValueError, match=r"the target has 3 logits, but weights of shape \(2,\)"):
-        domain_loss(torch.zeros(3), torch.zeros(3), None, torch.ones(2))
+def four(n: int = 5, m: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits of D1 and D2 for n samples of the source and m of the target."""
+    d1_s, d1_t, d2_s, d2_t = (logits(rows, seed + k)[:, None] / 3 for k, rows in enumerate((n, m, n, m)))
+    return d1_s, d1_t, d2_s, d2_t
+
+
+def game_oracle(of: tuple[Tensor, ...], alpha: float, beta: float) -> float:
+    """J sample by sample."""
+    d1_s, d1_t, d2_s, d2_t = ([math.log1p(math.exp(x)) for x in each.flatten().tolist()] for each in of)
+    value = sum(alpha * math.log(d) for d in d1_s) / len(d1_s) - sum(d1_t) / len(d1_t)
+    return value - sum(d2_s) / len(d2_s) + sum(beta * math.log(d) for d in d2_t) / len(d2_t)
+
+
+class TestDualReward:
+    def test_golden_values(self) -> None:
+        ones, zeros = torch.full((3, 1), math.log(math.e - 1)), torch.zeros(2, 1)  # D = 1, D = ln 2
+        assert dual_reward(ones, ones, ones, ones).item() == pytest.approx(-2, abs=1e-5)
+        assert reward(ones, ones, 0.5).item() == pytest.approx(-1, abs=1e-5)
+        expected = 2 * (math.log(math.log(2)) - math.log(2))
+        assert dual_reward(zeros, zeros, zeros, zeros).item() == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 0.2)])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_is_the_loop(self, alpha: float, beta: float, dtype: torch.dtype) -> None:
+        d1_s, d1_t, d2_s, d2_t = (each.to(dtype) for each in four())
+        value = dual_reward(d1_s, d1_t, d2_s, d2_t, alpha=alpha, beta=beta)
+        assert value.item() == pytest.approx(game_oracle(four(), alpha, beta), rel=1e-5, abs=1e-5)
+        inputs = tuple(each.requires_grad_() for each in four())
+        assert torch.autograd.gradcheck(lambda *of: dual_reward(*of, alpha=alpha, beta=beta), inputs)
+
+    @given(seed=st.integers(0, 2**31))
+    def test_swapping_the_corpora_and_the_discriminators_changes_nothing(self, seed: int) -> None:
+        d1_s, d1_t, d2_s, d2_t = four(seed=seed)
+        value = dual_reward(d1_s, d1_t, d2_s, d2_t, alpha=0.3, beta=0.8)
+        swapped = dual_reward(d2_t, d2_s, d1_t, d1_s, alpha=0.8, beta=0.3)
+        torch.testing.assert_close(swapped, value)
+
+    @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0)])
+    @pytest.mark.parametrize("target", [(2, 3, 5), (5, 3, 2)], ids=["other", "same"])
+    def test_at_its_best_is_the_ratio_of_the_densities(
+        self, target: tuple[int, ...], alpha: float, beta: float
+    ) -> None:
+        # Of three values that occur in these numbers in each corpus.
+        numbers = torch.tensor([5, 3, 2]), torch.tensor(target)
+        own, others = (torch.arange(3).repeat_interleave(each) for each in numbers)
+        table = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([table], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-10)
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            (d1, d2) = table
+            lost = -dual_reward(d1[own], d1[others], d2[own], d2[others], alpha=alpha, beta=beta)
+            lost.backward()
+            return lost
+
+        optimizer.step(loss)  # type: ignore[arg-type]
+        p, q = (each.double() / 10 for each in numbers)
+        best = torch.stack([alpha * p / q, beta * q / p])
+        torch.testing.assert_close(F.softplus(table.detach()), best, rtol=1e-4, atol=1e-4)
+        divergences = alpha * (p * (p / q).log()).sum() + beta * (q * (q / p).log()).sum()
+        constants = alpha * (math.log(alpha) - 1) + beta * (math.log(beta) - 1)
+        assert -loss().item() == pytest.approx(divergences.item() + constants, abs=1e-4)
+
+    @pytest.mark.parametrize("of_favoured", [-1e30, -20.0, 0.0, 20.0, 1e30])
+    def test_no_logit_runs_away(self, of_favoured: float) -> None:
+        for of_other in (-1e30, -20.0, 0.0, 20.0, 1e30):
+            inputs = [torch.full((2, 1), x, requires_grad=True) for x in (of_favoured, of_other)]
+            value = reward(inputs[0], inputs[1], 0.5)
+            assert -0.5 * 10 - 10.001 <= value.item() <= 0.5 * math.log(10.001)
+            for x, gradient in zip(inputs, torch.autograd.grad(value, inputs), strict=True):
+                assert gradient.isfinite().all()
+                assert gradient.any() == (abs(x[0].item()) <= 10)

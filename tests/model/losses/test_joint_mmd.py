@@ -1,20 +1,19 @@
 """Joint MMD: golden values, a loop oracle, invariants, gradients and degenerate batches."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import joint_mmd, kernels, mk_mmd
-from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers
+from emodna.model.losses import kernels
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers, joint_mmd
+from emodna.model.losses.mmd import mk_mmd
 from tests.model.losses.test_mmd import (
     BANDWIDTHS,
+    DEGENERATE,
     ESTIMATORS,
     SEEDS,
     SIZES,
@@ -23,11 +22,7 @@ from tests.model.losses.test_mmd import (
     oracle_kernel,
     oracle_mmd,
     oracle_widths,
-    rotation,
 )
-
-QUADRATIC = ESTIMATORS[:2]
-FixWidths = Callable[..., None]
 
 
 def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype = torch.float64) -> Layers:
@@ -38,16 +33,6 @@ def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype 
 
 def one_hot(*labels: int) -> Tensor:
     return torch.eye(2, dtype=torch.float64)[list(labels)]
-
-
-@pytest.fixture
-def fix_widths(monkeypatch: pytest.MonkeyPatch) -> FixWidths:
-    """Hold the widths of the features' kernels."""
-
-    def fix(*widths: float) -> None:
-        monkeypatch.setattr(kernels, "heuristic_widths", lambda distances, *_, **__: distances.new_tensor(widths))
-
-    return fix
 
 
 def oracle(
@@ -64,129 +49,61 @@ def oracle(
     return oracle_mmd(rows[0], rows[1], kernel, estimator)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 class TestGoldenValues:
-    """Features {0, 1} against {0, 1} or {2, 3}, of one kernel of width 1."""
+    """Features {0, 1} against {0, 1} or {2, 3}."""
 
-    def value(self, dtype: torch.dtype, target: Tensor, of_source: Tensor, of_target: Tensor) -> float:
-        source = Layers(column(0, 1).to(dtype), of_source.to(dtype))
-        value = joint_mmd(source, Layers(target.to(dtype), of_target.to(dtype)))
-        assert value.dtype == dtype
-        return value.item()
+    @staticmethod
+    def value(target: Tensor, of_source: Tensor, of_target: Tensor) -> float:
+        return joint_mmd(Layers(column(0, 1), of_source), Layers(target, of_target)).item()
 
-    def test_constant_probabilities(self, dtype: torch.dtype, fix_widths: FixWidths) -> None:
-        fix_widths(1.0)
+    def test_one_kernel_of_width_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kernels, "heuristic_widths", lambda distances, *_, **__: distances.new_ones(1))
         constant = torch.full((2, 2), 0.5)
-        assert self.value(dtype, column(2, 3), constant, constant) == pytest.approx(1.165562, abs=1e-6)
+        assert self.value(column(2, 3), constant, constant) == pytest.approx(1.165562, abs=1e-6)
+        assert self.value(column(0, 1), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.438170, abs=1e-6)
+        assert self.value(column(2, 3), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.923254, abs=1e-6)
 
-    def test_the_same_features_with_other_answers(self, dtype: torch.dtype, fix_widths: FixWidths) -> None:
-        fix_widths(1.0)
-        assert self.value(dtype, column(0, 1), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.438170, abs=1e-6)
-
-    def test_other_features_with_other_answers(self, dtype: torch.dtype, fix_widths: FixWidths) -> None:
-        fix_widths(1.0)
-        assert self.value(dtype, column(2, 3), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.923254, abs=1e-6)
-
-    def test_five_kernels_and_opposite_answers(self, dtype: torch.dtype) -> None:
+    def test_five_kernels_and_opposite_answers(self) -> None:
         # The features agree, so the cross term alone differs, by the factor of the answers. Of twelve pairs of
         # different rows eight are 1 apart: the widths lie around 2/3.
-        value = self.value(dtype, column(0, 1), one_hot(1, 1), one_hot(0, 0))
+        value = self.value(column(0, 1), one_hot(1, 1), one_hot(0, 0))
         other = sum(math.exp(-3 / 2 / ratio) for ratio in (0.25, 0.5, 1, 2, 4)) / 5
         assert value == pytest.approx(2 * (1 + other) / 2 * (1 - math.exp(-2 / PROBABILITY_WIDTH)), abs=1e-6)
 
 
 class TestOracle:
-    @pytest.mark.parametrize("reduction", ["mean", "sum"])
-    @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
     @pytest.mark.parametrize(
-        ("estimator", "n", "m"),
-        [
-            *((each, n, 4) for each in QUADRATIC for n in (4, 7)),
-            *((each, n, n) for each in ESTIMATORS[2:] for n in (4, 5)),
-        ],
+        ("estimator", "n", "m"), [("biased", 7, 4), ("unbiased", 7, 4), ("linear-ring", 5, 5), ("linear-pairs", 5, 5)]
     )
-    def test_value_and_gradient(self, estimator: Any, n: int, m: int, bandwidth: Any, reduction: Any) -> None:
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
+    def test_value_and_gradient(self, estimator: Any, n: int, m: int, dtype: torch.dtype, tolerance: float) -> None:
         source, target = (
-            Layers(*(layer.requires_grad_() for layer in each))
+            Layers(*(layer.to(dtype).requires_grad_() for layer in each))
             for each in (layers(n, 3, 0), layers(m, 3, 1, shift=0.7))
         )
-        value = joint_mmd(
-            source, target, probability_width=1.3, estimator=estimator, bandwidth=bandwidth, reduction=reduction
-        )
-        expected = oracle(source, target, 1.3, estimator, reduction, bandwidth)
-        assert value.item() == pytest.approx(expected.item(), abs=1e-12)
-        # The probabilities have a gradient, too: they are not detached.
-        for actual, wanted in zip(
-            *(torch.autograd.grad(each, (*source, *target)) for each in (value, expected)), strict=True
-        ):
-            assert wanted.any()
-            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
-
-    @pytest.mark.parametrize("estimator", ESTIMATORS)
-    def test_float32(self, estimator: Any) -> None:
-        source, target = layers(6, 5, 0, dtype=torch.float32), layers(6, 5, 1, shift=0.7, dtype=torch.float32)
-        value = joint_mmd(source, target, estimator=estimator)
-        expected = oracle(
-            *(Layers(*(layer.double() for layer in each)) for each in (source, target)),
-            PROBABILITY_WIDTH,
-            estimator,
-            "mean",
-            "mean",
-        )
-        assert value.item() == pytest.approx(expected.item(), abs=2e-6)
+        wide = [Layers(*(layer.detach().double().requires_grad_() for layer in each)) for each in (source, target)]
+        for bandwidth, reduction in zip(BANDWIDTHS, ("mean", "sum", "mean"), strict=True):
+            options: dict[str, Any] = {"bandwidth": bandwidth, "reduction": reduction}
+            value = joint_mmd(source, target, probability_width=1.3, estimator=estimator, **options)
+            expected = oracle(wide[0], wide[1], 1.3, estimator, reduction, bandwidth)
+            assert value.item() == pytest.approx(expected.item(), abs=5 * tolerance)
+            # The probabilities have a gradient, too: they are not detached.
+            gradients = torch.autograd.grad(value, (*source, *target))
+            for actual, wanted in zip(gradients, torch.autograd.grad(expected, (*wide[0], *wide[1])), strict=True):
+                assert wanted.any()
+                torch.testing.assert_close(actual.double(), wanted, rtol=0, atol=5 * tolerance)
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=30)
-    @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
-    def test_moves_that_the_biased_estimator_does_not_see(self, n: int, m: int, d: int, seed: int) -> None:
-        self.check_moves(layers(n, d, seed), layers(m, d, seed + 1, shift=0.5), "biased", seed)
-
-    @settings(deadline=None, max_examples=30)
-    @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
-    def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
-        self.check_moves(layers(n, d, seed), layers(n, d, seed + 1, shift=0.5), estimator, seed)
-
-    @staticmethod
-    def check_moves(source: Layers, target: Layers, estimator: Any, seed: int) -> None:
-        value = joint_mmd(source, target, estimator=estimator).item()
-        d = source.features.shape[1]
-        turn, offset = rotation(d, seed + 2), 10 * features(1, d, seed + 3)
-
-        def moved(each: Layers) -> Layers:
-            return Layers(300 * each.features @ turn + offset, each.probabilities)
-
-        def renamed(each: Layers) -> Layers:
-            return Layers(each.features, each.probabilities.flip(1))
-
-        def reordered(each: Layers, seed: int) -> Layers:
-            order = torch.randperm(len(each.features), generator=torch.Generator().manual_seed(seed))
-            return Layers(each.features[order], each.probabilities[order])
-
-        others = {
-            "symmetry": (target, source),
-            "rotation, translation, scaling": (moved(source), moved(target)),
-            "names of the classes": (renamed(source), renamed(target)),
-        }
-        if estimator in QUADRATIC:
-            others["permutation"] = (reordered(source, seed), reordered(target, seed + 1))
-        for name, pair in others.items():
-            assert joint_mmd(*pair, estimator=estimator).item() == pytest.approx(value, abs=1e-10), name
-
     def test_rows_belong_together(self) -> None:
         source, target = layers(6, 3, 0), layers(6, 3, 1)
         torn = Layers(source.features, source.probabilities.roll(1, 0))
         assert abs(joint_mmd(torn, target).item() - joint_mmd(source, target).item()) > 1e-4
 
-    @settings(deadline=None, max_examples=30)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
-    def test_range(self, n: int, m: int, d: int, seed: int) -> None:
-        assert -1e-12 <= joint_mmd(layers(n, d, seed), layers(m, d, seed + 1)).item() <= 2
-
-    @settings(deadline=None, max_examples=30)
-    @given(n=SIZES, d=SIZES, seed=SEEDS)
-    def test_identical_sets(self, n: int, d: int, seed: int) -> None:
+    def test_range_and_identical_sets(self, n: int, m: int, d: int, seed: int) -> None:
         source = layers(n, d, seed)
+        assert -1e-12 <= joint_mmd(source, layers(m, d, seed + 1)).item() <= 2
         same = Layers(*(layer.roll(1, 0) for layer in source))
         assert joint_mmd(source, same).item() == pytest.approx(0, abs=1e-12)
 
@@ -198,42 +115,13 @@ class TestInvariants:
         torch.testing.assert_close(value, mk_mmd(source, target, estimator=estimator, kernels=3))
 
 
-class TestGradients:
-    @pytest.mark.parametrize("estimator", ESTIMATORS)
-    def test_finite_differences_at_fixed_widths(self, estimator: Any, fix_widths: FixWidths) -> None:
-        fix_widths(0.5, 2.0, 8.0)
-        inputs = [each.requires_grad_() for each in (*layers(4, 3, 0), *layers(4, 3, 1))]
-
-        def value(*tensors: Tensor) -> Tensor:
-            return joint_mmd(Layers(*tensors[:2]), Layers(*tensors[2:]), estimator=estimator)
-
-        assert torch.autograd.gradcheck(value, inputs)
-
-    def test_gradient_descent_brings_the_corpora_together(self) -> None:
-        source, target = layers(16, 4, 0), layers(16, 4, 1, shift=2.0)
-        first = joint_mmd(source, Layers(target.features.requires_grad_(), target.probabilities))
-        (gradient,) = torch.autograd.grad(first, target.features)
-        assert joint_mmd(source, Layers(target.features - gradient, target.probabilities)).item() < first.item()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [
-        pytest.param(torch.zeros(4, 3), torch.zeros(4, 3), id="all zero"),
-        pytest.param(torch.full((4, 3), 0.1), torch.full((5, 3), 0.1), id="all equal"),
-        pytest.param(torch.full((4, 3), 1e12 / 3), torch.full((4, 3), 1e12 / 3), id="all equal and huge"),
-        pytest.param(torch.zeros(4, 3), torch.ones(4, 3), id="each corpus collapsed"),
-        pytest.param(torch.zeros(1, 3), torch.zeros(1, 3), id="one sample each"),
-        pytest.param(torch.eye(4) * 1e18, -torch.eye(4) * 1e18, id="huge"),
-    ],
-)
+@DEGENERATE
 @pytest.mark.parametrize("answers", ["equal", "certain", "opposite"])
-def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: str, dtype: torch.dtype) -> None:
+def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: str) -> None:
     logits = [torch.zeros(len(each), 2) for each in (source, target)]
     logits[0][:, 0] = 0 if answers == "equal" else 1000
     logits[1][:, 1 if answers == "opposite" else 0] = 0 if answers == "equal" else 1000
-    inputs = [each.to(dtype).requires_grad_() for each in (source, *logits, target)]
+    inputs = [each.clone().requires_grad_() for each in (source, *logits, target)]
     pair = Layers(inputs[0], inputs[1].softmax(1)), Layers(inputs[3], inputs[2].softmax(1))
     for estimator in ESTIMATORS:
         if estimator != "biased" and (len(source) < 2 or len(source) != len(target)):
@@ -251,47 +139,15 @@ def test_collapsed_features_leave_the_discrepancy_of_the_answers() -> None:
     torch.testing.assert_close(value, expected)
 
 
-class TestPrecision:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_inputs(self, dtype: torch.dtype) -> None:
-        half = [Layers(*(layer.to(dtype) for layer in layers(6, 4, seed, shift=seed))) for seed in (0, 1)]
-        value = joint_mmd(*half)
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, joint_mmd(*(Layers(*(layer.float() for layer in each)) for each in half)))
-
-    @pytest.mark.parametrize("estimator", ESTIMATORS)
-    def test_autocast_is_off_inside(self, estimator: Any) -> None:
-        pair = layers(6, 4, 0, dtype=torch.float32), layers(6, 4, 1, shift=1.0, dtype=torch.float32)
-        expected = joint_mmd(*pair, estimator=estimator)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(joint_mmd(*pair, estimator=estimator), expected)
-
-
-def test_no_host_synchronisation() -> None:
-    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
-    with FakeTensorMode():
-        source = Layers(torch.randn(6, 4, requires_grad=True), torch.rand(6, 2))
-        for estimator in ESTIMATORS:
-            value = joint_mmd(source, Layers(source.features + 1, torch.rand(6, 2)), estimator=estimator)
-            torch.autograd.grad(value, source.features)
-
-
 class TestErrors:
-    @pytest.mark.parametrize("estimator", ESTIMATORS[2:])
-    def test_linear_estimators_need_equal_sizes(self, estimator: Any) -> None:
-        with pytest.raises(ValueError, match=f"the {estimator} estimator needs as many source as target .* 4 and 3"):
-            joint_mmd(layers(4, 3, 0), layers(3, 3, 1), estimator=estimator)
-
-    def test_layers_of_other_lengths(self) -> None:
+    def test_layers_of_other_lengths_or_widths(self) -> None:
         whole, more = layers(4, 3, 0), layers(5, 3, 1)
         torn = Layers(whole.features, more.probabilities)
         for pair in ((torn, whole), (whole, torn), (torn, Layers(more.features, whole.probabilities))):
-            with pytest.raises(ValueError, match=r"a row for each utterance, got \d and \d of the source"):
+            with pytest.raises(ValueError, match="a row for each utterance"):
                 joint_mmd(*pair)
-
-    def test_layers_of_other_widths(self) -> None:
-        three = Layers(features(4, 3, 0), torch.full((4, 3), 1 / 3))
-        for pair in ((layers(4, 2, 0), layers(4, 3, 0)), (layers(4, 3, 0), three)):
+        three = Layers(whole.features, torch.full((4, 3), 1 / 3))
+        for pair in ((layers(4, 2, 0), whole), (whole, three)):
             with pytest.raises(ValueError, match=r"must have shapes \(n, d\) and \(m, d\)"):
                 joint_mmd(*pair)
 

@@ -1,14 +1,13 @@
 """Margin disparity: golden values, the optimum, stability, gradients."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
 from emodna.model.losses.margin import Answers, agreement, disagreement, margin_disparity
 
@@ -24,11 +23,6 @@ def four(classes: int = 2, scale: float = 1.0, dtype: torch.dtype = torch.float6
     """Logits of task and adversary on 5 utterances of the source, then on 4 of the target."""
     rows = (5, 5, 4, 4)
     return [scale * noise(n, classes, seed=seed, dtype=dtype) for seed, n in enumerate(rows)]
-
-
-def giving(p: float, n: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Logits of an adversary that gives class 0 this probability."""
-    return torch.tensor([[math.log(p), math.log(1 - p)]], dtype=dtype).repeat(n, 1)
 
 
 def naive(logits: list[Tensor], margin: float, answers: Answers) -> float:
@@ -47,18 +41,16 @@ def naive(logits: list[Tensor], margin: float, answers: Answers) -> float:
 
 
 class TestValues:
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize(
         ("margin", "p", "value"), [(1.5, 0.6, 1.682529), (4.0, 0.8, 2.502012), (1.5, 0.5, 1.732868)]
     )
-    def test_golden(self, margin: float, p: float, value: float, dtype: torch.dtype) -> None:
-        task, adversary = torch.tensor([[3.0, 1.0]] * 3, dtype=dtype), giving(p, dtype=dtype)
+    def test_golden(self, margin: float, p: float, value: float) -> None:
+        task, adversary = torch.tensor([[3.0, 1.0]] * 3), torch.tensor([[math.log(p), math.log(1 - p)]] * 3)
         loss = margin_disparity(task, adversary, task, adversary, margin=margin)
-        assert loss.dtype == dtype
         assert loss.item() == pytest.approx(value, abs=1e-6)
 
     @each_answer
-    @pytest.mark.parametrize("classes", [2, 3, 5])
+    @pytest.mark.parametrize("classes", [2, 5])
     def test_is_the_definition(self, classes: int, answers: Answers) -> None:
         logits = four(classes)
         assert margin_disparity(*logits, margin=1.3, answers=answers).item() == pytest.approx(
@@ -66,22 +58,7 @@ class TestValues:
         )
 
     @each_answer
-    def test_of_a_sure_task_and_two_classes_is_the_other_class_s_logarithm(self, answers: Answers) -> None:
-        adversary = noise(4, 2)
-        sure = torch.tensor([[200.0, -200], [-200, 200], [-200, 200], [200, -200]]).double()
-        other = torch.tensor([1, 0, 0, 1])
-        expected = F.cross_entropy(adversary, other)
-        torch.testing.assert_close(disagreement(sure, adversary, answers=answers), expected)
-        torch.testing.assert_close(agreement(sure, adversary, answers=answers), F.cross_entropy(adversary, 1 - other))
-
-    def test_of_soft_answers_and_two_classes_swaps_the_adversary_s(self) -> None:
-        task, adversary = noise(6, 2), noise(6, 2, seed=1)
-        expected = F.cross_entropy(adversary.flip(1), task.softmax(1))
-        torch.testing.assert_close(disagreement(task, adversary, answers="soft"), expected)
-
-    @each_answer
     @given(seed=st.integers(0, 1000), shift=st.floats(-50, 50))
-    @settings(max_examples=10, deadline=None)
     def test_is_that_of_shifted_logits_and_of_other_orders(self, answers: Answers, seed: int, shift: float) -> None:
         logits = four(3)
         order = torch.randperm(3, generator=torch.Generator().manual_seed(seed))
@@ -149,28 +126,6 @@ class TestGradients:
         assert adversary.grad.tolist() == [[1, -1]]
 
 
-@each_answer
-class TestPrecision:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_is_float32_at_least(self, dtype: torch.dtype, answers: Answers) -> None:
-        logits = four(dtype=torch.float32)
-        halves = [each.to(dtype) for each in logits]
-        loss = margin_disparity(*halves, margin=1.5, answers=answers)
-        assert loss.dtype == torch.float32
-        assert torch.equal(loss, margin_disparity(*(each.float() for each in halves), margin=1.5, answers=answers))
-
-    def test_autocast_is_off_inside(self, answers: Answers) -> None:
-        logits = four(dtype=torch.float32)
-        expected = margin_disparity(*logits, margin=1.5, answers=answers)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(margin_disparity(*logits, margin=1.5, answers=answers), expected)
-
-    def test_no_host_synchronisation(self, answers: Answers) -> None:
-        with FakeTensorMode():
-            logits = [torch.randn(4, 2, requires_grad=True) for _ in range(4)]
-            torch.autograd.grad(margin_disparity(*logits, margin=1.5, answers=answers), [logits[1], logits[3]])
-
-
 class TestErrors:
     @pytest.mark.parametrize(
         ("task", "adversary"), [((3, 2), (4, 2)), ((3, 2), (3, 3)), ((0, 2), (0, 2)), ((3, 1), (3, 1)), ((2,), (2,))]
@@ -180,11 +135,8 @@ class TestErrors:
             with pytest.raises(ValueError, match="logits must both have shape"):
                 term(torch.ones(task), torch.ones(adversary))
 
-    @pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
-    def test_margin(self, margin: float) -> None:
-        with pytest.raises(ValueError, match="margin must be positive"):
-            margin_disparity(*four(), margin=margin)
-
-    def test_answers(self) -> None:
-        with pytest.raises(ValueError, match="answers must be one of hard, soft"):
-            margin_disparity(*four(), margin=1, answers="both")  # type: ignore[arg-type]
+    @pytest.mark.parametrize("option", [{"margin": 0.0}, {"margin": math.nan}, {"answers": "both"}], ids=str)
+    def test_options(self, option: dict[str, Any]) -> None:
+        ((name, value),) = option.items()
+        with pytest.raises(ValueError, match=f"{name} must be .*, got {value!r}"):
+            margin_disparity(*four(), **{"margin": 1.0, **option})

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
-from emodna.model.losses import gaussian_kernel, heuristic_widths, mk_mmd, squared_distances, squared_mmd
-from emodna.model.losses.kernels import MIN_WIDTH, Bandwidth
-from emodna.model.losses.mmd import Estimator
+from emodna.model.losses.kernels import MIN_WIDTH, Bandwidth, gaussian_kernel, heuristic_widths, squared_distances
+from emodna.model.losses.mmd import Estimator, mk_mmd, squared_mmd
 
 ESTIMATORS = typing.get_args(Estimator)
 BANDWIDTHS = typing.get_args(Bandwidth)
@@ -129,15 +127,12 @@ class TestGoldenValues:
         value = mk_mmd(column(0, 1), column(2, 3), reduction="sum")
         assert value.item() == pytest.approx(4.579796, abs=1e-6)
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_mean_of_five_kernels(self, dtype: torch.dtype) -> None:
-        value = mk_mmd(column(0, 1).to(dtype), column(2, 3).to(dtype))
-        assert value.dtype == dtype
-        assert value.item() == pytest.approx(0.915959, abs=1e-6)
+    def test_mean_of_five_kernels(self) -> None:
+        assert mk_mmd(column(0, 1), column(2, 3)).item() == pytest.approx(0.915959, abs=1e-6)
 
 
 class TestOracle:
-    @pytest.mark.parametrize(("n", "m", "d", "kernels"), [(4, 4, 3, 5), (5, 2, 7, 5), (1, 6, 1, 3), (1, 1, 2, 1)])
+    @pytest.mark.parametrize(("n", "m", "d", "kernels"), [(4, 4, 3, 5), (1, 6, 1, 3), (1, 1, 2, 1)])
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
     def test_value_and_gradient(
         self, n: int, m: int, d: int, kernels: int, dtype: torch.dtype, tolerance: float
@@ -156,21 +151,20 @@ class TestOracle:
         for actual, wanted in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(actual.double(), wanted, rtol=0, atol=tolerance)
 
-    @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
     @pytest.mark.parametrize(
         ("estimator", "n", "m"),
-        [("biased", 5, 3), ("unbiased", 5, 3), *((each, n, n) for each in ESTIMATORS[1:] for n in (2, 4, 5))],
+        [("biased", 5, 3), ("unbiased", 5, 3), *((each, n, n) for each in ESTIMATORS[2:] for n in (2, 5))],
     )
-    def test_every_estimator_and_bandwidth(self, estimator: Any, n: int, m: int, bandwidth: Any) -> None:
+    def test_every_estimator_and_bandwidth(self, estimator: Any, n: int, m: int) -> None:
         source, target = features(n, 3, 0).requires_grad_(), features(m, 3, 1, shift=0.7).requires_grad_()
-        value = mk_mmd(source, target, estimator=estimator, bandwidth=bandwidth, reduction="sum")
-        widths = oracle_widths(source, target, bandwidth=bandwidth)
-        expected = oracle_mmd(source, target, oracle_kernel(widths, "sum"), estimator)
-        assert value.item() == pytest.approx(expected.item(), abs=1e-12)
-        for actual, wanted in zip(
-            *(torch.autograd.grad(each, (source, target)) for each in (value, expected)), strict=True
-        ):
-            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
+        for bandwidth in BANDWIDTHS:
+            value = mk_mmd(source, target, estimator=estimator, bandwidth=bandwidth, reduction="sum")
+            widths = oracle_widths(source, target, bandwidth=bandwidth)
+            expected = oracle_mmd(source, target, oracle_kernel(widths, "sum"), estimator)
+            assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+            gradients = (torch.autograd.grad(each, (source, target)) for each in (value, expected))
+            for actual, wanted in zip(*gradients, strict=True):
+                torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
     def test_squared_distances(self) -> None:
         x, y = features(5, 3, 0), features(4, 3, 1)
@@ -189,7 +183,6 @@ class TestOracle:
 
 
 class TestInvariants:
-    @settings(deadline=None, max_examples=40)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
     def test_moves_of_the_joint_sample(self, n: int, m: int, d: int, seed: int) -> None:
         source, target = features(n, d, seed), features(m, d, seed + 1, shift=0.5)
@@ -205,16 +198,6 @@ class TestInvariants:
         for name, other in moved.items():
             assert other.item() == pytest.approx(value.item(), abs=1e-10), name
 
-    @settings(deadline=None, max_examples=40)
-    @given(n=st.integers(2, 9), d=SIZES, seed=SEEDS, estimator=st.sampled_from(ESTIMATORS[1:]))
-    def test_moves_that_the_other_estimators_do_not_see(self, n: int, d: int, seed: int, estimator: Any) -> None:
-        source, target = features(n, d, seed), features(n, d, seed + 1, shift=0.5)
-        value = mk_mmd(source, target, estimator=estimator).item()
-        turn, offset = rotation(d, seed + 2), 10 * features(1, d, seed + 3)
-        assert mk_mmd(target, source, estimator=estimator).item() == pytest.approx(value, abs=1e-10)
-        moved = mk_mmd(300 * source @ turn + offset, 300 * target @ turn + offset, estimator=estimator)
-        assert moved.item() == pytest.approx(value, abs=1e-10)
-
     def test_only_the_linear_estimators_see_the_order_of_the_rows(self) -> None:
         source, target = features(6, 3, 0), features(6, 3, 1)
         order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -225,47 +208,19 @@ class TestInvariants:
         }
         assert changed == {"biased": False, "unbiased": False, "linear-ring": True, "linear-pairs": True}
 
-    @settings(deadline=None, max_examples=40)
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
-    def test_range(self, n: int, m: int, d: int, seed: int) -> None:
-        assert -1e-12 <= mk_mmd(features(n, d, seed), features(m, d, seed + 1)).item() <= 2
-
-    @settings(deadline=None, max_examples=40)
-    @given(n=SIZES, d=SIZES, seed=SEEDS)
-    def test_identical_sets(self, n: int, d: int, seed: int) -> None:
+    def test_range_and_identical_sets(self, n: int, m: int, d: int, seed: int) -> None:
         source = features(n, d, seed)
+        assert -1e-12 <= mk_mmd(source, features(m, d, seed + 1)).item() <= 2
         assert mk_mmd(source, source.roll(1, 0)).item() == pytest.approx(0, abs=1e-12)
         assert mk_mmd(source.float(), source.float().roll(1, 0)).item() == pytest.approx(0, abs=1e-6)
-
-    def test_repeating_every_row_of_one_corpus_changes_nothing_for_fixed_widths(self) -> None:
-        source, target = features(4, 3, 0), features(6, 3, 1)
-        widths = torch.tensor([1.0, 3.0], dtype=torch.float64)
-        once = mmd_at(torch.cat((source, target)), 4, widths)
-        twice = mmd_at(torch.cat((source, source, target)), 8, widths)
-        torch.testing.assert_close(once, twice)
-
-
-class TestGradients:
-    @pytest.mark.parametrize("n_source", [1, 3])
-    def test_finite_differences_at_fixed_widths(self, n_source: int) -> None:
-        joint = features(5, 3, 0).requires_grad_()
-        widths = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64)
-        assert torch.autograd.gradcheck(lambda x: mmd_at(x, n_source, widths), (joint,))
 
     def test_widths_are_detached(self) -> None:
         distances = squared_distances(features(4, 2, 0), features(4, 2, 0)).requires_grad_()
         assert not any(heuristic_widths(distances, bandwidth=each).requires_grad for each in BANDWIDTHS)
 
-    def test_gradient_descent_brings_the_corpora_together(self) -> None:
-        source = features(16, 4, 0, dtype=torch.float32)
-        target = features(16, 4, 1, shift=2.0, dtype=torch.float32).requires_grad_()
-        first = mk_mmd(source, target)
-        (gradient,) = torch.autograd.grad(first, target)
-        assert mk_mmd(source, target - gradient).item() < first.item()
 
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
+DEGENERATE = pytest.mark.parametrize(
     ("source", "target"),
     [
         pytest.param(torch.zeros(4, 3), torch.zeros(4, 3), id="all zero"),
@@ -279,8 +234,11 @@ class TestGradients:
         pytest.param(torch.ones(4, 0), torch.ones(4, 0), id="no feature"),
     ],
 )
-def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, dtype: torch.dtype) -> None:
-    source, target = source.to(dtype).requires_grad_(), target.to(dtype).requires_grad_()
+
+
+@DEGENERATE
+def test_degenerate_batches_are_finite(source: Tensor, target: Tensor) -> None:
+    source, target = source.clone().requires_grad_(), target.clone().requires_grad_()
     for estimator in ESTIMATORS:
         for bandwidth in BANDWIDTHS:
             if estimator != "biased" and (len(source) < 2 or len(source) != len(target)):
@@ -304,88 +262,51 @@ def test_huge_corpora_that_differ_are_told_apart() -> None:
     torch.testing.assert_close(near, far)
 
 
-class TestPrecision:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_features(self, dtype: torch.dtype) -> None:
-        source, target = features(8, 4, 0).to(dtype), features(8, 4, 1, shift=1.0).to(dtype)
-        value = mk_mmd(source, target)
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, mk_mmd(source.float(), target.float()))
-
-    def test_autocast_is_off_inside(self) -> None:
-        source = features(8, 4, 0, dtype=torch.float32)
-        target = features(8, 4, 1, shift=1.0, dtype=torch.float32)
-        expected = mk_mmd(source, target)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(mk_mmd(source, target), expected)
-
-
-def test_no_host_synchronisation() -> None:
-    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
-    with FakeTensorMode():
-        source, target = torch.randn(8, 4, requires_grad=True), torch.randn(6, 4)
-        torch.autograd.grad(mk_mmd(source, target), source)
-        for estimator in ESTIMATORS:
-            torch.autograd.grad(mk_mmd(source, source + 1, estimator=estimator, bandwidth="median"), source)
-
-
 class TestErrors:
-    @pytest.mark.parametrize(
-        ("source", "target"), [((4, 3), (4, 2)), ((4,), (4, 3)), ((4, 3), (2, 4, 3)), ((4,), (4,))]
-    )
+    @pytest.mark.parametrize(("source", "target"), [((4, 3), (4, 2)), ((4,), (4, 3)), ((4, 3), (2, 4, 3))])
     def test_shapes(self, source: tuple[int, ...], target: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"must have shapes \(n, d\) and \(m, d\)"):
             mk_mmd(torch.ones(source), torch.ones(target))
-        with pytest.raises(ValueError, match=r"expected shapes \(n, d\) and \(m, d\)"):
-            squared_distances(torch.ones(source), torch.ones(target))
 
-    @pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 0), (0, 0)])
+    @pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 0)])
     def test_empty_sample(self, n: int, m: int) -> None:
         with pytest.raises(ValueError, match=f"one sample or more each, got {n} and {m}"):
             mk_mmd(torch.ones(n, 3), torch.ones(m, 3))
 
-    @pytest.mark.parametrize("kernels", [0, 2, -1])
-    def test_number_of_kernels(self, kernels: int) -> None:
-        with pytest.raises(ValueError, match=f"odd and positive, got {kernels}"):
-            mk_mmd(torch.ones(2, 3), torch.ones(2, 3), kernels=kernels)
-
-    @pytest.mark.parametrize("estimator", ["linear-ring", "linear-pairs"])
-    def test_linear_estimators_need_equal_sizes(self, estimator: Any) -> None:
-        with pytest.raises(ValueError, match=f"the {estimator} estimator needs as many source as target .* 4 and 3"):
-            mk_mmd(torch.ones(4, 3), torch.ones(3, 3), estimator=estimator)
-
     @pytest.mark.parametrize("estimator", ESTIMATORS[1:])
-    def test_all_but_the_biased_estimator_need_two_samples_each(self, estimator: Any) -> None:
-        with pytest.raises(ValueError, match=f"the {estimator} estimator needs two samples or more each, got 1 and 1"):
+    def test_sizes_that_an_estimator_cannot_take(self, estimator: Any) -> None:
+        with pytest.raises(ValueError, match=f"{estimator} estimator .* got 1 and 1"):
             mk_mmd(torch.ones(1, 3), torch.ones(1, 3), estimator=estimator)
+        if estimator.startswith("linear"):
+            with pytest.raises(ValueError, match=f"{estimator} estimator .* got 4 and 3"):
+                mk_mmd(torch.ones(4, 3), torch.ones(3, 3), estimator=estimator)
 
     @pytest.mark.parametrize(
-        ("option", "says"),
+        "option",
         [
-            (
-                {"estimator": "linear"},
-                "estimator must be one of biased, unbiased, linear-ring, linear-pairs, got 'linear'",
-            ),
-            ({"reduction": "none"}, "reduction must be one of mean, sum, got 'none'"),
-            ({"bandwidth": "max"}, "bandwidth must be one of mean, mean-with-diagonal, median, got 'max'"),
-            ({"width_ratio": 1.0}, "ratio must be above 1, got 1.0"),
+            {"estimator": "linear"},
+            {"reduction": "none"},
+            {"bandwidth": "max"},
+            {"width_ratio": 1.0},
+            {"kernels": 2},
+            {"kernels": -1},
         ],
+        ids=str,
     )
-    def test_options(self, option: dict[str, Any], says: str) -> None:
-        with pytest.raises(ValueError, match=says):
+    def test_options(self, option: dict[str, Any]) -> None:
+        ((name, value),) = option.items()
+        with pytest.raises(ValueError, match=f"{name.removeprefix('width_')} must be .*, got {value!r}"):
             mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **option)
 
-    def test_one_sample_has_no_mean_distance(self) -> None:
-        with pytest.raises(ValueError, match="two samples or more"):
-            heuristic_widths(torch.zeros(1, 1))
-
-    @pytest.mark.parametrize("n_source", [0, 4, 5, -1])
+    @pytest.mark.parametrize("n_source", [0, 4, -1])
     def test_split(self, n_source: int) -> None:
         with pytest.raises(ValueError, match="one sample or more each"):
             squared_mmd(torch.zeros(4, 4), n_source)
 
     def test_matrices_and_widths(self) -> None:
-        for shape in ((4, 3), (4,), (0, 0), (2, 4, 4)):
+        with pytest.raises(ValueError, match="two samples or more"):
+            heuristic_widths(torch.zeros(1, 1))
+        for shape in ((4, 3), (4,), (0, 0)):
             with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
                 squared_mmd(torch.zeros(shape), 2)
             with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):

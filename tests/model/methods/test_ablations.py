@@ -29,15 +29,15 @@ def test_have_the_terms_of_the_table(name: str) -> None:
 
 def test_v1_is_source_only(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
     for name in ("v1", "source-only"):
-        fit_small(source, target, tmp_path / name, method=name)
+        fit_small(source, target, tmp_path / name, method=name, steps=2)
     assert_same_tensors(*(load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v1", "source-only")))
 
 
 def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:
-    fit_small(source, target, tmp_path / "v5", method="v5", steps=6)
-    fit_small(source, target, tmp_path / "dan", method="dan", steps=6, settings={"add": "scl"})
+    fit_small(source, target, tmp_path / "v5", method="v5", steps=3)
+    fit_small(source, target, tmp_path / "dan", method="dan", steps=3, settings={"add": "scl"})
     mine, other = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v5", "dan"))
     assert not [name for name in mine if "corpus" in name]
     assert_same_tensors(mine, other)

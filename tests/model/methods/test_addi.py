@@ -14,7 +14,6 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi, AddiConfig
 from emodna.model.methods.base import Method, Phase
 from emodna.model.methods.saddi import Saddi, SaddiConfig
-from emodna.model.networks.passes import evaluation_mode
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
@@ -60,14 +59,6 @@ class TestTurns:
         )
         assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
 
-    def test_the_discriminators_gives_the_encoder_no_gradient(self) -> None:
-        model, pair = small(Addi), batches()
-        losses(model, pair)
-        assert model.turn == DISCRIMINATORS
-        model.losses(*pair, torch.tensor(0))["discriminators"].backward()
-        assert all(parameter.grad is None for parameter in model.network.parameters())
-        assert all(parameter.grad is not None for parameter in model.discriminators.parameters())
-
     def test_batch_norm_sees_a_step_once_and_dropout_draws_once(self) -> None:
         counted = []
         for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
@@ -97,7 +88,7 @@ class TestTurns:
 class TestWithoutTransfer:
     """The shared encoder is that of Source Only, bit for bit: see test_every_method.py."""
 
-    @pytest.mark.parametrize("mode", ["source", "separate"])
+    @pytest.mark.parametrize("mode", ["source"])
     def test_the_target_does_not_matter_to_the_bi_lstm(self, mode: str) -> None:
         source, target = batches()
         _, other = batches(seed=1)
@@ -111,11 +102,6 @@ class TestWithoutTransfer:
         trained(model, (source, target))
         assert not torch.equal(model.network.classifier.weight, weights[0]["classifier.weight"])
 
-    def test_the_discriminators_learn_all_the_same(self) -> None:
-        model, pair = small(Addi, adversarial_weight=0.0, discriminator_learning_rate=0.01, dropout=0.0), batches()
-        first, last = (trained(model, pair, steps=n)["discriminators"].item() for n in (1, 60))
-        assert last < first - 0.1
-
 
 class TestAtTheirBest:
     """What the discriminators say once they have learned as much as they can of an encoder that stands still."""
@@ -126,13 +112,11 @@ class TestAtTheirBest:
         terms = trained(model, pair, steps=200, phase=Phase(turns=(DISCRIMINATORS,)))
         return -terms["discriminators"].item()
 
-    def test_is_minus_two_of_the_same_utterances(self) -> None:
+    def test_is_minus_two_of_the_same_utterances_and_more_of_others(self) -> None:
         source, target = batches()
         same = dataclasses.replace(target, features=source.features)
         assert self.value((source, same)) == pytest.approx(-2, abs=1e-3)
-
-    def test_is_more_of_others(self) -> None:
-        assert self.value(batches()) > -1.5
+        assert self.value((source, target)) > -1.5
 
     def test_is_bounded_however_far_apart_the_corpora_are(self) -> None:
         source, target = batches()
@@ -155,7 +139,7 @@ def test_an_encoder_that_plays_along_hides_the_corpora_from_the_discriminators()
 
 class TestSettings:
     @pytest.mark.parametrize("config", [AddiConfig, SaddiConfig])
-    @pytest.mark.parametrize("key", [{"tcn_blocks": 3}, {"tcn_pooling": "last"}, {"tcn_kernel": 3}])
+    @pytest.mark.parametrize("key", [{"tcn_blocks": 3}, {"tcn_pooling": "last"}])
     def test_of_a_tcn_need_one(self, key: dict[str, Any], config: type[AddiConfig]) -> None:
         ((name, value),) = key.items()
         with pytest.raises(ConfigError, match=rf"^{name}={value}: only with encoder=shared$"):
@@ -167,10 +151,6 @@ class TestSettings:
         assert small(kind).uncapturable is None
         assert small(kind, batch_norm="separate").uncapturable is not None
 
-    def test_our_reading_says_so(self) -> None:
-        assert Addi.our_reading
-        assert Saddi.our_reading
-
 
 def test_j_is_logged_beside_the_terms(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
     fit_small(source, target, tmp_path / "run", method="addi", steps=2)
@@ -179,14 +159,3 @@ def test_j_is_logged_beside_the_terms(source: FeatureStore, target: FeatureStore
     assert line["j"] == pytest.approx(10 * line["adversarial"])
     names = load_tensors(tmp_path / "run" / "resume.safetensors")[0]
     assert "optimizer.discriminators.first.0.weight.exp_avg" in names
-
-
-def test_predicts_by_what_it_trains() -> None:
-    model, (source, target) = small(Addi), batches()
-    losses(model, (source, target))
-    with evaluation_mode(model):
-        logits = model.predict(source.features, source.lengths)
-        hidden = model.network.backbone(source.features)
-        codes = model.network.encode(hidden, source.lengths)
-        assert torch.equal(model.network.classifier(codes), logits)
-    assert codes.shape == (8, 8)

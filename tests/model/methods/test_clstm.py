@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from emodna.model.methods.clstm import Clstm
-from emodna.model.methods.source_only import SourceOnly
-from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.methods.test_every_method import losses, small
+from tests.model.small import batches
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
@@ -20,17 +19,6 @@ def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
     torch.testing.assert_close(
         terms["emotion"], F.cross_entropy(model.predict(source.features, source.lengths), source.labels)
     )
-
-
-def test_target_without_a_number_in_it_changes_nothing() -> None:
-    source, target = batches()
-    nothing = dataclasses.replace(target, features=torch.full_like(target.features, torch.nan))
-    results = []
-    for each in (target, nothing):
-        model = small(Clstm)
-        terms = losses(model, (source, each))
-        results.append({**terms, **gradients(model, terms), **model.state_dict(prefix="state.")})
-    assert_same_tensors(*results)
 
 
 def test_sizes_are_those_of_our_reading_and_it_says_so() -> None:
@@ -53,8 +41,3 @@ def test_the_settings_reach_the_network() -> None:
     assert network.convolutions[0].weight.shape == (6, 4, 3)
     assert network.lstm.hidden_size == 7
     assert network.dropout.p == 0.5
-
-
-def test_its_weights_are_drawn_for_it_alone() -> None:
-    mine, other = Clstm(6, Clstm.defaults, 0).network, SourceOnly(6, SourceOnly.defaults, 0).network
-    assert not torch.equal(mine.convolutions[0].bias, other.backbone[0].bias)

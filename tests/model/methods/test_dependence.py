@@ -1,4 +1,4 @@
-"""On what the training of each method depends, and on what not."""
+"""Inputs that the training of a method depends on, and those that it must not depend on."""
 
 import dataclasses
 import itertools
@@ -21,6 +21,7 @@ from tests.model.methods.test_every_method import (
     EVERY_READING,
     Pair,
     batches_for,
+    by_method,
     gradients,
     losses,
     small,
@@ -43,7 +44,7 @@ def weights(kind: type[Method]) -> dict[str, float]:
 
 def only(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
     """Parametrise by methods; those that are another one with other defaults show nothing of their own here."""
-    return pytest.mark.parametrize("kind", list(kinds), ids=lambda kind: kind.__name__)
+    return by_method({kind.name if kind in CODE else kind.__name__: kind for kind in kinds})
 
 
 def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -> Method:
@@ -95,15 +96,16 @@ class TestOfTarget:
     ) -> None:
         pair = batches_for(kind)
         one, other = (
-            self.predicted(kind, each, tmp_path / str(number), **weights(kind))
-            for number, each in enumerate((pair, other_target(pair)))
+            self.predicted(kind, given, tmp_path / str(number), **weights(kind))
+            for number, given in enumerate((pair, other_target(pair)))
         )
         assert torch.equal(one, other)
 
     def test_they_depend_where_the_terms_weigh_something(self, kind: type[Method], tmp_path: Path) -> None:
         pair = batches_for(kind)
         one, other = (
-            self.predicted(kind, each, tmp_path / str(number)) for number, each in enumerate((pair, other_target(pair)))
+            self.predicted(kind, given, tmp_path / str(number))
+            for number, given in enumerate((pair, other_target(pair)))
         )
         assert not torch.equal(one, other)
 
@@ -112,8 +114,8 @@ class TestOfTarget:
 def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Method], tmp_path: Path) -> None:
     pair = batches_for(kind)
     one, other = (
-        train(small(kind), each, tmp_path / str(number), 3, 3)
-        for number, each in enumerate((pair, other_target(pair, torch.nan)))
+        train(small(kind), given, tmp_path / str(number), 3, 3)
+        for number, given in enumerate((pair, other_target(pair, torch.nan)))
     )
     assert_same_tensors(one.state_dict(), other.state_dict())
 
@@ -122,7 +124,7 @@ def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Met
 def test_labels_of_the_source_decide_the_gradients(kind: type[Method]) -> None:
     pair = batches_for(kind)
     model = small(kind, dropout=0.0)
-    right, wrong = (gradients(model, losses(model, each)) for each in (pair, other_labels(pair)))
+    right, wrong = (gradients(model, losses(model, given)) for given in (pair, other_labels(pair)))
     assert any(not torch.equal(right[name], wrong[name]) for name in right)
 
 

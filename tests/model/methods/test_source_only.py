@@ -1,10 +1,7 @@
 """Source Only: the target is never seen, not even by batch norm."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +9,7 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small
+from tests.model.small import assert_same_tensors, batches, fit_small
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
@@ -23,17 +20,6 @@ def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
     terms = losses(model, (source, target))
     assert list(terms) == ["emotion"]
     torch.testing.assert_close(terms["emotion"], expected)
-
-
-def test_target_without_a_number_in_it_changes_nothing() -> None:
-    source, target = batches()
-    nothing = dataclasses.replace(target, features=torch.full_like(target.features, torch.nan))
-    results = []
-    for each in (target, nothing):
-        model = small(SourceOnly)
-        terms = losses(model, (source, each))
-        results.append({**terms, **gradients(model, terms), **model.state_dict(prefix="state.")})
-    assert_same_tensors(*results)
 
 
 def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
@@ -83,19 +69,6 @@ class TestTargetBatchNorm:
         plain, moved = (load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("false", "true"))
         differing = {name for name in plain if not torch.equal(plain[name], moved[name])}
         assert differing == {name for name in plain if name.endswith(("running_mean", "running_var"))}
-
-    def test_a_resumed_training_ends_as_an_uninterrupted_one(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        settings = {"target_bn": "true", "checkpoint_seconds": "0"}
-        asked: dict[str, Any] = {"method": "source-only", "settings": settings, "steps": 5, "resume": True}
-        fit_small(source, target, tmp_path / "whole", **asked)
-        for stop in (1, 3):
-            with pytest.raises(Interruption):
-                fit_small(source, target, tmp_path / "run", watcher=InterruptAt(stop), **asked)
-        fit_small(source, target, tmp_path / "run", **asked)
-        models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "run")]
-        assert models[0] == models[1]
 
     def test_cannot_be_captured_and_says_why(self) -> None:
         assert small(SourceOnly).uncapturable is None

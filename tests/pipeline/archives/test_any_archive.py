@@ -26,7 +26,7 @@ members = st.dictionaries(names, st.binary(max_size=2000), max_size=5)
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(members=members)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path: Path) -> None:
     tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
     visible = {name: each for name, each in members.items() if "__MACOSX" not in name.split("/")}
@@ -45,7 +45,7 @@ def test_a_damaged_zip_never_gives_what_was_not_packed(method: int, tmp_path: Pa
     whole = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
     packed = zipped(whole, method)
     seen = set()
-    for damaged in damages(packed, 400):
+    for damaged in damages(packed, 100):
         try:
             tree = opened(damaged, tmp_path / "x.zip", ("",))
         except CorpusError as error:
@@ -68,7 +68,7 @@ def test_a_damaged_tar_is_read_or_refused(kind: str, tmp_path: Path) -> None:
     whole = {"a.wav": noise(0.004, seed=1).tobytes(), "d/b.wav": bytes(200), "c.wav": b"other"}
     packed = PACKERS[kind](whole)
     seen = set()
-    for damaged in damages(packed, 400):
+    for damaged in damages(packed, 100):
         try:
             found = contents(opened(damaged, tmp_path / f"x{kind}"))
         except CorpusError as error:

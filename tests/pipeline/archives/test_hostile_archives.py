@@ -13,11 +13,10 @@ from types import MappingProxyType
 
 import pytest
 
-from emodna.pipeline.archives import TarTree, Tree, ZipTree, archive, open_tree
+from emodna.pipeline.archives import TarTree, Tree, ZipTree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
-    PACKERS,
     contents,
     opened,
     pack,
@@ -30,8 +29,8 @@ from tests.pipeline.archives.packing import (
 )
 from tests.pipeline.making import emodb_names, noise, prepared, wav
 
-KINDS = list(PACKERS)
-COMPRESSIONS = list(COMPRESSORS)
+KINDS = (".zip", ".tar", ".tar.gz")
+COMPRESSIONS = ("", "gz")
 LEADING_OUT = "name that leads out of the archive"
 
 
@@ -65,11 +64,6 @@ class TestNames:
             with pytest.raises(FileNotFoundError):
                 tree.open(name)
 
-    def test_with_a_nul_are_left_out(self, tmp_path: Path) -> None:
-        tree = opened(zipped({"a.wav\0.txt": b"bad", "b\0.wav": b"bad", "c.wav": b"good"}), tmp_path / "x.zip")
-        assert contents(tree) == {"c.wav": b"good"}
-        assert tree.left_out == {LEADING_OUT: 2}
-
     @pytest.mark.parametrize("kind", KINDS)
     def test_are_those_that_unpacking_would_make(self, kind: str, tmp_path: Path) -> None:
         members = {"./a.wav": b"a", "b\\c.wav": b"b", "d//e/./f.wav": b"c", "g/../h.wav": b"d"}
@@ -83,12 +77,6 @@ class TestNames:
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert contents(tree) == {"a.wav": b"third", "b.wav": b"b"}
         assert tree.left_out == {"earlier member of the same name": 2}
-
-    def test_that_no_text_can_hold_are_counted_by_the_corpus(self, tmp_path: Path) -> None:
-        content = tar_of([tar_file("wav/03a01\udcffFa.wav", b"a")], kind=tarfile.GNU_FORMAT)
-        (tmp_path / "x.tar").write_bytes(content)
-        with pytest.raises(CorpusError, match="1 x file name that is not valid UTF-8"):
-            prepared(tmp_path / "x.tar", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -121,13 +109,6 @@ class TestTarMembers:
         assert contents(tree) == {"later.wav": b"a"}
         assert tree.left_out == {"link in an archive": 4}
 
-    def test_a_hard_link_keeps_its_content_when_the_first_name_is_used_again(
-        self, compression: str, tmp_path: Path
-    ) -> None:
-        members = [tar_file("a.wav", b"old"), tar_link("b.wav", "a.wav", tarfile.LNKTYPE), tar_file("a.wav", b"new!")]
-        tree = opened(tar_of(members, compression), tmp_path / "x.tar")
-        assert contents(tree) == {"a.wav": b"new!", "b.wav": b"old"}
-
     def test_devices_and_pipes_are_left_out(self, compression: str, tmp_path: Path) -> None:
         kinds = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
         devices = [tar_link(f"{number}.wav", "", kind) for number, kind in enumerate(kinds)]
@@ -149,11 +130,6 @@ class TestTarMembers:
         tree = opened(tar_of([(info, b"12345678"), tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
         assert contents(tree) == {"a.wav": b"a"}
         assert tree.left_out == {"neither a file nor a folder": 1}
-
-    def test_a_folder_with_a_files_name_is_no_file(self, compression: str, tmp_path: Path) -> None:
-        tree = opened(tar_of([tar_link("a.wav", "", tarfile.DIRTYPE)], compression), tmp_path / "x.tar")
-        assert contents(tree) == {}
-        assert tree.left_out == {}
 
 
 class TestZipMembers:
@@ -194,11 +170,11 @@ class TestZipMembers:
         assert reason(tree) == f"packed by method {method} of ZIP, not read here: unpack it first"
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-    def test_every_damaged_byte_of_the_content_is_found(self, method: int, tmp_path: Path) -> None:
+    def test_a_damaged_byte_of_the_content_is_found(self, method: int, tmp_path: Path) -> None:
         whole = zipped({"a.wav": noise(0.002).tobytes(), "b.wav": b"b"}, method)
         with zipfile.ZipFile(io.BytesIO(whole)) as packed:
             size = packed.getinfo("a.wav").compress_size
-        for position in range(35, 35 + size):
+        for position in range(35, 35 + size, 5):
             damaged = bytearray(whole)
             damaged[position] ^= 0x55
             tree = opened(bytes(damaged), tmp_path / "x.zip")
@@ -236,8 +212,8 @@ class TestZipMembers:
 class TestBombs:
     @pytest.fixture(autouse=True)
     def _small_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(archive, "MEMBER_BYTES", 2**22)
-        monkeypatch.setattr(archive, "_SMALL", 2**18)
+        monkeypatch.setattr(base, "MEMBER_BYTES", 2**22)
+        monkeypatch.setattr(base, "_SMALL", 2**18)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_member_too_large_for_memory_is_rejected_before_it_is_read(self, kind: str, tmp_path: Path) -> None:
@@ -256,15 +232,6 @@ class TestBombs:
         assert "bytes that expand to 1048576: not read out of an archive" in reason(tree)
         with tree.open("b.wav") as stream:  # small enough to be harmless
             assert len(stream.read()) == 2**18
-
-    def test_a_zip_member_that_declares_little_and_holds_much_is_read_no_further(self, tmp_path: Path) -> None:
-        small = struct.pack("<I", 1000)
-        content = patched(zipped({"a.wav": bytes(2**22)}), "a.wav", local={22: small}, central={24: small})
-        tree = opened(content, tmp_path / "x.zip")
-        tracemalloc.start()
-        assert "Bad CRC-32" in reason(tree)
-        assert tracemalloc.get_traced_memory()[1] < 2**20
-        tracemalloc.stop()
 
     @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
     @pytest.mark.parametrize("where", ["a.wav", "a.txt", "behind the end"])
@@ -290,7 +257,7 @@ class TestDamage:
     WHOLE: Mapping[str, bytes] = MappingProxyType({f"{name}.wav": noise(0.05, seed=name).tobytes() for name in "ab"})
 
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("part", [0.02, 0.2, 0.5, 0.9, 0.99])
+    @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
     def test_a_truncated_archive_is_refused_whole(self, kind: str, part: float, tmp_path: Path) -> None:
         """Of most kinds something could be saved; but half a corpus is not what anybody asks for."""
         path = pack(tmp_path / f"x{kind}", self.WHOLE)
@@ -315,12 +282,6 @@ class TestDamage:
         content[content.index(b"b.wav")] ^= 1
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](bytes(content)))
         assert "bad checksum" in refusal(tmp_path / "x.tar")
-
-    def test_a_checksum_that_is_wrong_is_seen_though_it_stands_at_the_end(self, tmp_path: Path) -> None:
-        content = bytearray(tarred(self.WHOLE, "gz"))
-        content[-6] ^= 1
-        (tmp_path / "x.tar.gz").write_bytes(content)
-        assert "CRC" in refusal(tmp_path / "x.tar.gz")
 
     @pytest.mark.parametrize("field", [124, 136], ids=["size", "time"])
     def test_a_tar_header_of_negative_size_ends_in_an_error(self, field: int, tmp_path: Path) -> None:
@@ -360,9 +321,6 @@ class TestDamage:
         (tmp_path / "x.dat").write_bytes(content)
         assert "neither a folder nor a ZIP or tar file" in refusal(tmp_path / "x.dat")
 
-    def test_a_device_is_no_root(self) -> None:
-        assert "neither folder nor file" in refusal(Path("/dev/null"))
-
 
 class TestUnusualButSound:
     @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
@@ -377,10 +335,6 @@ class TestUnusualButSound:
         """The end of a ZIP is what it is known by."""
         tree = opened(tarred({"a.wav": b"a", "more.zip": zipped({"b.wav": b"b"}, 0)}), tmp_path / "x.tar")
         assert isinstance(tree, TarTree)
-        assert contents(tree) == {"a.wav": b"a"}
-
-    def test_a_zip_may_have_something_before_it(self, tmp_path: Path) -> None:
-        tree = opened(b"#!/bin/sh\n" + bytes(999) + zipped({"a.wav": b"a"}), tmp_path / "self-extracting")
         assert contents(tree) == {"a.wav": b"a"}
 
     @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

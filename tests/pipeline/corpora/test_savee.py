@@ -52,24 +52,24 @@ def test_two_letters_are_read_before_one(code: str) -> None:
 
 
 def test_the_flat_form_holds_the_same_utterances(tmp_path: Path) -> None:
-    for path in savee_paths():
+    for path in list(savee_paths())[::4]:
         put(tmp_path / "foldered" / path)
         put(tmp_path / "flat" / flat(path))
     foldered, flattened = (
         [(u.id, u.emotion, u.speaker) for u in corpus("savee").scan(FolderTree(tmp_path / form)).utterances]
         for form in ("foldered", "flat")
     )
-    assert len(foldered) == 480
+    assert len(foldered) == 120
     assert foldered == flattened
 
 
 def test_both_forms_under_one_root_are_counted_once(tmp_path: Path) -> None:
-    for path in savee_paths():
+    for path in list(savee_paths())[::4]:
         put(tmp_path / path)
         put(tmp_path / flat(path))
     scan = corpus("savee").scan(FolderTree(tmp_path))
-    assert len(scan.utterances) == 480
-    assert scan.skipped == {"second copy of an utterance": 480}
+    assert len(scan.utterances) == 120
+    assert scan.skipped == {"second copy of an utterance": 120}
 
 
 @pytest.mark.parametrize("path", ["a01.wav", "AudioData/a01.wav", "AudioData/XX/a01.wav", "ALL/XX_a01.wav"])
@@ -92,9 +92,3 @@ def test_other_numbers_are_unknown(name: str) -> None:
 )
 def test_other_names_are_outside_the_grammar(name: str) -> None:
     assert described(f"AudioData/DC/{name}") is None
-
-
-def test_info_txt_is_passed_over(tmp_path: Path) -> None:
-    for path in ("AudioData/DC/a01.wav", "AudioData/Info.txt", "Info.txt"):
-        put(tmp_path / path)
-    assert corpus("savee").scan(FolderTree(tmp_path)).skipped == {}

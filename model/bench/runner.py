@@ -1,0 +1,310 @@
+"""Execution of many runs side by side, on worker processes of this machine or of a Dask cluster.
+
+A worker lives for the whole experiment and executes one run at a time. Whatever becomes of one run, the others go on.
+"""
+
+import logging
+import pickle
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import uuid4
+
+import filelock
+
+from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.model.bench.worker import Answer, Order, digest, execute_order, versions
+from emodna.model.errors import BenchError
+from emodna.model.run_folder import RunFolder, write_json
+from emodna.model.runs.listing import is_locked
+from emodna.pipeline.errors import WorkerError
+from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, GONE, Call, connection, say_nothing
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+#: Deaths of its worker that a run survives: the first may be the machine's fault, such as no memory.
+_DEATHS: Final = 1
+#: Resource that a worker on a cluster declares to have: dask worker --resources GPU=1.
+_GPU: Final = "GPU"
+#: Seconds between two looks at whether there are more workers, while nothing ends.
+_LOOK_SECONDS: Final = 1.0
+#: Seconds without workers after which the user is told.
+_GAP_SECONDS: Final = 3.0
+#: Seconds in which runs may write their checkpoints before they are given up.
+_STOP_SECONDS: Final = 20.0
+_RESUMABLE: Final = "finished cells are kept, the same command goes on from there"
+
+
+class BenchWatcher(Protocol):
+    """Is told how the runs go."""
+
+    def began(self, run: RunSpec) -> None:
+        """A worker has begun it."""
+
+    def ended(self, run: RunSpec, answer: Answer) -> None:
+        """It has ended."""
+
+    def told(self, line: str) -> None:
+        """Tell the user a line."""
+
+
+@dataclass(slots=True)
+class Workers:
+    """Processes that execute runs."""
+
+    client: "Client"
+    place: str
+    """Where they are, in words."""
+    threads: int
+    """Threads of each run."""
+    devices: Sequence[str]
+    """As torch names them; a run goes to the one that has the fewest."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Resources that a run needs of its worker."""
+    local: bool = False
+    """True if they are on this machine."""
+
+    def count(self) -> int:
+        """Return how many can execute a run.
+
+        Raises
+        ------
+        WorkerError
+            There are some, but none has the resources.
+        """
+        found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        fit = sum(
+            all(facts["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
+            for facts in found.values()
+        )
+        if found and not fit:
+            raise WorkerError(
+                f"--device cuda: no worker at {self.place} declares a GPU; start them by: dask worker {self.place} "
+                f"--nthreads 1 --resources {_GPU}=1"
+            )
+        return fit
+
+
+@contextmanager
+def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
+    """Start processes on this machine; one that dies is started anew."""
+    import dask.config
+    from distributed import Client, LocalCluster
+
+    say_nothing()
+    # Torch reads these as it is imported; a user's own would have each worker take all cores.
+    pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
+    settings = {
+        "distributed.nanny.pre-spawn-environ": pools,
+        "distributed.scheduler.allowed-failures": _DEATHS,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.work-stealing": False,
+        "distributed.scheduler.worker-ttl": None,  # one that is only slow is alive: its nanny knows if it is not
+        "distributed.worker.profile.enabled": False,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+            preload=["emodna.model.bench.worker"],
+        ) as cluster,
+        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna-bench") as client,
+    ):
+        yield Workers(client, "this machine", threads, devices, local=True)
+
+
+@contextmanager
+def remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
+    """Use the workers of a cluster, present and future.
+
+    Raises
+    ------
+    WorkerError
+        No address, or nobody there.
+    """
+    with connection(scheduler, "emodna-bench") as client:
+        yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
+
+
+@contextmanager
+def exclusive(out: Path) -> Iterator[None]:
+    """Be the only process that executes runs of an experiment, or clears it up; the lock is the kernel's.
+
+    Raises
+    ------
+    BenchError
+        Another process is.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(out / ".lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise BenchError(
+            f"--out {out}: another emodna-bench is at work in it; wait for it, or give another --out"
+        ) from None
+
+
+def is_at_work(experiment: Experiment) -> bool:
+    """Return True if a process holds an experiment; see `exclusive`."""
+    return is_locked(RunFolder(experiment.out))  # its lock has the name of a run's
+
+
+def execute(
+    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, watcher: BenchWatcher, *, again: bool = False
+) -> dict[RunSpec, Answer]:
+    """Execute runs, in their order as workers get free, and return the outcome of each.
+
+    A failed run is recorded in the experiment's folder. On Ctrl-C, runs at work write their checkpoints first.
+
+    Parameters
+    ----------
+    again
+        Let a run whose folder cannot be resumed begin anew.
+
+    Raises
+    ------
+    WorkerError
+        The scheduler is gone, or the workers can execute no run.
+    """
+    return _Execution(experiment, workers, watcher, again=again).execute(runs)
+
+
+class _Execution:
+    """State of `execute`."""
+
+    def __init__(self, experiment: Experiment, workers: Workers, watcher: BenchWatcher, *, again: bool) -> None:
+        self._experiment, self._workers, self._watcher, self._again = experiment, workers, watcher, again
+        self._digest = digest(experiment.out) or ""
+        self._flying: dict[Future[Any], tuple[RunSpec, str]] = {}  # with its device
+        self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._alone_since: float | None = None
+
+    def execute(self, runs: Sequence[RunSpec]) -> dict[RunSpec, Answer]:
+        # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
+        alike: dict[str, list[RunSpec]] = {}
+        for run in runs:
+            alike.setdefault(self._experiment.run_name(run), []).append(run)
+        left = deque(each[0] for each in alike.values())
+        found: dict[RunSpec, Answer] = {}
+        try:
+            while left or self._flying:
+                self._send(left)
+                with suppress(Empty):
+                    future = self._landed.get(timeout=_LOOK_SECONDS)
+                    run, _ = self._flying.pop(future)
+                    answer = self._record(run, self._answer(future))
+                    for each in alike[self._experiment.run_name(run)]:
+                        found[each] = answer
+                        self._watcher.ended(each, answer)
+        except BaseException as error:
+            self._stop()
+            if isinstance(error, GONE) and not (isinstance(error, OSError) and error.errno is not None):  # of a file
+                raise WorkerError(
+                    f"lost the connection to the workers at {self._workers.place}: {_RESUMABLE}"
+                ) from error
+            raise
+        return found
+
+    def _send(self, left: deque[RunSpec]) -> None:
+        """Have as many runs under way as there are workers: so one that dies takes no run with it but its own."""
+        here = self._workers.count()
+        now = time.monotonic()
+        if here:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
+            self._watcher.told(f"waiting for workers: none at {self._workers.place} (Ctrl-C ends this: {_RESUMABLE})")
+            self._alone_since = float("inf")  # told once
+        while left and len(self._flying) < here:
+            run = left.popleft()
+            busy = Counter(device for _, device in self._flying.values())
+            device = min(self._workers.devices, key=busy.__getitem__)
+            future = self._workers.client.submit(
+                pickle.loads,
+                pickle.dumps(Call(execute_order, self._order(run, device))),
+                key=f"cell-{uuid4()}",
+                resources=dict(self._workers.resources) or None,
+            )
+            self._flying[future] = run, device
+            future.add_done_callback(self._landed.put)
+            self._watcher.began(run)
+
+    def _order(self, run: RunSpec, device: str) -> Order:
+        return Order(
+            str(self._experiment.out.absolute()),
+            self._digest,
+            (*run.pair, run.task, str(run.method), run.seed),
+            versions(),
+            self._workers.threads,
+            device,
+            local=self._workers.local,
+            again=self._again,
+        )
+
+    def _answer(self, future: "Future[Any]") -> Answer:
+        """Return the answer of a worker, or what Dask says of the worker."""
+        from distributed.scheduler import KilledWorker
+
+        try:
+            answer: Answer = future.result()
+        except GONE:
+            raise
+        except KilledWorker as error:
+            deaths = error.allowed_failures + 1
+            return Answer("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
+        except (ImportError, AttributeError) as error:
+            raise WorkerError(
+                f"a worker at {self._workers.place} cannot load emodna ({error}): every worker needs the environment "
+                "that emodna-bench runs in"
+            ) from error
+        except Exception as error:  # of a run; the others go on
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            return Answer("failed", error=line, traceback="".join(traceback.format_exception(error)))
+        return answer
+
+    def _record(self, run: RunSpec, answer: Answer) -> Answer:
+        """Write down why a run failed, or forget it.
+
+        Raises
+        ------
+        WorkerError
+            The worker refused.
+        """
+        failure = self._experiment.failure(run)
+        if answer.kind == "refused":
+            raise WorkerError(f"{answer.error}; {_RESUMABLE}")
+        if answer.kind == "failed":
+            failure.parent.mkdir(exist_ok=True)
+            content = {"error": answer.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+            write_json(failure, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
+        elif answer.kind == "done":
+            failure.unlink(missing_ok=True)
+        return answer
+
+    def _stop(self) -> None:
+        """Let runs at work stop behind their present step, and write a checkpoint."""
+        if not self._flying:
+            return
+        with suppress(*GONE):
+            self._workers.client.cancel(list(self._flying))
+        until = time.monotonic() + _STOP_SECONDS
+        folders = [self._experiment.run_folder(run) for run, _ in self._flying.values()]
+        while time.monotonic() < until and any(map(is_locked, folders)):
+            time.sleep(0.05)

@@ -1,1 +1,0 @@
-"""Cells carried out: here, by workers, side by side."""

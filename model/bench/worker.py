@@ -1,0 +1,224 @@
+"""One run of an experiment: trained in this process, or by a worker process, here or in a cluster."""
+
+import hashlib
+import importlib.metadata
+import shutil
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.errors import RunError
+from emodna.model.runs.listing import is_locked
+from emodna.pipeline.emotions import Task
+from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:
+    from emodna.model.training.log import Watcher
+    from emodna.model.training.loop import Listening
+
+#: Packages whose versions have to be equal for runs to be comparable.
+_VERSIONS: Final = ("emodna", "torch", "numpy")
+#: A run seeds the generators of its whole process, so a second one beside it would be another run.
+_one_at_a_time: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run, and how a worker is to execute it."""
+
+    out: str
+    """Folder of the experiment."""
+    digest: str
+    """Digest of its bench.json: a worker that sees the same file sees the same folder."""
+    run: tuple[str, str, Task, str, int]
+    versions: Mapping[str, str]
+    threads: int
+    device: str
+    local: bool
+    """True if the worker is on the machine that sends the order, with the same stores."""
+    again: bool
+    """True to begin anew where the folder holds what cannot be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Outcome of an order."""
+
+    kind: Literal["done", "failed", "busy", "stopped", "refused"]
+    """busy: another process executes it; refused: this worker can execute no run of this experiment."""
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    traceback: str | None = None
+    """Of an error that no user can mend."""
+    seconds: float = 0.0
+    """Seconds that the worker spent on it."""
+
+
+class _SilentWatcher:
+    """A watcher that says nothing: metrics.jsonl tells how far a run is."""
+
+    def began(self, done: int) -> None: ...
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+def train_run(
+    experiment: Experiment,
+    run: RunSpec,
+    watcher: "Watcher | None" = None,
+    *,
+    threads: int | None = 1,
+    device: str | None = None,
+    listening: "Listening | None" = None,
+) -> dict[str, Any]:
+    """Train and evaluate a run, resume it, or find it done; return the content of its result.json.
+
+    Parameters
+    ----------
+    device
+        As torch names it, such as cuda:1; by default that of the experiment's conditions.
+
+    Raises
+    ------
+    BenchError
+        A store has changed since the experiment was planned.
+    ConfigError, RunError, TrainingError, StoreError
+        See `fit`.
+    """
+    import torch
+
+    from emodna.model.bench.grid import open_store
+    from emodna.model.fit import fit
+    from emodna.model.request import FitRequest
+    from emodna.model.training.loop import never_stopping
+
+    arguments, folder = experiment.arguments(run), experiment.run_folder(run)
+    request = FitRequest(
+        sources=[open_store(experiment, run.src)],
+        target=open_store(experiment, run.tgt),
+        task=run.task,
+        method=arguments["method"],
+        steps=arguments["steps"],
+        seed=run.seed,
+        device=torch.device(device or experiment.conditions.device),
+        threads=threads,
+        settings=arguments["settings"],
+        out=folder.path,
+        resume=folder.config.exists(),
+    )
+    return fit(request, watcher or _SilentWatcher(), listening or never_stopping)
+
+
+def execute_order(order: Order) -> Answer:
+    """Execute a run or resume it; called on a worker."""
+    began = time.monotonic()
+    if (reason := _reason_to_refuse(order)) is not None:
+        return Answer("refused", error=f"{_worker_name()} {reason}")
+    with _one_at_a_time:
+        return replace(_execute(order), seconds=time.monotonic() - began)
+
+
+def versions() -> Mapping[str, str]:
+    """Return the versions of the packages that a run's numbers depend on."""
+    return {name: importlib.metadata.version(name) for name in _VERSIONS}
+
+
+def digest(out: Path) -> str | None:
+    """Return the digest of an experiment's bench.json; None if it cannot be read."""
+    try:
+        return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def dask_setup(_worker: object) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this worker; called by Dask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _execute(order: Order) -> Answer:
+    experiment = _experiment(order.out, order.digest)
+    src, tgt, task, method, seed = order.run
+    run = RunSpec(src, tgt, task, MethodSpec.parse(method), seed)
+    folder = experiment.run_folder(run)
+    for name in () if order.local else run.pair:  # here, a store that is gone fails the runs that need it
+        if not (store := Path(experiment.corpora[name].store)).is_dir():
+            return Answer(
+                "refused", error=f"{_worker_name()} does not see {store}; stores have to be at the same path for all"
+            )
+    try:
+        if order.again and folder.done.exists():  # only a damaged one is tried again
+            shutil.rmtree(folder.path)
+        try:
+            return _train(order, experiment, run)
+        except RunError as error:
+            if is_locked(folder):
+                return Answer("busy", error=str(error))
+            if not order.again:
+                raise
+            shutil.rmtree(folder.path)
+            return _train(order, experiment, run)
+    except KeyboardInterrupt:
+        return Answer("stopped")
+    except EmodnaError as error:
+        return Answer("failed", error=str(error))
+    except Exception as error:  # whatever a method does: the other runs go on
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Answer("failed", error=line, traceback=traceback.format_exc())
+
+
+def _train(order: Order, experiment: Experiment, run: RunSpec) -> Answer:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(order.threads):
+        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _until_cancelled}
+        return Answer("done", train_run(experiment, run, **options))
+
+
+def _reason_to_refuse(order: Order) -> str | None:
+    """Return why this worker can execute no run of the experiment; None if it can."""
+    own = versions()
+    different = [name for name, version in order.versions.items() if own[name] != version]
+    if different:
+        here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
+        return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
+    if digest(Path(order.out)) != order.digest:
+        return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
+    return None
+
+
+@lru_cache(1)
+def _experiment(out: str, _digest: str) -> Experiment:
+    return Experiment.read(Path(out))
+
+
+@contextmanager
+def _until_cancelled() -> Iterator[Callable[[], bool]]:
+    """Stop a run that nobody waits for any more: it was cancelled, or its sender is gone."""
+    from distributed import get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def is_given_up() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled" or worker.status not in (Status.running, Status.paused)
+
+    yield is_given_up
+
+
+@cache
+def _worker_name() -> str:
+    from distributed import get_worker
+
+    return f"worker {get_worker().address} ({socket.gethostname()})"

@@ -1,0 +1,93 @@
+"""Terms on the features of one corpus: center loss (DIFL) and the largest singular value (BSP).
+
+References
+----------
+.. [1] Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
+.. [2] X. Chen et al., "Transferability vs. discriminability: batch spectral penalization for adversarial domain
+   adaptation", ICML 2019.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """Return half the mean squared distance of features to the center of their class ([1]_, whose Eq. 2 is a sum).
+
+    Its gradient moves the centers, too: in the paper they go by a rate of their own towards the mean of their class.
+
+    Parameters
+    ----------
+    features, labels, centers
+        Shapes ``(n, d)``, ``(n,)`` (int64, from 0) and ``(classes, d)``.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ from those above.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1] or centers.shape[1:] != features.shape[1:]:
+        raise ValueError(
+            "features, labels and centers must have shapes (n, d), (n,) and (classes, d), "
+            f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(centers.shape)}"
+        )
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        of_class = labels.unsqueeze(1) == torch.arange(len(centers), device=labels.device)  # (n, classes)
+        # A product instead of an index: its gradient is deterministic on every device.
+        own = of_class.to(dtype) @ centers.to(dtype)  # (n, d)
+        return (features.to(dtype) - own).square().sum(1).mean() / 2
+
+
+def squared_spectral_norm(features: Tensor) -> Tensor:
+    """Return the largest singular value of a matrix, squared [2]_.
+
+    ``sigma_1^2`` is ``|F v|^2`` at the unit vector ``v`` that makes it largest, where its gradient is the one for a
+    constant ``v``: ``2 sigma_1 u v^T``. So ``v`` is found outside of the graph, and no difference of singular values is
+    ever divided by. It is a column of a high power of ``F^T F``, which repeated squaring yields in static shapes,
+    without a failure to converge; torch's own decompositions wait for the device, so that a step with them could not
+    be captured as a CUDA graph.
+
+    Parameters
+    ----------
+    features
+        Shape ``(n, d)``, ``n, d >= 1``.
+
+    Returns
+    -------
+    Tensor
+        A scalar of at least float32, right to the rounding of that type however near the second singular value is.
+        Where both are equal, the gradient is one of the subgradients; that of a zero matrix is 0.
+
+    Raises
+    ------
+    ValueError
+        If ``features`` is not a filled matrix.
+    """
+    if features.ndim != 2 or features.numel() == 0:
+        raise ValueError(f"features must have shape (n, d) with n, d >= 1, got {tuple(features.shape)}")
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    with torch.autocast(features.device.type, enabled=False):
+        return (features @ _top_direction(features.detach())).square().sum()
+
+
+def _top_direction(matrix: Tensor) -> Tensor:
+    """Return the right singular vector (d,) of the largest singular value of (n, d); zeros for a zero matrix."""
+    limits = torch.finfo(matrix.dtype)
+    matrix = matrix / matrix.abs().amax().clamp_min(limits.tiny)  # its squares stay in range
+    power = matrix.T @ matrix  # (d, d)
+    # (F^T F)^(2^k) leaves an error of the order of 2^-k in sigma_1^2 at the worst gap to the second, none at others.
+    for _ in range(round(-math.log2(limits.eps))):
+        power = power / power.trace().clamp_min(limits.tiny)
+        power = power @ power
+    # What is left of every column lies in the top direction; the largest diagonal entry stands in a long one.
+    column = power.index_select(1, power.diagonal().argmax(0, keepdim=True)).squeeze(1)
+    length: Tensor = torch.linalg.vector_norm(column)
+    return column / length.clamp_min(limits.tiny)

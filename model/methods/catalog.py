@@ -1,0 +1,120 @@
+"""Load the methods that other packages bring, checked at once for what is wrong with them, and describe all methods."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from typing import Any, Final
+
+import torch
+
+from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_keys
+from emodna.model.errors import ConfigError
+from emodna.model.methods import blaming, package_of, registered
+from emodna.model.methods.aligning import additions
+from emodna.model.methods.base import Method, Phase
+from emodna.pipeline import plugins
+from emodna.pipeline.errors import PluginError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MethodDescription:
+    """A method that can be used."""
+
+    method: str
+    summary: str
+    reference: str
+    our_reading: bool
+    """True if its layers are our reading of a paper that leaves them open."""
+    oracle: bool
+    """True if it learns from the target's labels: a bound, nothing to compare with."""
+    add: list[str]
+    """Terms that `--add` can add to it."""
+    package: Mapping[str, str]
+    """The other package that brings it, with its version; empty for a method of this one."""
+    settings: Mapping[str, Any]
+    """Its keys of `--set`, with their defaults."""
+
+
+def describe_methods() -> dict[str, MethodDescription | PluginError]:
+    """Describe all methods by name; in place of one that cannot be used stands the reason."""
+    found: dict[str, MethodDescription | PluginError] = {}
+    for name, kind in registered().items():
+        try:
+            found[name] = kind if isinstance(kind, PluginError) else _describe(name, kind)
+        except PluginError as error:
+            found[name] = error
+    return found
+
+
+def load_method(entry: EntryPoint) -> type[Method]:
+    """Import the method that an entry point names.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be used; names the distribution that brought it.
+    """
+    kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
+    for name, says, holds in _ATTRIBUTES:
+        if not hasattr(kind, name):
+            raise plugins.broken(entry, f"{entry.value} has no `{name}`, {says}")
+        if not holds(value := getattr(kind, name)):
+            raise plugins.broken(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {says}")
+    try:
+        check_keys(kind.defaults, TrainConfig(), RecordConfig())
+    except ConfigError as error:
+        raise plugins.broken(entry, f"{entry.value}: defaults: {error}") from error
+    return kind
+
+
+def _describe(name: str, kind: type[Method]) -> MethodDescription:
+    return MethodDescription(
+        name,
+        kind.summary,
+        kind.reference,
+        kind.our_reading,
+        _is_oracle(name, kind),
+        additions(kind),
+        package_of(name),
+        as_settings(kind.defaults),
+    )
+
+
+def _is_oracle(name: str, kind: type[Method]) -> bool:
+    """Tell if it learns from the target's labels by default."""
+    if kind.supervision is Method.supervision:
+        return False
+    # That depends on the configuration, so it is asked of a method, which takes no memory here.
+    with blaming(name, "()"), torch.device("meta"):
+        return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and bool(value.strip())
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_frozen(value: object) -> bool:
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    parameters: Any = value.__dataclass_params__  # type: ignore[attr-defined]
+    return bool(parameters.frozen)
+
+
+def _are_phases(value: object) -> bool:
+    return isinstance(value, Sequence) and bool(value) and all(isinstance(each, Phase) for each in value)
+
+
+#: Class attributes of a method, and the condition on each.
+_ATTRIBUTES: Final[Sequence[tuple[str, str, Callable[[object], bool]]]] = (
+    ("reference", "a line of text", _is_line),
+    ("summary", "a line of text", _is_line),
+    ("our_reading", "True or False", lambda value: isinstance(value, bool)),
+    ("min_dim", "a whole number, at least 1", _is_count),
+    ("min_frames", "a whole number, at least 1", _is_count),
+    ("phases", "some `Phase`", _are_phases),
+    ("defaults", "a frozen dataclass, made", _is_frozen),
+)

@@ -1,0 +1,109 @@
+"""Discriminators of features, codes and windows, and the decoder whose windows the last one judges."""
+
+import math
+from itertools import pairwise
+from typing import Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.networks.emotion import mean_over_time
+from emodna.model.networks.layers import Conv1d
+
+DiscriminatorNorm = Literal["batch", "none"]
+"""Layers behind the hidden ones of a `Discriminator`: batch norm and ReLU, or ReLU and dropout."""
+
+#: Share that is dropped where there is no batch norm (Long et al. 2018).
+_DROPOUT: Final = 0.5
+#: Slope of LeakyReLU.
+_SLOPE: Final = 0.2
+#: Each of three blocks doubles the time steps of the decoder, or halves those of the discriminator of windows.
+_BLOCKS: Final = 3
+#: Waves over the window by which the decoder knows where in it a step lies.
+_WAVES: Final = 8
+
+
+class Discriminator(nn.Module):
+    """Three linear layers to one logit, positive for source: (n, inputs) -> (n,).
+
+    As in the code of Jiang et al. (2020), who have 1024 hidden units for image features. In training, rows of both
+    corpora go through together: their batch norm is of both, which would otherwise hide from it what tells them apart.
+    """
+
+    def __init__(self, inputs: int, hidden: int, norm: DiscriminatorNorm = "batch") -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (inputs, hidden):
+            if norm == "batch":
+                # Batch norm takes the mean away, so a bias before it would do nothing.
+                layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+            else:
+                layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(_DROPOUT)]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n,) of (n, inputs)."""
+        logits: Tensor = self.layers(x)
+        return logits.squeeze(1)
+
+
+def code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
+    """Make three linear layers with LeakyReLU between them: (batch, inputs) -> a logit each, (batch, 1).
+
+    There is no batch norm, so that the logit of one code does not depend on the others.
+    """
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.LeakyReLU(_SLOPE),
+        nn.Linear(hidden, hidden),
+        nn.LeakyReLU(_SLOPE),
+        nn.Linear(hidden, 1),
+    )
+
+
+class WindowDiscriminator(nn.Module):
+    """Strided convolutions, then the mean over time: (batch, dim, frames) -> a logit each, (batch, 1)."""
+
+    def __init__(self, dim: int, channels: int) -> None:
+        super().__init__()
+        widths = [dim, *[channels] * _BLOCKS]
+        self.blocks = nn.ModuleList(Conv1d(*each, kernel_size=3, stride=2, padding=1) for each in pairwise(widths))
+        self.last = nn.Linear(channels, 1)
+
+    def forward(self, windows: Tensor, lengths: Tensor) -> Tensor:
+        """Judge windows of which the first `lengths` (batch,) frames count."""
+        x = windows
+        for block in self.blocks:
+            x = F.leaky_relu(block(x), _SLOPE)
+            lengths = (lengths + 1) // 2
+        logits: Tensor = self.last(mean_over_time(x, lengths))
+        return logits
+
+
+class WindowDecoder(nn.Module):
+    """Convolutions over upsampled time: codes (batch, inputs) -> windows (batch, dim, frames), of any length.
+
+    Every step begins with the same code, beside sines and cosines of its place in the window. Each block but the first
+    has half the channels of the one before.
+    """
+
+    def __init__(self, inputs: int, dim: int, channels: int) -> None:
+        super().__init__()
+        widths = [channels, *(max(channels // 2**block, 1) for block in range(_BLOCKS))]
+        self.first = Conv1d(inputs + 2 * _WAVES, channels, 1)
+        self.blocks = nn.ModuleList(Conv1d(*each, kernel_size=3, padding=1) for each in pairwise(widths))
+        self.last = Conv1d(widths[-1], dim, 3, padding=1)
+
+    def forward(self, codes: Tensor, frames: int) -> Tensor:
+        """Decode (batch, inputs)."""
+        steps = -(-frames // 2**_BLOCKS)
+        places = torch.linspace(0, math.pi, steps, device=codes.device, dtype=codes.dtype)
+        waves = torch.outer(torch.arange(1, _WAVES + 1, device=codes.device, dtype=codes.dtype), places)
+        time = torch.cat([waves.sin(), waves.cos()]).expand(len(codes), -1, -1)  # (batch, 2 * _WAVES, steps)
+        x = F.leaky_relu(self.first(torch.cat([codes.unsqueeze(2).expand(-1, -1, steps), time], dim=1)), _SLOPE)
+        for block in self.blocks:
+            doubled = x.unsqueeze(3).expand(-1, -1, -1, 2).flatten(2)  # each step twice
+            x = F.leaky_relu(block(doubled), _SLOPE)
+        windows: Tensor = self.last(x[:, :, :frames])
+        return windows

@@ -1,0 +1,74 @@
+"""Recurrent networks of CLSTM and DIFL: our readings of papers that leave the sizes of the layers open."""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from emodna.model.networks.emotion import Backbone, mean_over_time
+
+_BLOCKS: Final = 2
+
+
+class ConvLstm(nn.Module):
+    """Two blocks of convolution, batch norm, ReLU and max pool; an LSTM that reads forward; a linear classifier."""
+
+    def __init__(self, dim: int, *, classes: int, channels: int, kernel: int, units: int, dropout: float) -> None:
+        super().__init__()
+        self.convolutions = Backbone(dim, channels, dropout=0.0, blocks=_BLOCKS, kernel=kernel)
+        self.lstm = nn.LSTM(channels, units, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(units, classes)
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, dim, frames) -> the LSTM's mean state over each utterance's own steps (batch, units)."""
+        hidden = self.convolutions(features)  # (batch, channels, frames // 4)
+        states: Tensor = self.lstm(hidden.transpose(1, 2))[0]  # (batch, frames // 4, units)
+        return mean_over_time(states.transpose(1, 2), self.convolutions.pooled_lengths(lengths))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return logits (batch, classes) of features (batch, dim, frames)."""
+        logits: Tensor = self.classifier(self.dropout(self.encode(features, lengths)))
+        return logits
+
+
+class AttentionPooling(nn.Module):
+    """Weighted mean over time; a step weighs softmax over time of ``v . tanh(W h)``.
+
+    There are no biases: one behind ``v`` would change no weight.
+    """
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, units, bias=False)
+        self.score = nn.Linear(units, 1, bias=False)
+
+    def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Pool (batch, time, width), of which each row's first `lengths` (batch,) steps count: (batch, width)."""
+        scores = self.score(torch.tanh(self.project(hidden))).squeeze(2)  # (batch, time)
+        counted = torch.arange(hidden.shape[1], device=hidden.device) < lengths.unsqueeze(1)
+        # The lowest finite number weighs exp(-huge) = 0 beside any score.
+        weights = scores.masked_fill(~counted, torch.finfo(scores.dtype).min).softmax(1)
+        pooled: Tensor = (weights.unsqueeze(2) * hidden).sum(1)
+        return pooled
+
+
+class AttentiveEncoder(nn.Module):
+    """The shared backbone, a Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, width).
+
+    The width is that of both directions, 2 * units. As in the corpus encoder of Emo-DNA, the backward direction begins
+    with the padding, if there is any.
+    """
+
+    def __init__(self, dim: int, *, channels: int, units: int, attention_units: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = Backbone(dim, channels, dropout)
+        self.lstm = nn.LSTM(channels, units, batch_first=True, bidirectional=True)
+        self.width = 2 * units
+        self.pooling = AttentionPooling(self.width, attention_units)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return z (batch, width) of (batch, dim, frames) whose first `lengths` (batch,) frames count."""
+        hidden: Tensor = self.lstm(self.backbone(features).transpose(1, 2))[0]  # (batch, time, width)
+        pooled: Tensor = self.pooling(hidden, self.backbone.pooled_lengths(lengths))
+        return pooled

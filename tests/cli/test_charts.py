@@ -1,0 +1,116 @@
+"""Charts in the terminal: curves in block characters, and features as a picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emodna.cli.charts import curve, sparkline, terminal_picture
+from emodna.pipeline.features import FEATURE_SETS
+from tests.pipeline.making import Float32
+
+LINES = 20
+
+
+def lines(features: Float32, name: str, width: int = 61) -> list[str]:
+    return terminal_picture(features, FEATURE_SETS[name], width, coloured=False).plain.splitlines()
+
+
+def sine(seconds: float, hertz: float = 2.0) -> Float32:
+    times = np.arange(int(seconds * 16_000)) / 16_000
+    return np.sin(2 * np.pi * hertz * times).astype(np.float32)[:, None]
+
+
+def test_a_line_that_falls_falls() -> None:
+    assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8, ascii_only=False) == "█▇▆▅▄▃▂▁"
+
+
+def test_columns_show_means_of_their_shares() -> None:
+    assert sparkline([0, 2, 9, 7], 2, ascii_only=False) == sparkline([1, 8], 2, ascii_only=False) == "▁█"
+
+
+def test_what_is_not_finite_is_a_gap() -> None:
+    assert sparkline([1, math.nan, 2, math.inf], 4, ascii_only=False) == "▁ █ "
+
+
+def test_a_chart_is_filled_from_below() -> None:
+    assert curve([0, 1, 2], 3, 2, ascii_only=False) == [" ▁█", "▁██"]
+
+
+@given(
+    st.lists(st.floats()),
+    st.integers(min_value=1, max_value=30),
+    st.integers(min_value=1, max_value=5),
+    st.booleans(),
+)
+def test_any_values_fit_their_place(values: list[float], width: int, height: int, ascii_only: bool) -> None:
+    lines = curve(values, width, height, ascii_only=ascii_only)
+    assert len(lines) == height
+    assert {len(line) for line in lines} == {min(width, len(values))}
+    if ascii_only:
+        assert "".join(lines).isascii()
+
+
+class TestTerminal:
+    def test_a_waveform_goes_up_and_down(self) -> None:
+        drawn = lines(sine(1.0, 1.0), "wave16k", 41)
+        assert (len(drawn), {len(line) for line in drawn}) == (LINES, {40})
+        assert "@" in drawn[0][5:15]
+        assert "@" not in drawn[0][20:]
+        assert "@" in drawn[-1][25:35]
+        assert "@" not in drawn[-1][:20]
+        # A curve has no gap: each column is marked somewhere.
+        assert all("@" in column for column in zip(*drawn, strict=True))
+
+    def test_a_waveform_that_is_short_is_no_wider_than_its_samples(self) -> None:
+        assert {len(line) for line in lines(sine(1.0)[:30], "wave16k")} == {30}
+
+    def test_a_silent_waveform_is_a_flat_line(self) -> None:
+        drawn = lines(np.zeros((8000, 1), np.float32), "wave16k", 41)
+        marked = [line for line in drawn if "@" in line]
+        assert marked == ["@" * 40]
+        assert drawn.index(marked[0]) in (LINES // 2 - 1, LINES // 2)
+
+    @pytest.mark.parametrize("band", [0, 1, 64, 126, 127])
+    def test_every_mel_band_is_seen(self, band: int) -> None:
+        features = np.full((200, 128), -80.0, np.float32)
+        assert len(lines(features, "logmel")) == LINES
+        features[50:150, band] = 0.0
+        drawn = terminal_picture(features, FEATURE_SETS["logmel"], 61, coloured=True)
+        rows = [str(span.style) for span in drawn.spans[30::60]]  # a column in the middle, from the top
+        (lit,) = [number for number, style in enumerate(rows) if style != "color(17) on color(17)"]
+        assert lit == pytest.approx(LINES - 1 - band * LINES / 128, abs=1)
+
+    def test_mel_bands_share_one_scale(self) -> None:
+        """A band of faint noise stays dark beside a loud one."""
+        features = np.full((100, 128), -80.0, np.float32)
+        features[:, :64] += np.random.default_rng(0).normal(size=(100, 64)).astype(np.float32)
+        features[:, 64:] = 0.0
+        drawn = lines(features, "logmel")
+        assert set("".join(drawn[: LINES // 2])) == {"@"}
+        assert set("".join(drawn[LINES // 2 + 1 :])) <= {" ", "."}
+
+    def test_every_coefficient_is_seen(self) -> None:
+        for coefficient in range(40):
+            features = np.zeros((60, 40), np.float32)
+            features[20:40, coefficient] = 1.0
+            drawn = lines(features, "mfcc40")
+            (lit,) = [number for number, line in enumerate(drawn) if line.strip()]
+            assert lit == LINES - 1 - coefficient // 2
+
+    def test_coefficients_have_scales_of_their_own(self) -> None:
+        features = np.random.default_rng(0).normal(size=(100, 40)).astype(np.float32)
+        features[:, 1:] *= 1e-3
+        assert all(len(set(line)) > 3 for line in lines(features, "mfcc40"))
+
+    @pytest.mark.parametrize("coloured", [True, False])
+    @pytest.mark.parametrize("name", FEATURE_SETS)
+    def test_any_length_fits(self, name: str, coloured: bool) -> None:
+        for frames in (1, 2, 59, 60, 61, 5000):
+            features = np.random.default_rng(frames).normal(size=(frames, FEATURE_SETS[name].dim)).astype(np.float32)
+            drawn = terminal_picture(features, FEATURE_SETS[name], 61, coloured=coloured).plain.splitlines()
+            assert (len(drawn), {len(line) for line in drawn}) == (LINES, {min(frames, 60)})

@@ -1,0 +1,118 @@
+"""Rules that hold for every loss: its type, autocast, half precision, and no wait for the device."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from emodna.model.losses.adversarial import domain_loss, dual_reward
+from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
+from emodna.model.losses.contrastive import supervised_contrastive
+from emodna.model.losses.joint_mmd import Layers, joint_mmd
+from emodna.model.losses.margin import margin_disparity
+from emodna.model.losses.mmd import mk_mmd
+from emodna.model.losses.prototypes import decoupling_loss, prototype
+from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
+from emodna.model.reproducibility import seeded
+
+LABELS = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0])
+SELECTED = torch.tensor([True] * 6 + [False] * 2)
+ESTIMATORS = ("biased", "unbiased", "linear-ring", "linear-pairs")
+
+
+class Draw(Protocol):
+    """Make an input of a loss; `share` makes its rows distributions."""
+
+    def __call__(self, *shape: int, share: bool = False) -> Tensor: ...
+
+
+Case = Callable[[Draw], Tensor]
+
+
+def random_map(draw: Draw) -> Tensor:
+    features, answers = draw(4, 3), draw(4, 2, share=True)
+    with seeded(0, "map"):
+        return RandomisedMap(3, 2, 7).to(torch.promote_types(features.dtype, torch.float32))(features, answers)
+
+
+def layers(draw: Draw) -> Layers:
+    return Layers(draw(6, 4), draw(6, 2, share=True))
+
+
+CASES: dict[str, Case] = {
+    "domain": lambda draw: domain_loss(draw(4), draw(3), draw(4, share=True), draw(3, share=True)),
+    "dual reward": lambda draw: dual_reward(draw(5, 1), draw(4, 1), draw(5, 1), draw(4, 1)),
+    "multilinear map": lambda draw: multilinear_map(draw(4, 3), draw(4, 2, share=True)),
+    "randomised map": random_map,
+    "entropy weights": lambda draw: entropy_weights(draw(4, 2, share=True)),
+    "contrastive": lambda draw: supervised_contrastive(draw(8, 4), LABELS, SELECTED, temperature=0.01),
+    "anchors": lambda draw: supervised_contrastive(draw(8, 4), LABELS, SELECTED, temperature=1, anchors=LABELS == 1),
+    "decoupling": lambda draw: decoupling_loss(*(prototype(draw(5, 3)) for _ in range(4)), temperature=0.01),
+    "both negatives": lambda draw: decoupling_loss(
+        *(prototype(draw(5, 3), mean="unit") for _ in range(4)), temperature=0.1, negative="both"
+    ),
+    "margin": lambda draw: margin_disparity(draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5),
+    "soft margin": lambda draw: margin_disparity(
+        draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5, answers="soft"
+    ),
+    "center": lambda draw: center_loss(draw(8, 3), LABELS, draw(2, 3)),
+    "spectral": lambda draw: squared_spectral_norm(draw(6, 4)),
+    "median mk-mmd": lambda draw: mk_mmd(draw(6, 4), draw(5, 4), bandwidth="median"),
+}
+for each in ESTIMATORS:
+    CASES[f"mk-mmd, {each}"] = lambda draw, each=each: mk_mmd(draw(6, 4), draw(6, 4), estimator=each)  # type: ignore[misc]
+    CASES[f"joint mmd, {each}"] = lambda draw, each=each: joint_mmd(layers(draw), layers(draw), estimator=each)  # type: ignore[misc]
+
+every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def drawing(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
+    """Draw the same inputs each time, of one type and then of another."""
+    seeds: Iterator[int] = iter(range(100))
+
+    def draw(*shape: int, share: bool = False) -> Tensor:
+        drawn = torch.randn(shape, generator=torch.Generator().manual_seed(next(seeds)), dtype=torch.float64)
+        return (drawn.softmax(-1) if share else drawn).to(dtype).to(then or dtype)
+
+    return draw
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_has_the_type_of_its_inputs(case: Case, dtype: torch.dtype) -> None:
+    value = case(drawing(dtype))
+    assert value.dtype == dtype
+    assert value.isfinite().all()
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_of_half_precision_is_that_of_float32(case: Case, dtype: torch.dtype) -> None:
+    value = case(drawing(dtype))
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, case(drawing(dtype, torch.float32)))
+
+
+@every_loss
+def test_autocast_is_off_inside(case: Case) -> None:
+    expected = case(drawing(torch.float32))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(case(drawing(torch.float32)), expected)
+
+
+@every_loss
+def test_does_not_wait_for_the_device(case: Case) -> None:
+    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        inputs: list[Tensor] = []
+
+        def draw(*shape: int, share: bool = False) -> Tensor:
+            inputs.append(torch.rand(shape, requires_grad=True))
+            return inputs[-1]
+
+        value = case(draw).sum()
+        if value.requires_grad:
+            torch.autograd.grad(value, inputs, allow_unused=True)

@@ -1,0 +1,132 @@
+"""Center loss against a loop; the largest singular value against float64's SVD, near ties and degenerate batches."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
+
+LABELS = torch.tensor([0, 1, 1, 0, 1])
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class TestCenterLoss:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_is_the_loop(self, dtype: torch.dtype) -> None:
+        features, centers = noise(5, 3).to(dtype), noise(2, 3, seed=1).to(dtype)
+        total = 0.0
+        for row, label in zip(features.tolist(), LABELS.tolist(), strict=True):
+            total += sum((x - c) ** 2 for x, c in zip(row, centers[label].tolist(), strict=True))
+        torch.testing.assert_close(center_loss(features, LABELS, centers), torch.tensor(total / 2 / 5, dtype=dtype))
+        assert center_loss(centers[LABELS], LABELS, centers).item() == 0
+
+    @pytest.mark.parametrize("labels", [LABELS, torch.ones(5, dtype=torch.int64)], ids=["both", "one class"])
+    def test_moves_each_center_that_has_features_to_the_mean_of_its_class(self, labels: Tensor) -> None:
+        features, centers = noise(5, 3), noise(2, 3, seed=1).requires_grad_()
+        center_loss(features, labels, centers).backward()
+        assert centers.grad is not None
+        for label in (0, 1):
+            own = features[label == labels]
+            expected = (centers[label].detach() - own).sum(0) / 5
+            torch.testing.assert_close(centers.grad[label], expected)
+
+    def test_gradient_is_that_of_finite_differences(self) -> None:
+        inputs = noise(5, 3).requires_grad_(), noise(2, 3, seed=1).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, c: center_loss(x, LABELS, c), inputs)
+
+    @pytest.mark.parametrize("shapes", [((5,), (5,), (2, 3)), ((5, 3), (4,), (2, 3)), ((5, 3), (5,), (2, 4))], ids=str)
+    def test_refuses_shapes_that_do_not_fit(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        features, labels, centers = (torch.zeros(shape) for shape in shapes)
+        with pytest.raises(ValueError, match=r"must have shapes \(n, d\), \(n,\) and \(classes, d\)"):
+            center_loss(features, labels.long(), centers)
+
+
+def of_singular_values(values: list[float], n: int, d: int, seed: int = 0) -> Tensor:
+    """Make an n x d matrix that has them."""
+    left, right = (torch.linalg.qr(noise(size, size, seed=seed + k)).Q for k, size in enumerate((n, d)))
+    return left[:, : len(values)] @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right[: len(values)]
+
+
+def value_and_gradient(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    matrix = matrix.detach().clone().requires_grad_()
+    value = squared_spectral_norm(matrix)
+    (gradient,) = torch.autograd.grad(value, matrix)
+    return value.detach(), gradient
+
+
+class TestSpectralNorm:
+    def test_golden_value_and_gradient(self) -> None:
+        value, gradient = value_and_gradient(torch.diag(torch.tensor([3.0, 4.0])))
+        assert value.item() == 16
+        assert gradient.tolist() == [[0, 0], [0, 8]]
+
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (3, 3), (8, 64), (64, 8)])
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-11)])
+    def test_is_that_of_the_svd(self, shape: tuple[int, int], dtype: torch.dtype, tolerance: float) -> None:
+        for shift in (0.0, 2.0):
+            matrix = (noise(*shape) + shift).to(dtype)
+            left, singular, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+            value, gradient = value_and_gradient(matrix)
+            assert value.item() == pytest.approx(singular[0].item() ** 2, rel=tolerance)
+            expected = 2 * singular[0] * torch.outer(left[:, 0], right[0])
+            torch.testing.assert_close(
+                gradient.double(), expected, rtol=0, atol=tolerance * 10 * expected.norm().item()
+            )
+
+    @pytest.mark.parametrize("gap", [0.1, 1e-2, 1e-4, 1e-6, 0.0])
+    def test_is_exact_whatever_the_gap_to_the_second(self, gap: float) -> None:
+        matrix = of_singular_values([5.0, 5.0 * (1 - gap), 5.0 * (1 - 3 * gap), 1.0], 16, 12)
+        exact = torch.linalg.svdvals(matrix.float().double())[0].item() ** 2
+        assert value_and_gradient(matrix.float())[0].item() == pytest.approx(exact, rel=1e-6)
+        if gap >= 1e-4:
+            left, singular, right = torch.linalg.svd(matrix, full_matrices=False)
+            expected = 2 * singular[0] * torch.outer(left[:, 0], right[0])
+            torch.testing.assert_close(value_and_gradient(matrix)[1], expected, rtol=0, atol=1e-8)
+
+    def test_gradient_is_that_of_finite_differences(self) -> None:
+        assert torch.autograd.gradcheck(squared_spectral_norm, (noise(3, 5).requires_grad_(),))
+
+    @given(n=st.integers(1, 9), d=st.integers(1, 9), seed=st.integers(0, 2**31))
+    def test_is_a_norm(self, n: int, d: int, seed: int) -> None:
+        matrix = noise(n, d, seed=seed)
+        value = squared_spectral_norm(matrix).item()
+        turns = [torch.linalg.qr(noise(size, size, seed=seed + 1)).Q for size in (n, d)]
+        assert squared_spectral_norm(turns[0] @ matrix @ turns[1]).item() == pytest.approx(value, rel=1e-9)
+        assert squared_spectral_norm(matrix.T).item() == pytest.approx(value, rel=1e-9)
+        assert squared_spectral_norm(-3 * matrix).item() == pytest.approx(9 * value, rel=1e-9)
+        total = matrix.square().sum().item()
+        assert total / min(n, d) * (1 - 1e-9) <= value <= total * (1 + 1e-9)
+
+    @pytest.mark.parametrize("scale", [0, 1e-30, 1e-12, 1, 1e15])
+    @pytest.mark.parametrize("case", ["equal rows", "equal entries", "repeated", "random", "one column"])
+    def test_degenerate_batches_are_finite(self, case: str, scale: float) -> None:
+        matrix = {
+            "equal rows": noise(1, 8).repeat(8, 1),
+            "equal entries": torch.ones(8, 8),
+            "repeated": torch.eye(8),
+            "random": noise(8, 6),
+            "one column": noise(6, 1),
+        }[case]
+        value, gradient = value_and_gradient((matrix * scale).float())
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+        exact = torch.linalg.matrix_norm(matrix.double(), ord=2).item() ** 2
+        # The smallest squares fall below the range of float32, as they do in every loss.
+        assert value.item() == pytest.approx(exact * scale**2, rel=1e-5, abs=1e-37)
+        # Also where the singular vectors are not unique, the gradient is a step down from where we are.
+        assert gradient.double().norm().item() == pytest.approx(2 * exact**0.5 * scale, rel=1e-4, abs=1e-37)
+
+    def test_a_nan_stays_visible(self) -> None:
+        matrix = noise(4, 3)
+        matrix[1, 2] = torch.nan
+        assert squared_spectral_norm(matrix).isnan()
+
+    @pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 2, 2)])
+    def test_shapes_are_checked(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"features must have shape \(n, d\)"):
+            squared_spectral_norm(torch.ones(shape))

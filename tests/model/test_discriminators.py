@@ -1,0 +1,96 @@
+"""Discriminators of features and of windows, and the decoder of windows."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emodna.model.networks.discriminators import Discriminator, WindowDecoder, WindowDiscriminator
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+class TestDecoder:
+    @pytest.mark.parametrize("frames", [1, 31])
+    def test_makes_windows_of_any_length(self, frames: int) -> None:
+        windows = WindowDecoder(4, 6, 16)(noise(3, 4), frames)
+        assert windows.shape == (3, 6, frames)
+        assert windows.isfinite().all()
+
+    def test_decodes_each_code_alone(self) -> None:
+        decoder, codes = WindowDecoder(4, 6, 16), noise(3, 4)
+        torch.testing.assert_close(decoder(codes[1:2], 31)[0], decoder(codes, 31)[1])
+
+    def test_knows_where_in_the_window_a_frame_lies(self) -> None:
+        window = WindowDecoder(4, 6, 16)(noise(1, 4), 64)[0]
+        inner = window[:, 16:48]  # away from the convolutions' padding
+        assert inner.std(1).min() > 1e-4
+
+    def test_learns_a_ramp_for_one_code_and_its_mirror_image_for_another(self) -> None:
+        ramp = torch.linspace(-1, 1, 24)
+        codes, windows = torch.eye(2), torch.stack([ramp, -ramp]).unsqueeze(1)
+        decoder = WindowDecoder(2, 1, 16)
+        optimizer = torch.optim.Adam(decoder.parameters(), 0.01)
+        for _ in range(100):
+            optimizer.zero_grad()
+            error = (decoder(codes, 24) - windows).square().mean()
+            error.backward()
+            optimizer.step()
+        assert error.item() < 0.02
+
+
+class TestWindowDiscriminator:
+    def test_does_not_count_what_lies_far_behind_the_length(self) -> None:
+        discriminator, windows, lengths = WindowDiscriminator(6, 8), noise(2, 6, 64), torch.tensor([64, 16])
+        changed = windows.clone()
+        changed[:, :, 32:] += 1  # 2 steps of 8 frames count of the second; what they see ends before
+        before, after = discriminator(windows, lengths), discriminator(changed, lengths)
+        assert before[0] != after[0]
+        assert before[1] == after[1]
+
+
+class TestDiscriminator:
+    @staticmethod
+    def linear(network: Discriminator) -> list[nn.Linear]:
+        return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
+
+    def test_is_linear_batch_norm_relu_twice_and_linear(self) -> None:
+        network, x = Discriminator(5, 7), noise(12, 5)
+        first, second, last = self.linear(network)
+        h = x
+        for layer in (first, second):
+            h = h @ layer.weight.T
+            h = ((h - h.mean(0)) / (h.var(0, unbiased=False) + 1e-5).sqrt()).relu()
+        expected = h @ last.weight.T + last.bias
+        torch.testing.assert_close(network(x), expected[:, 0], rtol=1e-4, atol=1e-5)
+
+    def test_without_batch_norm_drops_half_of_the_hidden_units(self) -> None:
+        network, x = Discriminator(5, 400, "none"), noise(12, 5)
+        assert not [each for each in network.modules() if isinstance(each, nn.BatchNorm1d)]
+        first, second, last = self.linear(network)
+        hidden = network.layers[:3](x)
+        kept = hidden != 0
+        torch.testing.assert_close(hidden[kept], 2 * F.relu(first(x))[kept])
+        assert 0.4 < kept.sum() / (first(x) > 0).sum() < 0.6
+        network.eval()
+        torch.testing.assert_close(network(x), last(F.relu(second(F.relu(first(x)))))[:, 0])
+
+    @pytest.mark.parametrize("norm", ["batch", "none"])
+    def test_knows_more_than_the_mean(self, norm: str) -> None:
+        # Two domains of one mean, of which one is spread wider: the last layer alone could not tell them apart.
+        x = noise(64, 4) * torch.tensor([0.3] * 32 + [3.0] * 32)[:, None]
+        network = Discriminator(4, 32, norm)  # type: ignore[arg-type]
+        labels = torch.tensor([1.0] * 32 + [0.0] * 32)
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        for _ in range(60):
+            optimizer.zero_grad()
+            F.binary_cross_entropy_with_logits(network(x), labels).backward()
+            optimizer.step()
+        assert ((network(x) > 0) == (labels > 0)).float().mean() > 0.85

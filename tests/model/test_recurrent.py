@@ -1,0 +1,98 @@
+"""Attention pooling against loops, the recurrent encoder around it, and the network of CLSTM written out."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from emodna.model.networks.recurrent import AttentionPooling, AttentiveEncoder, ConvLstm
+from tests.model.test_networks import noise, normed, unlike_new
+
+LENGTHS = torch.tensor([7, 3, 1])
+
+
+def pooling(dtype: torch.dtype = torch.float32) -> AttentionPooling:
+    torch.manual_seed(0)
+    return AttentionPooling(6, 4).to(dtype)
+
+
+class TestAttentionPooling:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_is_the_loop(self, dtype: torch.dtype) -> None:
+        layer, hidden = pooling(dtype), 2 * noise(3, 7, 6).to(dtype)
+        w, v = layer.project.weight.tolist(), layer.score.weight[0].tolist()
+        for row, length, found in zip(hidden.tolist(), LENGTHS.tolist(), layer(hidden, LENGTHS), strict=True):
+            scores = [
+                sum(
+                    a * math.tanh(sum(x * y for x, y in zip(line, step, strict=True)))
+                    for a, line in zip(v, w, strict=True)
+                )
+                for step in row[:length]
+            ]
+            total = sum(math.exp(score) for score in scores)
+            expected = [
+                sum(math.exp(score) / total * step[d] for score, step in zip(scores, row, strict=False))
+                for d in range(6)
+            ]
+            torch.testing.assert_close(found, torch.tensor(expected, dtype=dtype))
+
+    def test_values_behind_the_length_change_no_bit(self) -> None:
+        layer, hidden = pooling(), noise(3, 7, 6)
+        other = hidden.clone()
+        for row, length in enumerate(LENGTHS.tolist()):
+            other[row, length:] = 1e4
+        assert torch.equal(layer(hidden, LENGTHS), layer(other, LENGTHS))
+        assert not torch.equal(layer(hidden, LENGTHS), layer(hidden, torch.full((3,), 7)))
+
+
+class TestAttentiveEncoder:
+    def test_reads_the_utterance_in_both_directions(self) -> None:
+        encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
+        hidden = encoder.backbone(noise(1, 3, 64)).transpose(1, 2)  # (1, 8, 4)
+        disturbed = hidden.clone()
+        disturbed[:, 4] += 1
+        moved = (encoder.lstm(hidden)[0] != encoder.lstm(disturbed)[0])[0]  # (8, 10)
+        assert moved[:, :5].any(1).tolist() == [step >= 4 for step in range(8)]
+        assert moved[:, 5:].any(1).tolist() == [step <= 4 for step in range(8)]
+
+    def test_pools_over_as_many_steps_as_the_backbone_leaves_of_the_length(self) -> None:
+        encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
+        features = noise(3, 3, 64)
+        hidden = encoder.lstm(encoder.backbone(features).transpose(1, 2))[0]
+        found = encoder(features, torch.tensor([64, 39, 5]))
+        torch.testing.assert_close(found, encoder.pooling(hidden, torch.tensor([8, 4, 1])))
+        torch.testing.assert_close(found[2], hidden[2, 0])
+
+
+def network(kernel: int = 5) -> ConvLstm:
+    torch.manual_seed(0)
+    made = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
+    unlike_new(made)
+    return made
+
+
+class TestConvLstm:
+    @pytest.mark.parametrize("kernel", [3, 5])
+    def test_written_out(self, kernel: int) -> None:
+        model, x, lengths = network(kernel), noise(3, 6, 42), [42, 21, 3]
+        y = x
+        layers = list(model.convolutions)
+        assert len(layers) == 10
+        for conv, norm in zip(layers[::5], layers[1::5], strict=True):
+            y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
+        assert y.shape == (3, 8, 10)
+        answers = []
+        for row, length in zip(y, lengths, strict=True):
+            states, _ = model.lstm(row.T)
+            answers.append(model.classifier(states[: max(length // 4, 1)].mean(0)))
+        torch.testing.assert_close(model(x, torch.tensor(lengths)), torch.stack(answers))
+
+    def test_dropout_comes_between_lstm_and_classifier_and_nowhere_else(self) -> None:
+        model, x, lengths = network().train(), noise(4, 6, 32), torch.full((4,), 32)
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm1d):
+                norm.eval()
+        assert torch.equal(model.encode(x, lengths), model.encode(x, lengths))
+        assert not torch.equal(model(x, lengths), model(x, lengths))
