@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import threadpoolctl
@@ -116,17 +116,16 @@ class TestFirstRun:
             prepared(root, tmp_path / "cache")
         assert not list(tmp_path.rglob("store.json"))
 
-    def test_all_zero_audio_is_accepted_and_named(self, root: Path, tmp_path: Path) -> None:
+    def test_what_a_user_should_know_of_the_audio_is_said(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
         report = prepared(root, tmp_path / "cache")
         assert report.rejected == 0
-        assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
-
-    def test_differences_from_the_published_corpus_are_named(self, root: Path, tmp_path: Path) -> None:
-        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
-        lines = prepared(root, tmp_path / "cache").warnings
-        assert "12 utterances, 535 published" in lines
-        assert "1 files at 22050 Hz, published at 16000 Hz: an altered copy?" in lines
+        assert set(report.warnings) >= {
+            f"1 recordings are all zeros (the first: {NAMES[3][:-4]})",
+            "12 utterances, 535 published",
+            "1 files at 22050 Hz, published at 16000 Hz: an altered copy?",
+        }
 
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
         """RAVDESS has such a pair."""
@@ -148,6 +147,41 @@ class TestFirstRun:
         assert report.utterances + report.rejected + sum(report.skipped.values()) == 3
 
 
+class Done(NamedTuple):
+    """Work of a second run."""
+
+    looked_at: int = 0
+    reused: int = 0
+    extracted: int = 0
+    rejected: int = 0
+    new_shards: int = 0
+
+
+def touch(root: Path, _: Path) -> None:
+    age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
+
+
+def change(root: Path, other: Path) -> None:
+    shutil.copy(other / "wav" / NAMES[2], root / "wav")
+
+
+def add(root: Path, _: Path) -> None:
+    tiny_emodb(root, ["16b09Fa.wav"])
+
+
+def add_many(root: Path, _: Path) -> None:
+    """So that there are twice as many shards; one of the eight is empty."""
+    tiny_emodb(root, emodb_names(20)[12:])
+
+
+def remove(root: Path, _: Path) -> None:
+    (root / "wav" / NAMES[5]).unlink()
+
+
+def damage(root: Path, _: Path) -> None:
+    (root / "wav" / NAMES[5]).write_bytes(b"")
+
+
 class TestSecondRun:
     def test_nothing_is_extracted_and_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
@@ -159,57 +193,33 @@ class TestSecondRun:
         assert watcher.planned_recordings == 1
         assert everything(store) == before
 
-    def test_a_touched_file_is_hashed_again_but_not_extracted(self, root: Path, tmp_path: Path) -> None:
-        before = content(prepared(root, tmp_path / "cache").store)
-        age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
+    @pytest.mark.parametrize(
+        ("changed", "done"),
+        [
+            (touch, Done(looked_at=1, reused=12)),
+            (change, Done(looked_at=1, reused=11, extracted=1, new_shards=1)),
+            (add, Done(looked_at=1, reused=12, extracted=1, new_shards=1)),
+            (add_many, Done(looked_at=8, reused=12, extracted=8, new_shards=7)),
+            (remove, Done(reused=11, new_shards=1)),
+            (damage, Done(looked_at=1, reused=11, rejected=1, new_shards=1)),
+        ],
+    )
+    def test_only_what_changed_is_done_again(
+        self, root: Path, pool: Path, tmp_path: Path, changed: Callable[[Path, Path], None], done: Done
+    ) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = shard_files(store)
+        changed(root, pool / "other")
         watcher = Watched()
         report = prepared(root, tmp_path / "cache", watcher=watcher)
-        assert (report.reused, report.extracted) == (12, 0)
-        assert [outcome.job.path for outcome in watcher.outcomes] == [f"wav/{NAMES[2]}"]
-        assert content(report.store) == before
-
-    def test_changed_audio_is_extracted_again_and_nothing_else(self, root: Path, pool: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
-        shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted) == (11, 1)
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_new_file_rewrites_one_shard(self, root: Path, tmp_path: Path) -> None:
-        """Twelve utterances and sixteen have the same number of shards."""
-        store = prepared(root, tmp_path / "cache").store
-        before = shard_files(store)
-        tiny_emodb(root, ["16b09Fa.wav"])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.extracted) == (13, 12, 1)
-        assert len(shard_files(store)) == len(before) == 4
-        assert len(shard_files(store) - before) == 1
+        new = len(shard_files(store) - before)
+        assert Done(len(watcher.outcomes), report.reused, report.extracted, report.rejected, new) == done
         assert content(store) == content(prepared(root, tmp_path / "fresh").store)
 
-    def test_a_file_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        before = shard_files(store)
-        (root / "wav" / NAMES[5]).unlink()
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.extracted) == (11, 11, 0)
-        assert NAMES[5][:-4] not in FeatureStore(store).ids
-        assert len(shard_files(store) - before) == 1
-
-    def test_growing_beyond_the_shards_extracts_only_what_is_new(self, root: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
-        tiny_emodb(root, emodb_names(20)[12:])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted) == (12, 8)
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_file_that_became_corrupt_is_rejected_and_extracted_when_it_is_mended(
-        self, root: Path, tmp_path: Path
-    ) -> None:
-        prepared(root, tmp_path / "cache")
+    def test_a_rejected_file_that_was_mended_is_extracted(self, root: Path, tmp_path: Path) -> None:
         whole = (root / "wav" / NAMES[5]).read_bytes()
         (root / "wav" / NAMES[5]).write_bytes(whole[:-1])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.rejected) == (11, 11, 1)
+        assert prepared(root, tmp_path / "cache").rejected == 1
         (root / "wav" / NAMES[5]).write_bytes(whole)
         report = prepared(root, tmp_path / "cache")
         assert (report.reused, report.extracted, report.rejected) == (11, 1, 0)
@@ -223,7 +233,6 @@ class TestSecondRun:
         with pytest.raises(CorpusError, match="all 12 files rejected"):
             prepared(root, tmp_path / "cache")
         assert everything(store) == before
-        assert FeatureStore(store).verify() == []
 
     def test_moving_the_corpus_extracts_nothing(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
         prepared(root, tmp_path / "cache")
@@ -242,7 +251,7 @@ class TestSecondRun:
         assert watcher.planned_recordings == 1
 
     def test_a_lower_limit_rejects_what_an_earlier_run_took(self, root: Path, tmp_path: Path) -> None:
-        """Whatever the history: a first run with this limit would reject it."""
+        """As a first run with this limit would."""
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.5)))
         age([root / "wav" / NAMES[0]])
         prepared(root, tmp_path / "cache")
@@ -448,12 +457,14 @@ class TestFinishedWork:
 
 
 class TestReaders:
-    def test_a_reader_keeps_the_snapshot_it_opened(self, root: Path, pool: Path, tmp_path: Path) -> None:
+    def test_a_reader_keeps_the_snapshot_it_opened_and_its_files_go_with_a_later_run(
+        self, root: Path, pool: Path, tmp_path: Path
+    ) -> None:
         store = prepared(root, tmp_path / "cache").store
+        old = content(store)
         reader = FeatureStore(store)  # nothing read yet, so that its files are still to be opened
-        before = FeatureStore(store)
-        expected = [features.tobytes() for features in before]
-        for name in NAMES[:6]:
+        expected = [features.tobytes() for features in FeatureStore(store)]
+        for name in NAMES:
             shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
         (root / "wav" / NAMES[-1]).unlink()
         prepared(root, tmp_path / "cache")
@@ -461,16 +472,6 @@ class TestReaders:
         assert reader.table.num_rows == 12
         assert reader.verify() == []
         assert len(FeatureStore(store)) == 11
-
-    def test_old_files_stay_while_a_reader_lives_and_go_with_the_next_run(
-        self, root: Path, pool: Path, tmp_path: Path
-    ) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        old = content(store)
-        reader = FeatureStore(store)
-        for name in NAMES:
-            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        prepared(root, tmp_path / "cache")
         assert old.keys() < content(store).keys()
         del reader
         prepared(root, tmp_path / "cache")
