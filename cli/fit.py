@@ -89,27 +89,16 @@ _MARKS: Final = """
 def fit(
     sources: tuple[str, ...],
     target: str | None,
-    task: str,
-    method: str,
     add: str | None,
-    steps: int,
-    seed: int,
-    threads: int | None,
     device: str,
-    compile: bool,
-    cuda_graph: bool,
     cache: Path,
     feature_set: str | None,
-    out: Path | None,
-    resume: bool,
-    residency: str,
-    select: str,
-    oracle_analysis: bool,
     settings: tuple[str, ...],
     list_methods: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **asked: Any,  # fields of FitRequest, by their names
 ) -> None:
     """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
@@ -133,44 +122,27 @@ def fit(
     from emodna.pipeline.store import FeatureStore
     from emodna.pipeline.store.catalogue import find_store
 
-    check_name(method)
+    check_name(asked["method"])
     shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
-    if out is not None:
-        RunFolder(out).check_free(resume=resume)
+    if asked["out"] is not None:
+        RunFolder(asked["out"]).check_free(resume=asked["resume"])
     from emodna.model.fit import carry_out
     from emodna.model.request import FitRequest, resolve_request
 
-    request = FitRequest(
-        sources=stores[:-1],
-        target=stores[-1],
-        task=task,  # type: ignore[arg-type]
-        method=method,
-        steps=steps,
-        seed=seed,
-        device=common.torch_device(device),
-        threads=threads,
-        settings=parsed,
-        out=out,
-        resume=resume,
-        residency=residency,  # type: ignore[arg-type]
-        select=select,
-        oracle_analysis=oracle_analysis,
-        compile=compile,
-        cuda_graph=cuda_graph,
-    )
+    request = FitRequest(stores[:-1], stores[-1], device=common.torch_device(device), settings=parsed, **asked)
     for store in stores:
         common.detail(f"store {common.safe(store.path)}")
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
-    title = f"{JOIN.join(sorted(sources))} -> {target}, {task}, {plan.label}"
-    with watching(title, steps, utterances=plan.utterances, quiet=quiet) as watcher:
+    title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
+    with watching(title, request.steps, utterances=plan.utterances, quiet=quiet) as watcher:
         result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
-    oracle = read_json(RunFolder(Path(result["run"])).oracle) if oracle_analysis else {}
+    oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
     else:
-        _print(result, labelled=int((request.target.labels(task) >= 0).sum()), utterances=len(request.target))
+        _print(result, labelled=int((request.target.labels(request.task) >= 0).sum()), utterances=len(request.target))
         if oracle:
             _print_oracle(oracle["oracle"])
 

@@ -85,7 +85,6 @@ def predict(
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, marked
-    from emodna.pipeline.tables import renamed
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -105,10 +104,12 @@ def predict(
 
     inputs, table = _inputs(audio, manifest, root)
     names = (*_KEYS, *(("run",) if also else ()))
-    columns = [] if table is None else table.column_names
-    beside = renamed(columns, names)
+    beside: dict[str, str] = {}
     if table is not None:
-        table = table.rename_columns([beside[column] for column in columns])
+        from emodna.pipeline.tables import renamed  # which loads pyarrow
+
+        beside = renamed(table.column_names, names)
+        table = table.rename_columns(list(beside.values()))
     tally = _Tally()
     with ExitStack() as stack:
         places: list[answers.Answers] = []

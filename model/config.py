@@ -199,18 +199,16 @@ def _parse(key: str, text: str, kind: Any) -> object:
 def _checked(key: str, value: object, text: str, kind: Any) -> object:
     """A value, if it is of its field's type and range."""
     if typing.get_origin(kind) is Literal:
-        options = typing.get_args(kind)
-        _require(value in options, key, text, "one of " + ", ".join(map(str, options)))
-        return value
-    base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
-    if base is float and type(value) is int:
-        value = float(value)
-    _require(type(value) is base, key, text, f"of type {base.__name__}")
-    for check in checks:
-        _require(check.holds(value), key, text, check.says)
+        valid, says = value in typing.get_args(kind), "one of " + ", ".join(map(str, typing.get_args(kind)))
+    else:
+        base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
+        if base is float and type(value) is int:
+            value = float(value)
+        valid, says = type(value) is base, f"of type {base.__name__}"
+        for check in checks if valid else ():
+            if not check.holds(value):
+                valid, says = False, check.says
+                break
+    if not valid:
+        raise ConfigError(f"{key}={text:.40}: must be {says}")
     return value
-
-
-def _require(condition: bool, key: str, text: str, valid: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key}={text:.40}: must be {valid}")

@@ -1,345 +1,293 @@
-"""A picture of the benchmark, drawn by matplotlib: every mark, and around the panels title, legend and note."""
+"""Pictures of an experiment, drawn by matplotlib: as files, and as SVG elements of a page."""
 
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emodna.cli.common import visible
 from emodna.cli.picture import NEUTRAL, STORES, save
-from emodna.model.bench.pictures import Dots, Line, Mark, Matrix, Panel, Picture, Points
+from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another dash or marker.
 COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-#: Filled ones first: small and many, they are what is seen.
+"""Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
+#: No text is taken for a formula.
+_STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
+#: Filled ones first: small and many, they are seen best.
 _MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
 _DASHES: Final = ("-", "--", ":", "-.")
-#: Sizes in inches: of panels, and of what stands around them.
-_PANEL: Final = (4.2, 3.4)
+#: Colours of a drawing -> custom properties of a page, whose theme decides.
+_THEME: Final = {
+    **{colour.lower(): f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
+    NEUTRAL: "var(--muted)",
+    "#b0b0b0": "var(--rule)",  # matplotlib's grid
+}
+#: Text on a cell of a matrix, whose colour is the same in all themes.
+_ON_CELLS: Final = {True: "#111111", False: "#eeeeee"}
+
+#: Inches: a line of text, all panels side by side.
 _LINE: Final = 0.19
-_GAP: Final = 0.12
+_ROOM: Final = 13.0
 #: Characters of 8 point to an inch, about.
 _PER_INCH: Final = 15
-#: Longest lines of a label before it is folded, and of a column's before it is turned.
+#: Longest line of a label, longest column that is not turned, longest name in the legend.
 _LABEL: Final = 30
-_TURNED: Final = 8
-#: Longest name in the legend.
+_UPRIGHT: Final = 8
 _NAME: Final = 60
-#: Inches that panels share side by side.
-_ROOM: Final = 13.0
-_SMALL: Final = 8
-#: What no line may end between.
+#: No line ends between these.
 _TOGETHER: Final = re.compile(r"\b(seeds?) (?=\d)")
 
 
-def drawn(picture: Picture) -> "Figure":
-    """The picture; nothing in its texts is taken for a formula or moves a terminal."""
-    from matplotlib.figure import Figure
-
-    columns, rows = _shape(picture.panels)
-    width, height = columns * _width(picture.panels), rows * _height(picture.panels)
-    title = _folded(picture.title, int(width * 11))
-    note = _folded(picture.note, int(width * _PER_INCH))
-    entries = list(_entries(picture.panels))
-    per_row = _per_row([entry.name for entry in entries], width)
-    above = _LINE * 1.5 * len(title) + _GAP
-    legend = _LINE * math.ceil(len(entries) / per_row) + _GAP if entries else 0.0
-    below = legend + (_LINE * 0.9 * len(note) + _GAP if note else 0.0)
-    figure = Figure(figsize=(width, height + above + below), layout="constrained")
-    whole = height + above + below
-    figure.get_layout_engine().set(rect=(0, below / whole, 1, height / whole), w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    references = _references(picture.panels)
-    for axes, panel in zip(grid, picture.panels, strict=False):
-        _draw(axes, panel, references)
-    for axes in grid[len(picture.panels) :]:
-        axes.set_axis_off()
-    figure.text(
-        0.5,
-        1 - _GAP / 2 / whole,
-        "\n".join(title),
-        ha="center",
-        va="top",
-        fontsize=12,
-        parse_math=False,
-        in_layout=False,
-    )
-    figure.text(
-        0.02,
-        _GAP / 2 / whole,
-        "\n".join(note),
-        ha="left",
-        va="bottom",
-        fontsize=_SMALL,
-        parse_math=False,
-        in_layout=False,
-    )
-    if entries:
-        _legend(figure, entries, per_row, (below - _GAP / 2) / whole)
-    return figure
-
-
-def content(picture: Picture, format: str) -> bytes:
-    """The picture as a file: png, svg or pdf; a png by a palette, in half the bytes."""
-    from PIL import Image
+def picture_file(picture: Picture, format: str) -> bytes:
+    """Return a picture as a file: png, svg or pdf."""
+    from matplotlib import rc_context
 
     file = BytesIO()
-    save(drawn(picture), file, format)
-    if format == "png":
-        with Image.open(file) as image:
-            small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        small.save(file := BytesIO(), format, optimize=True)
+    with rc_context(_STYLE):
+        save(draw(picture), file, format)
     return file.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A line of the legend: what looks alike in all panels is named once."""
+def page_svg(panel: Panel, identity: str) -> str:
+    """Return a panel, without its title, as an SVG element for a page, whose theme has the colours of `_THEME`.
 
-    name: str
-    look: tuple[tuple[str, Any], ...]
-    """Properties of the line that shows it."""
+    Parameters
+    ----------
+    identity
+        Unique on the page: ids in the drawing are derived from it.
+    """
+    from matplotlib import rc_context
+
+    file = BytesIO()
+    own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
+    style: dict[Any, Any] = {**_STYLE, **own}
+    with rc_context(style):
+        save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
+    root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
+    used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
+    for element in list(root.iter()):
+        element.tag = element.tag.rpartition("}")[2]  # HTML needs no namespaces
+        for child in [child for child in element if child.tag.endswith(("}metadata", "}style"))]:
+            element.remove(child)
+        for key, value in element.attrib.copy().items():
+            match key:
+                case "id":
+                    if value.encode() not in used:
+                        del element.attrib[key]
+                case "style":
+                    element.set(key, re.sub("#[0-9a-f]{6}", lambda found: _THEME.get(found[0], found[0]), value))
+                case "d" | "x" | "y":
+                    element.set(key, re.sub(r"(\.\d\d)\d+", r"\1", value))
+                case _ if key.endswith("}href"):
+                    element.set("href", element.attrib.pop(key))
+    width = float(root.attrib.pop("width").removesuffix("pt")) * 96 / 72
+    del root.attrib["height"]
+    root.set("style", f"width: {width:.0f}px; min-width: {0.75 * width:.0f}px")
+    return ET.tostring(root, encoding="unicode")
 
 
-def _draw(axes: "Axes", panel: Panel, references: Sequence[str]) -> None:
+def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
+    """Draw a picture.
+
+    Parameters
+    ----------
+    least_width
+        Of a single panel, in inches.
+    """
+    from matplotlib.figure import Figure
+
+    panels = picture.panels
+    width, height = (max(sizes) for sizes in zip(*map(_size, panels), strict=True))
+    width = max(width, least_width) if len(panels) == 1 else width
+    columns = min(len(panels), max(int(_ROOM / width), 1), 4)
+    columns = 2 if len(panels) == 4 and columns == 3 else columns
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(layout="constrained")
+    references = list(dict.fromkeys(name for panel in panels for name, _ in panel.references))
+    named: dict[str, Artist] = {}
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw_panel(axes, panel, int(9 * width), references, named)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    named.pop("", None)
+    names = [textwrap.shorten(visible(name), _NAME, placeholder="\u2026") for name in named]
+    whole = columns * width
+    title, note = _fold(picture.title, int(whole * 10)), _fold(picture.note, int(whole * _PER_INCH))
+    per_row = max(min(len(names), int(whole * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)
+    lines = 1.5 * len(title) + math.ceil(len(names) / per_row) + len(note)
+    figure.set_size_inches(whole, rows * height + _LINE * lines)
+    if title or named:
+        legend = figure.legend(
+            list(named.values()),
+            names,
+            title="\n".join(title),
+            loc="outside upper center",
+            ncols=per_row,
+            frameon=False,
+            title_fontsize="xx-large",
+        )
+        legend.get_title().set_multialignment("center")
+    if note:
+        figure.supxlabel("\n".join(note), x=0.02, ha="left", size="medium")
+    return figure
+
+
+def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str], named: "dict[str, Artist]") -> None:
+    """Draw a panel, and add what the legend names to `named`."""
     dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
     apart = [mark for mark in dots if not mark.joined]
-    categories = _categories_of(dots)
+    categories = _categories(dots)
     for mark in panel.marks:
         match mark:
             case Line():
-                _line(axes, mark)
+                named.setdefault(mark.name, _draw_line(axes, mark))
             case Points():
-                _points(axes, mark, sum(len(each.x) for each in panel.marks if isinstance(each, Points)))
+                together = sum(len(each.x) for each in panel.marks if isinstance(each, Points))
+                named.setdefault(mark.name, _draw_points(axes, mark, together))
             case Dots():
-                shift = 0.0 if mark.joined else _shift(apart.index(mark), len(apart))
-                _dots(axes, mark, _places(mark, categories), shift)
+                place = 0.0 if mark.joined else apart.index(mark) - (len(apart) - 1) / 2
+                shift = place * min(0.7 / max(len(apart), 1), 0.25)
+                named.setdefault(mark.name, _draw_dots(axes, mark, categories, shift))
             case Matrix():
-                _matrix(axes, mark)
+                _draw_matrix(axes, mark)
     for name, value in panel.references:
         if math.isfinite(value):
+            dash = _DASHES[(references.index(name) + 1) % len(_DASHES)]
             along = axes.axvline if dots else axes.axhline
-            along(value, **dict(_reference_look(references.index(name))), zorder=0.5)
+            named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
     if categories:
-        _categories(axes, categories)
-    axes.set_title(
-        "\n".join(_folded(panel.title, int(10 * axes.get_window_extent().width / axes.figure.dpi))),
-        fontsize=10,
-        parse_math=False,
-    )
-    axes.set_xlabel(visible(panel.x_label), fontsize=9, parse_math=False)
-    axes.set_ylabel(visible(panel.y_label), fontsize=9, parse_math=False)
-    axes.tick_params(labelsize=_SMALL)
-    if (ends := panel.widened) is not None:
-        (axes.set_xlim if dots else axes.set_ylim)(*ends)
+        _label(axes, categories, [])
+        axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
+        axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
+    axes.set_title("\n".join(_fold(panel.title, wide)), size="x-large")
+    axes.set_xlabel(visible(panel.x_label), size="large")
+    axes.set_ylabel(visible(panel.y_label), size="large")
+    low, high = axes.get_xlim() if dots else axes.get_ylim()
+    if abs(high - low) < panel.least_width:
+        middle, half = (low + high) / 2, panel.least_width / 2
+        (axes.set_xlim if dots else axes.set_ylim)(middle - half, middle + half)
     if panel.bare:
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
 
 
-def _line(axes: "Axes", mark: Line) -> None:
-    x, y = _finite(mark.x), _finite(mark.y)
+def _draw_line(axes: "Axes", mark: Line) -> "Artist":
+    x, y, colour = _finite(mark.x), _finite(mark.y), _colour(mark.colour)
     if mark.low is not None and mark.high is not None:
-        colour = COLOURS[mark.colour % len(COLOURS)]
         axes.fill_between(x, _finite(mark.low), _finite(mark.high), color=colour, alpha=0.18, linewidth=0)
-    axes.plot(x, y, **dict(_look(mark)))
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
+    dash = _DASHES[(2 * (mark.colour // len(COLOURS)) + mark.dashed) % len(_DASHES)]
+    return axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6)[0]
 
 
-def _points(axes: "Axes", mark: Points, together: int) -> None:
-    look = dict(_look(mark))
-    # The more, the smaller.
-    size = min(max(8000 / max(together, 1), 7.0), 36.0)
-    axes.scatter(
-        _finite(mark.x), _finite(mark.y), s=size, c=look["color"], marker=look["marker"], alpha=0.6, linewidths=0
-    )
+def _draw_points(axes: "Axes", mark: Points, together: int) -> "Artist":
+    marker = _MARKERS[mark.marker % len(_MARKERS)]
+    look: dict[str, Any] = {"color": _colour(mark.colour), "marker": marker, "linestyle": ""}
+    size = min(max(8000 / max(together, 1), 7.0), 36.0) ** 0.5  # the more, the smaller
+    axes.plot(_finite(mark.x), _finite(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **look)
+    return axes.plot([], [], markersize=6, **look)[0]
 
 
-def _dots(axes: "Axes", mark: Dots, places: "np.ndarray[Any, np.dtype[np.float64]]", shift: float) -> None:
-    """One series, beside the others of each category."""
-    values, places = _finite(mark.values), places + shift
-    look = dict(_look(mark))
+def _draw_dots(axes: "Axes", mark: Dots, categories: Sequence[str], shift: float) -> "Artist":
+    """Draw one series, `shift` below the middle of each category."""
+    places = np.arange(len(mark.categories), dtype=np.float64)
+    if list(mark.categories) != list(categories[: len(places)]):  # else in order, though two may have one name
+        places = np.array([categories.index(name) for name in mark.categories], np.float64)
+    places, values, colour = places + shift, _finite(mark.values), _colour(mark.colour)
     if mark.low is not None and mark.high is not None:
-        axes.hlines(places, _finite(mark.low), _finite(mark.high), color=look["color"], linewidth=1.4, alpha=0.7)
-    axes.plot(values, places, **look)
+        axes.hlines(places, _finite(mark.low), _finite(mark.high), color=colour, linewidth=1.4, alpha=0.7)
+    if mark.joined:
+        return axes.plot(values, places, color=colour, linewidth=4, solid_capstyle="butt")[0]
+    marker = _MARKERS[(mark.colour + mark.colour // len(COLOURS)) % len(_MARKERS)]
+    return axes.plot(values, places, color=colour, linestyle="", marker=marker, markersize=6)[0]
 
 
-def _shift(number: int, of: int) -> float:
-    """How much lower than the middle of its category a series lies."""
-    return (number - (of - 1) / 2) * min(0.7 / of, 0.25)
+def _draw_matrix(axes: "Axes", mark: Matrix) -> None:
+    from matplotlib import colormaps
+
+    values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
+    if not values.size:
+        return
+    cells = axes.pcolormesh(
+        np.ma.masked_invalid(values),
+        vmin=mark.low,
+        vmax=max(mark.high, mark.low + 1e-9),
+        cmap=colormaps["RdBu" if mark.diverging else "cividis"],
+    )
+    for (row, column), value in np.ndenumerate(values):
+        text, colour = "\u2013", NEUTRAL
+        if math.isfinite(value):
+            red, green, blue, _ = cells.cmap(cells.norm(value))
+            text, colour = f"{value:.{mark.digits}f}", _ON_CELLS[0.299 * red + 0.587 * green + 0.114 * blue > 0.5]
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour)
+    axes.invert_yaxis()  # the first on top
+    _label(axes, mark.rows, mark.columns, middle=0.5)
+    axes.figure.colorbar(cells, ax=axes, fraction=0.04, pad=0.02)
 
 
-def _categories_of(dots: Sequence[Dots]) -> list[str]:
-    """Those of the first series, then what others add."""
+def _label(axes: "Axes", rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
+    """Put names at the ticks; long ones of columns are turned."""
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
+    axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])
+    if columns:
+        names = ["\n".join(_fold(name, _LABEL)) for name in columns]
+        axes.set_xticks(np.arange(len(columns)) + middle, names, **turned)
+
+
+def _size(panel: Panel) -> tuple[float, float]:
+    """Return width and height of a panel in inches: long names take room from what is drawn."""
+    match panel.marks:
+        case [Matrix() as mark]:
+            turned = 0.7 * _text_width(mark.columns) if _is_long(mark.columns) else 0.0
+            width = 0.6 * len(mark.columns) + _text_width(mark.rows) + 1.3
+            return max(width, 2.9), max(0.36 * len(mark.rows) + 1.0 + turned, 2.2)
+        case [Dots(), *_]:
+            names = _categories([mark for mark in panel.marks if isinstance(mark, Dots)])
+            lines = sum(max(len(_fold(name, _LABEL)), 1.5) for name in names)
+            return max(3.2 + _text_width(names), 4.2), max(_LINE * lines + 0.9, 2.2)
+    return 4.2, 3.4
+
+
+def _categories(dots: Sequence[Dots]) -> list[str]:
+    """Return the categories of the first series, and what others add."""
     found: list[str] = []
     for mark in dots:
         found += mark.categories if not found else [name for name in mark.categories if name not in found]
     return found
 
 
-def _places(mark: Dots, categories: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Of a series' categories among all: one after the other, where two have the same name."""
-    if list(mark.categories) == list(categories[: len(mark.categories)]):
-        return np.arange(len(mark.categories), dtype=np.float64)
-    return np.array([categories.index(name) for name in mark.categories], np.float64)
-
-
-def _categories(axes: "Axes", names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)))
-    for text in axes.set_yticklabels(["\n".join(_folded(name, _LABEL)) for name in names], fontsize=_SMALL):
-        text.set_parse_math(False)
-    axes.set_ylim(len(names) - 0.5, -0.5)  # the first on top
-    axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
-    axes.margins(x=0.06)
-
-
-def _matrix(axes: "Axes", mark: Matrix) -> None:
-    from matplotlib import colormaps
-
-    values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
-    if not values.size:
-        return
-    scale = colormaps["RdBu" if mark.diverging else "cividis"].with_extremes(bad="#EEEEEE")
-    image = axes.imshow(
-        np.ma.masked_invalid(values), vmin=mark.low, vmax=max(mark.high, mark.low + 1e-9), cmap=scale, aspect="auto"
-    )
-    for (row, column), value in np.ndenumerate(values):
-        known = math.isfinite(value)
-        text = f"{value:.{mark.digits}f}" if known else "\u2013"
-        red, green, blue, _ = image.cmap(image.norm(value)) if known else (1.0, 1.0, 1.0, 1.0)
-        light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        axes.text(column, row, text, ha="center", va="center", fontsize=_SMALL, color="black" if light else "white")
-    turned = max((len(name) for name in mark.columns), default=0) > _TURNED
-    turn: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if turned else {}
-    axes.set_xticks(range(len(mark.columns)))
-    axes.set_yticks(range(len(mark.rows)))
-    for label in [
-        *axes.set_xticklabels(["\n".join(_folded(name, _LABEL)) for name in mark.columns], **turn),
-        *axes.set_yticklabels(["\n".join(_folded(name, _LABEL)) for name in mark.rows]),
-    ]:
-        label.set_parse_math(False)
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-    bar.ax.tick_params(labelsize=_SMALL)
-
-
-def _look(mark: Line | Points | Dots) -> tuple[tuple[str, Any], ...]:
-    """How a series is told from others, as properties of a line."""
-    colour, lap = COLOURS[mark.colour % len(COLOURS)], mark.colour // len(COLOURS)
-    match mark:
-        case Line():
-            style = _DASHES[(2 * lap + mark.dashed) % len(_DASHES)]
-            look = {"color": colour, "linestyle": style, "linewidth": 1.6}
-        case Points():
-            look = {"color": colour, "linestyle": "", "marker": _MARKERS[mark.marker % len(_MARKERS)], "markersize": 6}
-        case Dots():
-            marker = _MARKERS[(mark.colour + lap) % len(_MARKERS)]
-            look = {"color": colour, "linestyle": "", "marker": marker, "markersize": 6}
-            if mark.joined:
-                look = {"color": colour, "linestyle": "-", "linewidth": 4, "solid_capstyle": "butt"}
-    return tuple(look.items())
-
-
-def _references(panels: Sequence[Panel]) -> list[str]:
-    """Names of all, once."""
-    return list(dict.fromkeys(name for panel in panels for name, value in panel.references if math.isfinite(value)))
-
-
-def _reference_look(number: int) -> tuple[tuple[str, Any], ...]:
-    return (("color", NEUTRAL), ("linestyle", _DASHES[(number + 1) % len(_DASHES)]), ("linewidth", 1.2))
-
-
-def _entries(panels: Sequence[Panel]) -> Iterator[_Entry]:
-    """What the legend names, each once: marks in order, then references."""
-    marks: list[Mark] = [mark for panel in panels for mark in panel.marks]
-    of_marks = [_Entry(mark.name, _look(mark)) for mark in marks if not isinstance(mark, Matrix)]
-    references = _references(panels)
-    of_references = [_Entry(name, _reference_look(number)) for number, name in enumerate(references)]
-    yield from (entry for entry in dict.fromkeys([*of_marks, *of_references]) if entry.name)
-
-
-def _legend(figure: "Figure", entries: Sequence[_Entry], columns: int, top: float) -> None:
-    from matplotlib.lines import Line2D
-
-    legend = figure.legend(
-        [Line2D([], [], **dict(entry.look)) for entry in entries],
-        [_shortened(entry.name) for entry in entries],
-        loc="upper center",
-        bbox_to_anchor=(0.5, top),
-        ncols=columns,
-        fontsize=_SMALL,
-        frameon=False,
-        borderaxespad=0,
-        labelspacing=0.35,
-    )
-    legend.set_in_layout(False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _per_row(names: Sequence[str], width: float) -> int:
-    """Columns of the legend: as many as find room."""
-    widest = max((min(len(name), _NAME) for name in names), default=0)
-    return max(min(len(names), int(width * _PER_INCH / (widest + 8))), 1)
-
-
-def _shape(panels: Sequence[Panel]) -> tuple[int, int]:
-    """Columns and rows of panels: four make a square, unless they are small."""
-    count, width = max(len(panels), 1), _width(panels)
-    columns = min(count, max(int(_ROOM / width), 1), 4)
-    if count == 4 and columns == 3:
-        columns = 2
-    return columns, math.ceil(count / columns)
-
-
-def _width(panels: Sequence[Panel]) -> float:
-    """Of each panel: long categories take room from what is drawn."""
-    marks = [mark for panel in panels for mark in panel.marks]
-    needed = 2.9 if marks and all(isinstance(mark, Matrix) for mark in marks) else _PANEL[0]
-    for mark in marks:
-        if isinstance(mark, Matrix):
-            needed = max(needed, 0.6 * len(mark.columns) + _text_width(mark.rows) + 1.3)
-        elif isinstance(mark, Dots):
-            needed = max(needed, 3.2 + _text_width(mark.categories))
-    return needed if len(panels) > 1 else max(needed, 5.5)
-
-
-def _height(panels: Sequence[Panel]) -> float:
-    needed = _PANEL[1] if any(not isinstance(m, Dots | Matrix) for p in panels for m in p.marks) else 2.2
-    for mark in (mark for panel in panels for mark in panel.marks):
-        if isinstance(mark, Matrix):
-            turned = max((len(name) for name in mark.columns), default=0) > _TURNED
-            needed = max(needed, 0.36 * len(mark.rows) + 1.0 + turned * 0.7 * _text_width(mark.columns))
-        elif isinstance(mark, Dots):
-            lines = sum(max(len(_folded(name, _LABEL)), 1.5) for name in mark.categories)
-            needed = max(needed, _LINE * lines + 0.9)
-    return needed
+def _is_long(names: Sequence[str]) -> bool:
+    return max(map(len, names), default=0) > _UPRIGHT
 
 
 def _text_width(names: Sequence[str]) -> float:
-    return max((min(len(name), _LABEL) for name in names), default=0) / _PER_INCH
+    return min(max(map(len, names), default=0), _LABEL) / _PER_INCH
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """Lines of a text from outside, harmless."""
+def _fold(text: str, width: int) -> list[str]:
+    """Return the lines of a text from outside, made harmless."""
     together = _TOGETHER.sub("\\1\u00a0", visible(text))
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, max(width, 10))]
 
 
-def _shortened(name: str) -> str:
-    """A name for the legend, on one line."""
-    name = visible(name)
-    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026"
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
 
 
-def _finite(values: Sequence[float | None]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """As numbers, with NaN, which is not drawn, in place of what is not known or not finite."""
-    return np.array([math.nan if value is None or not math.isfinite(value) else value for value in values], np.float64)
+def _finite(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return numbers, with NaN, which is not drawn, in place of what is unknown or infinite."""
+    found = np.array([math.nan if value is None else value for value in values], np.float64)
+    return np.where(np.isfinite(found), found, math.nan)

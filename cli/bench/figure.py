@@ -3,18 +3,13 @@
 import itertools
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import out_option
 from emodna.pipeline.emotions import TASKS
-
-if TYPE_CHECKING:
-    from emodna.model.bench.figures import Choice
-    from emodna.model.bench.pictures import Picture
-    from emodna.model.bench.spec import Experiment
 
 _ALL: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
@@ -67,30 +62,37 @@ def figure(
     is kept in the benchmark's folder. Existing pictures are overwritten.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
+    if not names:
+        _list_figures(as_json=as_json)
+        return
+    from emodna.cli.bench.draw import picture_file
     from emodna.model.bench import figures
     from emodna.model.bench.spec import Experiment, MethodSpec
     from emodna.pipeline.errors import EmodnaError
+    from emodna.pipeline.files import write_atomically
 
-    if not names:
-        _list(as_json=as_json)
-        return
-    wanted = figures.names() if _ALL in names else list(dict.fromkeys(names))
+    wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:
         figures.check_name(name)
-    bench = Experiment.read(out)
+    experiment = Experiment.read(out)
     for option, corpus in (("--src", src), ("--tgt", tgt)):
-        if corpus not in (None, *bench.corpora):
-            raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(bench.corpora)}")
+        if corpus not in (None, *experiment.corpora):
+            raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(experiment.corpora)}")
     if src is not None and src == tgt:
         raise EmodnaError(f"--src {src} --tgt {tgt}: source and target are the same; a pair has two corpora")
-    rows = tuple(map(MethodSpec.parse, methods)) or None
-    tasks = tasks or tuple(task for task in TASKS if any(cell.task == task for cell in bench.runs))
+    specs = tuple(map(MethodSpec.parse, methods)) or None
+    tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"
     written, left_out, failed = [], {}, False
     for name, task in itertools.product(wanted, tasks):
         try:
-            choice = figures.Choice(task, src, tgt, seed, rows)
-            written.append({"figure": name, "task": task, **_written(name, bench, choice, to, format)})
+            picture = figures.make_figure(name, experiment, figures.Choice(task, src, tgt, seed, specs))
+            stem = to / f"{picture.name}-{task}"
+            to.mkdir(parents=True, exist_ok=True)
+            file, numbers = (stem.with_name(f"{stem.name}.{suffix}") for suffix in (format, "json"))
+            write_atomically(file, picture_file(picture, format))
+            write_atomically(numbers, common.json_text(asdict(picture)).encode() + b"\n")
+            written.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
         except EmodnaError as error:
             if _ALL not in names and len(tasks) == 1:
                 raise
@@ -101,45 +103,18 @@ def figure(
     else:
         for each in written:
             common.out.print(f"wrote {common.safe(each['file'])} and {common.safe(Path(each['numbers']).name)}")
-        for name, why in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {name}: {common.safe(why)}")
+        for label, why in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.safe(why)}")
     if failed or not written:
         raise click.exceptions.Exit(1)
 
 
-def _list(*, as_json: bool) -> None:
-    from emodna.model.bench import figures
+def _list_figures(*, as_json: bool) -> None:
+    from emodna.model.bench.figures import FIGURES
 
-    summaries = {name: figures.summary(name) for name in figures.names()}
     if as_json:
-        common.print_json([{"figure": name, "summary": summary} for name, summary in summaries.items()])
+        common.print_json([{"figure": name, "summary": entry.summary} for name, entry in FIGURES.items()])
         return
-    width = max(map(len, summaries))
-    for name, summary in summaries.items():
-        common.out.print(f"{name:{width}}  {common.safe(summary)}")
-
-
-def _written(name: str, bench: "Experiment", choice: "Choice", to: Path, format: str) -> dict[str, str]:
-    """Make a figure and write it: its files."""
-    from emodna.model.bench.figures import figure as made
-
-    picture = made(name, bench, choice)
-    to.mkdir(parents=True, exist_ok=True)
-    stem = f"{picture.name}-{choice.task}"
-    return {"file": str(_drawn(picture, to / f"{stem}.{format}", format)), "numbers": str(_numbers(picture, to / stem))}
-
-
-def _drawn(picture: "Picture", path: Path, format: str) -> Path:
-    from emodna.cli.bench.draw import content
-    from emodna.pipeline.files import write_atomically
-
-    write_atomically(path, content(picture, format))
-    return path
-
-
-def _numbers(picture: "Picture", stem: Path) -> Path:
-    from emodna.pipeline.files import write_atomically
-
-    path = stem.with_name(f"{stem.name}.json")
-    write_atomically(path, common.json_text(asdict(picture)).encode() + b"\n")
-    return path
+    width = max(map(len, FIGURES))
+    for name, entry in FIGURES.items():
+        common.out.print(f"{name:{width}}  {common.safe(entry.summary)}")

@@ -334,6 +334,10 @@ def document(table: Table) -> dict[str, Any]:
     """Return a table as a JSON document, with nothing rounded."""
     experiment = table.experiment
     columns = {column.name: column for block in table.blocks for _, column in block.columns}
+    cells: dict[str, Any] = {}
+    for line, (task, column, score), cell in _cells(table):
+        own = cells.setdefault(line.name, {}).setdefault(task, {}).setdefault(column.name, {})
+        own[score] = _numbers(cell, column)
     return {
         "table": table.name,
         "title": table.title,
@@ -341,23 +345,17 @@ def document(table: Table) -> dict[str, Any]:
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": _cells(line.cells)}
+            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells[line.name]}
             for line in table.of("entry", "floor", "ceiling")
         },
         "not_shown": [str(spec) for spec in table.not_shown],
         "shared": shared_facts(table.shared),
-        "constants": {line.name: {"label": line.label, "cells": _cells(line.cells)} for line in table.of("constant")},
+        "constants": {line.name: {"label": line.label, "cells": cells[line.name]} for line in table.of("constant")},
         "missing": {
             "cells": sum(gap.runs for gap in table.gaps),
             "gaps": [
-                {
-                    "why": gap.why,
-                    "tasks": gap.tasks,
-                    "rows": [str(spec) for spec in gap.methods],
-                    "pairs": gap.pairs,
-                    "seeds": gap.seeds,
-                    "error": gap.error,
-                }
+                {"why": gap.why, "tasks": gap.tasks, "rows": [str(spec) for spec in gap.methods]}
+                | {"pairs": gap.pairs, "seeds": gap.seeds, "error": gap.error}
                 for gap in table.gaps
             ],
             "corpora": table.absent,
@@ -387,8 +385,7 @@ def table_csv(table: Table) -> str:
             "seeds": " ".join(map(str, cell.seeds)),
             "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
         }
-        for line in table.lines
-        for (task, column, score), cell in line.cells.items()
+        for line, (task, column, score), cell in _cells(table)
     ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
@@ -400,17 +397,19 @@ def table_csv(table: Table) -> str:
     return stream.getvalue()
 
 
+def _cells(table: Table) -> Iterator[tuple[Line, Spot, Cell]]:
+    return ((line, spot, cell) for line in table.lines for spot, cell in line.cells.items())
+
+
 def _facts(line: Line, paper_key: str) -> dict[str, Any]:
     info = line.info
-    return {
-        paper_key: line.paper,
-        "our_reading": info.our_reading if info else None,
-        "supervision": info.supervision if info else None,
-    }
+    facts = (info.our_reading, info.supervision) if info else (None, None)
+    return dict(zip((paper_key, "our_reading", "supervision"), (line.paper, *facts), strict=True))
 
 
 def _numbers(cell: Cell, column: Column) -> dict[str, Any]:
     """Return a cell by the names that JSON and CSV have."""
+    cited = cell.cited
     return {
         "mean": cell.mean,
         "std": cell.std,
@@ -420,18 +419,10 @@ def _numbers(cell: Cell, column: Column) -> dict[str, Any]:
         "constant": cell.constant,
         "mark": cell.mark,
         "best": cell.best,
-        "paper_mean": cell.cited.mean if cell.cited else None,
-        "paper_std": cell.cited.std if cell.cited else None,
+        "paper_mean": cited.mean if cited else None,
+        "paper_std": cited.std if cited else None,
         "comparable": cell.comparable,
         "difference": cell.difference,
         "gain": cell.gain,
         "paper_gain": cell.cited_gain,
     }
-
-
-def _cells(cells: Mapping[Spot, Cell]) -> dict[str, Any]:
-    """Return cells by task, column and score."""
-    found: dict[str, Any] = {}
-    for (task, column, score), cell in cells.items():
-        found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
-    return found

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from emodna.cli.bench.options import STEPS
 from emodna.model.bench import paper
+from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.spec import Pair
-from emodna.model.bench.tables import RUNNABLE, WHY, Cell, Gap, Table
+from emodna.model.bench.tables import Cell, Table
 from emodna.model.bench.wording import NAMED, few, shared_notes
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS

@@ -255,13 +255,13 @@ class Experiment:
         BenchError
             Names the first one that differs.
         """
-        here, there = asdict(self.conditions), asdict(asked)
-        for key in here:
-            if here[key] != there[key]:
+        for (key, here), there in zip(asdict(self.conditions).items(), asdict(asked).values(), strict=True):
+            if here != there:
                 option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"
+                begun, now = _option_text(here), _option_text(there)
                 raise BenchError(
-                    f"{option} {_option_text(there[key])}: the benchmark in {self.out} was begun with "
-                    f"{_option_text(here[key])}; give the same, or another --out"
+                    f"{option} {now}: the benchmark in {self.out} was begun with {begun}; give the same, or another "
+                    "--out"
                 )
 
     def extended(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":

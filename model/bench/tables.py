@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import fmean, stdev
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
+from emodna.model.bench.gaps import Gap, find_gaps
 from emodna.model.bench.paper import AVERAGE, Cited, Place
 from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY, Entry
 from emodna.model.bench.results import CALLED, CONSTANTS, results, scored
@@ -25,14 +26,10 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]
-Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
 
 TABLE_NAMES: Final = (*PRESETS, "sensitivity", "pairs")
 DIFFERENCE: Final = "difference"
 """Beside the scores, in the study of sensitivity: UAR less that of the first method, in the same seeds."""
-WHY: Final[tuple[Why, ...]] = ("failed", "unlabelled", "running", "interrupted", "waiting", "not planned")
-"""Reasons for a gap in the order in which they are listed."""
-RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
 
 #: In percent: scores are floats, of sums in another order.
 _SAME: Final = 1e-9
@@ -47,9 +44,9 @@ class Column:
     name: str
     """`casia`, `average`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
     pairs: tuple[Pair, ...]
-    """All pairs that belong into it, whether the experiment has them or not."""
+    """All that belong into it, present or not."""
     cited: bool = False
-    """True if the paper has such a column."""
+    """True if the paper has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +127,6 @@ class Block:
         called = f"% {class_name((task for task, _ in self.columns), 1)}"
         names = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: called}
         return tuple(names[score] for score in self.scores)
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Runs that have no scores for one reason: all of some tasks by methods by pairs by seeds."""
-
-    why: Why
-    error: str | None
-    """Of failed ones."""
-    tasks: tuple[Task, ...]
-    methods: tuple[MethodSpec, ...]
-    pairs: tuple[Pair, ...]
-    seeds: tuple[int, ...]
-
-    @property
-    def runs(self) -> int:
-        """Number of runs."""
-        return len(self.tasks) * len(self.methods) * len(self.pairs) * len(self.seeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +339,7 @@ class _Maker:
             self.experiment,
             tuple(blocks),
             (*_with_best(lines), *self._constant_lines()),
-            self._gaps(methods, pairs),
+            find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
             tuple(each for each in paper.CORPORA if each not in corpora) if any(each.cited for each in columns) else (),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - shown),
         )
@@ -432,58 +411,6 @@ class _Maker:
                     Cell(mean, pairs=pairs, complete=len(pairs) == len(column.pairs)) if pairs else Cell()
                 )
             yield Line("constant", name, label, None, None, cells)
-
-    def _gaps(self, methods: Sequence[MethodSpec], pairs: Sequence[Pair]) -> tuple[Gap, ...]:
-        """Return the missing runs of some methods and pairs in the seeds of the experiment, as few gaps as possible."""
-        found: list[tuple[Any, ...]] = [
-            (why, error, (task,), (spec,), (pair,), (seed,))
-            for why, error, task, spec, pair, seed in self._missing(methods, pairs)
-        ]
-        place = {spec: place for place, spec in enumerate(methods)}
-        for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: what is alike but for one of them becomes one gap
-            alike: dict[tuple[Any, ...], list[Any]] = {}
-            for gap in found:
-                alike.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
-            found = [
-                (*rest[:axis], tuple(sorted(values, key=place.__getitem__ if axis == 3 else None)), *rest[axis:])
-                for rest, values in alike.items()
-            ]
-        gaps = (Gap(*gap) for gap in found)
-        return tuple(
-            sorted(
-                gaps,
-                key=lambda gap: (
-                    *(WHY.index(gap.why), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds),
-                    gap.error or "",
-                ),
-            )
-        )
-
-    def _missing(
-        self, methods: Sequence[MethodSpec], pairs: Sequence[Pair]
-    ) -> Iterator[tuple[Why, str | None, Task, MethodSpec, Pair, int]]:
-        corpora, specs = self.experiment.corpora, {str(spec): spec for spec in methods}
-        for row in self._found.filter(pc.equal(self._found["metric"], "uar")).to_pylist():
-            pair, task = (row["src"], row["tgt"]), row["task"]
-            if row["spec"] not in specs or pair not in pairs or row["value"] is not None:
-                continue
-            why, error = row["state"], row["error"]
-            if why == "done":
-                labelled = any(corpora[row["tgt"]].classes[task])
-                why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
-            yield why, error, task, specs[row["spec"]], pair, row["seed"]
-
-        def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-            return task, spec, seed, pair[1], None if spec == CEILING else pair[0]  # for all sources of its target
-
-        planned = {answered(run.task, run.method, run.pair, run.seed) for run in self.experiment.runs}
-        for seed, task, spec, pair in itertools.product(self.experiment.seeds, self.tasks, methods, pairs):
-            asked = answered(task, spec, pair, seed)
-            if asked not in planned:
-                planned.add(asked)
-                # No run is planned that cannot learn.
-                lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
-                yield "unlabelled" if lacks else "not planned", None, task, spec, pair, seed
 
 
 def _std(values: Collection[float]) -> float | None:

@@ -65,7 +65,6 @@ def statistics_of_run(
         Each with its (n,) labels: those without (-1) are not trained on, and do not count.
     """
     labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
-    everything = (target, np.arange(len(target)))
     match normalisation:
         case "none":
             nothing = Statistics.identity(target.dim)
@@ -73,6 +72,7 @@ def statistics_of_run(
         case "per-utterance":
             return [None] * len(sources), None
         case "per-corpus":
+            everything = (target, np.arange(len(target)))
             return [Statistics.of_corpora([each]) for each in labelled], Statistics.of_corpora([everything])
         case "source":
             of_sources = Statistics.of_corpora(labelled)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +72,17 @@ class Chosen:
     """(n,) in the store."""
     labels: NDArray[np.int8] | None = None
     """(n,) of these utterances, for a labelled stream."""
+
+    @classmethod
+    def everything(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
+        """All utterances, with the labels (n,) of each, if any."""
+        return cls(windows, np.arange(len(windows.store)), labels)
+
+    @classmethod
+    def labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
+        """The utterances whose label is not -1, of labels (n,) of all."""
+        rows = np.flatnonzero(labels >= 0)
+        return cls(windows, rows, labels[rows])
 
 
 class Stream(Generic[Kind]):
@@ -170,8 +181,7 @@ class TargetStream(Stream[Batch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
-        everything = Chosen(windows, np.arange(len(windows.store)))
-        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([Chosen.everything(windows)], [derived_seed(seed, "target sampler")], batch_size)
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
@@ -187,8 +197,7 @@ class LabelledTargetStream(Stream[LabelledBatch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
-        everything = Chosen(windows, np.arange(len(windows.store)), labels)
-        super().__init__([everything], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([Chosen.everything(windows, labels)], [derived_seed(seed, "target sampler")], batch_size)
 
 
 class FoldStream(Stream[LabelledBatch]):
@@ -210,10 +219,8 @@ class FoldStream(Stream[LabelledBatch]):
     def __init__(
         self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
     ) -> None:
-        chosen = [(each, np.flatnonzero(each >= 0)) for each in labels]
         seeds = [derived_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
-        corpora = [Chosen(windows, rows, each[rows]) for each, rows in chosen]
-        super().__init__(corpora, seeds, len(labels) * batch_size)
+        super().__init__([Chosen.labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):
@@ -231,10 +238,8 @@ class SourceStream(Stream[LabelledBatch]):
     def __init__(
         self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
     ) -> None:
-        names = [windows.store.snapshot.corpus for windows, _ in corpora]
-        seeds = [derived_seed(seed, f"source sampler/{name}") for name in names]
-        labelled = [(windows, labels, np.flatnonzero(labels >= 0)) for windows, labels in corpora]
-        super().__init__([Chosen(windows, rows, labels[rows]) for windows, labels, rows in labelled], seeds, batch_size)
+        seeds = [derived_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
+        super().__init__([Chosen.labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
 
 
 def _codes(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:

@@ -91,21 +91,19 @@ ALTERATIONS: dict[str, Alteration] = {
 )  # fmt: skip
 @click.option("--feature-set", "name", default="mfcc40", show_default=True)
 @click.option("--scale", default="1440,5760,23040", show_default=True, help="Sizes of synthetic stores; empty: none.")
-@click.option("--missed", is_flag=True, help="Name each copy that was not found.")
-def main(roots: tuple[Path, ...], name: str, scale: str, missed: bool) -> None:
+def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
     """Print recall by alteration, what else was taken for a copy, and time and memory by size."""
     files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
     with tempfile.TemporaryDirectory() as folder:
         plain = _store(Path(folder) / "plain", name, ((path.name, *_read(path)) for path in files))
-        originals, found = survey(plain)[1], None
-        equal = same_audio(plain)
+        originals, equal = survey(plain)[1], same_audio(plain)
         found = altered_copies(plain, originals, equal)
         click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups equal byte for byte, "
                    f"{len(found)} taken for altered copies")  # fmt: skip
         for group in found:
             click.echo(f"  {group.similarity:.3f} {' '.join(plain.ids[row] for row in group.rows)}")
         twins = {plain.ids[row] for group in equal for row in group.rows[1:]}
-        _recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins], show_missed=missed)
+        _recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins])
         if scale:
             click.echo(
                 "utterances | survey, CPU s | altered copies, CPU s | planted of 100 found | largest resident MB"
@@ -137,7 +135,7 @@ def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int
     return FeatureStore(report.store)
 
 
-def _recall(folder: Path, name: str, files: list[Path], *, show_missed: bool) -> None:
+def _recall(folder: Path, name: str, files: list[Path]) -> None:
     """Every recording beside one altered copy of itself, the alterations in turn."""
     random = np.random.default_rng(0)
     order = random.permutation(len(files))
@@ -170,8 +168,6 @@ def _recall(folder: Path, name: str, files: list[Path], *, show_missed: bool) ->
         copies = sum(kinds[each] == kind for each in altered.values())
         click.echo(f"{kind} | {copies} | {100 * right[kind] / copies:.1f} | {cut[kind]}")
     click.echo(f"originals said to be cut off in frequency: {cut['(originals)']} of {len(files)}")
-    for path in sorted(set(altered) - together):
-        click.echo(f"  not found: {kinds[altered[path]]}: {path}") if show_missed else None
     click.echo(f"groups of different recordings: {len(wrong)}")
     for each in wrong:
         click.echo(f"  {' '.join(each)}")

@@ -9,7 +9,11 @@ import pytest
 from emodna.cli import corpora as corpora_command
 from emodna.cli import prep as prep_command
 from emodna.cli.cache import command as cache_command
+from emodna.model.fit import fit
+from emodna.model.request import FitRequest
+from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, in_process
+from tests.model.small import SETTINGS, Silent
 
 
 @pytest.fixture
@@ -34,3 +38,22 @@ def emodna_cache(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 @pytest.fixture
 def emodna_corpora(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     return in_process("emodna-corpora", corpora_command.main, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def finished_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of Emo-DNA from RAVDESS to EMODB for each task; only for reading."""
+    folder = tmp_path_factory.mktemp("runs")
+    source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
+    # The answers of the first differ from file to file. Tracing it for an export takes less time with one block.
+    settings = {**SETTINGS, "tcn_blocks": "1"}
+    for task, steps in (("arousal", 20), ("valence", 2)):
+        request = FitRequest([source], target, task=task, steps=steps, threads=1, settings=settings, out=folder / task)
+        fit(request, Silent())
+    return {task: folder / task for task in ("arousal", "valence")}
+
+
+@pytest.fixture(scope="session")
+def finished_run(finished_runs: dict[str, Path]) -> Path:
+    """The run for arousal."""
+    return finished_runs["arousal"]

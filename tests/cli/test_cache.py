@@ -131,20 +131,17 @@ class TestShow:
         assert content.startswith(PNG)
         assert content.endswith(b"IEND\xaeB`\x82")
 
-    def test_unlabelled_utterances_are_counted_as_such(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
-        (tmp_path / "a.wav").write_bytes(wav(noise()))
-        (tmp_path / "own.csv").write_text("path\na.wav\n")
-        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-        document = emodna_cache("show", "own", "--json").json
-        assert document["emotions"] == document["arousal"] == {"unlabelled": 1}
-
-    def test_rejected_files_are_listed(self, emodna_cache: Command, tmp_path: Path, here: Path) -> None:
+    def test_rejected_files_are_listed_and_unlabelled_utterances_counted(
+        self, emodna_cache: Command, tmp_path: Path, here: Path
+    ) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
         (tmp_path / "[b].wav").write_bytes(b"")
         (tmp_path / "own.csv").write_text("path\na.wav\n[b].wav\n")
         prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
         expected = [{"path": "[b].wav", "reason": "empty file (0 bytes)"}]
-        assert emodna_cache("show", "own", "--json").json["rejected"] == expected
+        document = emodna_cache("show", "own", "--json").json
+        assert document["rejected"] == expected
+        assert document["emotions"] == document["arousal"] == {"unlabelled": 1}
         assert "[b].wav: empty file (0 bytes)" in emodna_cache("show", "own").out
 
 
@@ -178,7 +175,6 @@ class TestVerify:
 
     def test_a_process_says_it_by_its_exit_code(self, copied: Path) -> None:
         shard = next(store_of(copied, "emodb").glob("*.h5"))
-        assert script("emodna-cache", "verify", "emodb", "--cache", copied).code == 0
         flip(shard, 5000)
         ran = script("emodna-cache", "verify", "emodb", "--cache", copied, "--json")
         assert (ran.code, ran.err) == (1, "")

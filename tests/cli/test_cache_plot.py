@@ -72,8 +72,8 @@ def test_a_store_is_drawn_as_distributions(emodna_cache: Command, cache: Path, h
 
 
 def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, here: Path, drawn: list) -> None:  # type: ignore[type-arg]
-    arguments = ("plot", "emodb", "--against", "ravdess", "--task", "valence", "--cache", cache)
-    document = emodna_cache(*arguments, "--json").json
+    arguments = ("emodb", "--against", "ravdess", "--task", "valence", "--cache", cache)
+    document = emodna_cache("plot", *arguments, "--json").json
     assert tuple(document) == (
         "file", "store", "against", "task", "corpora", "features", "mean_difference", "labels", "durations", "plane",
     )  # fmt: skip
@@ -87,9 +87,6 @@ def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, h
         assert len(points["x"]) == len(points["y"]) == len(points["ids"])
     assert [sum(counts) for counts in document["durations"]["counts"]] == pytest.approx([1, 1])
     assert len(drawn[-1].axes) == 6
-    first = Path(document["file"]).read_bytes()
-    assert emodna_cache(*arguments).code == 0
-    assert Path(document["file"]).read_bytes() == first
 
 
 @pytest.mark.slow

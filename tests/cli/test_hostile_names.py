@@ -15,7 +15,7 @@ from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, Ran
 from tests.model.small import SETTINGS, Silent, command
-from tests.pipeline.making import flip, noise, prepared, wav
+from tests.pipeline.making import noise, prepared, wav
 
 NAMES = [
     *("a b", " leading", 'it\'s "q"', "two\nlines", "a\rb", "tab\t", "bell\a", "back\\slash", "end\\"),
@@ -133,24 +133,6 @@ class TestCache:
             assert_plain(shown)
             assert visible(name) in shown.out.splitlines()[0]
 
-    def test_verify_names_them_as_plain_text(self, store: Path, tmp_path: Path, emodna_cache: Command) -> None:
-        import shutil
-
-        from tests.pipeline.making import features_offset
-
-        place = Path(shutil.copytree(store, tmp_path / "[red]\n\x1b[31m"))
-        (shard,) = place.glob("*.h5")
-        opened = FeatureStore(place)
-        offset = int(opened.column("offset")[opened.row_of("two\nlines.wav")])
-        flip(shard, features_offset(shard) + offset * 160)
-        ran = emodna_cache("verify", place)
-        assert ran.code == 1
-        assert_plain(ran)
-        assert "[red]\\n\\x1b[31m" in ran.out
-        assert "two\\nlines.wav" in ran.out
-        problems = emodna_cache("verify", place, "--json").json["problems"]
-        assert any("two\nlines.wav" in each for each in problems)
-
     def test_caches_with_folders_of_such_names_are_listed(self, tmp_path: Path, emodna_cache: Command) -> None:
         names = [name for name in NAMES if "/" not in name]
         for name in names:
@@ -162,15 +144,6 @@ class TestCache:
         assert all(visible(name) in ran.out for name in names if len(visible(name)) < 9)  # longer ones are folded
         found = emodna_cache("ls", "--cache", tmp_path, "--json").json
         assert sorted(each["corpus"] for each in found) == sorted(names)
-
-    @pytest.mark.parametrize("name", ["two\nlines $x$", "\u202egnp 😀 %s %(x)s"])
-    def test_a_picture_of_them_is_drawn(self, name: str, store: Path, tmp_path: Path, emodna_cache: Command) -> None:
-        place = tmp_path / f"[red]{name[:9]}.png"
-        ran = emodna_cache("show", "--png", place, "--", store, f"{name}.wav")
-        assert ran.code == 0
-        assert_plain(ran)
-        assert place.read_bytes().startswith(b"\x89PNG")
-        assert visible(str(place)) in ran.err
 
 
 @pytest.fixture(scope="module")

@@ -83,17 +83,6 @@ class TestRoundTrip:
         assert torch.equal(torch.rand(4), expected)
 
 
-class TestPrefixes:
-    def test_go_on_and_off(self) -> None:
-        tensors = some_tensors()
-        mixed = {
-            **checkpoint.prefixed("method", tensors),
-            **checkpoint.prefixed("methods", tensors),
-            "x": tensors["odd"],
-        }
-        assert list(checkpoint.without_prefix("method", mixed)) == list(tensors)
-
-
 class TestAtomicity:
     def test_a_write_that_fails_leaves_the_earlier_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "state.safetensors"
@@ -115,8 +104,6 @@ class TestDamage:
         [
             pytest.param(b"", id="empty"),
             pytest.param(b"not a checkpoint at all, but a note to myself\n" * 20, id="text"),
-            pytest.param(b"\x00" * 500, id="zeros"),
-            pytest.param(b"\xff" * 500, id="ones"),
             pytest.param(b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94.", id="pickle"),
         ],
     )
@@ -125,15 +112,6 @@ class TestDamage:
         path.write_bytes(content)
         with pytest.raises(RunError, match=r"resume\.safetensors: damaged"):
             checkpoint.load_tensors(path)
-
-    def test_of_a_cut_file_is_noticed(self, tmp_path: Path) -> None:
-        path = tmp_path / "state.safetensors"
-        checkpoint.save_tensors(path, some_tensors(), FACTS)
-        content = path.read_bytes()
-        for length in (4, 8, 60, len(content) // 2, len(content) - 1):
-            path.write_bytes(content[:length])
-            with pytest.raises(RunError, match=r"state\.safetensors"):
-                checkpoint.load_tensors(path)
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"absent\.safetensors: no such file"):

@@ -48,7 +48,7 @@ CPU = torch.device("cpu")
 #: Emo-DNA, and a method to which L_SCL is added, with the target's labels in place of pseudo-labels.
 WITH_LABELS = [
     pytest.param("emo-dna", {"threshold": "oracle-labels"}, id="emo-dna"),
-    pytest.param("dan", {"threshold": "oracle-labels", "add": "scl"}, id="dan --add scl"),
+    pytest.param("dan", {"threshold": "oracle-labels", "add": "scl"}, id="dan --add scl", marks=pytest.mark.slow),
 ]
 
 
@@ -112,7 +112,7 @@ class TestLabelsForPseudoLabels:
         emotions = emotions_of(target)
         for name, each in (("right", emotions), ("wrong", relabelled(emotions))):
             store = listed(roots["emodb"], each, tmp_path / name)
-            result = fit_small(source, store, tmp_path / name / "run", method=method, settings=given)
+            result = fit_small(source, store, tmp_path / name / "run", method=method, settings=given, steps=2)
             assert result["supervision"] == "oracle-labels"
             assert all(line["confident"] == 1 for line in logged_lines(tmp_path / name / "run"))
         assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "wrong" / "run")
@@ -121,7 +121,8 @@ class TestLabelsForPseudoLabels:
         self, method: str, given: dict[str, str], source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
         weightless = {**given, "scl_weight": "0"}
-        assert fit_small(source, target, tmp_path, method=method, settings=weightless)["supervision"] == "source"
+        found = fit_small(source, target, tmp_path, method=method, settings=weightless, steps=1)
+        assert found["supervision"] == "source"
 
 
 class TestMissingLabels:
@@ -332,12 +333,13 @@ class TestUpperBoundRun:
 
     def test_owes_nothing_to_the_source(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         half = listed(source_root(source), dict(list(emotions_of(source).items())[::2]), tmp_path, name="half")
-        asked: dict[str, Any] = {"method": "upper-bound", "settings": {"normalisation": "none"}}
+        asked: dict[str, Any] = {"method": "upper-bound", "steps": 2, "settings": {"normalisation": "none"}}
         for name, each in (("a", source), ("b", half)):
             fit_small(each, target, tmp_path / name, **asked)
         first, second = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in "ab")
         assert_same_tensors(first, second)
 
+    @pytest.mark.slow
     def test_learns_what_it_is_trained_on(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         asked = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
         fit_small(source, target, tmp_path, method="upper-bound", steps=60, settings=asked)

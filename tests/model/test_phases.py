@@ -106,7 +106,7 @@ class TestTraining:
         last = lines[-1]
         assert last["total"] == pytest.approx(last["discriminator"] + last["emotion"] + last["fooling"])
 
-    @pytest.mark.parametrize("stop", [1, 2, 3, 5, 7])
+    @pytest.mark.parametrize("stop", [1, 2, 5])
     def test_resumed_anywhere_ends_bit_for_bit_the_same(self, stop: int, streams: Streams, tmp_path: Path) -> None:
         whole = fought(streams, tmp_path / "whole")
         with pytest.raises(Interruption):

@@ -53,9 +53,8 @@ class TestBatches:
         assert owners == [(first * batch_size + place) % 3 for place in range(4 * batch_size)]
 
     def test_of_a_corpus_are_those_that_it_gives_alone(self, source: FeatureStore, third: FeatureStore) -> None:
-        mixed, alone = stream(source, third), stream(source)
-        ids = [each for step in range(4) for each in mixed.ids(step)]
-        assert ids[::2] == [each for step in range(2) for each in alone.ids(step)]
+        ids = [each for step in range(4) for each in stream(source, third).ids(step)]
+        assert ids[::2] == [each for step in range(2) for each in stream(source).ids(step)]
 
     def test_hold_what_their_ids_say(self, source: FeatureStore, third: FeatureStore) -> None:
         mixed = stream(source, third)

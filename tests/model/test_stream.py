@@ -69,13 +69,9 @@ class TestSampler:
             used(start, 7)
         assert used(50, 7).tolist() == Sampler(n, 3)(50, 7).tolist()
 
-    def test_a_batch_may_span_two_permutations(self) -> None:
-        sampler = Sampler(5, 0)
-        spanning = sampler(3, 4)
-        assert spanning.tolist() == [*sampler(0, 5)[3:], *sampler(5, 5)[:2]]
-
-    def test_permutations_differ(self) -> None:
+    def test_a_batch_may_span_two_permutations_which_differ(self) -> None:
         sampler = Sampler(30, 0)
+        assert sampler(25, 10).tolist() == [*sampler(0, 30)[25:], *sampler(30, 30)[:5]]
         assert sampler(0, 30).tolist() != sampler(30, 30).tolist()
 
     def test_a_corpus_smaller_than_the_batch_repeats(self) -> None:
@@ -117,12 +113,6 @@ class TestStreams:
     def test_source_and_target_are_shuffled_independently(self, source: FeatureStore) -> None:
         mine, other = source_stream(source).batch(0), target_stream(source).batch(0)
         assert rows_of(mine, source) != rows_of(other, source)
-
-    def test_the_target_order_does_not_depend_on_the_source(self, source: FeatureStore, target: FeatureStore) -> None:
-        before = target_stream(target).batch(3)
-        for step in range(3):
-            source_stream(source, batch_size=5).batch(step)
-        assert_same(before, target_stream(target).batch(3))
 
     def test_a_corpus_smaller_than_the_batch_fills_it(self, target: FeatureStore) -> None:
         batch = target_stream(target, batch_size=80).batch(0)

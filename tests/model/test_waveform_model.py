@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emodna.model.config import PADDINGS, Padding
+from emodna.model.config import Padding
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
@@ -102,10 +102,9 @@ def test_the_windows_are_the_products(padding: Padding, per_utterance: bool) -> 
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_the_answers_are_the_products(name: str, padding: Padding) -> None:
+def test_the_answers_are_the_products(name: str) -> None:
     features = SETS[name]()
-    model = made(features, padding=padding, frames=32 if features.kind != "wave" else 4000)
+    model = made(features, frames=32 if features.kind != "wave" else 4000)
     for length in (2048, 9600, 20_011):
         waveform = tone(length)
         assert answer(model, waveform) == pytest.approx([expected(model, waveform)], abs=1e-4)
@@ -120,22 +119,20 @@ def test_no_waveform_of_a_batch_changes_the_answer_for_another() -> None:
     assert np.isnan(together[2])
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [(name, value) for name in ("mfcc40", "logmel", "wave16k") for value in (np.nan, np.inf, -np.inf)]
-    + [("mfcc40", 1e30), ("logmel", 1e30)],
-)
-def test_samples_without_a_finite_power_give_no_answer(name: str, value: float) -> None:
-    waveform = tone(6000)
-    waveform[3000] = value
-    assert np.isnan(answer(made(feature_set(name), frames=64), waveform)).all()
+@pytest.mark.parametrize("name", ["mfcc40", "logmel", "wave16k"])
+def test_samples_without_a_finite_power_give_no_answer(name: str) -> None:
+    model = made(feature_set(name), frames=64)
+    for value in (np.nan, np.inf, -np.inf, *([] if name == "wave16k" else [1e30])):
+        waveform = tone(6000)
+        waveform[3000] = value
+        assert np.isnan(answer(model, waveform)).all()
 
 
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
-def test_what_the_commands_take_for_silence_gives_no_answer(name: str) -> None:
-    features = feature_set(name)
-    heard = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in (0, 1e-9, 1e-2)]
-    assert heard == [features.extract(tone(6000, level))[1] > -100 for level in (0, 1e-9, 1e-2)] == [False, False, True]
+def test_silence_is_what_the_commands_take_for_it(name: str) -> None:
+    features, levels = feature_set(name), (0, 1e-9, 1e-2)
+    audible = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in levels]
+    assert audible == [features.extract(tone(6000, level))[1] > -100 for level in levels] == [False, False, True]
 
 
 def test_features_of_another_kind_are_refused() -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 import tarfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
-from emodna.pipeline.export import FORMATS, Exported, base, export, export_format
+from emodna.pipeline.export import FORMATS, Exported, base, export
 from emodna.pipeline.export.webdataset import key_of
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
@@ -197,14 +196,6 @@ class TestWebDataset:
         assert found[IDS[7]]["missing_emotion"] is None
         assert found[IDS[0]]["tags"] == '["x", null]'
 
-    def test_names_are_safe_and_different(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "webdataset", tmp_path / "x")
-        with tarfile.open(tmp_path / "x" / "000000.tar") as tar:
-            names = tar.getnames()
-        assert len(set(names)) == 2 * len(IDS)
-        for name in names:
-            assert re.fullmatch(r"[A-Za-z0-9_%~-]{1,120}\.(npy|json)", name)
-
     @given(st.lists(st.text(min_size=1), unique=True))
     def test_keys_of_different_ids_differ(self, ids: list[str]) -> None:
         keys = [key_of(id) for id in ids]
@@ -318,22 +309,6 @@ class TestEveryFormat:
         assert not any(seen)
         assert (tmp_path / "x").exists()
 
-    def test_memory_holds_one_block_at_a_time(
-        self, own: FeatureStore, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sizes: list[int] = []
-        original = FeatureStore.blocks
-
-        def blocks(self: FeatureStore, values: int) -> Iterator[tuple[slice, Any]]:
-            for rows, features in original(self, 4000):
-                sizes.append(features.size)
-                yield rows, features
-
-        monkeypatch.setattr(FeatureStore, "blocks", blocks)
-        written(own, name, tmp_path / "x")
-        assert sum(sizes) == int(own.frames.sum()) * 40
-        assert max(sizes) <= 4000
-
 
 class TestPlace:
     def test_a_folder_with_anything_else_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
@@ -382,8 +357,3 @@ class TestPlace:
                 export(own, name, tmp_path / "x", force=False, told=full)
             assert raised.value.filename == str(tmp_path / "x")
             assert not list(tmp_path.iterdir())
-
-
-def test_every_format_says_how_it_is_opened() -> None:
-    for name in FORMATS:
-        assert "'p'" in export_format(name).load.format(place="p")

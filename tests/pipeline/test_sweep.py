@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -237,15 +236,6 @@ class TestLeftAlone:
         assert removed(tidied) == {HALF: Kind.TEMPORARY}
         assert kept(tidied) == {OLD_SHARD: "cannot be removed: Operation not permitted"}
 
-    def test_a_folder_that_cannot_be_listed_is_named(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
-            raise PermissionError(13, "Permission denied", str(path))
-
-        monkeypatch.setattr(os, "scandir", scandir)
-        assert tidy(store, delete=True, unfinished=False) == Tidied(
-            store, skipped=f"{store}: Permission denied", failed=True
-        )
-
 
 class TestProcesses:
     """With real processes: one that reads, one that writes."""
@@ -271,6 +261,7 @@ class TestProcesses:
         assert FeatureStore(store).verify() == []
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
+    @pytest.mark.slow
     def test_a_prep_that_is_writing_is_not_disturbed_and_its_work_outlives_its_death(
         self, store: Path, pool: Path, tmp_path: Path
     ) -> None:
@@ -301,9 +292,3 @@ class TestNames:
         if name not in (".", ".."):
             assert is_temporary(temporary_for(Path("folder") / name))
             assert not layout.is_content_name(temporary_for(Path(name)).name)
-
-    @given(st.sampled_from(["shard", "index", "rejected"]), st.binary(), st.sampled_from([".h5", ".parquet"]))
-    def test_a_content_name_is_known_as_such(self, kind: str, content: bytes, suffix: str) -> None:
-        name = layout.content_name(kind, content.hex().ljust(64, "0"), suffix)
-        assert layout.is_content_name(name)
-        assert not is_temporary(Path(name))

@@ -1,13 +1,12 @@
 """emodna-bench report: the command."""
 
-import importlib.util
 from pathlib import Path
 
 import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
-from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.emotions import TASKS, Task
 
 _FILE = "report.html"
 
@@ -30,7 +29,7 @@ _FILE = "report.html"
 def report(
     out: Path,
     to: Path | None,
-    tasks: tuple[str, ...],
+    tasks: tuple[Task, ...],
     features: bool,
     as_json: bool,
     quiet: bool,
@@ -42,28 +41,24 @@ def report(
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
     check_folder(to)
+    from emodna.cli.bench.report.page import html
+    from emodna.cli.bench.report.sections import build_page
     from emodna.model.bench.spec import Experiment
-    from emodna.model.errors import BenchError
     from emodna.pipeline.files import write_atomically
 
-    bench = Experiment.read(out)
-    if importlib.util.find_spec("plotly") is None:
-        raise BenchError("the page needs plotly: pip install 'emodna[figures]'")
-    from emodna.cli.bench.report.build import build
-    from emodna.cli.bench.report.page import html
-
-    page = build(bench, [task for task in TASKS if task in tasks], common.note, features=features)
+    page = build_page(Experiment.read(out), tasks, common.note, features=features)
     path = to or out / _FILE
     written = html(page).encode("utf-8", "backslashreplace")
     write_atomically(path, written)
-    missing = [line for section in page.every_section() for line in section.missing]
+    sections = page.every_section()
+    missing = [line for section in sections for line in section.missing]
     if as_json:
         common.print_json(
             {
                 "page": str(path.absolute()),
                 "bytes": len(written),
-                "sections": [section.id for section in page.every_section()],
-                "figures": [figure.id for section in page.every_section() for figure in section.figures],
+                "sections": [section.id for section in sections],
+                "figures": [figure.id for section in sections for figure in section.figures],
                 "missing": missing,
             }
         )

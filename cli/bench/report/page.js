@@ -72,58 +72,7 @@
     if (sheet.querySelector("input[type=search]")) filter(sheet); // a browser that comes back keeps what was typed
   }
 
-  // Plots: drawn when they come into sight, with the colours that page.css has for the theme at hand.
-  const coarse = matchMedia("(pointer: coarse)").matches;
-  const probe = document.createElement("span");
-  probe.hidden = true;
-  document.body.append(probe);
-  let known = new Map();
-  const colour = (name, opacity) => {
-    if (!known.has(name)) {
-      probe.style.color = `var(${name})`;
-      known.set(name, getComputedStyle(probe).color);
-    }
-    const found = known.get(name);
-    return opacity === undefined ? found : found.replace(/^rgb\((.*)\)$/, `rgba($1, ${opacity})`);
-  };
-  const themed = (value) => {
-    if (typeof value === "string") {
-      const match = value.match(/^var\((--[a-z0-9-]+)(?:, ([0-9.]+))?\)$/);
-      return match ? colour(match[1], match[2]) : value;
-    }
-    if (Array.isArray(value)) return value.map(themed);
-    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, themed(each)]));
-    return value;
-  };
-  const axis = { gridcolor: "var(--rule)", linecolor: "var(--muted)", zerolinecolor: "var(--rule)", tickfont: { color: "var(--ink)" } };
-  const draw = (plot) => {
-    plot.document ??= JSON.parse(plot.querySelector("script").textContent);
-    plot.querySelector("script")?.remove();
-    const { data, layout, height } = plot.document;
-    const whole = {
-      ...layout,
-      height,
-      autosize: true,
-      uirevision: "kept", // zoom and what is hidden stay when the theme changes
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: "system-ui, sans-serif", size: 12, color: "var(--ink)" },
-      margin: { l: 48, r: 12, t: 12, b: 40 },
-      hovermode: "closest",
-      dragmode: coarse ? false : "zoom", // a finger that scrolls must not zoom
-      hoverlabel: { namelength: -1, align: "left", bgcolor: "var(--raised)", bordercolor: "var(--muted)", font: { color: "var(--ink)" } },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: "var(--muted)", activecolor: "var(--ink)" },
-      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: { color: "var(--ink)" } },
-      xaxis: { ...axis, ...layout.xaxis },
-      yaxis: { ...axis, ...layout.yaxis },
-    };
-    return Plotly.react(plot, themed(data), themed(whole), {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    }).then(() => plot.classList.add("drawn"));
-  };
-
+  // The theme: the system's, until it is switched. Colours, those of the plots too, follow from it in page.css.
   const theme = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const kept = { // a browser may forbid pages that are files to keep anything
@@ -132,10 +81,8 @@
   };
   const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
   const show = () => {
-    known = new Map();
     theme.textContent = isDark() ? "Light" : "Dark";
     theme.setAttribute("aria-label", `Change to the ${isDark() ? "light" : "dark"} theme`);
-    all(".plot.drawn").forEach(draw);
   };
   if (["light", "dark"].includes(kept.get())) root.dataset.theme = kept.get();
   theme.addEventListener("click", () => {
@@ -144,29 +91,5 @@
     show();
   });
   system.addEventListener("change", show);
-
-  // Printed are all plots, in the light theme.
-  let before;
-  addEventListener("beforeprint", () => {
-    before = root.dataset.theme;
-    root.dataset.theme = "light";
-    known = new Map();
-    all(".plot").forEach(draw);
-  });
-  addEventListener("afterprint", () => {
-    if (before === undefined) delete root.dataset.theme;
-    else root.dataset.theme = before;
-    show();
-  });
-
-  addEventListener("DOMContentLoaded", () => { // the script of the plots comes after this one
-    show();
-    const seen = new IntersectionObserver((entries) => {
-      for (const entry of entries.filter((each) => each.isIntersecting)) {
-        seen.unobserve(entry.target);
-        draw(entry.target);
-      }
-    }, { rootMargin: "300px" });
-    all(".plot").forEach((plot) => seen.observe(plot));
-  });
+  show();
 })();

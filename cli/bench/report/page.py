@@ -1,33 +1,68 @@
-"""The page: what stands on it, and one HTML file with all that it needs."""
+"""Content of the page, and one HTML file with all that it needs."""
 
 import base64
 import hashlib
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from emodna.cli.bench.report.sheets import Sheet
-
+MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _HERE: Final = Path(__file__).parent
-_IN_A_SCRIPT: Final = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
+
+
+class Item(NamedTuple):
+    """A cell of a table."""
+
+    text: str
+    number: float | None = None
+    """Sort key in a column of numbers; None comes last."""
+    look: str = ""
+    """Class of page.css."""
+
+
+class Column(NamedTuple):
+    """A column, headed by its name."""
+
+    name: str
+    numeric: bool = False
+    filtered: bool = False
+    """True if its values can be chosen from a list above the table."""
+    whole_name: str = ""
+    """Name in a file, or read out, if the name alone does not say enough."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
-    """A panel of a figure, as plotly takes it."""
+class Sheet:
+    """A table that can be sorted; its first column names the rows."""
+
+    id: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Item]]
+    groups: Sequence[tuple[str, int]] = ()
+    """Headings above the columns, each with the number of columns that it spans."""
+    tall: bool = False
+    """True if it may have many rows: it scrolls in its own box, and is filtered by words."""
+
+    def choices(self, place: int) -> list[str]:
+        """Return the values that can be chosen in a filtered column."""
+        return sorted({row[place].text for row in self.rows})
+
+
+class Plot(NamedTuple):
+    """A panel of a figure."""
 
     title: str
-    document: dict[str, Any]
-    """Traces, layout and, under `height`, the pixels that it needs."""
+    svg: str
     words: str
-    """What it shows, for those who do not see it."""
+    """Content for those who do not see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure: plots side by side, and its numbers as a table where they are few."""
+    """A figure: plots side by side, and its numbers as tables if they are few."""
 
     id: str
     title: str
@@ -47,13 +82,12 @@ class Section:
     sheets: Sequence[Sheet] = ()
     figures: Sequence[Figure] = ()
     notes: Sequence[str] = ()
-    """What has to be known to read them."""
     missing: Sequence[str] = ()
-    """What would stand here but is not there yet, and why."""
+    """Parts that would stand here but are not there yet, and why."""
     parts: Sequence["Section"] = ()
 
     def with_parts(self) -> Iterator["Section"]:
-        """It, and all in it."""
+        """Yield it, and all in it."""
         yield self
         for part in self.parts:
             yield from part.with_parts()
@@ -61,44 +95,33 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All of it."""
+    """The whole page."""
 
     title: str
     lead: str
     sections: Sequence[Section]
     footer: str = ""
 
-    def every_section(self) -> Iterator[Section]:
-        """Sections and their parts, in order."""
-        for section in self.sections:
-            yield from section.with_parts()
+    def every_section(self) -> list[Section]:
+        """Return sections and their parts, in order."""
+        return [part for section in self.sections for part in section.with_parts()]
+
+
+def number(value: float | None, digits: int = 1) -> Item:
+    """Return a cell with a number; a missing one is a dash."""
+    if value is None or not math.isfinite(value):
+        return Item(MISSING)
+    return Item(f"{value:.{digits}f}", float(value))
 
 
 def html(page: Page) -> str:
-    """The page as one HTML document, which may load nothing and runs no script but its own two."""
+    """Return the page as one HTML document, which may load nothing and runs no script but its own."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["embedded"] = lambda document: Markup(embedded(document))  # noqa: S704 - escaped by it
-    # What a browser hashes is what lies between the tags, so nothing may be added to it there.
-    scripts = [(_HERE / "page.js").read_text("utf-8"), get_plotlyjs().replace("</script", r"<\/script")]
-    return environment.get_template("page.html").render(
-        page=page,
-        style=Markup((_HERE / "page.css").read_text("utf-8")),  # noqa: S704 - ours
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and plotly's
-        hashes=[_source_hash(script) for script in scripts],
-    )
-
-
-def embedded(document: object) -> str:
-    """JSON that can stand between script tags, whatever its strings hold."""
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).translate(_IN_A_SCRIPT)
-
-
-def _source_hash(script: str) -> str:
-    """By which a content security policy lets a script run."""
-    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode() + "'"
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    # A browser hashes what lies between the tags, so nothing may be added to it there.
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    return environment.get_template("page.html").render(page=page, style=style, script=script, script_hash=digest)

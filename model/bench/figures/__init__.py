@@ -1,87 +1,80 @@
-"""The figures, by name. A new one is one file here with a function `picture`, and one line below."""
+"""Figures of an experiment, by name. A new one is a function in a module here, and a line of `FIGURES`."""
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Final
+from typing import Final, NamedTuple
 
+from emodna.model.bench.figures.choice import Choice as Choice
+from emodna.model.bench.figures.choice import NothingToShow as NothingToShow
 from emodna.model.bench.pictures import Picture
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
-from emodna.pipeline.emotions import Task
 
-_MODULES: Final[Mapping[str, str]] = {
-    "ranks": "ranks",
-    "pairs": "pairs",
-    "languages": "languages",
-    "confusion": "confusion",
-    "threshold": "threshold",
-    "prototypes": "prototypes",
-    "losses": "losses",
-    "sensitivity": "sensitivity",
-    "features-methods": "features_methods",
-    "features-parts": "features_parts",
-    "distances": "distances",
+
+class Entry(NamedTuple):
+    """A figure: its function has its name, with _ for -."""
+
+    module: str
+    """Module in this folder; imported when the figure is made."""
+    summary: str
+    """Content in a line."""
+    of_models: bool = False
+    """True if it is computed from the trained models, which takes long the first time."""
+
+
+FIGURES: Final[Mapping[str, Entry]] = {
+    "ranks": Entry(
+        "scores", "Critical-difference plot: mean ranks of the methods, those that do not differ joined by a bar."
+    ),
+    "pairs": Entry("scores", "Heat maps of the pairs of corpora: UAR, and what is gained over Source Only."),
+    "languages": Entry("scores", "Pairs of corpora of one language against pairs of two."),
+    "confusion": Entry("runs", "Confusion matrices of a pair of corpora."),
+    "threshold": Entry("runs", "The adaptive threshold of the pseudo-labels, and how many pass it."),
+    "prototypes": Entry("runs", "How the prototypes of Emo-DNA lie to each other while it is trained."),
+    "losses": Entry("runs", "The terms of the objective while a method is trained."),
+    "sensitivity": Entry("scores", "One setting at a time: how far UAR moves from that of the defaults."),
+    "features-methods": Entry(
+        "features",
+        "UMAP of the emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2).",
+        of_models=True,
+    ),
+    "features-parts": Entry(
+        "features",
+        "UMAP of the emotion features of Emo-DNA without some of its parts (the paper's Figure 3).",
+        of_models=True,
+    ),
+    "distances": Entry(
+        "features",
+        "Proxy A-distance and MMD between source and target, before adaptation (Source Only) and after, by method.",
+        of_models=True,
+    ),
 }
-"""Module of each, in the order in which they are shown; imported when it is asked for."""
+"""All figures, in the order in which they are shown."""
 
 
-OF_MODELS: Final = frozenset({"features-methods", "features-parts", "distances"})
-"""Those that are worked out from the trained models, which takes long the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a figure is to show; None: what it finds, the first of several."""
-
-    task: Task = "arousal"
-    src: str | None = None
-    tgt: str | None = None
-    seed: int | None = None
-    rows: tuple[MethodSpec, ...] | None = None
-
-
-class NothingToShow(BenchError):  # noqa: N818 - it is no fault
-    """No finished cell has what a figure shows."""
-
-
-def names() -> list[str]:
-    """Names of all figures."""
-    return list(_MODULES)
-
-
-def summary(name: str) -> str:
-    """What a figure shows, in a line: the first of its module's description."""
-    return str(_module(name).__doc__).partition("\n")[0]
-
-
-def figure(name: str, bench: Experiment, choice: Choice) -> Picture:
+def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
     """Make a figure.
 
     Raises
     ------
-    BenchError
-        Unknown name.
     NothingToShow
-        No finished cell has what it shows; says which cells would.
+        No finished run has what it shows; says which runs would.
+    BenchError
+        Unknown name, or a store that has changed.
     """
-    found: Picture = _module(name).picture(bench, choice)
-    return found
+    check_name(name)
+    module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
+    picture: Picture = getattr(module, name.replace("-", "_"))(experiment, choice)
+    return picture
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no figure's name.
+    """Refuse an unknown name.
 
     Raises
     ------
     BenchError
         Lists the valid ones.
     """
-    if name not in _MODULES:
-        raise BenchError(f"figure {name}: unknown; valid: {', '.join(_MODULES)}")
-
-
-def _module(name: str) -> ModuleType:
-    check_name(name)
-    return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name not in FIGURES:
+        raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")

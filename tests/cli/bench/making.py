@@ -14,8 +14,8 @@ from emodna.model.run_folder import write_json
 
 #: Longer than any sensible name, and HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
-#: What would end a script or begin a comment, a template of plotly's, and what JavaScript once took for a line's end.
-NASTY = "</script><script>alert(2)</script><!-- <b>%{x}</b> &amp; \u2028 '\""
+#: Ends a script, begins a comment, and has a character that JavaScript once took for a line's end.
+NASTY = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
 ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 

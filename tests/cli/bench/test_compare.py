@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.cli.running import Command
-from tests.model.bench.fake import fake_bench, same_everywhere
+from tests.model.bench.builders import fake_bench, same_everywhere
 
 TRIPLE = ("ravdess", "savee", "emodb")
 PAIRS = [(src, tgt) for src in TRIPLE for tgt in TRIPLE if src != tgt]

@@ -44,7 +44,7 @@ GOLDEN = Path(__file__).with_name("golden")
 WRITE = os.environ.get("GOLDEN") == "write"
 FOLDERS = ("paper", "own", "settings")
 
-_extra = pytest.mark.skipif(find_spec("plotly") is None or find_spec("umap") is None, reason="needs the extra figures")
+_extra = pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
 _slow = pytest.mark.slow
 
 
@@ -113,8 +113,8 @@ CASES = [
         *("--to", "$out/figures/some"),
         shown=["some/confusion-arousal", "some/threshold-arousal"],
     ),
-    case("own-report", "report", "--no-features", "--json", marks=[_extra]),
-    case("settings-report", "report", "--task", "arousal", "--no-features", "--json", marks=[_extra]),
+    case("own-report", "report", "--no-features", "--json"),
+    case("settings-report", "report", "--task", "arousal", "--no-features", "--json"),
 ]
 #: Tables with so many columns that most of them are frozen by their sums.
 BRIEF = ("own-table-2", "own-table-pairs", "paper-table-3")
@@ -221,6 +221,14 @@ def ran(emodna_bench: Command, asked: Case, out: Path, places: Mapping[str, str]
     return found
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture is drawn, which takes time, and is not of the JSON."""
+    monkeypatch.setattr("emodna.cli.bench.draw.picture_file", lambda *_: b"")
+    monkeypatch.setattr("emodna.cli.bench.report.sections.page_svg", lambda *_: "")
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("asked", [pytest.param(each, id=each.name, marks=each.marks) for each in CASES])
 def test_prints_what_it_did(
     asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]

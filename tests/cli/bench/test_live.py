@@ -13,7 +13,7 @@ from emodna.cli.bench.live import Display, Watcher, watching
 from emodna.model.bench.results import Outcome
 from emodna.model.bench.spec import Experiment, MethodInfo
 from emodna.model.bench.worker import Answer
-from tests.model.bench.made import planned
+from tests.model.bench.builders import planned
 
 METHODS = ("dan", "dann")
 

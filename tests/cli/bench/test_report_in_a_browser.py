@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.report.sheets import MISSING
+from emodna.cli.bench.report.page import MISSING
 from emodna.model.bench import figures
 from tests.cli.bench.making import HOSTILE, make_bench, pictures
 from tests.cli.running import Command
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("plotly", reason="needs plotly: pip install 'emodna[figures]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'emodna[browser]'")
 
 CELLS = "#all-cells"
@@ -53,11 +52,6 @@ class Visit:
     def heading(self, name: str) -> Any:
         return self.page.locator(f"{CELLS} thead button", has_text=name).first
 
-    def draw_all(self) -> None:
-        for plot in self.page.query_selector_all(".plot"):
-            plot.scroll_into_view_if_needed()
-            self.page.wait_for_function("plot => plot.classList.contains('drawn')", arg=plot)
-
 
 @pytest.fixture
 def visit(
@@ -66,8 +60,8 @@ def visit(
     """A page with pictures of every mark, opened in a window of this width and theme; nothing may go wrong in it."""
     width, theme = getattr(request, "param", (1280, "light"))
     made = {picture.name: picture for picture in pictures()}
-    monkeypatch.setattr(figures, "names", lambda: list(made))
-    monkeypatch.setattr(figures, "figure", lambda name, _bench, _choice: made[name])
+    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(made, figures.FIGURES["ranks"]))
+    monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: made[name])
     make_bench(tmp_path / "bench")
     assert emodna_bench("report", "--task", "arousal").code == 0
     opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
@@ -109,14 +103,11 @@ def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> N
     visit.heading("source").click()
     assert visit.column(0) == sorted(visit.column(0), key=lambda name: name != HOSTILE)
     assert visit.page.locator(f"{CELLS} th[aria-sort]").count() == 1
-
-
-def test_equal_rows_keep_their_order(visit: Visit) -> None:
-    visit.heading("UAR").click()
+    uar.click()
     before = visit.column(6)
     visit.heading("method").click()
     both = list(zip(visit.column(3), visit.column(6), strict=True))
-    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))
+    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # equal rows keep their order
 
 
 def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None:
@@ -146,45 +137,27 @@ def test_shown_rows_are_copied_as_csv(visit: Visit) -> None:
     assert len([line for line in lines if line]) == int(visit.page.text_content(f"{CELLS} output").split()[0])
 
 
-def test_a_plot_is_drawn_when_it_comes_into_sight_and_tells_what_is_pointed_at(visit: Visit) -> None:
-    assert visit.page.locator(".plot.drawn").count() < visit.page.locator(".plot").count()
-    visit.draw_all()
-    clouds = visit.page.locator("#figure-clouds-arousal .plot").first
-    box = clouds.locator(".point").nth(7).bounding_box()
-    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    label = clouds.locator(".hoverlayer .hovertext")
-    label.first.wait_for()
-    assert "</script><script>alert(2)</script><!-- <b>%{x}</b> &amp;" in label.first.text_content()
-    assert visit.page.locator("#figure-curves-arousal .legendtext").nth(1).text_content() == HOSTILE
-    assert visit.page.locator("img").count() == 0
-    shown = visit.page.locator("#figure-dots-arousal .scatterlayer .trace").count()
-    visit.page.locator("#figure-dots-arousal .legendtoggle").first.click()
-    visit.page.wait_for_function(
-        "n => document.querySelectorAll('#figure-dots-arousal .scatterlayer .trace').length < n", arg=shown
-    )
-
-
 def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
-    visit.draw_all()
-
     def colours() -> list[str]:
         found: list[str] = visit.page.evaluate(
             """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
-                document.querySelector('#figure-curves-arousal .xtick text').style.fill,
-                document.querySelector('#figure-curves-arousal .legendlines path').style.stroke]"""
+                getComputedStyle(document.querySelector('#figure-curves-arousal text')).fill,
+                getComputedStyle(document.querySelector('#figure-curves-arousal g:not(defs) > path[style*=series]'))
+                  .stroke]"""
         )
         return found
 
     light = colours()
     visit.page.click("#theme")
-    visit.page.wait_for_timeout(300)
     dark = colours()
     assert not set(light) & set(dark)
     assert dark[1] == dark[2]
     visit.page.reload()
-    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == dark[0]
+    assert colours() == dark
+    visit.page.emulate_media(media="print")
+    assert colours() == light
+    visit.page.emulate_media(media="screen")
     visit.page.click("#theme")
-    visit.draw_all()
     assert colours() == light
 
 
@@ -192,7 +165,6 @@ def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
     "visit", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
 )
 def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit, tmp_path: Path) -> None:
-    visit.draw_all()
     for details in visit.page.query_selector_all("details"):
         details.evaluate("each => each.open = true")
     assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -228,14 +200,3 @@ def test_on_a_phone_a_wide_table_scrolls_beside_its_first_column(visit: Visit) -
     box.evaluate("each => each.scrollLeft = 300")
     assert box.evaluate("each => each.scrollLeft") == 300
     assert abs(box.locator("tbody th").first.bounding_box()["x"] - before) <= 1
-
-
-def test_printed_are_all_plots_in_the_light_theme(visit: Visit) -> None:
-    visit.page.click("#theme")
-    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == "light"
-    visit.page.wait_for_function(
-        "document.querySelectorAll('.plot.drawn').length === document.querySelectorAll('.plot').length"
-    )
-    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"

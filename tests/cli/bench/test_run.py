@@ -22,7 +22,7 @@ from emodna.model.bench.runner import execute, local_workers
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.bench.worker import Answer as RunAnswer
 from tests.cli.bench.deadly import deadly
-from tests.model.bench.made import planned
+from tests.model.bench.builders import planned
 from tests.model.small import Answer, assert_one_line_error, command
 from tests.pipeline.clusters import Cluster, cluster, until
 

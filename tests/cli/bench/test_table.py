@@ -21,7 +21,7 @@ from emodna.model.bench.presets import CEILING
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.tables import table
 from tests.cli.running import Command, Ran
-from tests.model.bench.made import fail, finish, planned
+from tests.model.bench.builders import fail, finish, planned
 
 #: A corpus of somebody's own: every sign that one of the forms takes for something else.
 HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'

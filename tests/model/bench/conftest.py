@@ -6,7 +6,7 @@ import pytest
 
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.store import FeatureStore
-from tests.model.bench.trained import trained_bench
+from tests.model.bench.builders import trained_bench
 
 
 @pytest.fixture(scope="session")

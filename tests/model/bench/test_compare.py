@@ -28,7 +28,7 @@ from emodna.model.bench.results import Scenario, Scores, results, scored
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import Resampling
-from tests.model.bench.fake import fake_bench, same_everywhere
+from tests.model.bench.builders import fake_bench, same_everywhere
 
 A, B, C = MethodSpec("emo-dna"), MethodSpec("dan"), MethodSpec("dann")
 ONE: Scenario = ("arousal", "ravdess", "emodb")

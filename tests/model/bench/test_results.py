@@ -12,7 +12,7 @@ import pytest
 from emodna.model.bench.results import CALLED, CONSTANTS, SCHEMA, Outcome, Scores, read_outcome, results, scored
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.metrics import SCORE_NAMES
-from tests.model.bench.made import fail, finish, planned
+from tests.model.bench.builders import fail, finish, planned
 
 
 def rows(table: pa.Table, **wanted: object) -> list[dict[str, object]]:

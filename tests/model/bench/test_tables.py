@@ -23,7 +23,7 @@ from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average, columns_of, select, table
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import Task
-from tests.model.bench.made import CLASSES, Score, fail, finish, planned
+from tests.model.bench.builders import CLASSES, Score, fail, finish, planned
 
 PLACE = {name: place for place, name in enumerate(CORPORA)}
 

@@ -8,7 +8,7 @@ import pytest
 
 from emodna.model.bench import worker
 from emodna.model.bench.worker import Order, digest, execute_order, versions
-from tests.model.bench.made import planned
+from tests.model.bench.builders import planned
 
 
 @pytest.mark.parametrize(("local", "kind"), [(True, "failed"), (False, "refused")])

@@ -14,7 +14,7 @@ from emodna.pipeline.corpora import corpus
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import contents, files_below, pack, zipped
-from tests.pipeline.corpora.builders import BUILDERS, put
+from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import LONG_AGO, age, content, emodb_names, noise, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(6)
@@ -113,24 +113,6 @@ class TestAnArchive:
         assert [each.path for each in scan.utterances] == [f"EMO DB/wav/{name}" for name in sorted(NAMES)]
         assert scan.skipped == {}
 
-    def test_keeps_every_name_that_a_file_can_have(self, kind: str, tmp_path: Path) -> None:
-        names = [
-            "[bold]a[/].wav",
-            "a\nb.wav",
-            "Übung ü.wav",
-            "日本語/録音.WAV",
-            "x" * 196 + ".wav",
-            "d" * 99 + "/a.wav",
-        ]
-        names += [" a .wav", "a..b/c..wav", "%s{}.wav", "'\"$(x).wav", "u\u0308.wav", "a,b;c.wav"]
-        for number, name in enumerate(names):
-            put(tmp_path / "folder" / name, b"%d" % number)
-        expected = contents(FolderTree(tmp_path / "folder"))
-        tree = open_tree(pack(tmp_path / f"names{kind}", files_below(tmp_path / "folder")), (".wav",))
-        assert contents(tree) == expected
-        assert len(expected) >= len(names) - 1
-        assert tree.left_out == {}
-
     def test_without_a_file_of_the_kind_says_what_was_expected(self, kind: str, tmp_path: Path) -> None:
         for members in ({}, {"readme.txt": b"text"}):
             packed = pack(tmp_path / f"emodb{kind}", members)
@@ -172,14 +154,6 @@ def test_an_archive_is_known_by_its_content_whatever_its_name(folder: Path, tmp_
         for ending in ("", ".dat", ".zip", ".tar.bz2"):
             packed = archive(tmp_path / f"{number}{kind}", folder).rename(tmp_path / f"any{number}{ending}")
             assert contents(open_tree(packed, (".wav",))) == contents(FolderTree(folder))
-
-
-def test_the_root_of_a_store_is_the_archive_by_its_real_name(folder: Path, tmp_path: Path) -> None:
-    packed = archive(tmp_path / "emodb.zip", folder)
-    (tmp_path / "link.zip").symlink_to(packed)
-    report = prepared(tmp_path / "link.zip", tmp_path / "cache")
-    assert FeatureStore(report.store).snapshot.root == str(packed.resolve())
-    assert prepared(packed, tmp_path / "cache").extracted == 0
 
 
 def test_names_in_utf_8_that_do_not_say_so_are_read_as_macos_means_them(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodna.model.bench.figures import Choice, NothingToShow, figure
+from emodna.model.bench.figures import Choice, NothingToShow, make_figure
 from emodna.model.bench.pictures import Line, Matrix
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
-from tests.model.bench.fake import Asked, fake_bench, log, predict
+from tests.model.bench.builders import Asked, fake_bench, log, predict
 
 
 def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> Asked:
@@ -30,7 +30,7 @@ class TestConfusion:
         # All right with seed 0; with seed 1 all is called high. The order of the rows must not matter.
         predict(bench, asked("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
         predict(bench, asked("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
-        picture = figure("confusion", bench, Choice())
+        picture = make_figure("confusion", bench, Choice())
         assert picture.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
         assert picture.facts["seeds"] == {"emo-dna": [0, 1]}
         (matrix,) = picture.panels[0].marks
@@ -44,9 +44,9 @@ class TestConfusion:
         bench = self.bench(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
         for row in ("emo-dna", "dan", "upper-bound"):
             predict(bench, asked(row), target.ids, [1] * len(target))
-        assert [panel.title for panel in figure("confusion", bench, Choice()).panels] == ["emo-dna", "dan"]
-        chosen = Choice(src="savee", tgt="emodb", rows=(MethodSpec("upper-bound"), MethodSpec("jan")))
-        picture = figure("confusion", bench, chosen)  # which is run from one source for all
+        assert [panel.title for panel in make_figure("confusion", bench, Choice()).panels] == ["emo-dna", "dan"]
+        chosen = Choice(src="savee", tgt="emodb", methods=(MethodSpec("upper-bound"), MethodSpec("jan")))
+        picture = make_figure("confusion", bench, chosen)  # which is run from one source for all
         assert [panel.title for panel in picture.panels] == ["upper-bound"]
         assert "Nothing finished of jan." in picture.note
 
@@ -54,11 +54,11 @@ class TestConfusion:
         bench = fake_bench(tmp_path, {asked("emo-dna"): 60.0})
         predict(bench, asked("emo-dna"), target.ids, [1] * len(target))
         with pytest.raises(NothingToShow, match="the store of emodb is gone or has changed"):
-            figure("confusion", bench, Choice())
+            make_figure("confusion", bench, Choice())
 
     def test_of_an_unfinished_benchmark_is_nothing_to_show(self, tmp_path: Path) -> None:
         with pytest.raises(NothingToShow, match="no finished cell with predictions"):
-            figure("confusion", fake_bench(tmp_path, {asked("emo-dna"): None}), Choice())
+            make_figure("confusion", fake_bench(tmp_path, {asked("emo-dna"): None}), Choice())
 
 
 class TestOverSteps:
@@ -82,7 +82,7 @@ class TestOverSteps:
         return bench
 
     def test_threshold_is_a_mean_over_seeds_at_the_steps_of_all(self, tmp_path: Path) -> None:
-        picture = figure("threshold", self.bench(tmp_path), Choice())
+        picture = make_figure("threshold", self.bench(tmp_path), Choice())
         (panel,) = picture.panels
         threshold, confident = panel.marks
         assert isinstance(threshold, Line)
@@ -94,16 +94,9 @@ class TestOverSteps:
         assert picture.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
         json.dumps(asdict(picture), allow_nan=False)
 
-    def test_only_the_chosen_target_is_shown(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, {asked("emo-dna", tgt=tgt): 60.0 for tgt in ("emodb", "savee")})
-        for tgt in ("emodb", "savee"):
-            log(bench, asked("emo-dna", tgt=tgt), [{"step": 1, "threshold": 0.5}])
-        (panel,) = figure("threshold", bench, Choice(tgt="savee")).panels
-        assert panel.title == "emo-dna, ravdess -> savee"
-
     def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
         rows = tuple(map(MethodSpec.parse, ("dan:add=scl", "emo-dna", "jan")))
-        picture = figure("threshold", self.bench(tmp_path), Choice(rows=rows, seed=0))
+        picture = make_figure("threshold", self.bench(tmp_path), Choice(methods=rows, seed=0))
         first, second = picture.panels
         assert (first.title, second.title) == ("dan:add=scl, ravdess -> emodb", "emo-dna, ravdess -> emodb")
         assert [mark.name for mark in first.marks] == ["confident share"]  # a fixed threshold is not logged
@@ -111,12 +104,8 @@ class TestOverSteps:
         assert second.marks[0].low is None
         assert "Nothing finished of jan." in picture.note
 
-    def test_prototypes_are_three_cosines(self, tmp_path: Path) -> None:
-        (panel,) = figure("prototypes", self.bench(tmp_path), Choice(seed=1)).panels
-        assert [mark.y for mark in panel.marks if isinstance(mark, Line)] == [[1.0, 1.0], [1.1, 1.1], [1.2, 1.2]]
-
     def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
-        (panel,) = figure("losses", self.bench(tmp_path), Choice()).panels
+        (panel,) = make_figure("losses", self.bench(tmp_path), Choice()).panels
         lines = [mark for mark in panel.marks if isinstance(mark, Line)]
         assert [(line.name, line.y[0], line.colour) for line in lines] == [
             ("emotion", 0.25, 0),
@@ -130,10 +119,10 @@ class TestOverSteps:
         bench = fake_bench(tmp_path, {asked("emo-dna", src=src): 60.0 for src in sources}, languages=languages)
         for src in sources:
             log(bench, asked("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
-        picture = figure("threshold", bench, Choice())
+        picture = make_figure("threshold", bench, Choice())
         assert len(picture.panels) == 6
         assert "Pairs that are not shown: s6 -> emodb." in picture.note
-        (panel,) = figure("threshold", bench, Choice(src="s6")).panels
+        (panel,) = make_figure("threshold", bench, Choice(src="s6")).panels
         assert panel.title == "emo-dna, s6 -> emodb"
 
     @pytest.mark.parametrize(
@@ -143,4 +132,4 @@ class TestOverSteps:
         bench = fake_bench(tmp_path, {asked("dan"): 60.0})
         log(bench, asked("dan"), [{"step": 1, "odd": 0.5}])
         with pytest.raises(NothingToShow, match=f"no finished cell of any method logs {what}"):
-            figure(name, bench, Choice())
+            make_figure(name, bench, Choice())

@@ -1,0 +1,310 @@
+"""Emotion features of finished runs: extraction, their plane by UMAP, and how far two corpora lie apart.
+
+Planes and distances are kept in `<out>/analysis/<name>.json` until what they rest on changes.
+
+References
+----------
+.. [1] S. Ben-David et al., "Analysis of representations for domain adaptation", NIPS 2006.
+.. [2] A. Gretton et al., "Optimal kernel choice for large-scale two-sample tests", NIPS 2012.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.bench.grid import open_store
+from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.model.errors import BenchError, RunError
+from emodna.model.inference.finished_run import FinishedRun
+from emodna.model.inference.predictions import utterances_of
+from emodna.model.losses.mmd import mk_mmd
+from emodna.model.run_folder import read_json, write_json
+from emodna.pipeline.emotions import Task
+from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.threads import torch_on_one_thread
+
+LIMIT: Final = 1000
+"""Utterances of each corpus that are used: UMAP's time and the kernel matrix's memory grow with their square."""
+_SEED: Final = 0
+SAMPLE: Final = {"per_corpus": LIMIT, "draw": "by class, in proportion", "draw_seed": _SEED}
+"""Description of the sample, part of every key."""
+
+UMAP: Final = {"metric": "euclidean", "n_neighbors": 15, "min_dist": 0.1, "random_state": 0}
+"""Parameters of UMAP. The paper names none; these are the package's own, and a seed, which costs its threads."""
+_UMAP_PACKAGE: Final = "umap-learn"
+
+_FOLDS: Final = 5
+#: A value that deviates from its mean by less than this share of it is constant: scaling would blow up its rounding.
+_CONSTANT: Final = 1e-6
+#: All that decides a distance beside the features.
+_DISTANCES: Final = {
+    **SAMPLE,
+    "version": 1,
+    "standardised": "by the mean and deviation of both corpora together, equally weighted",
+    "proxy_a_distance": "2 (1 - 2 err), err the balanced error of a logistic regression (L2, C = 1)",
+    "folds": _FOLDS,
+    "fold_seed": _SEED,
+    "mmd": "squared MK-MMD, unbiased, 5 Gaussians of equal weight, widths 1/4 ... 4 times the mean squared distance",
+}
+
+Utterances = Iterable[tuple[NDArray[np.float32], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Utterances of one corpus."""
+
+    corpus: str
+    ids: list[str]
+    labels: NDArray[np.int8]
+    """(n,) class; -1 throughout in a corpus without labels."""
+    values: NDArray[np.float32]
+    """(n, width)"""
+
+
+Distances = Mapping[str, Any]
+"""`all`, of two corpora as they are, and `classes`, of class 0 of both and of class 1, by the target's labels. Each has
+`pad`, the proxy A-distance, and `mmd`, the squared MK-MMD; None of sets too small to tell."""
+
+
+# Features
+
+
+def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | None:
+    """Return the emotion features E of the source and the target of a finished run; None if its method has none.
+
+    Each corpus is normalised as in the run, and batch norm takes the running statistics.
+
+    Raises
+    ------
+    RunError, StoreError, BenchError
+        The run or a store is damaged, or not the one that the run was planned for.
+    TrainingError
+        The features are not finite.
+    """
+    device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
+    finished = FinishedRun.load(experiment.run_folder(run).path, device)
+
+    def embed(store: FeatureStore, utterances: Utterances) -> NDArray[np.float32] | None:
+        return finished.model_for(store).embeddings(utterances)
+
+    with torch_on_one_thread():
+        return _sides(experiment, run.src, run.tgt, run.task, embed)
+
+
+def inputs_of(experiment: Experiment, src: str, tgt: str, task: Task) -> tuple[Side, Side]:
+    """Return the mean over time of each utterance's input features, as the stores hold them."""
+    sides = _sides(experiment, src, tgt, task, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
+    assert sides is not None  # noqa: S101 - there are always means
+    return sides
+
+
+def _sides(
+    experiment: Experiment,
+    src: str,
+    tgt: str,
+    task: Task,
+    values_of: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
+) -> tuple[Side, Side] | None:
+    sides = []
+    for corpus in (src, tgt):
+        store = open_store(experiment, corpus)
+        labels = store.labels(task)
+        rows = sample(labels)
+        values = values_of(store, utterances_of(store, rows=rows))
+        if values is None:
+            return None
+        sides.append(Side(corpus, [store.ids[row] for row in rows], labels[rows], values))
+    return sides[0], sides[1]
+
+
+def sample(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
+    """Draw the rows (n,) of a corpus that are used, in order: of those with a label, if it has any, at most `limit`.
+
+    Of more, each class is drawn from in proportion, by a seed of its own: the same rows for every method.
+    """
+    rows = np.flatnonzero(labels >= 0) if (labels >= 0).any() else np.arange(len(labels))
+    if len(rows) <= limit:
+        return rows
+    random = np.random.default_rng(_SEED)
+    classes = [rows[labels[rows] == label] for label in np.unique(labels[rows])]
+    chosen = [random.permutation(each)[: max(len(each) * limit // len(rows), 1)] for each in classes]
+    return np.sort(np.concatenate(chosen))
+
+
+# The plane
+
+
+def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
+    """Return a finished run's features in a plane that is fitted on both corpora together; None without features.
+
+    Returns
+    -------
+    list
+        Source, then target, each by class: `corpus`, `label` (-1 without one), and lists `ids`, `x`, `y`.
+
+    Raises
+    ------
+    BenchError
+        UMAP is not installed.
+    RunError, StoreError, BenchError, TrainingError
+        As `features_of`.
+    """
+    if importlib.util.find_spec("umap") is None:
+        raise BenchError(f"UMAP: needs {_UMAP_PACKAGE}: pip install 'emodna[figures]'")
+    version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
+    key = {**SAMPLE, **UMAP, **version, "model": model_key(experiment, run)}
+
+    def make() -> list[dict[str, Any]] | None:
+        sides = features_of(experiment, run)
+        if sides is None:
+            return None
+        points = plane(np.concatenate([side.values for side in sides])).round(4)
+        places = []
+        for side, mine in zip(sides, np.split(points, [len(sides[0].ids)]), strict=True):
+            for label in np.unique(side.labels).tolist():
+                rows = np.flatnonzero(side.labels == label)
+                ids, (x, y) = [side.ids[row] for row in rows], mine[rows].T.tolist()
+                places.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
+        return places
+
+    found: list[dict[str, Any]] | None = _remember(experiment, experiment.run_name(run), "umap", key, make)
+    return found
+
+
+def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return UMAP (n, 2) of values (n, width), n at least 4."""
+    with warnings.catch_warnings():
+        # It warns that a seed costs its threads, and numba of its own plans.
+        warnings.simplefilter("ignore")
+        import umap
+
+        neighbours = min(int(UMAP["n_neighbors"]), len(values) - 1)  # type: ignore[call-overload]
+        found: NDArray[np.float32] = umap.UMAP(**{**UMAP, "n_neighbors": neighbours}, n_jobs=1).fit_transform(values)
+    return found
+
+
+# Distances
+
+
+def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
+    """Return the distances of a finished run's emotion features; None if its method has no such features.
+
+    Raises
+    ------
+    RunError, StoreError, BenchError, TrainingError
+        As `features_of`.
+    """
+
+    def make() -> Distances | None:
+        sides = features_of(experiment, run)
+        return None if sides is None else distances(*sides)
+
+    key = {**_DISTANCES, "model": model_key(experiment, run)}
+    found: Distances | None = _remember(experiment, experiment.run_name(run), "distances", key, make)
+    return found
+
+
+def distances_of_input(experiment: Experiment, src: str, tgt: str, task: Task) -> Distances:
+    """Return the distances of the mean input features of a pair's utterances; raises as `open_store`."""
+    key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in (src, tgt)]}
+
+    def make() -> Distances:
+        return distances(*inputs_of(experiment, src, tgt, task))
+
+    found: Distances = _remember(experiment, f"input-{src}-{tgt}-{task}", "distances", key, make)
+    return found
+
+
+def distances(source: Side, target: Side) -> Distances:
+    """Return the distances of two corpora, as they are and class by class."""
+
+    def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
+        return {"pad": proxy_a_distance(one, other), "mmd": squared_mmd(one, other)}
+
+    classes = [[side.values[side.labels == label] for side in (source, target)] for label in (0, 1)]
+    return {"all": distance(source.values, target.values), "classes": [distance(*each) for each in classes]}
+
+
+def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None:
+    """Return ``2 (1 - 2 err)`` of a linear classifier that tells source from target [1]_, cross-validated.
+
+    The error is the mean of both corpora's, so it is 1/2 where nothing tells them apart, however their sizes differ:
+    then the distance is about 0 (by chance a little less), and 2 where every utterance betrays its corpus.
+
+    Of features (n, width) and (m, width); None of less than 5 utterances of a corpus, one for each fold.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from threadpoolctl import threadpool_limits
+
+    if min(len(source), len(target)) < _FOLDS:
+        return None
+    # So small a problem is solved several times faster without threads that wait for each other.
+    with threadpool_limits(1):
+        right = cross_val_score(
+            LogisticRegression(class_weight="balanced", max_iter=1000),
+            np.concatenate(_standardise(source, target)),
+            np.repeat([0, 1], [len(source), len(target)]),
+            scoring="balanced_accuracy",
+            cv=StratifiedKFold(_FOLDS, shuffle=True, random_state=_SEED),
+        )
+    return float(2 * (1 - 2 * (1 - right.mean())))
+
+
+def squared_mmd(source: NDArray[Any], target: NDArray[Any]) -> float | None:
+    """Return the squared MK-MMD of features in units that can be compared between methods.
+
+    Features are standardised over both corpora together, and the kernels are as wide as the joint sample's mean squared
+    distance, which then is about twice the number of values for every method. The estimator is the unbiased one of
+    [2]_: small samples do not look further apart than large ones, and like samples are about as often below as above 0.
+
+    Of features (n, width) and (m, width); None of less than two utterances of a corpus.
+    """
+    if min(len(source), len(target)) <= 1:
+        return None
+    return float(mk_mmd(*map(torch.from_numpy, _standardise(source, target)), estimator="unbiased"))
+
+
+def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standardise both by their common mean and deviation, each weighted equally; constant values become 0."""
+    one, other = source.astype(np.float64), target.astype(np.float64)
+    mean = (one.mean(axis=0) + other.mean(axis=0)) / 2
+    std = np.sqrt((np.square(one - mean).mean(axis=0) + np.square(other - mean).mean(axis=0)) / 2)
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > _CONSTANT * np.abs(mean))
+    return (one - mean) * scale, (other - mean) * scale
+
+
+# What is kept
+
+
+def model_key(experiment: Experiment, run: RunSpec) -> str:
+    """Return the SHA-256 of a finished run's model: one that was trained anew is another."""
+    return hashlib.sha256(experiment.run_folder(run).finished_model().read_bytes()).hexdigest()
+
+
+def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
+    path = experiment.out / "analysis" / f"{name}.json"
+
+    def kept() -> dict[str, Any]:
+        try:
+            return read_json(path)
+        except RunError:  # missing, or damaged
+            return {}
+
+    entry = kept().get(section)
+    if isinstance(entry, dict) and entry.get("of") == key and "found" in entry:
+        return entry["found"]
+    found = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**kept(), section: {"of": key, "found": found}})  # what another process has found stays
+    return found

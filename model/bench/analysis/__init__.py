@@ -1,1 +1,0 @@
-"""What is worked out of trained models, and kept."""

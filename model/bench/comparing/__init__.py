@@ -1,1 +1,0 @@
-"""Whether one method is better than another."""

@@ -1,0 +1,140 @@
+"""Choice of the runs and scores of a figure, and the sentences of its note about them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, Matched, match, usual_methods
+from emodna.model.bench.presets import CEILING
+from emodna.model.bench.results import Scores, read_outcomes, results, scored
+from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
+from emodna.model.bench.wording import few
+from emodna.model.errors import BenchError
+from emodna.pipeline.emotions import Task
+
+LEAST_POINTS: Final = 2.0
+"""Least width of an axis of scores: 0.1 points must not look large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Content of a figure; None leaves it to the figure."""
+
+    task: Task = "arousal"
+    src: str | None = None
+    tgt: str | None = None
+    seed: int | None = None
+    methods: tuple[MethodSpec, ...] | None = None
+
+
+class NothingToShow(BenchError):  # noqa: N818 - it is no fault
+    """No finished run has what a figure shows."""
+
+
+def chosen_results(experiment: Experiment, choice: Choice, tasks: Sequence[Task] = ()) -> pa.Table:
+    """Return the rows of `scored` of the chosen source, target and seed; of the chosen task unless others are given."""
+    found = scored(results(experiment, tasks=tasks or [choice.task]))
+    for column in ("src", "tgt", "seed"):
+        if (value := getattr(choice, column)) is not None:
+            found = found.filter(pc.field(column) == value)
+    return found
+
+
+def methods_with_scores(experiment: Experiment, choice: Choice, scores: Scores) -> list[MethodSpec]:
+    """Return the chosen methods that have scores; unless some are chosen, all but oracles.
+
+    Raises
+    ------
+    NothingToShow
+        There is none.
+    """
+    chosen = choice.methods
+    found = usual_methods(experiment, scores) if chosen is None else [m for m in chosen if m in scores.methods]
+    if not found:
+        raise nothing(choice, "of any method" if chosen is None else f"of {listed(chosen)}")
+    return found
+
+
+def matched(scores: Scores, methods: Sequence[MethodSpec]) -> Matched:
+    """Return `match` of some methods.
+
+    Raises
+    ------
+    NothingToShow
+        They have no scenario in common.
+    """
+    try:
+        return match(scores, methods)
+    except BenchError as error:
+        raise NothingToShow(str(error)) from error
+
+
+def at_most(methods: Sequence[MethodSpec], choice: Choice, number: int = 4) -> list[MethodSpec]:
+    """Return chosen methods as they are, of others the first ones, with Source Only and Emo-DNA before all."""
+    if choice.methods is not None:
+        return list(methods)
+    return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:number]
+
+
+def finished_runs(experiment: Experiment, choice: Choice) -> list[RunSpec]:
+    """Return the chosen runs that are done. The upper bound was run from one source for all."""
+    runs = [
+        run
+        for run in experiment.runs
+        if run.task == choice.task
+        and (choice.src in (None, run.src) or run.method == CEILING)
+        and choice.tgt in (None, run.tgt)
+        and choice.seed in (None, run.seed)
+        and (choice.methods is None or run.method in choice.methods)
+    ]
+    return [outcome.run for outcome in read_outcomes(experiment, runs) if outcome.state == "done"]
+
+
+def nothing(choice: Choice, what: str) -> NothingToShow:
+    """Return the error that no finished run has what a figure shows."""
+    where: list[str] = [choice.task]
+    for name, value in (("source", choice.src), ("target", choice.tgt), ("seed", choice.seed)):
+        where += [] if value is None else [f"{name} {value}"]
+    return NothingToShow(f"no finished cell {what} ({', '.join(where)}); emodna-bench status says what is done")
+
+
+def facts_of(found: Matched) -> dict[str, object]:
+    """Return the scenarios and seeds of matched scores, and what was left out, as facts of a picture."""
+    return {
+        "scenarios": [
+            {"task": task, "src": src, "tgt": tgt, "seeds": list(seeds)}
+            for (task, src, tgt), seeds in found.seeds.items()
+        ],
+        "left_out": list(found.left_out),
+    }
+
+
+def left_out_note(found: Matched) -> str:
+    """Return a sentence on what was left out; empty if nothing was."""
+    n = len(found.left_out)
+    which = f"{n} scenario{'s' * (n > 1)} left out, wholly or in some seeds"
+    return f" Only what all methods have is compared: {which}." if n else ""
+
+
+def omitted_note(
+    experiment: Experiment, choice: Choice, there: Sequence[MethodSpec], shown: Sequence[MethodSpec]
+) -> str:
+    """Return a sentence on chosen methods that have nothing to show, or on those that found no room; empty without."""
+    omitted = [method for method in choice.methods or there if method not in shown]
+    labels = [experiment.methods[each].label if each in experiment.methods else str(each) for each in omitted]
+    if not omitted:
+        return ""
+    return f" Not shown: {few(labels)}." if choice.methods is None else f" Nothing finished of {few(labels)}."
+
+
+def pair_name(pair: Pair) -> str:
+    """Return a pair as titles have it."""
+    return f"{pair[0]} -> {pair[1]}"
+
+
+def listed(things: Iterable[object]) -> str:
+    """Return things joined by commas."""
+    return ", ".join(map(str, things))

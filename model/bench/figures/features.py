@@ -1,0 +1,246 @@
+"""Figures of emotion features: their plane by method, and how far source and target lie apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, Final
+
+from emodna.model.bench import analysis
+from emodna.model.bench.analysis import LIMIT, UMAP, Distances
+from emodna.model.bench.compare import SOURCE_ONLY
+from emodna.model.bench.figures.choice import Choice, NothingToShow, finished_runs, listed, nothing, pair_name
+from emodna.model.bench.pictures import Dots, Panel, Picture, Points
+from emodna.model.bench.results import read_outcome
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.bench.wording import NAMED, few
+from emodna.model.errors import TrainingError
+from emodna.pipeline.emotions import CLASS_NAMES
+
+#: The pair of the paper's figures.
+_PAPER: Final = ("casia", "emodb")
+
+#: Panels of the paper's Figure 2.
+_METHODS: Final = {
+    MethodSpec("cdan"): "CDAN",
+    MethodSpec("addi"): "ADDi (our reading)",
+    MethodSpec("difl"): "DIFL (our reading)",
+    MethodSpec("emo-dna"): "Emo-DNA",
+}
+#: Panels of the paper's Figure 3, by its description: (c) is without L_decouple, which the paper's Table 4 calls V3 and
+#: its text V4; (b) is without L_align, V4 in the table.
+_PARTS: Final = {
+    MethodSpec("v2"): "(a) without L_decouple and L_align (v2)",
+    MethodSpec("v4"): "(b) without L_align (v4)",
+    MethodSpec("v3"): "(c) without L_decouple (v3)",
+    MethodSpec("emo-dna"): "(d) Emo-DNA",
+}
+_PLANES_NOTE: Final = (
+    f"UMAP ({UMAP['metric']}, {UMAP['n_neighbors']} neighbours, min_dist {UMAP['min_dist']}, seed "
+    f"{UMAP['random_state']}) of each model's emotion features in evaluation mode, fitted on both corpora together; at "
+    f"most {LIMIT} utterances of each. Distances between clusters mean little."
+)
+
+#: Measure -> title, and least width of its axis, in its unit.
+_MEASURES: Final = {"pad": ("proxy A-distance", 0.2), "mmd": ("squared MK-MMD", 0.1)}
+_DISTANCES_NOTE: Final = (
+    "Before: Source Only of the same pairs and seeds, from the "
+    "same first weights where a method has its encoder. Within classes: each class of the source against the same of "
+    "the target, by the target's true labels, which no method sees. Proxy A-distance: 0 where a linear classifier "
+    "cannot tell the corpora apart, 2 where it never errs. Squared MK-MMD of standardised features, unbiased: about 0 "
+    "for like samples."
+)
+
+
+def features_methods(experiment: Experiment, choice: Choice) -> Picture:
+    """Draw the emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2); raises as `_planes`."""
+    return _planes("features-methods", "Emotion features by method", experiment, choice, _METHODS)
+
+
+def features_parts(experiment: Experiment, choice: Choice) -> Picture:
+    """Draw the emotion features of parts of Emo-DNA (the paper's Figure 3); raises as `_planes`."""
+    return _planes("features-parts", "Emotion features by parts of Emo-DNA", experiment, choice, _PARTS)
+
+
+def _planes(name: str, title: str, experiment: Experiment, choice: Choice, usual: Mapping[MethodSpec, str]) -> Picture:
+    """Draw UMAP of the emotion features of some methods, corpora by marker and classes by colour.
+
+    Unless the choice says more, the pair is the paper's, CASIA -> EMODB, if any of the methods is finished there; else
+    the first of those where most are.
+
+    Parameters
+    ----------
+    usual
+        Methods, with the titles of their panels, unless others are chosen.
+
+    Raises
+    ------
+    NothingToShow
+        None of the methods is finished, or none has such features.
+    BenchError
+        UMAP is not installed, or a store has changed.
+    """
+    asked = choice.methods or tuple(usual)
+    titles = usual
+    if choice.methods is not None:
+        titles = {each: experiment.methods[each].label for each in choice.methods if each in experiment.methods}
+    runs = _runs_of_one_pair(experiment, choice, titles)
+    first = next(iter(runs.values()))
+    if choice.methods is None and len(runs) == 1:
+        here = Choice(first.task, first.src, first.tgt, first.seed)
+        there = dict.fromkeys(run.method for run in finished_runs(experiment, here))
+        hint = " ".join(f"--methods {method}" for method in list(there)[:NAMED])
+        raise NothingToShow(
+            f"only {first.method} is finished of {listed(usual)}, and alone it shows little; what is there: {hint}"
+        )
+    panels, missing = [], {str(method): "not finished" for method in asked if method not in runs}
+    for method, run in runs.items():
+        try:
+            places = analysis.places_of(experiment, run)
+        except TrainingError as error:
+            missing[str(method)] = str(error)
+            continue
+        if places is None:
+            missing[str(method)] = "has no features of both corpora in one space"
+        else:
+            panels.append(Panel(titles[method], [_points(run, place) for place in places], bare=True))
+    lacking = "; ".join(f"{method} ({why})" for method, why in missing.items())
+    if not panels:
+        raise NothingToShow(f"none of the finished cells has what is shown: {lacking}")
+    return Picture(
+        name,
+        f"{title}, {pair_name(first.pair)}, {first.task}, seed {first.seed}",
+        panels,
+        note=f"{_PLANES_NOTE} Left out: {lacking}." if lacking else _PLANES_NOTE,
+        facts={
+            "src": first.src,
+            "tgt": first.tgt,
+            "task": first.task,
+            "seed": first.seed,
+            "cells": {str(method): experiment.run_name(run) for method, run in runs.items()},
+            "umap": dict(UMAP),
+            "sample": dict(analysis.SAMPLE),
+            "missing": missing,
+        },
+    )
+
+
+def _runs_of_one_pair(
+    experiment: Experiment, choice: Choice, titles: Mapping[MethodSpec, str]
+) -> dict[MethodSpec, RunSpec]:
+    """Return the finished runs of one pair and seed, in the order of the methods."""
+    found: dict[tuple[str, str, int], dict[MethodSpec, RunSpec]] = {}
+    for run in finished_runs(experiment, replace(choice, methods=tuple(titles))):
+        found.setdefault((run.src, run.tgt, run.seed), {})[run.method] = run
+    if not found:
+        raise nothing(choice, f"of {listed(titles or choice.methods or ())}")
+    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of equals
+    return {method: found[best][method] for method in titles if method in found[best]}
+
+
+def _points(run: RunSpec, place: Mapping[str, Any]) -> Points:
+    role, marker = ("source", 0) if place["corpus"] == run.src else ("target", 1)
+    label = place["label"]
+    called, colour = (CLASS_NAMES[run.task][label], label) if label >= 0 else ("unlabelled", 2)
+    return Points(f"{place['corpus']} ({role}), {called}", place["x"], place["y"], place["ids"], colour, marker)
+
+
+def distances(experiment: Experiment, choice: Choice) -> Picture:
+    """Draw distances before and after adaptation: of one pair, or over all finished ones; of the first seed.
+
+    Raises
+    ------
+    NothingToShow
+        No finished run of the choice, or none whose method has features.
+    BenchError
+        A store has changed since the experiment was planned.
+    """
+    if choice.seed is None:
+        choice = replace(choice, seed=min((run.seed for run in experiment.runs), default=0))
+    found = {
+        run: each for run in finished_runs(experiment, choice) if (each := _distances(experiment, run)) is not None
+    }
+    if not found:
+        raise nothing(choice, "of a method with features" if choice.methods is None else f"of {listed(choice.methods)}")
+    methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]
+    there = list(dict.fromkeys(run.pair for run in found))
+    have = {method: {run.pair for run in found if run.method == method} for method in methods}
+    pairs = [pair for pair in there if all(pair in own for own in have.values())]
+    if not pairs:
+        raise NothingToShow(f"no pair of corpora is finished by all of {listed(methods)}")
+    left = [pair_name(pair) for pair in there if pair not in pairs]
+    found = {run: each for run, each in found.items() if run.pair in pairs}
+    before = {}
+    for run in found:
+        partner = replace(run, method=SOURCE_ONLY)
+        if partner in experiment.runs and read_outcome(experiment, partner).state == "done":
+            before[run] = _distances(experiment, partner)
+    inputs = {pair: analysis.distances_of_input(experiment, *pair, choice.task) for pair in pairs}
+    labels = [experiment.methods[method].label for method in methods]
+    groups = [[run for run in found if run.method == method] for method in methods]
+    panels = []
+    for key, (title, least_width) in _MEASURES.items():
+        for within in (False, True):
+            earlier = [[_value(before.get(run), key, within=within) for run in runs] for runs in groups]
+            later = [
+                [_value(found[run], key, within=within) for run in runs if run.method != SOURCE_ONLY] for runs in groups
+            ]
+            outside = [value for each in inputs.values() if (value := _value(each, key, within=within)) is not None]
+            panels.append(
+                Panel(
+                    f"{title}{', within classes' * within}",
+                    [
+                        _dots("before: Source Only", labels, earlier, 0),
+                        _dots("after: the method", labels, later, 1),
+                    ],
+                    x_label=title,
+                    references=[("the input itself (mean per utterance)", fmean(outside))] if outside else [],
+                    least_width=least_width,
+                )
+            )
+    among = pair_name(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
+    spread = "Means over the pairs, lines from the least to the largest. " if len(pairs) > 1 else ""
+    lacking = f" Only pairs that all methods have are compared; left out: {few(left)}." if left else ""
+    return Picture(
+        "distances",
+        f"Distance of source and target features, {among}, {choice.task}, seed {choice.seed}",
+        panels,
+        note=f"{spread}{_DISTANCES_NOTE}{lacking}",
+        facts={
+            "task": choice.task,
+            "seed": choice.seed,
+            "pairs": [list(pair) for pair in pairs],
+            "left_out": left,
+            "cells": {experiment.run_name(run): each for run, each in found.items()},
+            "before": {experiment.run_name(run): each for run, each in before.items()},
+            "inputs": {f"{src}-{tgt}": each for (src, tgt), each in inputs.items()},
+        },
+    )
+
+
+def _distances(experiment: Experiment, run: RunSpec) -> Distances | None:
+    try:
+        return analysis.distances_of(experiment, run)
+    except TrainingError:  # it diverged
+        return None
+
+
+def _value(found: Distances | None, key: str, *, within: bool) -> float | None:
+    """Return one number of some distances: of the corpora, or the mean of that of their classes."""
+    if found is None:
+        return None
+    values = [each[key] for each in (found["classes"] if within else [found["all"]])]
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _dots(name: str, labels: Sequence[str], groups: Sequence[Sequence[float | None]], colour: int) -> Dots:
+    """Return the mean of each group of values, and the least and the largest of several."""
+    known = [[value for value in group if value is not None] for group in groups]
+    return Dots(
+        name,
+        labels,
+        [fmean(each) if each else None for each in known],
+        low=[min(each) if len(each) > 1 else None for each in known],
+        high=[max(each) if len(each) > 1 else None for each in known],
+        colour=colour,
+    )

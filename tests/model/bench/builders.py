@@ -1,0 +1,185 @@
+"""Experiments for tests: bench.json and the files of each run, written as they are wished for; and a trained one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emodna.model.bench.grid import plan_experiment
+from emodna.model.bench.presets import CEILING
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
+from emodna.model.bench.worker import train_run
+from emodna.model.metrics import SCORE_NAMES
+from emodna.model.run_folder import write_json
+from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import SETTINGS
+
+#: Utterances of class 0 and 1 in the full corpora, METHODS 1.2: arousal, then valence.
+CLASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "casia": ((400, 800), (600, 600)),
+    "emodb": ((222, 313), (385, 150)),
+    "emovo": ((168, 420), (336, 252)),
+    "iemocap": ((2792, 2739), (2187, 3344)),
+    "ravdess": ((480, 960), (768, 672)),
+    "savee": ((180, 300), (240, 240)),
+}
+LANGUAGES: Mapping[str, str] = {"ravdess": "en", "savee": "en", "emodb": "de"}
+#: Methods of `trained_bench`.
+TRAINED = ("source-only", "emo-dna", "v2", "upper-bound")
+
+Score = Callable[[RunSpec], float | None]
+Asked = tuple[str, str, Task, str, int]
+"""Source, target, task, method, seed."""
+
+
+def info_of(spec: MethodSpec) -> MethodInfo:
+    """Return what is known of a method, near enough."""
+    oracle = spec == CEILING
+    label = f"{spec.name}{' (our reading)' * (spec.name == 'addi')}{' (oracle)' * oracle}"
+    settings = f" ({', '.join(f'{key}={value}' for key, value in spec.settings)})" if spec.settings else ""
+    return MethodInfo(label + settings, spec.name == "addi", "oracle-folds" if oracle else "source")
+
+
+def planned(
+    out: Path,
+    methods: Sequence[str | MethodSpec],
+    *,
+    corpora: Sequence[str] = tuple(CLASSES),
+    tasks: Sequence[Task] = TASKS,
+    seeds: int = 2,
+    classes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = CLASSES,
+    conditions: Conditions | None = None,
+) -> Experiment:
+    """An experiment of which nothing is run; corpora that are not known have 10 utterances of either class."""
+    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse(spec) for spec in methods]
+    facts = {}
+    for name in corpora:
+        arousal, valence = classes.get(name, ((10, 10), (10, 10)))
+        counts: dict[Task, tuple[int, int]] = {"arousal": arousal, "valence": valence}
+        facts[name] = CorpusSummary(name, f"/caches/one/{name}/mfcc40-x", f"{name}-1", "en", sum(arousal), counts)
+    first: dict[str, str] = {}
+    runs = tuple(
+        RunSpec(src, tgt, task, spec, seed)
+        for seed, task, spec in itertools.product(range(seeds), tasks, asked)
+        for src, tgt in itertools.permutations(corpora, 2)
+        if spec != CEILING or first.setdefault(tgt, src) == src
+    )
+    conditions = conditions or Conditions(1000, "mfcc40-x")
+    experiment = Experiment(out, conditions, facts, {spec: info_of(spec) for spec in asked}, runs)
+    experiment.write()
+    return experiment
+
+
+def finish(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) -> None:
+    """Write the results of all runs but some: a score's WAR, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
+    for run in experiment.runs:
+        if run not in but:
+            war = score(run)
+            scores = {key: None if war is None else war + more for more, key in enumerate(("war", "f1", "uar"))}
+            _write(experiment, run, {**scores, "macro_f1": None if war is None else war + 3})
+
+
+def fail(experiment: Experiment, run: RunSpec, error: str) -> None:
+    """Write that a run failed."""
+    experiment.failure(run).parent.mkdir(parents=True, exist_ok=True)
+    write_json(experiment.failure(run), {"error": error, "when": "2026-01-01T00:00:00+00:00"})
+
+
+def fake_bench(
+    out: Path,
+    uars: Mapping[Asked, float | None],
+    *,
+    languages: Mapping[str, str | None] = LANGUAGES,
+    stores: Mapping[str, FeatureStore] | None = None,
+) -> Experiment:
+    """An experiment with these runs, done with these UARs; of None, not yet begun. All scores are the same."""
+    corpora = {
+        name: CorpusSummary(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
+        for name, language in languages.items()
+    }
+    runs = {asked: run_of(asked) for asked in uars}
+    methods = {
+        run.method: MethodInfo(str(run.method), False, "oracle-folds" if run.method.name == "upper-bound" else "source")
+        for run in runs.values()
+    }
+    experiment = Experiment(out, Conditions(60, "mfcc40-x"), corpora, methods, tuple(runs.values()))
+    experiment.write()
+    for asked, uar in uars.items():
+        if uar is not None:
+            scores = dict.fromkeys(SCORE_NAMES, uar)
+            config = _config(experiment, runs[asked], stores or {})
+            _write(experiment, runs[asked], {**scores, "constant": {"always_high": scores}}, config)
+    return experiment
+
+
+def same_everywhere(
+    methods: Mapping[str, float],
+    pairs: Sequence[tuple[str, str]],
+    tasks: Sequence[Task] = ("arousal",),
+    seeds: int = 1,
+) -> dict[Asked, float | None]:
+    """The runs of a grid in which each method has one UAR in all of them."""
+    grid = itertools.product(range(seeds), tasks, methods.items(), pairs)
+    return {(src, tgt, task, name, seed): uar for seed, task, (name, uar), (src, tgt) in grid}
+
+
+def run_of(asked: Asked) -> RunSpec:
+    return RunSpec(*asked[:3], MethodSpec.parse(asked[3]), asked[4])
+
+
+def log(experiment: Experiment, asked: Asked, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Let a run have logged these lines."""
+    folder = experiment.run_folder(run_of(asked))
+    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def predict(experiment: Experiment, asked: Asked, ids: Sequence[str], labels: Sequence[int]) -> None:
+    """Let a run have called these utterances so."""
+    folder = experiment.run_folder(run_of(asked))
+    pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), folder.predictions)
+
+
+def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2) -> Experiment:
+    """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
+    conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
+    experiment = plan_experiment(
+        out, [source, target], ["arousal"], list(map(MethodSpec.parse, TRAINED)), 1, conditions
+    )
+    experiment.write()
+    for run in experiment.runs:
+        if run.src == source.snapshot.corpus and str(run.method) in methods:
+            train_run(experiment, run)
+    return experiment
+
+
+def _config(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> dict[str, Any]:
+    decisive = {
+        "src": run.src,
+        "tgt": run.tgt,
+        "task": run.task,
+        "method": run.method.name,
+        "seed": run.seed,
+        "steps": run.method.steps or experiment.conditions.steps,
+        "method_config": {"threshold_momentum": 0.99, "padding": "silence", **run.method.overrides},
+        "fingerprints": {name: store.fingerprint for name, store in stores.items()},
+    }
+    return {"decisive": decisive, "stores": {name: str(store.path) for name, store in stores.items()}}
+
+
+def _write(
+    experiment: Experiment, run: RunSpec, result: Mapping[str, Any], config: Mapping[str, Any] | None = None
+) -> None:
+    """Write a finished run, not flushed to the disk as real ones are: there are many."""
+    folder = experiment.run_folder(run)
+    folder.path.mkdir(parents=True)
+    if config is not None:
+        folder.config.write_text(json.dumps(config))
+    folder.result.write_text(json.dumps(result))
+    folder.done.touch()

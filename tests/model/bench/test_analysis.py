@@ -1,0 +1,263 @@
+"""Emotion features of finished runs, their plane, their distances, and the figures made of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.bench import analysis
+from emodna.model.bench.analysis import (
+    Side,
+    distances,
+    distances_of,
+    features_of,
+    inputs_of,
+    proxy_a_distance,
+    sample,
+    squared_mmd,
+)
+from emodna.model.bench.figures import Choice, NothingToShow, make_figure
+from emodna.model.bench.pictures import Dots, Picture, Points
+from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.errors import BenchError
+from emodna.model.inference.trained_model import TrainedModel
+from emodna.pipeline.store import FeatureStore
+
+
+def run_of(experiment: Experiment, method: str) -> RunSpec:
+    return next(run for run in experiment.runs if str(run.method) == method)
+
+
+def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=(n, width))
+
+
+class TestFeatures:
+    def test_are_what_the_classifier_reads(
+        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
+    ) -> None:
+        run = run_of(small_bench, "emo-dna")
+        found = features_of(small_bench, run)
+        assert found is not None
+        model = TrainedModel.load(small_bench.run_folder(run).path)
+        network = model.method.network
+        for side, store in zip(found, (source, target), strict=True):
+            labels = store.labels("arousal")
+            rows = np.flatnonzero(labels >= 0)
+            assert side.ids == [store.ids[row] for row in rows]
+            assert np.array_equal(side.labels, labels[rows])
+            expected = model.probabilities([(store[row], float(store.peak_db[row])) for row in rows])
+            logits = network.classifier(torch.from_numpy(side.values))  # type: ignore[union-attr, operator]
+            np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
+
+    def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
+        found = inputs_of(small_bench, "ravdess", "emodb", "arousal")[1]
+        row = target.row_of(found.ids[3])
+        np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
+
+    def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
+        corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
+        with pytest.raises(BenchError, match="has changed"):
+            inputs_of(replace(small_bench, out=tmp_path, corpora=corpora), "ravdess", "emodb", "arousal")
+
+    def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
+        assert sample(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
+        assert sample(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
+
+    def test_of_many_are_drawn_by_class_in_proportion(self) -> None:
+        labels = np.repeat(np.array([0, 1, -1], np.int8), [3000, 1000, 500])
+        rows = sample(labels, 400)
+        assert np.bincount(labels[rows]).tolist() == [300, 100]
+        assert rows.tolist() == sorted(set(rows.tolist()))
+        assert np.array_equal(rows, sample(labels, 400))
+        rare = np.repeat(np.array([0, 1], np.int8), [3000, 1])
+        assert (rare[sample(rare, 100)] == 1).any()
+
+
+class TestProxyADistance:
+    def test_is_2_of_separate_sets(self) -> None:
+        assert proxy_a_distance(normal(40, 0), normal(60, 1) + 20) == pytest.approx(2)
+
+    @pytest.mark.parametrize("sizes", [(300, 300), (500, 60)], ids=["as many", "many more"])
+    def test_is_about_0_of_one_distribution(self, sizes: tuple[int, int]) -> None:
+        assert proxy_a_distance(normal(sizes[0], 0), normal(sizes[1], 1)) == pytest.approx(0, abs=0.3)
+
+    def test_depends_on_no_scale(self) -> None:
+        source, target = normal(50, 0), normal(50, 1) + 0.7
+        scale = np.array([1e-3, 1, 50, 1e4])
+        expected = proxy_a_distance(source, target)
+        assert proxy_a_distance(source * scale + 7, target * scale + 7) == pytest.approx(expected)
+
+
+class TestMmd:
+    def test_is_about_0_of_one_distribution_however_few(self) -> None:
+        small = np.array([squared_mmd(normal(8, seed), normal(8, seed + 100)) for seed in range(40)], float)
+        assert small.mean() == pytest.approx(0, abs=0.02)
+        assert small.min() < 0
+
+    def test_grows_with_the_distance(self) -> None:
+        found = [squared_mmd(normal(60, 0), normal(60, 1) + shift) or 0 for shift in (0, 0.5, 1, 4)]
+        assert found == sorted(found)
+
+    def test_depends_on_no_scale_and_no_constant_value(self) -> None:
+        source, target = normal(50, 0), normal(30, 1) + 0.7
+        expected = squared_mmd(source, target)
+        assert squared_mmd(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
+        constant = [np.column_stack([each, np.full(len(each), 3.0)]) for each in (source, target)]
+        constant[0][0, -1] += 1e-9
+        assert squared_mmd(*constant) == pytest.approx(expected)
+
+
+def test_distances_of_too_few_are_unknown_and_of_constants_0() -> None:
+    assert proxy_a_distance(normal(4, 0), normal(50, 1)) is None
+    assert squared_mmd(normal(1, 0), normal(9, 1)) is None
+    assert proxy_a_distance(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
+    assert squared_mmd(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
+
+
+def test_classes_are_compared_with_their_like() -> None:
+    """Both corpora have the same classes in the same places, though not as many of each."""
+    one, other = normal(200, 0), normal(200, 1) + 6
+
+    def side(low: int, high: int) -> Side:
+        values = np.concatenate([one[:low], other[:high]]) + 0.01 * normal(low + high, low)
+        return Side("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
+
+    found = distances(side(200, 50), side(50, 200))
+    assert found["all"]["pad"] > 1
+    assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
+
+
+def test_distances_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(small_bench, "source-only")
+    first = distances_of(small_bench, run)
+    monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
+    assert distances_of(small_bench, run) == first
+    monkeypatch.setattr(analysis, "model_key", lambda *_: "trained anew")
+    assert distances_of(small_bench, run) is None
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replace UMAP by the first two values; return the number of points of each call."""
+    calls: list[int] = []
+
+    def first_two(values: NDArray[Any]) -> NDArray[Any]:
+        calls.append(len(values))
+        return values[:, :2]
+
+    monkeypatch.setattr(analysis, "plane", first_two)
+    monkeypatch.setattr(analysis, "model_key", lambda experiment, run: f"{experiment.run_name(run)}, stand-in")
+    return calls
+
+
+def utterances(picture: Picture) -> Iterator[tuple[str, str]]:
+    for mark in picture.panels[0].marks:
+        assert isinstance(mark, Points)
+        yield from ((mark.name, text) for text in mark.texts or ())
+
+
+@pytest.mark.usefixtures("counted")
+class TestPlanes:
+    def test_mark_corpus_and_class_of_every_utterance(
+        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
+    ) -> None:
+        choice = Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
+        picture = make_figure("features-methods", small_bench, choice)
+        assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
+        looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)]
+        assert looks == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        expected = [
+            (f"{store.snapshot.corpus} ({role}), {('low', 'high')[label]}", utterance)
+            for store, role in ((source, "source"), (target, "target"))
+            for utterance, label in zip(store.ids, store.labels("arousal").tolist(), strict=True)
+        ]
+        assert sorted(utterances(picture)) == sorted(expected)
+        assert "Left out: cdan (not finished)" in picture.note
+        assert set(picture.facts["missing"]) == {"cdan"}
+
+    def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
+        with pytest.raises(NothingToShow, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
+            make_figure("features-parts", small_bench, Choice())
+
+    def test_are_worked_out_once_and_anew_where_the_file_is_damaged(
+        self, small_bench: Experiment, counted: list[int]
+    ) -> None:
+        choice = Choice(methods=(MethodSpec("source-only"),))
+        first = make_figure("features-parts", small_bench, choice)
+        counted.clear()
+        assert make_figure("features-parts", small_bench, choice) == first
+        assert counted == []
+        name = small_bench.run_name(run_of(small_bench, "source-only"))
+        (small_bench.out / "analysis" / f"{name}.json").write_text("{")
+        assert make_figure("features-parts", small_bench, choice) == first
+        assert len(counted) == 1
+
+    def test_without_a_finished_run_say_which_would_do(self, small_bench: Experiment) -> None:
+        with pytest.raises(NothingToShow, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
+            make_figure("features-parts", small_bench, Choice(src="emodb"))
+        with pytest.raises(NothingToShow, match="of dann"):
+            make_figure("features-parts", small_bench, Choice(methods=(MethodSpec("dann"),)))
+
+    def test_of_a_method_without_features_are_left_out(
+        self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(analysis, "model_key", lambda *_: "another model")
+        monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
+        with pytest.raises(NothingToShow, match=r"emo-dna \(has no features"):
+            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
+
+    def test_without_umap_say_how_to_get_it(self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
+        with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
+            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
+        assert not isinstance(caught.value, NothingToShow)
+
+
+@pytest.mark.slow  # numba compiles for some ten seconds
+@pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
+def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
+    values = np.concatenate([normal(30, 0, 8), normal(30, 1, 8) + 20]).astype(np.float32)
+    points = analysis.plane(values)
+    assert points.shape == (60, 2)
+    assert np.array_equal(points, analysis.plane(values))
+    within = max(np.ptp(points[:30], axis=0).max(), np.ptp(points[30:], axis=0).max())
+    assert np.linalg.norm(points[:30].mean(axis=0) - points[30:].mean(axis=0)) > within
+    assert analysis.plane(values[:6]).shape == (6, 2)
+
+
+class TestDistancesFigure:
+    def test_shows_each_method_beside_source_only(self, small_bench: Experiment) -> None:
+        picture = make_figure("distances", small_bench, Choice())
+        assert len(picture.panels) == 4
+        values = []
+        for panel in picture.panels:
+            before, after = panel.marks
+            assert isinstance(before, Dots)
+            assert isinstance(after, Dots)
+            assert list(before.categories) == ["source-only", "emo-dna"]
+            assert before.values[0] == before.values[1] is not None
+            assert after.values[0] is None
+            values.append(after.values[1])
+            assert panel.least_width > 0
+            ((_, reference),) = panel.references
+            assert np.isfinite(reference)
+        assert "from the least to the largest" not in picture.note  # of one run
+        adapted = picture.facts["cells"][small_bench.run_name(run_of(small_bench, "emo-dna"))]
+        means = {key: np.mean([each[key] for each in adapted["classes"]]) for key in ("pad", "mmd")}
+        assert values == pytest.approx([adapted["all"]["pad"], means["pad"], adapted["all"]["mmd"], means["mmd"]])
+        json.dumps(picture.facts, allow_nan=False)
+
+    def test_is_nothing_without_finished_runs(self, small_bench: Experiment) -> None:
+        with pytest.raises(NothingToShow, match="valence"):
+            make_figure("distances", small_bench, Choice(task="valence"))
