@@ -17,39 +17,29 @@ FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """Size of an export."""
 
     files: int
     bytes: int
 
 
 def export_format(name: str) -> "Format":
-    """One of `FORMATS`."""
+    """Load one of `FORMATS`."""
     module = importlib.import_module(f"emodna.pipeline.export.{name}")
     found: Format = module.FORMAT
     return found
 
 
 def default_place(store: "FeatureStore", name: str) -> Path:
-    """Where an export goes if nobody says where: here, by the names of the corpus and the features."""
+    """Return the default place of an export: here, by the names of the corpus and the features."""
     return Path(f"{store.snapshot.corpus}-{store.path.name}{export_format(name).suffix}")
 
 
 def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: Callable[[int], None]) -> Exported:
-    """Write all of a store in a format; it is whole when it appears at its place.
+    """Write all of a store in one of `FORMATS`, to a file or folder; it is whole when it appears at its place.
 
     The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-
-    Parameters
-    ----------
-    name
-        One of `FORMATS`.
-    place
-        File or folder, as the format is.
-    force
-        Whether an earlier export there is replaced.
-    told
-        How many more utterances have been written.
+    `told` is called with the number of further utterances that have been written.
 
     Raises
     ------

@@ -1,7 +1,6 @@
 """Compare two feature stores: their content, and how they were made."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,71 +10,16 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.snapshot import Snapshot, has_content
+from emodna.pipeline.store.snapshot import has_content
 from emodna.pipeline.tables import python_values
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
-_APART: Final = ("id", "audio_sha256", "feature_crc", "shard", "offset")
+_APART: Final = ["audio_sha256", "feature_crc", "shard", "offset"]
 _ORIGIN: Final = ("root", "created")
 _DESCRIPTION: Final = ("corpus", "feature_set", "licence", "citation", "segmentation")
 
-#: Key -> its values, under `a` and `b`; a key that one side does not have is missing there.
-Changed = Mapping[str, Mapping[str, Any]]
-Told = Callable[[int], None]
 
-
-@dataclass(frozen=True, slots=True)
-class TableDiff:
-    """Differences of two tables whose rows have a key."""
-
-    only_a: Sequence[str]
-    only_b: Sequence[str]
-    """Keys, in order."""
-    both: int
-    columns_only_a: Sequence[str]
-    columns_only_b: Sequence[str]
-    changes: Mapping[str, Sequence[Mapping[str, Any]]]
-    """Column -> a mapping of `id`, `a` and `b` per row that differs; columns without a difference are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureDiff:
-    """Features of one utterance that differ though its audio and the parameters are the same."""
-
-    id: str
-    frames: tuple[int, int]
-    largest: float | None
-    """Largest absolute difference; None if there are not as many frames, infinite if one is not a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Differences of stores A and B."""
-
-    origin: Changed
-    """Root and time of creation: they make no difference to what is held."""
-    libraries: Changed
-    """Versions of what wrote them, which make none either."""
-    description: Changed
-    """Corpus, feature set, licence, citation, segmentation."""
-    parameters: Changed
-    """Of the extraction."""
-    table: TableDiff
-    audio: Sequence[str]
-    """Ids of common utterances of other audio."""
-    features: Sequence[FeatureDiff]
-    """Empty if the parameters differ: then all features do."""
-    rejected: TableDiff
-
-    @property
-    def same(self) -> bool:
-        """True if both hold the same, however they were made."""
-        tables = [each for t in (self.table, self.rejected) for each in (t.only_a, t.only_b, t.changes)]
-        columns = [self.table.columns_only_a, self.table.columns_only_b]
-        return not any((self.description, self.parameters, self.audio, self.features, *tables, *columns))
-
-
-def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Difference:
+def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[int], None]]) -> dict[str, Any]:
     """Compare two stores.
 
     Python looks only at what differs. Features are read where their checksums differ while audio and parameters are
@@ -84,7 +28,17 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
     Parameters
     ----------
     told
-        Is given the number of utterances whose features are to be read; what it returns, how many have been.
+        Called with the number of utterances whose features are to be read; returns a function that is called with the
+        number of further utterances that have been.
+
+    Returns
+    -------
+    document
+        As `emodna-cache diff --json` prints it. `origin`, `libraries`, `description` and `parameters` map a key to its
+        values under `a` and `b`; a key that one side does not have is missing there. `columns` maps a column to its
+        rows that differ. `features` has utterances that differ though audio and parameters are the same, with their
+        largest absolute difference: None if they have not as many frames, infinite if a value is not a number.
+        Origin and libraries make no difference to `same`.
 
     Raises
     ------
@@ -95,11 +49,16 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
         for file in store.snapshot.shards.values():
             if not has_content(store.path / file.name, file.size, None):
                 raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
-    parameters = _changed(a.snapshot.parameters, b.snapshot.parameters)
+
+    def changed(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        sides = ({name: getattr(store.snapshot, name) for name in names} for store in (a, b))
+        return changed_values(*sides)
+
+    parameters = changed_values(a.snapshot.parameters, b.snapshot.parameters)
     table_a, table_b = a.table, b.table
     rows_a, rows_b = _common(table_a["id"], table_b["id"])
     other_audio = _differs(table_a["audio_sha256"].take(rows_a), table_b["audio_sha256"].take(rows_b))
-    features: list[FeatureDiff] = []
+    features = []
     if not parameters:
         other = _differs(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
         due = pc.indices_nonzero(pc.and_not(other, other_audio))
@@ -107,41 +66,61 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Told]) -> Di
         ids = table_a["id"].take(due_a).to_pylist()
         read = told(len(due))
         for id, row_a, row_b in zip(ids, due_a.to_pylist(), due_b.to_pylist(), strict=True):
-            features.append(_feature_diff(id, a[row_a], b[row_b]))
+            one, two = a[row_a], b[row_b]
+            features.append({"id": id, "frames": [len(one), len(two)], "largest": _largest_difference(one, two)})
             read(1)
-    return Difference(
-        origin=_changed(_facts(a.snapshot, _ORIGIN), _facts(b.snapshot, _ORIGIN)),
-        libraries=_changed(a.snapshot.libraries, b.snapshot.libraries),
-        description=_changed(_facts(a.snapshot, _DESCRIPTION), _facts(b.snapshot, _DESCRIPTION)),
-        parameters=parameters,
-        table=compare_tables(table_a.drop_columns(_APART[1:]), table_b.drop_columns(_APART[1:]), "id"),
-        audio=sorted(table_a["id"].take(rows_a).filter(other_audio).to_pylist()),
-        features=sorted(features, key=lambda each: each.id),
-        rejected=compare_tables(a.rejected(), b.rejected(), "path"),
-    )
+    table = compare_tables(table_a.drop_columns(_APART), table_b.drop_columns(_APART), "id")
+    rejected = compare_tables(a.rejected(), b.rejected(), "path")
+    recipe = {"description": changed(_DESCRIPTION), "parameters": parameters}
+    content = {
+        **{key: table[key] for key in ("only_a", "only_b", "columns_only_a", "columns_only_b")},
+        "audio": sorted(table_a["id"].take(rows_a).filter(other_audio).to_pylist()),
+        "features": sorted(features, key=lambda each: str(each["id"])),
+        "columns": table["columns"],
+    }
+    reasons = rejected["columns"].get("reason", [])
+    refused = {"only_a": rejected["only_a"], "only_b": rejected["only_b"], "reasons": reasons}
+    return {
+        "a": str(a.path),
+        "b": str(b.path),
+        "same": not any((*recipe.values(), *content.values(), *refused.values())),
+        "fingerprints": {"a": a.fingerprint, "b": b.fingerprint},
+        "origin": changed(_ORIGIN),
+        "libraries": changed_values(a.snapshot.libraries, b.snapshot.libraries),
+        **recipe,
+        "utterances": {"a": len(a), "b": len(b), "both": len(rows_a)},
+        **content,
+        "rejected": refused,
+    }
 
 
-def compare_tables(a: pa.Table, b: pa.Table, key: str) -> TableDiff:
-    """Compare two tables row by row; a row is known by its key, which occurs once."""
+def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
+    """Compare two tables row by row; a row is known by its key, which occurs once.
+
+    Returns
+    -------
+    differences
+        `only_a` and `only_b`: keys, in order; `columns_only_a` and `columns_only_b`; `columns`: column -> a mapping of
+        key, `a` and `b` per row that differs.
+    """
     rows_a, rows_b = _common(a[key], b[key])
-    changes = {}
+    columns = {}
     for name in a.column_names:
         if name == key or name not in b.column_names:
             continue
         old, new = a[name].take(rows_a), b[name].take(rows_b)
         differs = _differs(old, new)
         if pc.any(differs).as_py():
-            columns = (a[key].take(rows_a).filter(differs), old.filter(differs), new.filter(differs))
-            rows = sorted(zip(*map(python_values, columns), strict=True), key=lambda row: str(row[0]))
-            changes[name] = [dict(zip(("id", "a", "b"), row, strict=True)) for row in rows]
-    return TableDiff(
-        only_a=_only(a[key], b[key]),
-        only_b=_only(b[key], a[key]),
-        both=len(rows_a),
-        columns_only_a=[name for name in a.column_names if name not in b.column_names],
-        columns_only_b=[name for name in b.column_names if name not in a.column_names],
-        changes=changes,
-    )
+            values = (a[key].take(rows_a).filter(differs), old.filter(differs), new.filter(differs))
+            rows = sorted(zip(*map(python_values, values), strict=True), key=lambda row: str(row[0]))
+            columns[name] = [dict(zip((key, "a", "b"), row, strict=True)) for row in rows]
+    return {
+        "only_a": _only(a[key], b[key]),
+        "only_b": _only(b[key], a[key]),
+        "columns_only_a": [name for name in a.column_names if name not in b.column_names],
+        "columns_only_b": [name for name in b.column_names if name not in a.column_names],
+        "columns": columns,
+    }
 
 
 def _common(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
@@ -168,19 +147,15 @@ def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[x != y for x, y in zip(python_values(a), python_values(b), strict=True)]], pa.bool_())
 
 
-def _feature_diff(id: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> FeatureDiff:
-    largest = None
-    if a.shape == b.shape:
-        distance = np.abs(a.astype(np.float64) - b)
-        largest = float("inf") if np.isnan(distance).any() else float(distance.max(initial=0))
-    return FeatureDiff(id, (len(a), len(b)), largest)
+def _largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
+    if a.shape != b.shape:
+        return None
+    distance = np.abs(a.astype(np.float64) - b)
+    return float("inf") if np.isnan(distance).any() else float(distance.max(initial=0))
 
 
-def _facts(snapshot: Snapshot, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(snapshot, name) for name in names}
-
-
-def _changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def changed_values(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Map each key whose values differ to them, under `a` and `b`."""
     sides = {"a": a, "b": b}
     return {
         key: {side: values[key] for side, values in sides.items() if key in values}

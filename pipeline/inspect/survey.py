@@ -1,13 +1,13 @@
 """Read all features of a store once, in memory that does not grow with their number; compare two stores by it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.inspect.spectra import BAND_LIMITS, COEFFICIENTS, Frames, Spectra
+from emodna.pipeline.inspect.spectra import Frames, Spectra
 from emodna.pipeline.store import FeatureStore
 
 #: Values that are looked at together: some MB as float64.
@@ -100,20 +100,13 @@ def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
         Damaged features.
     """
     spectra = Spectra(feature_set_from(store.snapshot.parameters))
-    count = len(store)
-    found = Utterances(
-        cepstra=np.empty((count, COEFFICIENTS), np.float32),
-        sketch=np.empty((count, 2 * (COEFFICIENTS - 1)), np.float32),
-        beyond=np.empty((count, len(BAND_LIMITS)), np.float32),
-        spread=np.empty(count, np.float32),
-        silent_share=np.empty(count, np.float32),
-        headroom=np.empty(count, np.float32),
-    )
     moments = Moments.none(store.dim)
+    blocks = []
     for rows, features in store.blocks(BLOCK):
         moments.add(features)
-        _take(found, rows, spectra(features, store.frames[rows], store.peak_db[rows]))
-    return moments, found
+        blocks.append(_figures(spectra(features, store.frames[rows], store.peak_db[rows])))
+    names = [field.name for field in fields(Utterances)]
+    return moments, Utterances(**{name: np.concatenate([block[name] for block in blocks]) for name in names})
 
 
 def mean_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
@@ -174,8 +167,8 @@ def _inner(frames: Frames) -> NDArray[np.float64]:
     return (within | (counts <= 4 * _EDGE)).astype(np.float64)
 
 
-def _take(found: Utterances, rows: slice, frames: Frames) -> None:
-    """Write the figures of some utterances, summed over their frames, to their rows."""
+def _figures(frames: Frames) -> dict[str, NDArray[np.float32]]:
+    """Return the fields of `Utterances` of some utterances, summed over their frames."""
 
     def per_utterance(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums: NDArray[np.float64] = np.add.reduceat(values, frames.starts, axis=0)
@@ -190,9 +183,12 @@ def _take(found: Utterances, rows: slice, frames: Frames) -> None:
     inner = _inner(frames)
     level = per_utterance(inner * frames.level) / per_utterance(inner)
     unlike = frames.level - np.repeat(level, frames.frames)
-    found.cepstra[rows] = per_utterance(frames.cepstra) / frames.frames[:, None]
-    found.sketch[rows] = np.hstack([mean, deviation])
-    found.beyond[rows] = per_utterance(weights * frames.beyond) / weight
-    found.spread[rows] = np.sqrt(per_utterance(inner * unlike**2) / per_utterance(inner))
-    found.silent_share[rows] = per_utterance(frames.silent.astype(np.float64)) / frames.frames
-    found.headroom[rows] = frames.headroom
+    figures = {
+        "cepstra": per_utterance(frames.cepstra) / frames.frames[:, None],
+        "sketch": np.hstack([mean, deviation]),
+        "beyond": per_utterance(weights * frames.beyond) / weight,
+        "spread": np.sqrt(per_utterance(inner * unlike**2) / per_utterance(inner)),
+        "silent_share": per_utterance(frames.silent.astype(np.float64)) / frames.frames,
+        "headroom": frames.headroom,
+    }
+    return {name: values.astype(np.float32) for name, values in figures.items()}

@@ -107,13 +107,7 @@ class FeatureStore:
         return (self[row] for row in range(len(self)))
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> list[NDArray[np.float32]]:
-        """Features of the utterances in these rows (n,), as `store[row]` gives them one by one at five times the cost.
-
-        Raises
-        ------
-        StoreError
-            One of them is damaged.
-        """
+        """Return the features of rows (n,), as `store[row]` gives them one by one at five times the cost."""
         for row in rows[~self._checked_rows[rows]].tolist():
             self[row]  # maps its shard, too
         starts = self._offset[rows]
@@ -156,24 +150,8 @@ class FeatureStore:
     def blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Read everything once, in order: runs of utterances that lie end to end in one shard, each checked.
 
-        No shard stays mapped, so that memory does not grow with the store.
-
-        Parameters
-        ----------
-        values
-            Utterances are taken together up to so many values; a longer one comes alone.
-
-        Yields
-        ------
-        rows
-            Of the utterances.
-        features
-            (sum of their frames, dim), read-only.
-
-        Raises
-        ------
-        StoreError
-            A shard or an utterance is damaged.
+        No shard stays mapped, so that memory does not grow with the store. Utterances are taken together up to so many
+        values; a longer one comes alone. Yields their rows and features (sum of their frames, dim), read-only.
         """
         ends = self._offset + self.frames
         bounds = np.flatnonzero(np.diff(self._shard) | (self._offset[1:] != ends[:-1])) + 1
@@ -211,7 +189,7 @@ class FeatureStore:
         return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
     def verify(self) -> list[str]:
-        """Check every byte, of the side files too; return what is wrong, a line each, with the file's name."""
+        """Check every byte, of the side files too; return the problems, a line each, with the file's name."""
         problems = self._damaged_beside()
         unreadable = set()
         for file in self.snapshot.files:
@@ -222,13 +200,13 @@ class FeatureStore:
                 if isinstance(error.__cause__, OSError):
                     unreadable.add(file.shard)  # a map of what its disk cannot read ends the process
         damaged: dict[str, list[str]] = {}
-        for row, shard in enumerate(self._shard):
-            if int(shard) in unreadable:
+        for row, shard in enumerate(self._shard.tolist()):
+            if shard in unreadable:
                 continue
             try:
                 self._check(row, self._read(row))
             except StoreError:
-                damaged.setdefault(self._shards[int(shard)].name, []).append(self.ids[row])
+                damaged.setdefault(self._shards[shard].name, []).append(self.ids[row])
         for name, ids in damaged.items():
             problems.append(f"{self.path / name}: {len(ids)} utterances are not readable (the first: {ids[0]})")
         return problems

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from emodna.model.networks.emotion import (
     Backbone,
-    CausalConv,
     CorpusEncoder,
     EmotionEncoder,
     EmotionNetwork,
@@ -109,16 +108,6 @@ class TestEmotionEncoder:
         shortcut = x if inputs == outputs else F.conv1d(x, block.residual.weight, block.residual.bias)
         torch.testing.assert_close(block(x), F.relu(y + shortcut))
 
-    def test_dropout_comes_after_norm_and_relu(self) -> None:
-        layer = CausalConv(4, 6, kernel=2, dilation=1, dropout=0.5)
-        x = noise(8, 4, 20)
-        y = layer(x)  # in training mode, where batch norm uses the batch's own statistics
-        convolved = F.conv1d(F.pad(x, (1, 0)), layer.conv.weight, layer.conv.bias)
-        activated = F.relu(F.batch_norm(convolved, None, None, training=True))
-        kept = y != 0
-        torch.testing.assert_close(y[kept], 2 * activated[kept])
-        assert (activated[~kept] > 0).any()
-
 
 class TestBackbone:
     def test_is_three_times_convolution_norm_relu_pool(self) -> None:
@@ -184,13 +173,10 @@ class TestLastStep:
         expected = torch.stack([row[:, length - 1] for row, length in zip(x, lengths, strict=True)])
         assert torch.equal(last_step(x, torch.tensor(lengths)), expected)
 
-    def test_the_rest_has_no_gradient_and_may_be_anything(self) -> None:
+    def test_the_rest_may_be_anything(self) -> None:
         x = noise(1, 2, 8)
         x[:, :, 5:] = torch.inf
-        x.requires_grad_()
-        last_step(x, torch.tensor([5])).sum().backward()
-        assert x.grad is not None
-        torch.testing.assert_close(x.grad, torch.tensor([0.0] * 4 + [1.0] + [0.0] * 3).expand(1, 2, 8))
+        assert torch.equal(last_step(x, torch.tensor([5])), x[:, :, 4])
 
 
 class TestMeanOverTime:
@@ -205,14 +191,6 @@ class TestMeanOverTime:
         for row, length in zip(other, lengths.tolist(), strict=True):
             row[:, length:] = 1e30
         assert torch.equal(mean_over_time(x, lengths), mean_over_time(other, lengths))
-
-
-def test_evaluation_looks_at_each_utterance_alone() -> None:
-    model = network(6)
-    x, lengths = noise(5, 6, 64), torch.tensor([64, 64, 40, 20, 8])
-    together = model(x, lengths)
-    alone = torch.cat([model(row[None], length[None]) for row, length in zip(x, lengths, strict=True)])
-    torch.testing.assert_close(together, alone)
 
 
 def test_pooling_to_the_last_step_of_the_utterance() -> None:

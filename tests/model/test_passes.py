@@ -58,14 +58,6 @@ class TestSeparate:
         torch.testing.assert_close(of_target, alone(network(), target))
 
     @SEPARATE
-    def test_source_does_not_notice_the_target(self, mode: str) -> None:
-        source, target = batches()
-        mine, other = network(0.5), network(0.5)
-        of_source, next_draws = passed(mine, source, target, mode)[0], torch.rand(3)
-        assert torch.equal(of_source, alone(other, source))
-        assert torch.equal(next_draws, torch.rand(3))
-
-    @SEPARATE
     def test_dropout_of_the_target_is_its_own_and_changes_from_step_to_step(self, mode: str) -> None:
         source, _ = batches()
         model = network(0.5)
@@ -132,10 +124,3 @@ class TestForked:
             assert torch.equal(torch.get_rng_state(), before)
         assert torch.equal(draws[0], draws[1])
         assert not torch.equal(draws[0], draws[2])
-
-    def test_purposes_differ(self) -> None:
-        draws = []
-        for purpose in ("one", "other"):
-            with forked(purpose, CPU):
-                draws.append(torch.rand(4))
-        assert not torch.equal(draws[0], draws[1])

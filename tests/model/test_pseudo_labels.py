@@ -178,9 +178,6 @@ class TestVariants:
         assert labels.labels.tolist() == [1, 1, 1]
         assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
 
-    def test_adaptive_is_the_default(self) -> None:
-        assert isinstance(make_labeller(EmoDna.defaults.threshold, 2, 0.9), AdaptiveThreshold)
-
     @given(
         threshold=st.floats(0, 1),
         rows=st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=9),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.corpora.manifest import Manifest
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.inspect.diff import Difference, FeatureDiff, compare, compare_tables
+from emodna.pipeline.inspect.diff import compare, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import checksum
@@ -26,7 +26,7 @@ from tests.pipeline.making import age, emodb_names, flip, noise, prepared, tiny_
 NAMES = emodb_names(8)
 
 
-def compared(a: Path, b: Path) -> Difference:
+def compared(a: Path, b: Path) -> dict[str, Any]:
     return compare(FeatureStore(a), FeatureStore(b), lambda _total: lambda _more: None)
 
 
@@ -77,9 +77,9 @@ class TestSame:
     def test_a_store_is_the_same_as_itself_and_as_its_copy(self, tiny: Path, tmp_path: Path) -> None:
         for other in (tiny, Path(shutil.copytree(tiny, tmp_path / "copy"))):
             difference = compared(tiny, other)
-            assert difference.same
-            assert not difference.origin
-            assert difference.table.both == 8
+            assert difference["same"]
+            assert not difference["origin"]
+            assert difference["utterances"]["both"] == 8
 
     def test_another_root_other_shards_and_order_make_no_difference(
         self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -89,28 +89,28 @@ class TestSame:
         other = prepared(tmp_path, tmp_path / "cache").store
         assert FeatureStore(other).ids != FeatureStore(tiny).ids
         difference = compared(tiny, other)
-        assert difference.same
-        assert difference.origin["root"] == {"a": str(tiny.parents[2]), "b": str(tmp_path)}
+        assert difference["same"]
+        assert difference["origin"]["root"] == {"a": str(tiny.parents[2]), "b": str(tmp_path)}
 
 
 class TestUtterances:
     def test_those_of_one_side_are_named(self, tiny: Path, tmp_path: Path) -> None:
         tiny_emodb(tmp_path, NAMES[2:] + emodb_names(10)[8:])
         difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
-        assert difference.table.only_a == sorted(Path(name).stem for name in NAMES[:2])
-        assert difference.table.only_b == sorted(Path(name).stem for name in emodb_names(10)[8:])
-        assert difference.table.both == 6
-        assert not difference.table.changes
-        assert not difference.same
+        assert difference["only_a"] == sorted(Path(name).stem for name in NAMES[:2])
+        assert difference["only_b"] == sorted(Path(name).stem for name in emodb_names(10)[8:])
+        assert difference["utterances"]["both"] == 6
+        assert not difference["columns"]
+        assert not difference["same"]
 
     def test_other_audio_is_named_and_its_features_are_not_another_difference(self, tiny: Path, tmp_path: Path) -> None:
         tiny_emodb(tmp_path, NAMES)
         tiny_emodb(tmp_path, NAMES[3:5], variant="other")
         difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
-        assert difference.audio == sorted(Path(name).stem for name in NAMES[3:5])
-        assert difference.features == []
-        assert set(difference.table.changes) == {"peak_db"}
-        assert not difference.same
+        assert difference["audio"] == sorted(Path(name).stem for name in NAMES[3:5])
+        assert difference["features"] == []
+        assert set(difference["columns"]) == {"peak_db"}
+        assert not difference["same"]
 
     def test_rejected_files_are_compared(self, tmp_path: Path) -> None:
         stores = []
@@ -120,26 +120,26 @@ class TestUtterances:
                 (tmp_path / side / "wav" / f"{name}.wav").write_bytes(text)
             stores.append(prepared(tmp_path / side, tmp_path / side / "cache").store)
         difference = compared(*stores)
-        assert difference.rejected.only_a == ["wav/03b01Wa.wav"]
-        assert difference.rejected.only_b == ["wav/13b01Wa.wav"]
-        (reason,) = difference.rejected.changes["reason"]
-        assert (reason["id"], reason["b"]) == ("wav/08b01Wa.wav", "empty file (0 bytes)")
-        assert not difference.same
+        assert difference["rejected"]["only_a"] == ["wav/03b01Wa.wav"]
+        assert difference["rejected"]["only_b"] == ["wav/13b01Wa.wav"]
+        (reason,) = difference["rejected"]["reasons"]
+        assert (reason["path"], reason["b"]) == ("wav/08b01Wa.wav", "empty file (0 bytes)")
+        assert not difference["same"]
 
 
 class TestColumns:
     def test_labels_and_own_columns_are_compared_value_by_value(self, tmp_path: Path) -> None:
         one = own(tmp_path / "a", "path,emotion,room,x\na.wav,anger,1,u\nb.wav,,2,u\nc.wav,fear,,u\nd.wav,fear,4,u\n")
         other = own(tmp_path / "b", "path,emotion,room,y\na.wav,fear,1,u\nb.wav,fear,2,u\nc.wav,,,u\nd.wav,fear,5,u\n")
-        table = compared(one, other).table
-        assert table.changes["emotion"] == [
+        table = compared(one, other)
+        assert table["columns"]["emotion"] == [
             {"id": "a.wav", "a": "anger", "b": "fear"},
             {"id": "b.wav", "a": None, "b": "fear"},
             {"id": "c.wav", "a": "fear", "b": None},
         ]
-        assert table.changes["arousal"][0] == {"id": "b.wav", "a": None, "b": 1}
-        assert table.changes["room"] == [{"id": "d.wav", "a": "4", "b": "5"}]
-        assert (table.columns_only_a, table.columns_only_b) == (["x"], ["y"])
+        assert table["columns"]["arousal"][0] == {"id": "b.wav", "a": None, "b": 1}
+        assert table["columns"]["room"] == [{"id": "d.wav", "a": "4", "b": "5"}]
+        assert (table["columns_only_a"], table["columns_only_b"]) == (["x"], ["y"])
 
     @pytest.mark.parametrize(
         ("one", "other", "differing"),
@@ -153,7 +153,7 @@ class TestColumns:
     )
     def test_columns_of_any_type_are_compared(self, one: list[Any], other: list[Any], differing: list[str]) -> None:
         a, b = (pa.table({"id": list("01234"), "x": values}) for values in (one, other))
-        assert [row["id"] for row in compare_tables(a, b, "id").changes.get("x", ())] == differing
+        assert [row["id"] for row in compare_tables(a, b, "id")["columns"].get("x", ())] == differing
 
     @given(*[st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.integers(0, 2)), max_size=8)] * 2)
     def test_it_finds_what_a_loop_would_find(self, a: dict[str, int | None], b: dict[str, int | None]) -> None:
@@ -161,11 +161,10 @@ class TestColumns:
             pa.table({"id": pa.array(list(x), pa.string()), "x": pa.array(list(x.values()), pa.int8())}) for x in (a, b)
         ]
         found = compare_tables(*tables, "id")
-        assert found.only_a == sorted(a.keys() - b.keys())
-        assert found.only_b == sorted(b.keys() - a.keys())
-        assert found.both == len(a.keys() & b.keys())
+        assert found["only_a"] == sorted(a.keys() - b.keys())
+        assert found["only_b"] == sorted(b.keys() - a.keys())
         expected = [{"id": id, "a": a[id], "b": b[id]} for id in sorted(a.keys() & b.keys()) if a[id] != b[id]]
-        assert found.changes.get("x", []) == expected
+        assert found["columns"].get("x", []) == expected
 
 
 class TestFeatures:
@@ -177,16 +176,17 @@ class TestFeatures:
         other = changed_features(tiny, tmp_path / "other", nudge)
         difference = compared(tiny, other)
         first = FeatureStore(tiny)
-        (found,) = difference.features
-        assert (found.id, found.frames) == (first.ids[0], (len(first[0]),) * 2)
-        assert found.largest == pytest.approx(0.25, rel=1e-4)
-        assert difference.libraries["torch"]["b"] == "1.0"
-        assert not difference.same
+        (found,) = difference["features"]
+        assert (found["id"], found["frames"]) == (first.ids[0], [len(first[0])] * 2)
+        assert found["largest"] == pytest.approx(0.25, rel=1e-4)
+        assert difference["libraries"]["torch"]["b"] == "1.0"
+        assert not difference["same"]
 
     def test_another_number_of_frames_has_no_distance(self, tiny: Path, tmp_path: Path) -> None:
-        (found,) = compared(tiny, changed_features(tiny, tmp_path / "other", lambda features: features[:-1])).features
+        other = changed_features(tiny, tmp_path / "other", lambda features: features[:-1])
+        (found,) = compared(tiny, other)["features"]
         frames = len(FeatureStore(tiny)[0])
-        assert found == FeatureDiff(FeatureStore(tiny).ids[0], (frames, frames - 1), None)
+        assert found == {"id": FeatureStore(tiny).ids[0], "frames": [frames, frames - 1], "largest": None}
 
     def test_only_what_differs_is_read_and_damage_there_is_an_error(self, tiny: Path, tmp_path: Path) -> None:
         other = changed_features(tiny, tmp_path / "other", lambda features: features + 1)
@@ -205,10 +205,10 @@ class TestConfiguration:
         root = tiny.parents[2]
         other = prepared(root, root / "cache", features=MfccSet(top_db=60.0)).store
         difference = compared(tiny, other)
-        assert difference.parameters == {"top_db": {"a": 80.0, "b": 60.0}}
-        assert difference.description["feature_set"] == {"a": tiny.name, "b": other.name}
-        assert difference.features == []
-        assert not difference.same
+        assert difference["parameters"] == {"top_db": {"a": 80.0, "b": 60.0}}
+        assert difference["description"]["feature_set"] == {"a": tiny.name, "b": other.name}
+        assert difference["features"] == []
+        assert not difference["same"]
 
 
 def test_a_store_whose_features_are_gone_is_not_called_the_same(tiny: Path, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.losses.adversarial import (
@@ -176,13 +174,6 @@ class TestDualReward:
         assert value.item() == pytest.approx(game_oracle(four(), alpha, beta), rel=1e-5, abs=1e-5)
         inputs = tuple(each.requires_grad_() for each in four())
         assert torch.autograd.gradcheck(lambda *of: dual_reward(*of, alpha=alpha, beta=beta), inputs)
-
-    @given(seed=st.integers(0, 2**31))
-    def test_swapping_the_corpora_and_the_discriminators_changes_nothing(self, seed: int) -> None:
-        d1_s, d1_t, d2_s, d2_t = four(seed=seed)
-        value = dual_reward(d1_s, d1_t, d2_s, d2_t, alpha=0.3, beta=0.8)
-        swapped = dual_reward(d2_t, d2_s, d1_t, d1_s, alpha=0.8, beta=0.3)
-        torch.testing.assert_close(swapped, value)
 
     @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0)])
     @pytest.mark.parametrize("target", [(2, 3, 5), (5, 3, 2)], ids=["other", "same"])

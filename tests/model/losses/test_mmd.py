@@ -263,15 +263,10 @@ def test_huge_corpora_that_differ_are_told_apart() -> None:
 
 
 class TestErrors:
-    @pytest.mark.parametrize(("source", "target"), [((4, 3), (4, 2)), ((4,), (4, 3)), ((4, 3), (2, 4, 3))])
-    def test_shapes(self, source: tuple[int, ...], target: tuple[int, ...]) -> None:
-        with pytest.raises(ValueError, match=r"must have shapes \(n, d\) and \(m, d\)"):
-            mk_mmd(torch.ones(source), torch.ones(target))
-
-    @pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 0)])
-    def test_empty_sample(self, n: int, m: int) -> None:
-        with pytest.raises(ValueError, match=f"one sample or more each, got {n} and {m}"):
-            mk_mmd(torch.ones(n, 3), torch.ones(m, 3))
+    @pytest.mark.parametrize("sizes", [((4, 3), (4, 2)), ((4,), (4, 3)), ((0, 3), (4, 3)), ((4, 3), (0, 3))], ids=str)
+    def test_shapes(self, sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        with pytest.raises(ValueError, match=r"must have shapes|need one sample or more"):
+            mk_mmd(*map(torch.ones, sizes))
 
     @pytest.mark.parametrize("estimator", ESTIMATORS[1:])
     def test_sizes_that_an_estimator_cannot_take(self, estimator: Any) -> None:
@@ -281,36 +276,20 @@ class TestErrors:
             with pytest.raises(ValueError, match=f"{estimator} estimator .* got 4 and 3"):
                 mk_mmd(torch.ones(4, 3), torch.ones(3, 3), estimator=estimator)
 
-    @pytest.mark.parametrize(
-        "option",
-        [
-            {"estimator": "linear"},
-            {"reduction": "none"},
-            {"bandwidth": "max"},
-            {"width_ratio": 1.0},
-            {"kernels": 2},
-            {"kernels": -1},
-        ],
-        ids=str,
-    )
-    def test_options(self, option: dict[str, Any]) -> None:
-        ((name, value),) = option.items()
-        with pytest.raises(ValueError, match=f"{name.removeprefix('width_')} must be .*, got {value!r}"):
-            mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **option)
+    def test_options(self) -> None:
+        wrong = {"estimator": "linear", "reduction": "none", "bandwidth": "max", "width_ratio": 1.0, "kernels": 2}
+        for name, value in wrong.items():
+            with pytest.raises(ValueError, match=f"{name.removeprefix('width_')} must be .*, got {value!r}"):
+                mk_mmd(torch.ones(2, 3), torch.ones(2, 3), **{name: value})  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("n_source", [0, 4, -1])
-    def test_split(self, n_source: int) -> None:
-        with pytest.raises(ValueError, match="one sample or more each"):
-            squared_mmd(torch.zeros(4, 4), n_source)
-
-    def test_matrices_and_widths(self) -> None:
+    def test_matrices_widths_and_splits(self) -> None:
         with pytest.raises(ValueError, match="two samples or more"):
             heuristic_widths(torch.zeros(1, 1))
-        for shape in ((4, 3), (4,), (0, 0)):
-            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
-                squared_mmd(torch.zeros(shape), 2)
-            with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
-                gaussian_kernel(torch.zeros(shape), torch.ones(1))
+        for n_source in (0, 4, -1):
+            with pytest.raises(ValueError, match="one sample or more each"):
+                squared_mmd(torch.zeros(4, 4), n_source)
+        with pytest.raises(ValueError, match=r"must have shape \(n, n\)"):
+            squared_mmd(torch.zeros(4, 3), 2)
         for widths in (torch.ones(()), torch.ones(0), torch.ones(2, 2)):
             with pytest.raises(ValueError, match=r"widths must have shape \(m,\)"):
                 gaussian_kernel(torch.zeros(4, 4), widths)

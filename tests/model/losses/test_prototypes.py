@@ -2,6 +2,7 @@
 
 import math
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,10 +30,10 @@ def batch_loss(batches: Tensor, temperature: float, **options: Any) -> Tensor:
     )
 
 
-def oracle(batches: Tensor, temperature: float, negative: str = "same") -> float:
+def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same") -> float:
     """Eq. 4 and 5 number by number."""
     vectors = []
-    for batch in batches.tolist():
+    for batch in map(Tensor.tolist, batches):
         mean = [sum(values) / len(batch) for values in zip(*batch, strict=True)]
         length = math.sqrt(sum(value**2 for value in mean))
         vectors.append([value / length for value in mean])
@@ -55,12 +56,6 @@ class TestPrototype:
     def test_of_unit_vectors_does_not_weigh_long_ones_more(self) -> None:
         projected = torch.tensor([[8.0, 0], [0, 6]])
         torch.testing.assert_close(prototype(projected, mean="unit"), torch.full((2,), math.sqrt(0.5)))
-
-    @given(n=st.integers(1, 8), d=st.integers(1, 8), seed=SEEDS)
-    def test_of_unit_vectors_sees_directions_only(self, n: int, d: int, seed: int) -> None:
-        batch = projections(n, d, seed)[0]
-        lengths = torch.arange(1, n + 1)[:, None]
-        torch.testing.assert_close(prototype(lengths * batch, mean="unit"), prototype(batch, mean="unit"))
 
     @given(n=st.integers(1, 8), d=st.integers(1, 8), seed=SEEDS)
     def test_has_length_one(self, n: int, d: int, seed: int) -> None:
@@ -138,10 +133,6 @@ class TestInvariants:
         assert value >= 0
         assert batch_loss(batches[[1, 0, 3, 2]], temperature).item() == pytest.approx(value, abs=1e-10), "swap S and T"
         assert batch_loss(batches @ turn, temperature).item() == pytest.approx(value, abs=1e-10), "rotation"
-
-    def test_emotion_and_corpus_play_different_parts(self) -> None:
-        batches = projections(3, 4, 0)
-        assert batch_loss(batches[[2, 3, 0, 1]], 0.1).item() != pytest.approx(batch_loss(batches, 0.1).item(), rel=0.01)
 
 
 @pytest.mark.parametrize("scale", [0, 1e-12, 1, 1e15])

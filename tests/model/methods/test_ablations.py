@@ -27,12 +27,6 @@ def test_have_the_terms_of_the_table(name: str) -> None:
     assert losses(small(kind), batches_for(kind)).keys() == TERMS[name]
 
 
-def test_v1_is_source_only(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-    for name in ("v1", "source-only"):
-        fit_small(source, target, tmp_path / name, method=name, steps=2)
-    assert_same_tensors(*(load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v1", "source-only")))
-
-
 def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import Pair, losses, small
-from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines
+from tests.model.small import batches, fit_small, logged_lines
 
 CPU = torch.device("cpu")
 
@@ -83,24 +83,6 @@ class TestTurns:
         other = make_optimizers(small(Addi, **settings).parameter_groups(), TrainConfig())["discriminators"]
         assert isinstance(other, torch.optim.RAdam)
         assert (other.param_groups[0]["lr"], other.param_groups[0]["betas"]) == (0.5, (0.1, 0.999))
-
-
-class TestWithoutTransfer:
-    """The shared encoder is that of Source Only, bit for bit: see test_every_method.py."""
-
-    @pytest.mark.parametrize("mode", ["source"])
-    def test_the_target_does_not_matter_to_the_bi_lstm(self, mode: str) -> None:
-        source, target = batches()
-        _, other = batches(seed=1)
-        weights = []
-        for each in (target, other):
-            model = small(Addi, adversarial_weight=0.0, batch_norm=mode)
-            trained(model, (source, each))
-            weights.append(dict(model.network.named_parameters()))
-        assert_same_tensors(*weights)
-        model = small(Addi, adversarial_weight=0.1, batch_norm=mode)
-        trained(model, (source, target))
-        assert not torch.equal(model.network.classifier.weight, weights[0]["classifier.weight"])
 
 
 class TestAtTheirBest:

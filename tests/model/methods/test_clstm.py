@@ -1,7 +1,5 @@
 """CLSTM: its network, and that nothing of the target enters it."""
 
-import dataclasses
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,11 +31,3 @@ def test_sizes_are_those_of_our_reading_and_it_says_so() -> None:
     assert (lstm.input_size, lstm.hidden_size, lstm.num_layers, lstm.bidirectional) == (64, 128, 1, False)
     assert network.classifier.weight.shape == (2, 128)
     assert network.dropout.p == 0.3
-
-
-def test_the_settings_reach_the_network() -> None:
-    config = dataclasses.replace(Clstm.defaults, channels=6, conv_kernel=3, lstm_units=7, dropout=0.5)
-    network = Clstm(4, config, 0).network
-    assert network.convolutions[0].weight.shape == (6, 4, 3)
-    assert network.lstm.hidden_size == 7
-    assert network.dropout.p == 0.5

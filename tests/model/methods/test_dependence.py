@@ -91,23 +91,16 @@ class TestOfTarget:
         alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
         return predictions(train(small(kind, **alone, **settings), pair, checkpoint, 3, 3), kind)
 
-    def test_nothing_is_left_in_the_predictions_where_the_terms_weigh_nothing(
+    def test_decides_nothing_where_the_terms_weigh_nothing_and_something_elsewhere(
         self, kind: type[Method], tmp_path: Path
     ) -> None:
         pair = batches_for(kind)
-        one, other = (
-            self.predicted(kind, given, tmp_path / str(number), **weights(kind))
-            for number, given in enumerate((pair, other_target(pair)))
-        )
-        assert torch.equal(one, other)
-
-    def test_they_depend_where_the_terms_weigh_something(self, kind: type[Method], tmp_path: Path) -> None:
-        pair = batches_for(kind)
-        one, other = (
-            self.predicted(kind, given, tmp_path / str(number))
-            for number, given in enumerate((pair, other_target(pair)))
-        )
-        assert not torch.equal(one, other)
+        for same, settings in ((True, weights(kind)), (False, {})):
+            one, other = (
+                self.predicted(kind, given, tmp_path / f"{same} {number}", **settings)
+                for number, given in enumerate((pair, other_target(pair)))
+            )
+            assert torch.equal(one, other) == same
 
 
 @only(kind for kind in CODE if not weights(kind))

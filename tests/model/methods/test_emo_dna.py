@@ -13,6 +13,9 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
+from tests.model.losses.test_contrastive import oracle as contrastive
+from tests.model.losses.test_mmd import oracle_kernel, oracle_mmd, oracle_widths
+from tests.model.losses.test_prototypes import oracle as decoupling
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import assert_same_tensors, batches
 
@@ -43,36 +46,7 @@ def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
     """Eq. 10 with five Gaussians of weight 1/5, of widths 1/4 ... 4 of the mean squared distance of two utterances."""
-    joint = [*source, *target]
-    squared = [(a - b).square().sum().detach() for i, a in enumerate(joint) for j, b in enumerate(joint) if i != j]
-    widths = [torch.stack(squared).mean() * factor for factor in (0.25, 0.5, 1, 2, 4)]
-
-    def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([(-(a - b).square().sum() / w).exp() / 5 for a in x for b in y for w in widths]).sum() / (
-            len(x) * len(y)
-        )
-
-    return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
-
-
-def contrastive(rows: list[tuple[Tensor, int]], temperature: float, anchors: int | None = None) -> Tensor:
-    """Eq. 8 and 9, the mean over those of the first anchors, or of all rows, that have a positive."""
-    terms = []
-    for i, (a, label) in enumerate(rows[:anchors]):
-        others = [(cosine(a, b) / temperature, other) for j, (b, other) in enumerate(rows) if j != i]
-        log_total = torch.stack([s for s, _ in others]).logsumexp(0)
-        positives = [s - log_total for s, other in others if other == label]
-        if positives:
-            terms.append(-torch.stack(positives).mean())
-    return torch.stack(terms).mean()
-
-
-def decoupling(source_e: Tensor, target_e: Tensor, source_c: Tensor, target_c: Tensor, temperature: float) -> Tensor:
-    """Eq. 4 and 5: -log( exp(positive) / (exp(positive) + exp(negative)) ) for both corpora's emotion prototypes."""
-    means = [rows.mean(0) for rows in (source_e, target_e, source_c, target_c)]
-    positive = cosine(means[0], means[1]) / temperature
-    negatives = [cosine(means[0], means[2]) / temperature, cosine(means[1], means[3]) / temperature]
-    return torch.stack([torch.stack([positive, negative]).logsumexp(0) - positive for negative in negatives]).mean()
+    return oracle_mmd(source, target, oracle_kernel(oracle_widths(source, target)))
 
 
 class Step(NamedTuple):
@@ -101,28 +75,23 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
     confidence = [max(row) for row in probabilities.tolist()]
     lam = config.threshold_momentum
     threshold = lam * threshold + (1 - lam) * sum(confidence) / len(confidence)  # Eq. 6, before Eq. 7
-    rows = [(z, int(label)) for z, label in zip(g_emotion[:n], source.labels, strict=True)]
-    rows += [
-        (z, 1 if p[1] > p[0] else 0)
-        for z, p, sure in zip(g_emotion[n:], probabilities.tolist(), confidence, strict=True)
-        if sure >= threshold
-    ]
+    pseudo = torch.tensor([1 if p[1] > p[0] else 0 for p in probabilities.tolist()])
+    selected = torch.tensor([True] * n + [sure >= threshold for sure in confidence])
+    projections = (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
     terms = {
         "emotion": softmax_loss(logits[:n], source.labels.tolist()),
         "corpus": softmax_loss(corpus_logits, [1] * n + [0] * (len(logits) - n)),
-        "decouple": decoupling(g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:], config.prototype_temperature),
+        "decouple": torch.tensor(decoupling(projections, config.prototype_temperature), dtype=torch.float64),
         "mmd": mmd(emotion[:n], emotion[n:]),
-        "scl": contrastive(rows, config.scl_temperature),
+        "scl": contrastive(g_emotion, torch.cat([source.labels, pseudo]), selected, config.scl_temperature),
     }
-    e_source, e_target, c_source, c_target = (
-        each.mean(0) for each in (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
-    )
+    e_source, e_target, c_source, c_target = (each.mean(0) for each in projections)
     cosines = {
         "prototypes_emotion": cosine(e_source, e_target).item(),
         "prototypes_source": cosine(e_source, c_source).item(),
         "prototypes_target": cosine(e_target, c_target).item(),
     }
-    return Step(terms, threshold, (len(rows) - n) / len(confidence), cosines)
+    return Step(terms, threshold, selected[n:].double().mean().item(), cosines)
 
 
 class TestObjective:
@@ -264,13 +233,10 @@ class TestReadings:
         other = model(**MILD)
         emotion = other.network.encode(other.network.backbone(joint), torch.full((16,), 32))
         probabilities = other.network.classifier(emotion)[n:].softmax(1)
-        projected, threshold = other.projection(emotion).double(), mine.monitor()["threshold"]
-        rows = [(z, int(label)) for z, label in zip(projected[:n], pair[0].labels, strict=True)]
-        rows += [
-            (z, int(p.argmax())) for z, p in zip(projected[n:], probabilities, strict=True) if p.max() >= threshold
-        ]
-        assert len(rows) > n
-        expected = 0.1 * contrastive(rows, 1.0, anchors=n)
+        selected = torch.cat([torch.ones(n).bool(), probabilities.amax(1) >= mine.monitor()["threshold"]])
+        assert selected[n:].any()
+        labels = torch.cat([pair[0].labels, probabilities.argmax(1)])
+        expected = 0.1 * contrastive(other.projection(emotion).double(), labels, selected, 1.0, torch.arange(16) < n)
         torch.testing.assert_close(term.double(), expected, rtol=1e-4, atol=1e-6)
 
     def test_separate_heads_are_one_for_each_encoder(self) -> None:
@@ -344,5 +310,5 @@ class TestNothingConfident:
         assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
         hidden = mine.network.backbone(torch.cat([source.features, target.features]))
         projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
-        rows = [(z, int(label)) for z, label in zip(projected, source.labels, strict=True)]
-        torch.testing.assert_close(terms["scl"].double(), contrastive(rows, 0.01), rtol=1e-4, atol=1e-6)
+        expected = contrastive(projected, source.labels, torch.ones(8).bool(), 0.01)
+        torch.testing.assert_close(terms["scl"].double(), expected, rtol=1e-4, atol=1e-6)

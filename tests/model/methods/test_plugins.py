@@ -243,11 +243,6 @@ class TestList:
         assert found.oracle
         assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 
-    def test_asks_no_more_than_it_has_to(self, path: Path) -> None:
-        body = "def __init__(self, *_): 1 / 0\n    supervision = property(lambda self: 'source')"
-        install(path, "floor_fails:Derived", floor_fails=derived(body))
-        assert "fails: ZeroDivisionError" in str(describe_methods()["floor"])
-
 
 @pytest.fixture
 def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> Path:
@@ -314,21 +309,6 @@ def test_a_hostile_name_in_a_model_file_is_one_line(trained_run: Path, tmp_path:
         TrainedModel.load(tmp_path)
     assert "\n" not in str(refused.value)
     assert "\x1b" not in str(refused.value)
-
-
-def test_an_upper_bound_that_calls_itself_none_is_refused(
-    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
-    text = """
-from emodna.model.methods.upper_bound import UpperBound
-
-class Hidden(UpperBound):
-    name = "floor"
-    supervision = "source"
-"""
-    install(path, "floor_hidden:Hidden", floor_hidden=text)
-    with pytest.raises(PluginError, match="oracle-folds is that of an UpperBound"):
-        fit_small(source, target, tmp_path / "run", method="floor")
 
 
 def test_answers_of_another_shape_are_refused(
