@@ -81,7 +81,7 @@ class TestThreads:
     ) -> None:
         experiment = plan(tmp_path, [source, target])
         experiment.write()
-        path = tmp_path / "experiment.json"
+        path = tmp_path / "bench.json"
         content = json.loads(path.read_text())
         del content["conditions"]["threads"], content["shared"]
         path.write_text(json.dumps(content))
