@@ -24,19 +24,14 @@ _PLAIN_SECONDS: Final = 10.0
 
 
 def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> Path:
-    """Get a corpus into a folder, unless it is there.
+    """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
     Parameters
     ----------
     root
         Where the corpus is to lie.
     accepted
-        The user accepts the licence. If not, a question on the terminal asks.
-
-    Returns
-    -------
-    root
-        What to prepare: the file that was got, or what was there before.
+        True if the user accepts the licence. If not, a question on the terminal asks.
 
     Raises
     ------

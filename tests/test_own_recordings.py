@@ -57,22 +57,17 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return {name: in_process(f"emodna-{name}", main, monkeypatch, capsys) for name, main in entry_points.items()}
 
 
-@pytest.mark.parametrize("segment", ["none", "energy"])
 def test_from_a_folder_of_recordings_to_predictions(
-    segment: str,
-    commands: dict[str, Command],
-    calls: Path,
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    commands: dict[str, Command], calls: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(cache / "ravdess", tmp_path / "cache" / "ravdess")
     table = calls / "calls.csv"
 
-    (report,) = commands["prep"]("--manifest", table, "--segment", segment, "--json").json
-    assert (report["corpus"], report["rejected"]) == ("calls", 0)
-    assert report["utterances"] == (5 if segment == "none" else 20)
+    (whole,) = commands["prep"]("--folder", calls, "--name", "mine", "--json").json
+    assert whole["utterances"] == len(FORMATS)
+    (report,) = commands["prep"]("--manifest", table, "--segment", "energy", "--json").json
+    assert (report["corpus"], report["rejected"], report["utterances"]) == ("calls", 0, 20)
 
     settings = [option for key, value in SETTINGS.items() for option in ("--set", f"{key}={value}")]
     fitted = commands["fit"]("--src", "ravdess", "--tgt", "calls", "--steps", 2, "--threads", 1, *settings, "--json")
@@ -90,8 +85,3 @@ def test_from_a_folder_of_recordings_to_predictions(
     assert answers.code == 0
     assert [(each["agent"], each["own_label"]) for each in answers.json] == [(f"A{n}", "[bold]open") for n in range(5)]
     assert all(0 <= each["probability"] <= 1 for each in answers.json)
-
-
-def test_a_folder_needs_no_table(commands: dict[str, Command], calls: Path, tmp_path: Path) -> None:
-    ran = commands["prep"]("--folder", calls, "--name", "mine", "--cache", tmp_path / "cache", "--json")
-    assert ran.json[0]["utterances"] == len(FORMATS)

@@ -36,14 +36,10 @@ def corpus(name: str, subset: str | None = None) -> Corpus:
     PluginError
         Another package announces this name, but what it brings cannot be used.
     """
-    entry = None
-    if name in CORPORA:
-        kind = CORPORA[name]
-    elif name in (others := plugins.announced(ENTRY_POINTS)):
-        entry = others[name]
-        kind = _loaded(entry)
-    else:
+    entry = None if name in CORPORA else plugins.announced(ENTRY_POINTS).get(name)
+    if name not in CORPORA and entry is None:
         raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(names())}")
+    kind = CORPORA[name] if entry is None else _loaded(entry)
     if subset is not None and subset not in kind.subsets:
         raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
     arguments = () if subset is None else (subset,)

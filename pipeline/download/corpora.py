@@ -47,25 +47,18 @@ def fetch(
     *,
     homepage: str = "",
 ) -> Path:
-    """Get a file, unless it is there already; what an interrupted run has got is kept, and continued.
+    """Get a file into a folder, verified by its checksum, unless it is there already.
 
-    Under its final name there is never anything but the published file.
+    What an interrupted run has got is kept, and continued. The file gets its name when it is the published one.
 
     Parameters
     ----------
-    folder
-        Where the file is kept; made where there is none.
     received
         Is told how many bytes are there.
     tell
         Takes lines about waits and failed tries.
     homepage
         Where a user can look if the server has not got the file (any more).
-
-    Returns
-    -------
-    file
-        <folder>/<download.file>, verified by its checksum.
 
     Raises
     ------
@@ -133,20 +126,20 @@ def _complete(
         try:
             _continue(download, part, held, received)
         except requests.RequestException as error:
+            now = part.stat().st_size
+            failures = 1 if now > held else failures + 1
             if not _is_passing(error):
                 look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
-                raise DownloadError(
-                    f"{download.url}: {_cause(error)}; {look}, and say by --root where you put what you got"
-                ) from error
-            failures = 1 if part.stat().st_size > held else failures + 1
-            if failures == _TRIES:
-                here = f"{part.stat().st_size / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
-                raise DownloadError(
-                    f"{download.url}: {_cause(error)}; {here} are here, and the same command goes on from there"
-                ) from error
-            pause = _PAUSE * 2 ** (failures - 1)
-            tell(f"{_cause(error)}; trying again in {pause:.0f} s")
-            time.sleep(pause)
+                then = f"{look}, and say by --root where you put what you got"
+            elif failures == _TRIES:
+                here = f"{now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB are here"
+                then = f"{here}, and the same command goes on from there"
+            else:
+                pause = _PAUSE * 2 ** (failures - 1)
+                tell(f"{_cause(error)}; trying again in {pause:.0f} s")
+                time.sleep(pause)
+                continue
+            raise DownloadError(f"{download.url}: {_cause(error)}; {then}") from error
 
 
 def _continue(download: Download, part: Path, held: int, received: Callable[[int], None]) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 #: Names of some, and what the reason of their rejection contains.
 REASONS = {
     ("rate 0", "rate 2147483648", "rate 4294967295"): "not readable as audio",
@@ -30,6 +32,7 @@ REASONS = {
 READ = ("data declares half", "riff declares 4 GB", "fmt of 64 kB", "byte rate 0", "align 65535")
 
 
+@pytest.mark.slow
 def test_each_has_finite_features_or_a_reason(tmp_path: Path) -> None:
     """The process ends with an error if it takes more than it may. One test, so that one worker runs it."""
     command = [sys.executable, "-m", "tests.faults.hostile_audio", str(tmp_path)]

@@ -106,13 +106,10 @@ class TestTheRule:
         assert start <= 1
         assert stop >= 4
 
-    def test_hears_no_voice_in_a_click(self) -> None:
-        assert len(cut(bursts(8, [(1, 2), (4, 4.1), (6, 7)]))) == 2
-
-    def test_reaches_to_the_ends_of_the_recording(self) -> None:
-        pieces = cut(bursts(6, [(0, 1.5), (4.5, 6)]))
-        assert pieces[0][0] == 0
-        assert pieces[-1][1] >= 6 - BLOCK
+    def test_reaches_to_the_ends_of_the_recording_and_hears_no_voice_in_a_click(self) -> None:
+        first, last = cut(bursts(6, [(0, 1.5), (3, 3.1), (4.5, 6)]))
+        assert first[0] == 0
+        assert last[1] >= 6 - BLOCK
 
     @pytest.mark.parametrize(("seconds", "word"), [(10, 0.4), (60, 0.5), (120, 0.9)])
     def test_finds_a_single_word_in_a_long_recording(self, seconds: float, word: float) -> None:
@@ -137,24 +134,16 @@ class TestTheRule:
     def test_makes_no_piece_longer_than_it_is_told(self, longest: float) -> None:
         cut(bursts(70, [(1, 69)]), replace(ENERGY, max_piece=longest))
 
-    def test_takes_a_voice_without_a_pause_for_one_utterance(self) -> None:
-        ((start, stop),) = cut(bursts(5, [(0, 5)]))
-        assert start <= 0.1
-        assert stop >= 4.9
-
     @pytest.mark.parametrize("level", [0.0, 1e-6])
     def test_finds_no_voice_in_silence(self, level: float) -> None:
-        with pytest.raises(AudioError, match="no voice found"):
-            ENERGY.pieces(noise(5, RATE, level=level), RATE)
+        for offset in (0.0, 0.2):
+            with pytest.raises(AudioError, match="no voice found"):
+                ENERGY.pieces(noise(5, RATE, level=level) + np.float32(offset), RATE)
 
     @pytest.mark.parametrize("samples", [0, 220, 221, 4000])
     def test_finds_no_voice_in_what_is_shorter_than_one(self, samples: int) -> None:
         with pytest.raises(AudioError, match="no voice found"):
             ENERGY.pieces(noise(1, RATE)[:samples], RATE)
-
-    def test_finds_no_voice_in_an_offset(self) -> None:
-        with pytest.raises(AudioError, match="no voice found"):
-            ENERGY.pieces(np.full(3 * RATE, 0.2, np.float32), RATE)
 
     @pytest.mark.parametrize("seconds", [0.5, 5, 40])
     def test_cuts_noise_alone_into_sound_pieces_at_least(self, seconds: float) -> None:
@@ -214,17 +203,13 @@ class TestNames:
     def test_a_piece_is_named_by_its_recording_and_its_start(self) -> None:
         assert piece_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
 
-    @given(st.text(max_size=20), st.integers(0, 99_999_999))
+    @given(st.text(max_size=20), st.integers(0, 99_999_000))
     def test_say_where_they_come_from(self, recording: str, milliseconds: int) -> None:
         id = piece_id(recording, milliseconds / 1000)
         column = pa.chunked_array([[id]])
+        assert id < piece_id(recording, milliseconds / 1000 + 0.5)  # in order of time
         assert recordings_of(column).to_pylist() == [recording]
         assert starts_of(column).to_pylist() == [pytest.approx(milliseconds / 1000, abs=1e-9)]
-
-    def test_are_in_order_of_time(self) -> None:
-        starts = [0, 0.5, 9.99, 10, 99.9, 100, 3599, 36_000]
-        ids = [piece_id("a", start) for start in starts]
-        assert ids == sorted(ids)
 
     def test_of_rules_are_checked(self) -> None:
         assert segmenter("none") is None
@@ -350,26 +335,23 @@ class TestStores:
         assert (report.reused, report.extracted) == (9, 0)
         assert content(report.store) == before
 
-    def test_extract_a_changed_recording_and_no_other(self, calls: Path, tmp_path: Path) -> None:
+    def test_follow_recordings_that_change_come_and_go(self, calls: Path, tmp_path: Path) -> None:
         prepare(calls, tmp_path / "cache")
         record(calls / "c/d.wav", [(1.0, 2.0), (3.0, 4.0)], seed="new")
         report = prepare(calls, tmp_path / "cache")
         assert (report.utterances, report.extracted, report.reused) == (8, 2, 6)
-        assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
-
-    def test_follow_recordings_that_come_and_go(self, calls: Path, tmp_path: Path) -> None:
-        prepare(calls, tmp_path / "cache")
         (calls / "a.wav").unlink()
         for number in range(4):
             record(calls / f"new{number}.wav", [(1, 2), (3, 4)])
         report = prepare(calls, tmp_path / "cache")
-        assert (report.utterances, report.extracted) == (15, 8)
+        assert (report.utterances, report.extracted) == (14, 8)
         assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
         assert "1 recordings of the earlier store are gone (the first: a.wav)" in report.warnings
 
-    def test_have_the_same_bytes_whatever_the_workers(self, calls: Path, tmp_path: Path) -> None:
+    def test_have_the_same_bytes_whatever_the_workers_and_in_an_archive(self, calls: Path, tmp_path: Path) -> None:
         one = content(prepare(calls, tmp_path / "cache", workers=1).store)
-        assert one == content(prepare(calls, tmp_path / "other", workers=3).store)
+        shutil.make_archive(str(tmp_path / "packed"), "zip", calls)
+        assert one == content(prepare(tmp_path / "packed.zip", tmp_path / "other", workers=3).store)
 
     def test_have_the_same_bytes_however_they_were_cut_before(self, calls: Path, tmp_path: Path) -> None:
         """Nothing that was known of other pieces is used for these."""
@@ -418,8 +400,3 @@ class TestStores:
             fresh = prepare(calls, tmp_path / f"fresh{number}", rule, max_seconds=seconds)
             assert content(report.store) == content(fresh.store)
             assert report.reused >= finished if number == 0 else report.reused == 0
-
-    def test_of_an_archive_are_those_of_its_folder(self, calls: Path, tmp_path: Path) -> None:
-        shutil.make_archive(str(tmp_path / "packed"), "zip", calls)
-        packed = prepare(tmp_path / "packed.zip", tmp_path / "other")
-        assert content(packed.store) == content(prepare(calls, tmp_path / "cache").store)

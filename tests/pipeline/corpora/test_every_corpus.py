@@ -58,6 +58,11 @@ def scan_of(name: str, root: Path) -> Scan:
     return corpus(name).scan(FolderTree(root))
 
 
+def some_paths(builder: Builder) -> list[str]:
+    """Some twenty, from all over the corpus."""
+    return list(builder.paths())[:: 1 + builder.published.utterances // 20]
+
+
 def facts_of(scan: Scan) -> list[tuple[str | None, ...]]:
     return [(u.id, u.emotion, u.speaker, u.gender, u.text) for u in scan.utterances]
 
@@ -110,7 +115,7 @@ def test_its_store_has_the_published_balance(name: str, tmp_path: Path) -> None:
 def test_wrapping_it_in_folders_keeps_its_ids_and_labels_and_a_second_copy_is_not_counted(
     name: str, tmp_path: Path, builder: Builder
 ) -> None:
-    paths = list(builder.paths())[::50]
+    paths = some_paths(builder)
     for path in paths:
         for folder in ("here", "there/some where/download (1)", "twice", "twice/a_copy"):
             builder.add(tmp_path / folder, path)
@@ -128,7 +133,7 @@ def test_names_that_changed_case_on_their_way_are_the_same_utterances(
     name: str, spell: Callable[[str], str], tmp_path: Path, builder: Builder
 ) -> None:
     """Some file systems and archivers do that; an id must not depend on them."""
-    for path in list(builder.paths())[::50]:
+    for path in some_paths(builder):
         builder.add(tmp_path / "same", path)
         builder.add(tmp_path / "changed", path, spell)
     assert facts_of(scan_of(name, tmp_path / "changed")) == facts_of(scan_of(name, tmp_path / "same"))

@@ -1,0 +1,198 @@
+"""File names of the corpora that tell everything by them: what they are read as, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path, PurePosixPath
+from string import ascii_lowercase, digits
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodna.pipeline.archives import FolderTree
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import Scan, Skip, Utterance
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.corpora.builders import casia_paths, put, savee_paths
+from tests.pipeline.making import Float32, noise, pcm16, prepared, wav
+
+
+def described(name: str, path: str) -> Utterance | Skip | None:
+    return corpus(name).describe(PurePosixPath(path))  # type: ignore[attr-defined]
+
+
+def scanned(name: str, root: Path, paths: Iterable[str]) -> Scan:
+    for path in paths:
+        put(root / path)
+    return corpus(name).scan(FolderTree(root))
+
+
+def utterance(path: str, id: str, speaker: str, gender: str, language: str, text: str, *emotion: str) -> Utterance:
+    intensity, code, category = (None, *emotion)[-3:]
+    return Utterance(id, path, speaker, gender, language, text, intensity, code, category)  # type: ignore[arg-type]
+
+
+EXAMPLES = [
+    ("casia", utterance("CASIA/wangzhe/surprise/207.wav", "wangzhe-surprise-207", "wangzhe", "m", "zh", "207",
+                        "surprise", "surprise")),
+    ("emodb", utterance("wav/16b10Lb.wav", "16b10Lb", "16", "f", "de", "b10", "L", "boredom")),
+    ("emovo", utterance("EMOVO/f1/rab-f1-b1.wav", "rab-f1-b1", "f1", "f", "it", "b1", "rab", "anger")),
+    ("ravdess", utterance("Actor_12/03-01-06-02-01-02-12.wav", "03-01-06-02-01-02-12", "12", "f", "en", "01",
+                          "strong", "06", "fear")),
+    *(("savee", utterance(path, "JK_sa07", "JK", "m", "en", "sa07", "sa", "sadness"))
+      for path in ("AudioData/JK/sa07.wav", "ALL/JK_sa07.wav", "JK_sa07.wav")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "expected"), EXAMPLES, ids=[f"{name} {each.path}" for name, each in EXAMPLES])
+def test_a_name_tells_all(name: str, expected: Utterance) -> None:
+    assert described(name, expected.path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "reason"),
+    [
+        ("casia", "angry/201.wav", "no speaker folder above the emotion folder"),
+        ("casia", "wangzhe/angry/200.wav", "number outside 201 to 250, the free part"),
+        ("emovo", "f4/rab-f4-b1.wav", "unknown speaker f4"),
+        ("emovo", "f1/rab-f1-b4.wav", "unknown sentence b4"),
+        ("ravdess", "03-02-05-01-01-01-01.wav", "song (vocal channel 02)"),
+        ("ravdess", "01-01-05-01-01-01-01.wav", "modality 01, not audio only (03)"),
+        *(
+            ("savee", path, "no speaker (DC, JE, JK, KL) before the name or as its folder")
+            for path in ("a01.wav", "AudioData/a01.wav", "AudioData/XX/a01.wav", "ALL/XX_a01.wav")
+        ),
+        *(("savee", f"DC/{code}01.wav", f"unknown emotion code {code}") for code in ("s", "an", "us")),
+        *(
+            ("savee", f"DC/{name}.wav", f"unknown number {name[-2:]} of emotion {name[:-2]}")
+            for name in ("a00", "su16")
+        ),
+        ("savee", "DC/n31.wav", "unknown number 31 of emotion n"),
+    ],
+)
+def test_what_is_no_utterance_is_left_out_with_its_reason(name: str, path: str, reason: str) -> None:
+    assert described(name, path) == Skip(reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "names"),
+    [
+        ("casia", "a/sad", "0201 x201 201-sad"),
+        ("casia", "wangzhe", "201"),
+        ("emodb", "wav", "03a01Fa(1) 03c01Fa 3a01Fa 03a01F x03a01Fa"),
+        ("emovo", "f1", "rab-f1 rab-f1-b1-2 rabbia-f1-b1 rab_f1_b1"),
+        ("ravdess", "Actor_01", "03-01-05-01-01-01 03-01-05-01-01-01-01copy 03_01_05_01_01_01_01"),
+        ("savee", "AudioData/DC", "a1 a001 abc01 DC-a01 DC_a01(1) D_a01 a\u0660\u0661"),
+    ],
+)
+def test_other_names_are_outside_the_grammar(name: str, folder: str, names: str) -> None:
+    for each in names.split():
+        assert described(name, f"{folder}/{each}.wav") is None, each
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "men", "women"),
+    [
+        ("casia", "{}/sad/201.wav", "wangzhe zhaozuoxiang ZhaoZuoxiang zhaoziwen", "liuchanhg zhaoquanyin"),
+        ("emodb", "{}a01Fa.wav", "03 10 11 12 15", "08 09 13 14 16"),
+        ("emovo", "rab-{}-b1.wav", "m1 m2 m3", "f1 f2 f3"),
+        ("ravdess", "03-01-01-01-01-01-{}.wav", "01 03 23", "02 04 24"),
+    ],
+)
+def test_a_speaker_is_a_man_or_a_woman(name: str, form: str, men: str, women: str) -> None:
+    for gender, speakers in (("m", men), ("f", women)):
+        for speaker in speakers.split():
+            found = described(name, form.format(speaker))
+            assert isinstance(found, Utterance)
+            assert found.gender == gender
+
+
+class TestCasia:
+    def test_a_speaker_may_have_any_name_and_the_fourth_has_several(self, tmp_path: Path) -> None:
+        found = described("casia", "speaker 4/sad/201.wav")
+        assert isinstance(found, Utterance)
+        assert (found.speaker, found.gender) == ("speaker 4", None)
+        scan = scanned("casia", tmp_path, ["zhaoziwen/fear/250.wav", "ZhaoZuoxiang/fear/250.wav"])
+        assert [each.id for each in scan.utterances] == ["zhaozuoxiang-fear-250"]
+        assert scan.skipped == {"second copy of an utterance": 1}
+
+    def test_copies_sorted_by_emotion_alone_hold_the_same_utterances(self, tmp_path: Path) -> None:
+        paths = [(path, *path.removesuffix(".wav").split("/")) for path in list(casia_paths())[::10]]
+        by_speaker = scanned("casia", tmp_path / "speakers", [path for path, *_ in paths])
+        by_emotion = scanned("casia", tmp_path / "emotions", [f"{e}/{n}-{e}-{s}.wav" for _, s, e, n in paths])
+        assert len(by_speaker) == 120
+        assert by_speaker.table.drop_columns("path") == by_emotion.table.drop_columns("path")
+
+    def test_the_full_corpus_is_named_and_only_its_free_part_used(self, tmp_path: Path) -> None:
+        speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
+        paths = product(speakers, ("angry", "sad"), (1, 200, 201, 250, 251, 400))
+        scan = scanned("casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths])
+        assert {each.text for each in scan.utterances} == {"201", "250"}
+        assert scan.skipped == {"number outside 201 to 250, the free part": 32}
+        assert "32 utterances beyond the free 1200" in corpus("casia").differences(scan, {16_000: 16})[0]
+
+    @settings(max_examples=30)
+    @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), st.integers(0, 999))
+    def test_any_folder_is_a_speaker(self, folder: str, number: int) -> None:
+        found = described("casia", str(PurePosixPath("root", folder, "happy", f"{number:03d}.wav")))
+        assert isinstance(found, Utterance if 201 <= number <= 250 else Skip)
+
+
+def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:
+    paths = ["emodb/wav/03a01Fa.wav", "emodb/db.emotion.csv", "emodb/db.files.csv", "emodb/db.yaml"]
+    scan = scanned("emodb", tmp_path, paths)
+    assert [(each.id, each.path) for each in scan.utterances] == [("03a01Fa", "emodb/wav/03a01Fa.wav")]
+    assert scan.skipped == {}
+
+
+class TestEmovo:
+    """Nearly all files are stereo, and one microphone hears the voice 0.2 to 0.7 ms after the other."""
+
+    RATE = 48_000
+    FIRST = noise(seconds=0.3, rate=RATE, seed="voice")
+    SECOND = np.concatenate([np.zeros(24, np.float32), FIRST[:-24]])  # 0.5 ms later
+
+    def features(self, root: Path, audio: bytes) -> Float32:
+        put(root / "f1" / "rab-f1-b1.wav", audio)
+        return FeatureStore(prepared(root, root / "cache", corpus("emovo")).store)[0]
+
+    def test_features_are_those_of_the_first_microphone_and_their_mean_would_be_another_voice(
+        self, tmp_path: Path
+    ) -> None:
+        """The mean lacks all that is near the odd multiples of 1 kHz."""
+        both = pcm16(np.stack([self.FIRST, self.SECOND], axis=1).ravel())
+        stereo = self.features(tmp_path / "stereo", wav(both, self.RATE, channels=2))
+        mono = self.features(tmp_path / "mono", wav(self.FIRST, self.RATE))
+        assert stereo.tobytes() == mono.tobytes()
+        mean = self.features(tmp_path / "mean", wav((self.FIRST + self.SECOND) / 2, self.RATE))
+        assert np.abs(mono - mean).max() > 10
+
+    def test_there_are_fourteen_sentences(self) -> None:
+        letters = [letter + digit for letter in ascii_lowercase for digit in digits]
+        found = {each for each in letters if isinstance(described("emovo", f"neu-f1-{each}.wav"), Utterance)}
+        assert found == {"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"}
+
+
+SAVEE_CODES = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness"}
+SAVEE_CODES["su"] = "surprise"
+
+
+class TestSavee:
+    @pytest.mark.parametrize("code", SAVEE_CODES)
+    def test_two_letters_are_read_before_one(self, code: str) -> None:
+        found = described("savee", f"DC/{code}01.wav")
+        assert isinstance(found, Utterance)
+        assert (found.emotion_code, found.emotion) == (code, SAVEE_CODES[code])
+
+    def test_the_flat_form_holds_the_same_utterances_and_both_are_counted_once(self, tmp_path: Path) -> None:
+        foldered = list(savee_paths())[::4]
+        flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
+        one, other = (scanned("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
+        assert len(one) == 120
+        assert one.table.drop_columns("path") == other.table.drop_columns("path")
+        both = scanned("savee", tmp_path / "both", [*foldered, *flat])
+        assert len(both) == 120
+        assert both.skipped == {"second copy of an utterance": 120}
