@@ -46,8 +46,9 @@ class Sheet:
 
     @property
     def numeric(self) -> list[bool]:
-        """True of columns with numbers."""
-        return [any(item.number is not None for item in column) for column in zip(*self.rows, strict=True)]
+        """True of columns with numbers, or with nothing."""
+        columns = zip(*self.rows, strict=True)
+        return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
 
     def choices(self, name: str) -> tuple[int, list[str]]:
         """Return the place of a filtered column, and the values that can be chosen in it."""
