@@ -37,9 +37,8 @@ _THEME: Final = {
 #: Text on a cell of a matrix, whose colour is the same in all themes.
 _ON_CELLS: Final = {True: "#111111", False: "#eeeeee"}
 
-#: Inches: a line of text, a gap, all panels side by side.
+#: Inches: a line of text, all panels side by side.
 _LINE: Final = 0.19
-_GAP: Final = 0.12
 _ROOM: Final = 13.0
 #: Characters of 8 point to an inch, about.
 _PER_INCH: Final = 15
@@ -115,7 +114,7 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
     columns = min(len(panels), max(int(_ROOM / width), 1), 4)
     columns = 2 if len(panels) == 4 and columns == 3 else columns
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure = Figure(layout="constrained")
     references = list(dict.fromkeys(name for panel in panels for name, _ in panel.references))
     named: dict[str, Artist] = {}
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -123,41 +122,27 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
         _draw_panel(axes, panel, int(9 * width), references, named)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    _frame(figure, picture, {name: artist for name, artist in named.items() if name})
-    return figure
-
-
-def _frame(figure: "Figure", picture: Picture, named: "dict[str, Artist]") -> None:
-    """Put the title above the panels, and below them the legend and the note; the figure grows by them."""
-    width, height = figure.get_size_inches()
-    title, note = _fold(picture.title, int(width * 11)), _fold(picture.note, int(width * _PER_INCH))
-    names = [visible(name) for name in named]
-    names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in names]
-    per_row = max(min(len(names), int(width * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)
-    above = _LINE * 1.5 * len(title) + _GAP * bool(title)
-    legend_height = _LINE * 1.1 * math.ceil(len(names) / per_row) + _GAP * bool(names)
-    below = legend_height + _LINE * 0.9 * len(note) + _GAP * bool(note)
-    whole = height + above + below
-    figure.set_size_inches(width, whole)
-    figure.get_layout_engine().set(rect=(0, below / whole, 1, height / whole), w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
-    texts: list[tuple[float, float, list[str], dict[str, Any]]] = [
-        (0.5, 1 - _GAP / 2 / whole, title, {"ha": "center", "va": "top", "size": "xx-large"}),
-        (0.02, _GAP / 2 / whole, note, {"ha": "left", "va": "bottom"}),
-    ]
-    for x, y, lines, look in texts:
-        figure.text(x, y, "\n".join(lines), in_layout=False, **look)
-    if named:
+    named.pop("", None)
+    names = [textwrap.shorten(visible(name), _NAME, placeholder="\u2026") for name in named]
+    whole = columns * width
+    title, note = _fold(picture.title, int(whole * 10)), _fold(picture.note, int(whole * _PER_INCH))
+    per_row = max(min(len(names), int(whole * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)
+    lines = 1.5 * len(title) + math.ceil(len(names) / per_row) + len(note)
+    figure.set_size_inches(whole, rows * height + _LINE * lines)
+    if title or named:
         legend = figure.legend(
             list(named.values()),
             names,
-            loc="upper center",
-            bbox_to_anchor=(0.5, (below - _GAP / 2) / whole),
+            title="\n".join(title),
+            loc="outside upper center",
             ncols=per_row,
             frameon=False,
-            borderaxespad=0,
-            labelspacing=0.35,
+            title_fontsize="xx-large",
         )
-        legend.set_in_layout(False)
+        legend.get_title().set_multialignment("center")
+    if note:
+        figure.supxlabel("\n".join(note), x=0.02, ha="left", size="medium")
+    return figure
 
 
 def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str], named: "dict[str, Artist]") -> None:

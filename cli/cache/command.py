@@ -143,7 +143,6 @@ def export(
     whole or not at all. docs/EXPORT.md says what each format holds.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.cli.common import open_store
     from emodna.pipeline import export as exports
 
     began = time.perf_counter()

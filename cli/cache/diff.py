@@ -8,6 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.cache.progress import counting
+from emodna.cli.common import open_store
 
 #: How many of many are named.
 _NAMED: Final = 3
@@ -29,7 +30,6 @@ def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, qui
     With --json everything that differs is listed; else the first few of each kind are named.
     """
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.cli.common import open_store
     from emodna.pipeline.inspect.diff import compare
 
     one, other = open_store(cache, a), open_store(cache, b)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @click.argument("stores", nargs=-1, metavar="[STORE]...")
 @click.option("--delete", is_flag=True, help="Remove the files; without this, they are only listed.")
 @click.option(
-    "--unfinished",
-    is_flag=True,
-    help="Include the finished work of interrupted runs, which the next run would use.",
+    "--unfinished", is_flag=True, help="Include the finished work of interrupted runs, which the next run would use."
 )
 @common.cache_option
 @common.common_options
@@ -112,8 +110,8 @@ def _name(result: "Tidied", leftover: "Leftover") -> str:
 
 
 def _json(result: "Tidied") -> dict[str, Any]:
-    def entry(leftover: "Leftover") -> dict[str, Any]:
-        return {"file": _name(result, leftover), "bytes": leftover.bytes, "kind": leftover.kind.value}
+    def entry(file: "Leftover") -> dict[str, Any]:
+        return {"file": _name(result, file), "bytes": file.bytes, "kind": file.kind.value}
 
     return {
         "store": str(result.store),

@@ -14,8 +14,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -71,30 +70,9 @@ class Side:
     """(n, width)"""
 
 
-class Place(TypedDict):
-    """Utterances of one corpus and class in the plane."""
-
-    corpus: str
-    label: int
-    """Class; -1 without a label."""
-    ids: list[str]
-    x: list[float]
-    y: list[float]
-
-
-class Distance(TypedDict):
-    """Distance of two sets of features; None of sets too small to tell."""
-
-    pad: float | None
-    mmd: float | None
-
-
-class Distances(TypedDict):
-    """Distances of two corpora."""
-
-    all: Distance
-    classes: list[Distance]
-    """Of class 0 of both, and of class 1: an analysis, for it needs the target's labels."""
+Distances = Mapping[str, Any]
+"""`all`, of two corpora as they are, and `classes`, of class 0 of both and of class 1, by the target's labels. Each has
+`pad`, the proxy A-distance, and `mmd`, the squared MK-MMD; None of sets too small to tell."""
 
 
 # Features
@@ -124,13 +102,8 @@ def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | Non
 
 def inputs_of(experiment: Experiment, src: str, tgt: str, task: Task) -> tuple[Side, Side]:
     """Return the mean over time of each utterance's input features, as the stores hold them."""
-
-    def average(_store: FeatureStore, utterances: Utterances) -> NDArray[np.float32]:
-        return np.stack([features.mean(axis=0) for features, _ in utterances])
-
-    sides = _sides(experiment, src, tgt, task, average)
-    if sides is None:
-        raise AssertionError("there are always means")
+    sides = _sides(experiment, src, tgt, task, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
+    assert sides is not None  # noqa: S101 - there are always means
     return sides
 
 
@@ -170,10 +143,13 @@ def sample(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
 # The plane
 
 
-def places_of(experiment: Experiment, run: RunSpec) -> list[Place] | None:
-    """Return a finished run's features in the plane: source, then target, each by class; None without features.
+def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
+    """Return a finished run's features in a plane that is fitted on both corpora together; None without features.
 
-    The plane is fitted on both corpora together.
+    Returns
+    -------
+    list
+        Source, then target, each by class: `corpus`, `label` (-1 without one), and lists `ids`, `x`, `y`.
 
     Raises
     ------
@@ -187,28 +163,21 @@ def places_of(experiment: Experiment, run: RunSpec) -> list[Place] | None:
     version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
     key = {**SAMPLE, **UMAP, **version, "model": model_key(experiment, run)}
 
-    def make() -> list[Place] | None:
+    def make() -> list[dict[str, Any]] | None:
         sides = features_of(experiment, run)
         if sides is None:
             return None
         points = plane(np.concatenate([side.values for side in sides])).round(4)
-        parts = zip(sides, np.split(points, [len(sides[0].ids)]), strict=True)
-        return [_place(side, mine, label) for side, mine in parts for label in np.unique(side.labels).tolist()]
+        places = []
+        for side, mine in zip(sides, np.split(points, [len(sides[0].ids)]), strict=True):
+            for label in np.unique(side.labels).tolist():
+                rows = np.flatnonzero(side.labels == label)
+                ids, (x, y) = [side.ids[row] for row in rows], mine[rows].T.tolist()
+                places.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
+        return places
 
-    found: list[Place] | None = _remember(experiment, experiment.run_name(run), "umap", key, make)
+    found: list[dict[str, Any]] | None = _remember(experiment, experiment.run_name(run), "umap", key, make)
     return found
-
-
-def _place(side: Side, points: NDArray[np.float32], label: int) -> Place:
-    rows = np.flatnonzero(side.labels == label)
-    ids = [side.ids[row] for row in rows]
-    return {
-        "corpus": side.corpus,
-        "label": label,
-        "ids": ids,
-        "x": points[rows, 0].tolist(),
-        "y": points[rows, 1].tolist(),
-    }
 
 
 def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -245,34 +214,24 @@ def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
 
 
 def distances_of_input(experiment: Experiment, src: str, tgt: str, task: Task) -> Distances:
-    """Return the distances of the mean input features of a pair's utterances.
-
-    Raises
-    ------
-    StoreError, BenchError
-        A store is damaged, or another one than the experiment was planned for.
-    """
+    """Return the distances of the mean input features of a pair's utterances; raises as `open_store`."""
     key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in (src, tgt)]}
-    found: Distances = _remember(
-        experiment,
-        f"input-{src}-{tgt}-{task}",
-        "distances",
-        key,
-        lambda: distances(*inputs_of(experiment, src, tgt, task)),
-    )
+
+    def make() -> Distances:
+        return distances(*inputs_of(experiment, src, tgt, task))
+
+    found: Distances = _remember(experiment, f"input-{src}-{tgt}-{task}", "distances", key, make)
     return found
 
 
 def distances(source: Side, target: Side) -> Distances:
     """Return the distances of two corpora, as they are and class by class."""
 
-    def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> Distance:
+    def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
         return {"pad": proxy_a_distance(one, other), "mmd": squared_mmd(one, other)}
 
-    return {
-        "all": distance(source.values, target.values),
-        "classes": [distance(*(side.values[side.labels == label] for side in (source, target))) for label in (0, 1)],
-    }
+    classes = [[side.values[side.labels == label] for side in (source, target)] for label in (0, 1)]
+    return {"all": distance(source.values, target.values), "classes": [distance(*each) for each in classes]}
 
 
 def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None:
@@ -281,17 +240,7 @@ def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None
     The error is the mean of both corpora's, so it is 1/2 where nothing tells them apart, however their sizes differ:
     then the distance is about 0 (by chance a little less), and 2 where every utterance betrays its corpus.
 
-    Parameters
-    ----------
-    source
-        (n, width)
-    target
-        (m, width)
-
-    Returns
-    -------
-    float or None
-        In [-2, 2]; None of less than 5 utterances of a corpus, one for each fold.
+    Of features (n, width) and (m, width); None of less than 5 utterances of a corpus, one for each fold.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -318,17 +267,7 @@ def squared_mmd(source: NDArray[Any], target: NDArray[Any]) -> float | None:
     distance, which then is about twice the number of values for every method. The estimator is the unbiased one of
     [2]_: small samples do not look further apart than large ones, and like samples are about as often below as above 0.
 
-    Parameters
-    ----------
-    source
-        (n, width)
-    target
-        (m, width)
-
-    Returns
-    -------
-    float or None
-        At most 2; None of less than two utterances of a corpus.
+    Of features (n, width) and (m, width); None of less than two utterances of a corpus.
     """
     if min(len(source), len(target)) <= 1:
         return None
@@ -355,19 +294,17 @@ def model_key(experiment: Experiment, run: RunSpec) -> str:
 def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
     """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
     path = experiment.out / "analysis" / f"{name}.json"
-    entry = _kept(path).get(section)
+
+    def kept() -> dict[str, Any]:
+        try:
+            return read_json(path)
+        except RunError:  # missing, or damaged
+            return {}
+
+    entry = kept().get(section)
     if isinstance(entry, dict) and entry.get("of") == key and "found" in entry:
         return entry["found"]
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Read again: what another process has found meanwhile stays.
-    write_json(path, {**_kept(path), section: {"of": key, "found": found}})
+    write_json(path, {**kept(), section: {"of": key, "found": found}})  # what another process has found stays
     return found
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    """Return the content of a file; nothing if it is missing or damaged."""
-    try:
-        return read_json(path)
-    except RunError:
-        return {}

@@ -38,7 +38,9 @@ class ZipTree(ArchiveTree):
         except _BROKEN as error:
             raise CorpusError(f"root {root}: not readable as a ZIP file ({error}): incomplete?") from error
         self._infos = self._archive.infolist()
-        self._refuse_overlaps()
+        places = sorted((info.header_offset, info.compress_size) for info in self._infos)
+        if any(start + packed > following for (start, packed), (following, _) in pairwise(places)):
+            raise CorpusError(f"root {self.root}: its members overlap: not a sound ZIP file")
         for number, info in enumerate(self._infos):
             if info.filename.endswith("/"):  # its is_dir() fails at a name of no letters
                 continue
@@ -65,17 +67,12 @@ class ZipTree(ArchiveTree):
                 raise AudioError(f"damaged in its archive: {error}") from error
             raise
 
-    def _refuse_overlaps(self) -> None:
-        members = sorted((info.header_offset, info.compress_size) for info in self._infos)
-        if any(start + packed > following for (start, packed), (following, _) in pairwise(members)):
-            raise CorpusError(f"root {self.root}: its members overlap: not a sound ZIP file")
-
     def __reduce__(self) -> tuple[Any, ...]:
         return ZipTree, (self.root,)
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Name of a member; macOS writes UTF-8 without saying so."""
+    """Return the name of a member; macOS writes UTF-8 without saying so."""
     if info.flag_bits & _UTF8:
         return info.orig_filename
     try:

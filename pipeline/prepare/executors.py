@@ -79,7 +79,7 @@ def local_processes(count: int) -> StartExecutor:
     def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         # A fork server loads the libraries once for all.
-        context.set_forkserver_preload([examine_all.__module__, "emodna.pipeline.features.spectral"])
+        context.set_forkserver_preload(["torch", examine_all.__module__])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
         with ThreadPoolExecutor(count) as pool:

@@ -118,8 +118,8 @@ def prepare(
         if unfinished:
             # Inside the store's lock, so that nothing is written behind the back of the next run.
             with workers(tree, extraction, plan.due) as executor:
-                for at, outcomes in _examined(plan, unfinished, extraction, executor, watcher):
-                    progress.add(at, *_finished(plan, plan.shards[at], outcomes, store, extraction, executor))
+                for at, outcomes in _examine_shards(plan, unfinished, extraction, executor, watcher):
+                    progress.add(at, *_finish_shard(plan, plan.shards[at], outcomes, store, extraction, executor))
 
         rejections = sorted(progress.rejections)
         facts = pa.concat_tables(progress.facts)
@@ -166,13 +166,12 @@ class _Progress:
         self.extracted += sum(len(outcome.facts) for outcome in opened if outcome.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
         self.unread += [(each.job.path, each.unread) for each in opened if each.unread is not None]
-        rows = [
-            {"path": each.job.path, **(each.state._asdict() if each.facts and each.state else {})} for each in opened
-        ]
+        states = {each.job.path: each.state if each.facts else None for each in opened}
+        rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
 
 
-def _examined(
+def _examine_shards(
     plan: Plan, unfinished: Sequence[int], extraction: Extraction, executor: Executor, watcher: Watcher
 ) -> Iterator[tuple[int, list[Outcome]]]:
     """Have the recordings of some shards examined; yield each shard's place in the plan when all of them are."""
@@ -201,7 +200,7 @@ def _examined(
         yield from collect()
 
 
-def _finished(
+def _finish_shard(
     plan: Plan,
     shard: ShardPlan,
     examined: Sequence[Outcome],

@@ -200,13 +200,13 @@ class FeatureStore:
                 if isinstance(error.__cause__, OSError):
                     unreadable.add(file.shard)  # a map of what its disk cannot read ends the process
         damaged: dict[str, list[str]] = {}
-        for row, shard in enumerate(self._shard):
-            if int(shard) in unreadable:
+        for row, shard in enumerate(self._shard.tolist()):
+            if shard in unreadable:
                 continue
             try:
                 self._check(row, self._read(row))
             except StoreError:
-                damaged.setdefault(self._shards[int(shard)].name, []).append(self.ids[row])
+                damaged.setdefault(self._shards[shard].name, []).append(self.ids[row])
         for name, ids in damaged.items():
             problems.append(f"{self.path / name}: {len(ids)} utterances are not readable (the first: {ids[0]})")
         return problems

@@ -1,4 +1,4 @@
-"""emodna-prep on a Dask cluster of this machine against threads of its own, in the same run."""
+"""emodna-prep on a Dask cluster of this machine against processes of its own, in the same run."""
 
 import statistics
 import tempfile
@@ -15,7 +15,7 @@ from tests.pipeline.clusters import cluster
 @click.option("--corpus", default="ravdess", show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(root: Path, corpus: str, rounds: int) -> None:
-    """Time whole first runs, in turn: two threads, and a cluster of two workers of one thread that runs already."""
+    """Time whole first runs, in turn: two processes, and a cluster of two workers of one thread that runs already."""
     local, remote = [], []
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch, "cluster")) as running:
         for _ in range(2):

@@ -70,7 +70,10 @@ class TestResults:
         assert first.startswith("emodb: 6 utterances")
         assert "6 extracted, 0 reused, 0 rejected" in first
         assert second == str(here / "cache" / "emodb" / MfccSet().name)
+        assert "warning: emodb: 6 utterances, 535 published" in ran.err.splitlines()  # a differing copy
         assert len(FeatureStore(second)) == 6
+        (report,) = emodna_prep("--corpus", "emodb", "--root", root, "--json").json
+        assert (report["utterances"], report["reused"], report["extracted"]) == (6, 6, 0)
 
     def test_json_is_an_array_with_exactly_the_promised_keys(
         self, emodna_prep: Command, root: Path, here: Path
@@ -88,11 +91,6 @@ class TestResults:
             "extracted": 6,
             "rejected": 0,
         }
-
-    def test_a_second_run_extracts_nothing(self, emodna_prep: Command, root: Path) -> None:
-        emodna_prep("--corpus", "emodb", "--root", root)
-        (report,) = emodna_prep("--corpus", "emodb", "--root", root, "--json").json
-        assert (report["utterances"], report["reused"], report["extracted"]) == (6, 6, 0)
 
     def test_several_corpora_come_in_one_document_in_the_order_given(
         self, emodna_prep: Command, emodb_root: Path, ravdess_root: Path, here: Path
@@ -126,11 +124,6 @@ class TestResults:
         (report,) = emodna_prep("--manifest", table, "--name", "other", "--json").json
         assert report["corpus"] == "other"
 
-    def test_a_differing_copy_is_warned_of_but_prepared(self, emodna_prep: Command, root: Path) -> None:
-        ran = emodna_prep("--corpus", "emodb", "--root", root)
-        assert ran.code == 0
-        assert "warning: emodb: 6 utterances, 535 published" in ran.err.splitlines()
-
     def test_a_root_that_holds_another_corpus_too_gives_only_the_one(
         self, emodna_prep: Command, root: Path, ravdess_root: Path
     ) -> None:
@@ -163,13 +156,11 @@ class TestRejections:
         assert ran.json[0]["utterances"] == 6
         assert FeatureStore(ran.json[0]["store"]).verify() == []
 
-    def test_strict_exits_0_when_nothing_is_rejected(self, emodna_prep: Command, root: Path) -> None:
-        assert emodna_prep("--corpus", "emodb", "--root", root, "--strict").code == 0
-
-    def test_quiet_prints_no_warnings(self, emodna_prep: Command, damaged: Path) -> None:
-        ran = emodna_prep("--corpus", "emodb", "--root", damaged, "-q")
-        assert ran.code == 0
-        assert ran.err == ""
+    def test_strict_exits_0_when_nothing_is_rejected_and_quiet_prints_no_warnings(
+        self, emodna_prep: Command, root: Path
+    ) -> None:
+        ran = emodna_prep("--corpus", "emodb", "--root", root, "--strict", "-q")
+        assert (ran.code, ran.err) == (0, "")
 
     def test_many_are_counted_and_verbose_names_them_all(self, emodna_prep: Command, root: Path) -> None:
         for name in emodb_names(15)[6:]:
@@ -180,59 +171,38 @@ class TestRejections:
         full = emodna_prep("--corpus", "emodb", "--root", root, "-v").err.splitlines()
         assert sum(line.startswith("rejected: ") for line in full) == 9
 
-    def test_nothing_usable_is_an_error(self, emodna_prep: Command, root: Path) -> None:
-        for path in root.rglob("*.wav"):
-            path.write_bytes(b"")
-        line = emodna_prep("--corpus", "emodb", "--root", root).error()
-        assert "all 6 files rejected" in line
-        assert "empty file" in line
-
 
 class TestErrors:
     """One line that names the file or the option and says what is valid."""
 
-    def test_a_missing_root(self, emodna_prep: Command, tmp_path: Path) -> None:
-        line = emodna_prep("--corpus", "emodb", "--root", tmp_path / "absent").error()
-        assert f"root {tmp_path / 'absent'}: no such folder" in line
-
-    def test_a_missing_default_root_says_how_to_give_another(self, emodna_prep: Command) -> None:
-        line = emodna_prep("--corpus", "emodb").error()
-        assert "data/emodb" in line
-        assert "--root" in line
-        assert "EMODNA_DATA" in line
-
-    def test_a_root_that_is_a_file(self, emodna_prep: Command, root: Path) -> None:
-        assert (
-            "neither a folder nor a ZIP or tar file"
-            in emodna_prep("--corpus", "emodb", "--root", root / "wav" / NAMES[0]).error()
-        )
-
-    def test_an_empty_root(self, emodna_prep: Command, tmp_path: Path) -> None:
-        (tmp_path / "empty").mkdir()
-        line = emodna_prep("--corpus", "emodb", "--root", tmp_path / "empty").error()
-        assert str(tmp_path / "empty") in line
-        assert "no .wav file; expected wav/SSTTTEv.wav" in line
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (("emodb", "--root", "absent"), "root absent: no such folder"),
+            (("emodb", "--root", "file.wav"), "neither a folder nor a ZIP or tar file"),
+            (("emodb", "--root", "empty"), "no .wav file; expected wav/SSTTTEv.wav"),
+            (("emodb",), "--root or $EMODNA_DATA"),
+            (("berlin",), "corpus berlin: unknown; valid: "),
+            (("emodb", "--root", "empty", "--feature-set", "mel"), "--feature-set mel: unknown; valid: mfcc40"),
+            (("all",), "--corpus all: no corpus has its default root below data"),
+        ],
+    )
+    def test_what_is_not_there_is_named(
+        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
+    ) -> None:
+        (here / "empty").mkdir()
+        (here / "file.wav").write_bytes(wav(noise()))
+        ran = emodna_prep("--corpus", *arguments)
+        assert ran.code == 1
+        assert expected in ran.err.splitlines()[-1]
 
     def test_the_wrong_corpus_in_the_root(self, emodna_prep: Command, ravdess_root: Path) -> None:
         line = emodna_prep("--corpus", "emodb", "--root", ravdess_root).error()
         assert "none of the 16 audio files is emodb's (the first: Actor_01/03-01-" in line
         assert "expected wav/SSTTTEv.wav" in line
 
-    def test_an_unknown_corpus(self, emodna_prep: Command) -> None:
-        line = emodna_prep("--corpus", "berlin").error()
-        assert "corpus berlin: unknown; valid: " in line
-        assert "emodb" in line
-        assert "ravdess" in line
-
-    def test_an_unknown_feature_set(self, emodna_prep: Command, root: Path) -> None:
-        line = emodna_prep("--corpus", "emodb", "--root", root, "--feature-set", "mel").error()
-        assert "--feature-set mel: unknown; valid: mfcc40" in line
-
     def test_a_channel_that_no_file_has(self, emodna_prep: Command, root: Path) -> None:
         assert "no channel 1" in emodna_prep("--corpus", "emodb", "--root", root, "--channel", 1).error()
-
-    def test_no_corpus_at_all_is_there(self, emodna_prep: Command) -> None:
-        assert "--corpus all: no corpus has its default root below data" in emodna_prep("--corpus", "all").err
 
     def test_a_file_in_the_place_of_a_stores_folder(self, emodna_prep: Command, root: Path, here: Path) -> None:
         (here / "cache").mkdir()
@@ -252,32 +222,21 @@ class TestErrors:
         assert f"{store}: another emodna-prep is writing this store" in line
 
     @pytest.mark.parametrize(
-        ("text", "expected"),
+        ("arguments", "expected"),
         [
-            ("path\n../a.wav\n", "row 1: ../a.wav lies outside the root"),
-            ("file\na.wav\n", "no column 'path'"),
-            ("path,arousal\na.wav,1\n", "columns arousal of its own"),
-            ("path,id\na.wav,1\nb.wav,1\n", "rows 1 and 2: id '1' occurs twice"),
-            ("path\n", "no usable row"),
+            (("absent.csv",), "--manifest absent.csv: no such file"),
+            (("table.csv",), "table.csv: row 1: ../a.wav lies outside the root"),
+            (("table.csv", "--name", "emodb"), "--name emodb: "),
+            (("table.csv", "--name", "../up"), "--name ../up: "),
         ],
     )
-    def test_a_manifest_that_cannot_be_used(
-        self, emodna_prep: Command, tmp_path: Path, text: str, expected: str
+    def test_a_manifest_or_name_that_cannot_be_used(
+        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
     ) -> None:
-        (tmp_path / "table.csv").write_text(text)
-        line = emodna_prep("--manifest", tmp_path / "table.csv").error()
-        assert str(tmp_path / "table.csv") in line
-        assert expected in line
+        (here / "table.csv").write_text("path\n../a.wav\n")
+        assert expected in emodna_prep("--manifest", *arguments).error()
 
-    def test_a_missing_manifest(self, emodna_prep: Command, tmp_path: Path) -> None:
-        line = emodna_prep("--manifest", tmp_path / "absent.csv").error()
-        assert line == f"error: --manifest {tmp_path / 'absent.csv'}: no such file"
-
-    @pytest.mark.parametrize("name", ["emodb", "My Corpus", "../up"])
-    def test_a_name_that_cannot_be_used(self, emodna_prep: Command, tmp_path: Path, name: str) -> None:
-        table = manifest(tmp_path / "own", [{"path": "a.wav"}])
-        assert f"--name {name}: " in emodna_prep("--manifest", table, "--name", name).error()
-
+    @pytest.mark.slow  # per push, the fault harnesses fill the disk at each call in turn
     def test_a_full_disk(self, root: Path, tmp_path: Path) -> None:
         """Here by a limit to the size of files, which fails in the same place."""
 
@@ -300,29 +259,16 @@ class TestUsage:
             ((), "--corpus is missing; valid: "),
             (("--corpus", "emodb", "--corpus", "ravdess", "--root", "."), "--root goes with one --corpus only"),
             (("--corpus", "all", "--root", "."), "no --root and no --subset"),
-            (("--corpus", "all", "--subset", "all"), "no --root and no --subset"),
-            (
-                ("--corpus", "all", "--corpus", "emodb"),
-                "--corpus all goes with no other --corpus, no --root and no --subset",
-            ),
-            (
-                ("--corpus", "emodb", "--manifest", "a.csv"),
-                "--corpus and --manifest exclude each other",
-            ),
-            (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest"),
+            (("--corpus", "all", "--corpus", "emodb"), "--corpus all goes with no other --corpus"),
             (("--corpus", "emodb", "--workers", "0"), "'--workers': 0 is not in the range x>=1"),
             (
                 ("--corpus", "emodb", "--workers", "2", "--scheduler", "tcp://host:8786"),
-                "--workers and --scheduler exclude each other: a cluster's workers are started with it",
+                "--workers and --scheduler exclude each other",
             ),
-            (("--corpus", "emodb", "--workers", "many"), "'--workers': 'many' is not a valid integer"),
-            (("--corpus", "emodb", "--channel", "-1"), "'--channel': -1 is not in the range x>=0"),
             (("--corpus", "emodb", "--fixed-samples", "2047"), "'--fixed-samples': 2047 is not in the range x>=2048"),
-            (("--corpus", "emodb", "--max-seconds", "0"), "'--max-seconds': 0.0 is not in the range x>0"),
             (("--corpus", "emodb", "--max-seconds", "nan"), "'--max-seconds': nan is not a length in s"),
             (("--corpus", "emodb", "--config", "absent.toml"), "'--config': File 'absent.toml' does not exist"),
             (("--corpora", "emodb"), "No such option"),
-            (("emodb",), "unexpected extra argument"),
         ],
     )
     def test_a_wrong_usage_names_the_option(
@@ -383,7 +329,7 @@ class TestSettings:
 
     def test_a_file_can_say_everything(self, emodna_prep: Command, root: Path, here: Path) -> None:
         (here / "prep.toml").write_text(
-            f'corpus = ["emodb"]\nroot = "{root}"\nworkers = 1\nmax-seconds = 10\njson = true\nquiet = true\n'
+            f'corpus = "emodb"\nroot = "{root}"\nworkers = 1\nmax-seconds = 10\njson = true\nquiet = true\n'
         )
         ran = emodna_prep("--config", "prep.toml")
         assert ran.json[0]["utterances"] == 6
@@ -402,15 +348,7 @@ class TestSettings:
         assert emodna_prep(*options, "--config", "scheduler.toml").code == 0
         assert nobody in emodna_prep(*options, "--scheduler", nobody).err
 
-    def test_a_single_corpus_needs_no_list(self, emodna_prep: Command, root: Path, here: Path) -> None:
-        (here / "prep.toml").write_text(f'corpus = "emodb"\nroot = "{root}"\njson = true\n')
-        assert emodna_prep("--config", "prep.toml").json[0]["utterances"] == 6
-
-    @pytest.mark.parametrize(
-        "text",
-        ["corpus = ", "= 1", '"unended', b"\xff\xfe", "a = 1\na = 2\n"],
-        ids=["value", "key", "string", "utf", "2"],
-    )
+    @pytest.mark.parametrize("text", ["corpus = ", b"\xff\xfe", "a = 1\na = 2\n"], ids=["value", "utf", "2"])
     def test_a_file_that_is_no_toml_is_named(self, emodna_prep: Command, here: Path, text: str | bytes) -> None:
         (here / "bad.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
         assert emodna_prep("--config", "bad.toml").error().startswith("error: --config bad.toml: ")
@@ -425,15 +363,11 @@ class TestSettings:
         "setting",
         [
             "cache = 5",
-            "root = 5",
             "root = ['a', 'b']",
-            "workers = [1, 2]",
             "workers = 'many'",
             "channel = 1.5",
             "max-seconds = true",
             "strict = [1]",
-            "strict = 'maybe'",
-            "corpus = 5",
             "corpus = [1]",
             "feature-set = {a = 1}",
         ],
@@ -513,13 +447,6 @@ class TestProcesses:
         assert list(ran.json[0]) == KEYS
         assert "rejected: " in ran.err
         assert "\x1b" not in ran.err + ran.out  # no colours into a file
-
-    def test_an_error_is_one_line_and_exit_1(self, tmp_path: Path) -> None:
-        line = script("emodna-prep", "--corpus", "emodb", "--root", tmp_path / "absent", "--json").error()
-        assert "no such folder" in line
-
-    def test_a_wrong_usage_is_exit_2(self) -> None:
-        assert "No such option" in script("emodna-prep", "--crpus", "emodb").usage()
 
     def test_a_reader_that_has_seen_enough_is_no_error(self, root: Path, tmp_path: Path) -> None:
         """As with `emodna-prep ... | head -0`."""

@@ -10,7 +10,7 @@ from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.archives.packing import files_below, pack
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
-from tests.pipeline.making import age, noise, wav
+from tests.pipeline.making import age, emodb_names, noise, tiny_emodb, wav
 from tests.pipeline.test_segment import bursts
 
 EXCLUDE = "exclude each other"
@@ -84,7 +84,6 @@ class TestFolders:
             (("--folder", "absent"), "root absent: no such folder or file"),
             (("--folder", "calls.csv"), "root calls.csv: neither a folder nor a ZIP or tar file"),
             (("--folder", "calls", "--name", "My Calls"), "--name My Calls: only lower-case letters"),
-            (("--folder", "calls", "--name", "all"), "--name all: only lower-case letters"),
             (("--folder", "calls", "--name", "emodb"), "--name emodb: taken by a registered corpus"),
             (("--folder", "calls", "--name", "iemocap-all"), "--name iemocap-all: taken by a registered corpus"),
             (("--folder", "calls", "--segment", "loud"), "--segment loud: unknown; valid: none, energy"),
@@ -171,15 +170,11 @@ class TestSubsets:
         (("--folder", "calls", "--manifest", "calls.csv"), EXCLUDE),
         (("--folder", "calls", "--subset", "all"), "--subset goes with --corpus, not with --folder"),
         (("--manifest", "calls.csv", "--subset", "all"), "--subset goes with --corpus, not with --manifest"),
-        (("--folder", "calls", "--manifest", "calls.csv", "--corpus", "emodb"), EXCLUDE),
         (("--folder", "calls", "--root", "calls"), "--root goes with --corpus or --manifest"),
         (("--corpus", "emodb", "--segment", "energy"), "--segment goes with --manifest or --folder"),
         (("--corpus", "emodb", "--corpus", "iemocap", "--subset", "all"), "--subset goes with one --corpus only"),
         (("--name", "mine"), "--corpus is missing"),
         (("--corpus", "emodb", "--name", "mine"), "--name goes with --manifest or --folder"),
-        (("--subset", "all"), "--corpus is missing"),
-        (("--segment", "energy"), "--corpus is missing"),
-        (("--root", "calls"), "--corpus is missing"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(
@@ -187,3 +182,16 @@ def test_options_that_do_not_go_together_are_told(
 ) -> None:
     assert complaint in emodna_prep(*arguments).usage()
     assert not (here / "cache").exists()
+
+
+@pytest.mark.parametrize("order", [("emodb", "ravdess"), ("ravdess", "emodb")])
+def test_a_corpus_that_cannot_be_prepared_does_not_stop_the_others(
+    emodna_prep: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("EMODNA_DATA", str(tmp_path / "data"))
+    tiny_emodb(tmp_path / "data" / "emodb", emodb_names(2))
+    (tmp_path / "data" / "ravdess").mkdir()
+    ran = emodna_prep("--corpus", order[0], "--corpus", order[1], "--json", "--quiet")
+    assert ran.code == 1
+    assert [report["corpus"] for report in ran.json] == ["emodb"]
+    assert "no .wav file" in ran.err

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -30,11 +27,13 @@ from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
 from emodna.pipeline.store import layout
 from tests.cli.running import script
-from tests.pipeline.clusters import PATIENCE, Cluster, can_hide_files, cluster, until
-from tests.pipeline.making import Watched, age, content, emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.clusters import Cluster, can_hide_files, cluster, until
+from tests.pipeline.making import Watched, age, content, emodb_names, noise, pcm16, prepared, tiny_emodb, wav
 
 NAMES = emodb_names(24)
+#: Statements that change the module of this name on a worker, and that bring it back.
 REMOTE = "from emodna.pipeline.prepare import cluster as remote"
+RELOAD = f"import importlib; {REMOTE}; importlib.reload(remote)"
 needs_mounts = pytest.mark.skipif(not can_hide_files(), reason="needs unshare -rm, which hides files from a worker")
 
 
@@ -95,32 +94,29 @@ class TestTheSameBytes:
             assert set(client.run(opened_roots).values()) == {0}
 
     def test_of_another_feature_set(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        for name in ("wave16k", "logmel"):
-            features = FEATURE_SETS[name]
-            expected = content(prepared(pool / "root", tmp_path / "local", features=features).store)
-            assert content(on(running, pool / "root", tmp_path / "cluster", features=features).store) == expected
+        features = FEATURE_SETS["wave16k"]
+        expected = content(prepared(pool / "root", tmp_path / "local", features=features).store)
+        assert content(on(running, pool / "root", tmp_path / "cluster", features=features).store) == expected
 
     def test_of_recordings_that_are_cut(self, running: Cluster, tmp_path: Path) -> None:
         (tmp_path / "calls").mkdir()
-        for number in range(5):
+        for number in range(3):
             voice, pause = noise(1.0, seed=number), noise(1.0, seed=number, level=1e-4)
-            (tmp_path / "calls" / f"{number}.wav").write_bytes(wav(b"".join(pcm(voice, pause, voice, pause))))
+            audio = b"".join(map(pcm16, (voice, pause, voice, pause)))
+            (tmp_path / "calls" / f"{number}.wav").write_bytes(wav(audio))
         own: Any = (Recordings(tmp_path / "calls", "calls"),)
         options: Any = {"segmenter": EnergySegmenter()}
         report = on(running, tmp_path / "calls", tmp_path / "cluster", *own, **options)
-        assert report.utterances == 10
+        assert report.utterances == 6
         assert content(report.store) == content(prepared(tmp_path / "calls", tmp_path / "local", *own, **options).store)
 
     def test_after_a_local_run_that_saw_less(self, running: Cluster, tmp_path: Path) -> None:
-        tiny_emodb(tmp_path / "root", NAMES[:12])
+        tiny_emodb(tmp_path / "root", NAMES[:6])
         prepared(tmp_path / "root", tmp_path / "cache")
-        tiny_emodb(tmp_path / "root", NAMES)
+        tiny_emodb(tmp_path / "root", NAMES[:12])
         report = on(running, tmp_path / "root", tmp_path / "cache")
-        assert (report.extracted, report.reused) == (12, 12)
+        assert (report.extracted, report.reused) == (6, 6)
         assert content(report.store) == content(prepared(tmp_path / "root", tmp_path / "fresh").store)
-        watcher = Watched()
-        on(running, tmp_path / "root", tmp_path / "cache", watcher=watcher)
-        assert watcher.planned_recordings == 0
 
     def test_by_the_command(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
         options = ("--corpus", "emodb", "--root", pool / "root", "--cache", tmp_path / "cache", "--scheduler")
@@ -129,82 +125,71 @@ class TestTheSameBytes:
         assert ran.json[0]["extracted"] == 22
 
 
-def pcm(*parts: Any) -> Iterator[bytes]:
-    return ((part * 32767).astype("<i2").tobytes() for part in parts)
-
-
 def opened_roots() -> int:
-    from emodna.pipeline.prepare import cluster as remote
+    from emodna.pipeline.prepare import cluster
 
-    return len(remote._opened)
+    return len(cluster._opened)
 
 
-class TestAWorkerThatIsKilled:
-    def test_costs_only_its_batches(self, running: Cluster, pool: Path, local: dict[str, str], tmp_path: Path) -> None:
-        doomed = running.add_worker()
+class TestAWorkerThatDiesOfABatch:
+    @pytest.fixture
+    def doomed(self, running: Cluster) -> Any:
+        """A third worker, which dies of the first batch that it gets."""
         with running.client() as client:
-            pids = client.run(os.getpid)
-            try:
-                for pid in pids.values():  # so that each has something in hand when one dies
-                    os.kill(pid, signal.SIGSTOP)
-                preparing = Preparing(lambda: on(running, pool / "root", tmp_path / "cache"))
-                until(lambda: all(client.processing().values()))
-                doomed.kill()
-                doomed.wait()
-            finally:
-                for pid in set(pids.values()) - {doomed.pid}:
-                    os.kill(pid, signal.SIGCONT)
-        report = preparing.result()
+            others = set(client.nthreads())
+            process = running.add_worker(threads=1)
+            (address,) = set(client.nthreads()) - others
+            client.run(exec, f"import os; {REMOTE}; remote._open = lambda _: os._exit(1)", workers=[address])
+        return process
+
+    def test_costs_only_its_batches(
+        self, running: Cluster, doomed: Any, pool: Path, local: dict[str, str], tmp_path: Path
+    ) -> None:
+        report = on(running, pool / "root", tmp_path / "cache")
+        assert doomed.wait(10) == 1
         assert report.extracted == 22
         assert content(report.store) == local
 
-    def test_again_and_again_by_the_same_recordings_ends_the_run_and_names_them(
-        self, pool: Path, tmp_path: Path
+    def test_too_often_ends_the_run_which_names_the_recordings(
+        self, running: Cluster, doomed: Any, pool: Path, local: dict[str, str], tmp_path: Path
     ) -> None:
-        with cluster(tmp_path / "mortal", SCHEDULER__ALLOWED_FAILURES=0) as mortal:
-            mortal.add_worker(threads=1)
-            with mortal.client() as client:
-                client.run(exec, f"import os; {REMOTE}; remote._open = lambda _: os._exit(1)")
-            with pytest.raises(WorkerError) as caught:
-                on(mortal, pool / "root", tmp_path / "cache")
-            (line,) = str(caught.value).splitlines()
-            assert line.startswith(
-                "given up: the worker died, 1 times, that had these recordings (the last: tcp://127.0.0.1:"
-            )
-            assert line.count(".wav") in range(1, 5)
-            assert line.endswith("finished shards are kept, the same command goes on from there")
-
-            # Nobody is left to work: the command says so, and waits.
-            command = [Path(sys.executable).with_name("emodna-prep"), "--corpus", "emodb", "--root", pool / "root"]
-            command += ["--cache", tmp_path / "cache", "--scheduler", mortal.address]
-            with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as waiting:
-                assert waiting.stderr is not None
-                assert f"waiting for workers: none at {mortal.address}" in waiting.stderr.readline()
-                waiting.send_signal(signal.SIGINT)
-                try:
-                    _, rest = waiting.communicate(timeout=PATIENCE)
-                finally:
-                    waiting.kill()
-            assert rest.splitlines() == ["interrupted; the same command goes on from here"]
-            assert waiting.returncode == 130
-        assert prepared(pool / "root", tmp_path / "cache", wait=False).utterances == 22
+        with running.client() as client:
+            client.run_on_scheduler(allow_failures, 0)
+            try:
+                with pytest.raises(WorkerError) as caught:
+                    on(running, pool / "root", tmp_path / "cache")
+            finally:
+                client.run_on_scheduler(allow_failures, 3)
+        assert doomed.wait(10) == 1
+        (line,) = str(caught.value).splitlines()
+        assert "died, 1 times" in line
+        assert line.count(".wav") in range(1, 5)
+        assert content(prepared(pool / "root", tmp_path / "cache", wait=False).store) == local
 
 
-class Preparing:
-    """A run in a thread."""
-
-    def __init__(self, run: Callable[[], Report]) -> None:
-        self._reports: list[Report] = []
-        self._thread = threading.Thread(target=lambda: self._reports.append(run()))
-        self._thread.start()
-
-    def result(self) -> Report:
-        self._thread.join(PATIENCE)
-        (report,) = self._reports
-        return report
+def allow_failures(count: int, dask_scheduler: Any = None) -> None:
+    dask_scheduler.allowed_failures = count
 
 
-def test_a_scheduler_that_is_killed_ends_the_run_and_its_finished_work_is_used(
+def test_without_workers_a_run_waits_and_without_a_scheduler_it_ends(pool: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "empty") as empty:
+        told: list[str] = []
+
+        def interrupt(line: str) -> None:
+            told.append(line)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt), connected(empty.address, interrupt) as start:
+            prepared(pool / "root", tmp_path / "cache", workers=start)
+        assert told[0].startswith(f"waiting for workers: none at {empty.address}")
+        with pytest.raises(WorkerError) as caught, connected(empty.address, lambda _: empty.scheduler.kill()) as start:
+            prepared(pool / "root", tmp_path / "cache", workers=start)
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"lost the connection to the scheduler at {empty.address}: finished shards are kept")
+
+
+@pytest.mark.slow
+def test_the_finished_work_of_a_run_whose_scheduler_was_killed_is_used(
     pool: Path, local: dict[str, str], tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
@@ -215,94 +200,99 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_its_finished_work_is_used(
 
         @contextmanager
         def kill(tree: Tree, extraction: Extraction, due: int) -> Iterator[Executor]:
-            with start(tree, extraction, due) as workers:
+            with start(tree, extraction, due) as executor:
 
                 def examine(jobs: Sequence[Job]) -> list[Outcome]:
-                    """Two batches pass; what comes then will not end before the scheduler does."""
+                    """Two batches pass; those that come then do not end before the scheduler does."""
                     number = next(calls)
                     if number > 2:
                         until(lambda: len(list(journal.glob("*.sealed"))) >= 2)
                         worker.send_signal(signal.SIGSTOP)
                     if number == 3:
                         threading.Timer(0.5, mortal.scheduler.kill).start()
-                    return workers.examine(jobs)
+                    return executor.examine(jobs)
 
-                yield replace(workers, examine=examine)
+                yield replace(executor, examine=examine)
 
-        with pytest.raises(WorkerError) as caught, connected(mortal.address, [].append) as start:
+        with pytest.raises(WorkerError, match="lost the connection"), connected(mortal.address, [].append) as start:
             prepared(pool / "root", cache, workers=kill)
-        (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"lost the connection to the scheduler at {mortal.address}: finished shards are kept")
     report = prepared(pool / "root", cache, wait=False)
     assert report.reused >= 2
     assert report.extracted == 22 - report.reused
     assert content(report.store) == local
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("files")
+class TestWorkersThatDoNotFit:
+    @contextmanager
+    def changed(self, running: Cluster, statements: str) -> Iterator[None]:
+        """Change the workers, and bring them back."""
+        with running.client() as client:
+            client.run(exec, statements)
+            try:
+                yield
+            finally:
+                client.run(exec, RELOAD)
 
+    def test_are_refused_where_a_library_has_another_version(
+        self, running: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mine = Extraction(FEATURE_SETS["mfcc40"]).versions()
+        monkeypatch.setattr(Extraction, "versions", lambda _: mine | {"soxr": "0.0.1"})
+        with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
+            on(running, pool / "root", tmp_path)
+        assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: " in str(caught.value)
 
-@pytest.fixture(scope="module")
-def elsewhere(folder: Path, pool: Path) -> Iterator[Cluster]:
-    """A cluster whose worker finds other things in some folders than this process does."""
-    here, there = folder / "here", folder / "there"
-    for name in ("without-one", "cut-short", "longer", "copied"):
-        shutil.copytree(pool / "root", here / name)
-        shutil.copytree(pool / "root", there / name)
-    (there / "without-one" / "wav" / NAMES[5]).unlink()
-    (there / "cut-short" / "wav" / NAMES[5]).write_bytes(wav(noise(0.1))[:-100])
-    (there / "longer" / "wav" / NAMES[5]).write_bytes(wav(noise(0.3)))
-    age((there / "copied" / "wav").iterdir(), seconds=1_500_000_000)
-    (here / "packed").mkdir()
-    shutil.copy(pool / "root.zip", here / "packed" / "other.zip")
-    shutil.make_archive(str(there / "packed" / "other"), "zip", there / "longer")
-    (here / "unmounted" / "root").mkdir(parents=True)
-    shutil.copytree(pool / "root", here / "unmounted" / "root", dirs_exist_ok=True)
-    (there / "unmounted").mkdir()
-    with cluster(folder / "elsewhere") as elsewhere:
-        elsewhere.add_worker(over={here: there})
-        yield elsewhere
+    def test_are_refused_where_the_package_is_missing(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        name = "emodna.pipeline.prepare.cluster"
+        hide = f"import sys; {REMOTE}; sys.hidden = remote; sys.modules[{name!r}] = None"
+        with running.client() as client:
+            client.run(exec, hide)
+            try:
+                with pytest.raises(WorkerError) as caught:
+                    on(running, pool / "root", tmp_path / "cache")
+            finally:
+                client.run(exec, f"import sys; sys.modules[{name!r}] = sys.hidden")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"a worker at {running.address} cannot load emodna (")
 
+    def test_are_named_where_their_machine_fails(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        """Too many open files there, say: nothing is missing but those."""
+        fail = (
+            f"import errno; {REMOTE}\n"
+            "def failing(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
+            "remote.examine_all = failing"
+        )
+        with self.changed(running, fail), pytest.raises(WorkerError) as caught:
+            on(running, pool / "root", tmp_path / "cache")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"a worker at {running.address}: /there/a.wav: Too many open files: raise the limit of")
 
-@needs_mounts
-class TestAWorkerThatSeesOtherFiles:
     @pytest.mark.parametrize(
-        ("root", "file", "what"),
+        ("root", "change", "complaint"),
         [
-            ("unmounted/root", "", "no such folder; the audio has to lie at the same path on every worker"),
+            ("root.zip", "remote._archive_size = lambda _: 1", "1 bytes, "),
             (
-                "without-one",
-                f"/wav/{NAMES[5]}",
-                "cannot be read: No such file or directory; where emodna-prep runs: sound;",
+                "root",
+                "remote.examine_all = lambda jobs, *_, to=remote.Outcome: [to(job, rejection='gone') for job in jobs]",
+                "gone; where emodna-prep runs: sound",
             ),
-            ("cut-short", f"/wav/{NAMES[5]}", "bytes of audio, the file holds"),
-            ("longer", f"/wav/{NAMES[5]}", "9644 bytes; where emodna-prep runs: 4844 bytes;"),
-            ("packed/other.zip", "", "where emodna-prep runs; the audio has to lie"),
         ],
     )
-    def test_ends_the_run_which_names_worker_and_path(
-        self, elsewhere: Cluster, folder: Path, tmp_path: Path, root: str, file: str, what: str
+    def test_end_the_run_where_they_see_other_audio(
+        self, running: Cluster, pool: Path, tmp_path: Path, root: str, change: str, complaint: str
     ) -> None:
-        with pytest.raises(CorpusError) as caught:
-            on(elsewhere, folder / "here" / root, tmp_path / "cache")
-        (line,) = str(caught.value).splitlines()
-        assert line.startswith("worker tcp://127.0.0.1:")
-        assert f"{folder}/here/{root}{file}: " in line
-        assert what in line
+        with self.changed(running, f"{REMOTE}\n{change}"), pytest.raises(CorpusError, match=complaint) as caught:
+            on(running, pool / root, tmp_path / "cache")
+        assert str(caught.value).startswith("worker tcp://127.0.0.1:")
         assert not list(tmp_path.rglob("store.json"))
-        assert prepared(folder / "here" / root, tmp_path / "cache").rejected == 2
 
-    def test_is_no_matter_where_they_are_copies(
-        self, elsewhere: Cluster, folder: Path, tmp_path: Path, local: dict[str, str]
-    ) -> None:
-        """Of other times: each is hashed again by the next run, and believed."""
-        root = folder / "here" / "copied"
-        assert content(on(elsewhere, root, tmp_path / "cache").store) == local
-        report = prepared(root, tmp_path / "cache")
-        assert (report.extracted, report.reused) == (0, 22)
-        assert content(report.store) == local
+    def test_are_named_where_their_processors_differ(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+        told: list[str] = []
+        lie = f"import os; {REMOTE}; remote._cpu = lambda: str(os.getpid())"
+        with self.changed(running, lie):
+            on(running, pool / "root", tmp_path / "cache", told=told)
+        (line,) = told
+        assert line.startswith("the workers' processors differ (")
 
 
 def test_a_file_that_nobody_can_read_is_rejected_as_locally(running: Cluster, tmp_path: Path) -> None:
@@ -311,69 +301,6 @@ def test_a_file_that_nobody_can_read_is_rejected_as_locally(running: Cluster, tm
     report = on(running, tmp_path / "root", tmp_path / "cache")
     assert report.rejections == [(f"wav/{NAMES[4]}", "cannot be read: No such file or directory")]
     assert report.rejections == prepared(tmp_path / "root", tmp_path / "local").rejections
-
-
-class TestWorkersThatDoNotFit:
-    def test_are_refused_where_a_library_has_another_version(
-        self, running: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        mine = Extraction(FEATURE_SETS["mfcc40"]).versions()
-        monkeypatch.setattr(Extraction, "versions", lambda _: mine | {"soxr": "0.0.1"})
-        with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
-            on(running, pool / "root", tmp_path)
-        assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: the features would not be" in str(caught.value)
-
-    def test_are_refused_where_the_package_is_missing(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        hide = "import sys; sys.hidden = sys.modules.get({0!r}); sys.modules[{0!r}] = None"
-        show = "import sys; sys.modules.pop({0!r}); sys.modules |= {{{0!r}: sys.hidden}} if sys.hidden else {{}}"
-        with running.client() as client:
-            client.run(exec, hide.format("emodna.pipeline.prepare.cluster"))
-            try:
-                with pytest.raises(WorkerError) as caught:
-                    on(running, pool / "root", tmp_path / "cache")
-            finally:
-                client.run(exec, show.format("emodna.pipeline.prepare.cluster"))
-        (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"a worker at {running.address} cannot load emodna (")
-
-    def test_are_named_where_their_machine_fails(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        """Too many open files there, say: nothing is missing but those."""
-        fail = (
-            "import errno; from emodna.pipeline.prepare import cluster as remote\n"
-            "def failing(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
-            "remote.examine_all = failing"
-        )
-        with running.client() as client:
-            client.run(exec, fail)
-            try:
-                with pytest.raises(WorkerError) as caught:
-                    on(running, pool / "root", tmp_path / "cache")
-            finally:
-                client.run(
-                    exec,
-                    "import importlib; from emodna.pipeline.prepare import cluster; importlib.reload(cluster)",
-                )
-        (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"a worker at {running.address}: /there/a.wav: Too many open files: raise the limit of")
-
-    def test_of_several_kinds_of_processors_are_named(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        told: list[str] = []
-        with running.client() as client:
-            one, *_ = client.nthreads()
-            lie = "from emodna.pipeline.prepare import cluster as remote; remote._cpu = lambda: {!r}"
-            client.run(exec, lie.format("PDP-11"), workers=[one])
-            try:
-                until(
-                    lambda: (
-                        on(running, pool / "root", tmp_path / str(len(list(tmp_path.iterdir()))), told=told) and told
-                    )
-                )
-            finally:
-                client.run(
-                    exec,
-                    "import importlib; from emodna.pipeline.prepare import cluster; importlib.reload(cluster)",
-                )
-        assert all(line.startswith("the workers' processors differ (") and "PDP-11" in line for line in told)
 
 
 class TestAnAddress:
@@ -414,17 +341,68 @@ def refusal(address: object) -> str:
     return line
 
 
-def test_a_run_without_a_cluster_does_not_load_what_clusters_need(tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES[:2])
-    code = """
-import sys
-from emodna.cli.prep import main
-try:
-    main()
-except SystemExit:
-    print({"distributed", "tornado"} & set(sys.modules), file=sys.stderr)
-"""
-    command = [sys.executable, "-c", code, "--corpus", "emodb", "--root", tmp_path / "root", "--cache", tmp_path, "-q"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=PATIENCE)
-    assert "2 extracted" in done.stdout
-    assert done.stderr == "set()\n"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder: Path, pool: Path) -> Iterator[Cluster]:
+    """A cluster whose worker finds other things in some folders than this process does."""
+    here, there = folder / "here", folder / "there"
+    for name in ("without-one", "cut-short", "longer", "copied"):
+        shutil.copytree(pool / "root", here / name)
+        shutil.copytree(pool / "root", there / name)
+    (there / "without-one" / "wav" / NAMES[5]).unlink()
+    (there / "cut-short" / "wav" / NAMES[5]).write_bytes(wav(noise(0.1))[:-100])
+    (there / "longer" / "wav" / NAMES[5]).write_bytes(wav(noise(0.3)))
+    age((there / "copied" / "wav").iterdir(), seconds=1_500_000_000)
+    (here / "packed").mkdir()
+    shutil.copy(pool / "root.zip", here / "packed" / "other.zip")
+    shutil.make_archive(str(there / "packed" / "other"), "zip", there / "longer")
+    (here / "unmounted" / "root").mkdir(parents=True)
+    shutil.copytree(pool / "root", here / "unmounted" / "root", dirs_exist_ok=True)
+    (there / "unmounted").mkdir()
+    with cluster(folder / "elsewhere") as elsewhere:
+        elsewhere.add_worker(over={here: there})
+        yield elsewhere
+
+
+@pytest.mark.slow
+@needs_mounts
+class TestAWorkerThatSeesOtherFiles:
+    @pytest.mark.parametrize(
+        ("root", "file", "what"),
+        [
+            ("unmounted/root", "", "no such folder; the audio has to lie at the same path on every worker"),
+            (
+                "without-one",
+                f"/wav/{NAMES[5]}",
+                "cannot be read: No such file or directory; where emodna-prep runs: sound;",
+            ),
+            ("cut-short", f"/wav/{NAMES[5]}", "bytes of audio, the file holds"),
+            ("longer", f"/wav/{NAMES[5]}", "9644 bytes; where emodna-prep runs: 4844 bytes;"),
+            ("packed/other.zip", "", "where emodna-prep runs; the audio has to lie"),
+        ],
+    )
+    def test_ends_the_run_which_names_worker_and_path(
+        self, elsewhere: Cluster, folder: Path, tmp_path: Path, root: str, file: str, what: str
+    ) -> None:
+        with pytest.raises(CorpusError) as caught:
+            on(elsewhere, folder / "here" / root, tmp_path / "cache")
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith("worker tcp://127.0.0.1:")
+        assert f"{folder}/here/{root}{file}: " in line
+        assert what in line
+        assert not list(tmp_path.rglob("store.json"))
+        assert prepared(folder / "here" / root, tmp_path / "cache").rejected == 2
+
+    def test_is_no_matter_where_they_are_copies(
+        self, elsewhere: Cluster, folder: Path, tmp_path: Path, local: dict[str, str]
+    ) -> None:
+        """Of other times: each is hashed again by the next run, and believed."""
+        root = folder / "here" / "copied"
+        assert content(on(elsewhere, root, tmp_path / "cache").store) == local
+        report = prepared(root, tmp_path / "cache")
+        assert (report.extracted, report.reused) == (0, 22)
+        assert content(report.store) == local

@@ -1,4 +1,4 @@
-"""Runs that end before their time, and the side files that they leave: the next run comes to the same bytes."""
+"""Runs that are killed, and the files that they leave: the next run comes to the same bytes."""
 
 from __future__ import annotations
 
@@ -6,54 +6,67 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tests
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
+from tests.pipeline.making import content, emodb_names, flip, prepared, tiny_emodb
+from tests.pipeline.test_prepare import stopped_before_commit
 
 NAMES = emodb_names(12)
 
 
-def python(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a module of the tests in a process of its own."""
-    command = [sys.executable, "-X", "faulthandler", "-m", *map(str, arguments)]
-    folder = Path(str(tests.__file__)).parents[1]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+@pytest.fixture(autouse=True, scope="module")
+def _small_shards() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+        yield
 
 
-@pytest.fixture(autouse=True)
-def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root, its store in `expected`, and in `cache` that of other audio under the same names. Only for reading."""
+    folder = tmp_path_factory.mktemp("place")
+    tiny_emodb(folder / "root", NAMES, variant="old")
+    prepared(folder / "root", folder / "cache")
+    shutil.rmtree(folder / "root")
+    tiny_emodb(folder / "root", NAMES)
+    prepared(folder / "root", folder / "expected")
+    return folder
+
+
+def store_in(cache: Path) -> Path:
+    return cache / "emodb" / MfccSet().name
 
 
 @pytest.mark.parametrize(
     ("point", "finished_shards", "committed"),
     [
-        ("before:decode:7", 0, False),
-        ("after:write_shard:3", 2, False),
+        pytest.param("before:decode:7", 0, False, marks=pytest.mark.slow),
+        pytest.param("after:write_shard:3", 2, False, marks=pytest.mark.slow),
         ("after:write_journal:3", 3, False),
         ("before:store.json", 4, False),
-        ("after:store.json", 4, True),
+        pytest.param("after:store.json", 4, True, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
-    tmp_path: Path, point: str, finished_shards: int, committed: bool
+    place: Path, tmp_path: Path, point: str, finished_shards: int, committed: bool
 ) -> None:
-    root, cache = tmp_path / "root", tmp_path / "cache"
-    tiny_emodb(root, NAMES, variant="old")
-    store = prepared(root, cache).store
-    old = content(store)
-    shutil.rmtree(root)
-    tiny_emodb(root, NAMES)
-    expected = content(prepared(root, tmp_path / "undisturbed").store)
-    sizes = [len(store_ids) for store_ids in ids_by_shard(tmp_path / "undisturbed" / "emodb" / MfccSet().name)]
+    cache = Path(shutil.copytree(place / "cache", tmp_path / "cache"))
+    store, old, expected = store_in(cache), content(store_in(place / "cache")), content(store_in(place / "expected"))
+    sizes = Counter(FeatureStore(store_in(place / "expected")).column("shard")).values()
 
-    options = ("--corpus", "emodb", "--root", root, "--cache", cache, "--workers", 1)
-    killed = python("tests.pipeline.interrupted", point, "SIGKILL", *options)
+    command = [sys.executable, "-m", "tests.pipeline.interrupted", point, "SIGKILL", "--corpus", "emodb"]
+    options = ["--root", place / "root", "--cache", cache, "--workers", 1]
+    folder = Path(str(tests.__file__)).parents[1]
+    killed = subprocess.run(
+        [*command, *map(str, options)], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     snapshot = FeatureStore(store)
@@ -61,7 +74,7 @@ def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
     assert {file.name for file in snapshot.snapshot.files} == (expected if committed else old).keys()
     del snapshot
 
-    report = prepared(root, cache, wait=False)  # the lock died with its holder
+    report = prepared(place / "root", cache, wait=False)  # the lock died with its holder
     assert content(store) == expected
     assert FeatureStore(store).verify() == []
     assert not list(store.rglob("*.tmp"))
@@ -70,17 +83,17 @@ def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
     assert report.reused + report.extracted == 12
 
 
-def ids_by_shard(store: Path) -> list[list[str]]:
-    opened = FeatureStore(store)
-    shards: dict[int, list[str]] = {}
-    for shard, id in zip(opened.column("shard"), opened.ids, strict=True):
-        shards.setdefault(shard, []).append(id)
-    return list(shards.values())
-
-
-@pytest.mark.parametrize("kind", ["audio-stat.sealed", "journal"])
-def test_a_damaged_side_file_costs_time_and_nothing_else(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["audio-stat.sealed", "journal/*"])
+def test_a_damaged_side_file_costs_time_and_nothing_else(place: Path, tmp_path: Path, kind: str) -> None:
     """It neither ends the next run nor puts anything wrong into the store."""
-    run = python("tests.pipeline.damaged_side_files", kind, tmp_path)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout == ""
+    stopped_before_commit(place / "root", tmp_path / "cache")
+    if kind == "audio-stat.sealed":
+        prepared(place / "root", tmp_path / "cache")
+    store, generator = store_in(tmp_path / "cache"), np.random.default_rng(0)
+    for number, path in enumerate([path for path in store.glob(kind) for _ in range(2)]):
+        copy = store_in(tmp_path / str(number))
+        shutil.copytree(store, copy)
+        damaged = copy / path.relative_to(store)
+        flip(damaged, int(generator.integers(damaged.stat().st_size)), int(generator.integers(1, 256)))
+        prepared(place / "root", tmp_path / str(number))
+        assert content(copy) == content(store_in(place / "expected")), damaged

@@ -8,8 +8,9 @@ import os
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import threadpoolctl
@@ -80,21 +81,16 @@ def shard_files(store: Path) -> set[str]:
 
 
 class TestFirstRun:
-    def test_everything_is_extracted(self, root: Path, tmp_path: Path) -> None:
+    def test_everything_is_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
         watcher = Watched()
-        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        report = prepared(pool / "root", Path("cache"), watcher=watcher)
         assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 12, 0, 0)
         assert report.corpus == "emodb"
         assert report.store == tmp_path / "cache" / "emodb" / MfccSet().name
         assert report.audio_seconds == pytest.approx(12 * 0.15)
         assert watcher.planned_recordings == 12
         assert sorted(outcome.job.id for outcome in watcher.outcomes) == sorted(name[:-4] for name in NAMES)
-
-    def test_a_store_in_a_relative_cache_is_reported_by_its_absolute_path(
-        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        assert prepared(root, Path("here")).store == tmp_path / "here" / "emodb" / MfccSet().name
 
     def test_corrupt_files_are_rejected_with_their_reasons_and_the_rest_goes_on(
         self, root: Path, tmp_path: Path
@@ -120,17 +116,16 @@ class TestFirstRun:
             prepared(root, tmp_path / "cache")
         assert not list(tmp_path.rglob("store.json"))
 
-    def test_all_zero_audio_is_accepted_and_named(self, root: Path, tmp_path: Path) -> None:
+    def test_what_a_user_should_know_of_the_audio_is_said(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
         report = prepared(root, tmp_path / "cache")
         assert report.rejected == 0
-        assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
-
-    def test_differences_from_the_published_corpus_are_named(self, root: Path, tmp_path: Path) -> None:
-        (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
-        lines = prepared(root, tmp_path / "cache").warnings
-        assert "12 utterances, 535 published" in lines
-        assert "1 files at 22050 Hz, published at 16000 Hz: an altered copy?" in lines
+        assert set(report.warnings) >= {
+            f"1 recordings are all zeros (the first: {NAMES[3][:-4]})",
+            "12 utterances, 535 published",
+            "1 files at 22050 Hz, published at 16000 Hz: an altered copy?",
+        }
 
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
         """RAVDESS has such a pair."""
@@ -152,6 +147,41 @@ class TestFirstRun:
         assert report.utterances + report.rejected + sum(report.skipped.values()) == 3
 
 
+class Done(NamedTuple):
+    """Work of a second run."""
+
+    looked_at: int = 0
+    reused: int = 0
+    extracted: int = 0
+    rejected: int = 0
+    new_shards: int = 0
+
+
+def touch(root: Path, _: Path) -> None:
+    age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
+
+
+def change(root: Path, other: Path) -> None:
+    shutil.copy(other / "wav" / NAMES[2], root / "wav")
+
+
+def add(root: Path, _: Path) -> None:
+    tiny_emodb(root, ["16b09Fa.wav"])
+
+
+def add_many(root: Path, _: Path) -> None:
+    """So that there are twice as many shards; one of the eight is empty."""
+    tiny_emodb(root, emodb_names(20)[12:])
+
+
+def remove(root: Path, _: Path) -> None:
+    (root / "wav" / NAMES[5]).unlink()
+
+
+def damage(root: Path, _: Path) -> None:
+    (root / "wav" / NAMES[5]).write_bytes(b"")
+
+
 class TestSecondRun:
     def test_nothing_is_extracted_and_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
@@ -163,54 +193,28 @@ class TestSecondRun:
         assert watcher.planned_recordings == 1
         assert everything(store) == before
 
-    def test_a_touched_file_is_hashed_again_but_not_extracted(self, root: Path, tmp_path: Path) -> None:
-        before = content(prepared(root, tmp_path / "cache").store)
-        age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
+    @pytest.mark.parametrize(
+        ("changed", "done"),
+        [
+            (touch, Done(looked_at=1, reused=12)),
+            (change, Done(looked_at=1, reused=11, extracted=1, new_shards=1)),
+            (add, Done(looked_at=1, reused=12, extracted=1, new_shards=1)),
+            (add_many, Done(looked_at=8, reused=12, extracted=8, new_shards=7)),
+            (remove, Done(reused=11, new_shards=1)),
+            (damage, Done(looked_at=1, reused=11, rejected=1, new_shards=1)),
+        ],
+    )
+    def test_only_what_changed_is_done_again(
+        self, root: Path, pool: Path, tmp_path: Path, changed: Callable[[Path, Path], None], done: Done
+    ) -> None:
+        store = prepared(root, tmp_path / "cache").store
+        before = shard_files(store)
+        changed(root, pool / "other")
         watcher = Watched()
         report = prepared(root, tmp_path / "cache", watcher=watcher)
-        assert (report.reused, report.extracted) == (12, 0)
-        assert [outcome.job.path for outcome in watcher.outcomes] == [f"wav/{NAMES[2]}"]
-        assert content(report.store) == before
-
-    def test_changed_audio_is_extracted_again_and_nothing_else(self, root: Path, pool: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
-        shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted) == (11, 1)
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_new_file_rewrites_one_shard(self, root: Path, tmp_path: Path) -> None:
-        """Twelve utterances and sixteen have the same number of shards."""
-        store = prepared(root, tmp_path / "cache").store
-        before = shard_files(store)
-        tiny_emodb(root, ["16b09Fa.wav"])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.extracted) == (13, 12, 1)
-        assert len(shard_files(store)) == len(before) == 4
-        assert len(shard_files(store) - before) == 1
+        new = len(shard_files(store) - before)
+        assert Done(len(watcher.outcomes), report.reused, report.extracted, report.rejected, new) == done
         assert content(store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_file_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        before = shard_files(store)
-        (root / "wav" / NAMES[5]).unlink()
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.extracted) == (11, 11, 0)
-        assert NAMES[5][:-4] not in FeatureStore(store).ids
-        assert len(shard_files(store) - before) == 1
-
-    def test_growing_beyond_the_shards_extracts_only_what_is_new(self, root: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
-        tiny_emodb(root, emodb_names(20)[12:])
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted) == (12, 8)
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_file_that_became_corrupt_is_rejected(self, root: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
-        (root / "wav" / NAMES[5]).write_bytes(b"")
-        report = prepared(root, tmp_path / "cache")
-        assert (report.utterances, report.reused, report.rejected) == (11, 11, 1)
 
     def test_a_rejected_file_that_was_mended_is_extracted(self, root: Path, tmp_path: Path) -> None:
         whole = (root / "wav" / NAMES[5]).read_bytes()
@@ -229,7 +233,6 @@ class TestSecondRun:
         with pytest.raises(CorpusError, match="all 12 files rejected"):
             prepared(root, tmp_path / "cache")
         assert everything(store) == before
-        assert FeatureStore(store).verify() == []
 
     def test_moving_the_corpus_extracts_nothing(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
         prepared(root, tmp_path / "cache")
@@ -248,21 +251,13 @@ class TestSecondRun:
         assert watcher.planned_recordings == 1
 
     def test_a_lower_limit_rejects_what_an_earlier_run_took(self, root: Path, tmp_path: Path) -> None:
-        """Whatever the history: a first run with this limit would reject it."""
+        """As a first run with this limit would."""
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.5)))
         age([root / "wav" / NAMES[0]])
         prepared(root, tmp_path / "cache")
         report = prepared(root, tmp_path / "cache", max_seconds=0.3)
         assert [path for path, _ in report.rejections] == [f"wav/{NAMES[0]}"]
         assert content(report.store) == content(prepared(root, tmp_path / "fresh", max_seconds=0.3).store)
-
-    def test_feature_sets_do_not_disturb_each_other(self, root: Path, tmp_path: Path) -> None:
-        first = prepared(root, tmp_path / "cache")
-        before = everything(first.store)
-        second = prepared(root, tmp_path / "cache", features=MfccSet(fixed_samples=4096))
-        assert (second.reused, second.extracted) == (0, 12)
-        assert set(FeatureStore(second.store).frames) == {9}
-        assert everything(first.store) == before
 
 
 class TestRehash:
@@ -299,7 +294,7 @@ class TestRehash:
 class TestSameBytes:
     """The content of a store depends on the audio and the configuration: not on workers, order or history."""
 
-    @pytest.mark.parametrize("workers", [1, 2, 5])
+    @pytest.mark.parametrize("workers", [1, 5])
     def test_whatever_the_number_of_workers(
         self, pool: Path, tmp_path: Path, expected: dict[str, str], workers: int
     ) -> None:
@@ -327,7 +322,7 @@ class TestSameBytes:
         together = FeatureStore(prepared(pool / "root", tmp_path / "b").store)
         assert features.tobytes() == together[together.row_of(NAMES[0][:-4])].tobytes()
 
-    @settings(max_examples=12)
+    @settings(max_examples=max(6, settings.default.max_examples // 8))
     @given(
         history=st.lists(
             st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.booleans(), st.booleans()), max_size=3
@@ -462,12 +457,14 @@ class TestFinishedWork:
 
 
 class TestReaders:
-    def test_a_reader_keeps_the_snapshot_it_opened(self, root: Path, pool: Path, tmp_path: Path) -> None:
+    def test_a_reader_keeps_the_snapshot_it_opened_and_its_files_go_with_a_later_run(
+        self, root: Path, pool: Path, tmp_path: Path
+    ) -> None:
         store = prepared(root, tmp_path / "cache").store
+        old = content(store)
         reader = FeatureStore(store)  # nothing read yet, so that its files are still to be opened
-        before = FeatureStore(store)
-        expected = [features.tobytes() for features in before]
-        for name in NAMES[:6]:
+        expected = [features.tobytes() for features in FeatureStore(store)]
+        for name in NAMES:
             shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
         (root / "wav" / NAMES[-1]).unlink()
         prepared(root, tmp_path / "cache")
@@ -475,31 +472,11 @@ class TestReaders:
         assert reader.table.num_rows == 12
         assert reader.verify() == []
         assert len(FeatureStore(store)) == 11
-
-    def test_old_files_stay_while_a_reader_lives_and_go_with_the_next_run(
-        self, root: Path, pool: Path, tmp_path: Path
-    ) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        old = content(store)
-        reader = FeatureStore(store)
-        for name in NAMES:
-            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        prepared(root, tmp_path / "cache")
         assert old.keys() < content(store).keys()
         del reader
         prepared(root, tmp_path / "cache")
         assert not old.keys() & content(store).keys()
         assert FeatureStore(store).verify() == []
-
-    def test_a_reader_of_another_store_is_none_of_this_ones(self, root: Path, pool: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        old = content(store)
-        reader = FeatureStore(prepared(root, tmp_path / "other").store)
-        for name in NAMES:
-            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        prepared(root, tmp_path / "cache")
-        assert not old.keys() & content(store).keys()
-        assert len(reader) == 12
 
     def test_unfinished_files_of_a_dead_run_are_swept(self, root: Path, tmp_path: Path) -> None:
         store = prepared(root, tmp_path / "cache").store
@@ -540,12 +517,6 @@ class TestWriters:
         assert watcher.waits == [store]
         assert [report.reused for report in reports] == [12]
 
-    def test_stores_are_locked_one_by_one(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
-            other = prepared(root, tmp_path / "cache", features=MfccSet(channel=0, top_db=60.0), wait=False)
-        assert other.extracted == 12
-
 
 class TestThreads:
     def counts(self) -> tuple[int, list[int]]:
@@ -568,7 +539,7 @@ class TestThreads:
 
 
 class Own(PathCorpus):
-    """A corpus of a user's own making."""
+    """A corpus of a user's own making, with columns of its own by the name of the file."""
 
     name = "own"
     facts = CorpusFacts(
@@ -584,56 +555,39 @@ class Own(PathCorpus):
         counts={},
     )
 
+    def __init__(self, extra: Callable[[str], dict[str, Any]]) -> None:
+        self._extra = extra
+
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         if path.name == "skip.wav":
             return Skip("not wanted")
-        return Utterance(id=path.stem, path=str(path), emotion="surprise", extra={"rating": 2.5})
-
-
-class Uneven(Own):
-    """A corpus whose files have columns of their own each."""
-
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        return Utterance(id=path.stem, path=str(path), extra={path.stem: 1})
-
-
-class Mixed(Own):
-    """A corpus with a column of no type."""
-
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        return Utterance(id=path.stem, path=str(path), extra={"rating": 1 if path.stem == "a" else "one"})
-
-
-class Covering(Own):
-    """A corpus with a column that the store has."""
-
-    def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        return Utterance(id=path.stem, path=str(path), extra={"frames": 1})
+        return Utterance(id=path.stem, path=str(path), emotion="surprise", extra=self._extra(path.stem))
 
 
 @pytest.mark.parametrize(
-    ("kind", "complaint"),
+    ("extra", "complaint"),
     [
-        (Uneven, r"'b' has columns \['b'\], but 'a' has \['a'\]"),
-        (Mixed, "column rating: values of no common type"),
-        (Covering, "the store has columns frames of its own"),
+        (lambda name: {name: 1}, r"'b' has columns \['b'\], but 'a' has \['a'\]"),
+        (lambda name: {"rating": 1 if name == "a" else "one"}, "column rating: values of no common type"),
+        (lambda _: {"frames": 1}, "the store has columns frames of its own"),
     ],
+    ids=["uneven", "mixed", "the store's"],
 )
 def test_columns_that_no_table_can_hold_are_told_before_any_work(
-    kind: type[Own], complaint: str, tmp_path: Path
+    extra: Callable[[str], dict[str, Any]], complaint: str, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
     watcher = Watched()
     with pytest.raises(CorpusError, match=complaint):
-        prepared(tmp_path, tmp_path / "cache", kind(), watcher=watcher)
+        prepared(tmp_path, tmp_path / "cache", Own(extra), watcher=watcher)
     assert watcher.planned_recordings == 0
 
 
 def test_a_corpus_of_a_third_party_is_prepared_like_the_others(tmp_path: Path) -> None:
     for name in ("a", "b", "skip"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
-    report = prepared(tmp_path, tmp_path / "cache", Own())
+    report = prepared(tmp_path, tmp_path / "cache", Own(lambda _: {"rating": 2.5}))
     assert report.skipped == {"not wanted": 1}
     table = FeatureStore(report.store).table
     assert table["rating"].to_pylist() == [2.5, 2.5]

@@ -20,53 +20,60 @@ from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.features import MfccSet
+from emodna.pipeline.features import FEATURE_SETS, MfccSet
+from emodna.pipeline.prepare import executors
 from emodna.pipeline.prepare.executors import local_processes, local_workers
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
 from tests.pipeline.making import Watched, age, content, noise, prepared, wav
 
-RECORDINGS = 240
+RECORDINGS = 48
 PATIENCE = 60
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many recordings as make processes worth while. Only for reading."""
-    folder = tmp_path_factory.mktemp("many")
-    for number in range(RECORDINGS):
+def recordings(folder: Path, count: int) -> Path:
+    """A folder of so many short recordings, and one that is none."""
+    for number in range(count):
         (folder / f"{number:03d}.wav").write_bytes(wav(noise(0.15 + number % 7 / 50, seed=number)))
     (folder / "bad.wav").write_bytes(b"no audio")
     age(folder.iterdir())
     return folder
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Only for reading."""
+    return recordings(tmp_path_factory.mktemp("some"), RECORDINGS)
+
+
 @pytest.mark.parametrize("segmenter", [None, EnergySegmenter()], ids=["whole", "cut"])
 def test_have_the_bytes_of_threads(root: Path, tmp_path: Path, segmenter: EnergySegmenter | None) -> None:
-    corpus = Recordings(root, "many")
-    reports = [
+    corpus = Recordings(root, "some")
+    threads, processes = (
         prepared(root, tmp_path / name, corpus, workers=workers, segmenter=segmenter)
         for name, workers in (("threads", 2), ("processes", local_processes(2)))
-    ]
-    threads, processes = (content(report.store) for report in reports)
-    assert processes == threads
-    assert reports[0].rejections == reports[1].rejections
-    assert "bad.wav" in dict(reports[1].rejections)
+    )
+    assert content(processes.store) == content(threads.store)
+    assert processes.rejections == threads.rejections
+    assert "bad.wav" in dict(processes.rejections)
 
 
-def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(root: Path, tmp_path: Path) -> None:
-    corpus = Recordings(root, "many")
+def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emodna.pipeline.store.layout.UTTERANCES_PER_SHARD", 4)
+    corpus = Recordings(root, "some")
 
     class Killing(Watched):
         def examined(self, outcomes: Sequence[Outcome]) -> None:
             super().examined(outcomes)
             if len(self.outcomes) > RECORDINGS // 2:
-                for server in psutil.Process().children():
-                    for worker in server.children():
-                        worker.kill()
+                for worker in multiprocessing.active_children():
+                    worker.kill()
 
     with pytest.raises(WorkerError, match=r"a worker process died .* the same command goes on from there"):
         prepared(root, tmp_path / "cache", corpus, workers=local_processes(2), watcher=Killing())
     report = prepared(root, tmp_path / "cache", corpus)
+    assert report.reused > 0
     assert content(report.store) == content(prepared(root, tmp_path / "undisturbed", corpus).store)
 
 
@@ -83,15 +90,17 @@ class HalfSent:
 
 
 def test_one_that_dies_while_it_sends_ends_the_run(root: Path) -> None:
-    with local_processes(2)(FolderTree(root), Extraction(MfccSet()), 1) as executor:
-        for _ in range(3):  # as often as there are batches
+    with local_processes(1)(FolderTree(root), Extraction(MfccSet()), 1) as executor:
+        for _ in range(2):  # the batch that it has, and those to come
             with pytest.raises(WorkerError, match="a worker process died"):
                 executor.submit(HalfSent()).result(PATIENCE)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
-def test_end_with_their_parent(root: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    options = ["--folder", root, "--name", "many", "--cache", tmp_path, "--workers", 2, "--quiet"]
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
+    (tmp_path / "many").mkdir()
+    root = recordings(tmp_path / "many", 200)
+    options = ["--folder", root, "--cache", tmp_path, "--workers", 2, "--quiet"]
     command = [Path(sys.executable).with_name("emodna-prep"), *options]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         parent, children = psutil.Process(run.pid), []
@@ -117,22 +126,44 @@ def test_end_with_their_parent(root: Path, tmp_path: Path, sent: signal.Signals)
 
 
 @pytest.mark.parametrize(
-    ("packed", "count", "due", "processes"),
+    ("packed", "count", "due", "kind"),
     [
-        (None, 2, RECORDINGS, True),
-        (None, 2, 150, False),
-        (None, 1, RECORDINGS, False),
-        ("tar", 2, RECORDINGS, True),
-        ("gztar", 2, RECORDINGS, False),
+        (None, 2, 200, "processes"),
+        (None, 2, 199, "threads"),
+        (None, 1, 200, "threads"),
+        ("tar", 2, 200, "processes"),
+        ("gztar", 2, 200, "threads"),  # each process would unpack it
     ],
-    ids=["many", "few", "one worker", "tar", "tar.gz, which each process would unpack"],
 )
 def test_are_processes_where_that_pays(
-    root: Path, tmp_path: Path, packed: str | None, count: int, due: int, processes: bool
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str | None, count: int, due: int, kind: str
 ) -> None:
-    place = Path(shutil.make_archive(str(tmp_path / "many"), packed, root)) if packed else root
-    tree = Recordings(place, "many").open(place)
-    with local_workers(count)(tree, Extraction(MfccSet()), due) as executor:
-        (outcome,) = executor.submit([Job("a", "000.wav")]).result(PATIENCE)
-        assert outcome.extracted
-        assert len(multiprocessing.active_children()) == (count if processes else 0)
+    for name in ("threads", "processes"):
+        monkeypatch.setattr(executors, f"local_{name}", lambda _, name=name: lambda *_: name)
+    place = Path(shutil.make_archive(str(tmp_path / "some"), packed, root)) if packed else root
+    tree = Recordings(place, "some").open(place)
+    assert local_workers(count)(tree, Extraction(MfccSet()), due) == kind
+
+
+def test_are_compared_by_what_shapes_the_features_alone(root: Path) -> None:
+    """Librosa and scipy shape none: workers with other versions of them were refused for nothing."""
+    code = """
+import sys
+from pathlib import Path
+from emodna.pipeline.archives import FolderTree
+from emodna.pipeline.audio.segment import EnergySegmenter
+from emodna.pipeline.features import FEATURE_SETS
+from emodna.pipeline.prepare.extract import Extraction, Job, examine
+libraries = {"numpy", "torch", "soundfile", "soxr", "librosa", "scipy", "sklearn", "numba", "h5py"}
+for segmenter in (None, EnergySegmenter()):
+    for features in FEATURE_SETS.values():
+        extraction = Extraction(features, segmenter=segmenter)
+        examine(Job("a", "000.wav"), FolderTree(Path(sys.argv[1])), extraction)
+    print(*sorted(libraries & set(sys.modules) - {"h5py"}))
+    print(*sorted(libraries & set(extraction.versions())))
+"""
+    ran = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True, timeout=300)
+    loaded, compared, loaded_to_cut, compared_to_cut = ran.stdout.splitlines()
+    assert loaded == compared
+    assert loaded_to_cut == compared_to_cut
+    assert "librosa" in FEATURE_SETS["mfcc40"].name or "librosa" not in compared

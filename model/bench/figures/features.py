@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Final, Literal
+from typing import Any, Final
 
 from emodna.model.bench import analysis
-from emodna.model.bench.analysis import LIMIT, UMAP, Distances, Place
+from emodna.model.bench.analysis import LIMIT, UMAP, Distances
 from emodna.model.bench.compare import SOURCE_ONLY
 from emodna.model.bench.figures.choice import Choice, NothingToShow, finished_runs, listed, nothing, pair_name
 from emodna.model.bench.pictures import Dots, Panel, Picture, Points
@@ -40,9 +40,8 @@ _PLANES_NOTE: Final = (
     f"most {LIMIT} utterances of each. Distances between clusters mean little."
 )
 
-_Key = Literal["pad", "mmd"]
 #: Measure -> title, and least width of its axis, in its unit.
-_MEASURES: Final[Mapping[_Key, tuple[str, float]]] = {"pad": ("proxy A-distance", 0.2), "mmd": ("squared MK-MMD", 0.1)}
+_MEASURES: Final = {"pad": ("proxy A-distance", 0.2), "mmd": ("squared MK-MMD", 0.1)}
 _DISTANCES_NOTE: Final = (
     "Before: Source Only of the same pairs and seeds, from the "
     "same first weights where a method has its encoder. Within classes: each class of the source against the same of "
@@ -138,7 +137,7 @@ def _runs_of_one_pair(
     return {method: found[best][method] for method in titles if method in found[best]}
 
 
-def _points(run: RunSpec, place: Place) -> Points:
+def _points(run: RunSpec, place: Mapping[str, Any]) -> Points:
     role, marker = ("source", 0) if place["corpus"] == run.src else ("target", 1)
     label = place["label"]
     called, colour = (CLASS_NAMES[run.task][label], label) if label >= 0 else ("unlabelled", 2)
@@ -225,7 +224,7 @@ def _distances(experiment: Experiment, run: RunSpec) -> Distances | None:
         return None
 
 
-def _value(found: Distances | None, key: _Key, *, within: bool) -> float | None:
+def _value(found: Distances | None, key: str, *, within: bool) -> float | None:
     """Return one number of some distances: of the corpora, or the mean of that of their classes."""
     if found is None:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -11,14 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench.draw import COLOURS, draw, page_svg, picture_file
 from emodna.model.bench import figures
 from emodna.model.bench.figures import Choice, NothingToShow
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from tests.cli.bench.making import make_bench, pictures
 from tests.model.small import assert_one_line_error, command
@@ -29,18 +27,11 @@ HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
 
 class TestDrawing:
-    @ALL
-    def test_every_mark_becomes_a_small_file(self, picture: Picture) -> None:
-        found = picture_file(picture, "png")
-        with Image.open(io.BytesIO(found)) as image:
-            assert image.format == "PNG"
-            assert min(image.size) > 300
-            assert len(image.convert("RGB").getcolors(1 << 20)) > 3
-        assert len(found) < 300_000
-
-    @pytest.mark.parametrize(("format", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+    @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
     def test_every_format(self, format: str, start: bytes) -> None:
-        assert picture_file(pictures()[0], format).startswith(start)
+        found = picture_file(pictures()[1], format)
+        assert found.startswith(start)
+        assert len(found) < 300_000
 
     def test_texts_from_outside_are_texts(self) -> None:
         marks = [
@@ -127,8 +118,8 @@ class TestDrawing:
         assert draw(Picture("x", "", [wide])).axes[0].get_xlim()[0] < 58
 
     def test_no_line_of_a_title_ends_between_seed_and_its_number(self) -> None:
-        figure = draw(Picture("x", "x" * 54 + " seed 0", [Panel("", [Line("", [0], [0])])]))
-        assert figure.texts[0].get_text().splitlines()[1] == "seed 0"
+        figure = draw(Picture("x", "x" * 49 + " seed 0", [Panel("", [Line("", [0], [0])])]))
+        assert figure.legends[0].get_title().get_text().splitlines()[1] == "seed 0"
 
     def test_a_matrix_says_its_values_the_first_row_on_top(self) -> None:
         matrix = Matrix(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
@@ -161,16 +152,6 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 class TestCommand:
-    def test_lists_the_figures(self) -> None:
-        answer = command(bench_command.main, "figure")
-        assert answer.code == 0
-        assert [line.split()[0] for line in answer.out.splitlines()] == list(figures.FIGURES)
-        listed = json.loads(command(bench_command.main, "figure", "--json").out)
-        assert {each["figure"]: each["summary"] for each in listed} == {
-            name: entry.summary for name, entry in figures.FIGURES.items()
-        }
-        assert all(each["summary"].endswith(".") for each in listed)
-
     def test_writes_picture_and_numbers(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
@@ -179,18 +160,6 @@ class TestCommand:
         assert Path(written["file"]).read_bytes().startswith(b"\x89PNG")
         numbers = json.loads(Path(written["numbers"]).read_text())
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
-
-    def test_takes_a_choice(self, shown: Experiment, tmp_path: Path) -> None:
-        options = "--task valence --src emodb --tgt ravdess --seed 1 --methods dan --methods emo-dna:threshold=none"
-        to = ("--to", tmp_path / "new" / "here", "--format", "svg", "--out", shown.out)
-        assert command(bench_command.main, "figure", "pairs", *options.split(), *to).code == 0
-        assert {path.name for path in (tmp_path / "new" / "here").iterdir()} == {
-            "pairs-valence.svg",
-            "pairs-valence.json",
-        }
-        facts = json.loads((tmp_path / "new" / "here" / "pairs-valence.json").read_text())["facts"]
-        rows = (MethodSpec.parse("dan"), MethodSpec.parse("emo-dna:threshold=none"))
-        assert facts == json.loads(json.dumps(asdict(Choice("valence", "emodb", "ravdess", 1, rows))))
 
     def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "all", "--out", shown.out)
@@ -203,42 +172,21 @@ class TestCommand:
             assert f"left out: distances, {task}: UMAP: needs umap-learn" in answer.err
         assert "Traceback" not in answer.err
 
-    def test_all_is_well_where_some_have_nothing_to_show(
-        self, shown: Experiment, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("pairs", "ranks")})
-        answer = command(bench_command.main, "figure", "all", "--task", "arousal", "--out", shown.out, "--json")
-        assert answer.code == 0
-        assert json.loads(answer.out)["left_out"] == {"ranks, arousal": "no finished cell of dan"}
-
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
             (["nothing"], "figure nothing: unknown; valid: pairs, ranks, steps, distances"),
-            (["ranks"], "no finished cell of dan"),
             (["distances"], "needs umap-learn"),
-            (["pairs", "--tgt", "casia"], "--tgt casia: not in this benchmark; valid: emodb, ravdess"),
-            (["pairs", "--src", "emodb", "--tgt", "emodb"], "--src emodb --tgt emodb: source and target are the same"),
             (["pairs", "--methods", "dna"], "dna: unknown"),
             (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
+            (["pairs", "--to", "file/below"], "file"),
         ],
     )
-    def test_a_mistake_is_one_line(self, shown: Experiment, arguments: list[str], says: str) -> None:
+    def test_a_mistake_is_one_line(
+        self, shown: Experiment, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("file").touch()
         place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
         assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
         assert not (shown.out / "figures").exists()
-
-    def test_what_is_no_picture_s_folder_is_one_line(self, shown: Experiment, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
-        answer = command(
-            bench_command.main,
-            "figure",
-            "pairs",
-            "--task",
-            "arousal",
-            "--to",
-            tmp_path / "file" / "below",
-            "--out",
-            shown.out,
-        )
-        assert_one_line_error(answer, "file")

@@ -221,6 +221,14 @@ def ran(emodna_bench: Command, asked: Case, out: Path, places: Mapping[str, str]
     return found
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture is drawn, which takes time, and is not of the JSON."""
+    monkeypatch.setattr("emodna.cli.bench.draw.picture_file", lambda *_: b"")
+    monkeypatch.setattr("emodna.cli.bench.report.sections.page_svg", lambda *_: "")
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("asked", [pytest.param(each, id=each.name, marks=each.marks) for each in CASES])
 def test_prints_what_it_did(
     asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]

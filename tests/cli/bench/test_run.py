@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import filelock
@@ -73,11 +74,19 @@ def finished(out: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for mark in marks for path in mark.parent.iterdir()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shared_workers() -> Iterator[None]:
+    """Have all commands of this process use the same two workers, which take seconds to start."""
+    with local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "local_workers", lambda *_: nullcontext(workers))
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """All six pairs of three corpora, undisturbed. Only for reading."""
     out = tmp_path_factory.mktemp("whole") / "bench"
-    return out, bench(*tiny(six_cache, out), *TRIPLE, "--workers", 2, "--json")
+    return out, bench(*tiny(six_cache, out), *TRIPLE, "--json")
 
 
 @pytest.fixture
@@ -108,7 +117,7 @@ def test_interrupted_runs_go_on_and_finished_ones_stay(six_cache: Path, whole: t
         path.unlink()
     shutil.rmtree(untouched.path)
     before = finished(own)
-    answer = bench(*tiny(six_cache, own), *TRIPLE, "--workers", 1, "--json")
+    answer = bench(*tiny(six_cache, own), *TRIPLE, "--json")
     assert answer.code == 0, answer.err
     summary = json.loads(answer.out)
     assert (summary["done"], summary["ran"]) == (6, 2)
@@ -138,7 +147,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
 
 
 def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_cache: Path, own: Path) -> None:
-    options = [*tiny(six_cache, own, methods=("source-only",)), *pair(), "--workers", 1]
+    options = [*tiny(six_cache, own, methods=("source-only",)), *pair()]
     spoilt = Experiment.read(own).run_folder(RunSpec("casia", "emodb", "arousal", MethodSpec("source-only"), 0)).path
     spoilt.mkdir()
     (spoilt / "config.json").write_text('{"decisive": {"seed": 7}}')
@@ -165,7 +174,7 @@ def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_c
     assert [(each["path"], each["kind"]) for each in found] == [(str(spoilt), "failed")]
     damaged = extended.run_folder(extended.runs[0]).result
     damaged.write_text(damaged.read_text().replace('"uar"', '"uar of old"'))
-    again = bench("retry", "--out", own, "--device", "cpu", "--workers", 1)
+    again = bench("retry", "--out", own, "--device", "cpu")
     assert again.code == 0, again.err
     assert {each.state for each in read_outcomes(extended)} == {"done"}
     assert not record.exists()

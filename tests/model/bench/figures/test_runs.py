@@ -94,13 +94,6 @@ class TestOverSteps:
         assert picture.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
         json.dumps(asdict(picture), allow_nan=False)
 
-    def test_only_the_chosen_target_is_shown(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, {asked("emo-dna", tgt=tgt): 60.0 for tgt in ("emodb", "savee")})
-        for tgt in ("emodb", "savee"):
-            log(bench, asked("emo-dna", tgt=tgt), [{"step": 1, "threshold": 0.5}])
-        (panel,) = make_figure("threshold", bench, Choice(tgt="savee")).panels
-        assert panel.title == "emo-dna, ravdess -> savee"
-
     def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
         rows = tuple(map(MethodSpec.parse, ("dan:add=scl", "emo-dna", "jan")))
         picture = make_figure("threshold", self.bench(tmp_path), Choice(methods=rows, seed=0))
@@ -110,10 +103,6 @@ class TestOverSteps:
         assert isinstance(second.marks[0], Line)
         assert second.marks[0].low is None
         assert "Nothing finished of jan." in picture.note
-
-    def test_prototypes_are_three_cosines(self, tmp_path: Path) -> None:
-        (panel,) = make_figure("prototypes", self.bench(tmp_path), Choice(seed=1)).panels
-        assert [mark.y for mark in panel.marks if isinstance(mark, Line)] == [[1.0, 1.0], [1.1, 1.1], [1.2, 1.2]]
 
     def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
         (panel,) = make_figure("losses", self.bench(tmp_path), Choice()).panels

@@ -1,4 +1,4 @@
-"""Emotion features of finished cells, their plane, and the figures made of them."""
+"""Emotion features of finished runs, their plane, their distances, and the figures made of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.bench import analysis
-from emodna.model.bench.analysis import features_of, inputs_of, sample
+from emodna.model.bench.analysis import (
+    Side,
+    distances,
+    distances_of,
+    features_of,
+    inputs_of,
+    proxy_a_distance,
+    sample,
+    squared_mmd,
+)
 from emodna.model.bench.figures import Choice, NothingToShow, make_figure
 from emodna.model.bench.pictures import Dots, Picture, Points
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
@@ -25,18 +34,22 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.store import FeatureStore
 
 
-def cell_of(bench: Experiment, row: str) -> RunSpec:
-    return next(cell for cell in bench.runs if str(cell.method) == row)
+def run_of(experiment: Experiment, method: str) -> RunSpec:
+    return next(run for run in experiment.runs if str(run.method) == method)
+
+
+def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=(n, width))
 
 
 class TestFeatures:
-    def test_are_what_the_classifier_answers_from(
+    def test_are_what_the_classifier_reads(
         self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        cell = cell_of(small_bench, "emo-dna")
-        found = features_of(small_bench, cell)
+        run = run_of(small_bench, "emo-dna")
+        found = features_of(small_bench, run)
         assert found is not None
-        model = TrainedModel.load(small_bench.run_folder(cell).path)
+        model = TrainedModel.load(small_bench.run_folder(run).path)
         network = model.method.network
         for side, store in zip(found, (source, target), strict=True):
             labels = store.labels("arousal")
@@ -54,32 +67,89 @@ class TestFeatures:
 
     def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
-        other = Experiment(tmp_path, small_bench.conditions, corpora, small_bench.methods, small_bench.runs)
         with pytest.raises(BenchError, match="has changed"):
-            inputs_of(other, "ravdess", "emodb", "arousal")
+            inputs_of(replace(small_bench, out=tmp_path, corpora=corpora), "ravdess", "emodb", "arousal")
 
-
-class TestDraw:
-    def test_leaves_out_what_has_no_label(self) -> None:
+    def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
         assert sample(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
-
-    def test_takes_everything_where_there_is_no_label(self) -> None:
         assert sample(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
 
-    def test_keeps_the_shares_of_the_classes(self) -> None:
+    def test_of_many_are_drawn_by_class_in_proportion(self) -> None:
         labels = np.repeat(np.array([0, 1, -1], np.int8), [3000, 1000, 500])
         rows = sample(labels, 400)
         assert np.bincount(labels[rows]).tolist() == [300, 100]
         assert rows.tolist() == sorted(set(rows.tolist()))
         assert np.array_equal(rows, sample(labels, 400))
+        rare = np.repeat(np.array([0, 1], np.int8), [3000, 1])
+        assert (rare[sample(rare, 100)] == 1).any()
 
-    def test_keeps_one_of_a_rare_class(self) -> None:
-        assert (np.repeat(np.array([0, 1], np.int8), [3000, 1])[sample(np.repeat([0, 1], [3000, 1]), 100)] == 1).any()
+
+class TestProxyADistance:
+    def test_is_2_of_separate_sets(self) -> None:
+        assert proxy_a_distance(normal(40, 0), normal(60, 1) + 20) == pytest.approx(2)
+
+    @pytest.mark.parametrize("sizes", [(300, 300), (500, 60)], ids=["as many", "many more"])
+    def test_is_about_0_of_one_distribution(self, sizes: tuple[int, int]) -> None:
+        assert proxy_a_distance(normal(sizes[0], 0), normal(sizes[1], 1)) == pytest.approx(0, abs=0.3)
+
+    def test_depends_on_no_scale(self) -> None:
+        source, target = normal(50, 0), normal(50, 1) + 0.7
+        scale = np.array([1e-3, 1, 50, 1e4])
+        expected = proxy_a_distance(source, target)
+        assert proxy_a_distance(source * scale + 7, target * scale + 7) == pytest.approx(expected)
+
+
+class TestMmd:
+    def test_is_about_0_of_one_distribution_however_few(self) -> None:
+        small = np.array([squared_mmd(normal(8, seed), normal(8, seed + 100)) for seed in range(40)], float)
+        assert small.mean() == pytest.approx(0, abs=0.02)
+        assert small.min() < 0
+
+    def test_grows_with_the_distance(self) -> None:
+        found = [squared_mmd(normal(60, 0), normal(60, 1) + shift) or 0 for shift in (0, 0.5, 1, 4)]
+        assert found == sorted(found)
+
+    def test_depends_on_no_scale_and_no_constant_value(self) -> None:
+        source, target = normal(50, 0), normal(30, 1) + 0.7
+        expected = squared_mmd(source, target)
+        assert squared_mmd(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
+        constant = [np.column_stack([each, np.full(len(each), 3.0)]) for each in (source, target)]
+        constant[0][0, -1] += 1e-9
+        assert squared_mmd(*constant) == pytest.approx(expected)
+
+
+def test_distances_of_too_few_are_unknown_and_of_constants_0() -> None:
+    assert proxy_a_distance(normal(4, 0), normal(50, 1)) is None
+    assert squared_mmd(normal(1, 0), normal(9, 1)) is None
+    assert proxy_a_distance(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
+    assert squared_mmd(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
+
+
+def test_classes_are_compared_with_their_like() -> None:
+    """Both corpora have the same classes in the same places, though not as many of each."""
+    one, other = normal(200, 0), normal(200, 1) + 6
+
+    def side(low: int, high: int) -> Side:
+        values = np.concatenate([one[:low], other[:high]]) + 0.01 * normal(low + high, low)
+        return Side("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
+
+    found = distances(side(200, 50), side(50, 200))
+    assert found["all"]["pad"] > 1
+    assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
+
+
+def test_distances_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(small_bench, "source-only")
+    first = distances_of(small_bench, run)
+    monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
+    assert distances_of(small_bench, run) == first
+    monkeypatch.setattr(analysis, "model_key", lambda *_: "trained anew")
+    assert distances_of(small_bench, run) is None
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """UMAP's stand-in, the first two values: the number of points of each call."""
+    """Replace UMAP by the first two values; return the number of points of each call."""
     calls: list[int] = []
 
     def first_two(values: NDArray[Any]) -> NDArray[Any]:
@@ -87,63 +157,54 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return values[:, :2]
 
     monkeypatch.setattr(analysis, "plane", first_two)
-    monkeypatch.setattr(analysis, "model_key", lambda bench, cell: f"{bench.run_name(cell)}, stand-in")
+    monkeypatch.setattr(analysis, "model_key", lambda experiment, run: f"{experiment.run_name(run)}, stand-in")
     return calls
 
 
 def utterances(picture: Picture) -> Iterator[tuple[str, str]]:
     for mark in picture.panels[0].marks:
         assert isinstance(mark, Points)
-        assert mark.texts is not None
-        yield from ((mark.name, text) for text in mark.texts)
+        yield from ((mark.name, text) for text in mark.texts or ())
 
 
 @pytest.mark.usefixtures("counted")
-class TestPanels:
+class TestPlanes:
     def test_mark_corpus_and_class_of_every_utterance(
         self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        picture = make_figure(
-            "features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
-        )
+        choice = Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
+        picture = make_figure("features-methods", small_bench, choice)
         assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
-        assert [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)] == [
-            (0, 0),
-            (1, 0),
-            (0, 1),
-            (1, 1),
-        ]
-        expected = {
+        looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)]
+        assert looks == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        expected = [
             (f"{store.snapshot.corpus} ({role}), {('low', 'high')[label]}", utterance)
             for store, role in ((source, "source"), (target, "target"))
             for utterance, label in zip(store.ids, store.labels("arousal").tolist(), strict=True)
-        }
-        assert set(utterances(picture)) == expected
-        assert len(list(utterances(picture))) == len(expected)
+        ]
+        assert sorted(utterances(picture)) == sorted(expected)
         assert "Left out: cdan (not finished)" in picture.note
         assert set(picture.facts["missing"]) == {"cdan"}
 
-    def test_of_one_row_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
-        says = "only emo-dna is finished of v2, v4, v3, emo-dna.*--methods source-only --methods emo-dna"
-        with pytest.raises(NothingToShow, match=says):
+    def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
+        with pytest.raises(NothingToShow, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
             make_figure("features-parts", small_bench, Choice())
 
-    def test_are_worked_out_once(self, small_bench: Experiment, counted: list[int]) -> None:
+    def test_are_worked_out_once_and_anew_where_the_file_is_damaged(
+        self, small_bench: Experiment, counted: list[int]
+    ) -> None:
         choice = Choice(methods=(MethodSpec("source-only"),))
         first = make_figure("features-parts", small_bench, choice)
         counted.clear()
         assert make_figure("features-parts", small_bench, choice) == first
         assert counted == []
-
-    def test_are_worked_out_anew_where_the_file_is_damaged(self, small_bench: Experiment) -> None:
-        choice = Choice(methods=(MethodSpec("source-only"),))
-        first = make_figure("features-parts", small_bench, choice)
-        name = small_bench.run_name(cell_of(small_bench, "source-only"))
+        name = small_bench.run_name(run_of(small_bench, "source-only"))
         (small_bench.out / "analysis" / f"{name}.json").write_text("{")
         assert make_figure("features-parts", small_bench, choice) == first
+        assert len(counted) == 1
 
-    def test_without_a_finished_cell_say_which_would_do(self, small_bench: Experiment) -> None:
-        with pytest.raises(NothingToShow, match=r"no finished cell of v2, v4, v3, emo-dna \(arousal, source emodb\)"):
+    def test_without_a_finished_run_say_which_would_do(self, small_bench: Experiment) -> None:
+        with pytest.raises(NothingToShow, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
             make_figure("features-parts", small_bench, Choice(src="emodb"))
         with pytest.raises(NothingToShow, match="of dann"):
             make_figure("features-parts", small_bench, Choice(methods=(MethodSpec("dann"),)))
@@ -158,7 +219,7 @@ class TestPanels:
 
     def test_without_umap_say_how_to_get_it(self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
-        with pytest.raises(BenchError, match=r"needs umap-learn: pip install 'emodna\[figures\]'") as caught:
+        with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
             make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
         assert not isinstance(caught.value, NothingToShow)
 
@@ -166,8 +227,7 @@ class TestPanels:
 @pytest.mark.slow  # numba compiles for some ten seconds
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
-    random = np.random.default_rng(0)
-    values = np.concatenate([random.normal(size=(30, 8)), random.normal(size=(30, 8)) + 20]).astype(np.float32)
+    values = np.concatenate([normal(30, 0, 8), normal(30, 1, 8) + 20]).astype(np.float32)
     points = analysis.plane(values)
     assert points.shape == (60, 2)
     assert np.array_equal(points, analysis.plane(values))
@@ -180,7 +240,7 @@ class TestDistancesFigure:
     def test_shows_each_method_beside_source_only(self, small_bench: Experiment) -> None:
         picture = make_figure("distances", small_bench, Choice())
         assert len(picture.panels) == 4
-        cells = picture.facts["cells"]
+        values = []
         for panel in picture.panels:
             before, after = panel.marks
             assert isinstance(before, Dots)
@@ -188,20 +248,16 @@ class TestDistancesFigure:
             assert list(before.categories) == ["source-only", "emo-dna"]
             assert before.values[0] == before.values[1] is not None
             assert after.values[0] is None
+            values.append(after.values[1])
             assert panel.least_width > 0
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
         assert "from the least to the largest" not in picture.note  # of one run
-        adapted = cells[small_bench.run_name(cell_of(small_bench, "emo-dna"))]
-        values = [panel.marks[1].values[1] for panel in picture.panels if isinstance(panel.marks[1], Dots)]
-        assert values == [
-            adapted["all"]["pad"],
-            pytest.approx(np.mean([each["pad"] for each in adapted["classes"]])),
-            adapted["all"]["mmd"],
-            pytest.approx(np.mean([each["mmd"] for each in adapted["classes"]])),
-        ]
+        adapted = picture.facts["cells"][small_bench.run_name(run_of(small_bench, "emo-dna"))]
+        means = {key: np.mean([each[key] for each in adapted["classes"]]) for key in ("pad", "mmd")}
+        assert values == pytest.approx([adapted["all"]["pad"], means["pad"], adapted["all"]["mmd"], means["mmd"]])
         json.dumps(picture.facts, allow_nan=False)
 
-    def test_is_nothing_without_finished_cells(self, small_bench: Experiment) -> None:
+    def test_is_nothing_without_finished_runs(self, small_bench: Experiment) -> None:
         with pytest.raises(NothingToShow, match="valence"):
             make_figure("distances", small_bench, Choice(task="valence"))
