@@ -15,10 +15,10 @@ from emodna.model.bench.figures.choice import (
     LEAST_POINTS,
     Choice,
     NothingToShow,
-    at_most,
     chosen_results,
     facts_of,
     finished_runs,
+    first_four,
     left_out_note,
     listed,
     matched,
@@ -108,7 +108,7 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
     """Draw the UAR of each source on each target, a panel per method, and the same less Source Only's."""
     found = chosen_results(experiment, choice)
     there = methods_with_scores(experiment, choice, Scores.of(found))
-    methods = at_most(there, choice)
+    methods = first_four(there, choice)
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
