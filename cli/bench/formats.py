@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Final, NamedTuple
 
 from rich import box
@@ -85,16 +85,13 @@ class Number(NamedTuple):
         return f"{self.before.translate(signs)}{bold(text) if self.bold else text}{self.after.translate(signs)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A line of a block."""
+class Shown(NamedTuple):
+    """A line of a block; the paper's numbers and differences stand below a line of ours."""
 
     label: str
     numbers: Sequence[Number]
     below: bool = False
-    """True of the paper's numbers and of differences, which stand below a line of ours."""
-    new_part: bool = False
-    """True if a rule stands above it."""
+    rule_above: bool = False
 
 
 # Numbers
@@ -166,7 +163,9 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
     for line in table.lines:
         part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
         cells = [line.cells.get(spot, Cell()) for spot in spots]
-        yield Shown(line.label, [our_number(table, line, spot) for spot in spots], new_part=before not in (None, part))
+        yield Shown(
+            line.label, [our_number(table, line, spot) for spot in spots], rule_above=before not in (None, part)
+        )
         if any(cell.cited for cell in cells):
             called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
             yield Shown(called, [paper_number(cell) for cell in cells], below=True)
@@ -233,7 +232,7 @@ def _grid(table: Table, block: Block) -> Grid:
             title = common.visible(group) if place == 0 else ""
             grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
     for line in shown_lines(table, block):
-        if line.new_part:
+        if line.rule_above:
             grid.add_section()
         numbers = [Text(number.written(_TEXT_SIGNS), style="bold" if number.bold else "") for number in line.numbers]
         label = Text(f"{'  ' * line.below}{common.visible(line.label)}")
@@ -314,7 +313,7 @@ def _tabular(table: Table, block: Block) -> Iterator[str]:
     yield row(["Method", *(head for _ in groups for head in heads)])
     yield r"\midrule"
     for line in shown_lines(table, block):
-        if line.new_part:
+        if line.rule_above:
             yield r"\midrule"
         numbers = [number.written(_LATEX_SIGNS, lambda text: rf"\textbf{{{text}}}") for number in line.numbers]
         yield row([r"\quad " * line.below + _in_latex(line.label), *numbers])

@@ -116,8 +116,9 @@ def run(
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
-    where = execution.Execution.of(workers, scheduler, threads, device)
-    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, where.decisive_threads)
+    where = execution.resolve_execution(workers, scheduler, threads, device)
+    decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
+    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
     asked = _plan(out, stores, wishes, seeds, conditions)
     with exclusive(out):
         experiment, runs = _merged(asked)
@@ -157,7 +158,7 @@ def retry(
     from emodna.model.errors import BenchError
 
     experiment = Experiment.read(out)
-    where = execution.Execution.of(workers, scheduler, experiment.conditions.threads, device)
+    where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
     if where.kind != experiment.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
     with exclusive(out):
@@ -179,13 +180,7 @@ def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tupl
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Stores of the corpora, in order of their names.
-
-    Raises
-    ------
-    EmodnaError
-        Fewer than two, or one that is not prepared.
-    """
+    """Stores of the corpora, in order of their names."""
     from emodna.pipeline.store.catalogue import find_store, folder_name, in_cache, stores
 
     if corpora:

@@ -92,7 +92,6 @@ def main(
     inputs = Inputs(cache, src, tgt)
     method = METHODS[method_name](inputs.source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
-
     losses = compiled(method.losses, where) if compile else method.losses
 
     def step(clock: Clock, number: int) -> None:
