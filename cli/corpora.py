@@ -119,7 +119,7 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
 
 
 def _store(path: Path) -> dict[str, Any]:
-    """A prepared store; how many utterances a damaged one holds is not known."""
+    """Describe a prepared store; how many utterances a damaged one holds is not known."""
     from emodna.pipeline.errors import StoreError
     from emodna.pipeline.store.snapshot import read_snapshot
 
@@ -207,12 +207,12 @@ def _prepared(stores: list[dict[str, Any]]) -> str:
 
 
 def _relative(path: str) -> str:
-    """A path as a user would type it here."""
+    """Return a path as a user would type it here."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _text(key: str, value: Any) -> str:
-    """A fact as people read it."""
+    """Return a fact as people read it."""
     match value:
         case None:
             return "-"
