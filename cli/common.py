@@ -338,8 +338,8 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
     StoreError
         No such store, several, or a damaged one.
     """
+    from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import resolve_store
 
     path = resolve_store(cache, store)
     detail(f"store {safe(path)}")

@@ -98,8 +98,8 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
     from emodna.pipeline.archives import contents, default_root
+    from emodna.pipeline.catalogue import stores
     from emodna.pipeline.errors import PluginError
-    from emodna.pipeline.store.catalogue import stores
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
@@ -139,7 +139,7 @@ def _store(path: Path) -> dict[str, Any]:
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
     """Add the command that brings a user further with each corpus."""
-    from emodna.pipeline.store.catalogue import in_cache
+    from emodna.pipeline.catalogue import in_cache
 
     def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # not a subset of it only
         return any(store["corpus"] == name and store["error"] is None for store in stores)
