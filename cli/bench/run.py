@@ -108,8 +108,8 @@ def run(
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
     from emodna.model.config import shared_settings
+    from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
@@ -181,7 +181,7 @@ def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tupl
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
     """Stores of the corpora, in order of their names."""
-    from emodna.pipeline.store.catalogue import find_store, folder_name, in_cache, stores
+    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
