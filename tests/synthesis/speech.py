@@ -49,96 +49,61 @@ _PEAK_CEILING = 10 ** (-0.5 / 20)
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker.
-
-    Attributes
-    ----------
-    f0_hz
-        Habitual fundamental frequency in neutral speech, in Hz.
-    formant_scale
-        Formant frequencies relative to an adult male's 17.5 cm tract: about 1.0 for men, 1.15 to 1.2 for women.
-    tempo
-        Habitual speaking rate, 1 = the rate of the phone table.
-    tilt_db_octave
-        Slope of the radiated voice source well above 200 Hz, in dB/octave: about -9 in modal voice.
-    breathiness_db
-        Spectral density of the aspiration noise relative to that of the pulses at low frequencies, in dB. Higher in
-        women (Klatt & Klatt 1990).
-    level_db
-        Habitual loudness relative to the other speakers of the corpus, in dB.
-    expressiveness
-        How far the speaker goes when acting: 0 = always neutral, 1 = as in `EXPRESSIONS`.
-    """
+    """One speaker."""
 
     f0_hz: float
+    """Habitual fundamental frequency in neutral speech, in Hz."""
     formant_scale: float = 1.0
+    """Formant frequencies relative to an adult male's 17.5 cm tract: about 1.0 for men, 1.15 to 1.2 for women."""
     tempo: float = 1.0
+    """Habitual speaking rate, 1 = the rate of the phone table."""
     tilt_db_octave: float = -9.0
+    """Slope of the radiated voice source well above 200 Hz, in dB/octave: about -9 in modal voice."""
     breathiness_db: float = -32.0
+    """Spectral density of the aspiration noise relative to that of the pulses at low frequencies, in dB. Higher in
+    women (Klatt & Klatt 1990)."""
     level_db: float = 0.0
+    """Habitual loudness relative to the other speakers of the corpus, in dB."""
     expressiveness: float = 1.0
+    """How far the speaker goes when acting: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What an emotion does to a voice; the defaults are neutral speech.
-
-    Attributes
-    ----------
-    f0_ratio
-        Mean fundamental frequency relative to the speaker's neutral one.
-    f0_range_st
-        Width of the intonation (declination and accents together), in semitones.
-    final_st
-        Movement of the f0 over the last syllable, in semitones; positive rises.
-    level_db
-        Level relative to neutral speech, in dB.
-    tempo
-        Speaking rate relative to neutral speech.
-    tilt_db_octave
-        Change of the source's slope, in dB/octave; positive is flatter, a tenser voice with more high-frequency energy.
-    articulation
-        Precision: above 1 the vowels spread and the transitions shorten, below 1 the vowels centralise (slurring).
-    f1_ratio
-        First formant relative to neutral speech: a wider jaw raises it.
-    formant_ratio
-        All formants relative to neutral speech: a smile shortens the tract and raises them (Tartter 1980).
-    breathiness_db
-        Change of the aspiration noise, in dB.
-    jitter
-        Standard deviation of the pulse times, relative to the period.
-    shimmer
-        Standard deviation of the pulse amplitudes, relative to their mean.
-    accent_db
-        Level of accented over unaccented syllables, in dB: the intensity variability.
-    """
+    """Effect of an emotion on a voice; the defaults are neutral speech."""
 
     f0_ratio: float = 1.0
+    """Mean fundamental frequency relative to the speaker's neutral one."""
     f0_range_st: float = 4.0
+    """Width of the intonation (declination and accents together), in semitones."""
     final_st: float = -2.0
+    """Movement of the f0 over the last syllable, in semitones; positive rises."""
     level_db: float = 0.0
+    """Level relative to neutral speech, in dB."""
     tempo: float = 1.0
+    """Speaking rate relative to neutral speech."""
     tilt_db_octave: float = 0.0
+    """Change of the source's slope, in dB/octave; positive is flatter, a tenser voice with more high-frequency
+    energy."""
     articulation: float = 1.0
+    """Precision: above 1 the vowels spread and the transitions shorten, below 1 the vowels centralise (slurring)."""
     f1_ratio: float = 1.0
+    """First formant relative to neutral speech: a wider jaw raises it."""
     formant_ratio: float = 1.0
+    """All formants relative to neutral speech: a smile shortens the tract and raises them (Tartter 1980)."""
     breathiness_db: float = 0.0
+    """Change of the aspiration noise, in dB."""
     jitter: float = 0.007
+    """Standard deviation of the pulse times, relative to the period."""
     shimmer: float = 0.04
+    """Standard deviation of the pulse amplitudes, relative to their mean."""
     accent_db: float = 2.5
+    """Level of accented over unaccented syllables, in dB: the intensity variability."""
 
     def at_strength(self, strength: float) -> Expression:
-        """Return the expression at another intensity.
+        """Return the expression at another strength: 0 is neutral speech, 1 the expression itself, above 1 exaggerated.
 
-        Parameters
-        ----------
-        strength
-            0 gives neutral speech, 1 the expression itself; above 1 exaggerates.
-
-        Returns
-        -------
-        Expression
-            Ratios and widths move geometrically, dB and signed semitones linearly.
+        Ratios and widths move geometrically, dB and signed semitones linearly.
         """
         rest = Expression()
         moved = {}
@@ -172,204 +137,94 @@ class Expression:
 
 _ADDITIVE = frozenset({"final_st", "level_db", "tilt_db_octave", "breathiness_db", "accent_db"})
 
+# anger: Juslin & Laukka 2003: fast, loud, much intensity variability, much high-frequency energy, high f0, much f0
+#     variability, irregular; Murray & Arnott 1993: pitch very much higher, accents abrupt, articulation tense.
+#     The loudest of all (hot anger in Banse & Scherer 1996), and a loud voice opens the jaw.
+# boredom: Banse & Scherer 1996: low f0, little f0 variability, low energy, slow.
+# calm: Juslin & Laukka 2003, tenderness: slow, soft, little intensity variability, little high-frequency energy,
+#     low f0, little f0 variability, and, unlike sadness, regular.
+# disgust: Murray & Arnott 1993: very much slower, range slightly wider, wide downward terminal inflections, grumbled
+#     (irregular). Their lower pitch and level are not followed: the actors of RAVDESS and EMODB raise the pitch, and
+#     those of RAVDESS the level, a little above neutral.
+# fear: Juslin & Laukka 2003: fast, high f0, little f0 variability, much intensity variability, irregular, loud in panic
+#     fear only, which is what actors play; Banse & Scherer 1996: panic fear has high f0 and energy; Murray & Arnott
+#     1993: much faster, irregular voicing, precise.
+# happiness: Juslin & Laukka 2003: fast, medium to high level and high-frequency energy, high f0, much f0 variability,
+#     rising contours, regular; Murray & Arnott 1993: smooth upward inflections. A smile raises the formants
+#     (Tartter 1980).
+# sadness: Juslin & Laukka 2003: slow, soft, little intensity variability, little high-frequency energy, low f0, little
+#     f0 variability, falling contours, irregular; Murray & Arnott 1993: pitch slightly lower, slurring.
+# surprise: Scherer & Oshinsky 1977: fast, high pitch, large pitch variation, contour up, many harmonics; Murray &
+#     Arnott 1993: pitch much higher, range much wider, level higher, rising contour.
+_EMOTIONS = ("neutral", "calm", "boredom", "sadness", "happiness", "surprise", "anger", "fear", "disgust")
+# fmt: off
+_CUES = {
+    #                  neutral,  calm, boredom, sadness, happiness, surprise, anger,  fear, disgust
+    "f0_ratio":        (    1.0,  0.97,    0.93,    0.97,       1.6,     1.65,  1.75,   1.6,    1.18),
+    "f0_range_st":     (    4.0,   3.0,     2.5,     2.5,       9.0,     11.0,   8.0,   4.5,     6.0),
+    "final_st":        (   -2.0,  -2.0,    -2.0,    -3.0,       1.0,      8.0,  -2.0,   0.0,    -5.0),
+    "level_db":        (    0.0,  -3.0,    -4.0,    -4.0,       8.0,      6.0,  12.0,   7.0,     4.0),
+    "tempo":           (    1.0,   0.9,    0.84,    0.78,       1.1,     1.08,  1.12,   1.2,    0.82),
+    "tilt_db_octave":  (    0.0,  -1.0,    -1.0,    -2.0,       2.2,      1.5,   3.4,   1.8,     1.2),
+    "articulation":    (    1.0,  0.94,    0.85,    0.82,      1.05,     1.05,  1.15,  1.08,     1.0),
+    "f1_ratio":        (    1.0,  0.98,    0.97,    0.94,      1.08,     1.08,  1.12,  1.03,    1.05),
+    "formant_ratio":   (    1.0,   1.0,     1.0,     1.0,      1.04,     1.01,   1.0,   1.0,    0.98),
+    "breathiness_db":  (    0.0,   3.0,     1.0,     4.0,      -1.0,      1.0,  -3.0,   2.0,     2.0),
+    "jitter":          (  0.007, 0.005,   0.007,   0.014,     0.008,    0.008, 0.012,  0.02,   0.015),
+    "shimmer":         (   0.04,  0.03,    0.04,    0.07,     0.045,     0.05,  0.07,  0.09,    0.08),
+    "accent_db":       (    2.5,   1.5,     1.5,     1.5,       4.5,      4.0,   5.0,   3.5,     3.5),
+}
+# fmt: on
 EXPRESSIONS: Mapping[str, Expression] = MappingProxyType(
     {
-        # Juslin & Laukka 2003: fast, loud, much intensity variability, much high-frequency energy, high f0, much f0
-        # variability, irregular; Murray & Arnott 1993: pitch very much higher, accents abrupt, articulation tense.
-        # The loudest of all (hot anger in Banse & Scherer 1996), and a loud voice opens the jaw.
-        "anger": Expression(
-            f0_ratio=1.75,
-            f0_range_st=8.0,
-            level_db=12.0,
-            tempo=1.12,
-            tilt_db_octave=3.4,
-            articulation=1.15,
-            f1_ratio=1.12,
-            breathiness_db=-3.0,
-            jitter=0.012,
-            shimmer=0.07,
-            accent_db=5.0,
-        ),
-        # Banse & Scherer 1996: low f0, little f0 variability, low energy, slow.
-        "boredom": Expression(
-            f0_ratio=0.93,
-            f0_range_st=2.5,
-            level_db=-4.0,
-            tempo=0.84,
-            tilt_db_octave=-1.0,
-            articulation=0.85,
-            f1_ratio=0.97,
-            breathiness_db=1.0,
-            accent_db=1.5,
-        ),
-        # Juslin & Laukka 2003, tenderness: slow, soft, little intensity variability, little high-frequency energy,
-        # low f0, little f0 variability, and, unlike sadness, regular.
-        "calm": Expression(
-            f0_ratio=0.97,
-            f0_range_st=3.0,
-            level_db=-3.0,
-            tempo=0.90,
-            tilt_db_octave=-1.0,
-            articulation=0.94,
-            f1_ratio=0.98,
-            breathiness_db=3.0,
-            jitter=0.005,
-            shimmer=0.03,
-            accent_db=1.5,
-        ),
-        # Murray & Arnott 1993: very much slower, range slightly wider, wide downward terminal inflections, grumbled
-        # (irregular). Their lower pitch and level are not followed: the actors of RAVDESS and EMODB raise the pitch,
-        # and those of RAVDESS the level, a little above neutral.
-        "disgust": Expression(
-            f0_ratio=1.18,
-            f0_range_st=6.0,
-            final_st=-5.0,
-            level_db=4.0,
-            tempo=0.82,
-            tilt_db_octave=1.2,
-            f1_ratio=1.05,
-            formant_ratio=0.98,
-            breathiness_db=2.0,
-            jitter=0.015,
-            shimmer=0.08,
-            accent_db=3.5,
-        ),
-        # Juslin & Laukka 2003: fast, high f0, little f0 variability, much intensity variability, irregular, loud in
-        # panic fear only, which is what actors play; Banse & Scherer 1996: panic fear has high f0 and energy; Murray
-        # & Arnott 1993: much faster, irregular voicing, precise.
-        "fear": Expression(
-            f0_ratio=1.60,
-            f0_range_st=4.5,
-            final_st=0.0,
-            level_db=7.0,
-            tempo=1.20,
-            tilt_db_octave=1.8,
-            articulation=1.08,
-            f1_ratio=1.03,
-            breathiness_db=2.0,
-            jitter=0.020,
-            shimmer=0.09,
-            accent_db=3.5,
-        ),
-        # Juslin & Laukka 2003: fast, medium to high level and high-frequency energy, high f0, much f0 variability,
-        # rising contours, regular; Murray & Arnott 1993: smooth upward inflections. A smile raises the formants
-        # (Tartter 1980).
-        "happiness": Expression(
-            f0_ratio=1.60,
-            f0_range_st=9.0,
-            final_st=1.0,
-            level_db=8.0,
-            tempo=1.10,
-            tilt_db_octave=2.2,
-            articulation=1.05,
-            f1_ratio=1.08,
-            formant_ratio=1.04,
-            breathiness_db=-1.0,
-            jitter=0.008,
-            shimmer=0.045,
-            accent_db=4.5,
-        ),
-        "neutral": Expression(),
-        # Juslin & Laukka 2003: slow, soft, little intensity variability, little high-frequency energy, low f0, little
-        # f0 variability, falling contours, irregular; Murray & Arnott 1993: pitch slightly lower, slurring.
-        "sadness": Expression(
-            f0_ratio=0.97,
-            f0_range_st=2.5,
-            final_st=-3.0,
-            level_db=-4.0,
-            tempo=0.78,
-            tilt_db_octave=-2.0,
-            articulation=0.82,
-            f1_ratio=0.94,
-            breathiness_db=4.0,
-            jitter=0.014,
-            shimmer=0.07,
-            accent_db=1.5,
-        ),
-        # Scherer & Oshinsky 1977: fast, high pitch, large pitch variation, contour up, many harmonics; Murray &
-        # Arnott 1993: pitch much higher, range much wider, level higher, rising contour.
-        "surprise": Expression(
-            f0_ratio=1.65,
-            f0_range_st=11.0,
-            final_st=8.0,
-            level_db=6.0,
-            tempo=1.08,
-            tilt_db_octave=1.5,
-            articulation=1.05,
-            f1_ratio=1.08,
-            formant_ratio=1.01,
-            breathiness_db=1.0,
-            jitter=0.008,
-            shimmer=0.05,
-            accent_db=4.0,
-        ),
+        emotion: Expression(**dict(zip(_CUES, cues, strict=True)))
+        for emotion, *cues in zip(_EMOTIONS, *_CUES.values(), strict=True)
     }
 )
-"""The nine categories and their cues. Comments give the direction of each cue and who reports it."""
+"""The nine categories and their cues. The comments give the direction of each cue and who reports it."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One recording set-up.
-
-    Attributes
-    ----------
-    sample_rate_hz
-        Sample rate of the files, in Hz.
-    level_db
-        RMS of a neutral utterance by an average speaker, in dB relative to full scale.
-    noise_db
-        RMS of the noise floor relative to that utterance, in dB.
-    levelling
-        Share of the differences in level between utterances that is taken out by setting the gain anew for each:
-        0 = one gain for all, 1 = every utterance peaks at -0.5 dB full scale.
-    low_cut_hz, high_cut_hz
-        Corner frequencies (-3 dB, 12 dB/octave), in Hz.
-    tilt_db_octave
-        Gentle slope of the response around 1 kHz, in dB/octave.
-    reverberation_s
-        Time in which the room's reverberation decays by 60 dB, in s.
-    reverberation_db
-        Energy of the reverberation relative to the direct sound, in dB.
-    lead_s, trail_s
-        Shortest and longest silence before and after the speech, in s.
-    """
+    """One recording set-up."""
 
     sample_rate_hz: int = 16_000
+    """Sample rate of the files, in Hz."""
     level_db: float = -26.0
+    """RMS of a neutral utterance by an average speaker, in dB relative to full scale."""
     noise_db: float = -50.0
+    """RMS of the noise floor relative to that utterance, in dB."""
     levelling: float = 0.0
+    """Share of the differences in level between utterances that is taken out by setting the gain anew for each: 0 =
+    one gain for all, 1 = every utterance peaks at -0.5 dB full scale."""
     low_cut_hz: float = 60.0
     high_cut_hz: float = 20_000.0
+    """Corner frequencies (-3 dB, 12 dB/octave), in Hz."""
     tilt_db_octave: float = 0.0
+    """Gentle slope of the response around 1 kHz, in dB/octave."""
     reverberation_s: float = 0.1
+    """Time in which the room's reverberation decays by 60 dB, in s."""
     reverberation_db: float = -20.0
+    """Energy of the reverberation relative to the direct sound, in dB."""
     lead_s: tuple[float, float] = (0.05, 0.15)
     trail_s: tuple[float, float] = (0.05, 0.15)
+    """Shortest and longest silence before and after the speech, in s."""
 
 
 @dataclass(frozen=True)
 class Phone:
-    """One steady target of the vocal tract and its excitations.
-
-    Attributes
-    ----------
-    formants_hz
-        First to fourth formant of an adult male, in Hz. For a consonant, where the transitions point to (its locus).
-    duration_s
-        Duration in an unaccented syllable, in s.
-    voicing_db, aspiration_db, frication_db
-        Levels of the pulses, of the noise at the glottis and of the noise at the constriction, in dB.
-    frication_hz
-        Centre of the frication noise, in Hz.
-    """
+    """One steady target of the vocal tract and its excitations."""
 
     formants_hz: tuple[float, float, float, float]
+    """First to fourth formant of an adult male, in Hz. For a consonant, where the transitions point to (its locus)."""
     duration_s: float
+    """Duration in an unaccented syllable, in s."""
     voicing_db: float = 0.0
     aspiration_db: float = 0.0
     frication_db: float = SILENT_DB
+    """Levels of the pulses, of the noise at the glottis and of the noise at the constriction, in dB."""
     frication_hz: float = 4000.0
+    """Centre of the frication noise, in Hz."""
 
 
 def _vowel(f1: float, f2: float, f3: float, f4: float, duration_s: float = 0.085) -> tuple[Phone, ...]:
@@ -436,40 +291,21 @@ _PAUSE = Phone((500.0, 1500.0, 2500.0, 3500.0), 0.02, SILENT_DB, SILENT_DB)
 
 @dataclass(frozen=True)
 class Syllable:
-    """Phones spoken as one syllable.
-
-    Attributes
-    ----------
-    symbols
-        Keys of `PHONES`.
-    accented
-        Whether the syllable carries a pitch accent.
-    """
+    """Phones spoken as one syllable."""
 
     symbols: str
+    """Keys of `PHONES`."""
     accented: bool = False
+    """True if the syllable carries a pitch accent."""
 
 
 Sentence = tuple[Syllable, ...]
 
 
 def parse_sentence(notation: str) -> Sentence:
-    """Read a sentence written as syllables separated by spaces, an accented one after an apostrophe.
+    """Read syllables separated by spaces, an accented one after an apostrophe, such as ``"'dOgz a 'sI tIN"``.
 
-    Parameters
-    ----------
-    notation
-        For example ``"'dOgz a 'sI tIN"``.
-
-    Returns
-    -------
-    Sentence
-        One syllable for each word of the notation.
-
-    Raises
-    ------
-    ValueError
-        For a symbol that is not in `PHONES` or a notation without syllables.
+    Raises ValueError for a symbol that is not in `PHONES` or a notation without syllables.
     """
     sentence = tuple(Syllable(word.removeprefix("'"), word.startswith("'")) for word in notation.split())
     unknown = {symbol for syllable in sentence for symbol in syllable.symbols} - PHONES.keys()
@@ -481,25 +317,9 @@ def parse_sentence(notation: str) -> Sentence:
 def utter(
     voice: Voice, expression: Expression, sentence: Sentence, channel: Channel, rng: np.random.Generator
 ) -> Float32:
-    """Speak one sentence.
+    """Speak one sentence: return float32 samples of shape (samples,), within -1 and 1, at `channel.sample_rate_hz`.
 
-    Parameters
-    ----------
-    voice
-        The speaker.
-    expression
-        The emotion. The rendition varies: around `voice.expressiveness` times the expression.
-    sentence
-        What is said.
-    channel
-        How it is recorded.
-    rng
-        Source of everything random; the same state gives the same samples.
-
-    Returns
-    -------
-    ndarray of float32, shape (samples,)
-        One channel at `channel.sample_rate_hz`, within -1 and 1.
+    Each rendition varies around `voice.expressiveness` times the expression. All that is random comes from `rng`.
     """
     acted = expression.at_strength(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).varied(rng)
     score = _score(voice, acted, sentence, rng)
@@ -510,16 +330,7 @@ def utter(
 
 @dataclass(frozen=True)
 class _Score:
-    """What the articulators do, one row per hop of 8 ms.
-
-    Attributes
-    ----------
-    f0_hz : shape (frames,)
-    formants_hz : shape (frames, 4)
-    voicing, aspiration, frication : shape (frames,)
-        Amplitudes.
-    frication_hz : shape (frames,)
-    """
+    """Movements of the articulators, one row per hop of 8 ms: amplitudes, and formants of shape (frames, 4)."""
 
     f0_hz: Float64
     formants_hz: Float32
