@@ -24,7 +24,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tests.synthesis.speech import EXPRESSIONS, Channel, Float32, Sentence, Voice, parse_sentence, utter
+from tests.synthesis.expressions import EXPRESSIONS
+from tests.synthesis.phones import Sentence, parse_sentence
+from tests.synthesis.speech import Channel, Float32, Voice, utter
 
 RAVDESS_EMOTIONS: Mapping[int, str] = MappingProxyType(
     {1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
