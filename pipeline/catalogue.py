@@ -57,10 +57,7 @@ def in_cache(cache: Path) -> str:
 def resolve_store(cache: Path, place: str) -> Path:
     """Find a store by path, here or below the cache, or by its corpus: of several, the one of the usual features.
 
-    Raises
-    ------
-    StoreError
-        No such store, or several.
+    Raises `StoreError`: no such store, or several.
     """
     for path in (Path(place), cache / place):
         if (path / layout.STORE_JSON).exists():

@@ -69,13 +69,7 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
 
 
 def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
-    """Make an object of a class that `load` returned.
-
-    Raises
-    ------
-    PluginError
-        Its constructor fails.
-    """
+    """Make an object of a class that `load` returned. Raises `PluginError`: its constructor fails."""
     with blaming(entry, f"{entry.value}()"):
         return kind(*arguments)
 
@@ -84,10 +78,8 @@ def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
 def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
     """Call an entry point's class in here.
 
-    Raises
-    ------
-    PluginError
-        What it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it is.
+    Raises `PluginError`: what it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it
+    is.
     """
     try:
         yield

@@ -36,10 +36,7 @@ class Stamp(NamedTuple):
 class Tree(ABC):
     """Files below a root. Can be used by several threads at once, and pickled: it is opened anew where it is unpickled.
 
-    Raises
-    ------
-    CorpusError
-        From the constructor, unpickling and `files`: no such root, or it cannot be listed.
+    Raises `CorpusError`: from the constructor, unpickling and `files`: no such root, or it cannot be listed.
     """
 
     root: Path

@@ -164,13 +164,7 @@ class _Measured:
 
 
 def is_tar(root: Path) -> bool:
-    """Return True if a file begins as a tar does, compressed or not.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Return True if a file begins as a tar does, compressed or not. Raises `OSError`: it cannot be read."""
     if _is_plain(root):
         return True
     try:

@@ -17,10 +17,7 @@ _UNKNOWN: Final = 2**32 - 1
 def check_complete(stream: BinaryIO) -> None:
     """Refuse a WAV, AIFF, AU or Wave64 file that holds less audio than its header declares.
 
-    Raises
-    ------
-    AudioError
-        It does, it is a WAV without audio, or it is empty.
+    Raises `AudioError`: it does, it is a WAV without audio, or it is empty.
     """
     size = stream.seek(0, 2)
     if size == 0:

@@ -146,10 +146,7 @@ SEGMENTERS: Final[Mapping[str, Segmenter | None]] = {"none": None, "energy": Ene
 def segmenter(name: str) -> Segmenter | None:
     """Return the registered rule of this name; None takes each recording as one utterance.
 
-    Raises
-    ------
-    CorpusError
-        Unknown name; lists the valid ones.
+    Raises `CorpusError`: unknown name; lists the valid ones.
     """
     if name not in SEGMENTERS:
         raise CorpusError(f"--segment {name}: unknown; valid: {', '.join(SEGMENTERS)}")

@@ -71,20 +71,12 @@ class Corpus(ABC):
     def scan(self, tree: Tree) -> Scan:
         """Describe every file of a tree; a second copy of an utterance (a nested unpacking) is counted, not used.
 
-        Raises
-        ------
-        CorpusError
-            Nothing in the tree belongs to this corpus; names the layout expected and what was found instead.
+        Raises `CorpusError`: nothing in the tree belongs to this corpus; names the layout expected and what was found
+        instead.
         """
 
     def open(self, root: Path) -> Tree:
-        """Open a root with all files that a scan needs.
-
-        Raises
-        ------
-        CorpusError
-            As `open_tree`.
-        """
+        """Open a root with all files that a scan needs. Raises `CorpusError`: as `open_tree`."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
     def described(
@@ -93,19 +85,9 @@ class Corpus(ABC):
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every audio file of a tree by a function.
+        """Describe every audio file of a tree by a function of its relative path, as `PathCorpus.describe` is one.
 
-        Parameters
-        ----------
-        describe
-            Tells what the file at a relative path is; None for a file outside the corpus's grammar.
-        skipped
-            What was left out before, counted by reason.
-
-        Raises
-        ------
-        CorpusError
-            As `scan`.
+        `skipped` counts by reason what was left out before. Raises `CorpusError` as `scan` does.
         """
         left_out = Counter(skipped or {})
         strangers: list[str] = []
@@ -144,12 +126,7 @@ class Corpus(ABC):
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus, a line each: altered and partial copies circulate.
 
-        Parameters
-        ----------
-        scan
-            What was found.
-        sample_rates
-            Native sample rate in Hz -> number of files that have it.
+        `sample_rates` maps a native rate in Hz to the number of files that have it.
         """
         facts = self.facts
         lines = []
@@ -186,27 +163,17 @@ class PathCorpus(Corpus):
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
         """Return a Skip that names the first value that is none of the corpus's; None if all are.
 
-        Parameters
-        ----------
-        code
-            Emotion code.
-        **values
-            Kind of value -> the value, and the valid ones.
+        Beside the emotion code, `values` maps a kind of value to the value and the valid ones.
         """
         if self.emotion_of(code) is None:
             return Skip(f"unknown emotion code {code}")
-        unknown = ((kind, value) for kind, (value, valid) in values.items() if value not in valid)
-        return next((Skip(f"unknown {kind} {value}") for kind, value in unknown), None)
+        unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)
+        return next(unknown, None)
 
     def make_utterance(self, path: PurePosixPath, code: str, **values: Any) -> Utterance:
         """Return the utterance of a known emotion code, in the corpus's language."""
-        return Utterance(
-            path=str(path),
-            language=self.facts.language,
-            emotion_code=code,
-            emotion=self.emotion_of(code),
-            **values,
-        )
+        facts = {"language": self.facts.language, "emotion_code": code, "emotion": self.emotion_of(code)}
+        return Utterance(path=str(path), **facts, **values)
 
 
 def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str]:

@@ -74,11 +74,8 @@ class Scan:
 def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
     """Turn utterances into a table, in their order; few are objects at a time.
 
-    Raises
-    ------
-    CorpusError
-        Utterances with different columns of the corpus's own, one of those named like a column of the store, or values
-        of different types in one.
+    Raises `CorpusError`: utterances with different columns of the corpus's own, one of those named like a column of the
+    store, or values of different types in one.
     """
     parts = list(_parts(iter(utterances)))
     try:
@@ -88,13 +85,7 @@ def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
 
 
 def refuse_reserved(columns: Iterable[str]) -> None:
-    """Refuse columns of a corpus's own that are named like one of the store's.
-
-    Raises
-    ------
-    CorpusError
-        Names them.
-    """
+    """Refuse columns of a corpus's own that are named like one of the store's. Raises `CorpusError`: names them."""
     if reserved := sorted(set(columns) & set(layout.INDEX_SCHEMA.names)):
         raise CorpusError(f"the store has columns {', '.join(reserved)} of its own: rename yours")
 
@@ -107,13 +98,10 @@ def _parts(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
             refuse_reserved(first.extra)
         if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
             raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
-        columns = [pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.DESCRIBED_SCHEMA]
-        columns += [_own_column(rows, name) for name in first.extra]
-        yield pa.table(columns, names=[*layout.DESCRIBED_SCHEMA.names, *first.extra])
-
-
-def _own_column(rows: Sequence[Utterance], name: str) -> pa.Array:
-    try:
-        return pa.array([each.extra[name] for each in rows])
-    except (pa.ArrowException, OverflowError) as error:
-        raise CorpusError(f"column {name}: values of no common type ({error})") from error
+        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.DESCRIBED_SCHEMA}
+        for name in first.extra:
+            try:
+                columns[name] = pa.array([each.extra[name] for each in rows])
+            except (pa.ArrowException, OverflowError) as error:
+                raise CorpusError(f"column {name}: values of no common type ({error})") from error
+        yield pa.table(columns)

@@ -98,10 +98,7 @@ class FeatureSet(ABC):
     def extract(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples at `sample_rate` into (frames, dim) float32 features and their peak in dB.
 
-        Raises
-        ------
-        AudioError
-            Shorter than `min_samples`, or so loud that the power overflows.
+        Raises `AudioError`: shorter than `min_samples`, or so loud that the power overflows.
         """
         if len(samples) < self.min_samples:
             raise AudioError(

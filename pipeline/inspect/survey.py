@@ -78,13 +78,7 @@ class Utterances:
 
 
 def overall(store: FeatureStore) -> Moments:
-    """Return mean, deviation and range of all frames of a store.
-
-    Raises
-    ------
-    StoreError
-        Damaged features.
-    """
+    """Return mean, deviation and range of all frames of a store. Raises `StoreError`: damaged features."""
     moments = Moments.none(store.dim)
     for _, features in store.blocks(BLOCK):
         moments.add(features)
@@ -92,13 +86,7 @@ def overall(store: FeatureStore) -> Moments:
 
 
 def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
-    """Read all features of a store once.
-
-    Raises
-    ------
-    StoreError
-        Damaged features.
-    """
+    """Read all features of a store once. Raises `StoreError`: damaged features."""
     spectra = Spectra(feature_set_from(store.snapshot.parameters))
     moments = Moments.none(store.dim)
     blocks = []

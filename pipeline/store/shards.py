@@ -35,12 +35,8 @@ _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeE
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
-    `on_wait` is called before waiting for another writer; yields True if there was one.
-
-    Raises
-    ------
-    StoreError
-        Another writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
+    `on_wait` is called before waiting for another writer; yields True if there was one. Raises `StoreError`: another
+    writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
     """
     waits = 0
     try:
@@ -125,10 +121,7 @@ def feature_crc(features: NDArray[np.float32]) -> int:
 def map_shard(path: Path) -> NDArray[np.float32]:
     """Memory-map the features [frames, dim] of one shard, read-only.
 
-    Raises
-    ------
-    StoreError
-        Missing, not HDF5, or not laid out as the store writes it.
+    Raises `StoreError`: missing, not HDF5, or not laid out as the store writes it.
     """
     try:
         with h5py.File(path, "r") as file:

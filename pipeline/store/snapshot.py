@@ -127,10 +127,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 def checked_file(store: Path, file: StoredFile) -> Path:
     """Return the path of a file whose bytes are those that store.json names.
 
-    Raises
-    ------
-    StoreError
-        Missing or damaged.
+    Raises `StoreError`: missing or damaged.
     """
     path = store / file.name
     try:
