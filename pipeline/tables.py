@@ -125,6 +125,5 @@ def _read_parquet(table: Path) -> pa.Table:
 
 
 def _refuse_twins(names: list[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"column {twice[0]!r} occurs twice")

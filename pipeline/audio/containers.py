@@ -59,15 +59,13 @@ def _chunks(
 ) -> Iterator[tuple[bytes, int, int]]:
     """Go from chunk to chunk: name, declared length of its content, and bytes from there to the end of the file.
 
-    Parameters
-    ----------
-    header
-        Format of a chunk's name and length; `counted` bytes of it count in that length.
+    `header` is the format of a chunk's name and length; `counted` bytes of it count in that length.
     """
-    while position + struct.calcsize(header) <= size:
+    header_size = struct.calcsize(header)
+    while position + header_size <= size:
         stream.seek(position)
-        name, length = struct.unpack(header, stream.read(struct.calcsize(header)))
-        position += struct.calcsize(header)
+        name, length = struct.unpack(header, stream.read(header_size))
+        position += header_size
         yield name, length - counted, size - position
         content = max(length - counted, 0)
         position += content + -content % align

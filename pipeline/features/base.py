@@ -101,9 +101,8 @@ class FeatureSet(ABC):
         Raises `AudioError`: shorter than `min_samples`, or so loud that the power overflows.
         """
         if len(samples) < self.min_samples:
-            raise AudioError(
-                f"too short: {len(samples)} samples at {self.sample_rate} Hz, at least {self.min_samples} needed"
-            )
+            found = f"{len(samples)} samples at {self.sample_rate} Hz"
+            raise AudioError(f"too short: {found}, at least {self.min_samples} needed")
         if self.fixed_samples is not None:
             samples = center_fit(samples, self.fixed_samples)
         features, peak_db = self.transform(samples)

@@ -141,18 +141,17 @@ class _Courses:
 
 
 def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
-    """Group rows that hang together by links (row, row, similarity)."""
+    """Group rows that hang together by links (row, later row, similarity)."""
     import scipy.sparse
     import scipy.sparse.csgraph
 
     if not links:
         return []
-    rows, ends = np.unique([link[:2] for link in links], return_inverse=True)
-    ends = ends.reshape(-1, 2)
-    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(rows), len(rows)))
+    ones, others, similarities = zip(*links, strict=True)
+    size = max(others) + 1
+    graph = scipy.sparse.coo_array((similarities, (ones, others)), shape=(size, size))
     count, member = scipy.sparse.csgraph.connected_components(graph, directed=False)
     weakest = np.ones(count)
-    np.minimum.at(weakest, member[ends[:, 0]], [link[2] for link in links])
-    order = np.split(rows[np.argsort(member, kind="stable")], np.cumsum(np.bincount(member))[:-1])
-    groups = [Group(tuple(each.tolist()), float(low)) for each, low in zip(order, weakest, strict=True)]
+    np.minimum.at(weakest, member[list(ones)], similarities)
+    groups = [Group(tuple(rows), float(weakest[member[rows[0]]])) for rows in _equal(member)]
     return sorted(groups, key=lambda group: -group.similarity)

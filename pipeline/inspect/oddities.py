@@ -121,19 +121,9 @@ class Waveform:
 
 
 def waveforms(store: FeatureStore, root: Path | None, examined: Callable[[], None]) -> Iterator[Waveform]:
-    """Read the audio of a store again, each recording once, in order of path.
+    """Read the audio of a store again, each recording once, in order of path; `examined` is called after each.
 
-    Parameters
-    ----------
-    root
-        Where the audio lies; None is the root that the store records.
-    examined
-        Is called after each recording.
-
-    Raises
-    ------
-    CorpusError
-        No such root.
+    A root of None is the one that the store records. Raises `CorpusError`: no such root.
     """
     table = store.columns(["path", "audio_sha256"])
     paths, hashes = (table[name].to_pylist() for name in ("path", "audio_sha256"))

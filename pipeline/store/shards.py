@@ -38,19 +38,19 @@ def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iter
     `on_wait` is called before waiting for another writer; yields True if there was one. Raises `StoreError`: another
     writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
     """
-    waits = 0
+    waited = False
     try:
         while (descriptor := _try_lock(store)) is None:
             if not wait:
                 raise StoreError(f"{store}: another emodna-prep is writing this store")
-            if not waits:
+            if not waited:
                 on_wait()
-            waits += 1
+                waited = True
             time.sleep(_POLL_SECONDS)
     except OSError as error:
         raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
-        yield waits > 0
+        yield waited
     finally:
         os.close(descriptor)
 
@@ -87,12 +87,7 @@ def write_shard(
 ) -> StoredFile:
     """Write one shard, laid out so that readers can memory-map it and any HDF5 viewer can explain it.
 
-    Parameters
-    ----------
-    parameters
-        Extraction parameters, which become attributes.
-    ids, features
-        Utterances in their order; features are [frames, dim] each.
+    The extraction `parameters` become attributes; `ids` and `features` [frames, dim] are the utterances in their order.
     """
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
     # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
