@@ -58,12 +58,6 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
     return kind
 
 
-def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
-    """Make an object of a class that `load` returned. Raises `PluginError`: its constructor fails."""
-    with blaming(entry, f"{entry.value}()"):
-        return kind(*arguments)
-
-
 @contextmanager
 def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
     """Call an entry point's class in here.

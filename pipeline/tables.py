@@ -47,9 +47,8 @@ def read_table(table: Path) -> pa.Table:
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as Python values: column -> cell; few at a time."""
-    for start in range(0, len(table), ROWS_AT_ONCE):
-        part = table.slice(start, ROWS_AT_ONCE)
-        columns = [python_values(part[name]) for name in part.column_names]
+    for part in table.to_batches(ROWS_AT_ONCE):
+        columns = map(python_values, part.columns)
         yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
@@ -75,7 +74,7 @@ def values(column: pa.ChunkedArray) -> Iterator[Any]:
     return chain.from_iterable(batches(column))
 
 
-def python_values(column: pa.ChunkedArray) -> list[Any]:
+def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column's values; as text where Python has no type for them, such as times in ns."""
     try:
         found: list[Any] = column.to_pylist()

@@ -46,8 +46,8 @@ class EnergySegmenter:
     shorter than `min_pause` do not cut, sounds shorter than `min_voice` are no voice; each piece keeps `margin` before
     and behind, and one longer than `max_piece` is cut at its quietest place between the half and the whole of that.
 
-    Raises `AudioError` from `pieces`: no voice found. Raises `ValueError`: constants by which pieces would overlap or be
-    no voice.
+    Raises `AudioError` from `pieces`: no voice found. Raises `ValueError`: constants by which pieces would overlap or
+    be no voice.
     """
 
     above_noise_db: float = 10.0

@@ -4,14 +4,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree
+from emodna.pipeline.corpora.base import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.corpora.own import Own
-from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.tables import read_table, rows_of
@@ -101,7 +101,9 @@ class Manifest(Own):
         if code is not None and emotion is None:
             return Skip(f"unknown emotion {code!r}")
         gender = _GENDERS.get((_text(row, "gender") or "").lower())
-        as_told = {column: _text(row, column) for column in ("speaker", "language", "text", "intensity")}
+        as_told: dict[str, Any] = {
+            column: _text(row, column) for column in ("speaker", "language", "text", "intensity")
+        }
         id = _text(row, "id") or relative
         return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, **as_told)
 

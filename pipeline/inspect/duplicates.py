@@ -45,15 +45,14 @@ class Group:
 def same_audio(store: FeatureStore) -> list[Group]:
     """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
     table = store.columns(["id", "audio_sha256"])
-    groups = _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy())
-    if store.snapshot.segmentation is None:
-        return [Group(tuple(rows), 1.0) for rows in groups]
+    recordings = table["id"] if store.snapshot.segmentation is None else recordings_of(table["id"])
     found = []
-    for rows in groups:
-        recordings = recordings_of(table["id"].take(rows)).to_pylist()
-        first = dict(zip(reversed(recordings), reversed(rows), strict=True))
+    for rows in _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
+        first: dict[str, int] = {}
+        for row, recording in zip(rows, recordings.take(rows).to_pylist(), strict=True):
+            first.setdefault(recording, row)
         if len(first) > 1:
-            found.append(Group(tuple(sorted(first.values())), 1.0))
+            found.append(Group(tuple(first.values()), 1.0))
     return found
 
 

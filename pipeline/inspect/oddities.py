@@ -68,9 +68,8 @@ def band_limits(store: FeatureStore, found: Utterances, features: FeatureSet) ->
 
 def exceptions(values: NDArray[np.integer]) -> NDArray[np.intp]:
     """Return the rows whose value is so rare that it is an exception."""
-    each, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rare = counts <= _EXCEPTION * len(values)
-    return np.flatnonzero(rare[index]) if len(each) > 1 else np.empty(0, np.intp)
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[index] <= _EXCEPTION * len(values))
 
 
 def outliers(store: FeatureStore, found: Utterances) -> Iterator[tuple[int, dict[str, Any]]]:
