@@ -108,16 +108,17 @@ def run(
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
     from emodna.model.config import shared_settings
+    from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
-    where = execution.Execution.of(workers, scheduler, threads, device)
-    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, where.decisive_threads)
+    where = execution.resolve_execution(workers, scheduler, threads, device)
+    decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
+    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
     asked = _plan(out, stores, wishes, seeds, conditions)
     with exclusive(out):
         experiment, runs = _merged(asked)
@@ -157,7 +158,7 @@ def retry(
     from emodna.model.errors import BenchError
 
     experiment = Experiment.read(out)
-    where = execution.Execution.of(workers, scheduler, experiment.conditions.threads, device)
+    where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
     if where.kind != experiment.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
     with exclusive(out):
@@ -179,14 +180,8 @@ def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tupl
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Stores of the corpora, in order of their names.
-
-    Raises
-    ------
-    EmodnaError
-        Fewer than two, or one that is not prepared.
-    """
-    from emodna.pipeline.store.catalogue import find_store, folder_name, in_cache, stores
+    """Stores of the corpora, in order of their names."""
+    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}

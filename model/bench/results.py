@@ -60,7 +60,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """State of one run, read from its files."""
+    """State of a run, read from its files."""
 
     run: RunSpec
     state: State

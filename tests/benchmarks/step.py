@@ -19,9 +19,9 @@ from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import RunFacts
 from emodna.model.training.acceleration import compiled, keep_freed_memory
+from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.catalogue import find_store
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, Final
 
@@ -163,8 +164,8 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
         raise nothing(choice, "of a method with features" if choice.methods is None else f"of {listed(choice.methods)}")
     methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]
     there = list(dict.fromkeys(run.pair for run in found))
-    have = {method: {run.pair for run in found if run.method == method} for method in methods}
-    pairs = [pair for pair in there if all(pair in own for own in have.values())]
+    have = [{run.pair for run in found if run.method == method} for method in methods]
+    pairs = [pair for pair in there if all(pair in own for own in have)]
     if not pairs:
         raise NothingToShow(f"no pair of corpora is finished by all of {listed(methods)}")
     left = [pair_name(pair) for pair in there if pair not in pairs]
@@ -180,18 +181,14 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     panels = []
     for key, (title, least_width) in _MEASURES.items():
         for within in (False, True):
-            earlier = [[_value(before.get(run), key, within=within) for run in runs] for runs in groups]
-            later = [
-                [_value(found[run], key, within=within) for run in runs if run.method != SOURCE_ONLY] for runs in groups
-            ]
-            outside = [value for each in inputs.values() if (value := _value(each, key, within=within)) is not None]
+            value = partial(_value, key=key, within=within)
+            earlier = [[value(before.get(run)) for run in runs] for runs in groups]
+            later = [[value(found[run]) for run in runs if run.method != SOURCE_ONLY] for runs in groups]
+            outside = [each for each in map(value, inputs.values()) if each is not None]
             panels.append(
                 Panel(
                     f"{title}{', within classes' * within}",
-                    [
-                        _dots("before: Source Only", labels, earlier, 0),
-                        _dots("after: the method", labels, later, 1),
-                    ],
+                    [_dots("before: Source Only", labels, earlier, 0), _dots("after: the method", labels, later, 1)],
                     x_label=title,
                     references=[("the input itself (mean per utterance)", fmean(outside))] if outside else [],
                     least_width=least_width,
