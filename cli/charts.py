@@ -23,12 +23,12 @@ _ROWS: Final = 40
 
 
 def sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
-    """A curve in one line: its lowest point is a low block, not an empty cell."""
+    """Draw a curve in one line: its lowest point is a low block, not an empty cell."""
     return curve(values, width, 1, ascii_only=ascii_only)[0]
 
 
 def curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """A filled curve over its own range, from the top line down.
+    """Draw a filled curve over its own range, from the top line down.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool)
 
 
 def _means(values: Sequence[float], width: int) -> list[float | None]:
-    """The mean of each column's share of the values; None where nothing is finite."""
+    """Return the mean of each column's share of the values; None where nothing is finite."""
     columns = min(len(values), width)
     means: list[float | None] = []
     for column in range(columns):
@@ -64,7 +64,7 @@ def _means(values: Sequence[float], width: int) -> list[float | None]:
 
 
 def terminal_picture(features: NDArray[np.float32], feature_set: "FeatureSet", width: int, *, coloured: bool) -> Text:
-    """Values of a frame upwards, time to the right, two values per line of text; a waveform as a curve.
+    """Draw the values of a frame upwards, time to the right, two values per line of text; a waveform as a curve.
 
     Values on different scales are each scaled to their own range: c0 would drown the others.
 
@@ -102,7 +102,7 @@ def terminal_picture(features: NDArray[np.float32], feature_set: "FeatureSet", w
 
 
 def _waveform(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """An image (rows, columns) of a waveform about zero: 1 where the curve passes, else 0."""
+    """Return an image (rows, columns) of a waveform about zero: 1 where the curve passes, else 0."""
     scale = max(float(np.abs(samples).max()), 1e-6)
     low, high = (
         np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1) for bound in envelope(samples, columns)

@@ -1,4 +1,4 @@
-"""What all commands share: options, consoles, errors as one line, TOML configuration."""
+"""Options, consoles, errors as one line and TOML configuration, shared by all commands."""
 
 import fcntl
 import io
@@ -61,7 +61,7 @@ def visible(text: object) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
+    """Return a cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
     if value is None or isinstance(value, int | float):
         return value
     text = visible(value)
@@ -229,7 +229,7 @@ def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
 
 
 def torch_device(name: str) -> "torch.device":
-    """The device of --device: auto is CUDA if there is any, else the CPU.
+    """Return the device of --device: auto is CUDA if there is any, else the CPU.
 
     Raises
     ------
@@ -308,7 +308,7 @@ config_option = click.option(
 
 
 def _checked(path: Path, option: click.Option, value: object) -> object:
-    """A value of the TOML file, if its type is the option's: click would make text of anything."""
+    """Return a value of the TOML file, if its type is the option's: click would make text of anything."""
     valid: list[type]
     match option.type:
         case click.types.IntParamType():
@@ -338,8 +338,8 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
     StoreError
         No such store, several, or a damaged one.
     """
+    from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import resolve_store
 
     path = resolve_store(cache, store)
     detail(f"store {safe(path)}")

@@ -98,8 +98,8 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
     from emodna.pipeline.archives import contents, default_root
+    from emodna.pipeline.catalogue import stores
     from emodna.pipeline.errors import PluginError
-    from emodna.pipeline.store.catalogue import stores
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
@@ -119,7 +119,7 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
 
 
 def _store(path: Path) -> dict[str, Any]:
-    """A prepared store; how many utterances a damaged one holds is not known."""
+    """Describe a prepared store; how many utterances a damaged one holds is not known."""
     from emodna.pipeline.errors import StoreError
     from emodna.pipeline.store.snapshot import read_snapshot
 
@@ -139,7 +139,7 @@ def _store(path: Path) -> dict[str, Any]:
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
     """Add the command that brings a user further with each corpus."""
-    from emodna.pipeline.store.catalogue import in_cache
+    from emodna.pipeline.catalogue import in_cache
 
     def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # not a subset of it only
         return any(store["corpus"] == name and store["error"] is None for store in stores)
@@ -207,12 +207,12 @@ def _prepared(stores: list[dict[str, Any]]) -> str:
 
 
 def _relative(path: str) -> str:
-    """A path as a user would type it here."""
+    """Return a path as a user would type it here."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _text(key: str, value: Any) -> str:
-    """A fact as people read it."""
+    """Return a fact as people read it."""
     match value:
         case None:
             return "-"

@@ -1,4 +1,4 @@
-"""What emodna-prep --download shows, asks and does."""
+"""Download a corpus for `emodna-prep --download`: show it, have its licence accepted, get it."""
 
 import re
 import sys
@@ -64,13 +64,13 @@ def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> 
 
 
 def _is_there(root: Path, download: Download | None) -> bool:
-    """Whether a root holds anything but what an earlier download put there."""
+    """Return True if a root holds anything but what an earlier download put there."""
     ours = root / download.file if download else None
     return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
 
 
 def _show(corpus: "Corpus", download: Download, root: Path) -> None:
-    """What is about to come, from where, under which terms."""
+    """Show what is about to come, from where, under which terms."""
     facts = corpus.facts
     algorithm = download.checksum.partition(":")[0]
     lines = {

@@ -119,8 +119,8 @@ def fit(
     from emodna.model.config import shared_settings
     from emodna.model.methods import check_name
     from emodna.model.run_folder import JOIN, RunFolder, read_json
+    from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import find_store
 
     check_name(asked["method"])
     shared_settings(parsed)

@@ -50,7 +50,7 @@ def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet
 
 @_no_formulas()
 def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> "Figure":
-    """Features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
+    """Draw features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
     from matplotlib.figure import Figure
 
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
@@ -80,7 +80,7 @@ def save(figure: "Figure", path: Path | BinaryIO, format: str) -> None:
 
 
 def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Times and values of a curve that looks like all samples, however many there are."""
+    """Return times and values of a curve that looks like all samples, however many there are."""
     if len(samples) > 2 * _COLUMNS:
         samples = np.stack(envelope(samples, _COLUMNS), axis=1).reshape(-1)
     return np.linspace(0, seconds, len(samples)), samples
@@ -88,7 +88,7 @@ def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.f
 
 @_no_formulas()
 def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]:
-    """Labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
+    """Draw labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
     from matplotlib.figure import Figure
 
     moments = overall(store)
@@ -124,7 +124,7 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
 
 @_no_formulas()
 def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["Figure", dict[str, Any]]:
-    """Two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
+    """Draw two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
     from matplotlib.figure import Figure
 
     stores = [store, other]
@@ -180,7 +180,7 @@ def _numbers(moments: Moments, features: FeatureSet) -> dict[str, Any]:
 
 
 def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
-    """Counts of some groups of values in the same bins, or their shares."""
+    """Return counts of some groups of values in the same bins, or their shares."""
     together = np.concatenate(groups)
     low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
     spare = max(_LEAST_RANGE - (high - low), 0) / 2
@@ -210,7 +210,7 @@ def _short(name: str) -> str:
 
 
 def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Shares of the classes of each task, a bar for each store."""
+    """Draw the shares of the classes of each task, a bar for each store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
     words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
@@ -239,7 +239,7 @@ def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
 
 
 def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
-    """A bar for each speaker; of many, how often each number of utterances occurs."""
+    """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _NAMED:
         _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
@@ -253,7 +253,7 @@ def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
 
 
 def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
-    """Mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
+    """Draw mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
     dim = len(moments[0].mean)
     apart = 1 if not features.one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
@@ -289,7 +289,7 @@ def _scatter(
     task: str,
     explained: Sequence[float],
 ) -> None:
-    """Utterances in their plane: a colour for each store, a mark for each class."""
+    """Draw utterances in their plane: a colour for each store, a mark for each class."""
     for place, label, name, colour in zip(points, labels, names, STORES, strict=True):
         words = (*CLASS_NAMES[task], "unlabelled")
         for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):

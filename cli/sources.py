@@ -1,4 +1,4 @@
-"""Which corpora emodna-prep is asked to prepare, and where each lies."""
+"""Find the corpora that emodna-prep is asked to prepare, and where each lies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
-    """The corpora of --corpus, each with its root.
+    """Return the corpora of --corpus, each with its root.
 
     Parameters
     ----------
@@ -52,21 +52,21 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
 
 
 def listed(table: Path, name: str | None, root: Path | None) -> "Source":
-    """The recordings of --manifest."""
+    """Return the recordings of --manifest."""
     from emodna.pipeline.corpora.manifest import Manifest
 
     return Manifest(table, _own_name(name, table)), table.parent if root is None else root
 
 
 def lying_in(folder: Path, name: str | None) -> "Source":
-    """The recordings of --folder."""
+    """Return the recordings of --folder."""
     from emodna.pipeline.corpora.own import Recordings
 
     return Recordings(folder, _own_name(name, folder)), folder
 
 
 def _that_are_there() -> list[str]:
-    """Names of all corpora whose default root exists; tells the others."""
+    """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import contents, data_root, default_root
     from emodna.pipeline.errors import EmodnaError
@@ -81,7 +81,7 @@ def _that_are_there() -> list[str]:
 
 
 def _own_name(name: str | None, place: Path) -> str:
-    """Name of a user's own recordings."""
+    """Return the name of a user's own recordings."""
     from emodna.pipeline import corpora
     from emodna.pipeline.corpora.own import default_name
     from emodna.pipeline.errors import EmodnaError

@@ -64,12 +64,7 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Load a module's state.
-
-    Parameters
-    ----------
-    assign
-        Let the module have these tensors instead of copies, as one that has no memory yet needs.
+    """Load a module's state; if `assign`, it gets these tensors themselves, as one that has no memory yet needs.
 
     Raises
     ------

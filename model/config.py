@@ -101,19 +101,14 @@ def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordCon
 
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
-    """Return the configurations with settings applied, each to those that have its key.
-
-    Parameters
-    ----------
-    settings
-        Key -> value as text.
+    """Return the configurations with settings, key -> value as text, each applied to those that have its key.
 
     Raises
     ------
     ConfigError
         Unknown key, or a value of the wrong type or range; says what is valid.
     """
-    hints = [typing.get_type_hints(type(config), include_extras=True) for config in configs]
+    hints = [_kinds(config) for config in configs]
     known = {key for each in hints for key in each}
     for key in settings:
         if key not in known:
@@ -135,7 +130,7 @@ def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
     ConfigError
         An unknown key, or a value of the wrong type or range.
     """
-    kinds = typing.get_type_hints(type(defaults), include_extras=True)
+    kinds = _kinds(defaults)
     if not isinstance(values, Mapping):
         raise ConfigError("not a table of settings")
     if unknown := sorted(values.keys() - kinds.keys()):
@@ -145,12 +140,7 @@ def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
 
 
 def check_keys(defaults: object, *beside: object) -> None:
-    """See that every field of a frozen dataclass can be a key of `--set`.
-
-    Parameters
-    ----------
-    beside
-        Configurations to which the same settings are applied.
+    """See that every field of a frozen dataclass can be a key of `--set`, `beside` those of other configurations.
 
     Raises
     ------
@@ -159,12 +149,10 @@ def check_keys(defaults: object, *beside: object) -> None:
         of that name beside it.
     """
     try:
-        kinds = typing.get_type_hints(type(defaults), include_extras=True)
+        kinds = _kinds(defaults)
     except Exception as error:  # an annotation may be any expression
         raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
-    taken: dict[str, Any] = {}
-    for each in beside:
-        taken |= typing.get_type_hints(type(each), include_extras=True)
+    taken = {key: kind for each in beside for key, kind in _kinds(each).items()}
     for field in fields(defaults):  # type: ignore[arg-type]
         key, kind = field.name, kinds[field.name]
         if key in taken and taken[key] != kind:
@@ -183,6 +171,11 @@ def check_keys(defaults: object, *beside: object) -> None:
 def as_settings(config: object) -> dict[str, Any]:
     """Every key of a configuration with its value."""
     return asdict(config)  # type: ignore[call-overload,no-any-return]
+
+
+def _kinds(config: object) -> dict[str, Any]:
+    """Return the type of each key of a configuration."""
+    return typing.get_type_hints(type(config), include_extras=True)
 
 
 def _parse(key: str, text: str, kind: Any) -> object:

@@ -34,12 +34,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
-    """Train and evaluate; return the content of result.json.
-
-    Parameters
-    ----------
-    listening
-        See `train`.
+    """Train and evaluate, `listening` as `train` does; return the content of result.json.
 
     Raises
     ------

@@ -83,14 +83,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
-        """Be the only run in the folder, and of this configuration.
-
-        Parameters
-        ----------
-        config
-            `config["decisive"]` must be the same for a resume; the rest is for the record.
-        resume
-            Go on with what the folder holds; start where it holds nothing.
+        """Be the only run in the folder: a new one, or if `resume` one with the same `config["decisive"]`.
 
         Raises
         ------
@@ -111,13 +104,7 @@ class RunFolder:
             raise RunError(f"--out {self.path}: another run is at work in it") from None
 
     def check_free(self, *, resume: bool) -> None:
-        """Refuse a folder that holds something, unless a run is to be resumed.
-
-        Raises
-        ------
-        RunError
-            It does.
-        """
+        """Raise `RunError` for a folder that holds something, unless a run is to be resumed."""
         if not resume and not self._is_empty():
             raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
 

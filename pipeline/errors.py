@@ -1,4 +1,4 @@
-"""What goes wrong for a reason that a user can mend. The commands print each as one line, without a traceback."""
+"""Errors that a user can mend. The commands print each as one line, without a traceback."""
 
 import errno
 from typing import Final
@@ -17,7 +17,7 @@ UNUSABLE: Final = (AudioError, OSError, ValueError)
 
 
 def rejection(error: AudioError | OSError | ValueError) -> str:
-    """Why a recording cannot be used, in the words of the list of rejected files.
+    """Return why a recording cannot be used, in the words of the list of rejected files.
 
     A ValueError is about a path that no file can have.
     """
@@ -27,7 +27,7 @@ def rejection(error: AudioError | OSError | ValueError) -> str:
 
 
 def _numbers(*names: str) -> frozenset[int]:
-    """Numbers of errors, those that this system knows."""
+    """Return the numbers of errors, those that this system knows."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
@@ -52,17 +52,17 @@ _ADVICE: Final = {
 
 
 def of_the_machine(error: Exception) -> bool:
-    """Whether an error tells of the machine at this moment, such as no memory, and nothing of the file that it met."""
+    """Return True if an error tells of the machine at this moment, such as no memory, and not of the file it met."""
     return isinstance(error, OSError) and error.errno in _MACHINE
 
 
 def of_an_existing_file(error: Exception) -> bool:
-    """Whether an error tells of a file that is there, but cannot be read."""
+    """Return True if an error tells of a file that is there, but cannot be read."""
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE
 
 
 def explained(error: OSError) -> str:
-    """What the system says, and what a user can do about it."""
+    """Return what the system says, and what a user can do about it."""
     advice = next((what for what, numbers in _ADVICE.items() if error.errno in numbers), None)
     return ": ".join(filter(None, [error.strerror or str(error), advice]))
 

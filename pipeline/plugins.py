@@ -1,4 +1,4 @@
-"""What other installed packages add, by entry points. Each is imported only when it is asked for, or all are listed."""
+"""Classes that other packages add by entry points. Each is imported only when it is asked for, or all are listed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_valid_name(name: str) -> bool:
 
 
 def announced(group: str) -> Mapping[str, EntryPoint]:
-    """Entry points of a group by name, in order of name. Nothing is imported.
+    """Return the entry points of a group by name, in order of name. Imports nothing.
 
     Where several distributions announce one name, the first one on the path has it, as with modules.
     """
@@ -98,7 +98,7 @@ def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
 
 
 def broken(entry: EntryPoint, reason: str) -> PluginError:
-    """What is wrong with an entry point, beside the distribution that is to blame."""
+    """Return what is wrong with an entry point, beside the distribution that is to blame."""
     brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
     return PluginError(f"{entry.name}: the plug-in{brought} is broken: {reason}")
 

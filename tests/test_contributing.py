@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from emodna.cli import fit, predict
+from emodna.cli import corpora, fit, predict, prep
 from emodna.model.methods.aligning import Domains
 from tests.cli.running import script
 from tests.model.small import SETTINGS, command, logged_lines
@@ -33,7 +33,8 @@ FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02
 def _forgotten() -> Iterator[None]:
     """What is imported from one folder is not there for the next test."""
     yield
-    sys.modules.pop("emodna_coral", None)
+    for name in ("emodna_coral", "emodna_studio"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -53,37 +54,45 @@ def printed(name: str) -> str:
     return text[1]
 
 
-def use(installed: Path, home: Path) -> None:
-    """List, show and prepare the corpus as a user does."""
+def use(run: Callable[..., Any], home: Path) -> None:
+    """List, prepare and show the corpus as a user does; `run` returns the JSON of a command."""
     for name in FILES:
         (home / "data" / "studio").mkdir(parents=True, exist_ok=True)
         (home / "data" / "studio" / name).write_bytes(wav(noise(seed=name)))
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    (before,) = [
-        row for row in script("emodna-corpora", "--json", cwd=home, env=environment).json if row["corpus"] == "studio"
-    ]
+    (before,) = [row for row in run("emodna-corpora", "--json") if row["corpus"] == "studio"]
     assert (before["found"], before["next"]) == (True, "emodna-prep --corpus studio")
-    ran = script("emodna-prep", "--corpus", "studio", "--json", cwd=home, env=environment)
-    assert (ran.code, ran.err) == (0, "")
-    assert (ran.json[0]["utterances"], ran.json[0]["rejected"]) == (len(FILES), 0)
-    shown = script("emodna-corpora", "show", "studio", "--json", cwd=home, env=environment).json
+    (made,) = run("emodna-prep", "--corpus", "studio", "--json")
+    assert (made["utterances"], made["rejected"]) == (len(FILES), 0)
+    shown = run("emodna-corpora", "show", "studio", "--json")
     assert [store["utterances"] for store in shown["stores"]] == [len(FILES)]
     assert shown["obtain"] == "On the shelf of room 12."
 
 
-def test_the_corpus_of_another_package_is_used_like_a_built_in_one(package: Path, tmp_path: Path) -> None:
+def use_here(main: Callable[[], None], *words: object) -> Any:
+    """Return the JSON of a command in this process."""
+    answer = command(main, *words)
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_the_corpus_of_another_package_is_used_like_a_built_in_one(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     announced = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
     text = (package / "emodna_studio.py").read_text()
-    installed = plug(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text)
-    use(installed, tmp_path / "home")
+    monkeypatch.syspath_prepend(plug(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
+    monkeypatch.chdir(tmp_path)
+    commands = {"emodna-corpora": corpora.main, "emodna-prep": prep.main}
+    use(lambda name, *words: use_here(commands[name], *words), tmp_path)
 
 
 @pytest.mark.slow
 def test_pip_installs_that_package(package: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     target = tmp_path / "installed"
-    subprocess.run([*command, "--target", str(target), str(package)], check=True, timeout=300)
-    use(target, tmp_path / "home")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True, timeout=300)
+    environment = os.environ | {"PYTHONPATH": str(target)}
+    use(lambda name, *words: script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
 
 
 def test_the_method_of_another_package_is_used_like_a_built_in_one(
@@ -100,21 +109,16 @@ def test_the_method_of_another_package_is_used_like_a_built_in_one(
     )
     monkeypatch.syspath_prepend(folder)
 
-    def use(main: Callable[[], None], *words: object) -> Any:
-        answer = command(main, *words, "--json")
-        assert answer.code == 0, answer.err
-        return json.loads(answer.out)
-
-    listed = use(fit.main, "--list-methods")[-1]
+    listed = use_here(fit.main, "--list-methods", "--json")[-1]
     assert [listed[key] for key in ("method", "add", "package")] == ["coral", ["scl"], {"emodna-coral": "1.0"}]
     asked = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--method", "coral", "--steps", 3, "--threads", 1]
     small = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     for run, more in (("plain", []), ("scl", ["--add", "scl"]), ("floor", ["--set", "coral_weight=0"])):
-        use(fit.main, *asked, *small, *more, "--out", tmp_path / run)
+        use_here(fit.main, *asked, *small, *more, "--out", tmp_path / run, "--json")
     first, last = (logged_lines(tmp_path / "plain")[at]["coral"] for at in (0, -1))
     assert 0 < first != last
     assert logged_lines(tmp_path / "scl")[0]["scl"] > 0
-    (answer,) = use(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")))
+    (answer,) = use_here(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")), "--json")
     assert 0 < answer["probability"] < 1
 
 

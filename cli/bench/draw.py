@@ -123,7 +123,7 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     named.pop("", None)
-    names = [textwrap.shorten(visible(name), _NAME, placeholder="\u2026") for name in named]
+    names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in map(visible, named)]
     whole = columns * width
     title, note = _fold(picture.title, int(whole * 10)), _fold(picture.note, int(whole * _PER_INCH))
     per_row = max(min(len(names), int(whole * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)

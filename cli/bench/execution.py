@@ -1,8 +1,8 @@
 """Execution of an experiment's runs, and the summary of it: for emodna-bench run and retry."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Sized
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -50,60 +50,39 @@ class Execution:
     """Place and manner of execution."""
 
     kind: Literal["cpu", "cuda"]
-    devices: tuple[str, ...]
-    workers: int
-    threads: int
-    scheduler: str | None
+    start: "Callable[[int], AbstractContextManager[Workers]]"
+    """Starts workers for a number of runs, or connects to them."""
 
-    @classmethod
-    def of(cls, workers: int | None, scheduler: str | None, threads: int, device: str) -> "Execution":
-        """Resolve the options.
 
-        Raises
-        ------
-        EmodnaError
-            No such device.
-        click.UsageError
-            Options that exclude each other.
-        """
-        if workers and scheduler:
-            raise click.UsageError(
-                "--workers and --scheduler exclude each other: a cluster's workers are started with it"
-            )
-        if scheduler and device not in ("auto", "cpu", "cuda"):
-            raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
-        if scheduler and device != "auto":
-            return cls("cuda" if device == "cuda" else "cpu", (device,), 0, threads, scheduler)
-        here = common.torch_device(device)
-        kind: Literal["cpu", "cuda"] = "cuda" if here.type == "cuda" else "cpu"
-        if scheduler:
-            return cls(kind, (kind,), 0, threads, scheduler)
-        devices = (str(here),)
-        room = max(common.cores() // threads, 1)
-        if kind == "cuda":
-            import torch
+def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
+    """Resolve the options of an execution.
 
-            if here.index is None:
-                devices = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-            room = min(room, _PER_GPU * len(devices))
-        return cls(kind, devices, workers or room, threads, None)
+    Raises
+    ------
+    EmodnaError, click.UsageError
+        No such device, or options that exclude each other.
+    """
+    from emodna.model.bench.runner import local_workers, remote_workers
 
-    @property
-    def decisive_threads(self) -> int:
-        """Threads as a condition of an experiment: on CUDA they decide nothing."""
-        return self.threads if self.kind == "cpu" else 1
+    if workers and scheduler:
+        raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
+    if scheduler and device not in ("auto", "cpu", "cuda"):
+        raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
+    if scheduler and device != "auto":
+        kind: Literal["cpu", "cuda"] = "cuda" if device == "cuda" else "cpu"
+        return Execution(kind, lambda _runs: remote_workers(scheduler, threads, kind))
+    here = common.torch_device(device)
+    kind = "cuda" if here.type == "cuda" else "cpu"
+    if scheduler:
+        return Execution(kind, lambda _runs: remote_workers(scheduler, threads, kind))
+    devices, room = [str(here)], max(common.cores() // threads, 1)
+    if kind == "cuda":
+        import torch
 
-    @contextmanager
-    def start(self, runs: int) -> "Iterator[Workers]":
-        """Start workers for so many runs, or connect to them."""
-        from emodna.model.bench.runner import local_workers, remote_workers
-
-        if self.scheduler is not None:
-            with remote_workers(self.scheduler, self.threads, self.devices[0]) as workers:
-                yield workers
-        else:
-            with local_workers(min(self.workers, runs), self.threads, self.devices) as workers:
-                yield workers
+        if here.index is None:
+            devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        room = min(room, _PER_GPU * len(devices))
+    return Execution(kind, lambda runs: local_workers(min(workers or room, runs), threads, devices))
 
 
 def carry_out(
@@ -118,12 +97,7 @@ def carry_out(
 ) -> int:
     """Write bench.json, execute what is left of some runs, and print a summary; return the command's exit code.
 
-    Parameters
-    ----------
-    began
-        Start of the command, by time.monotonic.
-    again
-        See `execute`.
+    The command began at `began`, by time.monotonic; for `again` see `execute`.
     """
     from emodna.cli.bench.live import watching
     from emodna.model.bench.results import number_or_none, read_outcomes

@@ -4,7 +4,8 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rich import box
@@ -79,22 +80,20 @@ class Number(NamedTuple):
     bold: bool = False
     before: str = ""
 
-    def written(self, signs: Mapping[int, str], bold: Callable[[str], str] = str) -> str:
+    def written(self, signs: Mapping[int, str], bold: str = "{}") -> str:
         """Return it in one form, with the signs of that form in place of those in Unicode."""
         text = self.text.translate(signs)
-        return f"{self.before.translate(signs)}{bold(text) if self.bold else text}{self.after.translate(signs)}"
+        text = bold.format(text) if self.bold else text
+        return f"{self.before.translate(signs)}{text}{self.after.translate(signs)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A line of a block."""
+class Shown(NamedTuple):
+    """A line of a block; the paper's numbers and differences stand below a line of ours."""
 
     label: str
     numbers: Sequence[Number]
     below: bool = False
-    """True of the paper's numbers and of differences, which stand below a line of ours."""
-    new_part: bool = False
-    """True if a rule stands above it."""
+    rule_above: bool = False
 
 
 # Numbers
@@ -166,7 +165,9 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
     for line in table.lines:
         part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
         cells = [line.cells.get(spot, Cell()) for spot in spots]
-        yield Shown(line.label, [our_number(table, line, spot) for spot in spots], new_part=before not in (None, part))
+        yield Shown(
+            line.label, [our_number(table, line, spot) for spot in spots], rule_above=before not in (None, part)
+        )
         if any(cell.cited for cell in cells):
             called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
             yield Shown(called, [paper_number(cell) for cell in cells], below=True)
@@ -175,10 +176,6 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
             numbers = [Number() if each is None else Number(signed(each), _UNMARKED) for each in differences]
             yield Shown("difference", numbers, below=True)
         before = part
-
-
-def _headings(table: Table, block: Block) -> list[str]:
-    return [heading(table, block, task, column) for task, column in block.columns]
 
 
 # Text
@@ -228,12 +225,13 @@ def _bands(table: Table, block: Block, console: Console) -> Iterator[Grid]:
 def _grid(table: Table, block: Block) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     grid.add_column("", overflow="fold", min_width=_LEAST)
-    for group in _headings(table, block):
+    for task, column in block.columns:
+        group = heading(table, block, task, column)
         for place, head in enumerate(block.headings):
             title = common.visible(group) if place == 0 else ""
             grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
     for line in shown_lines(table, block):
-        if line.new_part:
+        if line.rule_above:
             grid.add_section()
         numbers = [Text(number.written(_TEXT_SIGNS), style="bold" if number.bold else "") for number in line.numbers]
         label = Text(f"{'  ' * line.below}{common.visible(line.label)}")
@@ -241,90 +239,71 @@ def _grid(table: Table, block: Block) -> Grid:
     return grid
 
 
-# Markdown
+# Markdown and LaTeX
 
 
 def markdown(table: Table) -> str:
     """Return a table in Markdown, as GitHub reads it."""
-    parts = [f"**{_in_markdown(caption(table))}**"]
-    for block in table.blocks:
-        heads = [
-            f"{_in_markdown(group)}<br>{_in_markdown(head)}"
-            for group in _headings(table, block)
-            for head in block.headings
-        ]
-        lines = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
-        for line in shown_lines(table, block):
-            numbers = [number.written(_MARKDOWN_SIGNS, lambda text: f"**{text}**") for number in line.numbers]
-            lines.append(f"| {'&nbsp;&nbsp;' * line.below}{_in_markdown(line.label)} | {' | '.join(numbers)} |")
-        parts += [_in_markdown(block.title), "\n".join(lines)]
-    parts.append("\n".join(f"- {_in_markdown(note)}" for note in notes(table)))
-    if gaps := list(missing(table)):
-        parts += ["Missing:", "\n".join(f"- {_in_markdown(gap)}" for gap in gaps)]
-    return "\n\n".join(parts) + "\n"
 
+    def escape(words: str) -> str:
+        words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", words)
 
-def _in_markdown(words: str) -> str:
-    """Escape words so that Markdown and the HTML in it show them as they are, on one line."""
-    words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", words)
-
-
-# LaTeX
+    return _rendered("table.md.j2", table, escape, lambda number: number.written(_MARKDOWN_SIGNS, "**{}**"))
 
 
 def latex(table: Table) -> str:
     """Return a table in LaTeX with booktabs, as the paper prints it: a float with a tabular for each block."""
-    return "\n".join(_latex_lines(table)) + "\n"
+
+    def escape(words: str) -> str:
+        return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
+
+    return _rendered("table.tex.j2", table, escape, lambda number: number.written(_LATEX_SIGNS, r"\textbf{{{}}}"))
 
 
-def _latex_lines(table: Table) -> Iterator[str]:
-    yield r"% \usepackage{booktabs}; with pdflatex also \usepackage[T1]{fontenc}"
-    yield r"\begin{table*}"
-    yield r"\centering\scriptsize\setlength{\tabcolsep}{2pt}"
-    yield rf"\caption{{{_in_latex(caption(table))}}}"
-    yield rf"\label{{tab:emodna-{table.name}}}"
-    for place, block in enumerate(table.blocks):
-        if place:
-            yield r"\par\medskip"
-        yield rf"{_in_latex(block.title)}\par\smallskip"
-        yield from _tabular(table, block)
-    yield r"\par\smallskip\raggedright"
-    yield from (rf"{_in_latex(note)}\par" for note in notes(table))
-    if gaps := list(missing(table)):
-        runs = sum(gap.runs for gap in table.gaps)
-        parts = ["1 cell is missing" if runs == 1 else f"{runs} cells are missing"] * bool(runs)
-        parts += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
-        yield rf"Incomplete: {_in_latex('; '.join(parts))}.\par"
-        yield from (f"% {common.visible(gap)}" for gap in gaps)
-    yield r"\end{table*}"
+def _rendered(template: str, table: Table, escape: Callable[[str], str], written: Callable[[Number], str]) -> str:
+    """Render a table by a template, all texts of which are escaped."""
+    import jinja2
+    from markupsafe import Markup
 
+    def finalised(value: object) -> object:
+        if isinstance(value, Number):
+            return written(value)
+        return value if isinstance(value, Markup) else escape(str(value))
 
-def _tabular(table: Table, block: Block) -> Iterator[str]:
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join(cells) + r" \\"
-
-    groups, heads = _headings(table, block), [_in_latex(head) for head in block.headings]
-    width = len(heads)
-    yield rf"\begin{{tabular}}{{l{'r' * (width * len(groups))}}}"
-    yield r"\toprule"
-    yield row(["", *(rf"\multicolumn{{{width}}}{{c}}{{{_in_latex(group)}}}" for group in groups)])
-    starts = range(2, width * len(groups) + 2, width)
-    yield "".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts)
-    yield row(["Method", *(head for _ in groups for head in heads)])
-    yield r"\midrule"
-    for line in shown_lines(table, block):
-        if line.new_part:
-            yield r"\midrule"
-        numbers = [number.written(_LATEX_SIGNS, lambda text: rf"\textbf{{{text}}}") for number in line.numbers]
-        yield row([r"\quad " * line.below + _in_latex(line.label), *numbers])
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
-
-
-def _in_latex(words: str) -> str:
-    """Escape words so that LaTeX prints them as they are."""
-    return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=finalised,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - it is no HTML
+    )
+    environment.filters["visible"] = lambda words: Markup(common.visible(words))  # noqa: S704
+    runs = sum(gap.runs for gap in table.gaps)
+    incomplete = ["1 cell is missing" if runs == 1 else f"{runs} cells are missing"] * bool(runs)
+    incomplete += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
+    return environment.get_template(template).render(
+        name=table.name,
+        caption=caption(table),
+        blocks=[
+            {
+                "title": block.title,
+                "groups": [heading(table, block, task, column) for task, column in block.columns],
+                "heads": block.headings,
+                "lines": list(shown_lines(table, block)),
+            }
+            for block in table.blocks
+        ],
+        notes=list(notes(table)),
+        missing=list(missing(table)),
+        incomplete="; ".join(incomplete),
+    )
 
 
 # JSON and CSV

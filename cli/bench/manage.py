@@ -160,13 +160,7 @@ def drop(
 
 
 def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> None:
-    """Refuse methods or corpora that an experiment does not have.
-
-    Raises
-    ------
-    BenchError
-        Names one, and those that it has.
-    """
+    """Refuse methods or corpora that an experiment does not have."""
     from emodna.model.errors import BenchError
 
     known = list(known)

@@ -9,8 +9,9 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution
-from emodna.cli.bench.options import STEPS, out_option
+from emodna.cli.bench.options import out_option
 from emodna.model.bench.wording import shared_notes
+from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -57,7 +58,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
     help="What a table of the paper, or the study of settings, is made of; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
-@click.option("--steps", type=click.IntRange(min=1), default=STEPS, help="Training steps of each run.")
+@click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
 @click.option(
     "--feature-set",
@@ -108,16 +109,17 @@ def run(
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
     from emodna.model.config import shared_settings
+    from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
-    from emodna.pipeline.store.catalogue import folder_name
 
     shared_settings(parsed)
     wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
-    where = execution.Execution.of(workers, scheduler, threads, device)
-    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, where.decisive_threads)
+    where = execution.resolve_execution(workers, scheduler, threads, device)
+    decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
+    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
     asked = _plan(out, stores, wishes, seeds, conditions)
     with exclusive(out):
         experiment, runs = _merged(asked)
@@ -157,7 +159,7 @@ def retry(
     from emodna.model.errors import BenchError
 
     experiment = Experiment.read(out)
-    where = execution.Execution.of(workers, scheduler, experiment.conditions.threads, device)
+    where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
     if where.kind != experiment.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
     with exclusive(out):
@@ -179,14 +181,8 @@ def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tupl
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Stores of the corpora, in order of their names.
-
-    Raises
-    ------
-    EmodnaError
-        Fewer than two, or one that is not prepared.
-    """
-    from emodna.pipeline.store.catalogue import find_store, folder_name, in_cache, stores
+    """Stores of the corpora, in order of their names."""
+    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}

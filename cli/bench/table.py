@@ -65,13 +65,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
 
 
 def _form_of(to: Path | None) -> str:
-    """The form that a file's suffix asks for; text, where it is printed.
-
-    Raises
-    ------
-    EmodnaError
-        Another suffix than those.
-    """
+    """The form that a file's suffix asks for; text, where it is printed."""
     from emodna.pipeline.errors import EmodnaError
 
     if to is None:

@@ -39,7 +39,7 @@ cache.add_command(stats)
 def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the stores of a cache."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.pipeline.store.catalogue import stores
+    from emodna.pipeline.catalogue import stores
 
     common.detail(f"cache {common.safe(cache)}")
     rows = [_summary(path) for path in stores(cache)]

@@ -64,7 +64,7 @@ def collect_garbage(
 
 def _folder(cache: Path, store: str) -> Path:
     """Return the folder of a store, also of one whose first run was interrupted."""
-    from emodna.pipeline.store.catalogue import resolve_store
+    from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store.gc import is_store_folder
 
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)

@@ -1,9 +1,10 @@
 """emodna-runs compare: runs side by side."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.text import Text
@@ -16,6 +17,9 @@ from emodna.model.label import SCORE_NAMES
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
     from emodna.model.runs.listing import Run
+
+#: Keys of a pair's statistics, as of `Paired`.
+_PAIRED: Final = ("utterances", "agreement", "labelled", "only_a", "only_b", "p")
 
 
 @click.command()
@@ -58,21 +62,12 @@ def _json(
         "seeds": [
             {"runs": [paths[place] for place in each.runs], "mean": each.mean, "std": each.std} for each in seeds
         ],
-        "pairs": [{"a": paths[a], "b": paths[b], **_pair_json(each)} for (a, b), each in pairs.items()],
-    }
-
-
-def _pair_json(pair: "Paired | str") -> dict[str, Any]:
-    if isinstance(pair, str):
-        return {**dict.fromkeys(("utterances", "agreement", "labelled", "only_a", "only_b", "p")), "problem": pair}
-    return {
-        "utterances": pair.utterances,
-        "agreement": pair.agreement,
-        "labelled": pair.labelled,
-        "only_a": pair.only_first,
-        "only_b": pair.only_second,
-        "p": pair.p,
-        "problem": None,
+        "pairs": [
+            {"a": paths[a], "b": paths[b], **dict.fromkeys(_PAIRED), "problem": each}
+            if isinstance(each, str)
+            else {"a": paths[a], "b": paths[b], **asdict(each), "problem": None}
+            for (a, b), each in pairs.items()
+        ],
     }
 
 
@@ -129,8 +124,8 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
                 Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
                 Column("agree %", [Text(f"{each.agreement:.1f}") for each in rows], right=True),
-                Column("only 1st right", [Text(table.value(each.only_first)) for each in rows], right=True),
-                Column("only 2nd right", [Text(table.value(each.only_second)) for each in rows], right=True),
+                Column("only 1st right", [Text(table.value(each.only_a)) for each in rows], right=True),
+                Column("only 2nd right", [Text(table.value(each.only_b)) for each in rows], right=True),
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
             ]
         )

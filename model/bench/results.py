@@ -60,7 +60,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """State of one run, read from its files."""
+    """State of a run, read from its files."""
 
     run: RunSpec
     state: State
@@ -198,16 +198,6 @@ class Scores:
             keys = (row["spec"], str((row["task"], row["src"], row["tgt"])), str(row["seed"]))
             values[tuple(axis[key] for axis, key in zip(places, keys, strict=True))] = row["value"]
         return cls(methods, scenarios, seeds, values)
-
-    def of_method(self, method: MethodSpec) -> dict[Scenario, dict[int, float]]:
-        """Return a method's scores by scenario and seed; empty where it has none."""
-        if method not in self.methods:
-            return {}
-        return {
-            scenario: {seed: score for seed, score in zip(self.seeds, by_seed, strict=True) if not math.isnan(score)}
-            for scenario, by_seed in zip(self.scenarios, self.values[self.methods.index(method)].tolist(), strict=True)
-            if not all(map(math.isnan, by_seed))
-        }
 
 
 def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:

@@ -92,6 +92,15 @@ class Workers:
             )
         return fit
 
+    def submit(self, order: Order) -> "Future[Any]":
+        """Send an order to the worker that has least to do; if that dies, another one goes on with it."""
+        return self.client.submit(
+            pickle.loads,
+            pickle.dumps(Call(execute_order, order)),
+            key=f"cell-{uuid4()}",
+            resources=dict(self.resources) or None,
+        )
+
 
 @contextmanager
 def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
@@ -182,129 +191,96 @@ def execute(
     WorkerError
         The scheduler is gone, or the workers can execute no run.
     """
-    return _Execution(experiment, workers, watcher, again=again).execute(runs)
+    out, hash_of_file = str(experiment.out.absolute()), digest(experiment.out) or ""
+    # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
+    alike: dict[str, list[RunSpec]] = {}
+    for run in runs:
+        alike.setdefault(experiment.run_name(run), []).append(run)
+    left = deque(each[0] for each in alike.values())
+    flying: dict[Future[Any], tuple[RunSpec, str]] = {}  # with its device
+    landed: SimpleQueue[Future[Any]] = SimpleQueue()
+    found: dict[RunSpec, Answer] = {}
+    seen = time.monotonic()  # workers, the last time
+    try:
+        while left or flying:
+            here, now = workers.count(), time.monotonic()
+            if here:
+                seen = now
+            elif now - seen > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
+                watcher.told(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
+                seen = float("inf")  # told once
+            # No more runs are under way than there are workers: one that dies takes no run with it but its own.
+            while left and len(flying) < here:
+                run = left.popleft()
+                busy = Counter(device for _, device in flying.values())
+                device = min(workers.devices, key=busy.__getitem__)
+                asked = (*run.pair, run.task, str(run.method), run.seed)
+                order = Order(out, hash_of_file, asked, versions(), workers.threads, device, workers.local, again)
+                future = workers.submit(order)
+                flying[future] = run, device
+                future.add_done_callback(landed.put)
+                watcher.began(run)
+            with suppress(Empty):
+                future = landed.get(timeout=_LOOK_SECONDS)
+                run, _ = flying.pop(future)
+                answer = _answer(future, workers.place)
+                _record(experiment.failure(run), answer)
+                for each in alike[experiment.run_name(run)]:
+                    found[each] = answer
+                    watcher.ended(each, answer)
+    except BaseException as error:
+        if flying:
+            _stop(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
+        if isinstance(error, GONE) and not (isinstance(error, OSError) and error.errno is not None):  # of a file
+            raise WorkerError(f"lost the connection to the workers at {workers.place}: {_RESUMABLE}") from error
+        raise
+    return found
 
 
-class _Execution:
-    """State of `execute`."""
+def _answer(future: "Future[Any]", place: str) -> Answer:
+    """Return the answer of a worker, or what Dask says of the worker."""
+    from distributed.scheduler import KilledWorker
 
-    def __init__(self, experiment: Experiment, workers: Workers, watcher: BenchWatcher, *, again: bool) -> None:
-        self._experiment, self._workers, self._watcher, self._again = experiment, workers, watcher, again
-        self._digest = digest(experiment.out) or ""
-        self._flying: dict[Future[Any], tuple[RunSpec, str]] = {}  # with its device
-        self._landed: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._alone_since: float | None = None
+    try:
+        answer: Answer = future.result()
+    except GONE:
+        raise
+    except KilledWorker as error:
+        deaths = error.allowed_failures + 1
+        return Answer("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
+    except (ImportError, AttributeError) as error:
+        raise WorkerError(
+            f"a worker at {place} cannot load emodna ({error}): every worker needs the environment that emodna-bench "
+            "runs in"
+        ) from error
+    except Exception as error:  # of a run; the others go on
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Answer("failed", error=line, traceback="".join(traceback.format_exception(error)))
+    return answer
 
-    def execute(self, runs: Sequence[RunSpec]) -> dict[RunSpec, Answer]:
-        # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
-        alike: dict[str, list[RunSpec]] = {}
-        for run in runs:
-            alike.setdefault(self._experiment.run_name(run), []).append(run)
-        left = deque(each[0] for each in alike.values())
-        found: dict[RunSpec, Answer] = {}
-        try:
-            while left or self._flying:
-                self._send(left)
-                with suppress(Empty):
-                    future = self._landed.get(timeout=_LOOK_SECONDS)
-                    run, _ = self._flying.pop(future)
-                    answer = self._record(run, self._answer(future))
-                    for each in alike[self._experiment.run_name(run)]:
-                        found[each] = answer
-                        self._watcher.ended(each, answer)
-        except BaseException as error:
-            self._stop()
-            if isinstance(error, GONE) and not (isinstance(error, OSError) and error.errno is not None):  # of a file
-                raise WorkerError(
-                    f"lost the connection to the workers at {self._workers.place}: {_RESUMABLE}"
-                ) from error
-            raise
-        return found
 
-    def _send(self, left: deque[RunSpec]) -> None:
-        """Have as many runs under way as there are workers: so one that dies takes no run with it but its own."""
-        here = self._workers.count()
-        now = time.monotonic()
-        if here:
-            self._alone_since = None
-        elif self._alone_since is None:
-            self._alone_since = now
-        elif now - self._alone_since > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
-            self._watcher.told(f"waiting for workers: none at {self._workers.place} (Ctrl-C ends this: {_RESUMABLE})")
-            self._alone_since = float("inf")  # told once
-        while left and len(self._flying) < here:
-            run = left.popleft()
-            busy = Counter(device for _, device in self._flying.values())
-            device = min(self._workers.devices, key=busy.__getitem__)
-            future = self._workers.client.submit(
-                pickle.loads,
-                pickle.dumps(Call(execute_order, self._order(run, device))),
-                key=f"cell-{uuid4()}",
-                resources=dict(self._workers.resources) or None,
-            )
-            self._flying[future] = run, device
-            future.add_done_callback(self._landed.put)
-            self._watcher.began(run)
+def _record(failure: Path, answer: Answer) -> None:
+    """Write down why a run failed, or forget it.
 
-    def _order(self, run: RunSpec, device: str) -> Order:
-        return Order(
-            str(self._experiment.out.absolute()),
-            self._digest,
-            (*run.pair, run.task, str(run.method), run.seed),
-            versions(),
-            self._workers.threads,
-            device,
-            local=self._workers.local,
-            again=self._again,
-        )
+    Raises
+    ------
+    WorkerError
+        The worker refused.
+    """
+    if answer.kind == "refused":
+        raise WorkerError(f"{answer.error}; {_RESUMABLE}")
+    if answer.kind == "failed":
+        failure.parent.mkdir(exist_ok=True)
+        content = {"error": answer.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_json(failure, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
+    elif answer.kind == "done":
+        failure.unlink(missing_ok=True)
 
-    def _answer(self, future: "Future[Any]") -> Answer:
-        """Return the answer of a worker, or what Dask says of the worker."""
-        from distributed.scheduler import KilledWorker
 
-        try:
-            answer: Answer = future.result()
-        except GONE:
-            raise
-        except KilledWorker as error:
-            deaths = error.allowed_failures + 1
-            return Answer("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
-        except (ImportError, AttributeError) as error:
-            raise WorkerError(
-                f"a worker at {self._workers.place} cannot load emodna ({error}): every worker needs the environment "
-                "that emodna-bench runs in"
-            ) from error
-        except Exception as error:  # of a run; the others go on
-            line = f"{type(error).__name__}: {error}".splitlines()[0]
-            return Answer("failed", error=line, traceback="".join(traceback.format_exception(error)))
-        return answer
-
-    def _record(self, run: RunSpec, answer: Answer) -> Answer:
-        """Write down why a run failed, or forget it.
-
-        Raises
-        ------
-        WorkerError
-            The worker refused.
-        """
-        failure = self._experiment.failure(run)
-        if answer.kind == "refused":
-            raise WorkerError(f"{answer.error}; {_RESUMABLE}")
-        if answer.kind == "failed":
-            failure.parent.mkdir(exist_ok=True)
-            content = {"error": answer.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-            write_json(failure, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
-        elif answer.kind == "done":
-            failure.unlink(missing_ok=True)
-        return answer
-
-    def _stop(self) -> None:
-        """Let runs at work stop behind their present step, and write a checkpoint."""
-        if not self._flying:
-            return
-        with suppress(*GONE):
-            self._workers.client.cancel(list(self._flying))
-        until = time.monotonic() + _STOP_SECONDS
-        folders = [self._experiment.run_folder(run) for run, _ in self._flying.values()]
-        while time.monotonic() < until and any(map(is_locked, folders)):
-            time.sleep(0.05)
+def _stop(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
+    """Let runs at work stop behind their present step, and write a checkpoint."""
+    with suppress(*GONE):
+        workers.client.cancel(futures)
+    until = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < until and any(map(is_locked, folders)):
+        time.sleep(0.05)

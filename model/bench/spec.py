@@ -26,9 +26,10 @@ Pair = tuple[str, str]
 """Source and target."""
 
 _VERSION: Final = 1
-#: The one key of a method spec that is an option of emodna-fit, and not a setting.
+_FILE: Final = "bench.json"
+#: The one key of a method spec that is an option of emodna-fit, and not a setting; and its largest value.
 _STEPS: Final = "steps"
-_DIGITS: Final = 9
+_MOST_STEPS: Final = 10**9 - 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,7 +79,6 @@ class MethodSpec:
         return spec
 
     def __str__(self) -> str:
-        """Return the text form that `parse` reads."""
         settings = ",".join(f"{key}={value}" for key, value in self.settings)
         return f"{self.name}:{settings}" if settings else self.name
 
@@ -94,8 +94,8 @@ class MethodSpec:
         text = dict(self.settings).get(_STEPS)
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[: _DIGITS + 1]) < 10**_DIGITS):
-            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {10**_DIGITS - 1}")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= _MOST_STEPS):
+            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {_MOST_STEPS}")
         return int(text)
 
     @property
@@ -168,7 +168,6 @@ class RunSpec:
     seed: int
 
     def __str__(self) -> str:
-        """Return it in words."""
         return f"{self.src} -> {self.tgt}, {self.task}, {self.method}, seed {self.seed}"
 
     @property
@@ -199,7 +198,7 @@ class Experiment:
         BenchError
             There is none, or its file is damaged.
         """
-        path = out / "bench.json"
+        path = out / _FILE
         if not path.exists():
             raise BenchError(f"--out {out}: no benchmark there; emodna-bench run makes one")
         content = read_json(path)
@@ -230,13 +229,13 @@ class Experiment:
     @staticmethod
     def exists(out: Path) -> bool:
         """Return True if there is an experiment in a folder."""
-        return (out / "bench.json").exists()
+        return (out / _FILE).exists()
 
     def write(self) -> None:
         """Write `bench.json`, atomically."""
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(
-            self.out / "bench.json",
+            self.out / _FILE,
             {
                 "version": _VERSION,
                 "conditions": asdict(self.conditions),
@@ -288,8 +287,6 @@ class Experiment:
         self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None
     ) -> "Experiment":
         """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
-
-        A method or corpus that no run is left of goes, too.
 
         Raises
         ------

@@ -48,7 +48,7 @@ class Loader:
     Parameters
     ----------
     residency
-        Whether windows are made once and kept on the device: `on`, `off`, or `auto`, where they fit.
+        Whether windows are made once and kept on the device: see `residents`.
 
     Raises
     ------
@@ -168,12 +168,9 @@ class Resident(Generic[Kind]):
 def residents(
     residency: Residency, streams: Sequence[Stream[Any]], steps: int, device: torch.device
 ) -> list[Stream[Any]]:
-    """Choose the streams that are to be kept on the device.
+    """Choose the streams that are to be kept on the device: all if `on`, none if `off`.
 
-    Parameters
-    ----------
-    residency
-        `auto`: those that fit and give each of their utterances at least once in so many steps, small ones first.
+    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first.
 
     Raises
     ------
@@ -200,8 +197,8 @@ def residents(
 
 def _size(stream: Stream[Any]) -> int:
     """Bytes of all windows of a stream."""
-    each: list[int] = [tensor.nbytes for tensor in stream.kind.empty(1, *stream.window).tensors.values()]
-    return len(stream) * sum(each)
+    one: Batch = stream.kind.empty(1, *stream.window)
+    return len(stream) * sum(tensor.nbytes for tensor in one.tensors.values())
 
 
 def _memory(device: torch.device) -> tuple[int, int]:

@@ -117,12 +117,7 @@ class Stream(Generic[Kind]):
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> Kind:
-        """The batch of a step, from 0, on the CPU.
-
-        Parameters
-        ----------
-        pinned
-            See `Batch.empty`.
+        """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`.
 
         Raises
         ------
@@ -133,12 +128,10 @@ class Stream(Generic[Kind]):
 
     def ids(self, step: int) -> list[str]:
         """Ids of the utterances in the batch of a step."""
-        numbers = self.numbers(step)
-        found = dict[int, str]()
-        for corpus, places, rows, _ in self._located(numbers):
-            ids = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
-            found |= zip(places.tolist(), ids, strict=True)
-        return [found[place] for place in range(len(numbers))]
+        found = np.empty(self.batch_size, object)
+        for corpus, places, rows, _ in self._located(self.numbers(step)):
+            found[places] = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
+        return list(found)
 
     def numbers(self, step: int) -> NDArray[np.int64]:
         """Numbers of the utterances in the batch of a step."""

@@ -47,19 +47,12 @@ class ExportedModel:
 
 
 def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
-    """Write a run's model as ONNX, whole or not at all, with all that a user of the file has to know in its metadata.
-
-    Parameters
-    ----------
-    force
-        Replace an earlier file there.
+    """Write a run's model as ONNX, as `write_onnx`, with all that a user of the file has to know in its metadata.
 
     Raises
     ------
-    ExportError
-        As `write_onnx`.
-    RunError
-        The run is not finished, or damaged.
+    ExportError, RunError
+        As `write_onnx`, or the run is not finished, or damaged.
     """
     model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
@@ -155,14 +148,13 @@ def _translated(model: TrainedModel) -> "onnx.ModelProto":
 def _quietly() -> Iterator[None]:
     """Silence the exporter, which prints and warns of packages that it could use and graphs that it cannot trace."""
     logger = logging.getLogger("torch")
-    before, aside = logger.level, io.StringIO()
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(aside), redirect_stderr(aside):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 def _remove_origin(exported: "onnx.ModelProto") -> None:

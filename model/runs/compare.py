@@ -25,9 +25,9 @@ class Paired:
     agreement: float
     """Percent of the utterances that get the same label from both."""
     labelled: int | None
-    only_first: int | None
+    only_a: int | None
     """Labelled utterances that only the first run labels right."""
-    only_second: int | None
+    only_b: int | None
     p: float | None
     """p-value of `mcnemar`."""
 

@@ -27,7 +27,7 @@ class Snapshots:
 
     @property
     def steps(self) -> list[int]:
-        """The steps after which one is taken, in order."""
+        """Steps after which one is taken, in order."""
         return [step for step in range(1, self.total + 1) if self.due(step)]
 
     def due(self, done: int) -> bool:

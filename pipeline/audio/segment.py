@@ -74,7 +74,7 @@ class EnergySegmenter:
             )
 
     def parameters(self) -> dict[str, str | float]:
-        """The rule's name and constants."""
+        """Return the rule's name and constants."""
         return {"segment": "energy", **asdict(self)}
 
     def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> list[tuple[float, float]]:
@@ -115,7 +115,7 @@ class EnergySegmenter:
 
 
 def _levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Mean power in dB of each whole block of (n,) samples, about their mean."""
+    """Return the mean power in dB of each whole block of (n,) samples, about their mean."""
     edges = np.round(np.arange(len(samples) * _BLOCKS // sample_rate + 1) * (sample_rate / _BLOCKS)).astype(np.int64)
     offset = samples.mean(dtype=np.float64) if len(samples) else 0.0  # of the microphone, inaudible
     level = np.empty(len(edges) - 1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType(
     {kind.name: kind for kind in (Casia, Emodb, Emovo, Iemocap, Ravdess, Savee)}
 )
-"""Those of this package. An entry point cannot replace one."""
+"""The corpora of this package. An entry point cannot replace one."""
 
 ENTRY_POINTS: Final = "emodna.corpora"
 """Group of entry points by which other packages add theirs."""
@@ -47,12 +47,12 @@ def corpus(name: str, subset: str | None = None) -> Corpus:
 
 
 def names() -> list[str]:
-    """Names of all corpora, those of other packages among them, in order. Nothing is imported."""
+    """Return the names of all corpora, those of other packages among them, in order. Imports nothing."""
     return sorted({*CORPORA, *plugins.announced(ENTRY_POINTS)})
 
 
 def registered() -> Mapping[str, type[Corpus] | PluginError]:
-    """All corpora by name, in order of name; in place of one that cannot be used, the reason. Imports them all."""
+    """Return all corpora by name, in order; in place of one that cannot be used, the reason. Imports them all."""
     found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
     for name, entry in plugins.announced(ENTRY_POINTS).items():
         if name not in CORPORA:
@@ -71,7 +71,7 @@ def _loaded(entry: "EntryPoint") -> type[Corpus]:
 
 
 def options(name: str) -> str | None:
-    """The options of emodna-prep that prepare the store of this name; None if it is no registered corpus's."""
+    """Return the options of emodna-prep that prepare the store of this name; None if no registered corpus has it."""
     if name in names():
         return f"--corpus {name}"
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)

@@ -1,4 +1,4 @@
-"""What a corpus is: facts about it, and a reader that tells what each of its files holds.
+"""Base classes of the corpora: facts about one, and a reader that tells what each of its files holds.
 
 A corpus names its utterances from their paths (and label files) alone; no audio is opened here.
 """
@@ -28,7 +28,7 @@ __all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFacts:
-    """What is published about a corpus; None where nothing is."""
+    """Published facts about a corpus; None where nothing is published."""
 
     title: str
     language: str | None = None
@@ -46,9 +46,9 @@ class CorpusFacts:
     """Category -> published number of utterances."""
     homepage: str = ""
     obtain: str = ""
-    """How a user gets it, in a few sentences."""
+    """Instructions to get it, in a few sentences."""
     download: Download | None = None
-    """Where `emodna-prep --download` gets it; None for a corpus behind a form or a counter."""
+    """File that `emodna-prep --download` gets; None for a corpus behind a form or a counter."""
 
 
 class Corpus(ABC):
@@ -61,9 +61,9 @@ class Corpus(ABC):
     name: str
     facts: CorpusFacts
     suffixes: Sequence[str] = (".wav",)
-    """Of its audio files, lower case."""
+    """Endings of its audio files, lower case."""
     label_suffixes: Sequence[str] = ()
-    """Of its label files, lower case, if it has any."""
+    """Endings of its label files, lower case, if it has any."""
     subsets: ClassVar[Mapping[str, str]] = {}
     """Other selections of the corpus than the usual one: name -> what it holds. Its constructor takes the name."""
 
@@ -138,11 +138,11 @@ class Corpus(ABC):
         return Scan(table.take(rows), dict(left_out))
 
     def emotion_of(self, code: str) -> str | None:
-        """Category of one of the corpus's emotion codes; None if unknown: never guessed."""
+        """Return the category of one of the corpus's emotion codes; None if unknown: never guessed."""
         return self.facts.emotions.get(code)
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """What differs from the published corpus, a line each: altered and partial copies circulate.
+        """Return the differences from the published corpus, a line each: altered and partial copies circulate.
 
         Parameters
         ----------

@@ -77,7 +77,7 @@ class Casia(PathCorpus):
         )
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """What differs from the published corpus; names the full one."""
+        """Return the differences from the published corpus; name the full one."""
         lines = super().differences(scan, sample_rates)
         if beyond := scan.skipped.get(_NOT_FREE):
             lines.insert(

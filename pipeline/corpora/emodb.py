@@ -76,7 +76,7 @@ class Emodb(PathCorpus):
         )
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """What differs from the published corpus; names EMODB 2.0."""
+        """Return the differences from the published corpus; name EMODB 2.0."""
         lines = super().differences(scan, sample_rates)
         if len(scan) == _UTTERANCES_2_0:
             lines.insert(0, "this is EMODB 2.0, with 281 ambiguous clips; the literature means the 535 of 1.x")

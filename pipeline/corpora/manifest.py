@@ -82,7 +82,7 @@ class Manifest(Own):
         return Scan(table.sort_by("id"), dict(skipped))
 
     def _utterances(self, tree: Tree, skipped: Counter[str], kept: "array[int]") -> Iterator[Utterance]:
-        """What the rows describe; `kept` takes the number of each row that is an utterance."""
+        """Yield the utterances of the rows; `kept` takes the number of each row that is one."""
         for number, row in enumerate(rows_of(self._described)):
             match self._utterance(row, number + 1, tree):
                 case Skip(reason):
@@ -127,7 +127,7 @@ class Manifest(Own):
 
 
 def _text(row: _Row, column: str) -> str | None:
-    """A cell as text; None where it is empty or its column missing."""
+    """Return a cell as text; None where it is empty or its column missing."""
     value = row.get(column)
     text = "" if value is None else str(value).strip()
     return text or None

@@ -61,7 +61,7 @@ class Recordings(Own, PathCorpus):
 
 
 def default_name(place: Path) -> str:
-    """Name of a corpus after its table's, folder's or archive's file name."""
+    """Name a corpus after its table's, folder's or archive's file name."""
     name = place.resolve().name.lower()
     ending = next((each for each in ARCHIVE_SUFFIXES if name.endswith(each)), place.suffix.lower())
     stem = name if place.is_dir() else name.removesuffix(ending)

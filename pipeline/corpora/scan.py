@@ -1,4 +1,4 @@
-"""What a scan finds: utterances as a corpus describes them, kept as a table, since there may be millions."""
+"""Result of a scan: utterances as a corpus describes them, kept as a table, since there may be millions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Utterance:
     """Sentence id."""
     intensity: str | None = None
     emotion_code: str | None = None
-    """As in the corpus."""
+    """Code in the corpus."""
     emotion: str | None = None
     """One of `emotions.EMOTIONS`; None if unlabelled."""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a corpus found under a root."""
+    """Utterances that a corpus found under a root."""
 
     table: pa.Table
     """A row per utterance, in order of id: `layout.DESCRIBED_SCHEMA`, then the corpus's own columns."""
@@ -61,18 +61,18 @@ class Scan:
 
     @property
     def utterances(self) -> Sequence[Utterance]:
-        """The utterances as objects, made anew each time."""
+        """Return the utterances as objects, made anew each time."""
         own = self.own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.DESCRIBED_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
 
     def own_columns(self) -> pa.Table:
-        """The corpus's own columns."""
+        """Return the corpus's own columns."""
         return self.table.drop_columns(layout.DESCRIBED_SCHEMA.names)
 
 
 def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
-    """Utterances as a table, in their order; few are objects at a time.
+    """Turn utterances into a table, in their order; few are objects at a time.
 
     Raises
     ------

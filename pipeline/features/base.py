@@ -1,4 +1,4 @@
-"""What all feature sets share: a name that follows from every parameter, and the way from a waveform to features."""
+"""Base of all feature sets: a name that follows from every parameter, and the way from a waveform to features."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ class FeatureSet(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What is inside, for the beginning of the name."""
+        """Beginning of the name, which says what is inside."""
 
     @property
     @abstractmethod
@@ -91,7 +91,7 @@ class FeatureSet(ABC):
         }
 
     def details(self) -> dict[str, Parameter]:
-        """The parameters of this kind alone: its fields, and whatever of it cannot be changed."""
+        """Return the parameters of this kind alone: its fields, and whatever of it cannot be changed."""
         shared = {field.name for field in fields(FeatureSet)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in shared}
 

@@ -22,33 +22,14 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from emodna.model.config import TrainConfig
 from emodna.model.data.loading import RESIDENCIES, Loader, Residency
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
-from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import Timing, train
-from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.catalogue import find_store
+from tests.benchmarks.step import Inputs
 from tests.model.small import Silent
 
 CONFIG = TrainConfig(checkpoint_seconds=1e9)
-
-
-class Corpora:
-    """Two stores, and fresh streams of them as a run has them."""
-
-    def __init__(self, cache: Path, src: str, tgt: str) -> None:
-        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
-        self.statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
-
-    def streams(self) -> tuple[SourceStream, TargetStream]:
-        """Streams of 64 utterances a batch."""
-        silence = feature_set_from(self.source.snapshot.parameters).silence
-        framer = Framer(CONFIG.frames, CONFIG.padding, self.statistics, silence)
-        mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (self.source, self.target))
-        options = {"batch_size": CONFIG.batch_size, "seed": 0}
-        return SourceStream([(mine, self.source.labels("arousal"))], **options), TargetStream(other, **options)
 
 
 class OverHdf5(Dataset[dict[str, torch.Tensor]]):
@@ -78,16 +59,14 @@ class OverHdf5(Dataset[dict[str, torch.Tensor]]):
         return {"features": torch.from_numpy(features.T.copy()), "label": torch.tensor(-1 if label is None else label)}
 
 
-def training(
-    streams: tuple[SourceStream, TargetStream], method: str, residency: Residency, device: torch.device, steps: int
-) -> Timing:
+def training(inputs: Inputs, method: str, residency: Residency, device: torch.device, steps: int) -> Timing:
     """Train for some steps."""
     kind = METHODS[method]
-    dim, _ = streams[0].window
     with tempfile.TemporaryDirectory() as folder:
         return train(
-            kind(dim, kind.defaults, 0),
-            *streams,
+            kind(inputs.source.dim, kind.defaults, 0),
+            inputs.sources,
+            inputs.targets,
             CONFIG,
             steps=steps,
             seed=0,
@@ -98,25 +77,26 @@ def training(
         )
 
 
-def by_loader(corpora: Corpora, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
+def by_loader(inputs: Inputs, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
     """Pairs of batches by this project's loader."""
-    with Loader(*corpora.streams(), range(batches), device, residency) as loader:
+    with Loader(inputs.sources, inputs.targets, range(batches), device, residency) as loader:
         for _ in range(batches):
             yield next(loader)
 
 
-def by_dataloader(corpora: Corpora, workers: int, device: torch.device, batches: int) -> Iterator[object]:
+def by_dataloader(inputs: Inputs, workers: int, device: torch.device, batches: int) -> Iterator[object]:
     """Pairs of batches by torch's, with workers for each of the two corpora."""
-    pinned = device.type == "cuda"
+    pinned, statistics = device.type == "cuda", inputs.framer.statistics
+    assert statistics is not None
 
     def endless(store: FeatureStore) -> Iterator[dict[str, torch.Tensor]]:
-        dataset = OverHdf5(store, corpora.statistics)
+        dataset = OverHdf5(store, statistics)
         sampler = RandomSampler(dataset, num_samples=CONFIG.batch_size * batches, replacement=True)
         loader = DataLoader(dataset, CONFIG.batch_size, sampler=sampler, num_workers=workers, pin_memory=pinned)
         for batch in loader:
             yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    yield from zip(endless(corpora.source), endless(corpora.target), strict=True)
+    yield from zip(endless(inputs.source), endless(inputs.target), strict=True)
 
 
 def rate(loaded: Iterator[object], batches: int) -> float:
@@ -151,7 +131,7 @@ def main(
 ) -> None:
     """Train with each residency, then load with each loader."""
     torch.set_num_threads(threads)
-    where, corpora = torch.device(device), Corpora(cache, src, tgt)
+    where, inputs = torch.device(device), Inputs(cache, src, tgt)
     click.echo(f"{src} -> {tgt}, 64 + 64 utterances of {CONFIG.frames} frames, {device}, {threads} thread(s)")
 
     ways: tuple[Residency, ...] = tuple(each for each in RESIDENCIES if each != "auto")
@@ -159,7 +139,7 @@ def main(
     for _ in range(rounds):
         for method in methods:
             for way in ways:
-                timings[method, way].append(training(corpora.streams(), method, way, where, steps))
+                timings[method, way].append(training(inputs, method, way, where, steps))
     click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
     for (method, way), each in timings.items():
         step = statistics.median(timing.seconds / timing.steps for timing in each)
@@ -167,9 +147,9 @@ def main(
         click.echo(f"{f'{method}, resident {way}':28} {1e3 * step:10.1f} {1e3 * blocked:11.2f} {blocked / step:7.2%}")
 
     loaders: dict[str, Callable[[], Iterator[object]]] = {
-        **{f"this, resident {way}": lambda way=way: by_loader(corpora, way, where, batches) for way in ways},
+        **{f"this, resident {way}": lambda way=way: by_loader(inputs, way, where, batches) for way in ways},
         **{
-            f"DataLoader, {n} workers": lambda n=n: by_dataloader(corpora, n, where, batches)  # type: ignore[misc]
+            f"DataLoader, {n} workers": lambda n=n: by_dataloader(inputs, n, where, batches)  # type: ignore[misc]
             for n in (0, 1, 2)
         },
     }

@@ -19,9 +19,9 @@ from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import RunFacts
 from emodna.model.training.acceleration import compiled, keep_freed_memory
+from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.features import feature_set_from
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.catalogue import find_store
 
 
 class Clock:
@@ -92,7 +92,6 @@ def main(
     inputs = Inputs(cache, src, tgt)
     method = METHODS[method_name](inputs.source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
-
     losses = compiled(method.losses, where) if compile else method.losses
 
     def step(clock: Clock, number: int) -> None:

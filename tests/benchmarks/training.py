@@ -29,7 +29,7 @@ class Training:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, far_end = context.Pipe()
-        arguments = (far_end, build, cache, src, tgt, method, threads)
+        arguments = (far_end, build, (cache, src, tgt), method, threads)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         self._pipe.recv()
@@ -55,16 +55,10 @@ class Training:
 
 
 def _serve(
-    pipe: Connection,
-    build: Callable[[Inputs, str], Step],
-    cache: Path,
-    src: str,
-    tgt: str,
-    method: str,
-    threads: int,
+    pipe: Connection, build: Callable[[Inputs, str], Step], corpora: tuple[Path, str, str], method: str, threads: int
 ) -> None:
     torch.set_num_threads(threads)
-    step = build(Inputs(cache, src, tgt), method)
+    step = build(Inputs(*corpora), method)
     done = 0
 
     def take(steps: int) -> Taken:

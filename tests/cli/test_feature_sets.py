@@ -11,11 +11,11 @@ import pytest
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.pipeline import features
+from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.catalogue import find_store
 from tests.cli.running import Command
 from tests.model.small import assert_one_line_error, command
 from tests.pipeline.making import prepared

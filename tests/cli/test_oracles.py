@@ -1,7 +1,6 @@
 """Runs that learnt from the target's labels: wherever a result of theirs is shown, the word oracle stands beside it."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,6 @@ class TestFit:
         assert [line["confident"] for line in lines] == [0, 0]
         assert all(value is not None for line in lines for value in line.values())
 
-    def test_refuses_an_impossible_threshold(self, cache: Path, tmp_path: Path) -> None:
-        answer = fit(cache, "--set", "threshold=fixed:1.5", "--out", tmp_path / "run")
-        assert_one_line_error(answer, "threshold=fixed:1.5", "P from 0 to 1")
-
 
 class TestRuns:
     def test_list_them_as_oracles(self, folder: Path) -> None:
@@ -118,16 +113,6 @@ class TestRuns:
         document = answered(runs_command.main, "compare", *runs)
         assert [row["supervision"] for row in document["runs"]] == ["oracle-folds", "source"]
         assert document["differs"]["supervision"] == ["oracle-folds", "source"]
-
-    def test_of_earlier_versions_are_no_oracles(self, folder: Path, tmp_path: Path) -> None:
-        shutil.copytree(folder / "floor", tmp_path / "old")
-        for name in ("config.json", "result.json"):
-            content = json.loads((tmp_path / "old" / name).read_text())
-            del content["supervision"]
-            (tmp_path / "old" / name).write_text(json.dumps(content))
-        (row,) = answered(runs_command.main, "ls", tmp_path)
-        assert row["supervision"] == "source"
-        assert "oracle" not in command(runs_command.main, "show", tmp_path / "old").out
 
 
 def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cache: Path) -> None:

@@ -73,10 +73,8 @@ class TestLs:
         states = {Path(row["run"]).name: (row["state"], row["step"]) for row in rows}
         assert states == {"one": ("done", 3), "two": ("done", 3), "other": ("done", 3), "stopped": ("interrupted", 2)}
 
-    def test_is_sorted_by_what_was_asked(self, made: Path) -> None:
+    def test_is_sorted_by_what_was_asked_or_by_a_score(self, made: Path) -> None:
         assert [Path(row["run"]).name for row in answer_json("ls", made)] == ["other", "stopped", "one", "two"]
-
-    def test_is_sorted_by_score_with_the_best_first(self, made: Path) -> None:
         found = [row["f1"] for row in answer_json("ls", made, "--sort", "f1")]
         assert found == sorted(found, key=lambda each: -(each or 0))
 
@@ -87,28 +85,21 @@ class TestLs:
             assert part in line
         assert "interrupted 2/3" in answer.out
 
-    @pytest.mark.parametrize(
-        ("options", "names"),
-        [
+    def test_filters(self, made: Path) -> None:
+        for options, names in (
             (["--task", "valence"], ["other"]),
             (["--method", "emo-dna"], ["stopped"]),
             (["--src", "emodb"], ["other"]),
             (["--tgt", "emodb", "--method", "source-only"], ["one", "two"]),
             (["--tgt", "calls"], []),
-        ],
-        ids=" ".join,
-    )
-    def test_filters(self, options: list[str], names: list[str], made: Path) -> None:
-        assert [Path(row["run"]).name for row in answer_json("ls", made, *options)] == names
+        ):
+            assert [Path(row["run"]).name for row in answer_json("ls", made, *options)] == names
 
     def test_looks_below_runs_by_default(self, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
         assert runs("ls") == Answer(0, "no such runs below runs\n", "")
         (tmp_path / "runs").symlink_to(made)
         assert len(answer_json("ls")) == 4
-
-    def test_of_no_folder_is_one_line(self, tmp_path: Path) -> None:
-        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: no such folder")
 
     def test_names_what_is_damaged_and_shows_the_rest(self, copy: Path) -> None:
         (copy / "one" / "config.json").write_text("{[red]\x1b[2J")
@@ -177,6 +168,7 @@ class TestShow:
 
     def test_of_no_run_is_one_line(self, tmp_path: Path) -> None:
         assert_one_line_error(runs("show", tmp_path), "not a run's folder", "emodna-runs ls")
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: no such folder")
 
 
 class TestCompare:

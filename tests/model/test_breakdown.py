@@ -7,20 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from emodna.model.evaluation.evaluate import Groups
 from emodna.model.metrics import SCORES, confusions, scores
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 
+Labels = NDArray[np.int64]
+
 
 @pytest.fixture(scope="module")
-def truth(target: FeatureStore) -> np.ndarray:  # type: ignore[type-arg]
+def truth(target: FeatureStore) -> Labels:
     return target.labels("arousal").astype(np.int64)
 
 
 @pytest.fixture(scope="module")
-def predicted(truth: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def predicted(truth: Labels) -> Labels:
     return np.where(np.random.default_rng(0).random(len(truth)) < 0.3, 1 - truth, truth)
 
 
@@ -28,8 +31,8 @@ def predicted(truth: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
 def test_scores_are_those_of_the_group_alone(
     column: str,
     target: FeatureStore,
-    truth: np.ndarray,  # type: ignore[type-arg]
-    predicted: np.ndarray,  # type: ignore[type-arg]
+    truth: Labels,
+    predicted: Labels,
 ) -> None:
     values = np.array(target.column(column))
     found = Groups.by(column, target, np.arange(len(target)), truth, predicted).scores()
@@ -42,8 +45,8 @@ def test_scores_are_those_of_the_group_alone(
 
 def test_emotions_have_a_recall_and_a_share_called_high(
     target: FeatureStore,
-    truth: np.ndarray,  # type: ignore[type-arg]
-    predicted: np.ndarray,  # type: ignore[type-arg]
+    truth: Labels,
+    predicted: Labels,
 ) -> None:
     values = np.array(target.column("emotion"))
     found = Groups.by("emotion", target, np.arange(len(target)), truth, predicted).emotions()
@@ -58,8 +61,8 @@ def test_emotions_have_a_recall_and_a_share_called_high(
 
 def test_add_up(
     target: FeatureStore,
-    truth: np.ndarray,  # type: ignore[type-arg]
-    predicted: np.ndarray,  # type: ignore[type-arg]
+    truth: Labels,
+    predicted: Labels,
 ) -> None:
     for column in ("emotion", "speaker", "gender", "language"):
         groups = Groups.by(column, target, np.arange(len(target)), truth, predicted)

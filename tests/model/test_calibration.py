@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from random import Random
 
 import numpy as np
 import pytest
@@ -75,31 +74,19 @@ def test_bins_hold_everything_once(pairs: list[tuple[int, float]]) -> None:
                 assert row["from"] - 1e-12 <= row["mean"] <= row["to"] + 1e-12
 
 
-@given(answers, st.randoms(use_true_random=False))
-def test_the_order_of_the_utterances_is_nothing(pairs: list[tuple[int, float]], random: Random) -> None:
-    order = random.sample(range(len(pairs)), len(pairs))
-    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
-    found, shuffled = calibration(truth, probability), calibration(truth[order], probability[order])
-    for key in ("ece", "mce", "brier", "nll"):
-        assert shuffled[key] == pytest.approx(found[key])
-
-
 def test_an_edge_belongs_to_the_bin_below() -> None:
     edges = np.linspace(0, 1, BINS + 1)
     rows = reliability(edges, np.ones(len(edges), bool))
     assert [row["count"] for row in rows] == [2] + [1] * (BINS - 1)
 
 
-def test_of_answers_that_are_sure_and_right() -> None:
+def test_of_answers_that_are_sure() -> None:
     found = calibration(np.array([0, 1]), np.array([0.0, 1.0]))
     assert (found["ece"], found["mce"], found["brier"]) == (0, 0, 0)
     assert found["nll"] == pytest.approx(0, abs=1e-15)
-
-
-def test_of_answers_that_are_sure_and_wrong_is_finite() -> None:
-    found = calibration(np.array([1, 0]), np.array([0.0, 1.0]))
-    assert (found["ece"], found["mce"], found["brier"]) == (1, 1, 1)
-    assert 30 < found["nll"] < 40
+    wrong = calibration(np.array([1, 0]), np.array([0.0, 1.0]))
+    assert (wrong["ece"], wrong["mce"], wrong["brier"]) == (1, 1, 1)
+    assert 30 < wrong["nll"] < 40
 
 
 def test_probabilities_that_are_true_have_next_to_no_error() -> None:

@@ -92,10 +92,6 @@ class TestMutualInformation:
         assert mutual_information(probabilities) == pytest.approx(expected, abs=1e-6)
 
     @given(some)
-    def test_lies_between_nothing_and_all_that_classes_can_tell(self, probabilities: Probabilities) -> None:
-        assert -1e-12 <= mutual_information(probabilities) <= math.log(probabilities.shape[1]) + 1e-12
-
-    @given(some)
     def test_is_the_mean_divergence_from_the_mean_prediction(self, probabilities: Probabilities) -> None:
         mean = probabilities.mean(axis=0)
         divergences = [sum(p * math.log(p / m) for p, m in zip(row, mean, strict=True) if p) for row in probabilities]
@@ -116,12 +112,6 @@ class TestSoftNeighbourhoodDensity:
         # At 0.05 the other class weighs e^-20: as if it were not there.
         assert soft_neighbourhood_density(binary(0.0, 0.0, 1.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
 
-    def test_of_three_directions_by_hand(self) -> None:
-        # Cosines: (1, 0) and (0, 1) with (1/2, 1/2) 1/sqrt(2), with each other 0.
-        near = math.exp(1 / math.sqrt(2)) / (math.exp(1 / math.sqrt(2)) + 1)
-        expected = (2 * naive_entropy([near, 1 - near]) + math.log(2)) / 3
-        assert soft_neighbourhood_density(binary(0.0, 1.0, 0.5), temperature=1.0) == pytest.approx(expected)
-
     @settings(deadline=None)
     @given(some, st.sampled_from([0.05, 0.5, 1.0]))
     def test_is_that_of_a_loop(self, probabilities: Probabilities, temperature: float) -> None:
@@ -134,13 +124,6 @@ class TestSoftNeighbourhoodDensity:
         for rows in (1, 7, 99, 100):
             monkeypatch.setattr(criteria, "_ROWS", rows)
             assert soft_neighbourhood_density(probabilities) == pytest.approx(whole, rel=1e-12)
-
-    @given(some, st.randoms())
-    def test_does_not_depend_on_the_order(self, probabilities: Probabilities, random: object) -> None:
-        order = list(range(len(probabilities)))
-        random.shuffle(order)  # type: ignore[attr-defined]
-        expected = soft_neighbourhood_density(probabilities)
-        assert soft_neighbourhood_density(probabilities[order]) == pytest.approx(expected, abs=1e-9)
 
     def test_of_a_single_utterance_is_nothing(self) -> None:
         assert soft_neighbourhood_density(binary(0.3)) == 0.0
@@ -157,9 +140,7 @@ class TestSoftNeighbourhoodDensity:
 class TestAgreement:
     def test_by_hand(self) -> None:
         assert agreement(np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1])) == 75.0
-
-    def test_labels_from_a_half_on_are_class_1(self) -> None:
-        assert classified(np.array([0.0, 0.4999, 0.5, 1.0])).tolist() == [0, 0, 1, 1]
+        assert classified(np.array([0.0, 0.4999, 0.5, 1.0])).tolist() == [0, 0, 1, 1]  # from a half on
 
 
 class TestCriteria:

@@ -57,20 +57,6 @@ class TestAgainstOthers:
         assert intervals["uar"] == pytest.approx(expected[1])
         assert (intervals["n"], intervals["why"]) == (6, None)
 
-    def test_scipy_over_utterances(self) -> None:
-        _, truth, predicted = corpus(1)
-
-        def statistic(rows: Any, axis: int) -> Any:
-            kind = (2 * truth + predicted)[rows]
-            return scores_of(np.stack([(kind == each).sum(axis) for each in range(4)], axis=-1)).T
-
-        expected = scipy.stats.bootstrap(
-            (np.arange(len(truth)),), statistic, n_resamples=4000, method="percentile", rng=0, vectorized=True
-        ).confidence_interval
-        found = over_utterances(confusions(truth, predicted)[0], Resampling())
-        for name, lower, upper in zip(SCORES, expected.low, expected.high, strict=True):
-            assert found[name] == pytest.approx([lower, upper], abs=0.9)  # in percent, of a width of 15
-
     def test_scipy_over_speakers(self) -> None:
         speaker, truth, predicted = corpus(2, speakers=12)
         counts = confusions(truth, predicted, speaker, 12)

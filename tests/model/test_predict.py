@@ -141,30 +141,23 @@ class TestErrors:
     def test_say_what_is_wrong_with_a_file(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "click.wav", tone(0.05, 16000), 16000)
         soundfile.write(tmp_path / "nan.wav", np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
-        for name, content in {
-            "empty.wav": b"",
-            "text.wav": b"these are words, not samples",
-            "text.txt": b"these are words, not samples",
-            "noise.mp3": bytes(range(256)) * 8,
-            "head.wav": b"RIFF\x24\x00\x00\x00WAVEfmt ",
-            "samples.raw": bytes(40000),
-            "cut.wav": recording.read_bytes()[:-1000],
-        }.items():
-            (tmp_path / name).write_bytes(content)
         (tmp_path / "folder").mkdir()
-        for name, says in {
-            "empty.wav": "empty",
-            "text.wav": "not readable as audio",
-            "text.txt": "not readable as audio",
-            "noise.mp3": "not readable as audio",
-            "head.wav": "truncated",
-            "samples.raw": "not readable as audio",
-            "cut.wav": "truncated",
-            "click.wav": "too short",
-            "nan.wav": "not finite",
-            "absent.wav": "No such file",
-            "folder": "no audio in it",
+        text = b"these are words, not samples"
+        for name, (content, says) in {
+            "empty.wav": (b"", "empty"),
+            "text.wav": (text, "not readable as audio"),
+            "text.txt": (text, "not readable as audio"),
+            "noise.mp3": (bytes(range(256)) * 8, "not readable as audio"),
+            "samples.raw": (bytes(40000), "not readable as audio"),
+            "head.wav": (b"RIFF\x24\x00\x00\x00WAVEfmt ", "truncated"),
+            "cut.wav": (recording.read_bytes()[:-1000], "truncated"),
+            "click.wav": (None, "too short"),
+            "nan.wav": (None, "not finite"),
+            "absent.wav": (None, "No such file"),
+            "folder": (None, "no audio in it"),
         }.items():
+            if content is not None:
+                (tmp_path / name).write_bytes(content)
             found = one(model, tmp_path / name)
             assert says in (found.error or "")
             assert replace(found, duration=None) == Prediction(str(tmp_path / name), error=found.error)
@@ -331,10 +324,9 @@ class TestInputs:
         assert [each.file for each in found] == [*expected, str(recording)]
         assert len({each.probability for each in found}) == 1
 
-    @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
-    def test_in_an_archive(self, name: str, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+    def test_in_an_archive(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         members = {"b.wav": recording.read_bytes(), "readme.txt": b"words", "a/a.wav": b"bad"}
-        packed = pack(tmp_path / name, members)
+        packed = pack(tmp_path / "x.tar.gz", members)
         first, second = predict_files(model, [packed])
         assert (first.file, second.file) == (f"{packed}/a/a.wav", f"{packed}/b.wav")
         assert first.failed
@@ -363,6 +355,6 @@ class TestInputs:
         assert asked < 500
 
 
-@pytest.mark.parametrize(("probability", "label"), [(0.0, 0), (0.4999, 0), (0.5, 1), (1.0, 1), (None, None)])
-def test_label_is_1_from_one_half_on(probability: float | None, label: int | None) -> None:
-    assert Prediction("a.wav", probability=probability).label == label
+def test_label_is_1_from_one_half_on() -> None:
+    labels = [Prediction("a.wav", probability=probability).label for probability in (0.0, 0.4999, 0.5, 1.0, None)]
+    assert labels == [0, 0, 1, 1, None]

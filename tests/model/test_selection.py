@@ -40,7 +40,7 @@ VALIDATED = {**FAST, "validation": "0.25"}
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair(source: FeatureStore, target: FeatureStore) -> Pair:
     return source, target
 
@@ -59,18 +59,12 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def snapshot_bytes(run: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
-
-
 def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
     """What the choice decides, and what it was made of."""
     probabilities = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
-    return (
-        *((run / name).read_bytes() for name in ("model.safetensors", "selection.json")),
-        snapshot_bytes(run),
-        (probabilities),
-    )
+    snapshots = {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
+    files = ((run / name).read_bytes() for name in ("model.safetensors", "selection.json"))
+    return (*files, snapshots, probabilities)
 
 
 @pytest.fixture(scope="module")

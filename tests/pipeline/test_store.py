@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.catalogue import find_store, resolve_store, stores
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.catalogue import find_store, resolve_store, stores
 from tests.pipeline.making import emodb_names, flip, prepared, tiny_emodb
 
 COLUMNS = {

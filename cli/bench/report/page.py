@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _HERE: Final = Path(__file__).parent
+#: Rows that are read without a filter.
+_FEW: Final = 12
 
 
 class Item(NamedTuple):
@@ -17,20 +19,9 @@ class Item(NamedTuple):
 
     text: str
     number: float | None = None
-    """Sort key in a column of numbers; None comes last."""
+    """Sort key; None comes last."""
     look: str = ""
     """Class of page.css."""
-
-
-class Column(NamedTuple):
-    """A column, headed by its name."""
-
-    name: str
-    numeric: bool = False
-    filtered: bool = False
-    """True if its values can be chosen from a list above the table."""
-    whole_name: str = ""
-    """Name in a file, or read out, if the name alone does not say enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +30,30 @@ class Sheet:
 
     id: str
     caption: str
-    columns: Sequence[Column]
+    columns: Sequence[str]
     rows: Sequence[Sequence[Item]]
     groups: Sequence[tuple[str, int]] = ()
     """Headings above the columns, each with the number of columns that it spans."""
-    tall: bool = False
-    """True if it may have many rows: it scrolls in its own box, and is filtered by words."""
+    whole_names: Sequence[str] = ()
+    """Names of the columns in a file, or read out, if those above them do not say enough."""
+    filtered: Sequence[str] = ()
+    """Columns whose values can be chosen from a list, if there are many rows."""
 
-    def choices(self, place: int) -> list[str]:
-        """Return the values that can be chosen in a filtered column."""
-        return sorted({row[place].text for row in self.rows})
+    @property
+    def tall(self) -> bool:
+        """True if it scrolls in its own box, and is filtered by words."""
+        return bool(self.filtered) and len(self.rows) > _FEW
+
+    @property
+    def numeric(self) -> list[bool]:
+        """True of columns with numbers, or with nothing."""
+        columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
+        return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
+
+    def choices(self, name: str) -> tuple[int, list[str]]:
+        """Return the place of a filtered column, and the values that can be chosen in it."""
+        place = self.columns.index(name)
+        return place, sorted({row[place].text for row in self.rows})
 
 
 class Plot(NamedTuple):

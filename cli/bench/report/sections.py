@@ -10,7 +10,7 @@ from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, remarks
 from emodna.cli.bench.draw import page_svg
 from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_number, signed
 from emodna.cli.bench.notes import caption, missing, notes
-from emodna.cli.bench.report.page import MISSING, Column, Figure, Item, Page, Plot, Section, Sheet, number
+from emodna.cli.bench.report.page import MISSING, Figure, Item, Page, Plot, Section, Sheet, number
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match
 from emodna.model.bench.pictures import Dots, Matrix, Panel, Picture
@@ -25,8 +25,6 @@ from emodna.model.run_folder import read_json
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
-#: Rows that are read without a filter.
-_FEW: Final = 12
 #: The one score in which no constant predictor looks good.
 _METRIC: Final = "uar"
 _LOOKS: Final = {"done": "", "failed": "bad"}
@@ -105,10 +103,10 @@ def overview(experiment: Experiment, outcomes: Sequence[Outcome], tasks: Sequenc
 
 
 def _corpora(experiment: Experiment, tasks: Sequence[Task]) -> Sheet:
-    columns = [Column("corpus"), Column("languages"), Column("utterances", numeric=True)]
+    columns = ["corpus", "languages", "utterances"]
     for task in tasks:
         low, high = CLASS_NAMES[task]
-        columns += [Column(f"{task} {name}", numeric=True) for name in (low, high, f"% {high}")]
+        columns += [f"{task} {low}", f"{task} {high}", f"{task} % {high}"]
     rows = []
     for corpus in experiment.corpora.values():
         row = [Item(corpus.name), Item(corpus.language or "unknown"), number(corpus.utterances, 0)]
@@ -121,9 +119,6 @@ def _corpora(experiment: Experiment, tasks: Sequence[Task]) -> Sheet:
 
 
 def _methods(experiment: Experiment, outcomes: Sequence[Outcome]) -> Sheet:
-    names = ("method", "as --methods spells it", "uses target labels", "our reading")
-    columns = [Column(name) for name in names]
-    columns += [Column(name, numeric=True) for name in ("cells done", "cells", "seconds per cell")]
     rows = []
     for method, info in experiment.methods.items():
         own = [outcome for outcome in outcomes if outcome.run.method == method]
@@ -139,7 +134,8 @@ def _methods(experiment: Experiment, outcomes: Sequence[Outcome]) -> Sheet:
                 number(sum(done) / len(done) if done else None),
             ]
         )
-    return Sheet("methods", "Methods", columns, rows)
+    columns = ["method", "as --methods spells it", "uses target labels", "our reading"]
+    return Sheet("methods", "Methods", [*columns, "cells done", "cells", "seconds per cell"], rows)
 
 
 def _duration(seconds: float) -> str:
@@ -192,7 +188,7 @@ def paper_tables(experiment: Experiment, tasks: Sequence[Task]) -> Section:
 
 def _block(identity: str, made: Table, block: Block) -> Sheet:
     """Show our numbers in a column and the paper's in one beside it, so that both can be sorted."""
-    columns, groups = [Column("method")], [("", 1)]
+    columns, groups, whole_names = ["method"], [("", 1)], [""]
     rows = [[Item(line.label, look="" if line.kind == "entry" else "muted")] for line in made.lines]
     for task, column in block.columns:
         if not known_pairs(made, column):
@@ -202,21 +198,22 @@ def _block(identity: str, made: Table, block: Block) -> Sheet:
             spot = (task, column, score)
             own = [line.cells.get(spot, Cell()) for line in made.lines]
             ours = [our_number(made, line, spot).written({}) for line in made.lines]
-            found = [(Column(head, numeric=True, whole_name=f"{name} {head}"), [
-                Item(MISSING) if cell.mean is None else Item(text, cell.mean, "best" * cell.best)
-                for text, cell in zip(ours, own, strict=True)
-            ])]  # fmt: skip
+            shown = [(head, "", list(map(_ours, own, ours)))]
             if any(cell.cited for cell in own):
-                whole_name = f"{name} {head} of the paper"
-                found.append((Column("paper", numeric=True, whole_name=whole_name), list(map(_of_paper, own))))
+                shown.append(("paper", " of the paper", list(map(_of_paper, own))))
             if any(cell.comparable for cell in own):
-                whole_name = f"{name} {head} {DIFFERENCE} to the paper"
-                found.append((Column(DIFFERENCE, numeric=True, whole_name=whole_name), list(map(_difference, own))))
-            columns += [each for each, _ in found]
-            for row, items in zip(rows, zip(*(items for _, items in found), strict=True), strict=True):
-                row.extend(items)
+                shown.append((DIFFERENCE, f" {DIFFERENCE} to the paper", list(map(_difference, own))))
+            for short, more, items in shown:
+                columns.append(short)
+                whole_names.append(f"{name} {head}{more}")
+                for row, item in zip(rows, items, strict=True):
+                    row.append(item)
         groups.append((name, len(columns) - before))
-    return Sheet(identity, block.title, columns, rows, groups)
+    return Sheet(identity, block.title, columns, rows, groups, whole_names)
+
+
+def _ours(cell: Cell, text: str) -> Item:
+    return Item(MISSING) if cell.mean is None else Item(text, cell.mean, "best" * cell.best)
 
 
 def _of_paper(cell: Cell) -> Item:
@@ -249,12 +246,11 @@ def comparison(experiment: Experiment, outcomes: Sequence[Outcome], tasks: Seque
             f"{score} over {count} scenario{'s' * (count != 1)}; differences to "
             f"{experiment.methods[reference].label}, in points"
         )
-        columns = [Column("method"), *(Column(each, numeric=True) for each in (score, *HEADINGS, "mean rank"))]
         lines = [
             [Item(MISSING if words in ("", "-") else words, value) for words, value in line]
             for line in comparison_rows(made, experiment)
         ]
-        sheet = Sheet(f"{identity}-table", title, columns, lines)
+        sheet = Sheet(f"{identity}-table", title, ["method", score, *HEADINGS, "mean rank"], lines)
         parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=remarks(made, experiment)))
     return Section("comparison", "Comparison of methods", [_COMPARISON], missing=lacking, parts=parts)
 
@@ -305,17 +301,15 @@ def _numbers(identity: str, panel: Panel) -> Iterator[Sheet]:
     rows: list[list[Item]] = []
     for mark in panel.marks:
         if isinstance(mark, Matrix):
-            columns = [Column(""), *(Column(name, numeric=True) for name in mark.columns)]
             lines = zip(mark.rows, mark.values, strict=True)
             of_rows = [[Item(name), *(number(value, mark.digits) for value in values)] for name, values in lines]
-            yield Sheet(identity, panel.title, columns, of_rows)
+            yield Sheet(identity, panel.title, ["", *mark.columns], of_rows)
         elif isinstance(mark, Dots):
             nothing: list[float | None] = [None] * len(mark.categories)
             every = zip(mark.categories, mark.values, mark.low or nothing, mark.high or nothing, strict=True)
             rows += [[Item(name), Item(mark.name), *(number(each, 2) for each in values)] for name, *values in every]
     if rows:
-        columns = [Column(""), Column("series"), *(Column(name, numeric=True) for name in ("value", "from", "to"))]
-        yield Sheet(identity, panel.title, columns, rows)
+        yield Sheet(identity, panel.title, ["", "series", "value", "from", "to"], rows)
 
 
 def cells(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
@@ -324,23 +318,20 @@ def cells(experiment: Experiment, outcomes: Sequence[Outcome]) -> Section:
     for row in results(experiment, outcomes).to_pylist():
         key = tuple(row[name] for name in ("src", "tgt", "task", "label", "seed", "state"))
         found.setdefault(key, {})[row["metric"]] = row
-    described = [Column(name, filtered=True) for name in ("source", "target", "task", "method")]
-    state = Column("state", filtered=True)
+    described = ["source", "target", "task", "method", "seed", "state"]
     every, undone = [], []
-    for key, by_metric in found.items():
-        *names, seed, now = key
-        first = [*map(Item, names), number(seed, 0), Item(now, look=_LOOKS.get(now, "muted"))]
+    for (*names, seed, state), by_metric in found.items():
+        uar = by_metric[_METRIC]
+        first = [*map(Item, names), number(seed, 0), Item(state, look=_LOOKS.get(state, "muted"))]
         constants = [[by_metric[metric][name] for name in CONSTANTS] for metric in ("war", "f1")]
         values = [by_metric[metric]["value"] for metric in SCORE_NAMES]
         values += [max(each) if None not in each else None for each in constants]
-        every.append([*first, *(number(value) for value in [*values, by_metric["uar"]["seconds"]])])
-        if now != "done":
-            undone.append([*first, Item(by_metric["uar"]["error"] or MISSING, look="prose")])
-    sheets = []
+        every.append([*first, *(number(value) for value in [*values, uar["seconds"]])])
+        if state != "done":
+            undone.append([*first, Item(uar["error"] or MISSING, look="prose")])
+    columns = [*described, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
+    sheets = [Sheet("all-cells", "All cells", columns, every, filtered=described)]
     if undone:
-        columns = [*described, Column("seed", numeric=True), state, Column("error")]
-        sheets.append(Sheet("undone", "Missing and failed cells", columns, undone, tall=len(undone) > _FEW))
-    numeric = (*SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds")
-    columns = [*described, Column("seed", numeric=True, filtered=True), state]
-    columns += [Column(name, numeric=True) for name in numeric]
-    return Section("cells", "All cells", sheets=[*sheets, Sheet("all-cells", "All cells", columns, every, tall=True)])
+        columns = [*described, "error"]
+        sheets.insert(0, Sheet("undone", "Missing and failed cells", columns, undone, filtered=described))
+    return Section("cells", "All cells", sheets=sheets)

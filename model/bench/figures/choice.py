@@ -72,11 +72,11 @@ def matched(scores: Scores, methods: Sequence[MethodSpec]) -> Matched:
         raise NothingToShow(str(error)) from error
 
 
-def at_most(methods: Sequence[MethodSpec], choice: Choice, number: int = 4) -> list[MethodSpec]:
-    """Return chosen methods as they are, of others the first ones, with Source Only and Emo-DNA before all."""
+def first_four(methods: Sequence[MethodSpec], choice: Choice) -> list[MethodSpec]:
+    """Return chosen methods as they are, of others the first four, with Source Only and Emo-DNA before all."""
     if choice.methods is not None:
         return list(methods)
-    return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:number]
+    return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:4]
 
 
 def finished_runs(experiment: Experiment, choice: Choice) -> list[RunSpec]:

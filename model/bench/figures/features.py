@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, Final
 
@@ -156,15 +157,14 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     """
     if choice.seed is None:
         choice = replace(choice, seed=min((run.seed for run in experiment.runs), default=0))
-    found = {
-        run: each for run in finished_runs(experiment, choice) if (each := _distances(experiment, run)) is not None
-    }
+    every = {run: analysis.distances_of(experiment, run) for run in finished_runs(experiment, choice)}
+    found = {run: each for run, each in every.items() if each is not None}
     if not found:
         raise nothing(choice, "of a method with features" if choice.methods is None else f"of {listed(choice.methods)}")
     methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]
     there = list(dict.fromkeys(run.pair for run in found))
-    have = {method: {run.pair for run in found if run.method == method} for method in methods}
-    pairs = [pair for pair in there if all(pair in own for own in have.values())]
+    have = [{run.pair for run in found if run.method == method} for method in methods]
+    pairs = [pair for pair in there if all(pair in own for own in have)]
     if not pairs:
         raise NothingToShow(f"no pair of corpora is finished by all of {listed(methods)}")
     left = [pair_name(pair) for pair in there if pair not in pairs]
@@ -173,25 +173,21 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     for run in found:
         partner = replace(run, method=SOURCE_ONLY)
         if partner in experiment.runs and read_outcome(experiment, partner).state == "done":
-            before[run] = _distances(experiment, partner)
+            before[run] = analysis.distances_of(experiment, partner)
     inputs = {pair: analysis.distances_of_input(experiment, *pair, choice.task) for pair in pairs}
     labels = [experiment.methods[method].label for method in methods]
     groups = [[run for run in found if run.method == method] for method in methods]
     panels = []
     for key, (title, least_width) in _MEASURES.items():
         for within in (False, True):
-            earlier = [[_value(before.get(run), key, within=within) for run in runs] for runs in groups]
-            later = [
-                [_value(found[run], key, within=within) for run in runs if run.method != SOURCE_ONLY] for runs in groups
-            ]
-            outside = [value for each in inputs.values() if (value := _value(each, key, within=within)) is not None]
+            value = partial(_value, key=key, within=within)
+            earlier = [[value(before.get(run)) for run in runs] for runs in groups]
+            later = [[value(found[run]) for run in runs if run.method != SOURCE_ONLY] for runs in groups]
+            outside = [each for each in map(value, inputs.values()) if each is not None]
             panels.append(
                 Panel(
                     f"{title}{', within classes' * within}",
-                    [
-                        _dots("before: Source Only", labels, earlier, 0),
-                        _dots("after: the method", labels, later, 1),
-                    ],
+                    [_dots("before: Source Only", labels, earlier, 0), _dots("after: the method", labels, later, 1)],
                     x_label=title,
                     references=[("the input itself (mean per utterance)", fmean(outside))] if outside else [],
                     least_width=least_width,
@@ -215,13 +211,6 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in inputs.items()},
         },
     )
-
-
-def _distances(experiment: Experiment, run: RunSpec) -> Distances | None:
-    try:
-        return analysis.distances_of(experiment, run)
-    except TrainingError:  # it diverged
-        return None
 
 
 def _value(found: Distances | None, key: str, *, within: bool) -> float | None:

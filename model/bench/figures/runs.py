@@ -12,8 +12,8 @@ from emodna.model.bench.compare import EMO_DNA
 from emodna.model.bench.figures.choice import (
     Choice,
     NothingToShow,
-    at_most,
     finished_runs,
+    first_four,
     listed,
     nothing,
     omitted_note,
@@ -51,7 +51,7 @@ def confusion(experiment: Experiment, choice: Choice) -> Picture:
     src, tgt = choice.src or first.src, first.tgt
     runs = [run for run in there if run.tgt == tgt and (run.src == src or run.method == CEILING)]
     have = list(dict.fromkeys(run.method for run in runs))
-    methods = at_most([method for method in choice.methods or have if method in have], choice)
+    methods = first_four([method for method in choice.methods or have if method in have], choice)
     panels: list[Panel] = []
     counts: dict[str, Any] = {}
     seeds: dict[str, list[int]] = {}

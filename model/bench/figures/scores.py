@@ -15,10 +15,10 @@ from emodna.model.bench.figures.choice import (
     LEAST_POINTS,
     Choice,
     NothingToShow,
-    at_most,
     chosen_results,
     facts_of,
     finished_runs,
+    first_four,
     left_out_note,
     listed,
     matched,
@@ -108,7 +108,7 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
     """Draw the UAR of each source on each target, a panel per method, and the same less Source Only's."""
     found = chosen_results(experiment, choice)
     there = methods_with_scores(experiment, choice, Scores.of(found))
-    methods = at_most(there, choice)
+    methods = first_four(there, choice)
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
@@ -126,24 +126,13 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
 
     def panels(found: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float) -> list[Panel]:
         reach = max([_REACH, *(abs(value - middle) for of_pair in found.values() for value in of_pair.values())])
-        return [
-            Panel(
-                f"{experiment.methods[method].label}: {title}",
-                [
-                    Matrix(
-                        sources,
-                        targets,
-                        [[of_pair.get((src, tgt)) for tgt in targets] for src in sources],
-                        middle - reach,
-                        middle + reach,
-                        diverging=True,
-                    )
-                ],
-                x_label="target",
-                y_label="source",
-            )
-            for method, of_pair in found.items()
-        ]
+        made = []
+        for method, of_pair in found.items():
+            values = [[of_pair.get((src, tgt)) for tgt in targets] for src in sources]
+            matrix = Matrix(sources, targets, values, middle - reach, middle + reach, diverging=True)
+            heading = f"{experiment.methods[method].label}: {title}"
+            made.append(Panel(heading, [matrix], x_label="target", y_label="source"))
+        return made
 
     asked = [(src, tgt) for src in sources for tgt in targets if src != tgt]
     missing = {
@@ -152,12 +141,13 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
         if (lacks := [pair_name(pair) for pair in asked if pair not in own])
     }
     lacking = "".join(f" {method} lacks {len(lacks)} of {len(asked)} pairs." for method, lacks in missing.items())
-    without_gain = " No gain is shown: source-only has no finished cell of these."
+    without = (
+        "" if gains or methods == [SOURCE_ONLY] else " No gain is shown: source-only has no finished cell of these."
+    )
     note = (
         "Percent, mean over the seeds; the middle of the scale is chance (50) for UAR and 0 for the gain over "
         "source-only, which is taken over the seeds that both have."
-        f"{lacking}{'' if gains or methods == [SOURCE_ONLY] else without_gain}"
-        f"{omitted_note(experiment, choice, there, methods)}"
+        f"{lacking}{without}{omitted_note(experiment, choice, there, methods)}"
     )
     seeds = {
         str(method): {pair_name(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
@@ -186,13 +176,24 @@ def languages(experiment: Experiment, choice: Choice) -> Picture:
         raise NothingToShow(f"no pair of corpora of known languages; {hint}")
     same = np.array([src == tgt for src, tgt in of_pair])
     members = dict(zip(_GROUPS, (np.flatnonzero(known & same), np.flatnonzero(known & ~same)), strict=True))
-    shown = [found.methods.index(method) for method in methods]
-    panels = [_languages_panel(experiment, found, found.scores, shown, members, "UAR (%)", ("chance", _CHANCE))]
-    adapting = [place for place in shown if found.methods[place] != SOURCE_ONLY]
+
+    def panel(title: str, values: NDArray[np.float64], shown: Sequence[MethodSpec], reference: str, at: float) -> Panel:
+        """Draw the mean of values (scenarios, methods) over each group."""
+        labels, marks = [experiment.methods[method].label for method in shown], []
+        for colour, (name, own) in enumerate(members.items()):
+            if len(own):
+                of_group = values[own][:, [found.methods.index(method) for method in shown]]
+                low, high = zip(
+                    *(mean_interval(each, Resampling()) or (None, None) for each in of_group.T), strict=True
+                )
+                marks.append(Dots(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
+        return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=LEAST_POINTS)
+
+    panels = [panel("UAR (%)", found.scores, methods, "chance", _CHANCE)]
+    adapting = [method for method in methods if method != SOURCE_ONLY]
     if floor and adapting:
         gains = found.scores - found.scores[:, [found.methods.index(SOURCE_ONLY)]]
-        title = "gain over source-only (points)"
-        panels.append(_languages_panel(experiment, found, gains, adapting, members, title, (str(SOURCE_ONLY), 0.0)))
+        panels.append(panel("gain over source-only (points)", gains, adapting, "source-only", 0.0))
     counts = [f"{n} pair{'s' * (n > 1)} {_GROUPS[name]}" for name, own in members.items() if (n := len(own))]
     absent = [f" There is no pair {_GROUPS[name]}." for name, own in members.items() if not len(own)]
     note = (
@@ -210,27 +211,6 @@ def languages(experiment: Experiment, choice: Choice) -> Picture:
         note,
         {"task": choice.task, "groups": groups, "languages": spoken, **facts_of(found)},
     )
-
-
-def _languages_panel(
-    experiment: Experiment,
-    found: Matched,
-    values: NDArray[np.float64],
-    places: Sequence[int],
-    members: Mapping[str, NDArray[np.int64]],
-    title: str,
-    reference: tuple[str, float],
-) -> Panel:
-    """Draw the mean of values (scenarios, methods) over each group, of the methods at some places."""
-    labels = [experiment.methods[found.methods[place]].label for place in places]
-    marks = []
-    for colour, (name, own) in enumerate(members.items()):
-        if len(own):
-            of_group = values[own][:, list(places)]
-            ends = [mean_interval(column, Resampling()) or (None, None) for column in of_group.T]
-            low, high = zip(*ends, strict=True)
-            marks.append(Dots(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
-    return Panel(title, marks, x_label=title, references=[reference], least_width=LEAST_POINTS)
 
 
 def sensitivity(experiment: Experiment, choice: Choice) -> Picture:
@@ -252,23 +232,13 @@ def sensitivity(experiment: Experiment, choice: Choice) -> Picture:
     spreads = _spreads(scores, found)
     names = ["defaults", *("=".join(method.settings[0]) for method in changed)]
     values, low, high = zip(*spreads.values(), strict=True)
-    references = [("defaults", spreads[base][0])]
-    panels = [
-        Panel(
-            "one setting changed",
-            [Dots("UAR", names, values, low, high)],
-            x_label="UAR (%)",
-            references=references,
-            least_width=LEAST_POINTS,
-        )
-    ]
+    axis: dict[str, Any] = {"references": [("defaults", spreads[base][0])], "least_width": LEAST_POINTS}
+    panels = [Panel("one setting changed", [Dots("UAR", names, values, low, high)], x_label="UAR (%)", **axis)]
     for key, line in _curves(spreads, base, _defaults(experiment, choice, base)).items():
-        panels.append(
-            Panel(key, [line], x_label=key, y_label="UAR (%)", references=references, least_width=LEAST_POINTS)
-        )
+        panels.append(Panel(key, [line], x_label=key, y_label="UAR (%)", **axis))
     n, seeds = len(found.scenarios), set().union(*found.seeds.values())
     over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
-    bars = "; bars: the lowest and the highest seed's mean over the pairs" if any(low) else ""
+    bars = "; bars: the lowest and the highest seed's mean over the pairs" if low[0] is not None else ""
     note = f"{experiment.methods[base].label}, mean over {over}{bars}.{left_out_note(found)}"
     return Picture(
         "sensitivity", f"Settings of {base}, {choice.task}", panels, note, {"task": choice.task, **facts_of(found)}
@@ -297,7 +267,8 @@ def _curves(spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Ma
     curves = {}
     for key, points in by_key.items():
         if len(points) >= _CURVE:
-            points = {**({defaults[key]: spreads[base]} if key in defaults else {}), **points}
+            if key in defaults:
+                points.setdefault(defaults[key], spreads[base])
             x = sorted(points)
             y, low, high = zip(*(points[value] for value in x), strict=True)
             curves[key] = Line("UAR by value", x, y, *((None, None) if None in low else (low, high)))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import filelock
 import pytest
@@ -19,9 +20,8 @@ from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import execution
 from emodna.model.bench import runner
 from emodna.model.bench.results import read_outcomes
-from emodna.model.bench.runner import execute, local_workers
+from emodna.model.bench.runner import Workers, execute, local_workers
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
-from emodna.model.bench.worker import Answer as RunAnswer
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.builders import planned
 from tests.model.small import Answer, assert_one_line_error, command
@@ -75,11 +75,11 @@ def finished(out: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shared_workers() -> Iterator[None]:
+def workers() -> Iterator[Workers]:
     """Have all commands of this process use the same two workers, which take seconds to start."""
     with local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "local_workers", lambda *_: nullcontext(workers))
-        yield
+        yield workers
 
 
 @pytest.fixture(scope="module")
@@ -301,10 +301,9 @@ class TestRefused:
         assert_one_line_error(bench(*options), "none.json: no Dask scheduler")
         assert not (tmp_path / "bench" / "bench.json").exists()
 
-    def test_options_that_exclude_each_other(self, tmp_path: Path) -> None:
-        for options in (["--methods", "dan", "--table", 2], ["--workers", 2, "--scheduler", "a:1"]):
-            answer = bench("run", "--out", tmp_path / "bench", "--cache", tmp_path, *options)
-            assert answer.code == 2 or "prepare" in answer.err
+    def test_options_that_exclude_each_other(self, six_cache: Path, tmp_path: Path) -> None:
+        both = ["--workers", 2, "--scheduler", "tcp://127.0.0.1:1"]
+        assert bench(*tiny(six_cache, tmp_path / "bench"), *pair(), *both).code == 2
 
     def test_two_at_once(self, six_cache: Path, own: Path) -> None:
         with filelock.FileLock(own / ".lock"):
@@ -335,31 +334,15 @@ def test_a_run_at_which_another_process_is_at_work_is_left_out(six_cache: Path, 
     assert "another process is at work at it" in answer.err
 
 
-class Remembering:
-    """A watcher that remembers how runs ended."""
-
-    def __init__(self) -> None:
-        self.answers: dict[RunSpec, RunAnswer] = {}
-
-    def began(self, run: RunSpec) -> None: ...
-
-    def ended(self, run: RunSpec, answer: RunAnswer) -> None:
-        self.answers[run] = answer
-
-    def told(self, line: str) -> None: ...
-
-
-def test_a_cell_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
-    own: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
+    own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = Experiment.read(own)
-    cells = there.runs[:3]
     monkeypatch.setattr(runner, "execute_order", deadly)
-    with local_workers(1, 1, ["cpu"]) as workers:
-        execute(there, cells, workers, watcher := Remembering())
-    doomed = RunSpec("casia", "emodb", "arousal", cells[0].method, 0)
-    assert {cell: answer.kind for cell, answer in watcher.answers.items()} == {
-        cell: "failed" if cell == doomed else "done" for cell in cells
+    answers = execute(there, there.runs[:3], workers, mock.Mock())
+    doomed = RunSpec("casia", "emodb", "arousal", MethodSpec("dan"), 0)
+    assert {run: answer.kind for run, answer in answers.items()} == {
+        run: "failed" if run == doomed else "done" for run in there.runs[:3]
     }
     assert "died 2 times" in json.loads(there.failure(doomed).read_text())["error"]
 

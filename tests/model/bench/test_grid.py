@@ -1,4 +1,4 @@
-"""What a benchmark is made of, before anything is run."""
+"""Specifications and plans of experiments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, listed
 
 
-def planned(
+def plan(
     out: Path, stores: Sequence[FeatureStore], rows: Sequence[str] = ("dan",), conditions: Conditions | None = None
 ) -> Experiment:
     conditions = conditions or Conditions(2, stores[0].snapshot.feature_set)
@@ -31,19 +31,19 @@ class TestSharedRecordings:
         emotions = dict(list(emotions_of(target).items())[:3])
         first = next(iter(emotions))
         own = listed(roots["emodb"], {**emotions, first: ""}, tmp_path / "cache")
-        bench = planned(tmp_path / "bench", [target, own])
-        assert bench.shared == {("emodb", "own"): 3, ("own", "emodb"): 2}
-        bench.write()
-        assert Experiment.read(bench.out).shared == bench.shared
+        experiment = plan(tmp_path / "bench", [target, own])
+        assert experiment.shared == {("emodb", "own"): 3, ("own", "emodb"): 2}
+        experiment.write()
+        assert Experiment.read(experiment.out).shared == experiment.shared
 
     def test_stay_when_a_benchmark_is_extended_and_go_when_a_corpus_has_changed(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        bench = planned(tmp_path, [source, target])
-        assert bench.shared == {}
-        other = {**bench.corpora, "own": replace(bench.corpora["emodb"], name="own")}
-        there = replace(bench, corpora=other, shared={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
-        assert there.extended(bench, bench.runs).shared == {("own", "emodb"): 2}
+        experiment = plan(tmp_path, [source, target])
+        assert experiment.shared == {}
+        other = {**experiment.corpora, "own": replace(experiment.corpora["emodb"], name="own")}
+        there = replace(experiment, corpora=other, shared={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
+        assert there.extended(experiment, experiment.runs).shared == {("own", "emodb"): 2}
 
 
 class TestSourcesWithoutLabels:
@@ -51,11 +51,11 @@ class TestSourcesWithoutLabels:
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         bare = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path, name="calls")
-        bench = planned(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
-        assert [(cell.src, cell.tgt) for cell in bench.runs if cell.method == MethodSpec("dan")] == [
+        experiment = plan(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
+        assert [run.pair for run in experiment.runs if run.method == MethodSpec("dan")] == [
             *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
         ]
-        assert [(cell.src, cell.tgt) for cell in bench.runs if cell.method == CEILING] == [
+        assert [run.pair for run in experiment.runs if run.method == CEILING] == [
             *(("emodb", "ravdess"), ("ravdess", "emodb"))
         ]
 
@@ -69,33 +69,33 @@ class TestSourcesWithoutLabels:
 
 def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
     own = listed(roots["emodb"], emotions_of(target), tmp_path / "cache")
-    bench = planned(tmp_path / "bench", [own, target])
-    assert {name: corpus.language for name, corpus in bench.corpora.items()} == {"own": None, "emodb": "de"}
-    bench.write()
-    assert Experiment.read(bench.out) == bench
+    experiment = plan(tmp_path / "bench", [own, target])
+    assert {name: corpus.language for name, corpus in experiment.corpora.items()} == {"own": None, "emodb": "de"}
+    experiment.write()
+    assert Experiment.read(experiment.out) == experiment
 
 
 class TestThreads:
     def test_are_a_condition_that_older_benchmarks_do_not_name(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        bench = planned(tmp_path, [source, target])
-        bench.write()
+        experiment = plan(tmp_path, [source, target])
+        experiment.write()
         path = tmp_path / "bench.json"
         content = json.loads(path.read_text())
         del content["conditions"]["threads"], content["shared"]
         path.write_text(json.dumps(content))
-        assert Experiment.read(tmp_path) == bench
+        assert Experiment.read(tmp_path) == experiment
         with pytest.raises(BenchError, match=r"--threads 2: the benchmark in .* was begun with 1"):
-            bench.check_conditions(replace(bench.conditions, threads=2))
+            experiment.check_conditions(replace(experiment.conditions, threads=2))
 
     def test_decide_a_runs_name_where_they_are_not_one(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        bench = planned(tmp_path, [source, target])
-        assert "threads" not in bench.arguments(bench.runs[0])
-        two = replace(bench, conditions=replace(bench.conditions, threads=2))
-        assert two.run_name(bench.runs[0]) != bench.run_name(bench.runs[0])
+        experiment = plan(tmp_path, [source, target])
+        assert "threads" not in experiment.arguments(experiment.runs[0])
+        two = replace(experiment, conditions=replace(experiment.conditions, threads=2))
+        assert two.run_name(experiment.runs[0]) != experiment.run_name(experiment.runs[0])
 
 
 @pytest.mark.parametrize(

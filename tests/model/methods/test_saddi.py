@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
-from emodna.model.methods.base import Phase, phase_at
+from emodna.model.methods.base import Phase
 from emodna.model.methods.saddi import Saddi
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_addi import moved, of, trained
 from tests.model.methods.test_every_method import Pair, small
-from tests.model.small import InterruptAt, Interruption, assert_same_tensors, batches, fit_small, logged_lines
+from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines
 
 PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
 STEP = torch.tensor(0)
@@ -65,27 +65,6 @@ class TestPhases:
         first = ["step", "reconstruction", "realism", "judge", "total"]
         second = ["step", "emotion", "adversarial", "reconstruction", "discriminators", "total", "j"]
         assert [list(line) for line in lines] == [first] * 2 + [second] * 5 + [[*second, "synthetic"]] * 3
-
-    @pytest.mark.slow
-    def test_a_stop_inside_any_of_them_changes_nothing(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        asked: dict[str, Any] = {
-            "method": "saddi",
-            "steps": 15,
-            "resume": True,
-            "settings": {"checkpoint_seconds": "0"},
-        }
-        fit_small(source, target, tmp_path / "whole", **asked)
-        for stop, phase in ((3, PRETRAINING), (7, ADAPTATION), (13, AUGMENTATION)):
-            done = stop - 1  # the checkpoint that is written before the watcher ends the run
-            assert phase_at(Saddi.phases, done - 1, 15) == phase_at(Saddi.phases, done, 15) == phase
-            with pytest.raises(Interruption):
-                fit_small(source, target, tmp_path / "run", watcher=InterruptAt(stop), **asked)
-        fit_small(source, target, tmp_path / "run", **asked)
-        models = [(tmp_path / each / "model.safetensors").read_bytes() for each in ("whole", "run")]
-        assert models[0] == models[1]
-        assert logged_lines(tmp_path / "whole") == logged_lines(tmp_path / "run")
 
 
 class TestDecoder:

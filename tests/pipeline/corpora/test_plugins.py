@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from emodna.pipeline import corpora
+from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import CORPORA, corpus, names, registered
 from emodna.pipeline.errors import CorpusError, PluginError, StoreError
-from emodna.pipeline.store.catalogue import find_store
 from tests.plugging import plug
 
 GOOD = """
