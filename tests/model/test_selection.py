@@ -146,13 +146,14 @@ class TestChoice:
         sources = [(split(pair[0], "arousal", 0.25, 0), model.framer)]
         for name, criterion in CRITERIA.items():
             chosen = select(name, model, snapshots, pair[1], sources, 0)
-            assert chosen.content()["snapshots"] == read(validated / "selection.json")["snapshots"]
-            assert [row["step"] for row in chosen.table] == [2, 4, 6, 8, 9]
-            best = (max if criterion.higher_is_better else min)(row[name] for row in chosen.table)
-            assert chosen.step == [row["step"] for row in chosen.table if row[name] == best][-1]
-            state, _ = checkpoint.load_tensors(snapshots.path(chosen.step))
+            step, table = chosen["selected_step"], chosen["snapshots"]
+            assert table == read(validated / "selection.json")["snapshots"]
+            assert [row["step"] for row in table] == [2, 4, 6, 8, 9]
+            best = (max if criterion.higher_is_better else min)(row[name] for row in table)
+            assert step == [row["step"] for row in table if row[name] == best][-1]
+            state, _ = checkpoint.load_tensors(snapshots.path(step))
             assert_same_tensors(model.method.state_dict(), state)
-            steps.add(chosen.step)
+            steps.add(step)
         assert len(steps) > 1  # else this says little
 
     def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(
