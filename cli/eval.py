@@ -68,7 +68,7 @@ def evaluate(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     import torch
 
-    from emodna.cli.cache.progress import counting
+    from emodna.cli.progress import counting
     from emodna.cli.scores import print_evaluation
     from emodna.model.evaluation.evaluate import evaluate_run
     from emodna.model.evaluation.intervals import Resampling
@@ -86,8 +86,9 @@ def evaluate(
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus
-        with counting(f"predicting {name}", quiet=quiet) as begin:
-            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), begin(len(store)))
+        with counting(f"predicting {name}") as counter:
+            told = counter.begin(len(store))
+            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), told)
         document["predictions"] = None
         if out is not None:
             document["predictions"] = str(_save(out, document, store, probabilities))
