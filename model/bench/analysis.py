@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from emodna.model.bench.grid import open_store
 from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.errors import BenchError, RunError
+from emodna.model.errors import BenchError, RunError, TrainingError
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import utterances_of
 from emodna.model.losses.mmd import mk_mmd
@@ -196,11 +196,11 @@ def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
-    """Return the distances of a finished run's emotion features; None if its method has no such features.
+    """Return the distances of a finished run's emotion features; None if it has none, or none that are finite.
 
     Raises
     ------
-    RunError, StoreError, BenchError, TrainingError
+    RunError, StoreError, BenchError
         As `features_of`.
     """
 
@@ -209,7 +209,10 @@ def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
         return None if sides is None else distances(*sides)
 
     key = {**_DISTANCES, "model": model_key(experiment, run)}
-    found: Distances | None = _remember(experiment, experiment.run_name(run), "distances", key, make)
+    try:
+        found: Distances | None = _remember(experiment, experiment.run_name(run), "distances", key, make)
+    except TrainingError:  # it diverged
+        return None
     return found
 
 

@@ -47,7 +47,7 @@ class Sheet:
     @property
     def numeric(self) -> list[bool]:
         """True of columns with numbers, or with nothing."""
-        columns = zip(*self.rows, strict=True)
+        columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
         return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
 
     def choices(self, name: str) -> tuple[int, list[str]]:

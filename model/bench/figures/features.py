@@ -157,9 +157,8 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     """
     if choice.seed is None:
         choice = replace(choice, seed=min((run.seed for run in experiment.runs), default=0))
-    found = {
-        run: each for run in finished_runs(experiment, choice) if (each := _distances(experiment, run)) is not None
-    }
+    every = {run: analysis.distances_of(experiment, run) for run in finished_runs(experiment, choice)}
+    found = {run: each for run, each in every.items() if each is not None}
     if not found:
         raise nothing(choice, "of a method with features" if choice.methods is None else f"of {listed(choice.methods)}")
     methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]
@@ -174,7 +173,7 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     for run in found:
         partner = replace(run, method=SOURCE_ONLY)
         if partner in experiment.runs and read_outcome(experiment, partner).state == "done":
-            before[run] = _distances(experiment, partner)
+            before[run] = analysis.distances_of(experiment, partner)
     inputs = {pair: analysis.distances_of_input(experiment, *pair, choice.task) for pair in pairs}
     labels = [experiment.methods[method].label for method in methods]
     groups = [[run for run in found if run.method == method] for method in methods]
@@ -212,13 +211,6 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in inputs.items()},
         },
     )
-
-
-def _distances(experiment: Experiment, run: RunSpec) -> Distances | None:
-    try:
-        return analysis.distances_of(experiment, run)
-    except TrainingError:  # it diverged
-        return None
 
 
 def _value(found: Distances | None, key: str, *, within: bool) -> float | None:

@@ -134,6 +134,13 @@ def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp
     ]
 
 
+def test_of_a_task_without_runs_there_is_a_page(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, seeds=1)
+    bench = replace(bench, runs=tuple(run for run in bench.runs if run.task == "arousal"))
+    read = Read(html(build_page(bench, ["valence"], print, features=False)))
+    assert [row for row in read.rows if len(row) == 13][1:] == []
+
+
 def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
     make_bench(tmp_path / "bench")
     with with_pictures():
