@@ -65,6 +65,11 @@ def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") 
     return -(_weights(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
 
 
+def agreeing_share(task: Tensor, adversary: Tensor) -> Tensor:
+    """Return the share (0-d) of utterances on which both logits (n, classes) prefer the same class."""
+    return (task.argmax(1) == adversary.argmax(1)).float().mean()
+
+
 def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
     """Return both logits, of one type, the task's without gradient."""
     if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:

@@ -79,7 +79,6 @@ class Aligning(Contrasting):
 
     def __init__(self, dim: int, config: AligningConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.config = config
         self.contrast: PseudoLabelContrast | None = None
         if config.add == "scl" and config.scl_weight:
             self.projection = self.make_projection(seed)

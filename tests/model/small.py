@@ -200,6 +200,11 @@ def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Non
     assert not differing
 
 
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, the same each time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def batches(
     n: int = 8, m: int = 8, *, dim: int = 6, frames: int = 32, seed: int = 0, labels: Iterable[int] | None = None
 ) -> tuple[LabelledBatch, Batch]:

@@ -127,16 +127,6 @@ class TestUnknownGender:
 
 
 class TestCenters:
-    def test_are_left_out_without_weight(self) -> None:
-        mine, with_centers = model(), model(center_weight=0.5)
-        assert [group.name for group in mine.parameter_groups()] == ["all"]
-        state, other = mine.state_dict(), with_centers.state_dict()
-        assert other.keys() - state.keys() == {"centers"}
-        assert_same_tensors(state, {name: other[name] for name in state})
-        before, after = losses(mine, batches()), losses(with_centers, batches())
-        assert after.keys() - before.keys() == {"center"}
-        assert_same_tensors(before, {name: after[name] for name in before})
-
     def test_draw_the_source_s_features(self) -> None:
         mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), batches()
         nn.init.normal_(mine.centers)
@@ -254,23 +244,6 @@ class TestRuns:
         self.assert_round_trip(tmp_path / "run", source, {"corpus", "gender"})
         assert not [name for name in load_tensors(tmp_path / "run" / "model.safetensors")[0] if "language" in name]
         assert any("no language head" in message for message in caplog.messages)
-
-    @pytest.mark.slow
-    def test_three_sources_of_three_languages(
-        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
-        emotions = list(emotions_of(target).items())
-        others = [
-            listed(roots["emodb"], part, tmp_path / name, name=name, language=dict.fromkeys(part, language))
-            for name, language, part in (("two", "it", dict(emotions[:16])), ("three", "zh", dict(emotions[16:24])))
-        ]
-        last = dict(emotions[24:])
-        aim = listed(roots["emodb"], last, tmp_path / "aim", name="aim", language=dict.fromkeys(last, "it"))
-        fit_small([source, *others], aim, tmp_path / "run", method="difl", settings={"batch_size": "9"})
-        self.assert_round_trip(tmp_path / "run", aim, set(HEADS))
-        tensors = load_tensors(tmp_path / "run" / "model.safetensors")[0]
-        assert tensors["method.heads.language.2.weight"].shape == (3, 64)
-        assert tensors["method.heads.gender.2.weight"].shape == (2, 64)
 
 
 def test_heads_follow_from_the_utterances_that_are_trained_on(

@@ -288,27 +288,25 @@ class TestReadings:
             apply_settings(settings, EmoDna.defaults)
 
 
-class TestSharedNetwork:
-    def test_alone_predicts(self) -> None:
-        mine, (source, _) = model().eval(), batches()
-        logits = mine.predict(source.features, source.lengths)
-        for part in (mine.corpus_encoder, mine.corpus_classifier, mine.projection):
-            for parameter in part.parameters():
-                parameter.data.fill_(math.nan)
-        assert torch.equal(mine.predict(source.features, source.lengths), logits)
+def test_shared_network_alone_predicts() -> None:
+    mine, (source, _) = model().eval(), batches()
+    logits = mine.predict(source.features, source.lengths)
+    for part in (mine.corpus_encoder, mine.corpus_classifier, mine.projection):
+        for parameter in part.parameters():
+            parameter.data.fill_(math.nan)
+    assert torch.equal(mine.predict(source.features, source.lengths), logits)
 
 
-class TestNothingConfident:
-    def test_is_finite_and_learns_from_the_source_alone(self) -> None:
-        mine, (source, target) = model(scl_weight=1.0), batches()
-        # Further up than any confidence, and held there: momentum all but 1.
-        held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
-        held.contrast.labeller.threshold.fill_(1.1)
-        terms = losses(held, (source, target))
-        assert held.monitor()["confident"] == 0
-        assert all(term.isfinite() for term in terms.values())
-        assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
-        hidden = mine.network.backbone(torch.cat([source.features, target.features]))
-        projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
-        expected = contrastive(projected, source.labels, torch.ones(8).bool(), 0.01)
-        torch.testing.assert_close(terms["scl"].double(), expected, rtol=1e-4, atol=1e-6)
+def test_nothing_confident_is_finite_and_learns_from_the_source_alone() -> None:
+    mine, (source, target) = model(scl_weight=1.0), batches()
+    # Further up than any confidence, and held there: momentum all but 1.
+    held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
+    held.contrast.labeller.threshold.fill_(1.1)
+    terms = losses(held, (source, target))
+    assert held.monitor()["confident"] == 0
+    assert all(term.isfinite() for term in terms.values())
+    assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
+    hidden = mine.network.backbone(torch.cat([source.features, target.features]))
+    projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
+    expected = contrastive(projected, source.labels, torch.ones(8).bool(), 0.01)
+    torch.testing.assert_close(terms["scl"].double(), expected, rtol=1e-4, atol=1e-6)

@@ -261,19 +261,18 @@ def classifier_of(model: Method) -> nn.Module:
 
 
 @every_reading
-class TestEmbedding:
-    def test_is_what_the_classifier_reads(self, kind: type[Method]) -> None:
-        model, (source, _) = small(kind).eval(), batches_for(kind, 5)
-        inputs = source.features, source.lengths
-        found = model.embed(*inputs)
-        if issubclass(kind, UpperBound):  # its networks have no space in common
-            assert found is None
-            return
-        assert found is not None
-        assert found.shape[0] == 5
-        assert found.ndim == 2
-        assert found.isfinite().all()
-        assert torch.equal(classifier_of(model)(found), model.predict(*inputs))
+def test_embedding_is_what_the_classifier_reads(kind: type[Method]) -> None:
+    model, (source, _) = small(kind).eval(), batches_for(kind, 5)
+    inputs = source.features, source.lengths
+    found = model.embed(*inputs)
+    if issubclass(kind, UpperBound):  # its networks have no space in common
+        assert found is None
+        return
+    assert found is not None
+    assert found.shape[0] == 5
+    assert found.ndim == 2
+    assert found.isfinite().all()
+    assert torch.equal(classifier_of(model)(found), model.predict(*inputs))
 
 
 def adapting() -> Iterator[Any]:

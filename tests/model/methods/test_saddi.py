@@ -157,17 +157,6 @@ class TestSyntheticUtterances:
         synthetic = model.monitor()["synthetic"]
         torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
 
-    def test_leave_running_statistics_and_decoder_to_the_real_ones(self) -> None:
-        states = []
-        for phase in (ADAPTATION, AUGMENTATION):
-            model = small(Saddi, dropout=0.0)
-            trained(model, batches(), steps=1, phase=phase)
-            kept = ("running_mean", "running_var", "num_batches_tracked")
-            states.append(
-                {name: t for name, t in model.state_dict().items() if name.endswith(kept) or name.startswith("decoder")}
-            )
-        assert_same_tensors(*states)
-
     def test_of_the_target_there_are_none(self) -> None:
         source, target = batches()
         codes = []
