@@ -143,10 +143,7 @@ def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generat
 class Resident(Generic[Kind]):
     """All windows of a stream, made once and kept on a device; gives the stream's batches, bit for bit.
 
-    Raises
-    ------
-    StoreError
-        An utterance is damaged.
+    A damaged utterance is a `StoreError`.
     """
 
     def __init__(self, stream: Stream[Kind], device: torch.device) -> None:
@@ -170,12 +167,8 @@ def residents(
 ) -> list[Stream[Any]]:
     """Choose the streams that are to be kept on the device: all if `on`, none if `off`.
 
-    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first.
-
-    Raises
-    ------
-    ConfigError
-        `on`, where they do not fit.
+    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first. `on`
+    is a `ConfigError` where they do not fit.
     """
     if residency == "off" or not steps:
         return []

@@ -119,10 +119,7 @@ class Stream(Generic[Kind]):
     def batch(self, step: int, *, pinned: bool = False) -> Kind:
         """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`.
 
-        Raises
-        ------
-        StoreError
-            An utterance in it is damaged.
+        A damaged utterance in it is a `StoreError`.
         """
         return self.gather(self.numbers(step), pinned=pinned)
 

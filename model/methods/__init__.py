@@ -100,10 +100,7 @@ def method_of(path: Path, name: object, package: object = None) -> "type[Method]
     package
         As `package_of` gave it when the file was made.
 
-    Raises
-    ------
-    RunError
-        If it is not installed here, or cannot be used.
+    A `RunError` if it is not installed here, or cannot be used.
     """
     if not isinstance(name, str) or name not in names():
         brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []

@@ -188,10 +188,7 @@ class Method(nn.Module, ABC):
     def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
         """Return the configuration as it fits a run, with all that follows from the corpora filled in.
 
-        Raises
-        ------
-        ConfigError
-            If the method cannot be used there.
+        A run in which the method cannot be used is a `ConfigError`.
         """
         return Settled(config)
 

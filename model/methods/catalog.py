@@ -62,10 +62,7 @@ def describe_methods() -> dict[str, MethodDescription | PluginError]:
 def load_method(entry: EntryPoint) -> type[Method]:
     """Import the method that an entry point names.
 
-    Raises
-    ------
-    PluginError
-        If it cannot be used; names the distribution that brought it.
+    One that cannot be used is a `PluginError` that names the distribution that brought it.
     """
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
     for name, says, holds in _ATTRIBUTES:

@@ -37,10 +37,7 @@ class MetricsLog:
     keep
         Steps of the checkpoint: later lines, and half a line that a kill left, are dropped.
 
-    Raises
-    ------
-    RunError
-        A damaged log.
+    A damaged log is a `RunError`.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
