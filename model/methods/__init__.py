@@ -93,12 +93,7 @@ def method(name: str) -> "type[Method]":
 
 
 def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a file or folder.
-
-    Parameters
-    ----------
-    package
-        As `package_of` gave it when the file was made.
+    """Return the method that made a file or folder, of a package as `package_of` gave it then.
 
     A `RunError` if it is not installed here, or cannot be used.
     """

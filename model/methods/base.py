@@ -196,12 +196,8 @@ class Method(nn.Module, ABC):
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the named terms of the objective, already weighted; the trainer sums them.
 
-        Called once per step, or once per turn of a phase that has several.
-
-        Parameters
-        ----------
-        step
-            0-d int64 tensor on the model's device, from 0.
+        Called once per step, or once per turn of a phase that has several. `step` is a 0-d int64 tensor on the model's
+        device, from 0.
         """
 
     @abstractmethod

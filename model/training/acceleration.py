@@ -70,14 +70,8 @@ class CapturedUpdate:
     """A training step as a CUDA graph, launched as a whole: captured at the first step of each phase, then replayed.
 
     Batches are copied to where the graph reads them. The optimisers must have been made capturable. The terms and what
-    the method monitors lie where the graph writes them: they change with the next step.
-
-    Parameters
-    ----------
-    update
-        Takes a step in a phase and returns the terms of its loss.
-    undone
-        Makes a context at whose end the steps taken within are undone.
+    the method monitors lie where the graph writes them: they change with the next step. `update` takes a step in a
+    phase and returns the terms of its loss; `undone` makes a context at whose end the steps taken within are undone.
     """
 
     def __init__(

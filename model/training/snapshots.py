@@ -11,15 +11,7 @@ from emodna.pipeline.files import is_temporary, make_folder
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots in a folder, one file each.
-
-    Parameters
-    ----------
-    every
-        Steps between two; the last step has one too. 0: none at all.
-    total
-        Steps of the training.
-    """
+    """Snapshots in a folder, one file each: every so many of the `total` steps, and after the last; with 0, none."""
 
     folder: Path
     every: int
