@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emodna.cli import common
+from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
@@ -23,7 +24,6 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
     """
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import default_root
-    from emodna.pipeline.errors import EmodnaError, PluginError
 
     every = "all" in names
     if every and not there:
@@ -69,7 +69,6 @@ def _that_are_there() -> list[str]:
     """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import contents, data_root, default_root
-    from emodna.pipeline.errors import EmodnaError
 
     roots = {name: default_root(name) for name in corpora.names()}
     absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]
@@ -84,7 +83,6 @@ def _own_name(name: str | None, place: Path) -> str:
     """Return the name of a user's own recordings."""
     from emodna.pipeline import corpora
     from emodna.pipeline.corpora.own import default_name
-    from emodna.pipeline.errors import EmodnaError
 
     name = default_name(place) if name is None else name
     if corpora.options(name) is not None:

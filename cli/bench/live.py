@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.progress import duration
 from emodna.pipeline.emotions import Task
 
 if TYPE_CHECKING:
@@ -144,10 +145,3 @@ def watching(experiment: "Experiment", outcomes: "Sequence[Outcome]", *, quiet: 
     else:
         with Live(Display(watcher), console=common.err, transient=True, refresh_per_second=2):
             yield watcher
-
-
-def duration(seconds: float) -> str:
-    """Return hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -31,7 +31,7 @@ _KINDS: "Final[dict[Kind, str]]" = {
 def status(out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
     common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.cli.bench.live import duration
+    from emodna.cli.progress import duration
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import is_at_work
     from emodna.model.bench.spec import Experiment

@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from emodna.cli.bench.options import STEPS
 from emodna.model.bench import paper
 from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
 from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.spec import Pair
 from emodna.model.bench.tables import Cell, Table
 from emodna.model.bench.wording import NAMED, few, shared_notes
+from emodna.model.config import DEFAULT_STEPS
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
@@ -47,7 +47,7 @@ def notes(table: Table) -> Iterator[str]:
 
 def _conditions(table: Table) -> str:
     conditions, seeds = table.experiment.conditions, table.experiment.seeds
-    usual = "" if conditions.steps == STEPS else f" (default: {STEPS})"
+    usual = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
     count = f" (the paper: {paper.SEEDS} runs)" if table.name in PRESETS else ""
     parts = [
         f"{conditions.steps} steps{usual}",
@@ -113,7 +113,7 @@ def command(table: Table) -> str | None:
         parts += _repeated("--tasks", [task for task in TASKS if any(task in gap.tasks for gap in gaps)])
     parts += _repeated("--corpora", experiment.corpora)
     parts += ["--seeds", str(len(experiment.seeds))]
-    parts += ["--steps", str(conditions.steps)] * (conditions.steps != STEPS)
+    parts += ["--steps", str(conditions.steps)] * (conditions.steps != DEFAULT_STEPS)
     parts += _repeated("--set", [f"{key}={value}" for key, value in conditions.settings.items()])
     parts += ["--feature-set", conditions.feature_set, "--device", conditions.device]
     parts += ["--threads", str(conditions.threads)] * (conditions.threads != 1)

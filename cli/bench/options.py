@@ -2,16 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from emodna.model.config import DEFAULT_STEPS
-
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-STEPS: Final = DEFAULT_STEPS
-"""Steps of each run unless told otherwise, as of emodna-fit."""
 
 
 def out_option(command: Command) -> Command:

@@ -9,8 +9,9 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution
-from emodna.cli.bench.options import STEPS, out_option
+from emodna.cli.bench.options import out_option
 from emodna.model.bench.wording import shared_notes
+from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -57,7 +58,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
     help="What a table of the paper, or the study of settings, is made of; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
-@click.option("--steps", type=click.IntRange(min=1), default=STEPS, help="Training steps of each run.")
+@click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
 @click.option(
     "--feature-set",

@@ -21,17 +21,14 @@ if TYPE_CHECKING:
 )
 @common.cache_option
 @common.common_options
-@click.pass_context
 def collect_garbage(
-    context: click.Context,
     stores: tuple[str, ...],
     delete: bool,
     unfinished: bool,
     cache: Path,
     as_json: bool,
-    quiet: bool,
     verbose: bool,
-) -> None:
+) -> int:
     """List what no store needs any more, and with --delete remove it.
 
     That is, in the folders of the STOREs, or of all below the cache: shards and tables of earlier commits, and files
@@ -39,7 +36,6 @@ def collect_garbage(
     version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
     name stay, wherever they lie. Exit 1 if something could not be removed.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.store.gc import folders, tidy
 
     chosen = [_folder(cache, store) for store in stores] or folders(cache)
@@ -59,7 +55,7 @@ def collect_garbage(
     for result in results:
         if result.skipped:
             common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
-    context.exit(int(any(result.failed for result in results)))
+    return int(any(result.failed for result in results))
 
 
 def _folder(cache: Path, store: str) -> Path:

@@ -152,7 +152,8 @@ def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
         lacking = [
             str(spec) for spec, mine in zip(methods, there[:, place], strict=True) if (mine != some[place]).any()
         ]
-        left_out.append(f"{scenario_text(scores.scenarios[place])}, seed {extra}: not of {', '.join(lacking)}")
+        task, src, tgt = scores.scenarios[place]
+        left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: not of {', '.join(lacking)}")
     means = np.nanmean(np.where(common, own, np.nan)[:, used], axis=2).T
     seeds = {
         scores.scenarios[place]: tuple(scores.seeds[seed] for seed in np.flatnonzero(common[place])) for place in used
@@ -179,12 +180,6 @@ def compare(found: Matched, reference: MethodSpec, resampling: Resampling | None
         for spec, each, test, corrected in zip(specs, differences, tests, holm([test.p for test in tests]), strict=True)
     )
     return Comparison(found, reference, tuple(methods), rank(found.scores))
-
-
-def scenario_text(scenario: Scenario) -> str:
-    """Return a scenario in words."""
-    task, src, tgt = scenario
-    return f"{src} -> {tgt}, {task}"
 
 
 def mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:

@@ -13,8 +13,6 @@ SCORES: Final = ("war", "f1")
 """All that it reports; as keys of result.json."""
 SEEDS: Final = 3
 """Runs of each scenario."""
-METHOD_TABLES: Final[Mapping[str, str]] = {"arousal": "2", "valence": "3"}
-"""Task -> number of the table that compares methods in it."""
 
 
 class Place(NamedTuple):
@@ -50,4 +48,4 @@ def cited() -> Mapping[Place, Cited]:
 
 def in_tables_2_and_3(task: str, method: str, score: str, source: str = AVERAGE) -> Cited | None:
     """Return the number of a method over all scenarios of a task, or over those of one source."""
-    return cited().get(Place(METHOD_TABLES[task], task, method, source, score))
+    return cited().get(Place("2" if task == "arousal" else "3", task, method, source, score))

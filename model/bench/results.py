@@ -199,16 +199,6 @@ class Scores:
             values[tuple(axis[key] for axis, key in zip(places, keys, strict=True))] = row["value"]
         return cls(methods, scenarios, seeds, values)
 
-    def of_method(self, method: MethodSpec) -> dict[Scenario, dict[int, float]]:
-        """Return a method's scores by scenario and seed; empty where it has none."""
-        if method not in self.methods:
-            return {}
-        return {
-            scenario: {seed: score for seed, score in zip(self.seeds, by_seed, strict=True) if not math.isnan(score)}
-            for scenario, by_seed in zip(self.scenarios, self.values[self.methods.index(method)].tolist(), strict=True)
-            if not all(map(math.isnan, by_seed))
-        }
-
 
 def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
     """Return the percentage of the target, labelled or not, that a run calls class 1; None where it is not known."""

@@ -79,7 +79,6 @@ class MethodSpec:
         return spec
 
     def __str__(self) -> str:
-        """Return the text form that `parse` reads."""
         settings = ",".join(f"{key}={value}" for key, value in self.settings)
         return f"{self.name}:{settings}" if settings else self.name
 
@@ -169,7 +168,6 @@ class RunSpec:
     seed: int
 
     def __str__(self) -> str:
-        """Return it in words."""
         return f"{self.src} -> {self.tgt}, {self.task}, {self.method}, seed {self.seed}"
 
     @property

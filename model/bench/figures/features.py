@@ -157,11 +157,8 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
     """
     if choice.seed is None:
         choice = replace(choice, seed=min((run.seed for run in experiment.runs), default=0))
-    found = {
-        run: each
-        for run in finished_runs(experiment, choice)
-        if (each := analysis.distances_of(experiment, run)) is not None
-    }
+    every = {run: analysis.distances_of(experiment, run) for run in finished_runs(experiment, choice)}
+    found = {run: each for run, each in every.items() if each is not None}
     if not found:
         raise nothing(choice, "of a method with features" if choice.methods is None else f"of {listed(choice.methods)}")
     methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]

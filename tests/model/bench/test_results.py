@@ -53,7 +53,6 @@ def test_the_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert found.of_method(MethodSpec("dan")) == {}
     assert Scores.of(scored(results(planned(tmp_path / "none", ["dann"])))).values.shape == (0, 0, 0)
 
 
