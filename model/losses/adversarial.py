@@ -124,7 +124,8 @@ def _mean(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
     """Return the weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
     if wrong.ndim != 1 or len(wrong) == 0:
         raise ValueError(f"the {domain}'s logits must have shape (n,) with n >= 1, got {tuple(wrong.shape)}")
-    losses = F.softplus(*widened(wrong))
+    (wrong,) = widened(wrong)
+    losses = F.softplus(wrong)
     if weights is None:
         return losses.mean()
     if weights.shape != losses.shape:

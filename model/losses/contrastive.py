@@ -72,7 +72,8 @@ def supervised_contrastive(
         positive = positive & anchors[:, None]
     n_positives = positive.sum(1)  # (n,)
     with torch.autocast(z.device.type, enabled=False):
-        z = normalize(*widened(z), dim=1, eps=MIN_NORM)
+        (z,) = widened(z)
+        z = normalize(z, dim=1, eps=MIN_NORM)
         similarity = z @ z.T / temperature  # (n, n)
         # What is left out gets the lowest finite number, which weighs exp(-huge) = 0 beside any similarity; with -inf
         # a row without any contrast would not be finite. The diagonal must go before logsumexp takes the maximum: at

@@ -78,8 +78,8 @@ def decoupling_loss(
         raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
     check_positive("temperature", temperature)
     check_word("negative", negative, Negative)
-    prototypes = widened(*prototypes)
-    emotion, corpus = torch.stack(prototypes[:2]), torch.stack(prototypes[2:])  # (2, d) each
+    wide = widened(*prototypes)
+    emotion, corpus = torch.stack(wide[:2]), torch.stack(wide[2:])  # (2, d) each
     if detach_corpus:
         corpus = corpus.detach()
     # Sums of products instead of matrix products, which autocast would take to half precision.

@@ -96,7 +96,7 @@ def _is_count(value: Any) -> bool:
 
 def _is_frozen(value: Any) -> bool:
     made = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return made and bool(value.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    return made and bool(value.__dataclass_params__.frozen)
 
 
 def _are_phases(value: Any) -> bool:
