@@ -93,10 +93,10 @@ def _finite(value: object) -> object:
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print a line per fact: long ones run on, so that they can be searched and copied."""
+    """Print a line per fact, "-" for None: long ones run on, so that they can be searched and copied."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        out.print(f"[bold]{safe(name):{width}}[/bold]  {safe(value)}")
+        out.print(f"[bold]{safe(name):{width}}[/bold]  {'-' if value is None else safe(value)}")
 
 
 def is_quiet() -> bool:

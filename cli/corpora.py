@@ -179,11 +179,9 @@ def _prepared(store: dict[str, Any]) -> str:
     return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
 
 
-def _text(key: str, value: Any) -> str:
+def _text(key: str, value: Any) -> object:
     """Return a fact as people read it."""
     match value:
-        case None:
-            return "-"
         case bool():
             return "yes" if value else "no"
         case dict() if key == "download":
@@ -197,7 +195,7 @@ def _text(key: str, value: Any) -> str:
             return "; ".join(f"{each['store']} ({each['error'] or each['utterances']})" for each in value) or "-"
         case int() if key == "sample_rate":
             return f"{value} Hz"
-    return str(value)
+    return value
 
 
 def main() -> None:

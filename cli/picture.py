@@ -174,15 +174,8 @@ def _steps(axes: Axes, histogram: dict[str, Any], colours: Sequence[str], names:
     for counts, colour, name in zip(histogram["counts"], colours, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
-    _legend(axes, names)
-
-
-def _legend(axes: Axes, names: Sequence[str]) -> None:
-    """Add a legend, where there is something to tell apart."""
     if any(names):
-        for handle in axes.legend(fontsize=8).legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        axes.legend(fontsize=8)
 
 
 def _short(name: str) -> str:
@@ -199,10 +192,9 @@ def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[st
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
             continue
-        axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
-        for place, (count, share, below) in enumerate(zip(counts, shares, bottom, strict=True)):
-            if share > 0.06:
-                axes.text(place, below + share / 2, str(count), ha="center", va="center", fontsize=8)
+        drawn = axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
+        texts = [str(count) if share > 0.06 else "" for count, share in zip(counts, shares, strict=True)]
+        axes.bar_label(drawn, texts, label_type="center", fontsize=8)
         bottom += shares
     labels_below = [f"{task}\n{_short(name)}" if name else task for task, _, name in bars]
     axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
@@ -258,7 +250,8 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
     axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
     if dim == 1:
         axes.set(xticks=[], xlabel="")
-    _legend(axes, names)
+    if any(names):
+        axes.legend(fontsize=8)
 
 
 def _scatter(
@@ -282,4 +275,4 @@ def _scatter(
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
         ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )
-    _legend(axes, names)
+    axes.legend(fontsize=8)

@@ -89,7 +89,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
     else:
         from emodna.cli.charts import terminal_picture
 
-        common.print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
+        common.print_facts(facts)
         feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
@@ -186,11 +186,9 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     if as_json:
         common.print_json(document)
         return
-    lines = {}
+    lines: dict[str, object] = dict(document)
     for name, value in document.items():
         match value:
-            case None:
-                lines[name] = "-"
             case dict() if name in ("parameters", "libraries", "segmentation"):
                 lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
             case dict():
@@ -201,8 +199,6 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
                 lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
             case float():
                 lines[name] = f"{value:.1f} ({value / 3600:.2f} h)"
-            case _:
-                lines[name] = str(value)
     common.print_facts(lines)
 
 
