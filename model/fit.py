@@ -58,8 +58,8 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
             step = request.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, sources, request.seed)
-                write_json(run.selection, selection.content())
-                step = selection.step
+                write_json(run.selection, selection)
+                step = selection["selected_step"]
             model.save(run.model)
             probabilities = (
                 probabilities_of(model, target) if plan.folds is None else cross_validated(model, target, plan.folds)
