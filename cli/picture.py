@@ -88,10 +88,8 @@ def distributions_figure(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     _label_bars(axes[0], [labels], [""])
     _bars(axes[1], emotions, "emotions")
     _speaker_bars(axes[2], speakers)
-    _steps(axes[3], durations, STORES, [""])
-    axes[3].set(title="durations", xlabel="s", ylabel="utterances")
-    _steps(axes[4], peaks, STORES, [""])
-    axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
+    _steps(axes[3], durations, title="durations", xlabel="s", ylabel="utterances")
+    _steps(axes[4], peaks, title="peaks", xlabel="dB", ylabel="utterances")
     _coefficients(axes[5], [moments], [""], features)
     numbers = {
         "labels": labels,
@@ -129,8 +127,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[F
     where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
-    _steps(axes, durations, STORES, names)
-    axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
+    _steps(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
     shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
     _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
     numbers = {
@@ -170,8 +167,10 @@ def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[
     return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
 
 
-def _steps(axes: Axes, histogram: dict[str, Any], colours: Sequence[str], names: Sequence[str]) -> None:
-    for counts, colour, name in zip(histogram["counts"], colours, names, strict=False):
+def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
+    """Draw a histogram, with title and labels of the axes."""
+    axes.set(**labels)
+    for counts, colour, name in zip(histogram["counts"], STORES, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
     if any(names):
@@ -214,8 +213,8 @@ def _speaker_bars(axes: Axes, speakers: dict[str, Any]) -> None:
     """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _NAMED:
-        _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
-        axes.set(title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
+        counts = _histogram([np.array(list(each.values()))])
+        _steps(axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
     elif each:
         _bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
