@@ -248,11 +248,6 @@ class TestMistakes:
     def test_of_usage_exit_2(self, arguments: list[str], says: list[str], asked: list[object]) -> None:
         assert_usage_error(fit(*asked, *arguments), *says)
 
-    @pytest.mark.parametrize("missing", ["--src", "--tgt"])
-    def test_a_missing_corpus_exits_2(self, missing: str, asked: list[object]) -> None:
-        place = asked.index(missing)
-        assert_usage_error(fit(*asked[:place], *asked[place + 2 :]), missing)
-
     def test_a_folder_that_is_not_empty_is_refused(self, asked: list[object], tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").write_text("irreplaceable")

@@ -96,10 +96,6 @@ class TestFolders:
         assert complaint in emodna_prep(*arguments).error()
         assert not list(here.rglob("store.json"))
 
-    def test_named_as_a_corpus_need_another_name(self, emodna_prep: Command, calls: Path, here: Path) -> None:
-        calls.rename(here / "emodb")
-        assert "taken by a registered corpus; choose another" in emodna_prep("--folder", here / "emodb").error()
-
 
 class TestManifests:
     @pytest.mark.usefixtures("calls")
