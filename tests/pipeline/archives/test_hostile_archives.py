@@ -227,8 +227,9 @@ class TestBombs:
         with tree.open("b.wav") as stream:  # small enough to be harmless
             assert len(stream.read()) == 2**18
 
-    @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
-    @pytest.mark.parametrize("where", ["a.wav", "a.txt", "behind the end"])
+    @pytest.mark.parametrize(
+        ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("behind the end", "gz")]
+    )
     def test_a_tar_that_expands_without_measure_is_refused(self, compression: str, where: str, tmp_path: Path) -> None:
         whole = tarred({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
@@ -296,7 +297,7 @@ class TestDamage:
         (tmp_path / "x.tar").write_bytes(tar_of([tar_file("a.wav", b"a"), (info, content)]))
         assert "-2048" in refusal(tmp_path / "x.tar")
 
-    @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.TAR.XZ"])
+    @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.TAR.XZ"])
     @pytest.mark.parametrize(
         "content",
         [b"", b"<html>404</html>", b"\x1f\x8b", b"PK\3\4", b"BZh91AY", b"\xfd7zXZ\0", noise(0.5).tobytes()],
