@@ -308,6 +308,16 @@ class TestUpperBoundRun:
         first, second = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in "ab")
         assert_same_tensors(first, second)
 
+    @pytest.mark.slow
+    def test_learns_what_it_is_trained_on(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        asked = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
+        fit_small(source, target, tmp_path, method="upper-bound", steps=60, settings=asked)
+        model, truth = TrainedModel.load(tmp_path), target.labels("arousal").astype(np.int64)
+        for fold, speakers in enumerate(json.loads((tmp_path / "config.json").read_text())["folds"]):
+            rows = np.flatnonzero(~np.isin(target.column("speaker"), speakers))
+            predicted = classified(probabilities_of(replaced(model, fold), target, rows=rows))
+            assert scores(truth[rows], predicted).uar > 80
+
     def test_refuses_what_it_cannot_do(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
