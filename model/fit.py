@@ -159,10 +159,7 @@ def _warn(plan: Plan) -> None:
 def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
     """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise.
 
-    Raises
-    ------
-    RunError
-        Networks would come to judge speakers whom they have heard.
+    Other folds are a `RunError`: networks would come to judge speakers whom they have heard.
     """
     began = read_json(run.config)
     if began.get("folds") != config["folds"]:
