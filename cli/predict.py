@@ -64,8 +64,6 @@ def predict(
     threads: int | None,
     device: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> int:
     """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO.
 
@@ -74,7 +72,6 @@ def predict(
     longer than the window of the training (4.4 s by default), or for windows over time. Exit 1 if a file could not be
     used.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     _check_usage(audio, manifest, root, window, hop)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other: both print on stdout")

@@ -23,9 +23,8 @@ _TERM: Final = 30
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @common.common_options
-def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.runs.listing import open_run, trained_on
 
     found = open_run(run)
