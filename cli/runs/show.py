@@ -68,9 +68,7 @@ def _print(run: "Run", data: "Sequence[RunData]") -> None:
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.age(run)} ago",
     }
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        common.out.print(f"{common.safe(name):{width}}  {common.safe(fact)}")
+    common.print_facts(facts)
     if run.state == "done":
         _print_scores(run)
     _print_curves(curves(run))
