@@ -128,7 +128,7 @@ class TestTheSameBytes:
 def opened_roots() -> int:
     from emodna.pipeline.prepare import cluster
 
-    return len(cluster._opened)
+    return cluster._open.cache_info().currsize
 
 
 class TestAWorkerThatDiesOfABatch:
@@ -270,7 +270,7 @@ class TestWorkersThatDoNotFit:
     @pytest.mark.parametrize(
         ("root", "change", "complaint"),
         [
-            ("root.zip", "remote._archive_size = lambda _: 1", "1 bytes, "),
+            ("root.zip", "remote._archive_size = lambda _: '1 bytes'", "1 bytes, "),
             (
                 "root",
                 "remote.examine_all = lambda jobs, *_, to=remote.Outcome: [to(job, rejection='gone') for job in jobs]",
