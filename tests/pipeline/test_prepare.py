@@ -230,13 +230,6 @@ class TestSecondRun:
         assert everything(store) == before
         assert list(tmp_path.rglob("store.json")) == [store / "store.json"]
 
-    def test_moving_the_corpus_extracts_nothing(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
-        prepared(root, tmp_path / "cache")
-        report = prepared(root.rename(tmp_path / "moved"), tmp_path / "cache")
-        assert (report.reused, report.extracted) == (12, 0)
-        assert content(report.store) == expected
-        assert FeatureStore(report.store).snapshot.root == str(tmp_path / "moved")
-
     def test_what_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
         """It may change again within the same tick of its clock."""
         (path,) = tiny_emodb(tmp_path / "root", NAMES[:1])
@@ -431,29 +424,6 @@ class TestFinishedWork:
         assert report.extracted == 12
         assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
         assert list((stopped / "journal").iterdir()) == []
-
-
-class TestReaders:
-    def test_a_reader_keeps_the_snapshot_it_opened_and_its_files_go_with_a_later_run(
-        self, root: Path, pool: Path, tmp_path: Path
-    ) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        old = content(store)
-        reader = FeatureStore(store)  # nothing read yet, so that its files are still to be opened
-        expected = [features.tobytes() for features in FeatureStore(store)]
-        for name in NAMES:
-            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        (root / "wav" / NAMES[-1]).unlink()
-        prepared(root, tmp_path / "cache")
-        assert [features.tobytes() for features in reader] == expected
-        assert reader.table.num_rows == 12
-        assert reader.verify() == []
-        assert len(FeatureStore(store)) == 11
-        assert old.keys() < content(store).keys()
-        del reader
-        prepared(root, tmp_path / "cache")
-        assert not old.keys() & content(store).keys()
-        assert FeatureStore(store).verify() == []
 
 
 def test_a_second_writer_waits_and_says_so_or_fails_at_once(root: Path, tmp_path: Path) -> None:
