@@ -1,8 +1,8 @@
 """What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,11 +185,6 @@ def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping
     """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
     table = facts.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
     write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
-
-
-def facts_table(facts: Iterable[Facts]) -> pa.Table:
-    """Return facts as a table with the columns of `layout.JOURNAL_SCHEMA`."""
-    return pa.Table.from_pylist([asdict(each) for each in facts], layout.JOURNAL_SCHEMA)
 
 
 def read_features(shard: NDArray[np.float32], facts: Facts) -> NDArray[np.float32]:
