@@ -172,13 +172,19 @@ class TestFiles:
         assert [(utterance.path, utterance.emotion) for utterance in scan.utterances] == [(wav_path(TURN), "neutral")]
         assert scan.skipped == {"emotion code fru, not selected": 1, "second copy of an utterance": 2}
 
-    def test_a_wav_without_a_label_line_and_a_line_without_a_wav_are_counted(self) -> None:
+    def test_wavs_without_a_label_line_lines_without_a_wav_and_whole_dialogs_are_counted(self) -> None:
         files = {
             wav_path(TURN): b"",
             wav_path("Ses01F_impro01_F001"): b"",
             label_path(TURN): labels(line(), line("Ses01F_impro01_F002"), line("Ses01F_impro01_F003", "xxx")),
         }
-        assert scanned(files).skipped == {"WAV without a label line": 1, "label line without a WAV": 2}
+        for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
+            files[f"Session1/dialog/wav/{dialog}.wav"] = b""
+        assert scanned(files).skipped == {
+            "WAV without a label line": 1,
+            "label line without a WAV": 2,
+            "recording of a whole dialog": 2,
+        }
 
     def test_labels_or_wavs_alone_are_no_corpus(self) -> None:
         for path, content in self.files(TURN).items():
@@ -191,12 +197,6 @@ class TestFiles:
         scan = scanned({**self.files(TURN), wav_path(lost): b"", label_path(lost): error})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label file that cannot be read": 1, "WAV without a label line": 1}
-
-    def test_recordings_of_whole_dialogs_are_counted(self) -> None:
-        files = self.files(TURN)
-        for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
-            files[f"Session1/dialog/wav/{dialog}.wav"] = b""
-        assert scanned(files).skipped == {"recording of a whole dialog": 2}
 
     def test_an_id_is_the_turns_name_in_its_label_file(self) -> None:
         """File systems and archivers that change case do not change what files contain."""
@@ -231,6 +231,8 @@ class TestSubsets:
         assert which.differences(scan, {16_000: size}) == []
 
     def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self) -> None:
+        with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
+            corpus("iemocap", "six-class")
         for subset, what in Iemocap.subsets.items():
             which = corpus("iemocap", subset)
             assert which.name == f"iemocap-{subset}"
@@ -246,10 +248,6 @@ class TestSubsets:
             label_path(TURN): labels(line(), line(unknown, "joy")),
         }
         assert scanned(files, subset).skipped == {"unknown emotion code joy": 1}
-
-    def test_an_unknown_one_is_refused_with_the_valid_ones(self) -> None:
-        with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
-            corpus("iemocap", "six-class")
 
     def test_their_stores_lie_side_by_side_with_the_ratings_as_numbers(self, tmp_path: Path) -> None:
         other = "Ses01F_impro01_M000"

@@ -129,15 +129,13 @@ def test_a_corpus_is_named_after_any_archive(place: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("folder", "name"), [("v1.2 calls", "v1-2-calls"), ("calls.zip", "calls-zip"), ("...", "own")])
-def test_a_corpus_is_named_after_any_folder(folder: str, name: str, tmp_path: Path) -> None:
+def test_a_corpus_is_named_after_any_folder_also_the_one_it_is_called_in(
+    folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / folder).mkdir()
     assert default_name(tmp_path / folder) == name
-
-
-def test_a_corpus_is_named_after_the_folder_it_is_called_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "calls").mkdir()
-    monkeypatch.chdir(tmp_path / "calls")
-    assert default_name(Path()) == "calls"
+    monkeypatch.chdir(tmp_path / folder)
+    assert default_name(Path()) == name
 
 
 @pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n", "all"])
