@@ -125,7 +125,7 @@ def drop(
     common.set_verbosity(verbose=verbose, quiet=quiet)
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.presets import CEILING
+    from emodna.model.bench.paper import CEILING
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Experiment, MethodSpec
 

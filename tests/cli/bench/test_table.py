@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from emodna.cli.bench.formats import print_text
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.tables import table
 from tests.cli.running import Command, Ran

@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 
 from emodna.model.bench import paper
-from emodna.model.bench.paper import AVERAGE, CORPORA, Place, cited
-from emodna.model.bench.presets import PRESETS
+from emodna.model.bench.paper import AVERAGE, CORPORA, PRESETS, Place, cited
 from emodna.pipeline.emotions import TASKS
 
 METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")

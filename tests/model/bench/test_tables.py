@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model import metrics
-from emodna.model.bench.paper import AVERAGE, CORPORA
-from emodna.model.bench.presets import CEILING, PRESETS, SENSITIVITY
+from emodna.model.bench.paper import AVERAGE, CEILING, CORPORA, PRESETS, SENSITIVITY
 from emodna.model.bench.results import CALLED, constant_scores
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average, columns_of, select, table
@@ -332,11 +331,11 @@ def scores_of_pairs(seed: int) -> dict[tuple[str, str], dict[int, float]]:
 def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_have_them(seed: int) -> None:
     found = scores_of_pairs(seed)
     by_seed = {number: {pair for pair in found if number in found[pair]} for number in range(3)}
-    chosen = select(found, list(found))
-    if chosen is None:
+    chosen = pairs, seeds = select(found, list(found))
+    if not pairs:
+        assert not seeds
         assert not any(by_seed.values())
         return
-    pairs, seeds = chosen
     assert len(pairs) == max(map(len, by_seed.values()))
     assert set(seeds) == {number for number, own in by_seed.items() if own >= set(pairs)}
     mixed = {pair: dict(reversed(found[pair].items())) for pair in random.Random(seed).sample(list(found), len(found))}
