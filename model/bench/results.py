@@ -6,9 +6,9 @@ It needs no torch.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model import metrics
 from emodna.model.bench.paper import CEILING, in_tables_2_and_3
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
 from emodna.model.errors import RunError
-from emodna.model.metrics import SCORE_NAMES, SCORES, scores_of
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.emotions import Task
@@ -189,16 +190,15 @@ class Scores:
     @classmethod
     def of(cls, table: pa.Table, metric: str = "uar") -> "Scores":
         """Arrange the rows of `scored` that are of a metric; of methods with scores only."""
-        rows = [row for row in table.to_pylist() if row["metric"] == metric]
-        methods = tuple(map(MethodSpec.read, dict.fromkeys(row["spec"] for row in rows)))
-        scenarios = tuple(sorted({(row["task"], row["src"], row["tgt"]) for row in rows}))
-        seeds = tuple(sorted({row["seed"] for row in rows}))
-        places = [{str(each): place for place, each in enumerate(axis)} for axis in (methods, scenarios, seeds)]
-        values = np.full((len(methods), len(scenarios), len(seeds)), np.nan)
-        for row in rows:
-            keys = (row["spec"], str((row["task"], row["src"], row["tgt"])), str(row["seed"]))
-            values[tuple(axis[key] for axis, key in zip(places, keys, strict=True))] = row["value"]
-        return cls(methods, scenarios, seeds, values)
+        rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
+        places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
+        specs = list(dict.fromkeys(spec for spec, _, _ in places))
+        scenarios = sorted({scenario for _, scenario, _ in places})
+        seeds = sorted({seed for _, _, seed in places})
+        values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
+        for (spec, scenario, seed), row in zip(places, rows, strict=True):
+            values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
+        return cls(tuple(map(MethodSpec.read, specs)), tuple(scenarios), tuple(seeds), values)
 
 
 def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
@@ -214,29 +214,20 @@ def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
 @cache
 def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float]] | None:
     """Return the scores of each constant predictor from a target's class counts; None without labels."""
-    low, high = classes
-    if not low + high:
-        return None
-    # Confusions: class 0 called 0 and 1, then class 1 called 0 and 1.
-    answers = {"always_high": [0, low, 0, high], "always_low": [low, 0, high, 0]}
-    answers["majority"] = answers["always_high" if high >= low else "always_low"]
-    found = scores_of(np.array(list(answers.values()))).tolist()
-    return {name: dict(zip(SCORES, scores, strict=True)) for name, scores in zip(answers, found, strict=True)}
+    truth = np.repeat([0, 1], classes)
+    return {name: asdict(each) for name, each in metrics.constant_scores(truth).items()} if len(truth) else None
 
 
 def number_or_none(value: object) -> float | None:
     """Return a finite number as a float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 # Gaps
 
 Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
-
-WHY: Final[tuple[Why, ...]] = ("failed", "unlabelled", "running", "interrupted", "waiting", "not planned")
 """In the order in which they are listed."""
+WHY: Final[tuple[Why, ...]] = get_args(Why)
 RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
 """Those that a further run mends."""
 

@@ -11,6 +11,7 @@ It needs no torch.
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,8 @@ Pair = tuple[str, str]
 
 _VERSION: Final = 1
 _FILE: Final = "bench.json"
-_MOST_STEPS: Final = 10**9 - 1
+#: A number of training steps.
+_STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
 NAMED: Final = 6
 """Longest list of names in a sentence; of longer ones, the rest is counted."""
 
@@ -63,7 +65,7 @@ class MethodSpec:
         Raises
         ------
         ConfigError
-            Of another form, or a key given twice.
+            Of another form, a key given twice, or a number of steps that is none.
         """
         name, colon, rest = text.strip().partition(":")
         settings: dict[str, str] = {}
@@ -74,8 +76,9 @@ class MethodSpec:
             if key in settings:
                 raise ConfigError(f"--methods {text}: {key} is given twice")
             settings[key] = value
-        spec = cls(name, tuple(sorted(settings.items())))
-        _ = spec.steps  # a mistake in it is reported now
+        spec, steps = cls(name, tuple(sorted(settings.items()))), settings.get("steps", "1")
+        if not _STEPS.fullmatch(steps):
+            raise ConfigError(f"--methods {spec}: steps={steps:.40}: must be a whole number from 1 to {10**9 - 1}")
         return spec
 
     def __str__(self) -> str:
@@ -84,19 +87,9 @@ class MethodSpec:
 
     @property
     def steps(self) -> int | None:
-        """Training steps of its own; None: those of the experiment.
-
-        Raises
-        ------
-        ConfigError
-            Not a whole number from 1 on.
-        """
+        """Training steps of its own; None: those of the experiment."""
         text = dict(self.settings).get("steps")
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= _MOST_STEPS):
-            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {_MOST_STEPS}")
-        return int(text)
+        return None if text is None else int(text)
 
     @property
     def overrides(self) -> Mapping[str, str]:
