@@ -103,7 +103,7 @@ def predict(
             )
 
     inputs, table = _inputs(audio, manifest, root)
-    names = (*_KEYS, *(("run",) if also else ()))
+    names = (*_KEYS, "run") if also else _KEYS
     beside: dict[str, str] = {}
     if table is not None:
         from emodna.pipeline.tables import renamed  # which loads pyarrow
@@ -112,16 +112,16 @@ def predict(
         table = table.rename_columns(list(beside.values()))
     tally = _Tally()
     with ExitStack() as stack:
-        places: list[answers.Answers] = []
+        places: list[answers.Add] = []
         if out is not None:
             places.append(stack.enter_context(answers.into_file(out, names, table)))
         if as_json:
-            places.append(answers.JsonAnswers(sys.stdout))
+            places.append(stack.enter_context(answers.as_json(sys.stdout)))
         elif as_csv:
-            places.append(answers.CsvAnswers(sys.stdout, [*names, *beside.values()]))
+            places.append(stack.enter_context(answers.as_csv(sys.stdout, [*names, *beside.values()])))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
-            places.append(answers.Lines(over_time=windows is not None, runs=same_task))
+            places.append(answers.as_lines(over_time=windows is not None, runs=same_task))
         # Closed before anything else: if an answer cannot be written, the work of the threads ends first.
         heard = answers_of(models, inputs, windows=windows, threads=threads or common.cores())
         for asked, prediction in stack.enter_context(closing(heard)):
@@ -140,10 +140,8 @@ def predict(
             }
             answer = {name: answer[name] for name in names}
             row = {beside[column]: cell for column, cell in asked.row.items()}
-            for place in places:
-                place.add(answer, row, asked.number)
-        for place in places:
-            place.end()
+            for add in places:
+                add(answer, row, asked.number)
     if out is not None:
         common.note(f"{tally.answers} answers: {common.safe(out)}")
     common.note(str(tally))

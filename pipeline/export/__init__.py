@@ -25,8 +25,7 @@ class Exported:
 
 def export_format(name: str) -> "Format":
     """Load one of `FORMATS`."""
-    module = importlib.import_module(f"emodna.pipeline.export.{name}")
-    found: Format = module.FORMAT
+    found: Format = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
     return found
 
 
@@ -39,14 +38,8 @@ def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: 
     """Write all of a store in one of `FORMATS`, to a file or folder; it is whole when it appears at its place.
 
     The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-    `told` is called with the number of further utterances that have been written.
-
-    Raises
-    ------
-    ExportError
-        The place is taken, or is none for this format.
-    StoreError
-        Features are damaged.
+    `told` is called with the number of further utterances that have been written. Raises `ExportError`: the place is
+    taken, or is none for this format. Raises `StoreError`: features are damaged.
     """
     chosen = export_format(name)
     with replacing(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:

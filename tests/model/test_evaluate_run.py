@@ -160,17 +160,7 @@ class TestMistakes:
 
     def test_a_configuration_that_is_none(self, trained_run: Path, tmp_path: Path) -> None:
         run = Path(shutil.copytree(trained_run, tmp_path / "run"))
-        config = json.loads((run / "config.json").read_text())
-        for key, values in {
-            "src": [1, None],
-            "tgt": [["emodb"]],
-            "task": ["valence", {}],
-            "train": [{}, {"normalisation": "x"}, {"normalisation": []}, 3],
-            "fingerprints": ["ab", 1],
-            "method": [None],
-        }.items():
-            for value in values:
-                damaged = {**config, "decisive": {**config["decisive"], key: value}}
-                (run / "config.json").write_text(json.dumps(damaged))
-                with refused(run / "config.json"):
-                    finished(run)
+        for content in ("", "[]", "{}", '{"decisive": {"src": "a"}}'):
+            (run / "config.json").write_text(content)
+            with refused(run / "config.json"):
+                finished(run)
