@@ -129,10 +129,7 @@ def print_error(error: Exception | str) -> None:
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
 
-    Parameters
-    ----------
-    resumable
-        What a run that was interrupted leaves, and how to go on.
+    `resumable` says what a run that was interrupted leaves, and how to go on.
     """
     _keep_stdout()
     for stream in (sys.stdout, sys.stderr):

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
-    """Return the corpora of --corpus, each with its root.
-
-    Parameters
-    ----------
-    there
-        Whether a default root has to exist already.
-    """
+    """Return the corpora of --corpus, each with its root; with `there`, a default root has to exist already."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import default_root
 

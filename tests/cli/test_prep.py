@@ -276,13 +276,12 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
 class TestProcesses:
     """As a user runs it: a process with its exit code and its two streams."""
 
-    def test_json_is_alone_on_standard_output(self, damaged: Path, tmp_path: Path) -> None:
-        prepared(damaged, tmp_path / "cache")  # the report of a second run has the same keys, and comes sooner
-        options = ("--corpus", "emodb", "--root", damaged, "--cache", tmp_path / "cache", "--json", "-v", "--strict")
-        ran = script("emodna-prep", *options)
-        assert ran.code == 1
+    def test_json_is_alone_on_standard_output(self, root: Path, tmp_path: Path) -> None:
+        prepared(root, tmp_path / "cache")  # the report of a second run has the same keys, and comes sooner
+        ran = script("emodna-prep", "--corpus", "emodb", "--root", root, "--cache", tmp_path / "cache", "--json", "-v")
+        assert ran.code == 0
         assert list(ran.json[0]) == KEYS
-        assert "rejected: " in ran.err
+        assert "warning: emodb: 6 utterances, 535 published" in ran.err
         assert "\x1b" not in ran.err + ran.out  # no colours into a file
 
     def test_a_reader_that_has_seen_enough_is_no_error(self, root: Path, tmp_path: Path) -> None:
