@@ -16,9 +16,8 @@ from emodna.model.methods.base import Method, Phase
 from emodna.model.methods.saddi import Saddi, SaddiConfig
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import Pair, losses, small
-from tests.model.small import batches, fit_small, logged_lines
+from tests.model.small import Stores, batches, fit_small, logged_lines
 
 CPU = torch.device("cpu")
 
@@ -126,8 +125,8 @@ class TestSettings:
         assert small(kind, batch_norm="separate").uncapturable is not None
 
 
-def test_j_is_logged_beside_the_terms(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-    fit_small(source, target, tmp_path / "run", method="addi", steps=2)
+def test_j_is_logged_beside_the_terms(pair: Stores, tmp_path: Path) -> None:
+    fit_small(*pair, tmp_path / "run", method="addi", steps=2)
     line = logged_lines(tmp_path / "run")[-1]
     assert list(line) == ["step", "emotion", "adversarial", "discriminators", "total", "j"]
     assert line["j"] == pytest.approx(10 * line["adversarial"])
