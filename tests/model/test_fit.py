@@ -29,6 +29,7 @@ from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
+    REPRESENTATIVE,
     SETTINGS,
     InterruptAt,
     Interruption,
@@ -157,7 +158,7 @@ def stopped(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestResume:
-    @pytest.mark.parametrize("method", quick_if_representative(METHODS))
+    @pytest.mark.parametrize("method", REPRESENTATIVE)  # of all methods: test_dependence.py
     def test_ends_bit_for_bit_where_an_uninterrupted_run_ends(
         self, method: str, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
