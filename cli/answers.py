@@ -78,7 +78,7 @@ def as_json(stream: TextIO) -> Iterator[Add]:
 
 
 @contextmanager
-def as_csv(stream: TextIO, columns: Sequence[str]) -> Iterator[Add]:
+def as_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
     """Write a header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
     rows = csv.writer(stream, lineterminator="\n")
 
@@ -86,7 +86,7 @@ def as_csv(stream: TextIO, columns: Sequence[str]) -> Iterator[Add]:
         rows.writerow(map(common.csv_cell, (*answer.values(), *beside.values())))
         stream.flush()
 
-    rows.writerow(map(common.csv_cell, columns))
+    rows.writerow(map(common.csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
     yield add
     stream.flush()  # the header at least
 
@@ -149,8 +149,7 @@ def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> 
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        columns = [*names, *([] if manifest is None else manifest.column_names)]
-        with as_json(text) if path.suffix.lower() == ".json" else as_csv(text, columns) as add:
+        with as_json(text) if path.suffix.lower() == ".json" else as_csv(text, names, manifest) as add:
             yield add
         text.detach()
 

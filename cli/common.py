@@ -93,10 +93,15 @@ def _finite(value: object) -> object:
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print a line per fact: long ones run on, so that they can be searched and copied."""
+    """Print a line per fact, "-" for nothing, a dict as counts: long ones run on, so that they can be searched."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        out.print(f"[bold]{safe(name):{width}}[/bold]  {safe(value)}")
+        match value:
+            case dict():
+                value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
+            case list():
+                value = "; ".join(map(str, value)) or None
+        out.print(f"[bold]{safe(name):{width}}[/bold]  {'-' if value is None else safe(value)}")
 
 
 def is_quiet() -> bool:
@@ -124,10 +129,7 @@ def print_error(error: Exception | str) -> None:
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
 
-    Parameters
-    ----------
-    resumable
-        What a run that was interrupted leaves, and how to go on.
+    `resumable` says what a run that was interrupted leaves, and how to go on.
     """
     _keep_stdout()
     for stream in (sys.stdout, sys.stderr):
@@ -182,14 +184,13 @@ def _keep_stdout() -> None:
 
 
 def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Add --json, and -v and -q, which are obeyed here: a command that has a use for these names them, too."""
-    named = inspect.signature(command).parameters
+    """Add --json, and -v and -q, which are obeyed here; a command that names `verbose` is told."""
+    is_told = "verbose" in inspect.signature(command).parameters
 
     @functools.wraps(command)
     def with_verbosity(*, quiet: bool, verbose: bool, **others: Any) -> Returned:
         set_verbosity(verbose=verbose, quiet=quiet)
-        told = {name: value for name, value in (("quiet", quiet), ("verbose", verbose)) if name in named}
-        return command(**others, **told)
+        return command(**others, verbose=verbose) if is_told else command(**others)
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout."),

@@ -87,7 +87,16 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if as_json:
         common.print_json(document)
         return
-    common.print_facts({key: _text(key, value) for key, value in document.items()})
+    words: dict[str, object] = {
+        "sample_rate": f"{facts.sample_rate} Hz",
+        "subsets": [f"{subset}: {what}" for subset, what in chosen.subsets.items()],
+        "found": "yes" if row["found"] else "no",
+        "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
+    }
+    if download is not None:
+        sources = "" if download.confirmed else ", confirmed by one source only"
+        words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
+    common.print_facts({**document, **words})
 
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
@@ -101,11 +110,8 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
     root, facts = default_root(name), kind.facts
     named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
     return row | {
-        "language": facts.language,
-        "speakers": facts.speakers,
-        "utterances": facts.utterances,
+        **{key: getattr(facts, key) for key in ("language", "speakers", "utterances", "licence")},
         "download_bytes": facts.download and facts.download.bytes,
-        "licence": facts.licence,
         "root": str(root.absolute()),
         "found": bool(contents(root)),
         "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
@@ -177,27 +183,6 @@ def _prepared(store: dict[str, Any]) -> str:
     """Return the utterances of a store, and what of them."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
     return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
-
-
-def _text(key: str, value: Any) -> str:
-    """Return a fact as people read it."""
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case dict() if key == "download":
-            sources = "" if value["confirmed"] else ", confirmed by one source only"
-            return f"{value['url']} ({value['bytes'] / 1e6:.0f} MB, {value['checksum']}{sources})"
-        case dict() if key == "subsets":
-            return "; ".join(f"{name}: {what}" for name, what in value.items()) or "-"
-        case dict():
-            return ", ".join(f"{count} {name}" for name, count in value.items()) or "-"
-        case list():
-            return "; ".join(f"{each['store']} ({each['error'] or each['utterances']})" for each in value) or "-"
-        case int() if key == "sample_rate":
-            return f"{value} Hz"
-    return str(value)
 
 
 def main() -> None:

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 def downloaded(corpus: "Corpus", root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
-    Parameters
-    ----------
-    root
-        Where the corpus is to lie.
-    accepted
-        True if the user accepts the licence. If not, a question on the terminal asks.
+    Unless the user has `accepted` the licence, a question on the terminal asks.
 
     Raises
     ------

@@ -57,15 +57,12 @@ def evaluate(
     device: str,
     cache: Path,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Judge the model of a RUN (a folder of emodna-fit) by the labels of corpora, best of such as it has never seen.
 
     Scores stand beside the constant answers and between the bounds of 95 % intervals; then follow emotions, speakers,
     gender, and how far the probabilities can be trusted. docs/EVALUATION.md says how each figure is made.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     import torch
 
     from emodna.cli.progress import counting

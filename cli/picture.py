@@ -88,10 +88,8 @@ def distributions_figure(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     _label_bars(axes[0], [labels], [""])
     _bars(axes[1], emotions, "emotions")
     _speaker_bars(axes[2], speakers)
-    _steps(axes[3], durations, STORES, [""])
-    axes[3].set(title="durations", xlabel="s", ylabel="utterances")
-    _steps(axes[4], peaks, STORES, [""])
-    axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
+    _steps(axes[3], durations, title="durations", xlabel="s", ylabel="utterances")
+    _steps(axes[4], peaks, title="peaks", xlabel="dB", ylabel="utterances")
     _coefficients(axes[5], [moments], [""], features)
     numbers = {
         "labels": labels,
@@ -129,8 +127,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[F
     where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
-    _steps(axes, durations, STORES, names)
-    axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
+    _steps(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
     shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
     _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
     numbers = {
@@ -170,19 +167,14 @@ def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[
     return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
 
 
-def _steps(axes: Axes, histogram: dict[str, Any], colours: Sequence[str], names: Sequence[str]) -> None:
-    for counts, colour, name in zip(histogram["counts"], colours, names, strict=False):
+def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
+    """Draw a histogram, with title and labels of the axes."""
+    axes.set(**labels)
+    for counts, colour, name in zip(histogram["counts"], STORES, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
-    _legend(axes, names)
-
-
-def _legend(axes: Axes, names: Sequence[str]) -> None:
-    """Add a legend, where there is something to tell apart."""
     if any(names):
-        for handle in axes.legend(fontsize=8).legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        axes.legend(fontsize=8)
 
 
 def _short(name: str) -> str:
@@ -199,10 +191,9 @@ def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[st
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
             continue
-        axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
-        for place, (count, share, below) in enumerate(zip(counts, shares, bottom, strict=True)):
-            if share > 0.06:
-                axes.text(place, below + share / 2, str(count), ha="center", va="center", fontsize=8)
+        drawn = axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
+        texts = [str(count) if share > 0.06 else "" for count, share in zip(counts, shares, strict=True)]
+        axes.bar_label(drawn, texts, label_type="center", fontsize=8)
         bottom += shares
     labels_below = [f"{task}\n{_short(name)}" if name else task for task, _, name in bars]
     axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
@@ -222,8 +213,8 @@ def _speaker_bars(axes: Axes, speakers: dict[str, Any]) -> None:
     """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _NAMED:
-        _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
-        axes.set(title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
+        counts = _histogram([np.array(list(each.values()))])
+        _steps(axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
     elif each:
         _bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
@@ -258,7 +249,8 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
     axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
     if dim == 1:
         axes.set(xticks=[], xlabel="")
-    _legend(axes, names)
+    if any(names):
+        axes.legend(fontsize=8)
 
 
 def _scatter(
@@ -282,4 +274,4 @@ def _scatter(
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
         ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )
-    _legend(axes, names)
+    axes.legend(fontsize=8)

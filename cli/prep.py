@@ -121,12 +121,7 @@ def prep(
         "--segment": segment != "none",
     }
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
-    if manifest is not None:
-        chosen = [sources.listed(manifest, name, root)]
-    elif folder is not None:
-        chosen = [sources.lying_in(folder, name)]
-    else:
-        chosen = sources.registered(names, subset, root, there=not download)
+    chosen = sources.own(manifest, folder, name, root) or sources.registered(names, subset, root, there=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare

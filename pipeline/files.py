@@ -88,7 +88,7 @@ def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
 def replacing(
     place: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
 ) -> Iterator[Path]:
-    """Write an export beside its place, and rename it into that at the end.
+    """Yield a new folder, or the name of a new file, beside the place of an export; rename it into that at the end.
 
     Parameters
     ----------
@@ -98,17 +98,7 @@ def replacing(
     always
         Those that every export has; a full folder without one of them is never replaced either.
     force
-        Replace an earlier export.
-
-    Yields
-    ------
-    fresh
-        Where to write: a new folder, or the name of a new file.
-
-    Raises
-    ------
-    ExportError
-        The place is taken.
+        Replace an earlier export; else, `ExportError` is raised.
     """
     _check_place(place, own_files, always, force=force)
     fresh = temporary_for(place)

@@ -91,7 +91,8 @@ def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int
 
 def _read_csv(table: Path) -> pa.Table:
     with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
+        # Spreadsheets write semicolons where the comma is the decimal point.
+        lines = csv.reader(file, delimiter=max(",;\t", key=file.readline().count), strict=True)
         file.seek(0)
         names = next(lines, [])
         _refuse_twins(names)
@@ -105,11 +106,6 @@ def _read_csv(table: Path) -> pa.Table:
             columns = zip(names, zip(*(row for _, row in some), strict=True), strict=True)
             parts.append(pa.table({name: pa.array(column, pa.string()) for name, column in columns if name}))
     return pa.concat_tables(parts)
-
-
-def _delimiter(header: str) -> str:
-    """Comma, semicolon (as spreadsheets write where the comma is the decimal point) or tab."""
-    return max(",;\t", key=header.count)
 
 
 def _read_parquet(table: Path) -> pa.Table:

@@ -137,10 +137,10 @@ def _steps_done(run: "RunFolder") -> int:
 
 
 @contextmanager
-def watching(experiment: "Experiment", outcomes: "Sequence[Outcome]", *, quiet: bool) -> Iterator[Watcher]:
+def watching(experiment: "Experiment", outcomes: "Sequence[Outcome]") -> Iterator[Watcher]:
     """Show the progress of some runs on standard error."""
     watcher = Watcher(experiment, {each.run: each.state for each in outcomes})
-    if quiet or not common.err.is_terminal or common.err.is_dumb_terminal:
+    if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
         yield watcher
     else:
         with Live(Display(watcher), console=common.err, transient=True, refresh_per_second=2):

@@ -89,7 +89,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
     else:
         from emodna.cli.charts import terminal_picture
 
-        common.print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
+        common.print_facts(facts)
         feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
@@ -169,7 +169,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
 
     snapshot = store.snapshot
     origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")
-    document = {
+    document: dict[str, Any] = {
         "store": str(store.path),
         **{name: getattr(snapshot, name) for name in origin},
         "utterances": len(store),
@@ -186,24 +186,14 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     if as_json:
         common.print_json(document)
         return
-    lines = {}
-    for name, value in document.items():
-        match value:
-            case None:
-                lines[name] = "-"
-            case dict() if name in ("parameters", "libraries", "segmentation"):
-                lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
-            case dict():
-                lines[name] = ", ".join(f"{item} {_word(name, key)}" for key, item in value.items())
-            case list() if name == "own_columns":
-                lines[name] = ", ".join(value) or "-"
-            case list():
-                lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
-            case float():
-                lines[name] = f"{value:.1f} ({value / 3600:.2f} h)"
-            case _:
-                lines[name] = str(value)
-    common.print_facts(lines)
+    hours = snapshot.counts["seconds"] / 3600
+    words: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
+    for name in ("arousal", "valence", "sample_rate"):
+        words[name] = {_word(name, value): count for value, count in document[name].items()}
+    for name in ("parameters", "libraries", "segmentation"):
+        words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
+    words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
+    common.print_facts({**document, **words})
 
 
 def _word(column: str, value: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 
 from emodna.cli import common
 
@@ -75,7 +76,7 @@ def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
             common.out.print(f"{store}: {_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_name(result, leftover))}: {_megabytes(leftover.bytes)}")
+                common.out.print(f"  {common.safe(_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
             common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
@@ -90,11 +91,7 @@ def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
 
 def _size(leftovers: "Sequence[Leftover]") -> str:
     plural = "" if len(leftovers) == 1 else "s"
-    return f"{len(leftovers)} file{plural}, {_megabytes(_bytes(leftovers))}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
+    return f"{len(leftovers)} file{plural}, {decimal(_bytes(leftovers))}"
 
 
 def _bytes(leftovers: "Sequence[Leftover]") -> int:

@@ -61,7 +61,11 @@ def plot(
         figure, numbers = utterance_figure(opened, id)
     elif against is not None:
         other = common.open_store(cache, against)
-        _check_comparable(opened, other)
+        if opened.snapshot.parameters != other.snapshot.parameters:
+            raise EmodnaError(
+                f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {opened.path} "
+                f"{opened.snapshot.feature_set}; two stores of the same features can be compared"
+            )
         name += f"-{other.snapshot.corpus}-{task}"
         figure, numbers = shift_figure(opened, other, task)
     else:
@@ -97,11 +101,3 @@ def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str
         "features": features.tolist(),
     }
     return figure, numbers
-
-
-def _check_comparable(store: "FeatureStore", other: "FeatureStore") -> None:
-    if store.snapshot.parameters != other.snapshot.parameters:
-        raise EmodnaError(
-            f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {store.path} "
-            f"{store.snapshot.feature_set}; two stores of the same features can be compared"
-        )

@@ -40,14 +40,14 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
     from emodna.pipeline.inspect.report import statistics
 
     opened = common.open_store(cache, store)
-    with counting("reading audio") as counter:
-        waveforms = None
-        if audio:
-            from emodna.pipeline.inspect.oddities import waveforms as read
+    if audio:
+        from emodna.pipeline.inspect.oddities import waveforms
 
+        with counting("reading audio") as counter:
             told = counter.begin(len(opened.columns(["path"])["path"].unique()))
-            waveforms = read(opened, root, lambda: told(1))
-        document = statistics(opened, window=window, waveforms=waveforms)
+            document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
+    else:
+        document = statistics(opened, window=window)
     if as_json:
         common.print_json(document)
     else:

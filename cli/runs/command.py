@@ -44,11 +44,8 @@ def list_runs(
     method: str | None,
     sort: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """List the runs in and below each DIR (by default ./runs), with their scores beside the best constant answers."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.runs.listing import find_runs
 
     places = folders or (_DEFAULT,)

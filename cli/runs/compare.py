@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @common.common_options
-def compare(runs: tuple[Path, ...], as_json: bool, quiet: bool, verbose: bool) -> None:
+def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """Compare runs: scores, settings that differ, means over seeds, and each pair's predictions.
 
     Two runs on the same utterances are compared by an exact McNemar test of those that only one of them calls right.
     It takes utterances as independent, and is not corrected for the number of pairs.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
     from emodna.model.runs.compare import differing, over_seeds, paired

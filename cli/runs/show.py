@@ -23,9 +23,8 @@ _TERM: Final = 30
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @common.common_options
-def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.runs.listing import open_run, trained_on
 
     found = open_run(run)
@@ -69,9 +68,7 @@ def _print(run: "Run", data: "Sequence[RunData]") -> None:
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.age(run)} ago",
     }
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        common.out.print(f"{common.safe(name):{width}}  {common.safe(fact)}")
+    common.print_facts(facts)
     if run.state == "done":
         _print_scores(run)
     _print_curves(curves(run))

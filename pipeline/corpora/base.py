@@ -131,7 +131,7 @@ class Corpus(ABC):
         """
 
     def open(self, root: Path) -> Tree:
-        """Open a root with all files that a scan needs. Raises `CorpusError`: as `open_tree`."""
+        """Open a root with all files that a scan needs, as `open_tree` does."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
     def described(

@@ -2,9 +2,8 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emodna.pipeline.files import replacing
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(NamedTuple):
     """Size of an export."""
 
     files: int

@@ -39,10 +39,10 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
     StoreError
         A shard is missing or cut off, or an utterance that has to be read is damaged.
     """
-    for store in (a, b):  # its index has checksums also of features that are gone
-        for file in store.snapshot.shards.values():
-            if not has_content(store.path / file.name, file.size, None):
-                raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
+    files = [(each.path / file.name, file.size) for each in (a, b) for file in each.snapshot.shards.values()]
+    for path, size in files:  # an index has checksums also of features that are gone
+        if not has_content(path, size, None):
+            raise StoreError(f"{path}: missing or damaged; run emodna-prep --rehash")
 
     def changed(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         sides = ({name: getattr(store.snapshot, name) for name in names} for store in (a, b))

@@ -99,9 +99,9 @@ def tidy(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
             return Tidied(store, skipped="another process is writing it")
         due, useful = _due(store, unfinished=unfinished)
         if not delete:
-            held = [each for each in due if each.is_data] if _is_held(store / layout.READER_LOCK) else []
-            in_use = [replace(each, reason=IN_USE) for each in held]
-            return Tidied(store, tuple(each for each in due if each not in held), (*useful, *in_use))
+            is_read = _is_held(store / layout.READER_LOCK)
+            in_use = [replace(each, reason=IN_USE) for each in due if is_read and each.is_data]
+            return Tidied(store, tuple(each for each in due if not (is_read and each.is_data)), (*useful, *in_use))
         if not due:
             return Tidied(store, kept=tuple(useful))
         with writer_lock(store, wait=False, on_wait=lambda: None):
@@ -142,7 +142,8 @@ def _due(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftove
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
     found = leftovers(store, snapshot)
     due = [each for each in found if unfinished or each.kind is not Kind.UNFINISHED]
-    return due, [replace(each, reason=USEFUL) for each in found if each not in due]
+    useful = [] if unfinished else [each for each in found if each.kind is Kind.UNFINISHED]
+    return due, [replace(each, reason=USEFUL) for each in useful]
 
 
 def _remove(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:

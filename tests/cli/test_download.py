@@ -177,11 +177,6 @@ class TestDownload:
         assert expected in line
         assert roots == []
 
-    def test_one_that_cannot_be_got_does_not_stop_the_others(self, emodna_prep: Command) -> None:
-        ran = emodna_prep("--corpus", "gated", *OPTIONS, "-q", "--json")
-        assert ran.code == 1
-        assert [report["corpus"] for report in ran.json] == ["harbour"]
-
 
 class TestLicence:
     def test_nobody_to_ask(self, emodna_prep: Command, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,10 +136,7 @@ def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
         ("the user's own", False),
         ("", False),
     ):
-        change(
-            run.corpora,
-            lambda document, licence=licence: [each.update(licence=licence) for each in document["corpora"]],
-        )
+        change(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
         assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
         assert ("**Not for commercial use**, by the terms of ravdess and emodb." in card(run)) == forbids
 

@@ -59,16 +59,13 @@ class TestDiffering:
 
 class TestOverSeeds:
     def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
+        assert over_seeds([seeds[0], seeds[0]]) == over_seeds([seeds[0], seeds[2]]) == []
         (group,) = over_seeds(seeds)
         assert group.runs == (0, 1)
         for key in SCORE_NAMES:
             values = [run.scores[key] for run in seeds[:2]]
             assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
             assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]
-
-    def test_want_different_seeds(self, seeds: list[Run]) -> None:
-        assert over_seeds([seeds[0], seeds[0]]) == []
-        assert over_seeds([seeds[0], seeds[2]]) == []
 
 
 class TestPairs:
@@ -87,10 +84,7 @@ class TestPairs:
         found = paired(runs)[0, 1]
         n = len(truth)
         assert found == Paired(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
-
-    def test_of_a_run_and_itself_agree(self, seeds: list[Run]) -> None:
-        found = paired([seeds[0], seeds[0]])[0, 1]
-        assert (found.agreement, found.only_a, found.only_b, found.p) == (100, 0, 0, 1)
+        assert paired([runs[0], runs[0]])[0, 1] == Paired(n, 100, n, 0, 0, 1)
 
     def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
         shutil.copytree(seeds[0].folder.path, tmp_path / "run")

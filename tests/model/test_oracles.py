@@ -170,13 +170,11 @@ class TestUpperBound:
         with_gradient = {name.split(".")[1] for name, each in model.named_parameters() if each.grad is not None}
         assert with_gradient == {"1"}
 
-    def test_all_begin_alike(self) -> None:
-        first, *others = (self.made().of_fold(fold).state_dict() for fold in range(3))
+    def test_begin_alike_and_predict_the_mean_of_the_log_probabilities(self) -> None:
+        model, (labelled, _) = self.made().eval(), batches(5, 2)
+        first, *others = (model.of_fold(fold).state_dict() for fold in range(3))
         for other in others:
             assert_same_tensors(first, other)
-
-    def test_predicts_the_mean_of_the_log_probabilities(self) -> None:
-        model, (labelled, _) = self.made().eval(), batches(5, 2)
         for network in model.networks:
             torch.nn.init.normal_(network.network.classifier.weight)
         answers = [model.of_fold(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)]
@@ -240,12 +238,13 @@ class TestFolds:
         seed=st.integers(0, 2**40),
     )
     def test_keep_each_speaker_s_utterances_together(self, said: list[tuple[int, int]], count: int, seed: int) -> None:
-        labels, speakers = [label for label, _ in said], [f"s{speaker}" for _, speaker in said]
+        labels = [label for label, _ in said]
+        speakers = [f"s{speaker}" if label >= 0 or speaker else None for label, speaker in said]
         try:
-            folds = shared_out(labels, list(speakers), count, seed)
+            folds = shared_out(labels, speakers, count, seed)
         except TrainingError:
             return
-        heard = {speaker for label, speaker in zip(labels, speakers, strict=True) if label >= 0}
+        heard = {str(speaker) for label, speaker in zip(labels, speakers, strict=True) if label >= 0}
         assert sorted(speaker for each in folds.speakers for speaker in each) == sorted(heard)
         assert all(folds.speakers)
         for row, speaker in enumerate(speakers):
@@ -275,10 +274,6 @@ class TestFolds:
     def test_that_cannot_be_are_refused(self, labels: list[int], speakers: Any, says: str) -> None:
         with pytest.raises(TrainingError, match=f"--tgt calls: .*{says}"):
             shared_out(labels, list(speakers), 3)
-
-    def test_do_without_the_speakers_of_unlabelled_utterances(self) -> None:
-        folds = shared_out([0, 1, 0, 1, -1, -1], ["a", "a", "b", "b", "c", None], 2)
-        assert folds.of[4:].tolist() == [-1, -1]
 
 
 class TestUpperBoundRun:
@@ -323,29 +318,21 @@ class TestUpperBoundRun:
             predicted = classified(probabilities_of(replaced(model, fold), target, rows=rows))
             assert scores(truth[rows], predicted).uar > 80
 
-    @pytest.mark.parametrize(
-        ("asked", "says"),
-        [
-            ({"select": "snd"}, "--select snd: not for upper-bound"),
-            ({"oracle_analysis": True}, "--oracle-analysis: not for upper-bound"),
-            ({"settings": {"validation": "0.2"}}, "--set validation=0.2: not for upper-bound"),
-            ({"settings": {"folds": "1"}}, "--set folds=1: must be at least 2"),
-        ],
-        ids=lambda value: value if isinstance(value, str) else "",
-    )
     def test_refuses_what_it_cannot_do(
-        self, asked: dict[str, Any], says: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        with pytest.raises(ConfigError, match=f"^{says}"):
-            fit_small(source, target, tmp_path / "run", method="upper-bound", **asked)
-        assert not (tmp_path / "run").exists()
-
-    def test_refuses_a_target_of_unknown_speakers(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        store = listed(roots["emodb"], emotions_of(target), tmp_path)
-        with pytest.raises(ConfigError, match="over the target's speakers; 0 known, at least 2"):
-            fit_small(source, store, tmp_path / "run", method="upper-bound")
+        unknown = listed(roots["emodb"], emotions_of(target), tmp_path)
+        asked: dict[str, dict[str, Any]] = {
+            "--select snd: not for upper-bound": {"select": "snd"},
+            "--oracle-analysis: not for upper-bound": {"oracle_analysis": True},
+            "--set validation=0.2: not for upper-bound": {"settings": {"validation": "0.2"}},
+            "--set folds=1: must be at least 2": {"settings": {"folds": "1"}},
+            "over the target's speakers; 0 known, at least 2": {"target": unknown},
+        }
+        for says, each in asked.items():
+            with pytest.raises(ConfigError, match=says):
+                fit_small(source, out=tmp_path / "run", method="upper-bound", **{"target": target, **each})
+        assert not (tmp_path / "run").exists()
 
     def test_does_not_go_on_with_other_folds(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
@@ -372,9 +359,7 @@ class TestCards:
             assert f"# {method} (oracle) (" in text
             assert f"| {method} (oracle) (" in text
             assert "- oracle\n" in text or '- "oracle"\n' in text
-            assert "**An oracle:" in text
             assert "had no part in it." not in text
-            assert "without their labels" not in text
 
     def test_of_runs_of_earlier_versions_that_name_no_supervision_do_not(
         self, trained_run: Path, tmp_path: Path

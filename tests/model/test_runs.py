@@ -103,16 +103,17 @@ class TestFind:
         assert found == {"a/deep/er": "done", "b": "done", "c": "damaged"}
         assert list(found) == sorted(found)
 
-    def test_of_no_folder_is_an_error(self, tmp_path: Path) -> None:
+    def test_of_no_folder_and_opening_what_is_no_run_are_errors(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match="nowhere: no such folder"):
             list(find_runs([tmp_path / "nowhere"]))
-
-    def test_opening_what_is_no_run_is_an_error(self, tmp_path: Path) -> None:
         for place in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(RunError, match="not a run's folder"):
                 open_run(place)
 
     def test_changes_nothing(self, copy: Path) -> None:
+        (copy / "vanished").symlink_to(copy / "nowhere")
+        assert "vanished" not in files(RunFolder(copy))
+        (copy / "vanished").unlink()
         before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
         run = open_run(copy)
         paired([run, run])
@@ -163,8 +164,3 @@ class TestContent:
         (tmp_path / "bad").mkdir()
         (tmp_path / "bad" / "store.json").write_text("{")
         assert trained_on(with_store(str(tmp_path / "bad")), "emodb").state == "damaged"
-
-
-def test_a_file_that_vanishes_while_it_is_counted_is_left_out(copy: Path) -> None:
-    (copy / "gone").symlink_to(copy / "nowhere")
-    assert "gone" not in files(RunFolder(copy))

@@ -65,14 +65,6 @@ def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]
 
 
 @pytest.fixture(scope="module")
-def plain(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that knows nothing of snapshots."""
-    run = tmp_path_factory.mktemp("plain") / "run"
-    fit(pair, run, settings={"learning_rate": "0.01"})
-    return run
-
-
-@pytest.fixture(scope="module")
 def validated(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose snapshot was chosen by SND."""
     run = tmp_path_factory.mktemp("validated") / "run"
@@ -88,19 +80,13 @@ def analysed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.fixture(scope="module")
-def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Another source, without speakers."""
-    emotions = dict(list(emotions_of(target).items())[:12])
-    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
-
-
 class TestLast:
     def test_is_the_default_and_has_the_bits_of_a_run_without_snapshots(
-        self, pair: Pair, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delattr(selection, "probabilities_of")  # the criteria are not asked
-        run = tmp_path / "run"
+        run, plain = tmp_path / "run", tmp_path / "plain"
+        fit(pair, plain, settings={"learning_rate": "0.01"})
         result = fit(pair, run, oracle_analysis=True)
         assert (result["select"], result["selected_step"]) == (LAST, STEPS)
         assert (run / "snapshots").exists()
@@ -253,11 +239,8 @@ class TestResume:
     def test_after_training_and_before_the_choice(
         self, validated: Path, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def interrupted(*_: object) -> None:
-            raise Interruption
-
         with monkeypatch.context() as patched:
-            patched.setattr("emodna.model.fit.select", interrupted)
+            patched.setattr("emodna.model.fit.select", mock.Mock(side_effect=Interruption))
             with pytest.raises(Interruption):
                 fit(pair, tmp_path / "run", select="snd", settings=VALIDATED)
         fit(pair, tmp_path / "run", select="snd", settings=VALIDATED, resume=True)
@@ -288,8 +271,10 @@ class TestValidation:
         assert read(validated / "config.json")["held_out"] == {"ravdess": {"utterances": len(rows), "by": "utterance"}}
 
     def test_accuracy_is_that_of_the_held_out_utterances_normalised_as_in_training(
-        self, pair: Pair, tmp_path: Path, third: FeatureStore, monkeypatch: pytest.MonkeyPatch
+        self, pair: Pair, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # The second source has no speakers.
+        third = listed(roots["emodb"], dict(list(emotions_of(pair[1]).items())[:12]), tmp_path, name="third")
         stores, run = [pair[0], third], tmp_path / "run"
         settings = {**FAST, "snapshot_every": "20", "validation": "0.5", "normalisation": "per-corpus"}
         request: dict[str, Any] = {"method": "source-only", "steps": 20, "select": "source-accuracy"}
@@ -310,22 +295,16 @@ class TestValidation:
         assert row["source-accuracy"] == pytest.approx(np.mean(found))
 
 
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("request_", "says"),
-        [
-            ({"select": "magic"}, r"--select magic: unknown; valid: last, source-accuracy, .*snd"),
-            ({"select": "snd", "settings": {"snapshot_every": "0"}}, r"snapshot_every=0: --select snd"),
-            ({"oracle_analysis": True, "settings": {"snapshot_every": "0"}}, r"snapshot_every=0: --oracle-analysis"),
-            ({"select": "source-accuracy", "settings": {"validation": "0"}}, r"validation=0: --select source-accuracy"),
-            ({"settings": {"validation": "1"}}, r"validation=1"),
-            ({"settings": {"snapshot_every": "-1"}}, r"snapshot_every=-1: must be 0 or more"),
-        ],
-        ids=lambda value: value if isinstance(value, str) else "",
-    )
-    def test_are_told_before_anything_is_written(
-        self, request_: dict[str, Any], says: str, pair: Pair, tmp_path: Path
-    ) -> None:
+def test_refusals_are_told_before_anything_is_written(pair: Pair, tmp_path: Path) -> None:
+    asked: dict[str, dict[str, Any]] = {
+        r"--select magic: unknown; valid: last, source-accuracy, .*snd": {"select": "magic"},
+        r"snapshot_every=0: --select snd": {"select": "snd", "settings": {"snapshot_every": "0"}},
+        r"snapshot_every=0: --oracle-analysis": {"oracle_analysis": True, "settings": {"snapshot_every": "0"}},
+        r"validation=0: --select source-accuracy": {"select": "source-accuracy", "settings": {"validation": "0"}},
+        r"validation=1": {"settings": {"validation": "1"}},
+        r"snapshot_every=-1: must be 0 or more": {"settings": {"snapshot_every": "-1"}},
+    }
+    for says, each in asked.items():
         with pytest.raises(ConfigError, match=says):
-            fit(pair, tmp_path / "run", **request_)
-        assert not (tmp_path / "run").exists()
+            fit(pair, tmp_path / "run", **each)
+    assert not (tmp_path / "run").exists()

@@ -228,8 +228,6 @@ class TestSubsets:
         ("subset", "size", "codes"),
         [
             (None, 5531, "ang hap exc neu sad"),
-            pytest.param("happiness-only", 4490, "ang hap neu sad", marks=pytest.mark.slow),
-            pytest.param("seven-class", 5680, "ang hap exc neu sad fea sur dis", marks=pytest.mark.slow),
             ("all", 10039, "ang hap exc neu sad fea sur dis fru oth xxx"),
         ],
     )
