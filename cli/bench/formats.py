@@ -405,3 +405,13 @@ def _numbers(cell: Cell, column: Column) -> dict[str, Any]:
         "gain": cell.gain,
         "paper_gain": cell.cited_gain,
     }
+
+
+FORMATS: Final[Mapping[str, Callable[[Table], str]]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "csv": table_csv,
+    "json": lambda table: common.json_text(document(table)) + "\n",
+}
+"""Form -> a table as a file holds it."""

@@ -1,15 +1,13 @@
 """emodna-bench table: the paper's tables, ours beside the paper's numbers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
-
-if TYPE_CHECKING:
-    from emodna.model.bench.tables import Table
+from emodna.pipeline.errors import EmodnaError
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -44,42 +42,25 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise click.UsageError(f"--json and --format {form}: give one of them")
     if as_json and to is not None:
         raise click.UsageError("--json prints; to write a file, give --to with --format json")
-    form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
+    if as_json:
+        form = "json"
+    elif form is None:
+        form = "text" if to is None else _BY_SUFFIX.get(to.suffix.lower())
+    if form is None:
+        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
     check_folder(to)
+    from emodna.cli.bench import formats
     from emodna.model.bench.spec import Experiment
     from emodna.model.bench.tables import table as made
+    from emodna.pipeline.files import write_atomically
 
     found = made(Experiment.read(out), name)
-    if to is not None:
-        from emodna.pipeline.files import write_atomically
-
-        write_atomically(to, _written(found, form).encode())
-        common.note(f"wrote {common.safe(to)}")
-    elif form == "text" and common.out.is_terminal:
-        from emodna.cli.bench.formats import print_text
-
-        print_text(found, common.out)
-    else:
-        click.echo(_written(found, form), nl=False)
-
-
-def _form_of(to: Path | None) -> str:
-    """The form that a file's suffix asks for; text, where it is printed."""
-    from emodna.pipeline.errors import EmodnaError
-
+    if to is None and form == "text" and common.out.is_terminal:
+        formats.print_text(found, common.out)
+        return
+    written = formats.FORMATS[_ALSO.get(form, form)](found)
     if to is None:
-        return "text"
-    if to.suffix.lower() not in _BY_SUFFIX:
-        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
-    return _BY_SUFFIX[to.suffix.lower()]
-
-
-def _written(found: "Table", form: str) -> str:
-    """Return a table in one of the forms, as a file holds it."""
-    from emodna.cli.bench import formats
-
-    if form == "json":
-        return common.json_text(formats.document(found)) + "\n"
-    return {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.table_csv, "text": formats.text}[form](
-        found
-    )
+        click.echo(written, nl=False)
+    else:
+        write_atomically(to, written.encode())
+        common.note(f"wrote {common.safe(to)}")
