@@ -313,10 +313,13 @@ def document(table: Table) -> dict[str, Any]:
     """Return a table as a JSON document, with nothing rounded."""
     experiment = table.experiment
     columns = {column.name: column for block in table.blocks for _, column in block.columns}
-    cells: dict[str, Any] = {}
-    for line, (task, column, score), cell in _cells(table):
-        own = cells.setdefault(line.name, {}).setdefault(task, {}).setdefault(column.name, {})
-        own[score] = _numbers(cell, column)
+
+    def cells(line: Line) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for (task, column, score), cell in line.cells.items():
+            found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
+        return found
+
     return {
         "table": table.name,
         "title": table.title,
@@ -324,17 +327,23 @@ def document(table: Table) -> dict[str, Any]:
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells[line.name]}
+            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells(line)}
             for line in table.of("entry", "floor", "ceiling")
         },
         "not_shown": [str(spec) for spec in table.not_shown],
         "shared": shared_facts(table.shared),
-        "constants": {line.name: {"label": line.label, "cells": cells[line.name]} for line in table.of("constant")},
+        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in table.of("constant")},
         "missing": {
             "cells": sum(gap.runs for gap in table.gaps),
             "gaps": [
-                {"why": gap.why, "tasks": gap.tasks, "rows": [str(spec) for spec in gap.methods]}
-                | {"pairs": gap.pairs, "seeds": gap.seeds, "error": gap.error}
+                {
+                    "why": gap.why,
+                    "tasks": gap.tasks,
+                    "rows": [str(spec) for spec in gap.methods],
+                    "pairs": gap.pairs,
+                    "seeds": gap.seeds,
+                    "error": gap.error,
+                }
                 for gap in table.gaps
             ],
             "corpora": table.absent,
@@ -364,7 +373,8 @@ def table_csv(table: Table) -> str:
             "seeds": " ".join(map(str, cell.seeds)),
             "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
         }
-        for line, (task, column, score), cell in _cells(table)
+        for line in table.lines
+        for (task, column, score), cell in line.cells.items()
     ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
@@ -376,14 +386,13 @@ def table_csv(table: Table) -> str:
     return stream.getvalue()
 
 
-def _cells(table: Table) -> Iterator[tuple[Line, Spot, Cell]]:
-    return ((line, spot, cell) for line in table.lines for spot, cell in line.cells.items())
-
-
 def _facts(line: Line, paper_key: str) -> dict[str, Any]:
     info = line.info
-    facts = (info.our_reading, info.supervision) if info else (None, None)
-    return dict(zip((paper_key, "our_reading", "supervision"), (line.paper, *facts), strict=True))
+    return {
+        paper_key: line.paper,
+        "our_reading": info.our_reading if info else None,
+        "supervision": info.supervision if info else None,
+    }
 
 
 def _numbers(cell: Cell, column: Column) -> dict[str, Any]:

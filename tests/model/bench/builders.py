@@ -149,9 +149,8 @@ def predict(experiment: Experiment, asked: Asked, ids: Sequence[str], labels: Se
 def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2) -> Experiment:
     """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
-    experiment = plan_experiment(
-        out, [source, target], ["arousal"], list(map(MethodSpec.parse, TRAINED)), 1, conditions
-    )
+    wish = (["arousal"], list(map(MethodSpec.parse, TRAINED)))
+    experiment = plan_experiment(out, [source, target], [wish], 1, conditions)
     experiment.write()
     for run in experiment.runs:
         if run.src == source.snapshot.corpus and str(run.method) in methods:
