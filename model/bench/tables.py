@@ -156,9 +156,16 @@ class Table:
         return (line for line in self.lines if line.kind in kinds)
 
 
-def table(experiment: Experiment, name: str) -> Table:
-    """Make a table of an experiment, by its name in `TABLE_NAMES`."""
-    found = results(experiment, called=name == "pairs")
+def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
+    """Make a table of an experiment, by its name in `TABLE_NAMES`.
+
+    Parameters
+    ----------
+    found
+        Results of all runs, with those of `CALLED`, if they have been read already.
+    """
+    if found is None:
+        found = results(experiment, called=name == "pairs")
     if name in PRESETS:
         return _paper_table(experiment, name, found)
     return _sensitivity(experiment, found) if name == "sensitivity" else _by_pair(experiment, found)
