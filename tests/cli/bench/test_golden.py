@@ -16,7 +16,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,12 @@ import filelock
 import pytest
 
 from emodna.cli.bench import command as bench_command
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.store import FeatureStore
-from tests.cli.bench.golden.folder import (
-    HOSTILE,
-    Folder,
-    Store,
-    leave_behind,
-    own_folder,
-    paper_folder,
-    settings_folder,
-)
+from tests.cli.bench.golden.folder import HOSTILE, leave_behind, own_folder, paper_folder, settings_folder
 from tests.cli.bench.golden.normal import differences, normal, written
 from tests.cli.running import Command, Ran
+from tests.model.bench.builders import run_of
 from tests.model.small import command
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -162,21 +156,21 @@ TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboa
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict[str, Folder]:
+def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict[str, Experiment]:
     """The folders, by name. Only for reading."""
-    root, emodb = tmp_path_factory.mktemp("golden"), FeatureStore(emodb_store)
+    root = tmp_path_factory.mktemp("golden")
     for name, content in (("damaged", '{"version": 1}'), ("newer", '{"version": 2}')):
         (root / name).mkdir()
         (root / name / "bench.json").write_text(content)
     return {
         "paper": paper_folder(root / "paper"),
-        "own": own_folder(root / "own", Store("emodb", emodb_store, emodb.fingerprint, emodb.ids)),
+        "own": own_folder(root / "own", FeatureStore(emodb_store)),
         "settings": settings_folder(root / "settings"),
     }
 
 
 @pytest.fixture(scope="module")
-def root(folders: dict[str, Folder]) -> Path:
+def root(folders: dict[str, Experiment]) -> Path:
     """Where they lie."""
     return folders["own"].out.parent
 
@@ -231,17 +225,17 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("asked", [pytest.param(each, id=each.name, marks=each.marks) for each in CASES])
 def test_prints_what_it_did(
-    asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]
+    asked: Case, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     check(asked.name, ran(emodna_bench, asked, folders[asked.folder].out, places))
 
 
 @pytest.mark.parametrize("asked", CHANGING, ids=lambda each: each.name)
 def test_changes_what_it_did(
-    asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str], tmp_path: Path
+    asked: Case, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], tmp_path: Path
 ) -> None:
     folder = folders[asked.folder]
-    mine = Folder(**{**vars(folder), "out": tmp_path / "bench"})
+    mine = replace(folder, out=tmp_path / "bench")
     unwanted = shutil.ignore_patterns("figures", "report.html")
     shutil.copytree(folder.out, mine.out, ignore=unwanted, copy_function=os.link)  # quick, for nothing is overwritten
     if asked.arguments[0] == "clean":
@@ -268,11 +262,11 @@ def paths(folder: Path) -> set[str]:
 
 
 def test_status_of_one_that_is_at_work(
-    emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]
+    emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     """Its second cell is at work, too."""
     own = folders["own"]
-    at_work = own.run(("savee", "emodb", "valence", "dan:add=scl", 1))
+    at_work = own.run_folder(run_of(("savee", "emodb", "valence", "dan:add=scl", 1))).path
     with ExitStack() as stack:
         for folder in (own.out, at_work):
             stack.callback((folder / ".lock").unlink)
@@ -291,7 +285,7 @@ def test_writes_the_texts_that_it_did(
     name: str,
     suffix: str,
     emodna_bench: Command,
-    folders: dict[str, Folder],
+    folders: dict[str, Experiment],
     places: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -316,7 +310,7 @@ def cells(text: str) -> list[list[str | float]]:
 
 
 def test_refuses_what_it_did(
-    emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str], root: Path
+    emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], root: Path
 ) -> None:
     found = []
     for folder, arguments in REFUSED:

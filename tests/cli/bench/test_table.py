@@ -191,7 +191,7 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Exper
 
 
 def test_methods_that_it_does_not_show_are_named(emodna_bench: Command, whole: Experiment) -> None:
-    says = "Not in this table: dann (add=scl); emodna-bench table pairs shows every row."
+    says = "Not in this table: dann + scl; emodna-bench table pairs shows every row."
     assert says in emodna_bench("table", "2", "--out", whole.out).out
     assert "Not in this table" not in emodna_bench("table", "pairs", "--out", whole.out).out
 
