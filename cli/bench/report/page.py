@@ -397,16 +397,16 @@ def _numbers(identity: str, panel: Panel) -> Sheet | None:
             rows = [[Item(name), *(item(value, matrix.digits) for value in values)] for name, values in lines]
             return Sheet(identity, panel.title, ["", *matrix.columns], rows)
         case [Dots(), *_] as dots:
-            rows = [row for mark in dots if isinstance(mark, Dots) for row in _rows_of(mark)]
+            rows = [
+                [Item(name), Item(mark.name), *map(partial(item, digits=2), values)]
+                for mark in dots
+                if isinstance(mark, Dots)
+                for name, *values in itertools.zip_longest(
+                    mark.categories, mark.values, mark.low or (), mark.high or ()
+                )
+            ]
             return Sheet(identity, panel.title, ["", "series", "value", "from", "to"], rows) if rows else None
     return None
-
-
-def _rows_of(dots: Dots) -> Iterator[list[Item]]:
-    nothing: list[float | None] = [None] * len(dots.categories)
-    every = zip(dots.categories, dots.values, dots.low or nothing, dots.high or nothing, strict=True)
-    for name, *values in every:
-        yield [Item(name), Item(dots.name), *map(partial(item, digits=2), values)]
 
 
 def _cells(found: pa.Table) -> Section:
