@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
 
@@ -16,7 +16,6 @@ from emodna.pipeline.files import writing_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 #: Endings of files of answers.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
@@ -29,19 +28,12 @@ Answer = Mapping[str, Any]
 """Column -> value."""
 
 
-class Answers:
-    """Takes one answer after the other."""
-
-    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:
-        """Take an answer, the other cells of its row in a manifest, and the number of that row."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Finish after the last answer."""
+Add = Callable[[Answer, Answer, int | None], None]
+"""Takes an answer, the other cells of its row in a manifest, and the number of that row."""
 
 
-class Lines(Answers):
-    """A line for each answer, for people.
+def as_lines(*, over_time: bool, runs: bool) -> Add:
+    """Print a line for each answer, for people, except for errors of whole files.
 
     Parameters
     ----------
@@ -51,11 +43,7 @@ class Lines(Answers):
         Each answer names its run.
     """
 
-    def __init__(self, *, over_time: bool, runs: bool) -> None:
-        self._over_time, self._runs = over_time, runs
-
-    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
-        """Print it, unless it is an error of a whole file."""
+    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
         if answer["start"] is None:
             return
         span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
@@ -64,74 +52,76 @@ class Lines(Answers):
         else:
             positive = CLASS_NAMES[answer["task"]][1]
             said = f"{answer['label']} {answer['task']}  (p({positive}) = {answer['probability']:.3f}"
-            said += f", {span})" if self._over_time or answer["start"] else ")"  # else it is all of the file
-        said += f"  run={answer['run']}" if self._runs else ""
+            said += f", {span})" if over_time or answer["start"] else ")"  # else it is all of the file
+        said += f"  run={answer['run']}" if runs else ""
         row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
         click.echo(common.visible(f"{answer['file']}: {said}{row}"))
 
+    return add
 
-class JsonAnswers(Answers):
-    """One JSON array, which grows as the answers come."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._before = stream, "["
+@contextmanager
+def as_json(stream: TextIO) -> Iterator[Add]:
+    """Write one JSON array, which grows as the answers come."""
+    before = "["
 
-    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
-        """Write an element."""
+    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
+        nonlocal before
         lines = common.json_text({**answer, **beside}).splitlines()
-        self._stream.write("\n  ".join([self._before, *lines]))
-        self._stream.flush()
-        self._before = ","
+        stream.write("\n  ".join([before, *lines]))
+        stream.flush()
+        before = ","
 
-    def end(self) -> None:
-        """Close the array."""
-        self._stream.write("[]\n" if self._before == "[" else "\n]\n")
-        self._stream.flush()
-
-
-class CsvAnswers(Answers):
-    """A header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
-
-    def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
-        self._stream, self._rows = stream, csv.writer(stream, lineterminator="\n")
-        self._rows.writerow(map(common.csv_cell, columns))
-
-    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
-        """Write a row."""
-        self._rows.writerow(map(common.csv_cell, (*answer.values(), *beside.values())))
-        self._stream.flush()
-
-    def end(self) -> None:
-        """Write the header at least."""
-        self._stream.flush()
+    yield add
+    stream.write("[]\n" if before == "[" else "\n]\n")
+    stream.flush()
 
 
-class ParquetAnswers(Answers):
-    """A Parquet file; a manifest's columns keep their types."""
+@contextmanager
+def as_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+    """Write a header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
+    rows = csv.writer(stream, lineterminator="\n")
 
-    def __init__(self, writer: "pq.ParquetWriter", own: "pa.Schema", manifest: "pa.Table | None") -> None:
-        self._writer, self._own, self._manifest = writer, own, manifest
-        self._answers: list[Answer] = []
-        self._numbers: list[int | None] = []
+    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
+        rows.writerow(map(common.csv_cell, (*answer.values(), *beside.values())))
+        stream.flush()
 
-    def add(self, answer: Answer, beside: Answer, number: int | None) -> None:  # noqa: ARG002
-        """Keep an answer until there are enough."""
-        self._answers.append({name: _encodable(value) for name, value in answer.items()})
-        self._numbers.append(number)
-        if len(self._answers) == _ROWS:
-            self.end()
+    rows.writerow(map(common.csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
+    yield add
+    stream.flush()  # the header at least
 
-    def end(self) -> None:
-        """Write the answers that are kept."""
-        import pyarrow as pa
 
-        table = pa.Table.from_pylist(self._answers, self._own)
-        if self._manifest is not None:
-            beside = self._manifest.take(pa.array(self._numbers, pa.int64()))
-            for field in beside.schema:
-                table = table.append_column(field, beside[field.name])
-        self._writer.write_table(table)
-        self._answers, self._numbers = [], []
+@contextmanager
+def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+    """Write a Parquet file; a manifest's columns keep their types."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
+    beside = pa.table({}) if manifest is None else manifest
+    answers: list[Answer] = []
+    numbers: list[int | None] = []
+    with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
+
+        def write() -> None:
+            table = pa.Table.from_pylist(answers, own)
+            if manifest is not None:
+                for field, column in zip(
+                    beside.schema, beside.take(pa.array(numbers, pa.int64())).columns, strict=True
+                ):
+                    table = table.append_column(field, column)
+            writer.write_table(table)
+            answers.clear()
+            numbers.clear()
+
+        def add(answer: Answer, _beside: Answer, number: int | None) -> None:
+            answers.append({name: _encodable(value) for name, value in answer.items()})
+            numbers.append(number)
+            if len(answers) == _ROWS:
+                write()
+
+        yield add
+        write()
 
 
 def check_file(path: Path) -> None:
@@ -151,22 +141,16 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Answers]:
+def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
     """Write the answers to a file by its ending; it appears when it is complete."""
-    kind = path.suffix.lower()
     with writing_atomically(path) as stream:
-        if kind == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-            beside = [] if manifest is None else manifest.schema
-            with pq.ParquetWriter(stream, pa.schema([*own, *beside])) as writer:
-                yield ParquetAnswers(writer, own, manifest)
+        if path.suffix.lower() == ".parquet":
+            with _as_parquet(stream, names, manifest) as add:
+                yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        columns = [*names, *([] if manifest is None else manifest.column_names)]
-        yield JsonAnswers(text) if kind == ".json" else CsvAnswers(text, columns)
+        with as_json(text) if path.suffix.lower() == ".json" else as_csv(text, names, manifest) as add:
+            yield add
         text.detach()
 
 

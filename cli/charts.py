@@ -28,17 +28,10 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
 
 
 def curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """Draw a filled curve over its own range, from the top line down.
+    """Draw a filled curve over its own range, from the top line down, in at most `width` columns.
 
-    Parameters
-    ----------
-    values
-        In their order; each column shows the mean of its share of them, and values that are not finite count for
-        nothing. Fewer values than columns make a narrower curve.
-    width, height
-        Columns at most, and lines.
-    ascii_only
-        Whether the terminal has no block characters.
+    Each column shows the mean of its share of the values, of which those that are not finite count for nothing. Fewer
+    values than columns make a narrower curve.
     """
     means = _means(values, width)
     cells = _ASCII if ascii_only else _BLOCKS
@@ -64,18 +57,10 @@ def _means(values: Sequence[float], width: int) -> list[float | None]:
 
 
 def terminal_picture(features: NDArray[np.float32], feature_set: "FeatureSet", width: int, *, coloured: bool) -> Text:
-    """Draw the values of a frame upwards, time to the right, two values per line of text; a waveform as a curve.
+    """Draw features [frames, dim] in `width` columns, in colours or shades of characters, as for a file.
 
-    Values on different scales are each scaled to their own range: c0 would drown the others.
-
-    Parameters
-    ----------
-    features
-        [frames, dim]
-    width
-        Columns of the terminal.
-    coloured
-        Whether it shows colours; shades of characters otherwise, as in a file.
+    Time goes to the right, the values of a frame upwards, two per line of text; a waveform is a curve. Values on
+    different scales are each scaled to their own range: c0 would drown the others.
     """
     columns = min(len(features), max(width - 1, 1))
     if features.shape[1] == 1:

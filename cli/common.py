@@ -1,6 +1,8 @@
 """Options, consoles, errors as one line and TOML configuration, shared by all commands."""
 
 import fcntl
+import functools
+import inspect
 import io
 import json
 import logging
@@ -10,7 +12,7 @@ import signal
 import sys
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -19,14 +21,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from emodna.pipeline.errors import EmodnaError, explained
+from emodna.pipeline.errors import EmodnaError, StoreError, explained
 
 if TYPE_CHECKING:
     import torch
 
     from emodna.pipeline.store import FeatureStore
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Returned = TypeVar("Returned")
 
 
 class _Console(Console):
@@ -90,9 +92,26 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print a line per fact, "-" for nothing, a dict as counts: long ones run on, so that they can be searched."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        match value:
+            case dict():
+                value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
+            case list():
+                value = "; ".join(map(str, value)) or None
+        out.print(f"[bold]{safe(name):{width}}[/bold]  {'-' if value is None else safe(value)}")
+
+
+def is_quiet() -> bool:
+    """Return True with -q."""
+    return not logging.getLogger("emodna").isEnabledFor(logging.WARNING)
+
+
 def note(text: str) -> None:
     """Tell something on standard error, unless -q."""
-    if logging.getLogger("emodna").isEnabledFor(logging.WARNING):
+    if not is_quiet():
         err.print(text)
 
 
@@ -110,10 +129,7 @@ def print_error(error: Exception | str) -> None:
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
 
-    Parameters
-    ----------
-    resumable
-        What a run that was interrupted leaves, and how to go on.
+    `resumable` says what a run that was interrupted leaves, and how to go on.
     """
     _keep_stdout()
     for stream in (sys.stdout, sys.stderr):
@@ -167,16 +183,23 @@ def _keep_stdout() -> None:
         sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (it lives as long as we do)
 
 
-def common_options(command: Command) -> Command:
-    """Add -v, -q and --json."""
+def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Add --json, and -v and -q, which are obeyed here; a command that names `verbose` is told."""
+    is_told = "verbose" in inspect.signature(command).parameters
+
+    @functools.wraps(command)
+    def with_verbosity(*, quiet: bool, verbose: bool, **others: Any) -> Returned:
+        set_verbosity(verbose=verbose, quiet=quiet)
+        return command(**others, verbose=verbose) if is_told else command(**others)
+
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings."),
         click.option("-v", "--verbose", is_flag=True, help="More on stderr."),
         click.version_option(package_name="emodna"),
     ):
-        command = option(command)
-    return command
+        option(with_verbosity)
+    return with_verbosity
 
 
 cache_option = click.option(
@@ -344,6 +367,27 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
     path = resolve_store(cache, store)
     detail(f"store {safe(path)}")
     return FeatureStore(path)
+
+
+def describe_store(path: Path) -> dict[str, Any]:
+    """Return corpus, features and counts of a store; what a damaged one does not tell is None."""
+    from emodna.pipeline.store.snapshot import read_snapshot
+
+    facts: dict[str, Any] = {"corpus": path.parent.name, "feature_set": path.name}
+    facts |= dict.fromkeys(("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created"))
+    facts |= {"store": str(path.absolute()), "error": None}
+    try:
+        snapshot = read_snapshot(path)
+    except StoreError as error:
+        return facts | {"error": str(error)}
+    return facts | {
+        "utterances": snapshot.counts["utterances"],
+        "rejected": snapshot.counts["rejected"],
+        "audio_seconds": snapshot.counts["seconds"],
+        "bytes": sum(file.size for file in snapshot.files),
+        "fingerprint": snapshot.fingerprint,
+        "created": snapshot.created,
+    }
 
 
 def cores() -> int:

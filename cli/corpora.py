@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
-    from emodna.pipeline.errors import PluginError
 
 #: What `ls` says of a corpus.
 _KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores",
@@ -37,9 +37,8 @@ def corpora() -> None:
 @corpora.command("ls")
 @common.cache_option
 @common.common_options
-def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the next step."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import registered
 
@@ -56,9 +55,8 @@ def list_corpora(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None
 @click.argument("name")
 @common.cache_option
 @common.common_options
-def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def show(name: str, cache: Path, as_json: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.archives import data_root
     from emodna.pipeline.corpora import corpus
 
@@ -89,17 +87,22 @@ def show(name: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> N
     if as_json:
         common.print_json(document)
         return
-    lines = {key: _text(key, value) for key, value in document.items()}
-    width = max(map(len, lines))
-    for key, value in lines.items():
-        common.out.print(f"[bold]{common.safe(key):{width}}[/bold]  {common.safe(value)}")
+    words: dict[str, object] = {
+        "sample_rate": f"{facts.sample_rate} Hz",
+        "subsets": [f"{subset}: {what}" for subset, what in chosen.subsets.items()],
+        "found": "yes" if row["found"] else "no",
+        "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
+    }
+    if download is not None:
+        sources = "" if download.confirmed else ", confirmed by one source only"
+        words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
+    common.print_facts({**document, **words})
 
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
     from emodna.pipeline.archives import contents, default_root
     from emodna.pipeline.catalogue import stores
-    from emodna.pipeline.errors import PluginError
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
@@ -107,11 +110,8 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
     root, facts = default_root(name), kind.facts
     named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
     return row | {
-        "language": facts.language,
-        "speakers": facts.speakers,
-        "utterances": facts.utterances,
+        **{key: getattr(facts, key) for key in ("language", "speakers", "utterances", "licence")},
         "download_bytes": facts.download and facts.download.bytes,
-        "licence": facts.licence,
         "root": str(root.absolute()),
         "found": bool(contents(root)),
         "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
@@ -119,22 +119,9 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
 
 
 def _store(path: Path) -> dict[str, Any]:
-    """Describe a prepared store; how many utterances a damaged one holds is not known."""
-    from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.store.snapshot import read_snapshot
-
-    utterances = error = None
-    try:
-        utterances = read_snapshot(path).counts.get("utterances")
-    except StoreError as damage:
-        error = str(damage)
-    return {
-        "corpus": path.parent.name,
-        "feature_set": path.name,
-        "store": str(path.absolute()),
-        "utterances": utterances,
-        "error": error,
-    }
+    """Describe a prepared store in short."""
+    facts = common.describe_store(path)
+    return {key: facts[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
 
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
@@ -161,24 +148,14 @@ def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Two tables: one of all columns would leave no line whole on a terminal of 80 columns."""
     from rich import box
-    from rich.table import Column, Table
+    from rich.table import Table
 
-    numbers = [Column(heading, justify="right") for heading in ("speakers", "utterances", "MB")]
-    published = Table(
-        Column("corpus", overflow="fold"),
-        "language",
-        *numbers,
-        Column("licence", overflow="fold"),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    here = Table(
-        *(Column(heading, overflow="fold") for heading in ("corpus", "where")),
-        Column("prepared", no_wrap=True),
-        Column("next", overflow="fold"),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    published, here = (Table(box=box.SIMPLE_HEAD, pad_edge=False) for _ in range(2))
+    for heading in ("corpus", "language", "speakers", "utterances", "MB", "licence"):
+        is_number = heading in ("speakers", "utterances", "MB")
+        published.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+    for heading in ("corpus", "where", "prepared", "next"):
+        here.add_column(heading, no_wrap=heading == "prepared", overflow="fold")
     for row in rows:
         name = common.safe(row["corpus"])
         if row["error"]:
@@ -190,20 +167,11 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         here.add_row(
             name,
             common.safe(_relative(row["root"])) if row["found"] else "not here",
-            _prepared(row["stores"]),
+            "\n".join(map(_prepared, row["stores"])) or "-",
             common.safe(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
-
-
-def _prepared(stores: list[dict[str, Any]]) -> str:
-    """Utterances of each store, and what of them."""
-    lines = []
-    for store in stores:
-        size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
-        lines.append(f"{size} {common.safe(store['feature_set'].partition('-')[0])}")
-    return "\n".join(lines) or "-"
 
 
 def _relative(path: str) -> str:
@@ -211,25 +179,10 @@ def _relative(path: str) -> str:
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
-def _text(key: str, value: Any) -> str:
-    """Return a fact as people read it."""
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case dict() if key == "download":
-            sources = "" if value["confirmed"] else ", confirmed by one source only"
-            return f"{value['url']} ({value['bytes'] / 1e6:.0f} MB, {value['checksum']}{sources})"
-        case dict() if key == "subsets":
-            return "; ".join(f"{name}: {what}" for name, what in value.items()) or "-"
-        case dict():
-            return ", ".join(f"{count} {name}" for name, count in value.items()) or "-"
-        case list():
-            return "; ".join(f"{each['store']} ({each['error'] or each['utterances']})" for each in value) or "-"
-        case int() if key == "sample_rate":
-            return f"{value} Hz"
-    return str(value)
+def _prepared(store: dict[str, Any]) -> str:
+    """Return the utterances of a store, and what of them."""
+    size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
+    return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
 
 
 def main() -> None:

@@ -2,16 +2,14 @@
 
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from emodna.cli import common
+from emodna.cli.progress import counting
 from emodna.pipeline.archives import contents
 from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
@@ -19,19 +17,11 @@ from emodna.pipeline.errors import DownloadError
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
 
-#: Between two lines of a run without a terminal.
-_PLAIN_SECONDS: Final = 10.0
 
-
-def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> Path:
+def downloaded(corpus: "Corpus", root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
-    Parameters
-    ----------
-    root
-        Where the corpus is to lie.
-    accepted
-        True if the user accepts the licence. If not, a question on the terminal asks.
+    Unless the user has `accepted` the licence, a question on the terminal asks.
 
     Raises
     ------
@@ -51,14 +41,13 @@ def downloaded(corpus: "Corpus", root: Path, *, accepted: bool, quiet: bool) -> 
     if not (root / download.file).exists():
         _show(corpus, download, root)
         _ask(corpus, download, accepted=accepted)
-    with _showing(corpus.name, download.bytes, quiet=quiet) as received:
-        file = fetch(
-            download,
-            root,
-            received,
-            lambda line: common.note(f"{corpus.name}: {common.safe(line)}"),
-            homepage=facts.homepage,
-        )
+
+    def tell(line: str) -> None:
+        common.note(f"{corpus.name}: {common.safe(line)}")
+
+    with counting(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
+        counter.begin(download.bytes)
+        file = fetch(download, root, counter.reach, tell, homepage=facts.homepage)
     common.note(f"{corpus.name}: {common.safe(file)} is the published file ({download.checksum.partition(':')[0]})")
     return file
 
@@ -101,28 +90,3 @@ def _ask(corpus: "Corpus", download: Download, *, accepted: bool) -> None:
     question = f"Accept the licence of {corpus.name} ({licence}), and download {download.bytes / 1e6:.0f} MB?"
     if not click.confirm(question, default=False, err=True):
         raise DownloadError(f"{corpus.name}: licence not accepted: nothing was downloaded")
-
-
-@contextmanager
-def _showing(corpus: str, size: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show on standard error how far a download is: a bar on a terminal, else a line now and then."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    hidden = quiet or not common.err.is_terminal
-    next_line = time.monotonic() + _PLAIN_SECONDS
-    with Progress(*columns, console=common.err, transient=True, disable=hidden) as progress:
-        task = progress.add_task(corpus, total=size)
-
-        def received(position: int) -> None:
-            nonlocal next_line
-            progress.update(task, completed=position)
-            if hidden and time.monotonic() >= next_line:
-                common.note(f"{corpus}: {position / 1e6:.1f} of {size / 1e6:.1f} MB")
-                next_line = time.monotonic() + _PLAIN_SECONDS
-
-        yield received

@@ -7,6 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.common import open_store
+from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun
@@ -56,18 +57,15 @@ def evaluate(
     device: str,
     cache: Path,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Judge the model of a RUN (a folder of emodna-fit) by the labels of corpora, best of such as it has never seen.
 
     Scores stand beside the constant answers and between the bounds of 95 % intervals; then follow emotions, speakers,
     gender, and how far the probabilities can be trusted. docs/EVALUATION.md says how each figure is made.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     import torch
 
-    from emodna.cli.cache.progress import counting
+    from emodna.cli.progress import counting
     from emodna.cli.scores import print_evaluation
     from emodna.model.evaluation.evaluate import evaluate_run
     from emodna.model.evaluation.intervals import Resampling
@@ -77,13 +75,17 @@ def evaluate(
         torch.set_num_threads(threads)
     finished = FinishedRun.load(run, common.torch_device(device))
     stores = [_opened(finished, cache, corpus) for corpus in corpora]  # all of them, before any is predicted
-    if out is not None:
-        _check_names(stores)
+    names = [store.snapshot.corpus for store in stores]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if out is not None and twice is not None:
+        times = names.count(twice)
+        raise EmodnaError(f"--out: --corpus names {twice} {times} times, and its files would be the same")
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus
-        with counting(f"predicting {name}", quiet=quiet) as begin:
-            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), begin(len(store)))
+        with counting(f"predicting {name}") as counter:
+            told = counter.begin(len(store))
+            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), told)
         document["predictions"] = None
         if out is not None:
             document["predictions"] = str(_save(out, document, store, probabilities))
@@ -106,18 +108,6 @@ def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
     run.check(store)
     return store
-
-
-def _check_names(stores: "list[FeatureStore]") -> None:
-    """Check that each store's files have a name of their own."""
-    from emodna.pipeline.errors import EmodnaError
-
-    names = [store.snapshot.corpus for store in stores]
-    for name in names:
-        if names.count(name) > 1:
-            raise EmodnaError(
-                f"--out: --corpus names {name} {names.count(name)} times, and its files would be the same"
-            )
 
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:

@@ -21,13 +21,12 @@ from emodna.cli import common
 @click.option("--force", is_flag=True, help="Replace a file that is at --out.")
 @common.config_option
 @common.common_options
-def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
     """Write the model of a RUN (a folder of emodna-fit) as ONNX, or its model card anew.
 
     The ONNX file begins at the waveform: features, framing and normalisation are inside. It is compared with the
     original, and only left behind if their answers agree. docs/ONNX.md has its inputs, outputs and metadata.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.run_folder import RunFolder
 
     folder, began = RunFolder(run), time.perf_counter()

@@ -1,7 +1,6 @@
 """emodna-fit: adapt an emotion model from a labelled corpus to an unlabelled one."""
 
 import dataclasses
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -96,12 +95,9 @@ def fit(
     settings: tuple[str, ...],
     list_methods: bool,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
     **asked: Any,  # fields of FitRequest, by their names
 ) -> None:
     """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if list_methods:
         _print_methods(as_json=as_json)
         return
@@ -136,7 +132,7 @@ def fit(
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    with watching(title, request.steps, utterances=plan.utterances, quiet=quiet) as watcher:
+    with watching(title, request.steps, utterances=plan.utterances) as watcher:
         result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:
@@ -197,14 +193,13 @@ def _print_methods(*, as_json: bool) -> None:
             ]
         )
         return
-    indent = max(map(len, found)) + 2
-    width = max(min(common.out.width, _WIDEST) - indent, 20)
+    from rich.table import Table
+
+    table = Table.grid("", "", padding=(0, 2, 0, 0))
+    table.width = min(common.out.width, _WIDEST)
     for name, each in found.items():
-        heading = common.visible(name)
-        for paragraph in _paragraphs(each):
-            for line in textwrap.wrap(common.visible(paragraph), width):
-                common.out.print(common.safe(f"{heading:{indent}}{line}"))
-                heading = ""
+        table.add_row(common.safe(name), "\n".join(map(common.safe, _paragraphs(each))))
+    common.out.print(table)
     common.out.print(_MARKS, markup=False)
 
 

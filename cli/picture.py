@@ -1,12 +1,14 @@
 """Pictures by matplotlib: features of an utterance, distributions of a store, and the shift between two."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.charts import envelope
@@ -16,10 +18,6 @@ from emodna.pipeline.inspect import balance
 from emodna.pipeline.inspect.oddities import is_silent
 from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
 STORES: Final = ("#0072B2", "#D55E00")
@@ -32,27 +30,13 @@ _LEAST_RANGE: Final = 1.0
 _NAMED: Final = 30
 #: Points of a waveform: more than a picture has pixels, and no more than a line can have.
 _COLUMNS: Final = 2000
+#: Decorator that lets matplotlib take no text for a formula: names come from outside.
+_no_formulas: Final = matplotlib.rc_context({"text.parse_math": False})
 
 
-@contextmanager
-def _no_formulas() -> Iterator[None]:
-    """Let matplotlib take no text for a formula: names come from outside."""
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}):
-        yield
-
-
-def write_png(path: Path, features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> None:
-    """Draw features [frames, dim] as a PNG."""
-    save(features_figure(features, feature_set, title), path, "png")
-
-
-@_no_formulas()
-def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> "Figure":
+@_no_formulas
+def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> Figure:
     """Draw features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
-    from matplotlib.figure import Figure
-
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
     # What has a scale of its own, c0 or a waveform, is a curve; the rest, if there is any, a heat map.
@@ -72,7 +56,7 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
     return figure
 
 
-def save(figure: "Figure", path: Path | BinaryIO, format: str) -> None:
+def save(figure: Figure, path: Path | BinaryIO, format: str) -> None:
     """Write a picture; whatever its names are written in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
@@ -86,11 +70,9 @@ def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.f
     return np.linspace(0, seconds, len(samples)), samples
 
 
-@_no_formulas()
-def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]:
+@_no_formulas
+def distributions_figure(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     """Draw labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
-    from matplotlib.figure import Figure
-
     moments = overall(store)
     features = feature_set_from(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
@@ -106,10 +88,8 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     _label_bars(axes[0], [labels], [""])
     _bars(axes[1], emotions, "emotions")
     _speaker_bars(axes[2], speakers)
-    _steps(axes[3], durations, STORES, [""])
-    axes[3].set(title="durations", xlabel="s", ylabel="utterances")
-    _steps(axes[4], peaks, STORES, [""])
-    axes[4].set(title="peaks", xlabel="dB", ylabel="utterances")
+    _steps(axes[3], durations, title="durations", xlabel="s", ylabel="utterances")
+    _steps(axes[4], peaks, title="peaks", xlabel="dB", ylabel="utterances")
     _coefficients(axes[5], [moments], [""], features)
     numbers = {
         "labels": labels,
@@ -122,11 +102,9 @@ def distributions_figure(store: FeatureStore) -> tuple["Figure", dict[str, Any]]
     return figure, numbers
 
 
-@_no_formulas()
-def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["Figure", dict[str, Any]]:
+@_no_formulas
+def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Figure, dict[str, Any]]:
     """Draw two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
-    from matplotlib.figure import Figure
-
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
@@ -149,8 +127,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple["
     where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
-    _steps(axes, durations, STORES, names)
-    axes.set(title="durations", xlabel="s", ylabel="share of the utterances")
+    _steps(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
     shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
     _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
     numbers = {
@@ -190,26 +167,21 @@ def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[
     return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
 
 
-def _steps(axes: "Axes", histogram: dict[str, Any], colours: Sequence[str], names: Sequence[str]) -> None:
-    for counts, colour, name in zip(histogram["counts"], colours, names, strict=False):
+def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
+    """Draw a histogram, with title and labels of the axes."""
+    axes.set(**labels)
+    for counts, colour, name in zip(histogram["counts"], STORES, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
-    _legend(axes, names)
-
-
-def _legend(axes: "Axes", names: Sequence[str]) -> None:
-    """Add a legend, where there is something to tell apart."""
     if any(names):
-        for handle in axes.legend(fontsize=8).legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        axes.legend(fontsize=8)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 16 else f"{name[:15]}\u2026"
 
 
-def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Draw the shares of the classes of each task, a bar for each store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
@@ -219,10 +191,9 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
             continue
-        axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
-        for place, (count, share, below) in enumerate(zip(counts, shares, bottom, strict=True)):
-            if share > 0.06:
-                axes.text(place, below + share / 2, str(count), ha="center", va="center", fontsize=8)
+        drawn = axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
+        texts = [str(count) if share > 0.06 else "" for count, share in zip(counts, shares, strict=True)]
+        axes.bar_label(drawn, texts, label_type="center", fontsize=8)
         bottom += shares
     labels_below = [f"{task}\n{_short(name)}" if name else task for task, _, name in bars]
     axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
@@ -231,19 +202,19 @@ def _label_bars(axes: "Axes", labels: Sequence[dict[str, Any]], names: Sequence[
     axes.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1, handlelength=1)
 
 
-def _bars(axes: "Axes", counts: dict[str, int], title: str) -> None:
+def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
     turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
     axes.set_xticks(range(len(counts)), [_short(name) for name in counts], rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
 
 
-def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
+def _speaker_bars(axes: Axes, speakers: dict[str, Any]) -> None:
     """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _NAMED:
-        _steps(axes, _histogram([np.array(list(each.values()))]), STORES, [""])
-        axes.set(title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
+        counts = _histogram([np.array(list(each.values()))])
+        _steps(axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
     elif each:
         _bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
@@ -252,7 +223,7 @@ def _speaker_bars(axes: "Axes", speakers: dict[str, Any]) -> None:
         axes.set(title="speakers", xticks=[], yticks=[])
 
 
-def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
+def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
     """Draw mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
     dim = len(moments[0].mean)
     apart = 1 if not features.one_scale and dim > 1 else 0
@@ -278,11 +249,12 @@ def _coefficients(axes: "Axes", moments: Sequence[Moments], names: Sequence[str]
     axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
     if dim == 1:
         axes.set(xticks=[], xlabel="")
-    _legend(axes, names)
+    if any(names):
+        axes.legend(fontsize=8)
 
 
 def _scatter(
-    axes: "Axes",
+    axes: Axes,
     points: Sequence[NDArray[np.float64]],
     labels: Sequence[NDArray[np.int8]],
     names: Sequence[str],
@@ -302,4 +274,4 @@ def _scatter(
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
         ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )
-    _legend(axes, names)
+    axes.legend(fontsize=8)

@@ -64,8 +64,6 @@ def predict(
     threads: int | None,
     device: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> int:
     """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO.
 
@@ -74,7 +72,6 @@ def predict(
     longer than the window of the training (4.4 s by default), or for windows over time. Exit 1 if a file could not be
     used.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     _check_usage(audio, manifest, root, window, hop)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other: both print on stdout")
@@ -102,26 +99,20 @@ def predict(
                 f"{model.seconds:.2f} s: it judges each by its middle"
             )
 
-    inputs, table = _inputs(audio, manifest, root)
-    names = (*_KEYS, *(("run",) if also else ()))
-    beside: dict[str, str] = {}
-    if table is not None:
-        from emodna.pipeline.tables import renamed  # which loads pyarrow
-
-        beside = renamed(table.column_names, names)
-        table = table.rename_columns(list(beside.values()))
+    names = (*_KEYS, "run") if also else _KEYS
+    inputs, table = _inputs(audio, manifest, root, names)
     tally = _Tally()
     with ExitStack() as stack:
-        places: list[answers.Answers] = []
+        places: list[answers.Add] = []
         if out is not None:
             places.append(stack.enter_context(answers.into_file(out, names, table)))
         if as_json:
-            places.append(answers.JsonAnswers(sys.stdout))
+            places.append(stack.enter_context(answers.as_json(sys.stdout)))
         elif as_csv:
-            places.append(answers.CsvAnswers(sys.stdout, [*names, *beside.values()]))
+            places.append(stack.enter_context(answers.as_csv(sys.stdout, names, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
-            places.append(answers.Lines(over_time=windows is not None, runs=same_task))
+            places.append(answers.as_lines(over_time=windows is not None, runs=same_task))
         # Closed before anything else: if an answer cannot be written, the work of the threads ends first.
         heard = answers_of(models, inputs, windows=windows, threads=threads or common.cores())
         for asked, prediction in stack.enter_context(closing(heard)):
@@ -139,11 +130,8 @@ def predict(
                 "run": str(runs[prediction.model]),
             }
             answer = {name: answer[name] for name in names}
-            row = {beside[column]: cell for column, cell in asked.row.items()}
-            for place in places:
-                place.add(answer, row, asked.number)
-        for place in places:
-            place.end()
+            for add in places:
+                add(answer, asked.row, asked.number)
     if out is not None:
         common.note(f"{tally.answers} answers: {common.safe(out)}")
     common.note(str(tally))
@@ -165,17 +153,18 @@ def _check_usage(
 
 
 def _inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
-    """Return the recordings, and the other columns of the manifest."""
+    """Return the recordings, and the other columns of the manifest, with names that are not taken."""
     from emodna.model.inference.inputs import listed, named
 
     if manifest is None:
         return named(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, rows_of
+    from emodna.pipeline.tables import read_table, renamed, rows_of
 
     table = read_table(manifest)
+    table = table.rename_columns(list(renamed(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
     return listed(rows_of(table), tree), table.drop_columns("path")
 

@@ -1,17 +1,34 @@
 """emodna-prep: decode, label and transform corpora into feature stores."""
 
+import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 from click.core import ParameterSource
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
+from emodna.cli.progress import Counter, counting
+from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import Report
     from emodna.pipeline.prepare.executors import StartExecutor
+    from emodna.pipeline.prepare.extract import Outcome
+
+#: Option that names the corpora -> the options that go with it.
+_GOES_WITH: Final = {
+    "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
+    "--manifest": ("--root", "--name", "--segment"),
+    "--folder": ("--name", "--segment"),
+}
+_JSON_KEYS: Final = (
+    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
+    *("audio_seconds", "wall_seconds"),
+)
 
 
 @common.environment("EMODNA_PREP")
@@ -85,7 +102,6 @@ def prep(
     no_wait: bool,
     strict: bool,
     as_json: bool,
-    quiet: bool,
     verbose: bool,
 ) -> int:
     """Prepare corpora: read their labels, extract features, write feature stores.
@@ -93,7 +109,6 @@ def prep(
     A second run extracts only what is new, and drops what is gone. A file that cannot be used is rejected with its
     reason, and the rest goes on.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if workers and scheduler:
         workers, scheduler = _nearer(workers, scheduler)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
@@ -106,16 +121,9 @@ def prep(
         "--segment": segment != "none",
     }
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
-    if manifest is not None:
-        chosen = [sources.listed(manifest, name, root)]
-    elif folder is not None:
-        chosen = [sources.lying_in(folder, name)]
-    else:
-        chosen = sources.registered(names, subset, root, there=not download)
-    from emodna.cli.prep_progress import watching
+    chosen = sources.own(manifest, folder, name, root) or sources.registered(names, subset, root, there=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
-    from emodna.pipeline.errors import EmodnaError, WorkerError
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import Extraction
 
@@ -131,17 +139,11 @@ def prep(
                 if download:
                     from emodna.cli.download import downloaded
 
-                    where = downloaded(corpus, where, accepted=accept_licence, quiet=quiet)
-                with watching(corpus.name, quiet=quiet) as watcher:
+                    where = downloaded(corpus, where, accepted=accept_licence)
+                with counting(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
+                    watcher = _ProgressWatcher(counter)
                     report = prepare(
-                        corpus,
-                        where,
-                        cache,
-                        extraction,
-                        watcher,
-                        workers=start,
-                        rehash=rehash,
-                        wait=not no_wait,
+                        corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait
                     )
             except EmodnaError as error:  # of one corpus; the others go on
                 common.print_error(error)
@@ -161,16 +163,27 @@ def prep(
     return int(failed or bool(refused))
 
 
-_JSON_KEYS: Final = (
-    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
-    *("audio_seconds", "wall_seconds"),
-)
-#: Option that names the corpora -> the options that go with it.
-_GOES_WITH: Final = {
-    "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
-    "--manifest": ("--root", "--name", "--segment"),
-    "--folder": ("--name", "--segment"),
-}
+class _ProgressWatcher:
+    """Count recordings, seconds of audio and rejections."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter, self._began = counter, time.monotonic()
+        self._done = self._rejected = 0
+        self._seconds = 0.0
+
+    def waiting(self, store: Path) -> None:
+        common.note(f"waiting for another emodna-prep on {common.safe(store)}")
+
+    def planned(self, recordings: int) -> None:
+        self._counter.begin(recordings)
+
+    def examined(self, outcomes: "Sequence[Outcome]") -> None:
+        self._done += len(outcomes)
+        self._rejected += sum(outcome.rejection is not None for outcome in outcomes)
+        self._seconds += sum(facts.duration for outcome in outcomes for facts in outcome.facts)
+        rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
+        hours = f"{self._seconds / 3600:.2f} h of audio"
+        self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
 
 
 def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:

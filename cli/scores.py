@@ -36,7 +36,12 @@ def score_table(result: Mapping[str, Any]) -> Table:
 
 def cells(row: Mapping[str, Any]) -> Sequence[str]:
     """Return scores in the order of their names."""
-    return ["-" if row[key] is None else f"{row[key]:.1f}" for key in SCORE_NAMES]
+    return [percent(row[key]) for key in SCORE_NAMES]
+
+
+def percent(value: float | None) -> str:
+    """Return a figure in percent as tables show it."""
+    return "-" if value is None else f"{value:.1f}"
 
 
 def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
@@ -100,9 +105,10 @@ def _print_scores(document: Mapping[str, Any]) -> None:
 def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
     emotions = _table("emotion", "is", "utterances", f"called {classes[1]} %", "recall %")
     for name, row in breakdown["emotion"].items():
-        label, recall = row["label"], row["recall"]
-        figures = (str(row["count"]), f"{row['called_high']:.1f}", "-" if recall is None else f"{recall:.1f}")
-        emotions.add_row(common.safe(name), "both" if label is None else classes[label], *figures)
+        label = "both" if row["label"] is None else classes[row["label"]]
+        emotions.add_row(
+            common.safe(name), label, str(row["count"]), *map(percent, (row["called_high"], row["recall"]))
+        )
     _show(emotions)
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emodna.cli import common
+from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
@@ -14,16 +15,9 @@ if TYPE_CHECKING:
 
 
 def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
-    """Return the corpora of --corpus, each with its root.
-
-    Parameters
-    ----------
-    there
-        Whether a default root has to exist already.
-    """
+    """Return the corpora of --corpus, each with its root; with `there`, a default root has to exist already."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import default_root
-    from emodna.pipeline.errors import EmodnaError, PluginError
 
     every = "all" in names
     if every and not there:
@@ -51,25 +45,27 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
     return sources
 
 
-def listed(table: Path, name: str | None, root: Path | None) -> "Source":
-    """Return the recordings of --manifest."""
+def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
+    """Return the recordings of --manifest or --folder, and where they lie; none without either."""
+    place = manifest or folder
+    if place is None:
+        return []
+    from emodna.pipeline import corpora
     from emodna.pipeline.corpora.manifest import Manifest
+    from emodna.pipeline.corpora.own import Recordings, default_name
 
-    return Manifest(table, _own_name(name, table)), table.parent if root is None else root
-
-
-def lying_in(folder: Path, name: str | None) -> "Source":
-    """Return the recordings of --folder."""
-    from emodna.pipeline.corpora.own import Recordings
-
-    return Recordings(folder, _own_name(name, folder)), folder
+    name = default_name(place) if name is None else name
+    if corpora.options(name) is not None:
+        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
+    if manifest is not None:
+        return [(Manifest(place, name), root or place.parent)]
+    return [(Recordings(place, name), place)]
 
 
 def _that_are_there() -> list[str]:
     """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import contents, data_root, default_root
-    from emodna.pipeline.errors import EmodnaError
 
     roots = {name: default_root(name) for name in corpora.names()}
     absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]
@@ -78,15 +74,3 @@ def _that_are_there() -> list[str]:
     if len(absent) == len(roots):
         raise EmodnaError(f"--corpus all: no corpus has its default root below {data_root()}")
     return [name for name, where in roots.items() if contents(where)]
-
-
-def _own_name(name: str | None, place: Path) -> str:
-    """Return the name of a user's own recordings."""
-    from emodna.pipeline import corpora
-    from emodna.pipeline.corpora.own import default_name
-    from emodna.pipeline.errors import EmodnaError
-
-    name = default_name(place) if name is None else name
-    if corpora.options(name) is not None:
-        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
-    return name

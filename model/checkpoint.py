@@ -26,13 +26,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
-
-    Raises
-    ------
-    RunError
-        Missing or damaged.
-    """
+    """Read what `save_tensors` wrote. A missing or damaged file is a `RunError`."""
     if not path.is_file():
         raise RunError(f"{path}: no such file")
     try:
@@ -66,10 +60,7 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
     """Load a module's state; if `assign`, it gets these tensors themselves, as one that has no memory yet needs.
 
-    Raises
-    ------
-    RunError
-        It does not fit the module; names the first tensor that differs.
+    A state that does not fit is a `RunError` that names the first tensor that differs.
     """
     expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}

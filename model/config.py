@@ -87,12 +87,8 @@ class RecordConfig:
 def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
     """Return the configurations that no method changes, with those of the settings that are theirs.
 
-    The other settings are the method's, whose module needs torch: `apply_settings` checks all.
-
-    Raises
-    ------
-    ConfigError
-        A value of the wrong type or range; says what is valid.
+    The other settings are the method's, whose module needs torch: `apply_settings` checks all. A value of the wrong
+    type or range is a `ConfigError` that says what is valid.
     """
     train, record = TrainConfig(), RecordConfig()
     own = {*as_settings(train), *as_settings(record)}
@@ -103,10 +99,7 @@ def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordCon
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
     """Return the configurations with settings, key -> value as text, each applied to those that have its key.
 
-    Raises
-    ------
-    ConfigError
-        Unknown key, or a value of the wrong type or range; says what is valid.
+    An unknown key, or a value of the wrong type or range, is a `ConfigError` that says what is valid.
     """
     hints = [_kinds(config) for config in configs]
     known = {key for each in hints for key in each}
@@ -125,10 +118,7 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
 def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
     """A configuration with the values that `as_settings` gave; what an earlier version did not know has its default.
 
-    Raises
-    ------
-    ConfigError
-        An unknown key, or a value of the wrong type or range.
+    An unknown key, or a value of the wrong type or range, is a `ConfigError`.
     """
     kinds = _kinds(defaults)
     if not isinstance(values, Mapping):

@@ -58,8 +58,8 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
             step = request.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, sources, request.seed)
-                write_json(run.selection, selection.content())
-                step = selection.step
+                write_json(run.selection, selection)
+                step = selection["selected_step"]
             model.save(run.model)
             probabilities = (
                 probabilities_of(model, target) if plan.folds is None else cross_validated(model, target, plan.folds)
@@ -159,10 +159,7 @@ def _warn(plan: Plan) -> None:
 def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
     """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise.
 
-    Raises
-    ------
-    RunError
-        Networks would come to judge speakers whom they have heard.
+    Other folds are a `RunError`: networks would come to judge speakers whom they have heard.
     """
     began = read_json(run.config)
     if began.get("folds") != config["folds"]:

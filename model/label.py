@@ -28,14 +28,8 @@ def marked(method: object, supervision: object) -> str:
 def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
     """A method's name as it stands beside its results, such as `dann + scl` or `emo-dna (threshold=none)`.
 
-    What must not be overlooked comes first: a narrow table may cut the rest off.
-
-    Parameters
-    ----------
-    changed
-        Its settings that are not its defaults.
-    our_reading
-        See `Method`.
+    `changed` holds its settings that are not its defaults. What must not be overlooked comes first: a narrow table may
+    cut the rest off.
     """
     settings = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"

@@ -36,17 +36,9 @@ SCORES: Final = tuple(field.name for field in fields(Scores))
 def confusions(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[np.int64] | None = None, groups: int = 1
 ) -> NDArray[np.int64]:
-    """Count the confusions in each group.
+    """Count the confusions (groups, 4) in each group, of classes 0 and 1 (n,) and of group numbers (n,).
 
-    Parameters
-    ----------
-    truth, predicted, group
-        (n,), of classes 0 and 1, and of numbers below `groups`; without a group, all are in one.
-
-    Returns
-    -------
-    counts
-        (groups, 4)
+    Without group numbers all are in one.
     """
     kind = 2 * truth + predicted
     where = kind if group is None else 4 * group + kind

@@ -61,10 +61,7 @@ def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore
 def read_corpora(run: RunFolder) -> list[RunCorpus]:
     """Read what `write_corpora` wrote.
 
-    Raises
-    ------
-    RunError
-        Missing, as in runs of earlier versions and in unfinished ones, or damaged.
+    A `RunError` if it is damaged or missing, as in unfinished runs and those of earlier versions.
     """
     if not run.corpora.exists():
         raise RunError(f"{run.corpora}: no such file: not a finished run of this version; run emodna-fit again")

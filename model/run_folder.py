@@ -68,13 +68,7 @@ class RunFolder:
     lock = _File(_LOCK)
 
     def finished_model(self) -> Path:
-        """Return the path of the trained model.
-
-        Raises
-        ------
-        RunError
-            There is none: the run is not finished, or this is no run's folder.
-        """
+        """Return the path of the trained model. A `RunError` if the run is not finished, or this is no run's folder."""
         if not self.model.exists():
             if self.config.exists():
                 raise RunError(f"{self.path}: the run is not finished; emodna-fit with --resume goes on with it")
@@ -131,13 +125,7 @@ def settings_hash(decisive: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a run's JSON file.
-
-    Raises
-    ------
-    RunError
-        Missing or damaged.
-    """
+    """Read a run's JSON file. A missing or damaged one is a `RunError`."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

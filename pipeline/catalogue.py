@@ -21,17 +21,9 @@ def folder_name(feature_set: str | None) -> str:
 
 
 def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
-    """Return the path of a corpus's store.
+    """Return the path of a corpus's store of a feature set: its name, or a store's folder name in full.
 
-    Parameters
-    ----------
-    feature_set
-        Name of a feature set (its default configuration), or a store's folder name in full.
-
-    Raises
-    ------
-    StoreError
-        Not prepared; names the command that prepares it, or the feature sets that are there.
+    Raises `StoreError`: not prepared; names the command that prepares it, or the feature sets that are there.
     """
     name, folder = feature_set or DEFAULT_FEATURE_SET, folder_name(feature_set)
     store = cache / corpus / folder
@@ -57,10 +49,7 @@ def in_cache(cache: Path) -> str:
 def resolve_store(cache: Path, place: str) -> Path:
     """Find a store by path, here or below the cache, or by its corpus: of several, the one of the usual features.
 
-    Raises
-    ------
-    StoreError
-        No such store, or several.
+    Raises `StoreError`: no such store, or several.
     """
     for path in (Path(place), cache / place):
         if (path / layout.STORE_JSON).exists():

@@ -72,17 +72,9 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Let an error name a file: that of a file which is open already, say of a full disk, does not.
+    """Let an `OSError` of the block name a file: that of an open file, say of a full disk, does not.
 
-    Parameters
-    ----------
-    instead_of
-        A file that nobody asked for, whose name says nothing.
-
-    Raises
-    ------
-    OSError
-        That of the block, with a name.
+    `instead_of` is a file that nobody asked for, whose name says nothing.
     """
     try:
         yield
@@ -96,7 +88,7 @@ def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
 def replacing(
     place: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
 ) -> Iterator[Path]:
-    """Write an export beside its place, and rename it into that at the end.
+    """Yield a new folder, or the name of a new file, beside the place of an export; rename it into that at the end.
 
     Parameters
     ----------
@@ -106,17 +98,7 @@ def replacing(
     always
         Those that every export has; a full folder without one of them is never replaced either.
     force
-        Replace an earlier export.
-
-    Yields
-    ------
-    fresh
-        Where to write: a new folder, or the name of a new file.
-
-    Raises
-    ------
-    ExportError
-        The place is taken.
+        Replace an earlier export; else, `ExportError` is raised.
     """
     _check_place(place, own_files, always, force=force)
     fresh = temporary_for(place)
@@ -160,8 +142,7 @@ def _check_place(place: Path, own_files: re.Pattern[str] | None, always: Collect
     held = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir())
     foreign = [path for path in held if not own_files.fullmatch(path)]
     if foreign := foreign or (held if not set(always) <= set(held) else []):
-        raise ExportError(
-            f"--out {place}: holds files that no export wrote, such as {foreign[0]}: choose another place"
-        )
+        held_back = f"holds files that no export wrote, such as {foreign[0]}"
+        raise ExportError(f"--out {place}: {held_back}: choose another place")
     if held and not force:
         raise ExportError(f"--out {place}: is not empty; choose another place, or replace it by --force")

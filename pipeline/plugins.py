@@ -17,13 +17,11 @@ Kind = TypeVar("Kind")
 
 #: Names that are a folder's on any system.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-#: What a command takes for every corpus.
-_EVERY: Final = "all"
 
 
 def is_valid_name(name: str) -> bool:
-    """Return True if a corpus, feature set or method may have this name."""
-    return _NAME.fullmatch(name) is not None and name != _EVERY
+    """Return True if a corpus, feature set or method may have this name: not `all`, by which a command takes each."""
+    return _NAME.fullmatch(name) is not None and name != "all"
 
 
 def announced(group: str) -> Mapping[str, EntryPoint]:
@@ -40,17 +38,9 @@ def announced(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
-    """Import the class that an entry point names.
+    """Import the subclass of `base` that an entry point names; its attribute `name` has to be the entry point's.
 
-    Parameters
-    ----------
-    base
-        Whose subclass it has to be; with an attribute `name`, which has to be the entry point's.
-
-    Raises
-    ------
-    PluginError
-        It cannot be used; names the distribution that brought it.
+    Raises `PluginError`: it cannot be used; names the distribution that brought it.
     """
     if not is_valid_name(entry.name):
         raise broken(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
@@ -68,26 +58,12 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
     return kind
 
 
-def made(entry: EntryPoint, kind: type[Kind], *arguments: object) -> Kind:
-    """Make an object of a class that `load` returned.
-
-    Raises
-    ------
-    PluginError
-        Its constructor fails.
-    """
-    with blaming(entry, f"{entry.value}()"):
-        return kind(*arguments)
-
-
 @contextmanager
 def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
     """Call an entry point's class in here.
 
-    Raises
-    ------
-    PluginError
-        What it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it is.
+    Raises `PluginError`: what it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it
+    is.
     """
     try:
         yield

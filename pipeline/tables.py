@@ -28,10 +28,7 @@ _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 def read_table(table: Path) -> pa.Table:
     """Read a CSV (UTF-8, with a header line; all cells are text) or Parquet file with a column `path`.
 
-    Raises
-    ------
-    CorpusError
-        A table that cannot be read, that names a column twice, or has no column `path`.
+    Raises `CorpusError`: a table that cannot be read, that names a column twice, or has no column `path`.
     """
     if not table.is_file():
         raise CorpusError(f"--manifest {table}: no such file")
@@ -50,9 +47,8 @@ def read_table(table: Path) -> pa.Table:
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as Python values: column -> cell; few at a time."""
-    for start in range(0, len(table), ROWS_AT_ONCE):
-        part = table.slice(start, ROWS_AT_ONCE)
-        columns = [python_values(part[name]) for name in part.column_names]
+    for part in table.to_batches(ROWS_AT_ONCE):
+        columns = map(python_values, part.columns)
         yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
@@ -78,7 +74,7 @@ def values(column: pa.ChunkedArray) -> Iterator[Any]:
     return chain.from_iterable(batches(column))
 
 
-def python_values(column: pa.ChunkedArray) -> list[Any]:
+def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column's values; as text where Python has no type for them, such as times in ns."""
     try:
         found: list[Any] = column.to_pylist()
@@ -95,7 +91,8 @@ def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int
 
 def _read_csv(table: Path) -> pa.Table:
     with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
+        # Spreadsheets write semicolons where the comma is the decimal point.
+        lines = csv.reader(file, delimiter=max(",;\t", key=file.readline().count), strict=True)
         file.seek(0)
         names = next(lines, [])
         _refuse_twins(names)
@@ -111,11 +108,6 @@ def _read_csv(table: Path) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _delimiter(header: str) -> str:
-    """Comma, semicolon (as spreadsheets write where the comma is the decimal point) or tab."""
-    return max(",;\t", key=header.count)
-
-
 def _read_parquet(table: Path) -> pa.Table:
     content = pyarrow.parquet.ParquetFile(table).read()
     content.validate(full=True)  # text that is no UTF-8, say: its reader believes what it reads
@@ -128,6 +120,5 @@ def _read_parquet(table: Path) -> pa.Table:
 
 
 def _refuse_twins(names: list[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"column {twice[0]!r} occurs twice")

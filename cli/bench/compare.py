@@ -50,8 +50,6 @@ def compare(
     seed: int,
     out: Path,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Compare methods over scenarios: ordered pairs of corpora by tasks, each by its mean over the seeds.
 
@@ -62,7 +60,6 @@ def compare(
     Only scenarios that all compared methods have count, with the seeds that all have. Scenarios that share a corpus are
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench.compare import compare as made
     from emodna.model.bench.compare import match
     from emodna.model.bench.results import Scores, results, scored

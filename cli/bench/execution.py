@@ -93,7 +93,6 @@ def carry_out(
     began: float,
     again: bool,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Write bench.json, execute what is left of some runs, and print a summary; return the command's exit code.
 
@@ -114,7 +113,7 @@ def carry_out(
     if not left:
         experiment.write()
     else:
-        with watching(experiment, before, quiet=quiet) as watcher, execution.start(len(left)) as workers:
+        with watching(experiment, before) as watcher, execution.start(len(left)) as workers:
             count = workers.count()
             watcher.tally.workers = count or 1
             where = common.safe(experiment.out)

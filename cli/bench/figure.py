@@ -53,15 +53,12 @@ def figure(
     to: Path | None,
     out: Path,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Draw figures of what is finished; without NAME, list them.
 
     Each is NAME-TASK.png, with the numbers behind it in NAME-TASK.json beside it. What takes long to work out of a run
     is kept in the benchmark's folder. Existing pictures are overwritten.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if not names:
         _list_figures(as_json=as_json)
         return

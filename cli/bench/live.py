@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.progress import duration
 from emodna.pipeline.emotions import Task
 
 if TYPE_CHECKING:
@@ -136,18 +137,11 @@ def _steps_done(run: "RunFolder") -> int:
 
 
 @contextmanager
-def watching(experiment: "Experiment", outcomes: "Sequence[Outcome]", *, quiet: bool) -> Iterator[Watcher]:
+def watching(experiment: "Experiment", outcomes: "Sequence[Outcome]") -> Iterator[Watcher]:
     """Show the progress of some runs on standard error."""
     watcher = Watcher(experiment, {each.run: each.state for each in outcomes})
-    if quiet or not common.err.is_terminal or common.err.is_dumb_terminal:
+    if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
         yield watcher
     else:
         with Live(Display(watcher), console=common.err, transient=True, refresh_per_second=2):
             yield watcher
-
-
-def duration(seconds: float) -> str:
-    """Return hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -28,10 +28,9 @@ _KINDS: "Final[dict[Kind, str]]" = {
 @click.command()
 @out_option
 @common.common_options
-def status(out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
-    from emodna.cli.bench.live import duration
+    from emodna.cli.progress import duration
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import is_at_work
     from emodna.model.bench.spec import Experiment
@@ -114,15 +113,12 @@ def drop(
     corpora: tuple[str, ...],
     seeds: int | None,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Take methods, corpora or seeds out of a benchmark.
 
     Its tables, figures and commands know them no more. Runs stay in their folders: `emodna-bench run` with the same
     options finds them done, and `emodna-bench clean --delete` removes them.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
     from emodna.model.bench.presets import CEILING
@@ -173,14 +169,13 @@ def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> Non
 @click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
 @common.common_options
 @click.pass_context
-def clean(context: click.Context, out: Path, delete: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
     """List what no cell of the benchmark needs, and with --delete remove it.
 
     That is: runs that none of its cells names, say of a store that has changed since, what cells that failed have left
     (why they failed stays known), and half-written files. What is at work stays, and so does what emodna-bench did not
     name. Exit 1 if something could not be removed.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench.leftovers import leftovers
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Experiment

@@ -89,8 +89,6 @@ def run(
     threads: int,
     device: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Run all ordered pairs of corpora by tasks, methods and seeds, each as emodna-fit would.
 
@@ -98,7 +96,6 @@ def run(
     corpora, methods or seeds go into the same --out. A cell that fails is written down, and the others go on.
     """
     began = time.monotonic()
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed = common.parse_settings(settings)
@@ -126,7 +123,7 @@ def run(
         pairs = {run.pair for run in runs}
         for line in shared_notes({pair: count for pair, count in experiment.shared.items() if pair in pairs}):
             common.note(f"[yellow]warning:[/yellow] {common.safe(line)}")
-        code = execution.carry_out(experiment, runs, where, began=began, again=False, as_json=as_json, quiet=quiet)
+        code = execution.carry_out(experiment, runs, where, began=began, again=False, as_json=as_json)
     context.exit(code)
 
 
@@ -144,15 +141,12 @@ def retry(
     scheduler: str | None,
     device: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Run the cells of a benchmark again that failed.
 
     Each goes on from its checkpoint if that can be used, and begins anew otherwise.
     """
     began = time.monotonic()
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Experiment
@@ -164,7 +158,7 @@ def retry(
         raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
     with exclusive(out):
         failed = [each.run for each in read_outcomes(experiment) if each.state == "failed"]
-        code = execution.carry_out(experiment, failed, where, began=began, again=True, as_json=as_json, quiet=quiet)
+        code = execution.carry_out(experiment, failed, where, began=began, again=True, as_json=as_json)
     context.exit(code)
 
 

@@ -31,7 +31,7 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
 @common.config_option
 @common.common_options
-def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
+def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
     """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
 
     2 and 3 compare methods in arousal and valence, 4 leaves out parts of Emo-DNA, 5 adds its contrastive loss to other
@@ -40,7 +40,6 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     benchmark that is not finished has its table, too: it says what is missing, and where ours cannot be compared with
     the paper's.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form}: give one of them")
     if as_json and to is not None:

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,9 @@ import click
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import collect_garbage
-from emodna.cli.cache.plot import plot
-from emodna.cli.cache.progress import counting
+from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
-from emodna.cli.common import open_store
+from emodna.cli.progress import counting
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
@@ -36,13 +34,12 @@ cache.add_command(stats)
 @cache.command("ls")
 @common.cache_option
 @common.common_options
-def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores of a cache."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.catalogue import stores
 
     common.detail(f"cache {common.safe(cache)}")
-    rows = [_summary(path) for path in stores(cache)]
+    rows = [common.describe_store(path) for path in stores(cache)]
     if as_json:
         common.print_json(rows)
         return
@@ -74,10 +71,9 @@ def list_stores(cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 )
 @common.cache_option
 @common.common_options
-def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
     """Show what a store holds, or one utterance: its row, and its features as a picture."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
-    opened = open_store(cache, store)
+    opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
             raise click.UsageError("--png goes with the ID of an utterance")
@@ -86,20 +82,20 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
     from emodna.pipeline.features import feature_set_from
     from emodna.pipeline.tables import rows_of
 
-    row, feature_set = opened.row_of(id), feature_set_from(opened.snapshot.parameters)
+    row = opened.row_of(id)
     facts = next(rows_of(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
     else:
         from emodna.cli.charts import terminal_picture
 
-        _print_facts({name: "-" if value is None else str(value) for name, value in facts.items()})
-        coloured = common.out.color_system is not None
+        common.print_facts(facts)
+        feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
-        from emodna.cli.picture import write_png
+        from emodna.cli.picture import save
 
-        write_png(png, opened[row], feature_set, title=f"{opened.snapshot.corpus} {id}")
+        save(utterance_figure(opened, id)[0], png, "png")
         common.note(f"wrote {common.safe(png)}")
 
 
@@ -107,11 +103,9 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 @click.argument("store")
 @common.cache_option
 @common.common_options
-@click.pass_context
-def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def verify(store: str, cache: Path, as_json: bool) -> int:
     """Check every byte of a store; exit 1 if something is wrong."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
-    opened = open_store(cache, store)
+    opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
         common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
@@ -120,7 +114,7 @@ def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet
             common.out.print(f"[red]damaged:[/red] {common.safe(problem)}")
     else:
         common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
-    context.exit(int(bool(problems)))
+    return int(bool(problems))
 
 
 @cache.command()
@@ -134,22 +128,19 @@ def verify(context: click.Context, store: str, cache: Path, as_json: bool, quiet
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @common.cache_option
 @common.common_options
-def export(
-    store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool, quiet: bool, verbose: bool
-) -> None:
+def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
     """Write a store as Parquet, as NumPy arrays, for WebDataset or for Hugging Face datasets.
 
     Features and all that the index says of each utterance go along, with licence and citation. The export appears
     whole or not at all. docs/EXPORT.md says what each format holds.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline import export as exports
 
     began = time.perf_counter()
-    opened = open_store(cache, store)
+    opened = common.open_store(cache, store)
     place = out or exports.default_place(opened, name)
-    with counting("exporting", quiet=quiet) as begin:
-        exported = exports.export(opened, name, place, force=force, told=begin(len(opened)))
+    with counting("exporting") as counter:
+        exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
     if as_json:
         common.print_json(
             {
@@ -172,36 +163,13 @@ def export(
     common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
 
 
-def _summary(store: Path) -> dict[str, Any]:
-    """Return a row of `ls`; values that a damaged store does not tell are None."""
-    from emodna.pipeline.errors import StoreError
-    from emodna.pipeline.store.snapshot import read_snapshot
-
-    facts: dict[str, Any] = dict.fromkeys(
-        ("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created", "store", "error")
-    )
-    row = {"corpus": store.parent.name, "feature_set": store.name, **facts, "store": str(store.absolute())}
-    try:
-        snapshot = read_snapshot(store)
-    except StoreError as error:
-        return row | {"error": str(error)}
-    return row | {
-        "utterances": snapshot.counts["utterances"],
-        "rejected": snapshot.counts["rejected"],
-        "audio_seconds": snapshot.counts["seconds"],
-        "bytes": sum(file.size for file in snapshot.files),
-        "fingerprint": snapshot.fingerprint,
-        "created": snapshot.created,
-    }
-
-
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     """Print counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
     from emodna.pipeline.store.layout import INDEX_SCHEMA
 
     snapshot = store.snapshot
     origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")
-    document = {
+    document: dict[str, Any] = {
         "store": str(store.path),
         **{name: getattr(snapshot, name) for name in origin},
         "utterances": len(store),
@@ -218,24 +186,14 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     if as_json:
         common.print_json(document)
         return
-    lines = {}
-    for name, value in document.items():
-        match value:
-            case None:
-                lines[name] = "-"
-            case dict() if name in ("parameters", "libraries", "segmentation"):
-                lines[name] = ", ".join(f"{key} {item}" for key, item in value.items())
-            case dict():
-                lines[name] = ", ".join(f"{item} {_word(name, key)}" for key, item in value.items())
-            case list() if name == "own_columns":
-                lines[name] = ", ".join(value) or "-"
-            case list():
-                lines[name] = "; ".join(f"{item['path']}: {item['reason']}" for item in value) or "-"
-            case float():
-                lines[name] = f"{value:.1f} ({value / 3600:.2f} h)"
-            case _:
-                lines[name] = str(value)
-    _print_facts(lines)
+    hours = snapshot.counts["seconds"] / 3600
+    words: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
+    for name in ("arousal", "valence", "sample_rate"):
+        words[name] = {_word(name, value): count for value, count in document[name].items()}
+    for name in ("parameters", "libraries", "segmentation"):
+        words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
+    words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
+    common.print_facts({**document, **words})
 
 
 def _word(column: str, value: str) -> str:
@@ -245,13 +203,6 @@ def _word(column: str, value: str) -> str:
     if column in CLASS_NAMES and value.isdigit():
         return CLASS_NAMES[column][int(value)]
     return f"at {value} Hz" if column == "sample_rate" else value
-
-
-def _print_facts(facts: Mapping[str, str]) -> None:
-    """Print a line per fact: long ones run on, so that they can be searched and copied."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        common.out.print(f"[bold]{common.safe(name):{width}}[/bold]  {common.safe(value)}")
 
 
 def _counts(values: list[Any]) -> dict[str, int]:

@@ -7,8 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.cache.progress import counting
-from emodna.cli.common import open_store
+from emodna.cli.progress import counting
 
 #: How many of many are named.
 _NAMED: Final = 3
@@ -19,8 +18,7 @@ _NAMED: Final = 3
 @click.argument("b")
 @common.cache_option
 @common.common_options
-@click.pass_context
-def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     """Say what differs between two stores: names of corpora, or paths.
 
     Like diff, exit 0 if both hold the same, and 1 if not (or if they cannot be compared: then standard output is
@@ -29,18 +27,17 @@ def diff(context: click.Context, a: str, b: str, cache: Path, as_json: bool, qui
     says emodna-cache verify.
     With --json everything that differs is listed; else the first few of each kind are named.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.inspect.diff import compare
 
-    one, other = open_store(cache, a), open_store(cache, b)
-    with counting("comparing features", quiet=quiet) as begin:
-        difference = compare(one, other, begin)
+    one, other = common.open_store(cache, a), common.open_store(cache, b)
+    with counting("comparing features") as counter:
+        difference = compare(one, other, counter.begin)
     if as_json:
         common.print_json(difference)
     else:
         for line in _lines(difference):
             common.out.print(common.safe(line))
-    context.exit(int(not difference["same"]))
+    return int(not difference["same"])
 
 
 def _lines(difference: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 
 from emodna.cli import common
 
@@ -21,17 +22,14 @@ if TYPE_CHECKING:
 )
 @common.cache_option
 @common.common_options
-@click.pass_context
 def collect_garbage(
-    context: click.Context,
     stores: tuple[str, ...],
     delete: bool,
     unfinished: bool,
     cache: Path,
     as_json: bool,
-    quiet: bool,
     verbose: bool,
-) -> None:
+) -> int:
     """List what no store needs any more, and with --delete remove it.
 
     That is, in the folders of the STOREs, or of all below the cache: shards and tables of earlier commits, and files
@@ -39,7 +37,6 @@ def collect_garbage(
     version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
     name stay, wherever they lie. Exit 1 if something could not be removed.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.pipeline.store.gc import folders, tidy
 
     chosen = [_folder(cache, store) for store in stores] or folders(cache)
@@ -59,7 +56,7 @@ def collect_garbage(
     for result in results:
         if result.skipped:
             common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
-    context.exit(int(any(result.failed for result in results)))
+    return int(any(result.failed for result in results))
 
 
 def _folder(cache: Path, store: str) -> Path:
@@ -79,7 +76,7 @@ def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
             common.out.print(f"{store}: {_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_name(result, leftover))}: {_megabytes(leftover.bytes)}")
+                common.out.print(f"  {common.safe(_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
             common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
@@ -94,11 +91,7 @@ def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
 
 def _size(leftovers: "Sequence[Leftover]") -> str:
     plural = "" if len(leftovers) == 1 else "s"
-    return f"{len(leftovers)} file{plural}, {_megabytes(_bytes(leftovers))}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
+    return f"{len(leftovers)} file{plural}, {decimal(_bytes(leftovers))}"
 
 
 def _bytes(leftovers: "Sequence[Leftover]") -> int:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.common import open_store
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -44,47 +43,44 @@ def plot(
     out: Path | None,
     cache: Path,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Draw the features of an utterance over time; or without ID what a store holds, or how it differs from another.
 
     An existing picture is overwritten. --json prints the numbers behind it.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if id is not None and against is not None:
         raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
         raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
     from emodna.cli.picture import distributions_figure, save, shift_figure
 
-    opened = open_store(cache, store)
+    opened = common.open_store(cache, store)
     name = opened.snapshot.corpus
     if id is not None:
         name += f"-{id}"
-        figure, numbers = _utterance(opened, id)
+        figure, numbers = utterance_figure(opened, id)
     elif against is not None:
-        other = open_store(cache, against)
-        _check_comparable(opened, other)
+        other = common.open_store(cache, against)
+        if opened.snapshot.parameters != other.snapshot.parameters:
+            raise EmodnaError(
+                f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {opened.path} "
+                f"{opened.snapshot.feature_set}; two stores of the same features can be compared"
+            )
         name += f"-{other.snapshot.corpus}-{task}"
         figure, numbers = shift_figure(opened, other, task)
     else:
         figure, numbers = distributions_figure(opened)
-    path = out or Path(_file_name(name, opened.snapshot.feature_set))
-    save(figure, path, path.suffix.lower()[1:])
+    if out is None:  # named by what it shows, in letters that any folder can hold
+        plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
+        out = Path(f"{plain[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
+    save(figure, out, out.suffix.lower()[1:])
     if as_json:
-        common.print_json({"file": str(path.absolute()), "store": str(opened.path), **numbers})
+        common.print_json({"file": str(out.absolute()), "store": str(opened.path), **numbers})
     else:
-        common.out.print(f"wrote {common.safe(path)}")
+        common.out.print(f"wrote {common.safe(out)}")
 
 
-def _file_name(name: str, feature_set: str) -> str:
-    """Name a picture by what it shows, in letters that any folder can hold."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
-    return f"{plain[:80].lstrip('.')}-{feature_set.split('-')[0]}.png"
-
-
-def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
+def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Draw features over time, with the utterance's labels in the title."""
     from emodna.cli.picture import features_figure
     from emodna.pipeline.features import feature_set_from
@@ -105,11 +101,3 @@ def _utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]
         "features": features.tolist(),
     }
     return figure, numbers
-
-
-def _check_comparable(store: "FeatureStore", other: "FeatureStore") -> None:
-    if store.snapshot.parameters != other.snapshot.parameters:
-        raise EmodnaError(
-            f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {store.path} "
-            f"{store.snapshot.feature_set}; two stores of the same features can be compared"
-        )

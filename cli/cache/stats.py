@@ -7,8 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.cache.progress import counting
-from emodna.cli.common import open_store
+from emodna.cli.progress import counting
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
@@ -29,29 +28,26 @@ _UNEVEN: Final = 0.2
 )
 @common.cache_option
 @common.common_options
-def stats(
-    store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool, quiet: bool, verbose: bool
-) -> None:
+def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
     """Balance, speakers, durations, levels, and what should be looked at.
 
     Named are silent and flat recordings, what was cut off in frequency, sample rates that are the exception, outliers,
     and recordings that are there twice: equal, or altered in level, format or length. The store alone cannot tell
     whether samples were clipped: --audio does. docs/STATISTICS.md has the rules.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if root is not None and not audio:
         raise click.UsageError("--root goes with --audio")
     from emodna.pipeline.inspect.report import statistics
 
-    opened = open_store(cache, store)
-    with counting("reading audio", quiet=quiet) as begin:
-        waveforms = None
-        if audio:
-            from emodna.pipeline.inspect.oddities import waveforms as read
+    opened = common.open_store(cache, store)
+    if audio:
+        from emodna.pipeline.inspect.oddities import waveforms
 
-            told = begin(len(opened.columns(["path"])["path"].unique()))
-            waveforms = read(opened, root, lambda: told(1))
-        document = statistics(opened, window=window, waveforms=waveforms)
+        with counting("reading audio") as counter:
+            told = counter.begin(len(opened.columns(["path"])["path"].unique()))
+            document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
+    else:
+        document = statistics(opened, window=window)
     if as_json:
         common.print_json(document)
     else:
@@ -89,9 +85,7 @@ def _print(document: Mapping[str, Any]) -> None:
         "silence": _spread(document["silent_share"], "of the frames at the floor"),
         "features": _values(document["features"]),
     }
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        common.out.print(f"[bold]{name:{width}}[/bold]  {common.safe(value)}")
+    common.print_facts(facts)
 
 
 def _findings(document: Mapping[str, Any]) -> Iterator[str]:

@@ -44,11 +44,8 @@ def list_runs(
     method: str | None,
     sort: str,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """List the runs in and below each DIR (by default ./runs), with their scores beside the best constant answers."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.runs.listing import find_runs
 
     places = folders or (_DEFAULT,)
@@ -84,7 +81,6 @@ def _key(sort: str) -> "Callable[[Run], Any]":
 
 
 def _print(found: "Sequence[Run]") -> None:
-    scores = table.score_columns([run.scores for run in found], [run.best_constant for run in found], _RANKS)
     table.print_table(
         [
             Column("src -> tgt", [table.pair(run) for run in found]),
@@ -92,7 +88,7 @@ def _print(found: "Sequence[Run]") -> None:
             Column("method", [table.safe_text(run.label or "-") for run in found]),
             Column("seed", [table.safe_text(table.value(run.asked["seed"])) for run in found], 4, right=True),
             Column("state", [table.state(run) for run in found], 1),
-            *scores,
+            *table.score_columns(found, _RANKS),
             Column("best constants", [table.best_constants(run) for run in found], 7, right=True),
             Column("age", [table.safe_text(table.age(run)) for run in found], 8, right=True),
             Column("MB", [table.safe_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),

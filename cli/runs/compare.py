@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -12,26 +12,23 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text
+from emodna.cli.scores import percent
 from emodna.model.label import SCORE_NAMES
 
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
     from emodna.model.runs.listing import Run
 
-#: Keys of a pair's statistics, as of `Paired`.
-_PAIRED: Final = ("utterances", "agreement", "labelled", "only_a", "only_b", "p")
-
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @common.common_options
-def compare(runs: tuple[Path, ...], as_json: bool, quiet: bool, verbose: bool) -> None:
+def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """Compare runs: scores, settings that differ, means over seeds, and each pair's predictions.
 
     Two runs on the same utterances are compared by an exact McNemar test of those that only one of them calls right.
     It takes utterances as independent, and is not corrected for the number of pairs.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
     from emodna.model.runs.compare import differing, over_seeds, paired
@@ -52,7 +49,7 @@ def _json(
     runs: "Sequence[Run]",
     differs: Mapping[str, list[Any]],
     seeds: "Sequence[OverSeeds]",
-    pairs: "Mapping[tuple[int, int], Paired | str]",
+    pairs: "Mapping[tuple[int, int], Paired]",
 ) -> dict[str, Any]:
     rows = [table.as_json(run) for run in runs]
     paths = [row["run"] for row in rows]
@@ -62,12 +59,7 @@ def _json(
         "seeds": [
             {"runs": [paths[place] for place in each.runs], "mean": each.mean, "std": each.std} for each in seeds
         ],
-        "pairs": [
-            {"a": paths[a], "b": paths[b], **dict.fromkeys(_PAIRED), "problem": each}
-            if isinstance(each, str)
-            else {"a": paths[a], "b": paths[b], **asdict(each), "problem": None}
-            for (a, b), each in pairs.items()
-        ],
+        "pairs": [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()],
     }
 
 
@@ -88,7 +80,7 @@ def _print_scores(runs: "Sequence[Run]") -> None:
             Column("src -> tgt", [table.pair(run) for run in runs], 2),
             Column("method", [safe_text(run.label or "-") for run in runs]),
             Column("state", [table.state(run) for run in runs], 1),
-            *table.score_columns([run.scores for run in runs], [run.best_constant for run in runs]),
+            *table.score_columns(runs),
             Column("best constants", [table.best_constants(run) for run in runs], 3, right=True),
         ]
     )
@@ -115,15 +107,15 @@ def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
     print_table([Column("over seeds", [Text(", ".join(map(_name, each.runs))) for each in seeds], folds=True), *scores])
 
 
-def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
-    known = {places: each for places, each in pairs.items() if not isinstance(each, str)}
+def _print_pairs(pairs: "Mapping[tuple[int, int], Paired]") -> None:
+    known = {places: each for places, each in pairs.items() if each.problem is None}
     if known:
         rows = known.values()
         print_table(
             [
                 Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
-                Column("agree %", [Text(f"{each.agreement:.1f}") for each in rows], right=True),
+                Column("agree %", [Text(percent(each.agreement)) for each in rows], right=True),
                 Column("only 1st right", [Text(table.value(each.only_a)) for each in rows], right=True),
                 Column("only 2nd right", [Text(table.value(each.only_b)) for each in rows], right=True),
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
@@ -132,5 +124,5 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired | str]") -> None:
     if any(each.p is None for each in known.values()):
         common.note("no test where the target's store is gone or has changed: it has the labels")
     for places, each in pairs.items():
-        if isinstance(each, str):
-            common.out.print(f"{' '.join(map(_name, places))}  {common.safe(each)}")
+        if each.problem is not None:
+            common.out.print(f"{' '.join(map(_name, places))}  {common.safe(each.problem)}")

@@ -23,9 +23,8 @@ _TERM: Final = 30
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @common.common_options
-def show(run: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     from emodna.model.runs.listing import open_run, trained_on
 
     found = open_run(run)
@@ -60,19 +59,16 @@ def _print(run: "Run", data: "Sequence[RunData]") -> None:
     from emodna.model.runs.listing import curves, files
 
     common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
-    versions = run.config.get("versions")
     facts = {
         "state": str(table.state(run)) + (f": {run.problem}" if run.problem else ""),
         **{key: value(asked) for key, asked in run.asked.items() if key != "steps"},
         "supervision": value(run.supervision),
         **_settings(run),
         **{f"data: {each.corpus}": _data(each) for each in data},
-        "versions": ", ".join(f"{key} {each}" for key, each in versions.items()) if isinstance(versions, dict) else "-",
+        "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.age(run)} ago",
     }
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        common.out.print(f"{common.safe(name):{width}}  {common.safe(fact)}")
+    common.print_facts(facts)
     if run.state == "done":
         _print_scores(run)
     _print_curves(curves(run))
@@ -88,12 +84,7 @@ def _settings(run: "Run") -> dict[str, str]:
         return key.partition(".")[2]
 
     changed = not_default(run)
-    mine = {
-        key: found
-        for part in ("train", "method_config")
-        if isinstance(run.decisive.get(part), dict)
-        for key, found in flat(run.decisive[part], f"{part}.").items()
-    }
+    mine = flat({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
     rest = [f"{short(key)} {value(found)}" for key, found in mine.items() if key not in changed]
     return {
@@ -120,10 +111,9 @@ def _print_scores(run: "Run") -> None:
     if run.scores["uar"] is None:
         common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
         return
-    rows = {str(run.label): run.scores}
-    rows |= {name.replace("_", " "): scores for name, scores in run.constants.items()}
-    names = [safe_text(name) for name in rows]
-    print_table([Column("percent", names), *table.score_columns(list(rows.values()))])
+    from emodna.cli.scores import score_table
+
+    common.out.print(score_table({"label": run.label, **run.scores, "constant": run.constants}))
 
 
 def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:

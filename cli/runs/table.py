@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.scores import cells, percent
 from emodna.model.label import SCORE_NAMES
 
 if TYPE_CHECKING:
@@ -73,20 +74,10 @@ def print_table(columns: Sequence[Column]) -> None:
         common.note(f"not shown in {before} columns: {', '.join(left_out)}")
 
 
-def score_columns(
-    scores: Sequence[Mapping[str, float | None]],
-    constants: Sequence[Mapping[str, float | None]] | None = None,
-    ranks: Mapping[str, int] | None = None,
-) -> list[Column]:
-    """Return a column for each score; yellow where the best constant predictor is as good."""
-    beside = constants or [dict.fromkeys(SCORE_NAMES)] * len(scores)
+def score_columns(runs: "Sequence[Run]", ranks: Mapping[str, int] | None = None) -> list[Column]:
+    """Return a column for each score of some runs; yellow where the best constant predictor is as good."""
     return [
-        Column(
-            heading,
-            [score(row[key], constant[key]) for row, constant in zip(scores, beside, strict=True)],
-            (ranks or {}).get(key, 0),
-            right=True,
-        )
+        Column(heading, [_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
         for key, heading in SCORE_NAMES.items()
     ]
 
@@ -119,16 +110,15 @@ def pair(run: "Run") -> Text:
     return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
 
 
-def score(value: float | None, constant: float | None = None) -> Text:
-    """Return a score; in yellow where a constant predictor is as good."""
+def _score(run: "Run", key: str) -> Text:
+    value, constant = run.scores[key], run.best_constant[key]
     beaten = value is not None and constant is not None and value <= constant
-    return Text("-" if value is None else f"{value:.1f}", style="yellow" if beaten else "")
+    return Text(percent(value), style="yellow" if beaten else "")
 
 
 def best_constants(run: "Run") -> Text:
     """Return the best constant predictor's scores in one cell."""
-    values = [run.best_constant[key] for key in SCORE_NAMES]
-    return Text("-" if not any(each is not None for each in values) else " ".join(str(score(each)) for each in values))
+    return Text("-" if run.best_constant["uar"] is None else " ".join(cells(run.best_constant)))
 
 
 def age(run: "Run") -> str:

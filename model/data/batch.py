@@ -34,11 +34,7 @@ class Batch:
     def empty(cls, n: int, dim: int, frames: int, device: torch.device = _CPU, *, pinned: bool = False) -> Self:
         """Room for n utterances, in the layout that the networks are given.
 
-        Parameters
-        ----------
-        pinned
-            In memory of the host that a GPU reads by itself. torch keeps such blocks and gives one out again once the
-            copies from it are done.
+        A GPU reads pinned memory of the host itself; torch gives a block out again once the copies from it are done.
         """
         features = torch.empty(n, dim, frames, dtype=torch.float32, device=device, pin_memory=pinned)
         numbers = torch.empty(len(fields(cls)) - 1, n, dtype=torch.int64, device=device, pin_memory=pinned)

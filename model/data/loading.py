@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -31,24 +31,11 @@ _DEVICE_SHARE: Final = 0.25
 _TOGETHER: Final = 256
 
 
-class _Pair(NamedTuple):
-    """The batches of a step, and the event of their arrival on the GPU."""
-
-    source: LabelledBatch
-    target: Batch
-    arrived: torch.cuda.Event | None
-
-
 class Loader:
     """Gives the two batches of each step, in order, on the device; to be entered, and left, as a context.
 
-    The batches do not depend on the device, on `residency`, or on the thread. On a GPU, copies run on a stream of their
-    own, beside the steps.
-
-    Parameters
-    ----------
-    residency
-        Whether windows are made once and kept on the device: see `residents`.
+    The batches do not depend on the device, on `residency` (see `residents`), or on the thread. On a GPU, copies run on
+    a stream of their own, beside the steps.
 
     Raises
     ------
@@ -104,10 +91,11 @@ class Loader:
         pinned = self._copies is not None
         return lambda step: stream.batch(step, pinned=pinned).to(self._device)
 
-    def _pair(self, step: int) -> _Pair:
+    def _pair(self, step: int) -> tuple[LabelledBatch, Batch, torch.cuda.Event | None]:
+        """Return the batches of a step, and the event of their arrival on a GPU."""
         with self._beside():
             source, target = self._source(step), self._target(step)
-            return _Pair(source, target, None if self._copies is None else self._copies.record_event())
+            return source, target, None if self._copies is None else self._copies.record_event()
 
     def _beside(self) -> AbstractContextManager[object]:
         """Run a GPU's work beside the steps."""
@@ -117,13 +105,9 @@ class Loader:
 def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generator[Made, None, None]:
     """Yield the results of a function of the step, in order, made by a thread while earlier ones are in use.
 
-    An error of the function is raised where that step's result is asked for. Closing waits for the result that is being
-    made and cancels the rest: no thread stays.
-
-    Parameters
-    ----------
-    ahead
-        Results that may lie ready at once. 0 makes each when it is asked for, without a thread.
+    At most `ahead` results lie ready; with 0, each is made when it is asked for, without a thread. An error of the
+    function is raised where that step's result is asked for. Closing waits for the result that is being made and
+    cancels the rest: no thread stays.
     """
     if not ahead:
         yield from map(make, steps)
@@ -143,10 +127,7 @@ def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generat
 class Resident(Generic[Kind]):
     """All windows of a stream, made once and kept on a device; gives the stream's batches, bit for bit.
 
-    Raises
-    ------
-    StoreError
-        An utterance is damaged.
+    A damaged utterance is a `StoreError`.
     """
 
     def __init__(self, stream: Stream[Kind], device: torch.device) -> None:
@@ -170,12 +151,8 @@ def residents(
 ) -> list[Stream[Any]]:
     """Choose the streams that are to be kept on the device: all if `on`, none if `off`.
 
-    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first.
-
-    Raises
-    ------
-    ConfigError
-        `on`, where they do not fit.
+    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first. `on`
+    is a `ConfigError` where they do not fit.
     """
     if residency == "off" or not steps:
         return []

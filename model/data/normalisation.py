@@ -39,14 +39,9 @@ class Statistics:
 
     @classmethod
     def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
-        """Statistics over all frames of some utterances of each corpus, in float64, a few utterances at a time.
+        """Statistics over all frames of the utterances in rows (n,) of each store, in float64, a few at a time.
 
         Every corpus weighs the same, as it does in the batches of several sources.
-
-        Parameters
-        ----------
-        corpora
-            A store and the rows of its utterances, each.
         """
         moments = [_moments(store, rows) for store, rows in corpora]
         mean, square = np.mean(moments, axis=0)
@@ -59,10 +54,7 @@ def statistics_of_run(
 ) -> tuple[list[Statistics | None], Statistics | None]:
     """Statistics that normalise each source's utterances, and the target's; None for each utterance's own.
 
-    Parameters
-    ----------
-    sources
-        Each with its (n,) labels: those without (-1) are not trained on, and do not count.
+    Of a source, utterances whose label (n,) is -1 are not trained on, and do not count.
     """
     labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
     match normalisation:

@@ -89,12 +89,8 @@ class Stream(Generic[Kind]):
     """Batches of the utterances of one or several corpora, as many of each as of any other.
 
     Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
-    The stream numbers its utterances: those of the first corpus, then those of the second, and so on.
-
-    Parameters
-    ----------
-    seeds
-        Of the order in which each corpus's utterances come.
+    The stream numbers its utterances: those of the first corpus, then those of the second, and so on. The seeds decide
+    in which order each corpus's utterances come.
     """
 
     kind: type[Kind]
@@ -119,10 +115,7 @@ class Stream(Generic[Kind]):
     def batch(self, step: int, *, pinned: bool = False) -> Kind:
         """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`.
 
-        Raises
-        ------
-        StoreError
-            An utterance in it is damaged.
+        A damaged utterance in it is a `StoreError`.
         """
         return self.gather(self.numbers(step), pinned=pinned)
 
@@ -178,13 +171,7 @@ class TargetStream(Stream[Batch]):
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
-    """The batches of `TargetStream` with their labels, for an oracle alone.
-
-    Parameters
-    ----------
-    labels
-        (n,) of the task for all utterances, -1 where there is none.
-    """
+    """The batches of `TargetStream` with their labels, for an oracle alone: (n,), -1 where there is none."""
 
     kind = LabelledBatch
     _corpus = TARGET
@@ -196,14 +183,8 @@ class LabelledTargetStream(Stream[LabelledBatch]):
 class FoldStream(Stream[LabelledBatch]):
     """Batches of labelled utterances of the target, for an oracle of several networks that leave out some each.
 
-    Rows k, k + networks, k + 2 * networks, ... of a batch are those of network k.
-
-    Parameters
-    ----------
-    labels
-        Of each network, (n,) for all utterances, -1 for those that it leaves out.
-    batch_size
-        Of each network.
+    Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` of network k, whose labels are (n,), -1
+    for the utterances that it leaves out.
     """
 
     kind = LabelledBatch
@@ -217,13 +198,7 @@ class FoldStream(Stream[LabelledBatch]):
 
 
 class SourceStream(Stream[LabelledBatch]):
-    """Batches of the labelled utterances of one or several source corpora.
-
-    Parameters
-    ----------
-    corpora
-        Windows of each corpus, and (n,) labels of the task for all its utterances, -1 for those that are left out.
-    """
+    """Batches of the labelled utterances of source corpora, each with labels (n,), -1 for what is left out."""
 
     kind = LabelledBatch
     _corpus = SOURCE

@@ -33,13 +33,8 @@ class Split:
 def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     """Hold out a share of the labelled utterances, drawn from the seed alone.
 
-    Whole speakers are held out where the share comes to at least one and leaves both classes on both sides; else
-    single utterances, a share of each class.
-
-    Raises
-    ------
-    TrainingError
-        So few utterances that both sides cannot have both classes.
+    Whole speakers are held out where the share comes to at least one and leaves both classes on both sides; else single
+    utterances, a share of each class. So few utterances that both sides cannot have both classes are a `TrainingError`.
     """
     labels = store.labels(task)
     if not share:

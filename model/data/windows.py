@@ -65,7 +65,7 @@ class Framer:
         return mean, std
 
     def _own(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """An utterance's own statistics, for each frame."""
+        """Return an utterance's own statistics, for each frame."""
         own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
         return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
 

@@ -73,11 +73,6 @@ def soft_neighbourhood_density(
     return total / len(directions)
 
 
-def agreement(labels: NDArray[np.int64], pseudo_labels: NDArray[np.int64]) -> float:
-    """Return the percent of utterances on whose label a snapshot and the pseudo-labels, (n,) each, agree."""
-    return 100 * float((labels == pseudo_labels).mean())
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Facts about one snapshot that need no label of the target."""
@@ -139,7 +134,7 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "percent of target utterances labelled as by the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: agreement(classified(evidence.probabilities[:, 1]), evidence.pseudo_labels),
+            lambda evidence: 100 * float((classified(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean()),
         ),
     }
 )

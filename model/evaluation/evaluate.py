@@ -1,8 +1,9 @@
 """Compare predictions with a corpus's labels, after training only: scores, and a breakdown by groups."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any, Final, Self
 
 import numpy as np
@@ -18,6 +19,9 @@ from emodna.pipeline.store import FeatureStore
 
 _NO_SCORES: Final = dict.fromkeys(SCORES)
 _CONSTANTS: Final = ("always_high", "always_low", "majority")
+
+Groups = Mapping[str, NDArray[np.int64]]
+"""Name of a group of utterances -> its confusions (4,)."""
 
 
 def evaluate(
@@ -83,65 +87,56 @@ def evaluate_run(
         "confusion": confusions(scored.truth, scored.called).reshape(2, 2).tolist() if some else None,
         "calibration": calibration(scored.truth, probabilities[scored.rows]) if some else None,
         "breakdown": {
-            "emotion": scored.by("emotion").emotions(),
-            **{column: scored.by(column).scores() for column in ("speaker", "gender", "language")},
+            "emotion": emotion_breakdown(scored.by("emotion")),
+            **{column: score_breakdown(scored.by(column)) for column in ("speaker", "gender", "language")},
         },
         "wall_seconds": time.perf_counter() - began,
     }
     return evaluation, probabilities
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Confusions of utterances, grouped by a column of the index."""
+def grouped(
+    column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> Groups:
+    """Group the utterances in some rows by a column of the index, with truth and predictions (rows,).
 
-    names: tuple[str, ...]
-    """Sorted; `unknown` for utterances without a value."""
-    confusions: NDArray[np.int64]
-    """(names, 4)"""
+    Names are sorted; `unknown` holds the utterances without a value.
+    """
+    group, names = coded(store.columns([column])[column])
+    counts = confusions(truth, predicted, group[rows], len(names))
+    return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
 
-    @classmethod
-    def by(cls, column: str, store: FeatureStore, rows: NDArray[np.int64], truth: Any, predicted: Any) -> Self:
-        """Group the utterances in some rows by a column, with truth and predictions (rows,)."""
-        group, names = coded(store.columns([column])[column])
-        counts = confusions(truth, predicted, group[rows], len(names))
-        present = [place for place in np.argsort(names).tolist() if counts[place].any()]
-        return cls(tuple(names[place] for place in present), counts[present])
 
-    @property
-    def unknown(self) -> int:
-        """Number of utterances without a value."""
-        return int(self.confusions[self.names.index(UNKNOWN)].sum()) if UNKNOWN in self.names else 0
+def emotion_breakdown(groups: Groups) -> dict[str, Any]:
+    """Return `count`, `label`, and in percent `called_high` and `recall` of each emotion.
 
-    def emotions(self) -> dict[str, Any]:
-        """Return `count`, `label`, and in percent `called_high` and `recall` of each emotion.
+    An emotion is of one class; where a corpus has it otherwise, label and recall are null.
+    """
+    found = {}
+    for name, counts in groups.items():
+        mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
+        called_high = 100 * float(counts[1] + counts[3]) / float(counts.sum())
+        found[name] = {
+            "count": int(counts.sum()),
+            "label": None if mixed else label,
+            "called_high": called_high,
+            "recall": None if mixed else called_high if label else 100 - called_high,
+        }
+    return found
 
-        An emotion is of one class; where a corpus has it otherwise, label and recall are null.
-        """
-        found = {}
-        for name, counts in zip(self.names, self.confusions, strict=True):
-            mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
-            called_high = 100 * float(counts[1] + counts[3]) / float(counts.sum())
-            found[name] = {
-                "count": int(counts.sum()),
-                "label": None if mixed else label,
-                "called_high": called_high,
-                "recall": None if mixed else called_high if label else 100 - called_high,
-            }
-        return found
 
-    def scores(self) -> dict[str, Any]:
-        """Return `count`, the number that are `high`, and the scores in percent of each group.
+def score_breakdown(groups: Groups) -> dict[str, Any]:
+    """Return `count`, the number that are `high`, and the scores in percent of each group.
 
-        The UAR of a group of a single class is null.
-        """
-        found = {}
-        for name, counts, row in zip(self.names, self.confusions, scores_of(self.confusions).tolist(), strict=True):
-            count, high = int(counts.sum()), int(counts[2:].sum())
-            found[name] = {"count": count, "high": high, **dict(zip(SCORES, row, strict=True))}
-            if high in (0, count):
-                found[name]["uar"] = None
-        return found
+    The UAR of a group of a single class is null.
+    """
+    found = {}
+    for name, counts in groups.items():
+        count, high = int(counts.sum()), int(counts[2:].sum())
+        found[name] = {"count": count, "high": high, **dict(zip(SCORES, scores_of(counts).tolist(), strict=True))}
+        if high in (0, count):
+            found[name]["uar"] = None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +155,7 @@ class _Scored:
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
 
     def by(self, column: str) -> Groups:
-        return Groups.by(column, self.store, self.rows, self.truth, self.called)
+        return grouped(column, self.store, self.rows, self.truth, self.called)
 
 
 def _intervals(scored: _Scored, resampling: Resampling) -> dict[str, Any]:
@@ -170,7 +165,7 @@ def _intervals(scored: _Scored, resampling: Resampling) -> dict[str, Any]:
         return {**found, **{unit: no_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
     found["utterances"] = over_utterances(confusions(scored.truth, scored.called)[0], resampling)
     speakers = scored.by("speaker")
-    if unknown := speakers.unknown:
-        known = len(speakers.names) - 1
-        return {**found, "speakers": no_intervals(known, f"of {unknown} utterances nobody knows the speaker")}
-    return {**found, "speakers": over_speakers(speakers.confusions, resampling)}
+    if UNKNOWN in speakers:
+        why = f"of {speakers[UNKNOWN].sum()} utterances nobody knows the speaker"
+        return {**found, "speakers": no_intervals(len(speakers) - 1, why)}
+    return {**found, "speakers": over_speakers(np.stack(list(speakers.values())), resampling)}

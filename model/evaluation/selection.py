@@ -1,7 +1,7 @@
 """Choose a snapshot of a finished training without a label of the target."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,38 +19,18 @@ from emodna.pipeline.store import FeatureStore
 Sources = Sequence[tuple[Split, Framer]]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The chosen step, and the value of every criterion for every snapshot."""
-
-    criterion: str
-    step: int
-    table: Sequence[Mapping[str, float | None]]
-    """A row per snapshot: step, the criteria by name, and the share of target utterances called class 1."""
-
-    def content(self) -> dict[str, Any]:
-        """Return the content of selection.json."""
-        return {
-            "select": self.criterion,
-            "selected_step": self.step,
-            "criteria": {
-                name: {
-                    "says": each.says,
-                    "better": "higher" if each.higher_is_better else "lower",
-                    "reference": each.reference,
-                }
-                for name, each in CRITERIA.items()
-            },
-            "snapshots": list(self.table),
-        }
-
-
 def select(
     criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
-) -> Selection:
+) -> dict[str, Any]:
     """Compute every criterion for every snapshot, and give the model the state of the best one by `criterion`.
 
     Of equally good snapshots the last is taken.
+
+    Returns
+    -------
+    selection
+        The content of selection.json: the `selected_step`, and under `snapshots` a row for each, with its step, the
+        criteria by name, and the share of target utterances called class 1.
 
     Raises
     ------
@@ -71,7 +51,11 @@ def select(
         table.append({"step": step, **values, "class_1_share": float(classified(of_class_1).mean())})
     chosen = best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, chosen)
-    return Selection(criterion, chosen, table)
+    criteria = {
+        name: {"says": each.says, "better": "higher" if each.higher_is_better else "lower", "reference": each.reference}
+        for name, each in CRITERIA.items()
+    }
+    return {"select": criterion, "selected_step": chosen, "criteria": criteria, "snapshots": table}
 
 
 def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
 
-from emodna.model.config import NORMALISATIONS
 from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import BLIND, label_of
-from emodna.model.methods.base import Supervision
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
@@ -50,29 +48,22 @@ class FinishedRun:
             facts["supervision"] = config.get("supervision", BLIND)  # runs of earlier versions do not name it
             facts["label"] = label_of(config)
             facts["normalisation"] = decisive["train"]["normalisation"]
-            fingerprints = dict(decisive["fingerprints"])
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(path, model, facts, decisive["fingerprints"])
+        except (KeyError, TypeError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
-        texts = all(isinstance(facts[name], str) for name in ("src", "tgt", "method", "label"))
-        known = facts["normalisation"] in NORMALISATIONS and facts["supervision"] in get_args(Supervision)
-        if not texts or not known or facts["task"] != model.task:
-            raise RunError(f"{folder.config}: damaged: not the configuration of the run whose model lies there")
-        return cls(path, model, facts, fingerprints)
 
     def seen(self, store: FeatureStore) -> Literal["source", "target"] | None:
         """Return the role of a corpus in the training, if it had one; its name or its content tells."""
-        roles: dict[str, Literal["source", "target"]] = dict.fromkeys(self.facts["src"].split(JOIN), "source")
-        roles[self.facts["tgt"]] = "target"
-        for corpus, role in roles.items():
-            if corpus == store.snapshot.corpus or self.fingerprints.get(corpus) == store.fingerprint:
-                return role
+        for corpus in (*self.facts["src"].split(JOIN), self.facts["tgt"]):
+            if corpus == store.snapshot.corpus or self.fingerprints[corpus] == store.fingerprint:
+                return "target" if corpus == self.facts["tgt"] else "source"
         return None
 
     def model_for(self, store: FeatureStore) -> TrainedModel:
         """Return the model as it is to be used on a corpus.
 
-        The normalisation is that of the run, with the statistics that it saved. Only with `per-corpus`, where the saved
-        ones are the target's, this corpus's own are computed, over all its utterances.
+        The run's own normalisation holds, with its saved statistics. Only for `per-corpus`, whose saved statistics are
+        the target's, those of this corpus are computed, over all its utterances.
 
         Raises
         ------

@@ -115,7 +115,12 @@ def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
         f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
         f"{CLASS_NAMES[model.task][1]} {model.task}."
     )
-    _remove_origin(exported)
+    # The lines of source code that each node came from are paths of this machine.
+    graph = exported.graph
+    for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+    for part in (graph, *graph.node):
+        part.doc_string = ""
     onnx.helper.set_model_props(exported, dict(metadata))
     onnx.checker.check_model(exported)
     content: bytes = exported.SerializeToString(deterministic=True)
@@ -155,15 +160,6 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _remove_origin(exported: "onnx.ModelProto") -> None:
-    """Remove the lines of source code that each node came from: they are paths of this machine."""
-    graph = exported.graph
-    for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-    for part in (graph, *graph.node):
-        part.doc_string = ""
 
 
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:

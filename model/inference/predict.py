@@ -76,10 +76,10 @@ def predict(
     """Predict for each input, window and model in turn, as the answers come.
 
     Without windows, files that are longer than a model's own window are judged by their middle, as in training. With
-    them, each window's features are those of a recording that holds nothing else: a corpus's utterances were cut out
-    before their features were made, too, and these depend on the loudest frame. Each recording is decoded once for all
-    models that take the same channel of it; the answers of one channel stand before those of the next. The memory used
-    does not depend on the number of recordings nor, with windows, on their length.
+    them, each window's features are those of a recording that holds nothing else, as of a corpus's utterance: they
+    depend on its loudest frame. Each recording is decoded once for all models that take the same channel of it; the
+    answers of one channel stand before those of the next. The memory used does not depend on the number of recordings
+    nor, with windows, on their length.
 
     Parameters
     ----------
@@ -137,8 +137,19 @@ def _answers(
     turn = Lock() if cuda else nullcontext()
 
     def answer(batch: list[_Question]) -> list[tuple[Input, Prediction]]:
-        with turn:
-            return _answered(batch, models)
+        answers = [question.answer for question in batch]
+        for number, model in enumerate(models):
+            mine = {
+                place: each.window
+                for place, each in enumerate(batch)
+                if each.window is not None and each.answer.model == number
+            }
+            if mine:
+                with turn:
+                    found = model.classify(list(mine.values())).tolist()
+                for place, probability in zip(mine, found, strict=True):
+                    answers[place] = replace(answers[place], probability=probability)
+        return [(question.input, answer) for question, answer in zip(batch, answers, strict=True)]
 
     for answered in _ahead(batches, lambda batch: pool.submit(answer, batch), threads + 1):
         yield from answered
@@ -153,21 +164,6 @@ def _ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], m
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
-
-
-def _answered(questions: Sequence[_Question], models: Sequence[TrainedModel]) -> list[tuple[Input, Prediction]]:
-    """Answer a batch, each model its own questions."""
-    answers = [question.answer for question in questions]
-    for number, model in enumerate(models):
-        mine = {
-            place: each.window
-            for place, each in enumerate(questions)
-            if each.window is not None and each.answer.model == number
-        }
-        found = model.classify(list(mine.values())).tolist() if mine else []
-        for place, probability in zip(mine, found, strict=True):
-            answers[place] = replace(answers[place], probability=probability)
-    return [(question.input, answer) for question, answer in zip(questions, answers, strict=True)]
 
 
 def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_Question]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
+from emodna.model.losses import widened
+
 UNKNOWN: Final = -1
 """Label of an utterance whose true one is unknown."""
 
@@ -56,16 +58,6 @@ def domain_loss(
     source_weights, target_weights
         Weight of each sample within its domain, positive, shapes ``(n,)`` and ``(m,)``; only their ratios matter, and
         they are constants to the gradient. By default all count alike.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32.
-
-    Raises
-    ------
-    ValueError
-        If logits or weights are not vectors, empty, or not of one length within a domain.
     """
     # -ln sigmoid(z) where the domain is the source, -ln(1 - sigmoid(z)) where it is the target.
     return (_mean(-source, source_weights, "source") + _mean(target, target_weights, "target")) / 2
@@ -81,7 +73,7 @@ def cross_entropy_of_known(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
-    """Return the value that one discriminator of D2GAN maximises [3]_.
+    """Return the value, a scalar, that one discriminator of D2GAN maximises [3]_.
 
     It is ``weight * E[log D(favoured)] - E[D(other)]``, with ``D = softplus(logit)``. The best discriminator is ``D =
     weight * p / q`` of the densities p of the favoured samples and q of the others, and its value ``weight * (KL(p ||
@@ -93,14 +85,9 @@ def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
     favoured, other
         Logits of any shape, one value or more each. Beyond `MAX_LOGIT` they have no gradient.
     weight
-        Positive; ``alpha`` or ``beta`` in [3]_.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32, between about ``-10 * weight - 10`` and ``2.3 * weight``.
+        Positive; ``alpha`` or ``beta`` in [3]_. The value is between about ``-10 * weight - 10`` and ``2.3 * weight``.
     """
-    of_favoured, of_other = (F.softplus(_wide(logits).clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in (favoured, other))
+    of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widened(favoured, other))
     return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()
 
 
@@ -137,14 +124,11 @@ def _mean(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
     """Return the weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
     if wrong.ndim != 1 or len(wrong) == 0:
         raise ValueError(f"the {domain}'s logits must have shape (n,) with n >= 1, got {tuple(wrong.shape)}")
-    losses = F.softplus(_wide(wrong))
+    (wrong,) = widened(wrong)
+    losses = F.softplus(wrong)
     if weights is None:
         return losses.mean()
     if weights.shape != losses.shape:
         raise ValueError(f"the {domain} has {len(losses)} logits, but weights of shape {tuple(weights.shape)}")
     weights = weights.detach().to(losses.dtype)
     return (losses * (weights / weights.sum())).sum()
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

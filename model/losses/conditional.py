@@ -10,26 +10,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from emodna.model.losses import widened
+
 
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
-    """Return the outer product of the answers and the features of each row, class after class [1]_.
+    """Return the outer product (n, c * d) of the answers and the features of each row [1]_.
 
-    Parameters
-    ----------
-    features
-        Shape ``(n, d)``.
-    probabilities
-        Of the classes, shape ``(n, c)``; constants to the gradient, or the classifier would learn to hide the domain.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(n, c * d)``, at least float32: block ``k`` is the features times the probability of class ``k``.
-
-    Raises
-    ------
-    ValueError
-        If both are not matrices of as many rows.
+    Block ``k`` is the features (n, d) times the probability (n, c) of class ``k``. The probabilities are constants to
+    the gradient, or the classifier would learn to hide the domain.
     """
     features, probabilities = _of_rows(features, probabilities)
     return (probabilities.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
@@ -53,7 +41,7 @@ class RandomisedMap(nn.Module):
         self.register_buffer("of_answers", torch.randn(outputs, classes))
 
     def forward(self, features: Tensor, probabilities: Tensor) -> Tensor:
-        """Return the map (n, outputs), at least float32, of arguments as for `multilinear_map`."""
+        """Return the map (n, outputs) of arguments as for `multilinear_map`."""
         features, probabilities = _of_rows(features, probabilities)
         with torch.autocast(features.device.type, enabled=False):
             product = (features @ self.of_features.T) * (probabilities @ self.of_answers.T)  # (n, outputs)
@@ -63,19 +51,17 @@ class RandomisedMap(nn.Module):
 def entropy_weights(probabilities: Tensor) -> Tensor:
     """Return ``1 + exp(-H)`` of each row's entropy in nats: 2 for a certain answer, less for an uncertain one [1]_.
 
-    Of probabilities (n, c): shape (n,), at least float32, without gradient.
+    Of probabilities (n, c): shape (n,), without gradient.
     """
-    q = probabilities.detach()
-    entropy = torch.special.entr(q.to(torch.promote_types(q.dtype, torch.float32))).sum(1)
-    return 1 + torch.exp(-entropy)
+    (q,) = widened(probabilities.detach())
+    return 1 + torch.exp(-torch.special.entr(q).sum(1))
 
 
-def _of_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in at least float32, the probabilities as constants."""
+def _of_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
+    """Return both, of one type, the probabilities as constants."""
     if features.ndim != 2 or probabilities.ndim != 2 or len(features) != len(probabilities):
         raise ValueError(
             f"expected features (n, d) and probabilities (n, c), got {tuple(features.shape)} and "
             f"{tuple(probabilities.shape)}"
         )
-    dtype = torch.promote_types(torch.promote_types(features.dtype, probabilities.dtype), torch.float32)
-    return features.to(dtype), probabilities.detach().to(dtype)
+    return widened(features, probabilities.detach())

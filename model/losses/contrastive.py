@@ -5,11 +5,13 @@ References
 .. [1] P. Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from emodna.model.losses import check_positive, check_word, widened
 
 Reduction = Literal["mean", "sum"]
 """Over utterances: the mean, or the sum that the paper writes."""
@@ -30,8 +32,9 @@ def supervised_contrastive(
     """Return the contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
 
     With ``s_ij = z_i . z_j / temperature`` of the normalised projections, the loss of anchor ``i`` is the mean over its
-    positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result is the mean over the
-    anchors that have a positive; the paper writes a sum. Anchors without a positive are left out of either.
+    positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result, a scalar, is the mean
+    over the anchors that have a positive; the paper writes a sum. Anchors without a positive are left out of either; if
+    there is no other, the result is 0, with a gradient of 0.
 
     Parameters
     ----------
@@ -48,16 +51,6 @@ def supervised_contrastive(
         By default every selected row is one.
     reduction
         ``mean`` or ``sum`` over the anchors.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32; 0, with a gradient of 0, if no anchor has a positive.
-
-    Raises
-    ------
-    ValueError
-        If shapes or types differ from those above, or an option is out of range.
     """
     if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
         raise ValueError(
@@ -71,17 +64,16 @@ def supervised_contrastive(
             f"anchors must be a bool mask of shape {tuple(selected.shape)}, "
             f"got {anchors.dtype} of shape {tuple(anchors.shape)}"
         )
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction must be one of {', '.join(get_args(Reduction))}, got {reduction!r}")
+    check_positive("temperature", temperature)
+    check_word("reduction", reduction, Reduction)
     contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
     positive = contrast & (labels[:, None] == labels)  # (n, n)
     if anchors is not None:
         positive = positive & anchors[:, None]
     n_positives = positive.sum(1)  # (n,)
     with torch.autocast(z.device.type, enabled=False):
-        z = normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1, eps=MIN_NORM)
+        (z,) = widened(z)
+        z = normalize(z, dim=1, eps=MIN_NORM)
         similarity = z @ z.T / temperature  # (n, n)
         # What is left out gets the lowest finite number, which weighs exp(-huge) = 0 beside any similarity; with -inf
         # a row without any contrast would not be finite. The diagonal must go before logsumexp takes the maximum: at

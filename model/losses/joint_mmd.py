@@ -9,6 +9,7 @@ from typing import NamedTuple, Unpack
 
 from torch import Tensor
 
+from emodna.model.losses import check_positive
 from emodna.model.losses.kernels import KernelOptions, gaussian_kernel, heuristic_kernel, joint_distances
 from emodna.model.losses.mmd import Estimator, squared_mmd
 
@@ -33,7 +34,7 @@ def joint_mmd(
     estimator: Estimator = "biased",
     **kernel: Unpack[KernelOptions],
 ) -> Tensor:
-    """Return the squared discrepancy of the joint distributions of features and class probabilities [1]_.
+    """Return the squared discrepancy, a scalar, of the joint distributions of features and class probabilities [1]_.
 
     The kernel of two utterances is the product over the layers of each layer's own kernel, ``k_E(E_i, E_j)
     k_P(P_i, P_j)``: for features the Gaussians of `mk_mmd`, for probabilities one of fixed width. So utterances count
@@ -52,17 +53,6 @@ def joint_mmd(
     kernel
         Of the features: see `KernelOptions`.
 
-    Returns
-    -------
-    Tensor
-        Squared discrepancy, a scalar of at least float32.
-
-    Raises
-    ------
-    ValueError
-        If a layer is not a matrix with a row for each utterance, the width of the kernel is not positive, or as
-        `mk_mmd` does.
-
     Examples
     --------
     >>> source, target = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
@@ -72,8 +62,7 @@ def joint_mmd(
     >>> print(f"{joint_mmd(Layers(source, high), Layers(source, low)).item():.6f}")
     0.892122
     """
-    if not probability_width > 0:
-        raise ValueError(f"probability_width must be positive, got {probability_width}")
+    check_positive("probability_width", probability_width)
     of_features, of_probabilities = map(joint_distances, source, target)
     if of_features.shape != of_probabilities.shape or len(source.features) != len(source.probabilities):
         raise ValueError(

@@ -6,10 +6,12 @@ References
 """
 
 import math
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
+
+from emodna.model.losses import check_word, widened
 
 Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
 """Center of the kernel widths: a statistic of the squared distances within the joint sample."""
@@ -43,25 +45,14 @@ def heuristic_kernel(
 ) -> Tensor:
     """Return the kernel matrix (n, n) of Gaussians whose widths follow from the squared distances (n, n).
 
-    The options are those of `KernelOptions`, the errors those of `heuristic_widths` and `gaussian_kernel`.
+    The options are those of `KernelOptions`.
     """
     widths = heuristic_widths(distances, kernels, bandwidth=bandwidth, ratio=width_ratio)
     return gaussian_kernel(distances, widths, reduction=reduction)
 
 
 def joint_distances(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distances (n + m, n + m) within the joint sample of two corpora, source rows first.
-
-    Parameters
-    ----------
-    source, target
-        Features, shapes ``(n, d)`` and ``(m, d)``, ``n, m >= 1``.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ from those above.
-    """
+    """Return the squared distances (n + m, n + m) within the joint sample of features (n, d) and (m, d), n, m >= 1."""
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(
             f"source and target must have shapes (n, d) and (m, d), got {tuple(source.shape)} and {tuple(target.shape)}"
@@ -73,25 +64,16 @@ def joint_distances(source: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return the squared Euclidean distances between the rows of two matrices.
+    """Return the squared Euclidean distances ``|x_i - y_j|^2`` (n, m) of features (n, d), n >= 1, and (m, d).
 
-    Parameters
-    ----------
-    x, y
-        Features, shapes ``(n, d)``, ``n >= 1``, and ``(m, d)``.
-
-    Returns
-    -------
-    Tensor
-        ``|x_i - y_j|^2``, shape ``(n, m)``, at least float32, never negative. The squares of features of norm 1e19 and
-        more leave the range of float32.
+    They are never negative. The squares of features of norm 1e19 and more leave the range of float32.
     """
-    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    x, y = widened(x, y)
     with torch.autocast(x.device.type, enabled=False):
         # |x|^2 + |y|^2 - 2 x.y loses all digits where the features lie far from the origin, so move them there first.
         # Distances do not depend on the origin, so neither does the gradient: it may be detached.
-        origin = x[:1].detach().to(dtype)
-        x, y = x.to(dtype) - origin, y.to(dtype) - origin
+        origin = x[:1].detach()
+        x, y = x - origin, y - origin
         distances = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T  # (n, m)
         return distances.clamp_min(0)  # rounding
 
@@ -100,6 +82,9 @@ def heuristic_widths(
     distances: Tensor, kernels: int = 5, *, bandwidth: Bandwidth = "mean", ratio: float = 2.0
 ) -> Tensor:
     """Return widths ``typical * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, around a typical squared distance.
+
+    They increase, are at least `MIN_WIDTH`, have the shape ``(kernels,)`` and are detached, as the discrepancy could
+    otherwise be reduced by widening the kernels.
 
     Parameters
     ----------
@@ -113,17 +98,6 @@ def heuristic_widths(
         ``sqrt(2)`` around a median.
     ratio
         Ratio of neighbouring widths, above 1.
-
-    Returns
-    -------
-    Tensor
-        Increasing widths of at least `MIN_WIDTH`, shape ``(kernels,)``; detached, as the discrepancy could otherwise
-        be reduced by widening the kernels.
-
-    Raises
-    ------
-    ValueError
-        If ``distances`` is not square with two rows or more, or an option is out of range.
     """
     n = rows_of_square(distances)
     if n < 2:
@@ -132,8 +106,7 @@ def heuristic_widths(
         raise ValueError(f"kernels must be odd and positive, got {kernels}")
     if not ratio > 1:
         raise ValueError(f"ratio must be above 1, got {ratio}")
-    if bandwidth not in get_args(Bandwidth):
-        raise ValueError(f"bandwidth must be one of {', '.join(get_args(Bandwidth))}, got {bandwidth!r}")
+    check_word("bandwidth", bandwidth, Bandwidth)
     distances = distances.detach()
     if bandwidth == "median":
         above = distances[*torch.triu_indices(n, n, offset=1, device=distances.device)].sort().values  # (n(n-1)/2,)
@@ -149,37 +122,21 @@ def heuristic_widths(
 
 
 def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduction = "mean") -> Tensor:
-    """Return the kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)``, without ``1/m`` if `reduction` is ``sum``.
+    """Return the kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)`` (n, n), without ``1/m`` for ``sum``.
 
-    Parameters
-    ----------
-    distances
-        Squared distances within one sample, shape ``(n, n)``.
-    widths
-        Positive widths ``b_u``, shape ``(m,)``.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(n, n)``, positive.
-
-    Raises
-    ------
-    ValueError
-        If ``distances`` is not square, ``widths`` is not a filled vector, or ``reduction`` is unknown.
+    The squared distances within one sample are (n, n), the positive widths ``b_u`` (m,).
     """
     rows_of_square(distances)
     if widths.ndim != 1 or widths.shape[0] == 0:
         raise ValueError(f"widths must have shape (m,) with m >= 1, got {tuple(widths.shape)}")
-    if reduction not in get_args(KernelReduction):
-        raise ValueError(f"reduction must be one of {', '.join(get_args(KernelReduction))}, got {reduction!r}")
+    check_word("reduction", reduction, KernelReduction)
     with torch.autocast(distances.device.type, enabled=False):
         kernels = torch.exp(-distances / widths[:, None, None])  # (m, n, n)
         return kernels.mean(0) if reduction == "mean" else kernels.sum(0)
 
 
 def rows_of_square(matrix: Tensor) -> int:
-    """Return the number of rows of a filled square matrix, or raise a `ValueError` for any other tensor."""
+    """Return the number of rows of a filled square matrix."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")
     return matrix.shape[0]

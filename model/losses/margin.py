@@ -7,10 +7,12 @@ References
    cross-corpus speech emotion recognition", IJCAI 2022.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from emodna.model.losses import check_positive, check_word, widened
 
 Answers = Literal["hard", "soft"]
 """Answers that the second classifier is compared with: the class that the first one prefers, or its probabilities."""
@@ -25,7 +27,7 @@ def margin_disparity(
     margin: float,
     answers: Answers = "hard",
 ) -> Tensor:
-    """Return ``margin * agreement`` on the source ``+ disagreement`` on the target [1]_.
+    """Return ``margin * agreement`` on the source ``+ disagreement`` on the target, a scalar [1]_.
 
     The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it.
     Where both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
@@ -42,19 +44,8 @@ def margin_disparity(
     answers
         ``hard``: the class that ``f`` prefers, as in [1]_; ``soft``: all classes, weighted by the probabilities that
         ``f`` gives them, as in [2]_.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not go together, or an option is out of range.
     """
-    if not margin > 0:
-        raise ValueError(f"margin must be positive, got {margin}")
+    check_positive("margin", margin)
     source = agreement(task_source, adversary_source, answers=answers)
     return margin * source + disagreement(task_target, adversary_target, answers=answers)
 
@@ -74,19 +65,22 @@ def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") 
     return -(_weights(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
 
 
-def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both logits in at least float32, the task's without gradient."""
+def agreeing_share(task: Tensor, adversary: Tensor) -> Tensor:
+    """Return the share (0-d) of utterances on which both logits (n, classes) prefer the same class."""
+    return (task.argmax(1) == adversary.argmax(1)).float().mean()
+
+
+def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
+    """Return both logits, of one type, the task's without gradient."""
     if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
         found = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
         raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {found}")
-    dtype = torch.promote_types(torch.promote_types(task.dtype, adversary.dtype), torch.float32)
-    return task.detach().to(dtype), adversary.to(dtype)
+    return widened(task.detach(), adversary)
 
 
 def _weights(task: Tensor, answers: Answers) -> Tensor:
     """Return the weight of each class in the comparison with logits (n, classes), of the same shape; rows sum to 1."""
-    if answers not in get_args(Answers):
-        raise ValueError(f"answers must be one of {', '.join(get_args(Answers))}, got {answers!r}")
+    check_word("answers", answers, Answers)
     if answers == "soft":
         return task.softmax(1)
     return torch.zeros_like(task).scatter(1, task.argmax(1, keepdim=True), 1.0)

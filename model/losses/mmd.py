@@ -6,11 +6,12 @@ References
 .. [2] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
 """
 
-from typing import Literal, Unpack, get_args
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
+from emodna.model.losses import check_word
 from emodna.model.losses.kernels import KernelOptions, heuristic_kernel, joint_distances, rows_of_square
 
 Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
@@ -18,11 +19,11 @@ Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
 
 
 def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased") -> Tensor:
-    """Estimate the squared MMD from the kernel matrix ``k`` of the joint sample.
+    """Estimate the squared MMD, a scalar, from the kernel matrix ``k`` of the joint sample.
 
     biased
-        ``mean K_ss + mean K_tt - 2 mean K_st``, the V-statistic: never negative (but for rounding), 0 for identical
-        sets, and the number of source and target samples may differ.
+        ``mean K_ss + mean K_tt - 2 mean K_st``, the V-statistic: never negative (but for rounding), at most 2 for a
+        kernel of at most 1, 0 for identical sets, and the number of source and target samples may differ.
     unbiased
         the same without the diagonals of ``K_ss`` and ``K_tt``, the U-statistic. It is negative about as often as
         positive where source and target agree. The constant that some code adds to prevent that has no gradient.
@@ -37,22 +38,11 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
         Positive definite kernel matrix, shape ``(n, n)``, source rows first.
     n_source
         Number of source rows, ``0 < n_source < n``.
-
-    Returns
-    -------
-    Tensor
-        Squared discrepancy, a scalar; if biased, and the kernel at most 1, in [0, 2].
-
-    Raises
-    ------
-    ValueError
-        If ``kernel`` is not square, the sizes of the samples do not fit the estimator, or that is unknown.
     """
     n = rows_of_square(kernel)
     if not 0 < n_source < n:
         raise ValueError(f"source and target need one sample or more each, got {n_source} and {n - n_source}")
-    if estimator not in get_args(Estimator):
-        raise ValueError(f"estimator must be one of {', '.join(get_args(Estimator))}, got {estimator!r}")
+    check_word("estimator", estimator, Estimator)
     n_target = n - n_source
     with torch.autocast(kernel.device.type, enabled=False):
         if estimator == "biased":
@@ -67,7 +57,7 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
 def mk_mmd(
     source: Tensor, target: Tensor, *, estimator: Estimator = "biased", **kernel: Unpack[KernelOptions]
 ) -> Tensor:
-    """Return the corpus alignment loss ``d_k^2``, Eq. 10: squared MK-MMD between two mini-batches of features.
+    """Return the corpus alignment loss ``d_k^2``, Eq. 10, a scalar: squared MK-MMD between mini-batches of features.
 
     The paper leaves the kernels open but for weights that sum to 1. By default there are five Gaussians of equal
     weight, of widths around the mean squared distance in the joint mini-batch (the five widths of the code of [2]_,
@@ -81,12 +71,6 @@ def mk_mmd(
         See `squared_mmd`.
     kernel
         See `KernelOptions`.
-
-    Returns
-    -------
-    Tensor
-        Squared discrepancy, a scalar of at least float32. Errors are those of `joint_distances`, `heuristic_kernel`
-        and `squared_mmd`.
 
     Examples
     --------

@@ -1,10 +1,12 @@
 """Prototypes and the contrastive decoupling loss, Eq. 4 and 5 of the paper."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
+
+from emodna.model.losses import check_positive, check_word, widened
 
 Negative = Literal["same", "cross", "both"]
 """Corpus prototype that is the negative of an emotion prototype: of its own corpus, the other one, or both."""
@@ -17,7 +19,9 @@ MIN_NORM = 1e-6
 
 
 def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
-    """Return the prototype of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
+    """Return the prototype (d,) of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
+
+    It is shorter than 1 only if the mean is shorter than `MIN_NORM`.
 
     Parameters
     ----------
@@ -26,22 +30,11 @@ def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     mean
         ``raw``: the projections are averaged as they are, and only the mean is normalised; ``unit``: each is
         normalised too, so that long ones count no more than short ones.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(d,)``, at least float32; shorter than 1 only if the mean is shorter than `MIN_NORM`.
-
-    Raises
-    ------
-    ValueError
-        If ``projections`` is not a matrix with a row or more, or ``mean`` is unknown.
     """
     if projections.ndim != 2 or projections.shape[0] == 0:
         raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
-    if mean not in get_args(PrototypeMean):
-        raise ValueError(f"mean must be one of {', '.join(get_args(PrototypeMean))}, got {mean!r}")
-    projections = projections.to(torch.promote_types(projections.dtype, torch.float32))
+    check_word("mean", mean, PrototypeMean)
+    (projections,) = widened(projections)
     if mean == "unit":
         projections = normalize(projections, dim=1, eps=MIN_NORM)
     return normalize(projections.mean(0), dim=0, eps=MIN_NORM)
@@ -57,7 +50,7 @@ def decoupling_loss(
     negative: Negative = "same",
     detach_corpus: bool = False,
 ) -> Tensor:
-    """Return the contrastive decoupling loss ``L_decouple``, Eq. 5, of the four prototypes.
+    """Return the contrastive decoupling loss ``L_decouple``, Eq. 5, a scalar, of the four prototypes.
 
     Anchors are the two emotion prototypes. The positive of each is the emotion prototype of the other corpus. Eq. 5 has
     lost the index of the negative in print; by default it is the corpus prototype of the anchor's own corpus, so that
@@ -65,6 +58,8 @@ def decoupling_loss(
     a softplus::
 
         1/2 sum over m in {S, T} of softplus((p_e^m . p_c^m - p_e^S . p_e^T) / temperature)
+
+    If all four are equal it is ln 2, with both negatives ln 3.
 
     Parameters
     ----------
@@ -77,27 +72,14 @@ def decoupling_loss(
         stand in the denominator of Eq. 5 beside the positive.
     detach_corpus
         Make the corpus prototypes constants to the gradient, so that the emotion side alone gives way.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32; if all four are equal ln 2, with both negatives ln 3.
-
-    Raises
-    ------
-    ValueError
-        If the prototypes are not vectors of one length, or an option is out of range.
     """
     prototypes = (emotion_source, emotion_target, corpus_source, corpus_target)
     if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
         raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if negative not in get_args(Negative):
-        raise ValueError(f"negative must be one of {', '.join(get_args(Negative))}, got {negative!r}")
-    emotion = torch.stack((emotion_source, emotion_target))  # (2, d)
-    corpus = torch.stack((corpus_source, corpus_target))  # (2, d)
-    emotion, corpus = (p.to(torch.promote_types(p.dtype, torch.float32)) for p in (emotion, corpus))
+    check_positive("temperature", temperature)
+    check_word("negative", negative, Negative)
+    wide = widened(*prototypes)
+    emotion, corpus = torch.stack(wide[:2]), torch.stack(wide[2:])  # (2, d) each
     if detach_corpus:
         corpus = corpus.detach()
     # Sums of products instead of matrix products, which autocast would take to half precision.

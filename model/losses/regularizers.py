@@ -12,42 +12,30 @@ import math
 import torch
 from torch import Tensor
 
+from emodna.model.losses import widened
+
 
 def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     """Return half the mean squared distance of features to the center of their class ([1]_, whose Eq. 2 is a sum).
 
-    Its gradient moves the centers, too: in the paper they go by a rate of their own towards the mean of their class.
-
-    Parameters
-    ----------
-    features, labels, centers
-        Shapes ``(n, d)``, ``(n,)`` (int64, from 0) and ``(classes, d)``.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ from those above.
+    Features are (n, d), labels (n,) int64, from 0, and centers (classes, d). The gradient moves the centers, too: in
+    the paper they go by a rate of their own towards the mean of their class.
     """
     if features.ndim != 2 or labels.shape != features.shape[:1] or centers.shape[1:] != features.shape[1:]:
         raise ValueError(
             "features, labels and centers must have shapes (n, d), (n,) and (classes, d), "
             f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(centers.shape)}"
         )
+    features, centers = widened(features, centers)
     with torch.autocast(features.device.type, enabled=False):
-        dtype = torch.promote_types(features.dtype, torch.float32)
         of_class = labels.unsqueeze(1) == torch.arange(len(centers), device=labels.device)  # (n, classes)
         # A product instead of an index: its gradient is deterministic on every device.
-        own = of_class.to(dtype) @ centers.to(dtype)  # (n, d)
-        return (features.to(dtype) - own).square().sum(1).mean() / 2
+        own = of_class.to(centers.dtype) @ centers  # (n, d)
+        return (features - own).square().sum(1).mean() / 2
 
 
 def squared_spectral_norm(features: Tensor) -> Tensor:
-    """Return the largest singular value of a matrix, squared [2]_.
+    """Return the largest singular value of features (n, d), n, d >= 1, squared: a scalar [2]_.
 
     ``sigma_1^2`` is ``|F v|^2`` at the unit vector ``v`` that makes it largest, where its gradient is the one for a
     constant ``v``: ``2 sigma_1 u v^T``. So ``v`` is found outside of the graph, and no difference of singular values is
@@ -55,25 +43,12 @@ def squared_spectral_norm(features: Tensor) -> Tensor:
     without a failure to converge; torch's own decompositions wait for the device, so that a step with them could not
     be captured as a CUDA graph.
 
-    Parameters
-    ----------
-    features
-        Shape ``(n, d)``, ``n, d >= 1``.
-
-    Returns
-    -------
-    Tensor
-        A scalar of at least float32, right to the rounding of that type however near the second singular value is.
-        Where both are equal, the gradient is one of the subgradients; that of a zero matrix is 0.
-
-    Raises
-    ------
-    ValueError
-        If ``features`` is not a filled matrix.
+    The value is right to the rounding of its type however near the second singular value is. Where both are equal, the
+    gradient is one of the subgradients; that of a zero matrix is 0.
     """
     if features.ndim != 2 or features.numel() == 0:
         raise ValueError(f"features must have shape (n, d) with n, d >= 1, got {tuple(features.shape)}")
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    (features,) = widened(features)
     with torch.autocast(features.device.type, enabled=False):
         return (features @ _top_direction(features.detach())).square().sum()
 

@@ -93,17 +93,9 @@ def method(name: str) -> "type[Method]":
 
 
 def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a file or folder.
+    """Return the method that made a file or folder, of a package as `package_of` gave it then.
 
-    Parameters
-    ----------
-    package
-        As `package_of` gave it when the file was made.
-
-    Raises
-    ------
-    RunError
-        If it is not installed here, or cannot be used.
+    A `RunError` if it is not installed here, or cannot be used.
     """
     if not isinstance(name, str) or name not in names():
         brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []

@@ -15,7 +15,7 @@ from emodna.model.methods.aligning import Domains
 from emodna.model.methods.base import (
     CLASSES,
     AdaptationConfig,
-    Method,
+    NetworkMethod,
     ParameterGroup,
     Phase,
     emotion_network,
@@ -57,7 +57,7 @@ class AddiConfig(AdaptationConfig):
                     raise ConfigError(f"{field.name}={value}: only with encoder=shared")
 
 
-class Addi(Method):
+class Addi(NetworkMethod):
     """Cross-entropy on the source; two discriminators tell the corpora's codes apart, and the encoder hides them."""
 
     name = "addi"
@@ -67,13 +67,18 @@ class Addi(Method):
     defaults = AddiConfig()
     phases: ClassVar[Sequence[Phase]] = (Phase(turns=TURNS),)
 
+    network: EmotionClassifier
     _codes: Domains
     """Codes of the encoder's turn, for that of the discriminators, without gradient."""
 
     def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
         super().__init__()
         self.config = config
-        self.network = _network(dim, config, seed)
+        if config.encoder == "shared":
+            self.network = emotion_network(dim, config, seed)
+        else:
+            with seeded(seed, "conv-blstm network"):
+                self.network = ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
         with seeded(seed, "code discriminators"):
             self.discriminators = nn.ModuleDict(
                 {name: code_discriminator(config.channels, config.discriminator_hidden) for name in ("first", "second")}
@@ -105,15 +110,6 @@ class Addi(Method):
         logits = (first(codes.source), first(codes.target), second(codes.source), second(codes.target))
         return dual_reward(*logits, alpha=self.config.d2gan_alpha, beta=self.config.d2gan_beta)
 
-    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2) of the classifier on the codes."""
-        logits: Tensor = self.network(features, lengths)
-        return logits
-
-    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return codes (batch, channels)."""
-        return self.network.embed(features, lengths)
-
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Return the encoder's side, and the discriminators with an optimiser of their own."""
         config, against = self.config, tuple(self.discriminators.parameters())
@@ -137,10 +133,3 @@ class Addi(Method):
     def monitor(self) -> Mapping[str, Tensor]:
         """Return J of the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
         return self._seen
-
-
-def _network(dim: int, config: AddiConfig, seed: int) -> EmotionClassifier:
-    if config.encoder == "shared":
-        return emotion_network(dim, config, seed)
-    with seeded(seed, "conv-blstm network"):
-        return ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)

@@ -62,14 +62,8 @@ class Adversary(nn.Module):
     def forward(self, given: Domains, reversal: Tensor, weights: Domains | None = None) -> Tensor:
         """Return the BCE of D(GRL(given)), a scalar, not weighted.
 
-        Parameters
-        ----------
-        given
-            (n, inputs) and (m, inputs).
-        reversal
-            lambda, 0-d.
-        weights
-            Weight of each utterance, (n,) and (m,); all alike by default.
+        Given are rows (n, inputs) and (m, inputs), lambda (0-d), and the weight of each utterance, (n,) and (m,); all
+        alike by default.
         """
         n = len(given.source)
         logits = self.discriminator(reverse_gradient(torch.cat(given), reversal))

@@ -79,7 +79,6 @@ class Aligning(Contrasting):
 
     def __init__(self, dim: int, config: AligningConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.config = config
         self.contrast: PseudoLabelContrast | None = None
         if config.add == "scl" and config.scl_weight:
             self.projection = self.make_projection(seed)
@@ -90,12 +89,7 @@ class Aligning(Contrasting):
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
         """Return the named terms of the transfer loss, already weighted.
 
-        Parameters
-        ----------
-        features
-            E (n, channels) and (m, channels).
-        logits
-            phi_e(E) (n, 2) and (m, 2), with their gradient.
+        Features are E (n, channels) and (m, channels), logits phi_e(E) (n, 2) and (m, 2), with their gradient.
         """
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:

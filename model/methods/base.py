@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.networks.emotion import EmotionNetwork, Pooling
+from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
+from emodna.model.networks.recurrent import ConvLstm
 from emodna.model.reproducibility import seeded
 
 if TYPE_CHECKING:  # prediction needs methods, and no store
@@ -187,10 +188,7 @@ class Method(nn.Module, ABC):
     def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
         """Return the configuration as it fits a run, with all that follows from the corpora filled in.
 
-        Raises
-        ------
-        ConfigError
-            If the method cannot be used there.
+        A run in which the method cannot be used is a `ConfigError`.
         """
         return Settled(config)
 
@@ -198,12 +196,8 @@ class Method(nn.Module, ABC):
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the named terms of the objective, already weighted; the trainer sums them.
 
-        Called once per step, or once per turn of a phase that has several.
-
-        Parameters
-        ----------
-        step
-            0-d int64 tensor on the model's device, from 0.
+        Called once per step, or once per turn of a phase that has several. `step` is a 0-d int64 tensor on the model's
+        device, from 0.
         """
 
     @abstractmethod
@@ -237,21 +231,30 @@ class Method(nn.Module, ABC):
         return {}
 
 
-class SharedEncoder(Method):
-    """A method that predicts by the encoder that the compared methods share."""
+class NetworkMethod(Method):
+    """A method that predicts by one network, which knows its own emotion features."""
 
-    def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
-        super().__init__()
-        self.network = emotion_network(dim, config, seed)
+    network: EmotionClassifier | ConvLstm
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2) of phi_e(E_e(E(x)))."""
+        """Return logits (batch, 2) of the network."""
         logits: Tensor = self.network(features, lengths)
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return E (batch, channels), which the linear phi_e reads."""
+        """Return the emotion features (batch, width) that the network's linear classifier reads."""
         return self.network.embed(features, lengths)
+
+
+class SharedEncoder(NetworkMethod):
+    """A method on the encoder that the compared methods share: it predicts phi_e(E_e(E(x)))."""
+
+    network: EmotionNetwork
+
+    def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.network = emotion_network(dim, config, seed)
 
 
 def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reverse_gradient
-from emodna.model.losses.margin import Answers, margin_disparity
+from emodna.model.losses.margin import Answers, agreeing_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
@@ -89,8 +89,10 @@ class Caam(Method):
         disparity = margin_disparity(
             task[:n], adversary[:n], task[n:], adversary[n:], margin=self.config.margin, answers=self.config.answers
         )
-        agreeing = (task.argmax(1) == adversary.argmax(1)).float()
-        self._agreeing = {"agreeing_source": agreeing[:n].mean(), "agreeing_target": agreeing[n:].mean()}
+        self._agreeing = {
+            "agreeing_source": agreeing_share(task[:n], adversary[:n]),
+            "agreeing_target": agreeing_share(task[n:], adversary[n:]),
+        }
         return {
             "emotion": F.cross_entropy(task[:n], source.labels),
             "disparity": self.config.transfer_weight * disparity,

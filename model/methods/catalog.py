@@ -40,7 +40,20 @@ def describe_methods() -> dict[str, MethodDescription | PluginError]:
     found: dict[str, MethodDescription | PluginError] = {}
     for name, kind in registered().items():
         try:
-            found[name] = kind if isinstance(kind, PluginError) else _describe(name, kind)
+            found[name] = (
+                kind
+                if isinstance(kind, PluginError)
+                else MethodDescription(
+                    method=name,
+                    summary=kind.summary,
+                    reference=kind.reference,
+                    our_reading=kind.our_reading,
+                    oracle=_is_oracle(name, kind),
+                    add=additions(kind),
+                    package=package_of(name),
+                    settings=as_settings(kind.defaults),
+                )
+            )
         except PluginError as error:
             found[name] = error
     return found
@@ -49,10 +62,7 @@ def describe_methods() -> dict[str, MethodDescription | PluginError]:
 def load_method(entry: EntryPoint) -> type[Method]:
     """Import the method that an entry point names.
 
-    Raises
-    ------
-    PluginError
-        If it cannot be used; names the distribution that brought it.
+    One that cannot be used is a `PluginError` that names the distribution that brought it.
     """
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
     for name, says, holds in _ATTRIBUTES:
@@ -67,19 +77,6 @@ def load_method(entry: EntryPoint) -> type[Method]:
     return kind
 
 
-def _describe(name: str, kind: type[Method]) -> MethodDescription:
-    return MethodDescription(
-        name,
-        kind.summary,
-        kind.reference,
-        kind.our_reading,
-        _is_oracle(name, kind),
-        additions(kind),
-        package_of(name),
-        as_settings(kind.defaults),
-    )
-
-
 def _is_oracle(name: str, kind: type[Method]) -> bool:
     """Tell if it learns from the target's labels by default."""
     if kind.supervision is Method.supervision:
@@ -89,27 +86,25 @@ def _is_oracle(name: str, kind: type[Method]) -> bool:
         return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
 
 
-def _is_line(value: object) -> bool:
+def _is_line(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable() and bool(value.strip())
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 1
 
 
-def _is_frozen(value: object) -> bool:
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return False
-    parameters: Any = value.__dataclass_params__  # type: ignore[attr-defined]
-    return bool(parameters.frozen)
+def _is_frozen(value: Any) -> bool:
+    made = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return made and bool(value.__dataclass_params__.frozen)
 
 
-def _are_phases(value: object) -> bool:
+def _are_phases(value: Any) -> bool:
     return isinstance(value, Sequence) and bool(value) and all(isinstance(each, Phase) for each in value)
 
 
 #: Class attributes of a method, and the condition on each.
-_ATTRIBUTES: Final[Sequence[tuple[str, str, Callable[[object], bool]]]] = (
+_ATTRIBUTES: Final[Sequence[tuple[str, str, Callable[[Any], bool]]]] = (
     ("reference", "a line of text", _is_line),
     ("summary", "a line of text", _is_line),
     ("our_reading", "True or False", lambda value: isinstance(value, bool)),

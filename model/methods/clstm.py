@@ -7,7 +7,7 @@ from torch import Tensor
 
 from emodna.model.config import Count, Odd, Share
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.methods.base import CLASSES, Method
+from emodna.model.methods.base import CLASSES, NetworkMethod
 from emodna.model.networks.recurrent import ConvLstm
 from emodna.model.reproducibility import seeded
 
@@ -24,7 +24,7 @@ class ClstmConfig:
     """Between LSTM and classifier."""
 
 
-class Clstm(Method):
+class Clstm(NetworkMethod):
     """Cross-entropy on the source corpus. The target is never seen, not even by batch norm."""
 
     name = "clstm"
@@ -48,12 +48,3 @@ class Clstm(Method):
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the emotion loss alone."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
-
-    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2)."""
-        logits: Tensor = self.network(features, lengths)
-        return logits
-
-    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the LSTM's mean state (batch, lstm_units)."""
-        return self.network.encode(features, lengths)

@@ -119,7 +119,10 @@ class Difl(Method):
             config, gender_head=config.gender_head and gender, language_head=config.language_head and language
         )
         if "language" in config.heads:
-            config = replace(config, languages=_number_of_languages(config, facts))
+            if config.languages not in (DiflConfig.languages, count := len(facts.languages)):
+                found = f"{count}: {_listed(facts.languages)}"
+                raise ConfigError(f"--set languages={config.languages}: the corpora have {found}")
+            config = replace(config, languages=count)
         if asked and not config.heads:
             remarks.append("no adversarial head is left: nothing but batch norm looks at the target")
         return Settled(config, remarks)
@@ -184,13 +187,6 @@ class Difl(Method):
         An accuracy is NaN where none of the batch is known.
         """
         return self._seen
-
-
-def _number_of_languages(config: DiflConfig, facts: RunFacts) -> int:
-    """Count those of both sides; another configured number than the default can only be a mistake."""
-    if config.languages not in (DiflConfig.languages, count := len(facts.languages)):
-        raise ConfigError(f"--set languages={config.languages}: the corpora have {count}: {_listed(facts.languages)}")
-    return count
 
 
 def _usable(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:

@@ -80,7 +80,6 @@ class EmoDna(Contrasting):
 
     def __init__(self, dim: int, config: EmoDnaConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.config = config
         if config.corpus_weight or config.decouple_weight:
             with seeded(seed, "corpus encoder"):
                 self.corpus_encoder = CorpusEncoder(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Positive, Weight
 from emodna.model.losses.adversarial import reverse_gradient
-from emodna.model.losses.margin import margin_disparity
+from emodna.model.losses.margin import agreeing_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
 from emodna.model.methods.base import CLASSES
@@ -52,8 +52,8 @@ class Mdd(Aligning):
             logits.source, adversary.source, logits.target, adversary.target, margin=self.config.margin
         )
         self._agreeing = {
-            "agreeing_source": (logits.source.argmax(1) == adversary.source.argmax(1)).float().mean(),
-            "agreeing_target": (logits.target.argmax(1) == adversary.target.argmax(1)).float().mean(),
+            "agreeing_source": agreeing_share(logits.source, adversary.source),
+            "agreeing_target": agreeing_share(logits.target, adversary.target),
         }
         return {"disparity": self.config.transfer_weight * disparity}
 

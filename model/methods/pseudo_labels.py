@@ -96,11 +96,8 @@ class OracleLabels(nn.Module):
 def make_labeller(threshold: str, n_classes: int, momentum: float) -> nn.Module:
     """Make the module that chooses pseudo-labels.
 
-    Parameters
-    ----------
-    threshold
-        ``adaptive``: an `AdaptiveThreshold` with `momentum`; ``fixed:P``: a confidence of P; ``none``: all count;
-        ``oracle-labels``: the true labels, which the module is called with in place of logits.
+    ``adaptive``: an `AdaptiveThreshold` with `momentum`; ``fixed:P``: a confidence of P; ``none``: all count;
+    ``oracle-labels``: the true labels, which the module is called with in place of logits.
     """
     if threshold == ORACLE:
         return OracleLabels()
@@ -161,14 +158,8 @@ class PseudoLabelContrast(nn.Module):
     ) -> Tensor:
         """Return L_SCL, a scalar, not weighted.
 
-        Parameters
-        ----------
-        projected
-            g(E) (n + m, projection_dim): the source's rows, then the target's.
-        labels, pseudo
-            Labels (n,) of the source, and pseudo-labels of the target.
-        source_anchors
-            Take the source's rows alone as anchors.
+        `projected` is g(E) (n + m, projection_dim): the source's rows, of labels (n,), then the target's. With
+        `source_anchors`, the source's rows alone are anchors.
         """
         is_source = torch.arange(len(projected), device=projected.device) < len(labels)
         return supervised_contrastive(

@@ -27,10 +27,7 @@ class SourceOnly(SharedEncoder):
     summary = "cross-entropy on the source; the target is never seen"
     reference = "no adaptation (V1 of the paper's Table 4)"
     defaults = SourceOnlyConfig()
-
-    def __init__(self, dim: int, config: SourceOnlyConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
-        self.config = config
+    config: SourceOnlyConfig
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return Eq. 2."""

@@ -79,17 +79,8 @@ def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     A convolution of one channel into many writes far more than it reads, and each further pass over its output takes
     longer than the convolution: on a CPU it is done a piece at a time that stays in the cache.
 
-    Parameters
-    ----------
-    x
-        (batch, inputs, h, w), h and w at least 4.
-    weight, bias
-        (outputs, inputs, 3, 3) and (outputs,).
-
-    Returns
-    -------
-    Tensor
-        (batch, outputs, (h - 2) // 2, (w - 2) // 2), on a CPU channels last in memory.
+    Of x (batch, inputs, h, w), h and w at least 4, weight (outputs, inputs, 3, 3) and bias (outputs,) it is
+    (batch, outputs, (h - 2) // 2, (w - 2) // 2), on a CPU channels last in memory.
     """
     on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
     if on_cpu and x.shape[1] == 1 and not x.requires_grad:

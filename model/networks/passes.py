@@ -33,11 +33,7 @@ def pass_both(
     Unless they are one batch, the source's outputs do not depend on the target at all: the target's pass draws its
     dropout from a random state of its own. So a method whose transfer terms weigh nothing trains the shared network as
     Source Only does, bit for bit with `source`; for that, whatever Source Only computes must happen in `encode`.
-
-    Returns
-    -------
-    tuple of Tensor
-        The outputs of `encode` for the source's rows, then the target's. `network` holds its batch norms.
+    `network` holds the batch norms of `encode`, whose outputs for the source's rows come first, then the target's.
     """
     if batch_norm == "concat":
         return encode(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))

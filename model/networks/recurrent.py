@@ -20,7 +20,7 @@ class ConvLstm(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(units, classes)
 
-    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(batch, dim, frames) -> the LSTM's mean state over each utterance's own steps (batch, units)."""
         hidden = self.convolutions(features)  # (batch, channels, frames // 4)
         states: Tensor = self.lstm(hidden.transpose(1, 2))[0]  # (batch, frames // 4, units)
@@ -28,7 +28,7 @@ class ConvLstm(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (batch, classes) of features (batch, dim, frames)."""
-        logits: Tensor = self.classifier(self.dropout(self.encode(features, lengths)))
+        logits: Tensor = self.classifier(self.dropout(self.embed(features, lengths)))
         return logits
 
 

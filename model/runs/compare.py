@@ -9,27 +9,30 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run, flat, trained_on
+from emodna.pipeline.tables import positions
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two runs on the same utterances of a target; the last four are None if its labels are not available."""
+    """Two runs on the same utterances of a target."""
 
-    utterances: int
-    agreement: float
+    utterances: int | None = None
+    agreement: float | None = None
     """Percent of the utterances that get the same label from both."""
-    labelled: int | None
-    only_a: int | None
+    labelled: int | None = None
+    """None, like the numbers below, if the target's labels are not available."""
+    only_a: int | None = None
     """Labelled utterances that only the first run labels right."""
-    only_b: int | None
-    p: float | None
+    only_b: int | None = None
+    p: float | None = None
     """p-value of `mcnemar`."""
+    problem: str | None = None
+    """Reason why the two cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +83,18 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
             groups.setdefault(_text({**run.decisive, "seed": None}), []).append(place)
     found = []
     for places in groups.values():
-        if len({runs[place].decisive["seed"] for place in places}) < len(places) or len(places) < 2:
-            continue
-        columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORE_NAMES}
-        mean = {key: statistics.fmean(values) for key, values in columns.items()}
-        std = {key: statistics.stdev(values) for key, values in columns.items()}
-        found.append(OverSeeds(tuple(places), mean, std))
+        if 1 < len(places) == len({runs[place].decisive["seed"] for place in places}):
+            columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORE_NAMES}
+            mean = {key: statistics.fmean(values) for key, values in columns.items()}
+            std = {key: statistics.stdev(values) for key, values in columns.items()}
+            found.append(OverSeeds(tuple(places), mean, std))
     return found
 
 
-def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired | str]:
-    """Return the statistics of each pair of runs, by their places, or the reason why there are none."""
-    tables = [predictions(run) for run in runs]
-    return {
-        (a, b): _pair(runs[a], runs[b], tables[a], tables[b]) for a, b in itertools.combinations(range(len(runs)), 2)
-    }
+def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired]:
+    """Return the statistics of each pair of runs, by their places."""
+    numbered = enumerate(zip(runs, map(predictions, runs), strict=True))
+    return {(a, b): _pair(*first, *second) for (a, first), (b, second) in itertools.combinations(numbered, 2)}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -110,39 +110,35 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def _pair(a: Run, b: Run, first: pa.Table | str, second: pa.Table | str) -> Paired | str:
+def _pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str) -> Paired:
     if isinstance(first, str):
-        return first
+        return Paired(problem=first)
     if isinstance(second, str):
-        return second
+        return Paired(problem=second)
     if a.asked["task"] != b.asked["task"]:
-        return "not the same task"
+        return Paired(problem="not the same task")
     if not first["id"].equals(second["id"]):
-        return "not the same utterances"
+        return Paired(problem="not the same utterances")
     labels = [np.asarray(table["label"]) for table in (first, second)]
     agreement = 100 * float(np.mean(labels[0] == labels[1]))
     truth = next((found for run in (a, b) if (found := truth_of(run, first["id"])) is not None), None)
     if truth is None:
-        return Paired(len(first), agreement, None, None, None, None)
+        return Paired(len(first), agreement)
     right = [(label == truth) & (truth >= 0) for label in labels]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     return Paired(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
 
 
 def predictions(run: Run) -> pa.Table | str:
-    """Return id and label of a run's predictions, by id, or the reason why there are none."""
+    """Return id and label of a run's predictions, sorted by id, or the reason why there are none."""
     path = run.folder.predictions
     if run.state != "done":
         return f"{run.folder.path}: not done"
     try:
         with pq.ParquetFile(path) as parquet:
             table = parquet.read(["id", "label"], use_threads=False)
-        table = table.select(["id", "label"]).cast(pa.schema([("id", pa.string()), ("label", pa.int8())]))
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError) as error:
         return f"{path}: cannot be read ({' '.join(str(error).split())})"
-    missing = table["id"].null_count + table["label"].null_count
-    if missing or not len(table) or pc.count_distinct(table["id"]).as_py() != len(table):
-        return f"{path}: damaged: ids or labels that are missing or there twice"
     return table.sort_by("id").combine_chunks()
 
 
@@ -151,10 +147,8 @@ def truth_of(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     store = trained_on(run, str(run.asked["tgt"])).store
     if store is None:
         return None
-    rows = pc.index_in(ids, value_set=pa.array(store.ids, pa.string()))
-    if rows.null_count:
-        return None
-    truth: NDArray[np.int8] = store.labels(str(run.asked["task"]))[np.asarray(rows)]
+    rows = positions(ids, store.table["id"])
+    truth: NDArray[np.int8] = store.labels(str(run.asked["task"]))[rows]
     return truth
 
 

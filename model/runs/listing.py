@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 State = Literal["done", "running", "interrupted", "damaged"]
 
-#: Keys of the configuration that identify a run, with the type of each.
-_ASKED: Final[Mapping[str, type]] = {"src": str, "tgt": str, "task": str, "method": str, "seed": int, "steps": int}
+#: Keys of the configuration that identify a run.
+_ASKED: Final = ("src", "tgt", "task", "method", "seed", "steps")
 
 Scores = Mapping[str, float | None]
 
@@ -35,7 +34,7 @@ class Run:
     problem: str | None
     """Damage, in words."""
     config: Mapping[str, Any]
-    """Content of config.json. The values of `asked` have the right types."""
+    """Content of config.json; empty if that is damaged."""
     step: int | None
     """Finished steps: of a running run those that are logged, else those that a resume would keep."""
     scores: Scores
@@ -49,14 +48,12 @@ class Run:
     @property
     def decisive(self) -> Mapping[str, Any]:
         """The part of the configuration that decides the weights."""
-        found = self.config.get("decisive")
-        return found if isinstance(found, dict) else {}
+        return self.config.get("decisive", {})  # type: ignore[no-any-return]
 
     @property
     def asked(self) -> dict[str, Any]:
         """src, tgt, task, method, seed and steps; None if unknown."""
-        found = self.decisive
-        return {key: found[key] if type(found.get(key)) is kind else None for key, kind in _ASKED.items()}
+        return {key: self.decisive.get(key) for key in _ASKED}
 
     @property
     def supervision(self) -> str | None:
@@ -71,8 +68,7 @@ class Run:
     @property
     def sources(self) -> list[str]:
         """Corpora of the source."""
-        src = self.asked["src"]
-        return [] if src is None else src.split(JOIN)
+        return self.asked["src"].split(JOIN) if self.decisive else []
 
     @property
     def best_constant(self) -> dict[str, float | None]:
@@ -83,8 +79,7 @@ class Run:
     @property
     def corpora(self) -> list[str]:
         """Names of the corpora that it was trained on, sources first."""
-        stores = self.config.get("stores")
-        return list(stores) if isinstance(stores, dict) else []
+        return list(self.config.get("stores", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +132,14 @@ def trained_on(run: Run, corpus: str) -> RunData:
     """Find a store that a run was trained on."""
     from emodna.pipeline.store import FeatureStore, layout  # what it loads, a list of runs does not need
 
-    stores, fingerprints = run.config.get("stores"), run.decisive.get("fingerprints")
-    path = stores.get(corpus) if isinstance(stores, dict) else None
-    fingerprint = fingerprints.get(corpus) if isinstance(fingerprints, dict) else None
-    if not isinstance(path, str) or not isinstance(fingerprint, str):
+    path, fingerprint = (each.get(corpus) for each in (run.config.get("stores", {}), run.decisive["fingerprints"]))
+    if path is None or fingerprint is None:
         return RunData(corpus, None, None, "not known", None)
+    if not (Path(path) / layout.STORE_JSON).exists():
+        return RunData(corpus, path, fingerprint, "gone", None)
     try:
-        if not (Path(path) / layout.STORE_JSON).exists():
-            return RunData(corpus, path, fingerprint, "gone", None)
         store = FeatureStore(Path(path))
-    except (EmodnaError, OSError, ValueError):
+    except (EmodnaError, OSError):
         return RunData(corpus, path, fingerprint, "damaged", None)
     if store.fingerprint != fingerprint:
         return RunData(corpus, path, fingerprint, "changed", None)
@@ -154,11 +147,11 @@ def trained_on(run: Run, corpus: str) -> RunData:
 
 
 def curves(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """Return step and value of each quantity in metrics.jsonl, in order, without unreadable lines."""
+    """Return step and value of each quantity in metrics.jsonl, in order, without values that were not finite."""
     found: dict[str, list[tuple[int, float]]] = {}
     for line in _logged(run.folder):
         for name, value in line.items():
-            if name != "step" and _is_number(value):
+            if name != "step" and value is not None:
                 found.setdefault(name, []).append((line["step"], float(value)))
     return found
 
@@ -184,10 +177,8 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def not_default(run: Run) -> dict[str, tuple[Any, Any]]:
     """Return value and default of the settings that are not the defaults of the run's version."""
-    defaults = run.config.get("defaults")
-    known = flat(defaults) if isinstance(defaults, dict) else {}
-    mine = flat(run.decisive)
-    return {key: (mine[key], default) for key, default in known.items() if key in mine and mine[key] != default}
+    defaults, mine = flat(run.config.get("defaults", {})), flat(run.decisive)
+    return {key: (mine[key], default) for key, default in defaults.items() if key in mine and mine[key] != default}
 
 
 def is_locked(folder: RunFolder) -> bool:
@@ -208,10 +199,9 @@ def _read(folder: RunFolder) -> Run | None:
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     constants: Mapping[str, Scores] = {}
     step = problem = None
-    state: State = "damaged"
+    state: State
     try:
-        config = read_json(folder.config)
-        _check_config(folder, config)
+        config = _config(folder)
         if folder.done.exists():
             state, step = "done", config["decisive"]["steps"]
             scores, constants = _scores(folder)
@@ -221,7 +211,7 @@ def _read(folder: RunFolder) -> Run | None:
             state, step = "interrupted", _checkpoint_step(folder)
     except (RunError, OSError) as error:
         # Many a model has a config.json: it is a run's only beside a file that no other has.
-        if "decisive" not in config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
+        if not config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
             return None
         state, problem = "damaged", str(error)
     statuses = files(folder).values()
@@ -230,29 +220,21 @@ def _read(folder: RunFolder) -> Run | None:
     return Run(folder, state, problem, config, step, scores, constants, changed, size)
 
 
-def _check_config(folder: RunFolder, config: Mapping[str, Any]) -> None:
-    decisive = config.get("decisive")
-    if not isinstance(decisive, dict):
+def _config(folder: RunFolder) -> dict[str, Any]:
+    config = read_json(folder.config)
+    if not isinstance(decisive := config.get("decisive"), dict) or {*_ASKED, "fingerprints"} - decisive.keys():
         raise RunError(f"{folder.config}: damaged: not the configuration of a run")
-    for key, kind in _ASKED.items():
-        if type(decisive.get(key)) is not kind:
-            raise RunError(f"{folder.config}: damaged: {key} is {decisive.get(key)!r:.40}")
+    return config
 
 
 def _scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
     """Read the scores of a run, and those of the constant predictors."""
     result = read_json(folder.result)
-    constant = result.get("constant")
-    if not isinstance(constant, dict) or not all(isinstance(each, dict) for each in constant.values()):
-        raise RunError(f"{folder.result}: damaged: no scores of the constant answers")
-
-    def checked(scores: Mapping[str, Any]) -> Scores:
-        for key in SCORE_NAMES:
-            if key not in scores or not (scores[key] is None or _is_number(scores[key])):
-                raise RunError(f"{folder.result}: damaged: {key} is {scores.get(key)!r:.40}")
-        return {key: None if scores[key] is None else float(scores[key]) for key in SCORE_NAMES}
-
-    return checked(result), {str(name): checked(each) for name, each in constant.items()}
+    try:
+        constants = {name: {key: scores[key] for key in SCORE_NAMES} for name, scores in result["constant"].items()}
+        return {key: result[key] for key in SCORE_NAMES}, constants
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{folder.result}: damaged: not the scores of a run ({error})") from error
 
 
 def _checkpoint_step(folder: RunFolder) -> int:
@@ -269,19 +251,10 @@ def _checkpoint_step(folder: RunFolder) -> int:
 
 
 def _logged(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the readable lines of metrics.jsonl; the last one of a run at work may be half written."""
-    try:
-        lines = folder.metrics.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
+    """Return the lines of metrics.jsonl; the last one of a run at work may be half written."""
     found = []
-    for line in lines:
-        with suppress(ValueError):
-            content = json.loads(line)
-            if isinstance(content, dict) and type(content.get("step")) is int:
-                found.append(content)
+    with suppress(FileNotFoundError):
+        for line in folder.metrics.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -46,10 +46,7 @@ def keep_freed_memory() -> None:
 def compiled(losses: Losses, device: torch.device) -> Losses:
     """Return the same function, compiled at its first call, which takes a minute or so.
 
-    Raises
-    ------
-    ConfigError
-        No C++ compiler is at hand, for a CPU; at the first call: this function cannot be compiled.
+    A missing C++ compiler, for a CPU, is a `ConfigError`; so is, at the first call, a function that cannot be compiled.
     """
     from torch._dynamo.exc import TorchDynamoException
 
@@ -73,14 +70,8 @@ class CapturedUpdate:
     """A training step as a CUDA graph, launched as a whole: captured at the first step of each phase, then replayed.
 
     Batches are copied to where the graph reads them. The optimisers must have been made capturable. The terms and what
-    the method monitors lie where the graph writes them: they change with the next step.
-
-    Parameters
-    ----------
-    update
-        Takes a step in a phase and returns the terms of its loss.
-    undone
-        Makes a context at whose end the steps taken within are undone.
+    the method monitors lie where the graph writes them: they change with the next step. `update` takes a step in a
+    phase and returns the terms of its loss; `undone` makes a context at whose end the steps taken within are undone.
     """
 
     def __init__(
@@ -95,10 +86,7 @@ class CapturedUpdate:
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
         """Take a step in a phase; return the terms of the loss, and their total.
 
-        Raises
-        ------
-        TrainingError
-            The method does what cannot be captured.
+        A method that does what cannot be captured is a `TrainingError`.
         """
         if self._inputs is None:
             self._inputs = source, target  # this step's batches become the graph's own

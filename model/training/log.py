@@ -32,15 +32,8 @@ class Watcher(Protocol):
 class MetricsLog:
     """metrics.jsonl: a line of values every so many steps; a resumed run goes on where its checkpoint was.
 
-    Parameters
-    ----------
-    keep
-        Steps of the checkpoint: later lines, and half a line that a kill left, are dropped.
-
-    Raises
-    ------
-    RunError
-        A damaged log.
+    Lines behind the `keep` steps of the checkpoint, and half a line that a kill left, are dropped. A damaged log is a
+    `RunError`.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
@@ -71,16 +64,8 @@ class MetricsLog:
 class Recorder:
     """A watcher that passes on what it is told, and also writes it as TensorBoard events, until that fails.
 
-    Parameters
-    ----------
-    watcher
-        Is told, too.
-    folder
-        Of the run.
-    config
-        Content of config.json.
-    wanted
-        Whether to write events, if tensorboard is installed.
+    Events go into the run's folder, with the content of its config.json, if they are wanted and tensorboard is
+    installed.
     """
 
     def __init__(self, watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:

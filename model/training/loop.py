@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ def train(
 
     def check_finite(*, weights: bool) -> None:
         if (found := update.guard.found()) is not None:
-            raise _not_finite(found, source, target, run)
+            raise _not_finite(*found, source, target, run)
         if weights and not all_finite(method):
             raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
 
@@ -138,16 +138,10 @@ def train(
 
 
 class Update:
-    """Moves a method's parameters by one step. Nothing in it waits for the device.
+    """Moves a method's parameters by one step, after so many that are `done`. Nothing in it waits for the device.
 
-    Parameters
-    ----------
-    optimizers
-        By the names of the method's parameter groups.
-    done
-        Steps that are behind.
-    compile
-        Whether the losses go through torch.compile.
+    The optimisers go by the names of the method's parameter groups. With `compile`, the losses go through
+    torch.compile.
     """
 
     def __init__(
@@ -198,14 +192,6 @@ class Update:
         return state.undone([self._step, *self.guard.tensors])
 
 
-class NotFinite(NamedTuple):
-    """The first term that was not finite."""
-
-    term: str
-    step: int
-    """From 0."""
-
-
 class FiniteGuard:
     """Remembers on the device, without waiting for it, the first step and term that was not finite."""
 
@@ -236,10 +222,10 @@ class FiniteGuard:
             self._places[names] = torch.tensor(places, device=self._term.device)
         return self._places[names]
 
-    def found(self) -> NotFinite | None:
-        """Ask the device; None while all was finite."""
+    def found(self) -> tuple[str, int] | None:
+        """Ask the device for the first term that was not finite, and its step from 0; None while all was finite."""
         step = int(self._step.item())
-        return None if step == _NO_STEP else NotFinite(self._names[int(self._term.item())], step)
+        return None if step == _NO_STEP else (self._names[int(self._term.item())], step)
 
 
 def all_finite(module: nn.Module) -> bool:
@@ -248,13 +234,13 @@ def all_finite(module: nn.Module) -> bool:
 
 
 def _not_finite(
-    found: NotFinite, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
+    term: str, step: int, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
 ) -> TrainingError:
-    """What to say of a loss that is not finite; the ids of its batches are left in the run's folder."""
-    ids = {"source": source.ids(found.step), "target": target.ids(found.step)}
-    write_json(run.not_finite, {"term": found.term, "step": found.step + 1, **ids})
+    """Describe a loss that is not finite; leave the ids of its batches in the run's folder."""
+    ids = {"source": source.ids(step), "target": target.ids(step)}
+    write_json(run.not_finite, {"term": term, "step": step + 1, **ids})
     some = "; ".join(f"{name} {', '.join(each[:_IDS_IN_ERROR])}, ..." for name, each in ids.items())
     return TrainingError(
-        f"the loss is no longer finite: term {found.term} at step {found.step + 1}, batch of {some} (all in "
+        f"the loss is no longer finite: term {term} at step {step + 1}, batch of {some} (all in "
         f"{run.not_finite}); a smaller learning_rate may help (the last checkpoint, if there is one, is kept)"
     )

@@ -11,15 +11,7 @@ from emodna.pipeline.files import is_temporary, make_folder
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots in a folder, one file each.
-
-    Parameters
-    ----------
-    every
-        Steps between two; the last step has one too. 0: none at all.
-    total
-        Steps of the training.
-    """
+    """Snapshots in a folder, one file each: every so many of the `total` steps, and after the last; with 0, none."""
 
     folder: Path
     every: int
@@ -41,10 +33,7 @@ class Snapshots:
     def go_on_from(self, done: int) -> None:
         """Make the folder what it was after so many steps: later snapshots and unfinished files go.
 
-        Raises
-        ------
-        RunError
-            An earlier snapshot is missing.
+        A missing earlier snapshot is a `RunError`.
         """
         if not self.every:
             return
@@ -64,10 +53,7 @@ class Snapshots:
     def restore(self, method: Method, step: int) -> None:
         """Give a method the state that it had after so many steps.
 
-        Raises
-        ------
-        RunError
-            Missing, damaged, of another method or of another step.
+        A `RunError` if it is missing, damaged, of another method or of another step.
         """
         path = self.path(step)
         tensors, facts = checkpoint.load_tensors(path)

@@ -47,13 +47,7 @@ def optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) ->
 
 
 def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load the tensors of `optimizer_tensors`.
-
-    Raises
-    ------
-    ValueError
-        They do not fit the parameters.
-    """
+    """Load the tensors of `optimizer_tensors`. A `ValueError` if they do not fit the parameters."""
     owners = {p: each for each in optimizers.values() for group in each.param_groups for p in group["params"]}
     parameters = dict(module.named_parameters())
     states: dict[str, dict[str, Tensor]] = {}
@@ -98,10 +92,7 @@ class TrainingState:
     def restore(self, path: Path, steps: int) -> int:
         """Restore a checkpoint, if there is one; return the number of steps done.
 
-        Raises
-        ------
-        RunError
-            A damaged checkpoint, or one of another method or of more than `steps` steps.
+        A damaged checkpoint, or one of another method or of more than `steps` steps, is a `RunError`.
         """
         if not path.exists():
             return 0

@@ -17,17 +17,9 @@ __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTre
 def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
     """Open a root: a folder, an archive, or a folder with nothing of the kind but one archive, as downloads leave it.
 
-    Parameters
-    ----------
-    suffixes
-        Lower-case endings of the files that it is opened for.
-    also
-        Endings of further files that will be asked for; a readme beside an archive may have one of these.
-
-    Raises
-    ------
-    CorpusError
-        No such root, neither folder nor archive, or several archives to choose from.
+    It is opened for files with the lower-case `suffixes`. Files with those of `also` will be asked for, too; a readme
+    beside an archive may have one of these. Raises `CorpusError`: no such root, neither folder nor archive, or several
+    archives to choose from.
     """
     if not root.is_dir():
         return _archive(root, (*suffixes, *also))
@@ -43,9 +35,8 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
 def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
     try:
         if not root.is_file():
-            raise CorpusError(
-                f"root {root}: {'neither folder nor file' if root.exists() else 'no such folder or file'}"
-            )
+            found = "neither folder nor file" if root.exists() else "no such folder or file"
+            raise CorpusError(f"root {root}: {found}")
         if is_tar(root):  # asked first: a tar that holds a ZIP may end as one
             return TarTree(root, suffixes)
         if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":

@@ -8,10 +8,10 @@ import posixpath
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from emodna.pipeline.errors import AudioError
@@ -36,10 +36,7 @@ class Stamp(NamedTuple):
 class Tree(ABC):
     """Files below a root. Can be used by several threads at once, and pickled: it is opened anew where it is unpickled.
 
-    Raises
-    ------
-    CorpusError
-        From the constructor, unpickling and `files`: no such root, or it cannot be listed.
+    Raises `CorpusError`: from the constructor, unpickling and `files`: no such root, or it cannot be listed.
     """
 
     root: Path
@@ -66,12 +63,8 @@ class Tree(ABC):
     def open(self, path: str) -> BufferedReader | BytesIO:
         """Open a file, seekable, by its relative path.
 
-        Raises
-        ------
-        OSError
-            No such file, or it cannot be read.
-        AudioError
-            A member of an archive that cannot be used.
+        Raises `OSError`: no such file, or it cannot be read. Raises `AudioError`: a member of an archive that cannot be
+        used.
         """
 
     @abstractmethod
@@ -86,14 +79,6 @@ class Tree(ABC):
 def is_hidden(name: str) -> bool:
     """Return True if a file or folder is none of the user's: hidden, or left by macOS."""
     return name.startswith(".") or name == "__MACOSX"
-
-
-def selected(paths: Iterable[str], suffixes: Sequence[str]) -> list[str]:
-    """Select the visible paths with one of the lower-case suffixes, in sorted order."""
-    endings = tuple(suffixes)
-    return sorted(
-        path for path in paths if path.lower().endswith(endings) and not any(map(is_hidden, PurePosixPath(path).parts))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +112,9 @@ class ArchiveTree(Tree):
         return dict(self._left_out)
 
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """List the members."""
-        return iter(selected(self._members, suffixes))
+        """List the visible members, in sorted order."""
+        paths = (path for path in self._members if path.lower().endswith(tuple(suffixes)))
+        return iter(sorted(path for path in paths if not any(map(is_hidden, path.split("/")))))
 
     def open(self, path: str) -> BytesIO:
         """Read a member into memory."""

@@ -39,17 +39,8 @@ class TarTree(ArchiveTree):
 
     A plain tar is read where it lies. A compressed one has no beginning but its own, so that it is unpacked once, into
     a temporary file without a name, which ends with the process: only the members with one of the suffixes, and
-    nothing under a name of the archive's choosing.
-
-    Parameters
-    ----------
-    suffixes
-        Lower-case endings of the members that will be asked for.
-
-    Raises
-    ------
-    CorpusError
-        Not a tar file, an incomplete one, or one that expands without measure.
+    nothing under a name of the archive's choosing. `suffixes` are lower-case endings of the members that will be asked
+    for. Raises `CorpusError`: not a tar file, an incomplete one, or one that expands without measure.
     """
 
     def __init__(self, root: Path, suffixes: Sequence[str]) -> None:
@@ -164,24 +155,16 @@ class _Measured:
 
 
 def is_tar(root: Path) -> bool:
-    """Return True if a file begins as a tar does, compressed or not.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    if _is_plain(root):
-        return True
+    """Return True if a file begins as a tar does, compressed or not. Raises `OSError`: it cannot be read."""
     try:
-        with _decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
-            return True
-    except _BROKEN:
+        if not _is_plain(root):
+            with _decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
+                pass
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of a decompressor
+            raise
         return False
-    except OSError as error:
-        if error.errno is None:  # of a decompressor, not of the disk
-            return False
-        raise
+    return True
 
 
 def _is_plain(root: Path) -> bool:

@@ -17,10 +17,7 @@ _UNKNOWN: Final = 2**32 - 1
 def check_complete(stream: BinaryIO) -> None:
     """Refuse a WAV, AIFF, AU or Wave64 file that holds less audio than its header declares.
 
-    Raises
-    ------
-    AudioError
-        It does, it is a WAV without audio, or it is empty.
+    Raises `AudioError`: it does, it is a WAV without audio, or it is empty.
     """
     size = stream.seek(0, 2)
     if size == 0:
@@ -62,15 +59,13 @@ def _chunks(
 ) -> Iterator[tuple[bytes, int, int]]:
     """Go from chunk to chunk: name, declared length of its content, and bytes from there to the end of the file.
 
-    Parameters
-    ----------
-    header
-        Format of a chunk's name and length; `counted` bytes of it count in that length.
+    `header` is the format of a chunk's name and length; `counted` bytes of it count in that length.
     """
-    while position + struct.calcsize(header) <= size:
+    header_size = struct.calcsize(header)
+    while position + header_size <= size:
         stream.seek(position)
-        name, length = struct.unpack(header, stream.read(struct.calcsize(header)))
-        position += struct.calcsize(header)
+        name, length = struct.unpack(header, stream.read(header_size))
+        position += header_size
         yield name, length - counted, size - position
         content = max(length - counted, 0)
         position += content + -content % align

@@ -47,7 +47,7 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
     stream
         A seekable binary stream.
     channel
-        Which channel to take, from 0.
+        Number of the channel, from 0.
     max_seconds
         Longer recordings are refused before they are decoded.
 
@@ -61,15 +61,7 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
 
 
 def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
-    """Resample by soxr HQ, as librosa does by default, to ceil(n * target / source) samples.
-
-    Parameters
-    ----------
-    samples
-        (n,)
-    source, target
-        Sample rates in Hz.
-    """
+    """Resample (n,) samples by soxr HQ, as librosa does by default, to ceil(n * target / source). Rates are in Hz."""
     if source == target:
         return samples
     length = -(-len(samples) * target // source)
@@ -80,15 +72,8 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
 class Pieces:
     """One channel of a recording, some of it at a time: of any length in little memory, and the samples of `decode`.
 
-    Parameters
-    ----------
-    stream, channel, max_seconds
-        Of `decode`.
-
-    Raises
-    ------
-    AudioError
-        What `decode` raises of a file: what its header tells from the constructor, the rest while it is read.
+    It takes what `decode` takes, and raises `AudioError` as that does: for what the header tells from the constructor,
+    for the rest while it is read.
     """
 
     def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
@@ -170,13 +155,7 @@ class Pieces:
 
 
 def resample_pieces(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
-    """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time.
-
-    Parameters
-    ----------
-    source, target
-        Sample rates in Hz.
-    """
+    """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time."""
     if source == target:
         yield from blocks
         return

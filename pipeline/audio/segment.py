@@ -46,12 +46,8 @@ class EnergySegmenter:
     shorter than `min_pause` do not cut, sounds shorter than `min_voice` are no voice; each piece keeps `margin` before
     and behind, and one longer than `max_piece` is cut at its quietest place between the half and the whole of that.
 
-    Raises
-    ------
-    AudioError
-        From `pieces`: no voice found.
-    ValueError
-        Constants by which pieces would overlap or be no voice.
+    Raises `AudioError` from `pieces`: no voice found. Raises `ValueError`: constants by which pieces would overlap or
+    be no voice.
     """
 
     above_noise_db: float = 10.0
@@ -69,9 +65,7 @@ class EnergySegmenter:
 
     def __post_init__(self) -> None:
         if not 0 <= 2 * self.margin < self.min_pause or not 0.05 <= self.min_voice <= self.max_piece / 4:
-            raise ValueError(
-                "two margins must be shorter than a pause, and a quarter of a piece long enough for a voice"
-            )
+            raise ValueError("two margins must be shorter than a pause, a quarter of a piece long enough for a voice")
 
     def parameters(self) -> dict[str, str | float]:
         """Return the rule's name and constants."""
@@ -146,10 +140,7 @@ SEGMENTERS: Final[Mapping[str, Segmenter | None]] = {"none": None, "energy": Ene
 def segmenter(name: str) -> Segmenter | None:
     """Return the registered rule of this name; None takes each recording as one utterance.
 
-    Raises
-    ------
-    CorpusError
-        Unknown name; lists the valid ones.
+    Raises `CorpusError`: unknown name; lists the valid ones.
     """
     if name not in SEGMENTERS:
         raise CorpusError(f"--segment {name}: unknown; valid: {', '.join(SEGMENTERS)}")

@@ -1,6 +1,7 @@
 """The corpora, by name. A new one is one file here and one line below, or comes with another package."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -29,12 +30,8 @@ ENTRY_POINTS: Final = "emodna.corpora"
 def corpus(name: str, subset: str | None = None) -> Corpus:
     """Return the corpus of this name, or a subset of it. Of the other packages' corpora, only this one is imported.
 
-    Raises
-    ------
-    CorpusError
-        Unknown name or subset; lists the valid ones.
-    PluginError
-        Another package announces this name, but what it brings cannot be used.
+    Raises `CorpusError`: unknown name or subset; lists the valid ones. Raises `PluginError`: another package announces
+    this name, but what it brings cannot be used.
     """
     entry = None if name in CORPORA else plugins.announced(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:
@@ -43,7 +40,8 @@ def corpus(name: str, subset: str | None = None) -> Corpus:
     if subset is not None and subset not in kind.subsets:
         raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
     arguments = () if subset is None else (subset,)
-    return kind(*arguments) if entry is None else plugins.made(entry, kind, *arguments)
+    with nullcontext() if entry is None else plugins.blaming(entry, f"{entry.value}()"):
+        return kind(*arguments)
 
 
 def names() -> list[str]:

@@ -7,23 +7,78 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
-from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, utterance_table
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.store import layout
 from emodna.pipeline.tables import ROWS_AT_ONCE, values
 
-__all__ = ["Corpus", "CorpusFacts", "Gender", "PathCorpus", "Scan", "Skip", "Utterance"]
+Gender = Literal["f", "m"]
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One recording, as its corpus describes it."""
+
+    id: str
+    """Unique in the corpus, from its file grammar: never from the content, never dependent on where the corpus lies."""
+    path: str
+    """Relative to the root, POSIX."""
+    speaker: str | None = None
+    gender: Gender | None = None
+    language: str | None = None
+    """ISO 639-1."""
+    text: str | None = None
+    """Sentence id."""
+    intensity: str | None = None
+    emotion_code: str | None = None
+    """Code in the corpus."""
+    emotion: str | None = None
+    """One of `emotions.EMOTIONS`; None if unlabelled."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """Further columns of the corpus's own, the same for all its utterances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A file that is left out, and why. Reasons are counted, so they name no file."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Utterances that a corpus found under a root."""
+
+    table: pa.Table
+    """A row per utterance, in order of id: `layout.DESCRIBED_SCHEMA`, then the corpus's own columns."""
+    skipped: Mapping[str, int]
+    """Files left out, counted by reason."""
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.table)
+
+    @property
+    def utterances(self) -> Sequence[Utterance]:
+        """Return the utterances as objects, made anew each time."""
+        own = self.own_columns().to_pylist() or [{}] * len(self)
+        rows = self.table.select(layout.DESCRIBED_SCHEMA.names).to_pylist()
+        return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
+
+    def own_columns(self) -> pa.Table:
+        """Return the corpus's own columns."""
+        return self.table.drop_columns(layout.DESCRIBED_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,20 +126,12 @@ class Corpus(ABC):
     def scan(self, tree: Tree) -> Scan:
         """Describe every file of a tree; a second copy of an utterance (a nested unpacking) is counted, not used.
 
-        Raises
-        ------
-        CorpusError
-            Nothing in the tree belongs to this corpus; names the layout expected and what was found instead.
+        Raises `CorpusError`: nothing in the tree belongs to this corpus; names the layout expected and what was found
+        instead.
         """
 
     def open(self, root: Path) -> Tree:
-        """Open a root with all files that a scan needs.
-
-        Raises
-        ------
-        CorpusError
-            As `open_tree`.
-        """
+        """Open a root with all files that a scan needs, as `open_tree` does."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
     def described(
@@ -93,19 +140,9 @@ class Corpus(ABC):
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every audio file of a tree by a function.
+        """Describe every audio file of a tree by a function of its relative path, as `PathCorpus.describe` is one.
 
-        Parameters
-        ----------
-        describe
-            Tells what the file at a relative path is; None for a file outside the corpus's grammar.
-        skipped
-            What was left out before, counted by reason.
-
-        Raises
-        ------
-        CorpusError
-            As `scan`.
+        `skipped` counts by reason what was left out before. Raises `CorpusError` as `scan` does.
         """
         left_out = Counter(skipped or {})
         strangers: list[str] = []
@@ -144,12 +181,7 @@ class Corpus(ABC):
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus, a line each: altered and partial copies circulate.
 
-        Parameters
-        ----------
-        scan
-            What was found.
-        sample_rates
-            Native sample rate in Hz -> number of files that have it.
+        `sample_rates` maps a native rate in Hz to the number of files that have it.
         """
         facts = self.facts
         lines = []
@@ -186,27 +218,17 @@ class PathCorpus(Corpus):
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
         """Return a Skip that names the first value that is none of the corpus's; None if all are.
 
-        Parameters
-        ----------
-        code
-            Emotion code.
-        **values
-            Kind of value -> the value, and the valid ones.
+        Beside the emotion code, `values` maps a kind of value to the value and the valid ones.
         """
         if self.emotion_of(code) is None:
             return Skip(f"unknown emotion code {code}")
-        unknown = ((kind, value) for kind, (value, valid) in values.items() if value not in valid)
-        return next((Skip(f"unknown {kind} {value}") for kind, value in unknown), None)
+        unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)
+        return next(unknown, None)
 
     def make_utterance(self, path: PurePosixPath, code: str, **values: Any) -> Utterance:
         """Return the utterance of a known emotion code, in the corpus's language."""
-        return Utterance(
-            path=str(path),
-            language=self.facts.language,
-            emotion_code=code,
-            emotion=self.emotion_of(code),
-            **values,
-        )
+        emotion = self.emotion_of(code)
+        return Utterance(path=str(path), language=self.facts.language, emotion_code=code, emotion=emotion, **values)
 
 
 def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str]:
@@ -220,3 +242,39 @@ def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str
     names = pa.chunked_array(chunks, pa.string())
     table = pa.table({"depth": pc.count_substring(names, "/"), "path": names})
     yield from values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
+
+
+def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
+    """Turn utterances into a table, in their order; few are objects at a time.
+
+    Raises `CorpusError`: utterances with different columns of the corpus's own, one of those named like a column of the
+    store, or values of different types in one.
+    """
+    parts = list(_parts(iter(utterances)))
+    try:
+        return pa.concat_tables(parts, promote_options="permissive") if parts else layout.DESCRIBED_SCHEMA.empty_table()
+    except pa.ArrowException as error:
+        raise CorpusError(f"columns with values of no common type ({error})") from error
+
+
+def refuse_reserved(columns: Iterable[str]) -> None:
+    """Refuse columns of a corpus's own that are named like one of the store's. Raises `CorpusError`: names them."""
+    if reserved := sorted(set(columns) & set(layout.INDEX_SCHEMA.names)):
+        raise CorpusError(f"the store has columns {', '.join(reserved)} of its own: rename yours")
+
+
+def _parts(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
+    first: Utterance | None = None
+    while rows := list(islice(utterances, ROWS_AT_ONCE)):
+        if first is None:
+            first = rows[0]
+            refuse_reserved(first.extra)
+        if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
+            raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
+        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.DESCRIBED_SCHEMA}
+        for name in first.extra:
+            try:
+                columns[name] = pa.array([each.extra[name] for each in rows])
+            except (pa.ArrowException, OverflowError) as error:
+                raise CorpusError(f"column {name}: values of no common type ({error})") from error
+        yield pa.table(columns)

@@ -65,20 +65,16 @@ _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
 def _with_numbers(facts: CorpusFacts, selection: Mapping[str, str | None]) -> CorpusFacts:
     """Return the corpus's facts, with the numbers of a selection."""
     emotions = {code: emotion for code, emotion in selection.items() if emotion is not None}
-    counts: Counter[str] = Counter()
+    counts = dict.fromkeys(emotions.values(), 0)
     for code, emotion in emotions.items():
         counts[emotion] += _TURNS[code]
-    size = sum(_TURNS[code] for code in selection)
-    return replace(facts, utterances=size, emotions=emotions, counts=dict(counts))
+    return replace(facts, utterances=sum(map(_TURNS.__getitem__, selection)), emotions=emotions, counts=counts)
 
 
 class Iemocap(Corpus):
     """Names are turns of a dialog; what they hold stands in the label files of the dialogs.
 
-    Parameters
-    ----------
-    subset
-        One of `subsets`; None is the usual selection of four emotions, with excitement as happiness.
+    A subset of None is the usual selection of four emotions, with excitement as happiness.
     """
 
     name = "iemocap"

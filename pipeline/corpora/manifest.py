@@ -4,14 +4,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree
+from emodna.pipeline.corpora.base import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.corpora.own import Own
-from emodna.pipeline.corpora.scan import Gender, Scan, Skip, Utterance, refuse_reserved, utterance_table
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.tables import read_table, rows_of
@@ -19,35 +19,24 @@ from emodna.pipeline.tables import read_table, rows_of
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
 
-_GENDERS: Final = {"f": "f", "female": "f", "m": "m", "male": "m"}
-_Row = Mapping[str, object]
+_GENDERS: Final[Mapping[str, Gender]] = {"f": "f", "female": "f", "m": "m", "male": "m"}
 
 
 class Manifest(Own):
     """A table with a column `path`, and optionally those of `COLUMNS`.
 
-    Parameters
-    ----------
-    table
-        CSV (UTF-8, with a header line) or Parquet file. Paths in it are relative to the root, or absolute below it.
-        `emotion` takes the categories of `emotions.EMOTIONS`; an empty cell is unlabelled, any other word is left out
-        and counted. `gender` takes f, m, female, male; anything else is unknown. Without a column `id`, an
-        utterance's id is its path.
-    name
-        Name of the corpus.
+    Paths are relative to the root, or absolute below it. `emotion` takes the categories of `emotions.EMOTIONS`; an
+    empty cell is unlabelled, any other word is left out and counted. `gender` takes f, m, female, male; anything else
+    is unknown. Without a column `id`, an utterance's id is its path.
 
-    Raises
-    ------
-    CorpusError
-        A table that cannot be read or has no column `path`; a name that is not usable as a folder's.
+    Raises `CorpusError`: a table that cannot be read or has no column `path`; a name that is not usable as a folder's.
     """
 
     suffixes = ("",)  # the table may list a file of any name
 
     def __init__(self, table: Path, name: str) -> None:
-        super().__init__(
-            name, title=f"own recordings listed in {table.name}", layout=f"the files listed in {table.name}"
-        )
+        listed = f"listed in {table.name}"
+        super().__init__(name, title=f"own recordings {listed}", layout=f"the files {listed}")
         self._table = table
         content = read_table(table)
         own = [name for name in content.column_names if name not in COLUMNS]
@@ -64,10 +53,8 @@ class Manifest(Own):
     def scan(self, tree: Tree) -> Scan:
         """Describe every row.
 
-        Raises
-        ------
-        CorpusError
-            A row without a path, a path outside the root, an id that occurs twice, or a table without usable rows.
+        Raises `CorpusError`: a row without a path, a path outside the root, an id that occurs twice, or a table without
+        usable rows.
         """
         skipped: Counter[str] = Counter()
         kept = array("q")
@@ -84,12 +71,12 @@ class Manifest(Own):
     def _utterances(self, tree: Tree, skipped: Counter[str], kept: "array[int]") -> Iterator[Utterance]:
         """Yield the utterances of the rows; `kept` takes the number of each row that is one."""
         for number, row in enumerate(rows_of(self._described)):
-            match self._utterance(row, number + 1, tree):
-                case Skip(reason):
-                    skipped[reason] += 1
-                case utterance:
-                    kept.append(number)
-                    yield utterance
+            found = self._utterance(row, number + 1, tree)
+            if isinstance(found, Skip):
+                skipped[found.reason] += 1
+            else:
+                kept.append(number)
+                yield found
 
     def _refuse_twins(self, ids: pa.ChunkedArray, kept: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):
@@ -100,7 +87,7 @@ class Manifest(Own):
                 raise CorpusError(f"{self._table}: rows {rows[id] + 1} and {number + 1}: id {id!r} occurs twice")
             rows[id] = number
 
-    def _utterance(self, row: _Row, number: int, tree: Tree) -> Utterance | Skip:
+    def _utterance(self, row: Mapping[str, object], number: int, tree: Tree) -> Utterance | Skip:
         path = _text(row, "path")
         if path is None:
             raise CorpusError(f"{self._table}: row {number}: no path")
@@ -113,20 +100,15 @@ class Manifest(Own):
         emotion = code and self.emotion_of(code.lower())
         if code is not None and emotion is None:
             return Skip(f"unknown emotion {code!r}")
-        return Utterance(
-            id=_text(row, "id") or relative,
-            path=relative,
-            speaker=_text(row, "speaker"),
-            gender=cast(Gender | None, _GENDERS.get((_text(row, "gender") or "").lower())),
-            language=_text(row, "language"),
-            text=_text(row, "text"),
-            intensity=_text(row, "intensity"),
-            emotion_code=code,
-            emotion=emotion,
-        )
+        gender = _GENDERS.get((_text(row, "gender") or "").lower())
+        as_told: dict[str, Any] = {
+            column: _text(row, column) for column in ("speaker", "language", "text", "intensity")
+        }
+        id = _text(row, "id") or relative
+        return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, **as_told)
 
 
-def _text(row: _Row, column: str) -> str | None:
+def _text(row: Mapping[str, object], column: str) -> str | None:
     """Return a cell as text; None where it is empty or its column missing."""
     value = row.get(column)
     text = "" if value is None else str(value).strip()

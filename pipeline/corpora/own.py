@@ -12,43 +12,18 @@ from emodna.pipeline.plugins import is_valid_name
 
 
 class Own(Corpus):
-    """Recordings that no publication describes.
-
-    Parameters
-    ----------
-    name
-        Of the corpus.
-    title, layout
-        What it is and which files it takes, as a user reads it.
-
-    Raises
-    ------
-    CorpusError
-        A name that no corpus may have.
-    """
+    """Recordings that no publication describes. Raises `CorpusError`: a name that no corpus may have."""
 
     def __init__(self, name: str, *, title: str, layout: str) -> None:
         if not is_valid_name(name):
             raise CorpusError(f"--name {name}: only lower-case letters, digits, - and _ are valid, and not `all`")
         self.name = name
-        self.facts = CorpusFacts(
-            title=title,
-            licence="the user's own",
-            layout=layout,
-            emotions={emotion: emotion for emotion in EMOTIONS},
-        )
+        emotions = {emotion: emotion for emotion in EMOTIONS}
+        self.facts = CorpusFacts(title=title, licence="the user's own", layout=layout, emotions=emotions)
 
 
 class Recordings(Own, PathCorpus):
-    """Every recording below a folder or in an archive, unlabelled; a recording's id is its path.
-
-    Parameters
-    ----------
-    place
-        The folder or archive.
-    name
-        Of the corpus.
-    """
+    """Every recording below a folder or in an archive, unlabelled; a recording's id is its path."""
 
     suffixes = AUDIO_SUFFIXES
 

@@ -4,12 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from emodna.pipeline.errors import DownloadError
-
-if TYPE_CHECKING:
-    import requests
 
 #: Hidden folder beside the file, for all that is not yet known to be the published one.
 UNFINISHED: Final = ".download"
@@ -50,33 +47,16 @@ def fetch(
     """Get a file into a folder, verified by its checksum, unless it is there already.
 
     What an interrupted run has got is kept, and continued. The file gets its name when it is the published one.
+    `received` is called with the number of bytes that are there, `tell` with lines about waits and failed tries. At the
+    homepage a user can look if the server has not got the file (any more).
 
-    Parameters
-    ----------
-    received
-        Is told how many bytes are there.
-    tell
-        Takes lines about waits and failed tries.
-    homepage
-        Where a user can look if the server has not got the file (any more).
-
-    Raises
-    ------
-    DownloadError
-        It could not be got, in one line that names its address; or another file has its name.
+    Raises `DownloadError`: it could not be got, in one line that names its address; or another file has its name.
     """
     import filelock
-    import pooch
 
     file = folder / download.file
     unfinished = folder / UNFINISHED
     part = unfinished / f"{download.file}.part"
-
-    def resume(_url: str, output: str, _pooch: object) -> None:
-        _complete(download, part, received, tell, homepage)
-        part.replace(output)
-
-    pooch.get_logger().setLevel("WARNING")
     try:
         if _is_there(download, file):
             return file
@@ -89,10 +69,12 @@ def fetch(
             held = lock.acquire()
         with held:
             if not _is_there(download, file):
-                pooch.retrieve(download.url, download.checksum, download.file, unfinished, downloader=resume)
-                (unfinished / download.file).replace(file)
-    except ValueError as error:  # pooch has removed what came
-        raise DownloadError(f"{download.url}: not the published file: {error} The same command gets it anew") from error
+                _complete(download, part, received, tell, homepage)
+                if not _is_published(download, part):
+                    part.unlink()
+                    wrong = f"not the published file: its checksum is not {download.checksum}"
+                    raise DownloadError(f"{download.url}: {wrong}; the same command gets it anew")
+                part.replace(file)
     except OSError as error:
         raise DownloadError(f"{download.url}: cannot be kept in {folder}: {error.strerror or error}") from error
     return file
@@ -100,17 +82,21 @@ def fetch(
 
 def _is_there(download: Download, file: Path) -> bool:
     """Return True if the published file has its final name already."""
-    from pooch.hashes import hash_matches
-
     if not file.exists():
         return False
-    if not hash_matches(str(file), download.checksum):
+    if not _is_published(download, file):
         # It may be all that a user has of another edition: not ours to remove.
         raise DownloadError(
             f"{file}: not the published file of {download.url} (its checksum is not {download.checksum}); "
             "move it away to get that one, or give it by --root to use it as it is"
         )
     return True
+
+
+def _is_published(download: Download, file: Path) -> bool:
+    from pooch.hashes import hash_matches
+
+    return bool(hash_matches(str(file), download.checksum))
 
 
 def _complete(
@@ -128,7 +114,8 @@ def _complete(
         except requests.RequestException as error:
             now = part.stat().st_size
             failures = 1 if now > held else failures + 1
-            if not _is_passing(error):
+            status = None if error.response is None else error.response.status_code
+            if status is not None and status < 500 and status not in _PASSING:
                 look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
                 then = f"{look}, and say by --root where you put what you got"
             elif failures == _TRIES:
@@ -169,15 +156,6 @@ def _continue(download: Download, part: Path, held: int, received: Callable[[int
             received(file.tell())
         if file.tell() < download.bytes:
             raise requests.ConnectionError("the server ended the file early")
-
-
-def _is_passing(error: "requests.RequestException") -> bool:
-    """Return True if another try may help."""
-    import requests
-
-    if error.response is not None:
-        return error.response.status_code >= 500 or error.response.status_code in _PASSING
-    return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
 
 
 def _cause(error: BaseException) -> str:

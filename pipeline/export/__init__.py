@@ -2,9 +2,8 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emodna.pipeline.files import replacing
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(NamedTuple):
     """Size of an export."""
 
     files: int
@@ -25,8 +23,7 @@ class Exported:
 
 def export_format(name: str) -> "Format":
     """Load one of `FORMATS`."""
-    module = importlib.import_module(f"emodna.pipeline.export.{name}")
-    found: Format = module.FORMAT
+    found: Format = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
     return found
 
 
@@ -39,14 +36,8 @@ def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: 
     """Write all of a store in one of `FORMATS`, to a file or folder; it is whole when it appears at its place.
 
     The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-    `told` is called with the number of further utterances that have been written.
-
-    Raises
-    ------
-    ExportError
-        The place is taken, or is none for this format.
-    StoreError
-        Features are damaged.
+    `told` is called with the number of further utterances that have been written. Raises `ExportError`: the place is
+    taken, or is none for this format. Raises `StoreError`: features are damaged.
     """
     chosen = export_format(name)
     with replacing(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:

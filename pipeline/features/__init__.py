@@ -36,10 +36,7 @@ DEFAULT_FEATURE_SET: Final = "mfcc40"
 def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
     """Return the feature set of this name, with the options that users choose set.
 
-    Raises
-    ------
-    EmodnaError
-        Unknown name; lists the valid ones.
+    Raises `EmodnaError`: unknown name; lists the valid ones.
     """
     if name not in FEATURE_SETS:
         raise EmodnaError(f"--feature-set {name}: unknown; valid: {', '.join(FEATURE_SETS)}")
@@ -49,10 +46,7 @@ def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None
 def feature_set_from(parameters: Mapping[str, Any]) -> FeatureSet:
     """Rebuild the feature set whose `parameters()` these are: prediction extracts what the model was trained on.
 
-    Raises
-    ------
-    EmodnaError
-        Parameters of no registered feature set.
+    Raises `EmodnaError`: parameters of no registered feature set.
     """
     for default in FEATURE_SETS.values():
         given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}

@@ -98,15 +98,11 @@ class FeatureSet(ABC):
     def extract(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples at `sample_rate` into (frames, dim) float32 features and their peak in dB.
 
-        Raises
-        ------
-        AudioError
-            Shorter than `min_samples`, or so loud that the power overflows.
+        Raises `AudioError`: shorter than `min_samples`, or so loud that the power overflows.
         """
         if len(samples) < self.min_samples:
-            raise AudioError(
-                f"too short: {len(samples)} samples at {self.sample_rate} Hz, at least {self.min_samples} needed"
-            )
+            found = f"{len(samples)} samples at {self.sample_rate} Hz"
+            raise AudioError(f"too short: {found}, at least {self.min_samples} needed")
         if self.fixed_samples is not None:
             samples = center_fit(samples, self.fixed_samples)
         features, peak_db = self.transform(samples)

@@ -1,16 +1,12 @@
 """The waveform itself, for models that learn their own front end."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
-
-#: 25 ms at 16 kHz: from fewer samples wav2vec 2.0's convolutions (kernels 10, 3, 3, 3, 3, 2, 2, strides 5, 2, 2, 2, 2,
-#: 2, 2) give no output at all.
-_MIN_SAMPLES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +30,8 @@ class WaveSet(FeatureSet):
 
     @property
     def min_samples(self) -> int:
-        """One output of wav2vec 2.0's convolutions."""
-        return _MIN_SAMPLES
+        """25 ms at 16 kHz: from fewer samples wav2vec 2.0's convolutions give no output at all."""
+        return 400
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Turn (n,) samples into (n, 1) and their peak in dB relative to full scale."""

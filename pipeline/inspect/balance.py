@@ -50,10 +50,9 @@ def _balance(
 ) -> dict[str, Any]:
     by_speaker = _crossed(label, *speaker)
     shares = {name: each["share"] for name, each in by_speaker.items() if name != UNKNOWN and each["share"] is not None}
-    spread = None
-    if shares:
-        least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-        spread = {**(quartiles(np.array(list(shares.values()))) or {}), "least": least, "most": most}
+    spread: dict[str, Any] | None = quartiles(np.array(list(shares.values())))
+    if spread is not None:
+        spread |= {"least": min(shares, key=shares.__getitem__), "most": max(shares, key=shares.__getitem__)}
     (whole,) = _crossed(label, np.zeros(len(label), np.int64), ["all"]).values()
     return {**whole, "by_gender": _crossed(label, *gender), "share_over_speakers": spread, "by_speaker": by_speaker}
 

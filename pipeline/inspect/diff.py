@@ -23,32 +23,26 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
     """Compare two stores.
 
     Python looks only at what differs. Features are read where their checksums differ while audio and parameters are
-    the same, as with other versions of a library.
-
-    Parameters
-    ----------
-    told
-        Called with the number of utterances whose features are to be read; returns a function that is called with the
-        number of further utterances that have been.
+    the same, as with other versions of a library. `told` is called with the number of utterances to be read; it returns
+    a function that is called with the number of further utterances that have been.
 
     Returns
     -------
     document
         As `emodna-cache diff --json` prints it. `origin`, `libraries`, `description` and `parameters` map a key to its
         values under `a` and `b`; a key that one side does not have is missing there. `columns` maps a column to its
-        rows that differ. `features` has utterances that differ though audio and parameters are the same, with their
-        largest absolute difference: None if they have not as many frames, infinite if a value is not a number.
-        Origin and libraries make no difference to `same`.
+        rows that differ. `features` has the largest absolute differences: None for unlike numbers of frames, infinite
+        if a value is not a number. Origin and libraries make no difference to `same`.
 
     Raises
     ------
     StoreError
         A shard is missing or cut off, or an utterance that has to be read is damaged.
     """
-    for store in (a, b):  # its index has checksums also of features that are gone
-        for file in store.snapshot.shards.values():
-            if not has_content(store.path / file.name, file.size, None):
-                raise StoreError(f"{store.path / file.name}: missing or damaged; run emodna-prep --rehash")
+    files = [(each.path / file.name, file.size) for each in (a, b) for file in each.snapshot.shards.values()]
+    for path, size in files:  # an index has checksums also of features that are gone
+        if not has_content(path, size, None):
+            raise StoreError(f"{path}: missing or damaged; run emodna-prep --rehash")
 
     def changed(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         sides = ({name: getattr(store.snapshot, name) for name in names} for store in (a, b))
@@ -97,11 +91,7 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
     """Compare two tables row by row; a row is known by its key, which occurs once.
 
-    Returns
-    -------
-    differences
-        `only_a` and `only_b`: keys, in order; `columns_only_a` and `columns_only_b`; `columns`: column -> a mapping of
-        key, `a` and `b` per row that differs.
+    Keys and columns of one table alone are listed in order; `columns` maps each shared column to its rows that differ.
     """
     rows_a, rows_b = _common(a[key], b[key])
     columns = {}

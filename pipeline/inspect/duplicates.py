@@ -45,15 +45,14 @@ class Group:
 def same_audio(store: FeatureStore) -> list[Group]:
     """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
     table = store.columns(["id", "audio_sha256"])
-    groups = _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy())
-    if store.snapshot.segmentation is None:
-        return [Group(tuple(rows), 1.0) for rows in groups]
+    recordings = table["id"] if store.snapshot.segmentation is None else recordings_of(table["id"])
     found = []
-    for rows in groups:
-        recordings = recordings_of(table["id"].take(rows)).to_pylist()
-        first = dict(zip(reversed(recordings), reversed(rows), strict=True))
+    for rows in _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
+        first: dict[str, int] = {}
+        for row, recording in zip(rows, recordings.take(rows).to_pylist(), strict=True):
+            first.setdefault(recording, row)
         if len(first) > 1:
-            found.append(Group(tuple(sorted(first.values())), 1.0))
+            found.append(Group(tuple(first.values()), 1.0))
     return found
 
 
@@ -141,18 +140,17 @@ class _Courses:
 
 
 def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
-    """Group rows that hang together by links (row, row, similarity)."""
+    """Group rows that hang together by links (row, later row, similarity)."""
     import scipy.sparse
     import scipy.sparse.csgraph
 
     if not links:
         return []
-    rows, ends = np.unique([link[:2] for link in links], return_inverse=True)
-    ends = ends.reshape(-1, 2)
-    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(rows), len(rows)))
+    ones, others, similarities = zip(*links, strict=True)
+    size = max(others) + 1
+    graph = scipy.sparse.coo_array((similarities, (ones, others)), shape=(size, size))
     count, member = scipy.sparse.csgraph.connected_components(graph, directed=False)
     weakest = np.ones(count)
-    np.minimum.at(weakest, member[ends[:, 0]], [link[2] for link in links])
-    order = np.split(rows[np.argsort(member, kind="stable")], np.cumsum(np.bincount(member))[:-1])
-    groups = [Group(tuple(each.tolist()), float(low)) for each, low in zip(order, weakest, strict=True)]
+    np.minimum.at(weakest, member[list(ones)], similarities)
+    groups = [Group(tuple(rows), float(weakest[member[rows[0]]])) for rows in _equal(member)]
     return sorted(groups, key=lambda group: -group.similarity)

@@ -68,9 +68,8 @@ def band_limits(store: FeatureStore, found: Utterances, features: FeatureSet) ->
 
 def exceptions(values: NDArray[np.integer]) -> NDArray[np.intp]:
     """Return the rows whose value is so rare that it is an exception."""
-    each, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    rare = counts <= _EXCEPTION * len(values)
-    return np.flatnonzero(rare[index]) if len(each) > 1 else np.empty(0, np.intp)
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[index] <= _EXCEPTION * len(values))
 
 
 def outliers(store: FeatureStore, found: Utterances) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -121,19 +120,9 @@ class Waveform:
 
 
 def waveforms(store: FeatureStore, root: Path | None, examined: Callable[[], None]) -> Iterator[Waveform]:
-    """Read the audio of a store again, each recording once, in order of path.
+    """Read the audio of a store again, each recording once, in order of path; `examined` is called after each.
 
-    Parameters
-    ----------
-    root
-        Where the audio lies; None is the root that the store records.
-    examined
-        Is called after each recording.
-
-    Raises
-    ------
-    CorpusError
-        No such root.
+    A root of None is the one that the store records. Raises `CorpusError`: no such root.
     """
     table = store.columns(["path", "audio_sha256"])
     paths, hashes = (table[name].to_pylist() for name in ("path", "audio_sha256"))

@@ -21,17 +21,8 @@ _Ids = Callable[[Sequence[int] | NDArray[np.integer]], list[str]]
 def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Waveform] | None = None) -> dict[str, Any]:
     """Describe a store, and name what in it should be looked at; docs/STATISTICS.md says what each key means.
 
-    Parameters
-    ----------
-    window
-        Length in s of the window that training uses.
-    waveforms
-        Facts of the audio itself, if it is to be judged, too.
-
-    Raises
-    ------
-    StoreError
-        Damaged features.
+    `window` is the length in s of the window that training uses; `waveforms` are facts of the audio itself, if it is to
+    be judged, too. Raises `StoreError`: damaged features.
     """
     features = feature_set_from(store.snapshot.parameters)
     moments, found = survey(store)

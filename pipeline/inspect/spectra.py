@@ -67,14 +67,9 @@ class Spectra:
     def __call__(
         self, features: NDArray[np.float32], frames: NDArray[np.int32], peak_db: NDArray[np.float32]
     ) -> Frames:
-        """Return the figures of some utterances.
+        """Return the figures of n utterances.
 
-        Parameters
-        ----------
-        features
-            (sum of frames, dim), as `FeatureStore.blocks` yields them.
-        frames, peak_db
-            (n,) of each utterance, as the store has them.
+        Features (sum of frames, dim) are as `FeatureStore.blocks` yields them; `frames` and `peak_db` are (n,).
         """
         counts = frames.astype(np.int64)
         peaks = peak_db.astype(np.float64)

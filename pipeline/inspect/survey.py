@@ -78,13 +78,7 @@ class Utterances:
 
 
 def overall(store: FeatureStore) -> Moments:
-    """Return mean, deviation and range of all frames of a store.
-
-    Raises
-    ------
-    StoreError
-        Damaged features.
-    """
+    """Return mean, deviation and range of all frames of a store. Raises `StoreError`: damaged features."""
     moments = Moments.none(store.dim)
     for _, features in store.blocks(BLOCK):
         moments.add(features)
@@ -92,13 +86,7 @@ def overall(store: FeatureStore) -> Moments:
 
 
 def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
-    """Read all features of a store once.
-
-    Raises
-    ------
-    StoreError
-        Damaged features.
-    """
+    """Read all features of a store once. Raises `StoreError`: damaged features."""
     spectra = Spectra(feature_set_from(store.snapshot.parameters))
     moments = Moments.none(store.dim)
     blocks = []
@@ -122,16 +110,8 @@ def plane(parts: list[Utterances]) -> tuple[list[NDArray[np.int64]], list[NDArra
     """Project the utterances of some stores, each as its mean c0 to c12, onto their principal plane.
 
     The coefficients are standardised over all of them, so that c0 does not drown the others. Of a large store some
-    utterances are drawn by lot, the same each time.
-
-    Returns
-    -------
-    rows
-        Of the utterances shown, of each store.
-    points
-        (rows, 2) of each store.
-    explained
-        Share of the variance along the two axes.
+    utterances are drawn by lot, the same each time. Returns, for each store, the rows of the utterances shown and their
+    points (rows, 2), then the shares of the variance along the two axes.
     """
     from sklearn.decomposition import PCA
 

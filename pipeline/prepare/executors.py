@@ -28,7 +28,10 @@ RESUMABLE: Final = "finished shards are kept, the same command goes on from ther
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """A pool of threads that examine batches, or hand them to a worker elsewhere and wait for its answer."""
+    """A pool of threads that examine batches, or hand them to a worker elsewhere and wait for its answer.
+
+    They write the shards, too.
+    """
 
     pool: ThreadPoolExecutor
     ahead: int
@@ -82,7 +85,7 @@ def local_processes(count: int) -> StartExecutor:
         context.set_forkserver_preload(["torch", examine_all.__module__])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
-        with ThreadPoolExecutor(count) as pool:
+        with ThreadPoolExecutor(2 * count) as pool:  # while a process works, its next batch is at hand
             try:
                 for _ in range(count):
                     here, there = context.Pipe()

@@ -118,8 +118,16 @@ def prepare(
         if unfinished:
             # Inside the store's lock, so that nothing is written behind the back of the next run.
             with workers(tree, extraction, plan.due) as executor:
+                # In threads, since a write waits for the disk most of its time.
+                writes: dict[futures.Future[tuple[pa.Table, Sequence[Outcome]]], int] = {}
                 for at, outcomes in _examine_shards(plan, unfinished, extraction, executor, watcher):
-                    progress.add(at, *_finish_shard(plan, plan.shards[at], outcomes, store, extraction, executor))
+                    shard = plan.shards[at]
+                    write = executor.pool.submit(_finish_shard, plan, shard, outcomes, store, extraction, executor)
+                    writes[write] = at
+                    for done in [each for each in writes if each.done()]:
+                        progress.add(writes.pop(done), *done.result())
+                for write, at in writes.items():
+                    progress.add(at, *write.result())
 
         rejections = sorted(progress.rejections)
         facts = pa.concat_tables(progress.facts)
@@ -229,7 +237,7 @@ def _finish_shard(
                 features = tuple(read_features(mapped(store / each.file), each) for each in outcome.facts)
                 outcome = replace(outcome, features=features)
             except StoreError:  # damaged: extract them again
-                (outcome,) = executor.submit([replace(job, known=())]).result()
+                (outcome,) = executor.examine([replace(job, known=())])
                 opened[job.id] = outcome
         outcomes.append(outcome)
     return _write(store, shard.number, extraction, outcomes), list(opened.values())

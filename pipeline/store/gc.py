@@ -17,7 +17,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.shards import writer_lock
 from emodna.pipeline.store.snapshot import Snapshot, read_snapshot
 
-#: Why a leftover stays: a reader may have it open; the next run has less to do with it.
+#: Reasons why a leftover stays.
 IN_USE: Final = "a process that reads the store may hold it"
 USEFUL: Final = "finished work of an interrupted run, which the next one uses"
 
@@ -91,14 +91,8 @@ def tidy(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
     """Find what is left over in a store's folder, and remove it unless somebody may want it.
 
     A store that is being written, that is damaged or of another format version is left alone. In a folder without a
-    store.json only what a run has left unfinished is known for certain; other files stay.
-
-    Parameters
-    ----------
-    delete
-        Remove the files; else nothing is changed.
-    unfinished
-        Include finished work of interrupted runs.
+    store.json only what a run has left unfinished is known for certain; other files stay. Without `delete`, nothing is
+    changed; `unfinished` includes finished work of interrupted runs.
     """
     try:
         if _is_held(store / layout.WRITER_LOCK):
@@ -124,10 +118,7 @@ def tidy(store: Path, *, delete: bool, unfinished: bool) -> Tidied:
 def leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
     """List the files of a store's folder that a snapshot does not name, in order of their paths.
 
-    Parameters
-    ----------
-    snapshot
-        None if there is no store.json: then only what a run left unfinished is certain to be left over.
+    Without a snapshot, only what a run left unfinished is certain to be left over.
     """
     named = {file.name for file in snapshot.files} if snapshot else set()
     files, journal = _sizes(store), _sizes(store / layout.JOURNAL)
@@ -149,13 +140,10 @@ def leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
 def _due(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
     """List what is to be removed, and the finished work that is to stay."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
-    due, useful = [], []
-    for each in leftovers(store, snapshot):
-        if each.kind is Kind.UNFINISHED and not unfinished:
-            useful.append(replace(each, reason=USEFUL))
-        else:
-            due.append(each)
-    return due, useful
+    found = leftovers(store, snapshot)
+    due = [each for each in found if unfinished or each.kind is not Kind.UNFINISHED]
+    useful = [] if unfinished else [each for each in found if each.kind is Kind.UNFINISHED]
+    return due, [replace(each, reason=USEFUL) for each in useful]
 
 
 def _remove(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
@@ -199,10 +187,7 @@ def _sizes(folder: Path) -> dict[Path, int]:
     """Return the regular files of a folder, which may be absent, with their sizes in bytes."""
     try:
         with os.scandir(folder) as entries:
-            return {
-                Path(entry.path): entry.stat(follow_symlinks=False).st_size
-                for entry in entries
-                if entry.is_file(follow_symlinks=False)
-            }
+            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            return {Path(entry.path): entry.stat(follow_symlinks=False).st_size for entry in files}
     except FileNotFoundError:
         return {}

@@ -27,15 +27,7 @@ _DIGEST_SIZE: Final = hashlib.sha256().digest_size
 class Index:
     """The index of a snapshot, whose every byte was compared with store.json.
 
-    Parameters
-    ----------
-    store
-        Folder of the store.
-
-    Raises
-    ------
-    StoreError
-        A file is missing or damaged.
+    Raises `StoreError`: a file is missing or damaged.
     """
 
     def __init__(self, store: Path, snapshot: Snapshot) -> None:

@@ -62,15 +62,8 @@ INDEX_SCHEMA: Final = pa.schema(
 )
 
 #: Columns by which a corpus describes a recording.
-DESCRIBED_SCHEMA: Final = pa.schema(
-    [
-        INDEX_SCHEMA.field(name)
-        for name in (
-            *("id", "path", "speaker", "gender", "language", "text", "intensity"),
-            *("emotion_code", "emotion"),
-        )
-    ]
-)
+_DESCRIBED: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
+DESCRIBED_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _DESCRIBED])
 
 #: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
 START: Final = "start"
@@ -112,16 +105,11 @@ def is_content_name(name: str) -> bool:
 def shard_count(recordings: int, *, cut: bool = False) -> int:
     """Return the number of shards, a power of two that follows from the number of recordings alone.
 
-    Parameters
-    ----------
-    cut
-        Whether the recordings are cut into utterances.
+    Fewer recordings fill a shard if they are `cut` into utterances.
     """
     per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
-    count = 1
-    while count * per_shard < recordings:
-        count *= 2
-    return count
+    least = -(-recordings // per_shard)
+    return 1 << max(least - 1, 0).bit_length()
 
 
 def shard_of(recording_id: str, shards: int) -> int:

@@ -167,13 +167,7 @@ class FeatureStore:
                 first = rows.stop
 
     def row_of(self, utterance_id: str) -> int:
-        """Return the row of an utterance.
-
-        Raises
-        ------
-        StoreError
-            No such utterance; names a few that exist.
-        """
+        """Return the row of an utterance. Raises `StoreError`: no such utterance; names a few that exist."""
         ids = self.columns(["id"])["id"]
         row: int = pc.index(ids, utterance_id).as_py()
         if row < 0:

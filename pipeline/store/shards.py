@@ -35,26 +35,22 @@ _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeE
 def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
-    `on_wait` is called before waiting for another writer; yields True if there was one.
-
-    Raises
-    ------
-    StoreError
-        Another writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
+    `on_wait` is called before waiting for another writer; yields True if there was one. Raises `StoreError`: another
+    writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
     """
-    waits = 0
+    waited = False
     try:
         while (descriptor := _try_lock(store)) is None:
             if not wait:
                 raise StoreError(f"{store}: another emodna-prep is writing this store")
-            if not waits:
+            if not waited:
                 on_wait()
-            waits += 1
+                waited = True
             time.sleep(_POLL_SECONDS)
     except OSError as error:
         raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
     try:
-        yield waits > 0
+        yield waited
     finally:
         os.close(descriptor)
 
@@ -91,12 +87,7 @@ def write_shard(
 ) -> StoredFile:
     """Write one shard, laid out so that readers can memory-map it and any HDF5 viewer can explain it.
 
-    Parameters
-    ----------
-    parameters
-        Extraction parameters, which become attributes.
-    ids, features
-        Utterances in their order; features are [frames, dim] each.
+    The extraction `parameters` become attributes; `ids` and `features` [frames, dim] are the utterances in their order.
     """
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
     # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
@@ -125,10 +116,7 @@ def feature_crc(features: NDArray[np.float32]) -> int:
 def map_shard(path: Path) -> NDArray[np.float32]:
     """Memory-map the features [frames, dim] of one shard, read-only.
 
-    Raises
-    ------
-    StoreError
-        Missing, not HDF5, or not laid out as the store writes it.
+    Raises `StoreError`: missing, not HDF5, or not laid out as the store writes it.
     """
     try:
         with h5py.File(path, "r") as file:

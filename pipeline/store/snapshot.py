@@ -45,12 +45,8 @@ class Snapshot:
 def read_snapshot(store: Path) -> Snapshot:
     """Read and check a store's store.json.
 
-    Raises
-    ------
-    StoreError
-        Missing, damaged, or of another format version.
-    UnreadableStoreError
-        The machine fails to read it at the moment.
+    Raises `StoreError`: missing, damaged, or of another format version. Raises `UnreadableStoreError`: the machine
+    fails to read it at the moment.
     """
     file = store / layout.STORE_JSON
     try:
@@ -98,15 +94,7 @@ def file_sha256(path: Path) -> str:
 def has_content(path: Path, size: int, sha256: str | None) -> bool:
     """Return True if a file is there, of this size and these bytes; one that its disk cannot read is not.
 
-    Parameters
-    ----------
-    sha256
-        None to trust the size.
-
-    Raises
-    ------
-    OSError
-        The machine fails to read it at the moment.
+    A `sha256` of None trusts the size. Raises `OSError`: the machine fails to read it at the moment.
     """
     try:
         return path.stat().st_size == size and (sha256 is None or file_sha256(path) == sha256)
@@ -127,10 +115,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 def checked_file(store: Path, file: StoredFile) -> Path:
     """Return the path of a file whose bytes are those that store.json names.
 
-    Raises
-    ------
-    StoreError
-        Missing or damaged.
+    Raises `StoreError`: missing or damaged.
     """
     path = store / file.name
     try:

@@ -6,7 +6,6 @@ for each kernel; indices of the confident rows; `.item()` of the loss at each st
 Like ours, it passes both corpora through the networks at once.
 """
 
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from emodna.model.config import TrainConfig
 from emodna.model.data.stream import SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import Phase
-from emodna.model.training.acceleration import keep_freed_memory
-from emodna.model.training.loop import Update
-from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
-from tests.benchmarks.step import Inputs
-from tests.benchmarks.training import Step, Training
+from tests.benchmarks.inputs import Inputs, Step, store_options
+from tests.benchmarks.threads import NAMES, Training, our_steps
+from tests.benchmarks.timing import Rounds
 
 DROPOUT = 0.1
 DIM, CHANNELS, PROJECTION = 40, 64, 128
@@ -195,15 +190,15 @@ def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, target
 
 
 def plain_steps(inputs: Inputs, name: str) -> Step:
-    """The plain loop's body."""
-    plain = PLAIN[name]().train()
+    """Return the body of the plain loop."""
+    plain = (PlainEmoDna if name == "emo-dna" else PlainSourceOnly)().train()
     method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
     plain.load_state_dict(method.state_dict(), strict=False)
     check(method, plain, inputs.sources, inputs.targets)
     optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
     loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
 
-    def step(number: int) -> None:
+    def step() -> None:
         (source, labels), (target, _) = (next(loader) for loader in loaders)
         optimizer.zero_grad()
         loss = torch.stack(plain.losses(source, labels, target)).sum()
@@ -214,25 +209,8 @@ def plain_steps(inputs: Inputs, name: str) -> Step:
     return step
 
 
-def our_steps(inputs: Inputs, name: str) -> Step:
-    """The trainer's loop's body."""
-    keep_freed_memory()
-    method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
-    update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
-
-    def step(number: int) -> None:
-        update(inputs.sources.batch(number), inputs.targets.batch(number), Phase())
-
-    return step
-
-
-PLAIN: dict[str, type[PlainSourceOnly]] = {"emo-dna": PlainEmoDna, "source-only": PlainSourceOnly}
-
-
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
-@click.option("--src", default="ravdess", show_default=True)
-@click.option("--tgt", default="emodb", show_default=True)
+@store_options
 @click.option("--threads", default=1, show_default=True)
 @click.option("--rounds", default=25, show_default=True, help="Of 4 steps of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
@@ -240,13 +218,14 @@ def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
     click.echo(
         f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} rounds of 4 steps"
     )
-    for name in PLAIN:
-        trainings = [Training(build, cache, src, tgt, name, threads) for build in (plain_steps, our_steps)]
-        rounds_of_both = [[each.take(4).cpu for each in trainings] for _ in range(rounds)]
-        plain_ms, ours_ms = (1e3 * statistics.median(taken) / 4 for taken in zip(*rounds_of_both, strict=True))
-        ratio = statistics.median(plain / ours for plain, ours in rounds_of_both)
+    for name in NAMES:
+        plain, ours = (Training(build, cache, src, tgt, name, threads) for build in (plain_steps, our_steps))
+        works = {"plain": plain, "ours": ours}
+        taken = Rounds({loop: lambda each=each: each.take(4).cpu for loop, each in works.items()}, rounds)
+        plain_ms, ours_ms = (1e3 * taken.median(loop) / 4 for loop in ("plain", "ours"))
+        ratio = taken.ratio("plain", "ours")
         click.echo(f"{name:12} plain loop {plain_ms:7.1f} ms   ours {ours_ms:7.1f} ms   ratio {ratio:.2f}")
-        for each in trainings:
+        for each in (plain, ours):
             each.end()
 
 

@@ -1,16 +1,17 @@
 """Each export of a store against writing what the store holds with nothing done to it, in the same run."""
 
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from statistics import median
 
 import click
 
 from emodna.pipeline.export import FORMATS
+from emodna.pipeline.store import FeatureStore
+from tests.benchmarks.timing import timed
 
 #: A process that exports, and says what it took: seconds, bytes, and MB at the peak that are its own, not mapped files.
 _EXPORT = """
@@ -38,8 +39,6 @@ print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
 @click.option("--rounds", default=3, show_default=True)
 def main(stores: tuple[Path, ...], rounds: int) -> None:
     """Export each of STORES in each format, in turn with a plain copy of its folder (Linux)."""
-    from emodna.pipeline.store import FeatureStore
-
     for path in stores:
         store = FeatureStore(path)
         size = int(store.frames.sum(dtype="int64")) * store.dim * 4
@@ -50,17 +49,15 @@ def main(stores: tuple[Path, ...], rounds: int) -> None:
                 with tempfile.TemporaryDirectory() as scratch:
                     place = Path(scratch, "export")
                     if name == "copy":
-                        began = time.perf_counter()
-                        shutil.copytree(path, place)
-                        rows[name].append((time.perf_counter() - began, size, 0.0))
+                        rows[name].append((timed(shutil.copytree, path, place).wall, size, 0.0))
                         continue
                     command = [sys.executable, "-c", _EXPORT, str(path), name, str(place)]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     seconds, written, megabytes = map(float, done.stdout.split())
                     rows[name].append((seconds, written, megabytes))
-        copy = statistics.median(row[0] for row in rows["copy"])
+        copy = median(row[0] for row in rows["copy"])
         for name, measured in rows.items():
-            seconds, written, megabytes = (statistics.median(column) for column in zip(*measured, strict=True))
+            seconds, written, megabytes = (median(column) for column in zip(*measured, strict=True))
             speed = f"{size / 1e6 / seconds:6.0f} MB/s  {len(store) / seconds:7.0f} utterances/s"
             costs = f"copy's time x {seconds / copy:5.1f}  size / features {written / size:5.2f}  +{megabytes:4.0f} MB"
             click.echo(f"{name:12} {seconds:6.2f} s  {speed}  {costs}")

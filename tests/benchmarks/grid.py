@@ -6,24 +6,26 @@ python -m tests.benchmarks.grid --help
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
 from emodna.model.bench.spec import Experiment
+from tests.benchmarks.timing import Rounds, run_seconds
 
 
 def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
     """Run the grid: the JSON of emodna-bench run, with the wall time as seen from outside."""
     command = [str(Path(sys.executable).with_name("emodna-bench")), "run", *options, "--out", str(out)]
     command += ["--workers", str(workers), "--threads", str(threads), "--json", "--quiet"]
+    shutil.rmtree(out, ignore_errors=True)
     began = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(threads))
     return {**json.loads(done.stdout), "seconds": time.perf_counter() - began}
@@ -31,15 +33,16 @@ def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> 
 
 def one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float:
     """Run the same cells by emodna-fit, one after another: seconds."""
-    began = time.perf_counter()
+    shutil.rmtree(out, ignore_errors=True)
+    seconds = 0.0
     for number, cell in enumerate(bench.runs):
         settings = [part for key, value in cell.method.overrides.items() for part in ("--set", f"{key}={value}")]
-        command = [str(Path(sys.executable).with_name("emodna-fit")), "--src", cell.src, "--tgt", cell.tgt]
-        command += ["--task", cell.task, "--method", cell.method.name, "--seed", str(cell.seed), *settings]
-        command += ["--steps", str(bench.arguments(cell)["steps"]), "--threads", str(threads), "--device", "cpu"]
-        command += ["--cache", str(cache), "--out", str(out / str(number)), "--json", "--quiet"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(threads))
-    return time.perf_counter() - began
+        command = [Path(sys.executable).with_name("emodna-fit"), "--src", cell.src, "--tgt", cell.tgt]
+        command += ["--task", cell.task, "--method", cell.method.name, "--seed", cell.seed, *settings]
+        command += ["--steps", bench.arguments(cell)["steps"], "--threads", threads, "--device", "cpu"]
+        command += ["--cache", cache, "--out", out / str(number), "--json", "--quiet"]
+        seconds += run_seconds(*command, env=environment(threads))
+    return seconds
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -70,7 +73,6 @@ def main(
     lists = {"--corpora": corpora, "--methods": methods, "--tasks": tasks}
     options = [part for option, values in lists.items() for value in values for part in (option, value)]
     options += ["--seeds", str(seeds), "--steps", str(steps), "--cache", str(cache), "--device", "cpu"]
-    taken: dict[str, list[float]] = {}
     costs: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
@@ -89,19 +91,13 @@ def main(
                 Experiment.read(out / "threads"), cache, out / "fit", cores
             ),
         }
-        for number in range(rounds):
-            for way, run in ways.items():
-                taken.setdefault(way, []).append(run())
-                click.echo(f"round {number + 1}: {way}: {taken[way][-1]:.1f} s", err=True)
-            cells = len(Experiment.read(out / "side").runs)
-            for folder in list(out.iterdir()):
-                shutil.rmtree(folder)
-    first, *others = taken
+        taken = Rounds(ways, rounds)
+        cells = len(Experiment.read(out / "side").runs)
+    first, *others = ways
     click.echo(f"{cells} cells of {steps} steps, {rounds} rounds")
     for way in others:
-        ratios = [b / a for a, b in zip(taken[first], taken[way], strict=True)]
-        click.echo(f"{way}: {statistics.median(ratios):.2f} times the seconds of {first} (median of the rounds)")
-    click.echo(f"harness: {statistics.median(costs):.2f} s a cell (workers x wall - the runs' own seconds, per cell)")
+        click.echo(f"{way}: {taken.ratio(way, first):.2f} times the seconds of {first} (median of the rounds)")
+    click.echo(f"harness: {median(costs):.2f} s a cell (workers x wall - the runs' own seconds, per cell)")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 """How often a 95 % interval holds the true UAR, by the number of speakers, and its time beside scipy's bootstrap."""
 
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,6 +9,7 @@ from numpy.typing import NDArray
 
 from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
 from emodna.model.metrics import scores_of
+from tests.benchmarks.timing import Rounds, cpu_seconds
 
 #: As many speakers and utterances of each as in SAVEE, EMODB, RAVDESS, and a larger corpus.
 SIZES = ((4, 120), (10, 54), (24, 60), (90, 60))
@@ -43,13 +41,6 @@ def coverage(rng: np.random.Generator, trials: int, speakers: int, each: int, de
     return float(utterances), float(by_speakers)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """CPU time of some work."""
-    began = time.thread_time()
-    work()
-    return time.thread_time() - began
-
-
 def of_scipy(counts: NDArray[np.int64], resamples: int) -> object:
     """The same scores of the same resamples, by drawing utterances one by one."""
     kind = np.repeat(np.arange(4), counts)
@@ -75,15 +66,13 @@ def main(trials: int, rounds: int) -> None:
         cells = [coverage(rng, trials, speakers, each, deviation) for deviation in DEVIATIONS]
         click.echo(f"{speakers:8} x {each:10} |" + " |".join(f"{a:12.1f} / {b:5.1f}" for a, b in cells))
     counts = simulated(rng, 24, 60, 0.1)
-    times = [
-        (
-            seconds(lambda: (over_utterances(counts.sum(axis=0), Resampling()), over_speakers(counts, Resampling()))),
-            seconds(lambda: of_scipy(counts.sum(axis=0), 10_000)),
-        )
-        for _ in range(rounds)
-    ]
-    ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = statistics.median(b / a for a, b in times)
+    whole, resampling = counts.sum(axis=0), Resampling()
+    works = {
+        "ours": lambda: cpu_seconds(lambda: (over_utterances(whole, resampling), over_speakers(counts, resampling))),
+        "scipy": lambda: cpu_seconds(lambda: of_scipy(whole, 10_000)),
+    }
+    taken = Rounds(works, rounds)
+    ours, theirs, ratio = taken.median("ours"), taken.median("scipy"), taken.ratio("scipy", "ours")
     click.echo(f"10000 resamples of 1440 utterances, median of {rounds} rounds, CPU time")
     click.echo(f"emodna, over utterances and over 24 speakers {1000 * ours:8.1f} ms")
     click.echo(f"scipy.stats.bootstrap, over utterances       {1000 * theirs:8.1f} ms   ratio {ratio:.0f}")

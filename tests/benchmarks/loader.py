@@ -5,12 +5,12 @@ batches alone: utterances per second of this loader and of a `DataLoader` over h
 interleaved, and the median counts.
 """
 
-import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -22,11 +22,13 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from emodna.model.config import TrainConfig
 from emodna.model.data.loading import RESIDENCIES, Loader, Residency
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import SourceStream, TargetStream
 from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import Timing, train
 from emodna.pipeline.store import FeatureStore
-from tests.benchmarks.step import Inputs
+from tests.benchmarks.inputs import Inputs, store_options
+from tests.benchmarks.timing import Rounds
 from tests.model.small import Silent
 
 CONFIG = TrainConfig(checkpoint_seconds=1e9)
@@ -59,14 +61,20 @@ class OverHdf5(Dataset[dict[str, torch.Tensor]]):
         return {"features": torch.from_numpy(features.T.copy()), "label": torch.tensor(-1 if label is None else label)}
 
 
-def training(inputs: Inputs, method: str, residency: Residency, device: torch.device, steps: int) -> Timing:
-    """Train for some steps."""
+def training(
+    dim: int,
+    streams: tuple[SourceStream, TargetStream],
+    method: str,
+    residency: Residency,
+    device: torch.device,
+    steps: int,
+) -> Timing:
+    """Train for some steps on features of `dim` coefficients."""
     kind = METHODS[method]
     with tempfile.TemporaryDirectory() as folder:
         return train(
-            kind(inputs.source.dim, kind.defaults, 0),
-            inputs.sources,
-            inputs.targets,
+            kind(dim, kind.defaults, 0),
+            *streams,
             CONFIG,
             steps=steps,
             seed=0,
@@ -109,9 +117,7 @@ def rate(loaded: Iterator[object], batches: int) -> float:
 
 
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
-@click.option("--src", default="ravdess", show_default=True)
-@click.option("--tgt", default="emodb", show_default=True)
+@store_options
 @click.option("--method", "methods", multiple=True, default=["source-only", "emo-dna"], show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -139,28 +145,24 @@ def main(
     for _ in range(rounds):
         for method in methods:
             for way in ways:
-                timings[method, way].append(training(inputs, method, way, where, steps))
+                streams = inputs.sources, inputs.targets
+                timings[method, way].append(training(inputs.source.dim, streams, method, way, where, steps))
     click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
     for (method, way), each in timings.items():
-        step = statistics.median(timing.seconds / timing.steps for timing in each)
-        blocked = statistics.median(timing.blocked_seconds / timing.steps for timing in each)
+        step = median(timing.seconds / timing.steps for timing in each)
+        blocked = median(timing.blocked_seconds / timing.steps for timing in each)
         click.echo(f"{f'{method}, resident {way}':28} {1e3 * step:10.1f} {1e3 * blocked:11.2f} {blocked / step:7.2%}")
 
-    loaders: dict[str, Callable[[], Iterator[object]]] = {
-        **{f"this, resident {way}": lambda way=way: by_loader(inputs, way, where, batches) for way in ways},
-        **{
-            f"DataLoader, {n} workers": lambda n=n: by_dataloader(inputs, n, where, batches)  # type: ignore[misc]
-            for n in (0, 1, 2)
-        },
+    loaders: dict[str, Callable[[], float]] = {
+        f"this, resident {way}": lambda way=way: rate(by_loader(inputs, way, where, batches), batches) for way in ways
     }
-    rates: dict[str, list[float]] = defaultdict(list)
-    for _ in range(rounds):
-        for name, loaded in loaders.items():
-            rates[name].append(rate(loaded(), batches))
+    for n in (0, 1, 2):
+        loaders[f"DataLoader, {n} workers"] = lambda n=n: rate(by_dataloader(inputs, n, where, batches), batches)
+    rates = Rounds(loaders, rounds)
     click.echo(f"\n{'batches alone':28} {'utterances/s':>12} {'off / this':>11}")
-    off = statistics.median(rates["this, resident off"])
-    for name, found in rates.items():
-        click.echo(f"{name:28} {statistics.median(found):12.0f} {off / statistics.median(found):11.1f}")
+    off = rates.median("this, resident off")
+    for name in loaders:
+        click.echo(f"{name:28} {rates.median(name):12.0f} {off / rates.median(name):11.1f}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 python -m tests.benchmarks.methods_step --help
 """
 
-import time
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import click
 import torch
@@ -20,35 +19,35 @@ from emodna.model.methods.base import Phase
 from emodna.model.training.acceleration import keep_freed_memory
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
-from tests.benchmarks.step import Inputs
+from tests.benchmarks.inputs import Inputs, store_options
+from tests.benchmarks.timing import Rounds, cpu_seconds
 
-CPU = torch.device("cpu")
 
-
-def steps_of(name: str, inputs: Inputs) -> dict[str, Callable[[int], None]]:
-    """A step of each phase of a method, at its defaults, on the inputs."""
+def steps_of(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
+    """Return the timed step of each phase of a method, at its defaults, on the inputs."""
     kind = METHODS[name]
     defaults = kind.defaults
     if hasattr(defaults, "languages"):  # that of the corpora at hand, as a run would fill in
         defaults = replace(defaults, languages=len(inputs.languages))
     method = kind(inputs.source.dim, defaults, 0).train()
-    update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), CPU)
+    update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
     labelled = inputs.sources
     if method.supervision == "oracle-folds":
         everything = [inputs.source.labels("arousal")] * defaults.folds
         labelled = FoldStream(inputs.mine, everything, batch_size=64, seed=0)
 
-    def take(phase: Phase, number: int) -> None:
-        update(labelled.batch(number), inputs.targets.batch(number), phase)
+    def take(phase: Phase, numbers: "itertools.count[int]") -> float:
+        number = next(numbers)
+        return cpu_seconds(lambda: update(labelled.batch(number), inputs.targets.batch(number), phase))
 
     several = len(method.phases) > 1
-    return {f"{name}, {phase.name}" if several else name: partial(take, phase) for phase in method.phases}
+    return {
+        f"{name}, {phase.name}" if several else name: partial(take, phase, itertools.count()) for phase in method.phases
+    }
 
 
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
-@click.option("--src", default="ravdess", show_default=True)
-@click.option("--tgt", default="emodb", show_default=True)
+@store_options
 @click.option("--rounds", default=7, show_default=True)
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
     """Take one step of each method in turn, round after round, on one thread, and print the medians."""
@@ -56,17 +55,11 @@ def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
     keep_freed_memory()
     inputs = Inputs(cache, src, tgt)
     steps = {label: step for name in METHODS for label, step in steps_of(name, inputs).items()}
-    taken: dict[str, list[float]] = {label: [] for label in steps}
-    for number in range(rounds + 1):
-        for label, step in steps.items():
-            began = time.process_time()
-            step(number)
-            if number:  # the first makes what the others reuse
-                taken[label].append(time.process_time() - began)
-    floor = median(taken["source-only"])
+    taken = Rounds(steps, rounds, warm_up=True)
+    floor = taken.median("source-only")
     click.echo("| method | ms per step | of source-only's |\n|---|---:|---:|")
-    for label, seconds in taken.items():
-        click.echo(f"| {label} | {1e3 * median(seconds):.0f} | {median(seconds) / floor:.1f} |")
+    for label in steps:
+        click.echo(f"| {label} | {1e3 * taken.median(label):.0f} | {taken.median(label) / floor:.1f} |")
 
 
 if __name__ == "__main__":

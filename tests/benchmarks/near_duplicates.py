@@ -33,6 +33,7 @@ from emodna.pipeline.inspect.survey import survey
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import Snapshot, checksum
+from tests.benchmarks.inputs import read_recording
 from tests.pipeline.making import prepared
 
 Samples = NDArray[np.float32]
@@ -95,7 +96,7 @@ def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
     """Print recall by alteration, what else was taken for a copy, and time and memory by size."""
     files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
     with tempfile.TemporaryDirectory() as folder:
-        plain = _store(Path(folder) / "plain", name, ((path.name, *_read(path)) for path in files))
+        plain = _store(Path(folder) / "plain", name, ((path.name, *read_recording(path)) for path in files))
         originals, equal = survey(plain)[1], same_audio(plain)
         found = altered_copies(plain, originals, equal)
         click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups equal byte for byte, "
@@ -114,12 +115,6 @@ def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
             click.echo(
                 f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False
             )
-
-
-def _read(path: Path) -> tuple[Samples, int]:
-    with path.open("rb") as stream:
-        recording = decode(stream)
-    return recording.samples, recording.sample_rate
 
 
 def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int]]) -> FeatureStore:
@@ -144,7 +139,7 @@ def _recall(folder: Path, name: str, files: list[Path]) -> None:
 
     def recordings() -> Iterator[tuple[str, Samples, int]]:
         for path in files:
-            samples, rate = _read(path)
+            samples, rate = read_recording(path)
             yield path.name, samples, rate
             kind = kinds[altered[path.name]]
             yield f"copy {path.name}", *ALTERATIONS[kind](samples, rate, random)

@@ -13,7 +13,7 @@ import torch
 from emodna.model.inference.onnx_export import export_onnx
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.run_folder import RunFolder
-from emodna.pipeline.audio.decode import decode, resample
+from tests.benchmarks.inputs import read_at
 
 
 @click.command()
@@ -40,9 +40,7 @@ def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
         paths = sorted(folder.rglob("*.wav"))[::every]
         worst, where, audio, spent = 0.0, "", 0.0, {"emodna": 0.0, "onnxruntime": 0.0}
         for path in paths:
-            with path.open("rb") as stream:
-                recording = decode(stream, channel=model.features.channel)
-            waveform = resample(recording.samples, recording.sample_rate, rate)
+            waveform = read_at(path, rate, model.features.channel)
             audio += rounds * len(waveform) / rate
             for _ in range(rounds):
                 began = time.perf_counter()

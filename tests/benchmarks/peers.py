@@ -4,12 +4,10 @@ They do not compute the same: each row says what. Where a package lets one choos
 many as here. It needs the extra packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
 """
 
-import functools
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from emodna.pipeline import corpora
-from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import MfccSet
-from tests.benchmarks.steady import prepared
+from tests.benchmarks.inputs import corpus_option, read_at, root_option
+from tests.benchmarks.profile import prepared
+from tests.benchmarks.timing import Rounds, cpu_seconds
 
 try:
     import kaldi_native_fbank
@@ -67,7 +66,7 @@ def kaldi() -> Callable[[Any], Any]:
 
 def smile(features: Any, level: Any) -> Callable[[Any], Any]:
     """openSMILE, without the table that its Python package makes of the features."""
-    return functools.partial(opensmile.Smile(features, level), sampling_rate=RATE)
+    return partial(opensmile.Smile(features, level), sampling_rate=RATE)
 
 
 def peers() -> list[Peer]:
@@ -83,7 +82,7 @@ def peers() -> list[Peer]:
         Peer(
             "python_speech_features",
             "40 MFCCs, HTK mel scale, no top_db",
-            functools.partial(
+            partial(
                 python_speech_features.mfcc,
                 samplerate=RATE,
                 winlen=N_FFT / RATE,
@@ -110,13 +109,6 @@ def peers() -> list[Peer]:
     ]
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of the whole process: some peers have threads of their own."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 def write_all(peer: Peer, paths: Sequence[Path]) -> None:
     """The plain loop: load, extract, save."""
     with tempfile.TemporaryDirectory() as dest:
@@ -133,32 +125,22 @@ def prepare_all(corpus: str, root: Path) -> None:
 
 def table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:
     """Time some works in turn, and print a line for each."""
-    for _, work in works.values():
-        work()
-    rows = [{name: cpu_seconds(work) for name, (_, work) in works.items()} for _ in range(rounds)]
+    taken = Rounds({name: partial(cpu_seconds, work) for name, (_, work) in works.items()}, rounds, warm_up=True)
     click.echo(f"\n{title:24} {'x real time':>11} {'of librosa':>11}   computes")
     for name, (computes, _) in works.items():
-        speed = statistics.median(duration / row[name] for row in rows)
-        ratio = statistics.median(row[LIBROSA] / row[name] for row in rows)
-        click.echo(f"{name:24} {speed:11.0f} {ratio:11.2f}   {computes}")
+        click.echo(f"{name:24} {duration / taken.median(name):11.0f} {taken.ratio(LIBROSA, name):11.2f}   {computes}")
 
 
 @click.command()
-@click.option(
-    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
-)
-@click.option("--corpus", default="ravdess", show_default=True)
+@root_option
+@corpus_option
 @click.option("--files", default=120, show_default=True, help="Evenly chosen.")
 @click.option("--rounds", default=5, show_default=True, help="All in turn, so that a noisy machine slows all.")
 def main(root: Path, corpus: str, files: int, rounds: int) -> None:
     """Show the speed of each peer on decoded audio, and from files to files."""
     found = sorted(root.rglob("*.wav"))
     paths = found[:: max(1, len(found) // files)][:files]
-    audio = []
-    for path in paths:
-        with path.open("rb") as stream:
-            recording = decode(stream)
-        audio.append(resample(recording.samples, recording.sample_rate, RATE))
+    audio = [read_at(path, RATE) for path in paths]
     duration = sum(map(len, audio)) / RATE
     torch.set_num_threads(1)
     with threadpool_limits(1), tempfile.TemporaryDirectory() as chosen:

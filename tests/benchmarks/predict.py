@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, cycle, islice
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from emodna.model.inference.inputs import named
 from emodna.model.inference.predict import predict
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
-from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.audio.decode import resample
+from tests.benchmarks.inputs import read_at, root_option
+from tests.benchmarks.timing import Rounds, run_seconds, timed
 
 _WINDOWS = Windows(4.0, 2.0)
 #: Runs the command in a process whose peak of memory is its own.
@@ -36,10 +38,7 @@ def loop(model: TrainedModel, files: list[Path]) -> list[float]:
     """One file after the other, each alone through the network: what a user's own script does."""
     found = []
     for file in files:
-        with file.open("rb") as stream:
-            recording = decode(stream)
-        samples = resample(recording.samples, recording.sample_rate, model.features.sample_rate)
-        features, peak_db = model.features.extract(samples)
+        features, peak_db = model.features.extract(read_at(file, model.features.sample_rate))
         window, length = model.window(features, peak_db)
         with torch.inference_mode():
             logits = model.method.predict(torch.from_numpy(window).T[None].contiguous(), torch.tensor([length]))
@@ -53,21 +52,13 @@ def ahead(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
     return [answer.probability for _, answer in answers if answer.probability is not None]
 
 
-def timed(work: Callable[[], list[float]]) -> tuple[float, float, list[float]]:
-    """Wall and CPU time in s, and what was found."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = work()
-    return time.perf_counter() - wall, time.process_time() - cpu, found
-
-
 def rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
     """Time all in turn, start-up left out."""
     seconds = sum(soundfile.info(file).duration for file in files)
     works = {"loop": lambda: loop(model, files)} | {
         f"{threads} thread(s)": lambda threads=threads: ahead(model, files, threads) for threads in (1, 2)
     }
-    for work in works.values():
-        work()
+    answers = {name: np.array(work()) for name, work in works.items()}  # libraries are loaded from here on
     rows = [{name: timed(work) for name, work in works.items()} for _ in range(rounds)]
     click.echo(f"{len(files)} files, {seconds:.0f} s of audio, start-up left out, median of {rounds} rounds")
     for name in works:
@@ -75,7 +66,7 @@ def rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
         ratio, of_cpu = (statistics.median(row["loop"][at] / row[name][at] for row in rows) for at in (0, 1))
         says = f"{wall:7.2f} s wall {cpu:7.2f} s CPU {seconds / wall:7.0f} x real time"
         click.echo(f"{name:12} {says}   loop / this: wall {ratio:.2f}, CPU {of_cpu:.2f}")
-    found = [np.array(rows[0][name][2]) for name in works]
+    found = list(answers.values())
     click.echo(f"largest difference: to the loop {abs(found[0] - found[1]).max():.1e}, of 1 and 2 threads ", nl=False)
     click.echo(f"{abs(found[1] - found[2]).max():.1e}")
 
@@ -147,28 +138,18 @@ def cuts(model: TrainedModel, files: list[Path]) -> None:
 def start_up(run: Path, file: Path, rounds: int) -> None:
     """Time the whole command on one file, beside an interpreter that imports torch and nothing else."""
     works = {
-        "emodna-predict RUN one.wav": [
-            str(Path(sys.executable).with_name("emodna-predict")),
-            str(run),
-            str(file),
-            "-q",
-        ],
+        "emodna-predict RUN one.wav": [Path(sys.executable).with_name("emodna-predict"), run, file, "-q"],
         "python -c 'import torch'": [sys.executable, "-c", "import torch"],
     }
-    rows: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, command in works.items():
-            began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            rows[name].append(time.perf_counter() - began)
+    taken = Rounds({name: lambda words=words: run_seconds(*words) for name, words in works.items()}, rounds)
     click.echo("")
-    for name, row in rows.items():
-        click.echo(f"{name:28} {statistics.median(row):.2f} s, fastest {min(row):.2f} s")
+    for name in works:
+        click.echo(f"{name:28} {taken.median(name):.2f} s, fastest {taken.best(name):.2f} s")
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.option("--root", type=click.Path(path_type=Path, exists=True), default="data/ravdess", show_default=True)
+@root_option
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--minutes", default=60, show_default=True, help="Of the long recording.")
 def main(run: Path, root: Path, rounds: int, minutes: int) -> None:

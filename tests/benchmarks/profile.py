@@ -17,10 +17,14 @@ import torch
 
 from emodna.pipeline import corpora
 from emodna.pipeline.audio import decode as audio
-from emodna.pipeline.features import logmel, mfcc
-from emodna.pipeline.prepare import extract
+from emodna.pipeline.corpora.base import Corpus
+from emodna.pipeline.features import MfccSet, logmel, mfcc
+from emodna.pipeline.prepare import Report, extract, prepare
+from emodna.pipeline.prepare.executors import local_workers
+from emodna.pipeline.prepare.extract import Extraction
 from emodna.pipeline.store import shards
-from tests.benchmarks.steady import prepared
+from tests.benchmarks.inputs import corpus_option, root_option
+from tests.model.small import Silent
 
 #: Step -> the functions that do it. What one of them calls of another step counts there.
 STEPS: dict[str, list[tuple[Any, str]]] = {
@@ -37,9 +41,9 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
     "FFT": [(torch.fft, "rfft")],
     "power": [(np, "square")],
     "mel bands": [(np, "matmul")],
-    "logarithm and floor": [(logmel.LogMel, "tensor")],
-    "DCT": [(mfcc.Mfcc, "__call__")],
-    "the spectrogram's rest": [(logmel.LogMel, "_mel")],
+    "logarithm and floor": [(logmel._LogMel, "__call__")],
+    "DCT": [(mfcc.MfccSet, "transform")],
+    "the spectrogram's rest": [(logmel._LogMel, "_mel")],
     "CRC": [(extract, "feature_crc")],
     "HDF5": [(h5py.File, "__init__"), (h5py.File, "close"), (h5py.File, "flush"), (h5py.Group, "create_dataset")],
     "writing files": [(shards, "_write_named_by_content")],
@@ -47,6 +51,11 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
 }
 #: The libraries' own work, which no rewriting around them could spare.
 CORE = ("decode", "resample", "FFT", "hash")
+
+
+def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> Report:
+    """Prepare a corpus with the default features, in this process, whose libraries are loaded."""
+    return prepare(corpus, root, cache, Extraction(MfccSet()), Silent(), workers=local_workers(workers))
 
 
 class Stopwatch:
@@ -110,10 +119,8 @@ class Stopwatch:
 
 
 @click.command()
-@click.option(
-    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
-)
-@click.option("--corpus", default="ravdess", show_default=True)
+@root_option
+@corpus_option
 @click.option("--workers", default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(root: Path, corpus: str, workers: int, rounds: int) -> None:

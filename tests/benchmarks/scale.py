@@ -31,7 +31,7 @@ from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.shards import feature_crc
-from tests.benchmarks.steady import Silent
+from tests.model.small import Silent
 from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
@@ -137,7 +137,7 @@ class Place:
             SourceStream([(windows, labels)], batch_size=64, seed=0),
             TargetStream(windows, batch_size=64, seed=0),
         )
-        timing = training(streams, "source-only", "auto", torch.device("cpu"), _STEPS)
+        timing = training(store.dim, streams, "source-only", "auto", torch.device("cpu"), _STEPS)
         waited = 1e3 * timing.blocked_seconds / timing.steps
         return (
             f"statistics {statistics:.1f} s, {1e3 * timing.seconds / timing.steps:.0f} ms a step, {waited:.1f} blocked"

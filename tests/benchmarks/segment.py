@@ -11,8 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.audio.segment import EnergySegmenter
+from tests.benchmarks.inputs import read_at
 
 _RATE = 22_050
 
@@ -46,11 +46,8 @@ def main(root: Path, recordings: int, each: int) -> None:
     for snr in (60, 30, 20, 10, 5):
         kept, pause, alone, speeds = [], [], [], []
         for _ in range(recordings):
-            utterances = []
-            for path in random.choice(np.array(files, object), each, replace=False):
-                with path.open("rb") as stream:
-                    recording = decode(stream)
-                utterances.append(resample(recording.samples, recording.sample_rate, _RATE))
+            chosen = random.choice(np.array(files, object), each, replace=False)
+            utterances = [read_at(path, _RATE) for path in chosen]
             samples, places = joined(utterances, snr, random)
             began = time.perf_counter()
             found_at = EnergySegmenter().pieces(samples, _RATE)

@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 from torch import nn
 
-from emodna.model.config import TrainConfig
-from emodna.model.data.normalisation import Statistics
-from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
-from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import RunFacts
 from emodna.model.training.acceleration import compiled, keep_freed_memory
-from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.store import FeatureStore
+from tests.benchmarks.inputs import Inputs, store_options
 
 
 class Clock:
@@ -55,27 +47,8 @@ class Clock:
             torch.cuda.synchronize()
 
 
-class Inputs:
-    """Batches of 64 from two real stores, as a run has them."""
-
-    def __init__(self, cache: Path, src: str, tgt: str) -> None:
-        config = TrainConfig()
-        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
-        statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
-        silence = feature_set_from(self.source.snapshot.parameters).silence
-        self.framer = Framer(config.frames, config.padding, statistics, silence)
-        labels = self.source.labels("arousal")
-        facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)
-        self.languages = facts.languages
-        self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
-        self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)
-        self.targets = TargetStream(other, batch_size=64, seed=0)
-
-
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
-@click.option("--src", default="ravdess", show_default=True)
-@click.option("--tgt", default="emodb", show_default=True)
+@store_options
 @click.option("--method", "method_name", type=click.Choice(list(METHODS)), default="emo-dna", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)

@@ -1,23 +1,86 @@
-"""Two trainings of one thread each, beside each other, against one training of two threads."""
+"""Two trainings of one thread each, beside each other, against one training of two threads.
 
+`Training` is a training in a process of its own, which takes steps when it is told to.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
+import torch
 
-from tests.benchmarks.eager import PLAIN, our_steps
-from tests.benchmarks.training import Training
+from emodna.model.methods import METHODS
+from emodna.model.training.acceleration import keep_freed_memory
+from tests.benchmarks.inputs import Inputs, Step, store_options
+from tests.benchmarks.timing import Seconds, timed
 
 STEPS = 10
+#: The methods that are timed.
+NAMES = ("emo-dna", "source-only")
+
+
+class Training:
+    """A process with the inputs and a step function made of them; it has taken three steps when it is there."""
+
+    def __init__(
+        self, build: Callable[[Inputs, str], Step], cache: Path, src: str, tgt: str, method: str, threads: int
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, far_end = context.Pipe()
+        arguments = (far_end, build, (cache, src, tgt), method, threads)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        self._pipe.recv()
+
+    def begin(self, steps: int) -> None:
+        """Let it take steps."""
+        self._pipe.send(steps)
+
+    def finish(self) -> Seconds:
+        """Wait for them."""
+        taken: Seconds = self._pipe.recv()
+        return taken
+
+    def take(self, steps: int) -> Seconds:
+        """Let it take steps and wait for them."""
+        self.begin(steps)
+        return self.finish()
+
+    def end(self) -> None:
+        """End the process."""
+        self.begin(0)
+        self._process.join()
+
+
+def _serve(
+    pipe: Connection, build: Callable[[Inputs, str], Step], corpora: tuple[Path, str, str], method: str, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    step = build(Inputs(*corpora), method)
+
+    def take(steps: int) -> Seconds:
+        return timed(lambda: [step() for _ in range(steps)])
+
+    take(3)
+    pipe.send(None)
+    while (steps := pipe.recv()) > 0:
+        pipe.send(take(steps))
+
+
+def our_steps(inputs: Inputs, name: str) -> Step:
+    """Return the body of the trainer's loop."""
+    keep_freed_memory()
+    return inputs.steps_of(METHODS[name](inputs.source.dim, METHODS[name].defaults, 0).train())
 
 
 @click.command()
-@click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)
-@click.option("--src", default="ravdess", show_default=True)
-@click.option("--tgt", default="emodb", show_default=True)
+@store_options
 @click.option("--rounds", default=10, show_default=True)
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
     """Wall time of the fastest round, in turn."""
-    for name in PLAIN:
+    for name in NAMES:
         one, other, wide = (Training(our_steps, cache, src, tgt, name, threads) for threads in (1, 1, 2))
         seconds = []
         for _ in range(rounds):

@@ -53,32 +53,20 @@ def test_delete_removes_and_says_how_much(emodna_cache: Command, stores: tuple[P
 
 def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
+    files = [
+        {"file": HALF, "bytes": 500, "kind": "temporary"},
+        {"file": OLD, "bytes": 2_000_000, "kind": "old"},
+    ]
     expected = {
         "cache": str(emodb.parents[1]),
         "deleted": False,
         "bytes": 2_000_500,
         "stores": [
-            {
-                "store": str(emodb),
-                "corpus": "emodb",
-                "feature_set": emodb.name,
-                "bytes": 2_000_500,
-                "files": [
-                    {"file": HALF, "bytes": 500, "kind": "temporary"},
-                    {"file": OLD, "bytes": 2_000_000, "kind": "old"},
-                ],
-                "kept": [],
-                "skipped": None,
-            },
-            {
-                "store": str(ravdess),
-                "corpus": "ravdess",
-                "feature_set": ravdess.name,
-                "bytes": 0,
-                "files": [],
-                "kept": [],
-                "skipped": None,
-            },
+            {"store": str(store), "corpus": store.parent.name, "feature_set": store.name, **found}
+            for store, found in (
+                (emodb, {"bytes": 2_000_500, "files": files, "kept": [], "skipped": None}),
+                (ravdess, {"bytes": 0, "files": [], "kept": [], "skipped": None}),
+            )
         ],
     }
     assert emodna_cache("gc", "--json", "--cache", emodb.parents[1]).json == expected

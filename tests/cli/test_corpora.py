@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -146,17 +144,3 @@ class TestHelp:
     def test_wrong_usage(self, emodna_corpora: Command) -> None:
         assert "No such command 'emodb'" in emodna_corpora("emodb").usage()
         assert "No such option" in emodna_corpora("--cash").usage()
-
-    def test_it_comes_without_the_heavy_libraries(self) -> None:
-        code = """
-import sys
-from emodna.cli.corpora import main
-sys.argv = ["emodna-corpora", "--help"]
-try:
-    main()
-except SystemExit:
-    heavy = {"torch", "librosa", "dask", "scipy", "h5py", "pyarrow", "requests", "pooch"}
-    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
-"""
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
-        assert done.stderr.strip() == "[]"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,36 +97,17 @@ class TestJson:
         assert Path(found["store"]).name.startswith("mfcc39-")
         assert "normalised by its own statistics" in evaluate(tmp_path / "run", folder, "--corpus", "emodb").out
 
-    @pytest.mark.slow
-    def test_of_a_real_process(self, run: Path, cache: Path) -> None:
-        program = Path(sys.executable).with_name("emodna-eval")
-        arguments = ["--corpus", "ravdess", "--cache", str(cache), "--threads", "1", "--json"]
-        done = subprocess.run([program, str(run), *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        (found,) = json.loads(done.stdout)
-        assert found["seen"] == "source"
-        assert done.stderr.startswith("ravdess: the run was trained on it, with its labels")
-
 
 class TestScreen:
     def test_has_scores_beside_constants_then_where_the_errors_are(self, run: Path, own: Path) -> None:
         answer = evaluate(run, own, "--corpus", "staff")
         assert (answer.code, answer.err) == (0, "")
         lines = [line.strip() for line in answer.out.splitlines()]
-        assert (
-            lines[0] == "staff, 5 utterances, by ravdess -> emodb, arousal, emo-dna (channels=8, tcn_blocks=1), seed 0"
-        )
         for beginning in (
-            "emo-dna ",
-            "95 %, 5 utterances ",
-            "95 %, 3 speakers ",
-            "always high ",
-            "majority ",
-            "anger ",
+            *("staff, 5 utterances, by ravdess -> emodb", "emo-dna ", "95 %, 5 utterances ", "95 %, 3 speakers "),
+            *("always high ", "majority ", "anger ", "calibration  ECE 0.", "3 speakers are few"),
         ):
             assert any(line.startswith(beginning) for line in lines)
-        assert any(line.startswith("calibration  ECE 0.") for line in lines)
-        assert "3 speakers are few: the interval over them is too narrow" in lines
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
         assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
@@ -136,14 +115,6 @@ class TestScreen:
     def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err
         assert evaluate(run, cache, "--corpus", "emodb", "-q").err == ""
-
-    def test_help_names_every_option(self) -> None:
-        answer = command(eval_command.main, "--help")
-        assert answer.code == 0
-        for option in ("RUN", "--corpus", "--cache", "--out", "--png", "--device", "--threads", "--json", "--config"):
-            assert option in answer.out
-        for default in ("10000", "auto", "EMODNA_CACHE"):
-            assert default in answer.out
 
 
 class TestFiles:
@@ -172,12 +143,9 @@ class TestFiles:
         assert answer.code == 0
         assert answer.err.splitlines()[-1] == f"wrote {tmp_path / 'r.png'}"
         assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
-
-    def test_picture_of_nothing_is_none(self, run: Path, own: Path, tmp_path: Path) -> None:
-        answer = evaluate(run, own, "--corpus", "calls", "--png", tmp_path / "r.png")
-        assert answer.code == 0
+        answer = evaluate(run, own, "--corpus", "calls", "--png", tmp_path / "none.png")
         assert "not drawn, no corpus has labels" in answer.err
-        assert list(tmp_path.iterdir()) == []
+        assert not (tmp_path / "none.png").exists()
 
 
 class TestMistakes:
@@ -186,12 +154,11 @@ class TestMistakes:
         assert_one_line_error(answer, "savee", "emodb, ravdess")
         assert list(tmp_path.iterdir()) == []
 
-    def test_other_features(self, run: Path, emodb_root: Path, tmp_path: Path) -> None:
-        prepared(emodb_root, tmp_path, corpus("emodb"), features=feature_set("mfcc39"))
-        assert_one_line_error(evaluate(run, tmp_path, "--corpus", "emodb"), "mfcc39-", "--feature-set mfcc40")
-
-    def test_no_run(self, cache: Path, tmp_path: Path) -> None:
+    def test_no_run_and_no_corpus(self, run: Path, cache: Path, tmp_path: Path) -> None:
         assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
+        answer = command(eval_command.main, run)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--corpus" in answer.err
 
     def test_two_stores_for_one_file(self, run: Path, cache: Path, tmp_path: Path) -> None:
         (store,) = (cache / "emodb").iterdir()
@@ -200,8 +167,3 @@ class TestMistakes:
         assert_one_line_error(answer, "--out: --corpus names emodb 2 times")
         assert not (tmp_path / "out").exists()
         assert len(documents(evaluate(run, cache, *arguments, "--json"))) == 2
-
-    def test_no_corpus(self, run: Path) -> None:
-        answer = command(eval_command.main, run)
-        assert (answer.code, answer.out) == (2, "")
-        assert "--corpus" in answer.err

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.fit_progress import Pace, watching
+from emodna.cli.fit_progress import Watcher, watching
 
 TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
@@ -23,54 +23,43 @@ class Clock:
         return self.now
 
 
-class TestPace:
+class TestFacts:
+    """Rates and times of a session."""
+
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()
 
-    def test_is_not_known_before_there_are_two_moments(self, clock: Clock) -> None:
-        pace = Pace(100, 128, clock)
-        assert (pace.rate, pace.remaining) == (None, None)
-        pace.reached(0)
-        assert pace.facts() == ["elapsed 0:00"]
-
-    def test_counts_steps_and_utterances_and_says_how_long_it_takes(self, clock: Clock) -> None:
-        pace = Pace(100, 128, clock)
-        pace.reached(0)
+    def test_count_steps_and_utterances_and_say_how_long_it_takes(self, clock: Clock) -> None:
+        watcher = Watcher(100, 128, clock)
+        assert watcher.facts() == ["elapsed 0:00"]
+        watcher.began(0)
         clock.now += 5
-        pace.reached(20)
-        assert pace.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
+        watcher.logged(20, {})
+        assert watcher.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
         clock.now += 3
-        assert pace.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
+        assert watcher.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
 
-    def test_of_a_resumed_run_counts_this_session_alone(self, clock: Clock) -> None:
-        pace = Pace(1000, 2, clock)
-        pace.reached(900)
+    def test_of_a_resumed_run_count_this_session_alone(self, clock: Clock) -> None:
+        watcher = Watcher(1000, 2, clock)
+        watcher.began(900)
+        assert watcher.facts() == ["elapsed 0:00"]  # no division by zero
         clock.now += 10
-        pace.reached(910)
-        assert (pace.rate, pace.remaining, pace.elapsed) == (1.0, 90.0, 10.0)
+        watcher.logged(910, {})
+        assert watcher.facts() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
 
-    def test_forgets_how_fast_it_was_long_ago(self, clock: Clock) -> None:
-        pace = Pace(10_000, 2, clock)
-        pace.reached(0)
+    def test_forget_how_fast_it_was_long_ago(self, clock: Clock) -> None:
+        watcher = Watcher(10_000, 2, clock)
+        watcher.began(0)
         for step in range(1, 61):  # one step a second, then ten
             clock.now += 1
-            pace.reached(step if step <= 30 else 30 + 10 * (step - 30))
-        assert pace.rate == pytest.approx(10)
+            watcher.logged(step if step <= 30 else 30 + 10 * (step - 30), {})
+        assert watcher.facts()[0] == "10 steps/s"
 
-    def test_that_stands_still_is_no_division_by_zero(self, clock: Clock) -> None:
-        pace = Pace(10, 2, clock)
-        pace.reached(3)
-        pace.reached(3)
-        assert pace.rate is None
-        clock.now += 1
-        pace.reached(3)
-        assert pace.remaining is None
-
-    def test_long_times_have_hours(self, clock: Clock) -> None:
-        pace = Pace(10, 2, clock)
+    def test_have_hours_where_it_takes_long(self, clock: Clock) -> None:
+        watcher = Watcher(10, 2, clock)
         clock.now += 3 * 3600 + 62
-        assert pace.facts() == ["elapsed 3:01:02"]
+        assert watcher.facts() == ["elapsed 3:01:02"]
 
 
 Watched = Callable[..., str]
@@ -84,7 +73,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         file = io.StringIO()
         monkeypatch.setattr(common, "err", Console(file=file, highlight=False, emoji=False, **console))  # type: ignore[arg-type]
         common.set_verbosity(verbose=False, quiet=quiet)
-        with watching(title, 100, utterances=16, quiet=quiet) as watcher:
+        with watching(title, 100, utterances=16) as watcher:
             watcher.began(done)
             for step in range(done + 1, 101):
                 watcher.logged(step, {**TERMS, "odd[red]\x1b[2J": 1e6})

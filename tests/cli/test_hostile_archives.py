@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import struct
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -115,16 +113,3 @@ class TestEverythingAtOnce:
         for shown in (r"two\nlines.wav", "[red].wav", "[/].wav", r"\x1b[31m.wav", r"\u202e.wav"):
             assert f"rejected: {shown}: not readable" in ran.err
         assert all(character.isprintable() or character == "\n" for character in ran.err + ran.out)
-
-
-class TestManyMembers:
-    def test_a_directory_of_many_empty_members_is_counted(self, tmp_path: Path, emodna_prep: Command) -> None:
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for number in range(30):
-                archive.writestr(f"{number}.wav", b"")
-            archive.writestr("good.wav", sound("good"))
-        (tmp_path / "x.zip").write_bytes(packed.getvalue())
-        ran = emodna_prep("--folder", tmp_path / "x.zip", "--name", "many", "--json")
-        assert [ran.code, ran.json[0]["utterances"], ran.json[0]["rejected"]] == [0, 1, 30]
-        assert "... and 25 more (-v names them all)" in ran.err

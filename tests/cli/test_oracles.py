@@ -61,10 +61,8 @@ class TestFit:
         assert row.startswith(method)
         assert "oracle: trained with" in answer.out
         assert "oracle: " in answer.err.splitlines()[0]
+        assert "\u2026" not in answer.out  # a long name cuts no figure off
         assert json.loads((made[0] / name / "result.json").read_text())["supervision"] == supervision
-
-    def test_cuts_no_figure_off_for_a_long_name(self, made: tuple[Path, dict[str, Answer]]) -> None:
-        assert "\u2026" not in made[1]["labels"].out
 
     def test_marks_no_method(self, made: tuple[Path, dict[str, Answer]]) -> None:
         answer = made[1]["floor"]
@@ -76,12 +74,9 @@ class TestFit:
         (line,) = [line for line in answer.out.splitlines() if line.startswith("upper-bound ")]
         assert line.endswith("(oracle)")
 
-    @pytest.mark.parametrize("arguments", [("--select", "snd"), ("--oracle-analysis",)], ids=" ".join)
-    def test_refuses_to_choose_for_the_upper_bound(
-        self, arguments: tuple[str, ...], cache: Path, tmp_path: Path
-    ) -> None:
-        answer = fit(cache, "--method", "upper-bound", *arguments, "--out", tmp_path / "run")
-        assert_one_line_error(answer, " ".join(arguments), "upper-bound")
+    def test_refuses_to_choose_for_the_upper_bound(self, cache: Path, tmp_path: Path) -> None:
+        answer = fit(cache, "--method", "upper-bound", "--select", "snd", "--out", tmp_path / "run")
+        assert_one_line_error(answer, "--select snd", "upper-bound")
 
     def test_takes_a_fixed_threshold(self, cache: Path, tmp_path: Path) -> None:
         # A new network is sure of nothing: no pseudo-label counts, and the run is finite all the same.
@@ -101,15 +96,12 @@ class TestRuns:
             assert method in text
         assert "source-only (oracle)" not in text
 
-    def test_show_them_as_oracles(self, folder: Path) -> None:
+    def test_show_and_compare_them_as_oracles(self, folder: Path) -> None:
         text = command(runs_command.main, "show", folder / "bound").out
         assert "upper-bound (oracle)" in text
         assert "oracle-folds" in text
-
-    def test_compare_them_as_oracles(self, folder: Path) -> None:
         runs = [folder / name for name in ("bound", "floor")]
-        text = command(runs_command.main, "compare", *runs).out
-        assert "upper-bound (oracle)" in text
+        assert "upper-bound (oracle)" in command(runs_command.main, "compare", *runs).out
         document = answered(runs_command.main, "compare", *runs)
         assert [row["supervision"] for row in document["runs"]] == ["oracle-folds", "source"]
         assert document["differs"]["supervision"] == ["oracle-folds", "source"]

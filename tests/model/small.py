@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import random
 import sys
 import threading
@@ -200,6 +201,11 @@ def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Non
     assert not differing
 
 
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, the same each time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def batches(
     n: int = 8, m: int = 8, *, dim: int = 6, frames: int = 32, seed: int = 0, labels: Iterable[int] | None = None
 ) -> tuple[LabelledBatch, Batch]:
@@ -231,13 +237,16 @@ class Answer:
 
 def command(main: Callable[[], None], *arguments: object) -> Answer:
     """Run a command in this process as its program would."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err, logger = io.StringIO(), io.StringIO(), logging.getLogger("emodna")
+    level = logger.level
     argv = ["emodna", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as stop:
             return Answer(stop.code, out.getvalue(), err.getvalue())
+        finally:
+            logger.setLevel(level)
     raise AssertionError("a command ends by exiting")
 
 

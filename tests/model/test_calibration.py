@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -29,7 +29,7 @@ def test_by_hand() -> None:
 
 
 @given(answers)
-def test_against_naive_loops(pairs: list[tuple[int, float]]) -> None:
+def test_against_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) -> None:
     truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
     gaps, sizes = [], []
     for number in range(BINS):
@@ -47,13 +47,6 @@ def test_against_naive_loops(pairs: list[tuple[int, float]]) -> None:
     assert sum(sizes) == len(pairs)
     assert found["ece"] == pytest.approx(sum(g * n for g, n in zip(gaps, sizes, strict=True)) / len(pairs))
     assert found["mce"] == pytest.approx(max(gaps))
-
-
-@settings(max_examples=30)
-@given(answers)
-def test_against_scikit_learn(pairs: list[tuple[int, float]]) -> None:
-    truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
-    found = calibration(truth, probability)
     assert found["brier"] == pytest.approx(brier_score_loss(truth, probability, labels=[0, 1]))
     assert found["nll"] == pytest.approx(log_loss(truth, probability, labels=[0, 1]), abs=1e-12)
 

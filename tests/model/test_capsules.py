@@ -5,15 +5,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
 from emodna.model.networks.layers import pooled_convolution
 from tests.model.plain_capsules import PlainCapsules
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from tests.model.small import noise
 
 
 def encoder(channels: int = 64, dropout: float = 0.25, **changed: Any) -> CapsuleEncoder:
@@ -73,19 +70,18 @@ class TestPlainNetwork:
         torch.testing.assert_close(mine.eval()(inputs), plain.eval()(inputs), rtol=1e-4, atol=1e-7)
 
 
-class TestFrozenBatchNorm:
-    def test_keeps_its_statistics_in_training_and_is_an_affine_map(self) -> None:
-        norm = FrozenBatchNorm2d(3, eps=1e-3).train()
-        norm.weight.data.copy_(torch.tensor([1.0, 2, 3]))
-        norm.bias.data.copy_(torch.tensor([0.0, 1, 2]))
-        x = noise(4, 3, 5, 6)
-        expected = x * (norm.weight / 1.001**0.5)[:, None, None] + norm.bias[:, None, None]
-        torch.testing.assert_close(norm(x), expected)
-        assert not norm.training
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert norm.running_mean.tolist() == [0, 0, 0]
-        assert norm.running_var.tolist() == [1, 1, 1]
+def test_frozen_batch_norm_keeps_its_statistics_in_training_and_is_an_affine_map() -> None:
+    norm = FrozenBatchNorm2d(3, eps=1e-3).train()
+    norm.weight.data.copy_(torch.tensor([1.0, 2, 3]))
+    norm.bias.data.copy_(torch.tensor([0.0, 1, 2]))
+    x = noise(4, 3, 5, 6)
+    expected = x * (norm.weight / 1.001**0.5)[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(norm(x), expected)
+    assert not norm.training
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean.tolist() == [0, 0, 0]
+    assert norm.running_var.tolist() == [1, 1, 1]
 
 
 class TestPooledConvolution:
@@ -133,11 +129,10 @@ class TestSquash:
         assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-class TestRouting:
-    def test_of_nothing_has_finite_gradients(self) -> None:
-        layer = RoutedCapsules(3, 2, 2, iterations=3)
-        nn.init.normal_(layer.weight)
-        x = torch.zeros(2, 4, 3, requires_grad=True)
-        layer(x).sum().backward()
-        assert x.grad is not None
-        assert x.grad.isfinite().all()
+def test_routing_of_nothing_has_finite_gradients() -> None:
+    layer = RoutedCapsules(3, 2, 2, iterations=3)
+    nn.init.normal_(layer.weight)
+    x = torch.zeros(2, 4, 3, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()

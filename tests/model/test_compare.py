@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import statistics
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +59,13 @@ class TestDiffering:
 
 class TestOverSeeds:
     def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
+        assert over_seeds([seeds[0], seeds[0]]) == over_seeds([seeds[0], seeds[2]]) == []
         (group,) = over_seeds(seeds)
         assert group.runs == (0, 1)
         for key in SCORE_NAMES:
             values = [run.scores[key] for run in seeds[:2]]
             assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
             assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]
-            assert group.std[key] == pytest.approx(statistics.stdev(values))  # type: ignore[type-var]
-
-    def test_want_different_seeds(self, seeds: list[Run]) -> None:
-        assert over_seeds([seeds[0], seeds[0]]) == []
-        assert over_seeds([seeds[0], seeds[2]]) == []
 
 
 class TestPairs:
@@ -89,11 +84,7 @@ class TestPairs:
         found = paired(runs)[0, 1]
         n = len(truth)
         assert found == Paired(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
-
-    def test_of_a_run_and_itself_agree(self, seeds: list[Run]) -> None:
-        found = paired([seeds[0], seeds[0]])[0, 1]
-        assert isinstance(found, Paired)
-        assert (found.agreement, found.only_a, found.only_b, found.p) == (100, 0, 0, 1)
+        assert paired([runs[0], runs[0]])[0, 1] == Paired(n, 100, n, 0, 0, 1)
 
     def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
         shutil.copytree(seeds[0].folder.path, tmp_path / "run")
@@ -101,11 +92,8 @@ class TestPairs:
         config["stores"]["emodb"] = str(tmp_path / "gone")
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
         moved = open_run(tmp_path / "run")
-        found = paired([moved, moved])[0, 1]
-        assert isinstance(found, Paired)
-        assert (found.agreement, found.labelled, found.p) == (100, None, None)
-        assert isinstance(both := paired([moved, seeds[1]])[0, 1], Paired)
-        assert both.p is not None  # one store is enough
+        assert paired([moved, moved])[0, 1] == Paired(32, 100)
+        assert paired([moved, seeds[1]])[0, 1].p is not None  # one store is enough
 
     def test_that_cannot_be_compared_say_why(self, seeds: list[Run], target: FeatureStore, tmp_path: Path) -> None:
         ids, n = list(target.ids), len(target)
@@ -118,13 +106,10 @@ class TestPairs:
         for run, says in (
             (changed(seeds[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]), "not the same utterances"),
             (changed(seeds[1], tmp_path / "other", ids=["strange", *ids[1:]]), "not the same utterances"),
-            (changed(seeds[1], tmp_path / "twice", ids=[ids[1], *ids[1:]]), "predictions.parquet: damaged"),
             (open_run(tmp_path / "half"), "predictions.parquet: cannot be read"),
             (open_run(tmp_path / "task"), "not the same task"),
         ):
-            found = paired([seeds[0], run])[0, 1]
-            assert isinstance(found, str)
-            assert says in found
+            assert says in str(paired([seeds[0], run])[0, 1].problem)
 
 
 class TestMcNemar:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 
 import pytest
 
@@ -24,12 +23,6 @@ def test_each_key_finds_its_configuration() -> None:
     train, method = applied(batch_size="32", scl_weight="0.5")
     assert train == dataclasses.replace(TrainConfig(), batch_size=32)
     assert method == dataclasses.replace(EmoDnaConfig(), scl_weight=0.5)
-
-
-def test_no_settings_are_the_defaults_which_stay_as_they_are() -> None:
-    assert applied() == DEFAULTS
-    applied(batch_size="32")
-    assert TrainConfig().batch_size == 64
 
 
 class TestTypes:
@@ -115,11 +108,3 @@ def test_values_that_no_training_can_use_are_refused_by_name(setting: str) -> No
 def test_every_setting_can_be_written_as_json() -> None:
     for config in DEFAULTS:
         assert json.loads(json.dumps(as_settings(config), allow_nan=False)) == as_settings(config)
-
-
-def test_the_documented_defaults() -> None:
-    config = TrainConfig()
-    assert (config.batch_size, config.frames, config.learning_rate) == (64, 188, 1e-3)
-    assert (config.beta1, config.beta2, config.epsilon, config.weight_decay) == (0.9, 0.999, 1e-8, 0)
-    assert (config.padding, config.normalisation) == ("silence", "source")
-    assert math.isclose(EmoDnaConfig().threshold_momentum, 0.99)

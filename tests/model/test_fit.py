@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,6 @@ from emodna.model.evaluation.evaluate import evaluate
 from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.request import FitRequest, resolve_request
-from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
@@ -86,27 +84,11 @@ class TestSeeds:
         assert torch.equal(before[0], after[0])
         assert before[1:] == after[1:]
 
-    def test_leave_them_alone_when_training_fails(self, pair: Pair, tmp_path: Path) -> None:
-        before = torch.get_rng_state()
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(1))
-        assert torch.equal(before, torch.get_rng_state())
-
     def test_decide_the_same_under_autocast(self, pair: Pair, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "plain")
         with torch.autocast("cpu", torch.bfloat16):
             fit_small(*pair, tmp_path / "cast")
         assert outcome(tmp_path / "cast") == outcome(tmp_path / "plain")
-
-    def test_a_term_of_weight_0_leaves_the_other_terms_of_the_first_step(self, pair: Pair, tmp_path: Path) -> None:
-        for weight in ("0.1", "0"):
-            fit_small(*pair, tmp_path / weight, steps=1, settings={"scl_weight": weight})
-        (on,), (off,) = (logged_lines(tmp_path / weight) for weight in ("0.1", "0"))
-        assert on.pop("scl") > 0
-        for of_pseudo_labels in ("threshold", "confident"):
-            del on[of_pseudo_labels]
-        del on["total"], off["total"]
-        assert on == off
 
 
 def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
@@ -156,13 +138,6 @@ class TestTargetLabels:
     def test_are_what_only_the_upper_bound_learns_from_unless_told_to(self) -> None:
         assert [name for name in METHODS if supervision_of(name) != "source"] == ["upper-bound"]
 
-    def test_of_the_source_do(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
-        source, target = pair
-        for how in ("right", "permuted"):
-            store = listed(roots["ravdess"], relabelled(emotions_of(source), how), tmp_path / how)
-            fit_small(store, target, tmp_path / how / "run")
-        assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "permuted" / "run")
-
 
 @pytest.fixture(scope="module")
 def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
@@ -199,30 +174,6 @@ class TestResume:
         assert outcome(tmp_path / "run") == outcome(whole(method))
         assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
 
-    @pytest.mark.parametrize(
-        ("method", "settings"),
-        [
-            ("dann", {"add": "scl", "discriminator_norm": "none", "reversal_schedule": "steps"}),
-            *(
-                pytest.param(method, settings, marks=pytest.mark.slow)
-                for method, settings in (
-                    ("cdan", {"conditional_map": "randomised"}),
-                    ("addi", {"batch_norm": "separate"}),
-                    ("difl", {"batch_norm": "separate", "center_weight": "0.1"}),
-                )
-            ),
-        ],
-    )
-    def test_is_as_exact_with_more_to_keep(
-        self, method: str, settings: dict[str, str], pair: Pair, tmp_path: Path
-    ) -> None:
-        asked: dict[str, Any] = {"method": method, "settings": {**settings, **EVERY_STEP}, "resume": True}
-        fit_small(*pair, tmp_path / "whole", **asked)
-        with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), **asked)
-        fit_small(*pair, tmp_path / "run", **asked)
-        assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
-
     def test_goes_on_instead_of_beginning_again(self, stopped: Path, pair: Pair, tmp_path: Path) -> None:
         shutil.copytree(stopped, tmp_path / "run")
         seen: list[int] = []
@@ -234,11 +185,14 @@ class TestResume:
         fit_small(*pair, tmp_path / "run", watcher=Watcher(0), settings=EVERY_STEP, resume=True)
         assert seen == [2, 3, 4]
 
-    def test_without_a_checkpoint_begins_again(self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path) -> None:
+    def test_without_a_checkpoint_begins_again_and_says_so(
+        self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
         with pytest.raises(Interruption):
             fit_small(*pair, tmp_path / "run", watcher=InterruptAt(4), **asked)
         fit_small(*pair, tmp_path / "run", **asked)
+        assert "no checkpoint there" in caplog.text
         assert outcome(tmp_path / "run") == outcome(whole("emo-dna"))
 
     def test_survives_a_kill_while_a_checkpoint_is_written(
@@ -355,27 +309,20 @@ class TestOut:
         assert not (tmp_path / "run").exists()
 
 
-class TestSharedAudio:
-    def test_is_counted_and_told(
-        self, pair: Pair, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        some = dict(list(emotions_of(pair[1]).items())[:12])
-        leak = listed(roots["emodb"], some, tmp_path, name="leak")
-        fit_small([pair[0], leak], pair[1], tmp_path / "run", steps=1)
-        assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
-        assert "--src leak: has 12 utterances of the target, with their labels" in caplog.text
-        card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
-        assert "12 of the latter's recordings are among the former's" in card
-        assert "had no part in it" not in card
+def test_shared_audio_is_counted_and_told(
+    pair: Pair, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = dict(list(emotions_of(pair[1]).items())[:12])
+    leak = listed(roots["emodb"], some, tmp_path, name="leak")
+    fit_small([pair[0], leak], pair[1], tmp_path / "run", steps=1)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
+    assert "--src leak: has 12 utterances of the target, with their labels" in caplog.text
+    card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "12 of the latter's recordings are among the former's" in card
+    assert "had no part in it" not in card
 
 
 class TestResumeTells:
-    def test_that_there_is_nothing_to_go_on_from(
-        self, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        fit_small(*pair, tmp_path / "run", steps=1, resume=True)
-        assert "no checkpoint there" in caplog.text
-
     def test_of_other_versions(
         self, stopped: Path, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -477,13 +424,6 @@ class TestLabels:
         assert "own" in str(raised.value)
         assert not (tmp_path / "run").exists()
 
-    def test_of_two_utterances_are_enough(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
-        paths = list(emotions_of(pair[0]))[:2]
-        few = listed(roots["ravdess"], dict(zip(paths, ("anger", "sadness"), strict=True)), tmp_path)
-        one = listed(roots["emodb"], dict(list(emotions_of(pair[1]).items())[:1]), tmp_path, name="one")
-        result = fit_small(few, one, tmp_path / "run")
-        assert result["war"] in (0, 100)
-
 
 @pytest.mark.parametrize("task", ["arousal", pytest.param("valence", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
@@ -523,10 +463,6 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="the same corpus as --src"):
             fit_small(pair[0], again, tmp_path / "run")
 
-    def test_an_unknown_task(self, pair: Pair, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="valid: arousal, valence"):
-            fit_small(*pair, tmp_path / "run", task="foo")
-
     def test_stores_of_different_features(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
         other = prepared("emodb", roots["emodb"], tmp_path / "cache", feature_set("mfcc40", fixed_samples=22050))
         with pytest.raises(EmodnaError, match="feature"):
@@ -537,12 +473,6 @@ class TestRefusals:
             fit_small(*pair, tmp_path / "run", steps=30, settings={"learning_rate": "1e30", **EVERY_STEP})
         assert not {"done", "result.json"} & set(contents(tmp_path / "run"))
         checkpoint.load_tensors(tmp_path / "run" / "resume.safetensors")
-
-    def test_a_model_that_the_last_step_has_broken(self, pair: Pair, tmp_path: Path) -> None:
-        # The terms of the only step are fine. Its update is not, and there is no later step that would notice.
-        with pytest.raises(TrainingError, match="no longer finite"):
-            fit_small(*pair, tmp_path / "run", steps=1, settings={"learning_rate": "3e38"})
-        assert not (tmp_path / "run" / "done").exists()
 
 
 def go_on(pair: Pair, run: Path, **request: Any) -> None:
@@ -565,15 +495,6 @@ def run(interrupted: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(interrupted, tmp_path / "run"))
 
 
-def decisive_of(content: bytes) -> object:
-    """What decides a run, in its configuration; None where there is nothing of the kind."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    return found.get("decisive") if isinstance(found, dict) else None
-
-
 class TestDamage:
     def test_undamaged_the_run_goes_on(self, run: Path, pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         go_on(pair, run)
@@ -581,22 +502,8 @@ class TestDamage:
         assert (run / "done").exists()
         assert caplog.text == ""
 
-    @pytest.mark.parametrize("name", ["resume.safetensors", "config.json"])
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            pytest.param(lambda _: b"", id="empty"),
-            pytest.param(lambda _: b"dear diary", id="text"),
-            pytest.param(lambda content: content[: len(content) // 2], id="first half"),
-        ],
-    )
-    def test_names_the_file(self, name: str, damage: Callable[[bytes], bytes], run: Path, pair: Pair) -> None:
-        (run / name).write_bytes(damage((run / name).read_bytes()))
-        with refused(run / name):
-            go_on(pair, run)
-
-    @pytest.mark.parametrize("content", ["[]", "null", "{}", '{"decisive": 3}'])
-    def test_of_the_configuration_in_valid_json_names_the_file(self, content: str, run: Path, pair: Pair) -> None:
+    @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"decisive": 3}'])
+    def test_of_the_configuration_names_the_file(self, content: str, run: Path, pair: Pair) -> None:
         (run / "config.json").write_text(content)
         with refused(run / "config.json"):
             go_on(pair, run)
@@ -634,17 +541,6 @@ class TestDamage:
             resume.write_bytes(content)
             with refused(resume):
                 go_on(pair, run)
-
-    def test_of_any_kind_to_the_configuration_is_a_run_error_unless_it_decides_nothing(self, run: Path) -> None:
-        config = json.loads((run / "config.json").read_text())
-        harmless = 0
-        for content in damaged_copies((run / "config.json").read_bytes(), 200):
-            (run / "config.json").write_bytes(content)
-            unharmed = decisive_of(content) == config["decisive"]  # damaged is a version or a remark, say
-            harmless += unharmed
-            with nullcontext() if unharmed else refused(run), RunFolder(run).claimed(config, resume=True):
-                pass
-        assert 0 < harmless < 100
 
     def test_of_a_finished_run_s_result_names_the_file(self, pair: Pair, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", steps=1)

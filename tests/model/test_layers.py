@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emodna.model.networks.emotion import Backbone
 from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
+from tests.model.small import noise
 
 LAYOUTS = {
     "channels first": lambda x: x.contiguous(),
@@ -19,10 +20,6 @@ LAYOUTS = {
     "every other": lambda x: torch.stack([x, -x], 3)[..., 0],
 }
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -132,12 +129,6 @@ class TestDropout:
         y = Dropout(p)(torch.ones(2, 3, 4))
         assert y.isfinite().all()
         assert torch.equal(y != 0, torch.full_like(y, p < 0.5).bool())
-
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-    def test_keeps_the_type(self, dtype: torch.dtype) -> None:
-        y = Dropout(0.5)(torch.ones(8, 8, 8, dtype=dtype))
-        assert y.dtype == dtype
-        assert set(y.unique().tolist()) == {0.0, 2.0}
 
 
 def test_pad_past() -> None:

@@ -19,12 +19,9 @@ from emodna.model.networks.emotion import (
     mean_over_time,
     projection_head,
 )
+from tests.model.small import noise
 
 RECEPTIVE_FIELD = 1 + 2 * (1 + 2 + 4 + 8 + 16)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(autouse=True)
@@ -144,39 +141,30 @@ def one_way_states(encoder: CorpusEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
     return states[0], states[1].flip(2)
 
 
-class TestCorpusEncoder:
-    @pytest.mark.parametrize("lengths", [[9, 9, 9], [9, 4, 1]])
-    @pytest.mark.parametrize("pooling", ["mean", "last"])
-    @pytest.mark.parametrize(
-        ("directions", "units", "width"), [("sum", 6, 6), ("concat", 6, 12), ("concat-half", 3, 6)]
-    )
-    def test_joins_two_directions_and_pools(
-        self, directions: Any, units: int, width: int, pooling: Any, lengths: list[int]
-    ) -> None:
-        encoder = CorpusEncoder(4, 6, directions=directions, pooling=pooling)
-        assert encoder.lstm.hidden_size == units
-        assert encoder.width == width
-        x = noise(3, 4, 9)
-        expected = []
-        for forward, backward, length in zip(*one_way_states(encoder, x), lengths, strict=True):
-            if pooling == "last":
-                ends = forward[:, length - 1], backward[:, 0]
-            else:
-                ends = forward[:, :length].mean(1), backward[:, :length].mean(1)
-            expected.append(sum(ends) if directions == "sum" else torch.cat(ends))
-        torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [9, 4, 1]])
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize(("directions", "units", "width"), [("sum", 6, 6), ("concat", 6, 12), ("concat-half", 3, 6)])
+def test_corpus_encoder_joins_two_directions_and_pools(
+    directions: Any, units: int, width: int, pooling: Any, lengths: list[int]
+) -> None:
+    encoder = CorpusEncoder(4, 6, directions=directions, pooling=pooling)
+    assert encoder.lstm.hidden_size == units
+    assert encoder.width == width
+    x = noise(3, 4, 9)
+    expected = []
+    for forward, backward, length in zip(*one_way_states(encoder, x), lengths, strict=True):
+        if pooling == "last":
+            ends = forward[:, length - 1], backward[:, 0]
+        else:
+            ends = forward[:, :length].mean(1), backward[:, :length].mean(1)
+        expected.append(sum(ends) if directions == "sum" else torch.cat(ends))
+    torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
 
 
-class TestLastStep:
-    def test_is_that_of_each_row_s_length(self) -> None:
-        x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
-        expected = torch.stack([row[:, length - 1] for row, length in zip(x, lengths, strict=True)])
-        assert torch.equal(last_step(x, torch.tensor(lengths)), expected)
-
-    def test_the_rest_may_be_anything(self) -> None:
-        x = noise(1, 2, 8)
-        x[:, :, 5:] = torch.inf
-        assert torch.equal(last_step(x, torch.tensor([5])), x[:, :, 4])
+def test_last_step_is_that_of_each_row_s_length() -> None:
+    x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
+    expected = torch.stack([row[:, length - 1] for row, length in zip(x, lengths, strict=True)])
+    assert torch.equal(last_step(x, torch.tensor(lengths)), expected)
 
 
 class TestMeanOverTime:
@@ -191,11 +179,3 @@ class TestMeanOverTime:
         for row, length in zip(other, lengths.tolist(), strict=True):
             row[:, length:] = 1e30
         assert torch.equal(mean_over_time(x, lengths), mean_over_time(other, lengths))
-
-
-def test_pooling_to_the_last_step_of_the_utterance() -> None:
-    model = network(6, pooling="last")
-    hidden = model.backbone(noise(2, 6, 64))
-    encoded = model.encoder(hidden)
-    expected = torch.stack([encoded[0, :, 7], encoded[1, :, 4]])
-    torch.testing.assert_close(model.encode(hidden, torch.tensor([64, 40])), expected)

@@ -20,7 +20,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import small
-from tests.model.small import InterruptAt, Interruption, Silent, assert_same_tensors, logged_lines
+from tests.model.small import Silent, logged_lines
 from tests.model.test_trainer import CPU, Streams, streams
 
 __all__ = ["streams"]
@@ -106,14 +106,6 @@ class TestTraining:
         last = lines[-1]
         assert last["total"] == pytest.approx(last["discriminator"] + last["emotion"] + last["fooling"])
 
-    @pytest.mark.parametrize("stop", [1, 2, 5])
-    def test_resumed_anywhere_ends_bit_for_bit_the_same(self, stop: int, streams: Streams, tmp_path: Path) -> None:
-        whole = fought(streams, tmp_path / "whole")
-        with pytest.raises(Interruption):
-            fought(streams, tmp_path / "run", watcher=InterruptAt(stop))
-        assert_same_tensors(fought(streams, tmp_path / "run").state_dict(), whole.state_dict())
-        assert logged_lines(tmp_path / "run") == logged_lines(tmp_path / "whole")
-
 
 class Odd(Duel):
     """A term of the first phase is not finite."""
@@ -129,25 +121,23 @@ def test_a_term_of_an_earlier_phase_that_was_not_finite_is_named(streams: Stream
         train(Odd(), *streams, TrainConfig(log_every=100, checkpoint_seconds=1000), **parts)
 
 
-class TestOptimizers:
-    def test_have_their_groups_settings_and_else_the_run_s(self) -> None:
-        made = make_optimizers(Duel().parameter_groups(), TrainConfig(learning_rate=0.5, beta1=0.8, weight_decay=0.1))
-        encoder, discriminator = (made[name].param_groups[0] for name in ("encoder", "discriminator"))
-        assert isinstance(made["encoder"], torch.optim.RAdam)
-        assert isinstance(made["discriminator"], torch.optim.Adam)
-        assert (encoder["lr"], encoder["betas"], encoder["weight_decay"]) == (0.5, (0.8, 0.999), 0.1)
-        assert (discriminator["lr"], discriminator["betas"]) == (0.01, (0.5, 0.9))
+def test_optimizers_have_their_groups_settings_and_else_the_run_s() -> None:
+    made = make_optimizers(Duel().parameter_groups(), TrainConfig(learning_rate=0.5, beta1=0.8, weight_decay=0.1))
+    encoder, discriminator = (made[name].param_groups[0] for name in ("encoder", "discriminator"))
+    assert isinstance(made["encoder"], torch.optim.RAdam)
+    assert isinstance(made["discriminator"], torch.optim.Adam)
+    assert (encoder["lr"], encoder["betas"], encoder["weight_decay"]) == (0.5, (0.8, 0.999), 0.1)
+    assert (discriminator["lr"], discriminator["betas"]) == (0.01, (0.5, 0.9))
 
 
-class TestPhases:
-    @given(shares=st.lists(st.integers(1, 20), min_size=1, max_size=5), steps=st.integers(1, 200))
-    def test_follow_each_other_and_take_their_shares(self, shares: list[int], steps: int) -> None:
-        total = sum(shares)
-        phases = [Phase(str(n), share / total) for n, share in enumerate(shares)]
-        sequence = [int(phase_at(phases, step, steps).name) for step in range(steps)]
-        assert sequence == sorted(sequence)
-        for n, share in enumerate(shares):
-            assert abs(sequence.count(n) - Fraction(share * steps, total)) <= 1
+@given(shares=st.lists(st.integers(1, 20), min_size=1, max_size=5), steps=st.integers(1, 200))
+def test_phases_follow_each_other_and_take_their_shares(shares: list[int], steps: int) -> None:
+    total = sum(shares)
+    phases = [Phase(str(n), share / total) for n, share in enumerate(shares)]
+    sequence = [int(phase_at(phases, step, steps).name) for step in range(steps)]
+    assert sequence == sorted(sequence)
+    for n, share in enumerate(shares):
+        assert abs(sequence.count(n) - Fraction(share * steps, total)) <= 1
 
 
 @pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)

@@ -51,6 +51,8 @@ def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
 
 
 def test_names_that_are_taken_are_told_apart() -> None:
-    names = {"a": "a", "label": "own_label", "own_label": "own_own_label"}
-    assert renamed(["a", "label", "own_label"], ["label"]) == names
-    assert renamed(["own_label", "label"], ["label"]) == {"own_label": "own_label", "label": "own_own_label"}
+    assert renamed(["a", "own_label", "label"], ["label"]) == {
+        "a": "a",
+        "own_label": "own_label",
+        "label": "own_own_label",
+    }

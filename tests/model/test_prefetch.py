@@ -1,6 +1,5 @@
 """A thread that works ahead: in order, not too far, honest about errors, and gone when it is no longer needed."""
 
-import threading
 import time
 from contextlib import closing
 
@@ -28,13 +27,6 @@ def test_is_never_further_ahead_than_asked_for(ahead: int) -> None:
             next(results)
             time.sleep(0.005)  # room to run away in
             assert taken <= len(made) <= taken + ahead
-
-
-def test_works_while_the_caller_does() -> None:
-    made = threading.Event()
-    with closing(prefetched(lambda step: made.set() if step else None, range(2), 1)) as results:
-        next(results)
-        assert made.wait(5)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])

@@ -16,7 +16,6 @@ from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.pseudo_labels import (
     AdaptiveThreshold,
     ContrastConfig,
-    FixedThreshold,
     OracleLabels,
     PseudoLabelContrast,
     make_labeller,
@@ -103,21 +102,6 @@ class TestUpdate:
         assert module.threshold.item() == 0.5
         assert labels.selected.all()
 
-    def test_is_in_place(self) -> None:
-        module = AdaptiveThreshold(2, 0.5)
-        buffer, address = module.threshold, module.threshold.data_ptr()
-        module(binary_logits(0.9))
-        assert module.threshold is buffer
-        assert module.threshold.data_ptr() == address
-        assert module.threshold.item() == pytest.approx(0.7)
-
-    def test_confidence_equal_to_the_threshold_is_selected(self) -> None:
-        # Undecided logits of two classes: the mean equals the threshold and leaves it where it is.
-        module = AdaptiveThreshold(2, 0.99)
-        for _ in range(20):
-            assert module(torch.zeros(7, 2)).selected.all()
-        assert module.threshold.item() == 0.5
-
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
@@ -177,18 +161,6 @@ class TestVariants:
         assert labels.selected.tolist() == selected
         assert labels.labels.tolist() == [1, 1, 1]
         assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
-
-    @given(
-        threshold=st.floats(0, 1),
-        rows=st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=9),
-    )
-    def test_fixed_against_loops(self, threshold: float, rows: list[list[float]]) -> None:
-        labels = FixedThreshold(threshold)(torch.tensor(rows, dtype=torch.float64))
-        for row, label, selected in zip(rows, labels.labels.tolist(), labels.selected.tolist(), strict=True):
-            total = sum(math.exp(value) for value in row)
-            confidence = max(math.exp(value) / total for value in row)
-            assert math.exp(row[label]) / total == pytest.approx(confidence)
-            assert selected == (confidence >= threshold) or confidence == pytest.approx(threshold)
 
     def test_oracle_takes_the_labels_that_there_are(self) -> None:
         labels = OracleLabels()(torch.tensor([1, 0, -1]))

@@ -1,6 +1,5 @@
 """The trained model's file: all that prediction needs, exactly as it was, and clear about damage."""
 
-import dataclasses
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -73,14 +72,9 @@ class TestRoundTrip:
         assert alone.features == feature_set("mfcc40")
         assert len(alone.probabilities(utterances(target))) == len(target)
 
-    def test_is_in_evaluation_mode_and_cannot_be_changed(self, model: TrainedModel) -> None:
-        assert not any(module.training for module in model.method.modules())
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            model.task = "valence"  # type: ignore[misc]
-
-    def test_leaves_the_random_numbers_alone(self, model_file: Path) -> None:
+    def test_is_in_evaluation_mode_and_leaves_the_random_numbers_alone(self, model_file: Path) -> None:
         before = torch.get_rng_state()
-        load(model_file.parent)
+        assert not any(module.training for module in load(model_file.parent).method.modules())
         assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -102,15 +96,12 @@ class TestProbabilities:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("content", [b"", b"just some text", b"\x00" * 4096], ids=["empty", "text", "zeros"])
-    def test_names_the_file(self, content: bytes, tmp_path: Path) -> None:
-        (tmp_path / "model.safetensors").write_bytes(content)
-        with refused(tmp_path / "model.safetensors"):
-            load(tmp_path)
-
-    def test_missing_names_the_file(self, tmp_path: Path) -> None:
-        with refused(tmp_path / "no run" / "model.safetensors"):
-            load(tmp_path / "no run")
+    def test_names_the_file(self, tmp_path: Path) -> None:
+        for content in (None, b"", b"just some text", b"\x00" * 4096):
+            if content is not None:
+                (tmp_path / "model.safetensors").write_bytes(content)
+            with refused(tmp_path / "model.safetensors"):
+                load(tmp_path)
 
     @pytest.mark.parametrize(
         ("fact", "values"),
@@ -143,7 +134,7 @@ class TestDamage:
 
     def test_of_any_kind_is_a_run_error(self, model_file: Path, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
-        for content in damaged_copies(model_file.read_bytes(), 60):
+        for content in damaged_copies(model_file.read_bytes(), 20):
             path.write_bytes(content)
             with refused(path):
                 load(tmp_path)

@@ -235,12 +235,6 @@ class TestResume:
         assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3, 4, 5]
         assert metrics.read_text().startswith(whole)
 
-    def test_without_a_checkpoint_begins_a_new_log(self, streams: Streams, tmp_path: Path) -> None:
-        (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "fit": 0.0}) + "\n")
-        trained(streams, tmp_path)
-        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3, 4, 5]
-        assert logged_lines(tmp_path)[0]["fit"] > 0
-
     @pytest.mark.parametrize("line", ["not JSON", "[]", '{"step": null}'])
     def test_names_a_damaged_log(self, line: str, streams: Streams, tmp_path: Path) -> None:
         trained(streams, tmp_path, steps=3)

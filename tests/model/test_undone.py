@@ -10,7 +10,7 @@ from emodna.model.methods.base import Method, Phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers, optimizer_tensors
 from tests.model.methods.test_every_method import batches_for, small
-from tests.model.small import assert_same_tensors, batches, quick_if_representative
+from tests.model.small import assert_same_tensors, quick_if_representative
 
 each_method = pytest.mark.parametrize("name", quick_if_representative(METHODS))
 
@@ -79,13 +79,3 @@ def test_steps_that_end_in_an_error_are_taken_back_too() -> None:
     now = training.state()
     assert_same_tensors({name: now[name] for name in values}, values)
     assert all(not value.any() for name, value in now.items() if name not in values)  # moments that are new
-
-
-def test_what_was_not_finite_within_is_forgotten() -> None:
-    training = Training(METHODS["emo-dna"])
-    source, target = batches()
-    with training.update.undone():
-        source.features.fill_(torch.nan)
-        training.update(source, target, Phase())
-        assert training.update.guard.found() is not None
-    assert training.update.guard.found() is None

@@ -105,8 +105,7 @@ def test_the_windows_are_the_products(padding: Padding, per_utterance: bool) -> 
 def test_the_answers_are_the_products(name: str) -> None:
     features = SETS[name]()
     model = made(features, frames=32 if features.kind != "wave" else 4000)
-    for length in (2048, 9600, 20_011):
-        waveform = tone(length)
+    for waveform in map(tone, (2048, 9600, 20_011)):
         assert answer(model, waveform) == pytest.approx([expected(model, waveform)], abs=1e-4)
 
 

@@ -83,14 +83,6 @@ def without_ranges(request: Request) -> None:
     request.wfile.write(request.corpus.content)
 
 
-def without_length(sent: int) -> Answer:
-    def answer(request: Request) -> None:
-        request.begin(200)
-        request.wfile.write(request.corpus.content[:sent])
-
-    return answer
-
-
 def status(code: int, **headers: object) -> Answer:
     return lambda request: request.begin(code, **{"Content_Length": 0} | headers)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.audio.decode import Pieces, Recording, decode, resample
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import Extraction, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
@@ -251,16 +251,6 @@ class TestExamination:
         assert (outcome.rejection is None) == bool(outcome.features)
         return outcome.rejection
 
-    def test_a_file_that_is_not_there_is_rejected(self, tmp_path: Path) -> None:
-        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
-        assert outcome.rejection == "cannot be read: No such file or directory"
-
-    def test_a_folder_under_the_name_of_audio_is_rejected(self, tmp_path: Path) -> None:
-        (tmp_path / "a.wav").mkdir()
-        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
-        assert outcome.rejection is not None
-        assert "directory" in outcome.rejection
-
     def test_headerless_audio_is_rejected(self, tmp_path: Path) -> None:
         assert self.rejection(tmp_path, "take.raw", pcm16(SAMPLES))
 
@@ -290,3 +280,17 @@ class TestExamination:
     @pytest.mark.parametrize("make", [lambda: wav(noise(0.05)), lambda: wav(noise(0.09, 22_050), 22_050)])
     def test_less_than_one_window_after_resampling_is_rejected(self, tmp_path: Path, make: Callable[[], bytes]) -> None:
         assert (self.rejection(tmp_path, "a.wav", make()) or "").startswith("too short")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AudioError("too short"), "too short"),
+        (FileNotFoundError(2, "No such file or directory", "a.wav"), "cannot be read: No such file or directory"),
+        (OSError("without a number"), "cannot be read: without a number"),
+        (ValueError("embedded null byte"), "cannot be read: embedded null byte"),
+    ],
+)
+def test_each_error_has_its_reason(error: AudioError | OSError | ValueError, reason: str) -> None:
+    assert isinstance(error, UNUSABLE)
+    assert rejection(error) == reason

@@ -223,11 +223,6 @@ def test_a_new_set_is_a_dataclass_with_one_function_and_a_line(monkeypatch: pyte
         chosen.extract(np.zeros(99, np.float32))
 
 
-def test_frames_follow_from_the_length() -> None:
-    for length in (2048, 2559, 2560, 22_050):
-        assert MfccSet().extract(noise(length / 22_050, 22_050))[0].shape == (1 + length // 512, 40)
-
-
 @pytest.mark.parametrize(
     ("samples", "length", "expected"),
     [

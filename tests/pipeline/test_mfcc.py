@@ -14,7 +14,6 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import scipy.fft
 import soundfile
 
 from emodna.pipeline.audio.decode import decode, resample
@@ -79,11 +78,6 @@ def test_it_is_librosas_for_every_length(length: int) -> None:
     assert_librosas(noise(length / RATE, RATE, seed=length))
 
 
-def test_it_is_librosas_for_minutes_of_audio() -> None:
-    quiet_and_loud = np.concatenate([noise(25.0, RATE, level=level, seed=str(level)) for level in (1e-4, 0.3, 0.01)])
-    assert_librosas(quiet_and_loud)
-
-
 def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None:
     paths = [*sorted(emodb_root.rglob("*.wav"))[::8], *sorted(ravdess_root.rglob("*.wav"))[::8]]
     assert len(paths) > 3
@@ -103,15 +97,6 @@ def test_silence_has_its_known_values() -> None:
     assert peak_db == -100.0
     np.testing.assert_allclose(features[:, 0], -100 * np.sqrt(128), rtol=1e-6)
     np.testing.assert_allclose(features[:, 1:], 0, atol=1e-4)
-
-
-def test_an_utterance_gives_the_same_bytes_every_time() -> None:
-    samples = noise(2.0, RATE)
-    first, first_peak = MfccSet().extract(samples)
-    for _ in range(3):
-        again, peak = MfccSet().extract(samples.copy())
-        assert again.tobytes() == first.tobytes()
-        assert peak == first_peak
 
 
 def test_threads_do_not_disturb_each_other() -> None:
@@ -137,15 +122,6 @@ def test_it_is_cut_off_80_db_below_its_peak() -> None:
     assert (features.min() == LogMelSet().silence(peak_db)).all()
 
 
-def test_the_mfccs_are_its_cosine_transform() -> None:
-    samples = noise(1.0, RATE)
-    features, peak_db = LogMelSet().extract(samples)
-    coefficients, peak_of_coefficients = MfccSet().extract(samples)
-    expected = scipy.fft.dct(features.astype(np.float64), type=2, norm="ortho", axis=1)[:, :40]
-    np.testing.assert_allclose(coefficients, expected, rtol=0, atol=1e-4)
-    assert peak_db == peak_of_coefficients
-
-
 @pytest.mark.parametrize("rate", [1600, 22_050, 48_000])
 @pytest.mark.parametrize("bands", [40, 128])
 def test_its_filters_are_librosas(rate: int, bands: int) -> None:
@@ -159,6 +135,7 @@ def test_its_filters_are_librosas(rate: int, bands: int) -> None:
         np.testing.assert_allclose(filters, expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_neither_librosa_nor_scipy_is_loaded_to_extract() -> None:
     """They take a second that every first run would wait for."""
     code = "import numpy, sys; from emodna.pipeline.features import MfccSet; MfccSet().extract(numpy.zeros(2048, 'f'))"

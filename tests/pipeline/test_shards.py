@@ -1,4 +1,4 @@
-"""Shards: the same features give the same file, written once and whole."""
+"""Files of a store: an error names its file. Shards: the same features give the same file, written once and whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store.shards import write_shard
 from tests.pipeline.making import Float32, noise
 
@@ -56,3 +57,10 @@ def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_nothing(tmp_pat
     assert Path(full.value.filename).suffix == ".h5"
     assert list(tmp_path.iterdir()) == []
     assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features).size > 1_280_000
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    wanted = tmp_path / "gone" / "table.md"
+    with pytest.raises(FileNotFoundError) as raised:
+        write_atomically(wanted, b"")
+    assert raised.value.filename == str(wanted)

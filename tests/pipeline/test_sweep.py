@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tests
 from emodna.pipeline.files import is_temporary, temporary_for
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
@@ -260,30 +257,6 @@ class TestProcesses:
         assert set(removed(tidy(store, delete=True, unfinished=True))) == set(kept(tidied))
         assert FeatureStore(store).verify() == []
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
-
-    @pytest.mark.slow
-    def test_a_prep_that_is_writing_is_not_disturbed_and_its_work_outlives_its_death(
-        self, store: Path, pool: Path, tmp_path: Path
-    ) -> None:
-        expected = content(prepared(pool / "other", tmp_path / "undisturbed").store)
-        options = ("--corpus", "emodb", "--root", pool / "other", "--cache", store.parents[1], "--workers", 1)
-        command = [sys.executable, "-m", "tests.pipeline.interrupted", "before:store.json", "SIGSTOP", *options]
-        folder = Path(str(tests.__file__)).parents[1]
-        with subprocess.Popen(list(map(str, command)), cwd=folder, stderr=subprocess.DEVNULL) as writer:
-            try:
-                assert os.WIFSTOPPED(os.waitpid(writer.pid, os.WUNTRACED)[1])
-                before = everything(store)
-                assert tidy(store, delete=True, unfinished=True).skipped == "another process is writing it"
-                assert everything(store) == before
-            finally:
-                writer.kill()
-        assert writer.returncode == -signal.SIGKILL
-        tidied = tidy(store, delete=True, unfinished=False)
-        assert set(removed(tidied).values()) == {Kind.OLD, Kind.TEMPORARY}  # the index, and half a store.json
-        assert len(tidied.kept) == 8
-        report = prepared(pool / "other", store.parents[1])
-        assert (report.reused, report.extracted) == (12, 0)
-        assert content(store) == expected
 
 
 class TestNames:

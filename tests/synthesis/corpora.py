@@ -24,7 +24,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tests.synthesis.speech import EXPRESSIONS, Channel, Float32, Sentence, Voice, parse_sentence, utter
+from tests.synthesis.expressions import EXPRESSIONS
+from tests.synthesis.phones import Sentence, parse_sentence
+from tests.synthesis.speech import Channel, Float32, Voice, utter
 
 RAVDESS_EMOTIONS: Mapping[int, str] = MappingProxyType(
     {1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
@@ -61,15 +63,7 @@ RAVDESS_CHANNEL = Channel(
 )
 
 EMODB_LETTERS: Mapping[str, str] = MappingProxyType(
-    {
-        "W": "anger",
-        "L": "boredom",
-        "E": "disgust",
-        "A": "fear",
-        "F": "happiness",
-        "T": "sadness",
-        "N": "neutral",
-    }
+    {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"}
 )
 """Emotion letter of an EMODB file name."""
 
@@ -138,43 +132,28 @@ def make_ravdess(
     """Write a RAVDESS of pseudo-speech: ``root/Actor_NN/03-01-EE-II-SS-RR-AA.wav``, 48 kHz, 16-bit, one channel.
 
     A file depends on its name, `seed` and `syllables` alone, not on what else is made. As in the real corpus odd actors
-    are men, even ones women, and neutral speech has no strong intensity.
-
-    Parameters
-    ----------
-    root
-        Folder to write into, made where absent.
-    actors, emotions, intensities, statements, repetitions
-        Codes to make, each a part of 1-24, 1-8, 1-2, 1-2, 1-2; every combination is made.
-    seed
-        Another seed gives other speakers and renditions.
-    syllables
-        Speak only this many syllables, with as much less silence around; None for the whole sentence.
-
-    Returns
-    -------
-    list of Path
-        The files, sorted.
-
-    Raises
-    ------
-    ValueError
-        For a code that RAVDESS does not have, or `syllables` below 1.
+    are men, even ones women, and neutral speech has no strong intensity. Every combination of the codes is made (all
+    are 1-24, 1-8, 1-2, 1-2, 1-2). Another seed gives other speakers and renditions; `syllables` cuts the sentence, with
+    as much less silence around. Return the files, sorted. Raise ValueError for a code that RAVDESS does not have, or
+    `syllables` below 1.
     """
-    actors, emotions, intensities = list(actors), list(emotions), list(intensities)
-    statements, repetitions = list(statements), list(repetitions)
-    _check("actors", actors, RAVDESS_ACTORS)
-    _check("emotions", emotions, RAVDESS_EMOTIONS)
-    _check("intensities", intensities, RAVDESS_INTENSITIES)
-    _check("statements", statements, RAVDESS_STATEMENTS)
-    _check("repetitions", repetitions, (1, 2))
+    codes = [list(each) for each in (actors, emotions, intensities, statements, repetitions)]
+    known = {
+        "actors": RAVDESS_ACTORS,
+        "emotions": RAVDESS_EMOTIONS,
+        "intensities": RAVDESS_INTENSITIES,
+        "statements": RAVDESS_STATEMENTS,
+        "repetitions": (1, 2),
+    }
+    for (name, every), asked in zip(known.items(), codes, strict=True):
+        _check(name, asked, every)
     paths = []
-    for actor in actors:
+    for actor in codes[0]:
         rng = _rng(seed, "ravdess", f"actor {actor:02d}")
         voice, channel = _voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO), _session(RAVDESS_CHANNEL, rng)
         folder = root / f"Actor_{actor:02d}"
         folder.mkdir(parents=True, exist_ok=True)
-        for emotion, intensity, statement, repetition in product(emotions, intensities, statements, repetitions):
+        for emotion, intensity, statement, repetition in product(*codes[1:]):
             if RAVDESS_EMOTIONS[emotion] == "neutral" and intensity == 2:
                 continue
             path = folder / f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}.wav"
@@ -200,30 +179,9 @@ def make_emodb(
 
     A file depends on its name, `seed` and `syllables` alone, not on what else is made. The emotions are as unequal as
     in the real corpus (`EMODB_COUNTS`): all speakers and texts give exactly its 535 utterances, fewer give about their
-    part of each.
-
-    Parameters
-    ----------
-    root
-        Folder to write into, made where absent, with ``wav`` in it.
-    speakers, texts, emotions
-        Codes to make: parts of `EMODB_SPEAKERS`, `EMODB_TEXTS` and `EMODB_LETTERS`.
-    share
-        Part of the utterances of each emotion to make, over 0 and at most 1; a larger share holds all of a smaller one.
-    seed
-        Another seed gives other speakers and renditions.
-    syllables
-        Speak only this many syllables, with as much less silence around; None for the whole sentence.
-
-    Returns
-    -------
-    list of Path
-        The files, sorted.
-
-    Raises
-    ------
-    ValueError
-        For a code that EMODB does not have, a `share` out of range, or `syllables` below 1.
+    part of each, and so does a `share` below 1; a larger share holds all of a smaller one. `seed` and `syllables` are
+    those of `make_ravdess`. Return the files, sorted. Raise ValueError for a code that EMODB does not have, a `share`
+    that is not over 0 and at most 1, or `syllables` below 1.
     """
     speakers, texts, emotions = list(speakers), list(texts), list(emotions)
     _check("speakers", speakers, EMODB_SPEAKERS)

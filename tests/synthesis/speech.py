@@ -4,41 +4,29 @@ The chain is that of a formant synthesiser (Fant 1960; Klatt 1980): a band-limit
 aspiration noise excite an all-pole vocal tract whose resonances glide from phone to phone; frication noise is shaped at
 its constriction; a channel adds the room, the noise floor, the equalisation and the level of one recording set-up.
 
-What an emotion does to the voice is written down once, in `EXPRESSIONS`, from the phonetics literature. No value was
-chosen, and none may be changed, for what a classifier makes of the result.
-
 References
 ----------
-- Banse & Scherer 1996, Acoustic profiles in vocal emotion expression, J. Pers. Soc. Psychol. 70, 614-636.
 - Fant 1960, Acoustic theory of speech production, Mouton.
-- Juslin & Laukka 2003, Communication of emotions in vocal expression and music performance: different channels, same
-  code?, Psychol. Bull. 129, 770-814.
 - Klatt 1980, Software for a cascade/parallel formant synthesizer, J. Acoust. Soc. Am. 67, 971-995.
 - Klatt & Klatt 1990, Analysis, synthesis, and perception of voice quality variations, J. Acoust. Soc. Am. 87, 820-857.
-- Murray & Arnott 1993, Toward the simulation of emotion in synthetic speech, J. Acoust. Soc. Am. 93, 1097-1108.
-- Peterson & Barney 1952, Control methods used in a study of the vowels, J. Acoust. Soc. Am. 24, 175-184.
-- Scherer & Oshinsky 1977, Cue utilization in emotion attribution from auditory stimuli, Motiv. Emot. 1, 331-346.
-- Tartter 1980, Happy talk: perceptual and acoustic effects of smiling on speech, Percept. Psychophys. 27, 24-27.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from tests.synthesis.expressions import Expression
+from tests.synthesis.phones import PAUSE, PHONES, VOWELS, Phone, Sentence
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Complex64 = NDArray[np.complex64]
-
-SILENT_DB = -90.0
-"""A level in dB that stands for an excitation that is off."""
 
 _HOP_S = 0.008
 _SPAN = 6
@@ -49,457 +37,58 @@ _PEAK_CEILING = 10 ** (-0.5 / 20)
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker.
-
-    Attributes
-    ----------
-    f0_hz
-        Habitual fundamental frequency in neutral speech, in Hz.
-    formant_scale
-        Formant frequencies relative to an adult male's 17.5 cm tract: about 1.0 for men, 1.15 to 1.2 for women.
-    tempo
-        Habitual speaking rate, 1 = the rate of the phone table.
-    tilt_db_octave
-        Slope of the radiated voice source well above 200 Hz, in dB/octave: about -9 in modal voice.
-    breathiness_db
-        Spectral density of the aspiration noise relative to that of the pulses at low frequencies, in dB. Higher in
-        women (Klatt & Klatt 1990).
-    level_db
-        Habitual loudness relative to the other speakers of the corpus, in dB.
-    expressiveness
-        How far the speaker goes when acting: 0 = always neutral, 1 = as in `EXPRESSIONS`.
-    """
+    """One speaker."""
 
     f0_hz: float
+    """Habitual fundamental frequency in neutral speech, in Hz."""
     formant_scale: float = 1.0
+    """Formant frequencies relative to an adult male's 17.5 cm tract: about 1.0 for men, 1.15 to 1.2 for women."""
     tempo: float = 1.0
+    """Habitual speaking rate, 1 = the rate of the phone table."""
     tilt_db_octave: float = -9.0
+    """Slope of the radiated voice source well above 200 Hz, in dB/octave: about -9 in modal voice."""
     breathiness_db: float = -32.0
+    """Spectral density of the aspiration noise relative to that of the pulses at low frequencies, in dB. Higher in
+    women (Klatt & Klatt 1990)."""
     level_db: float = 0.0
+    """Habitual loudness relative to the other speakers of the corpus, in dB."""
     expressiveness: float = 1.0
-
-
-@dataclass(frozen=True)
-class Expression:
-    """What an emotion does to a voice; the defaults are neutral speech.
-
-    Attributes
-    ----------
-    f0_ratio
-        Mean fundamental frequency relative to the speaker's neutral one.
-    f0_range_st
-        Width of the intonation (declination and accents together), in semitones.
-    final_st
-        Movement of the f0 over the last syllable, in semitones; positive rises.
-    level_db
-        Level relative to neutral speech, in dB.
-    tempo
-        Speaking rate relative to neutral speech.
-    tilt_db_octave
-        Change of the source's slope, in dB/octave; positive is flatter, a tenser voice with more high-frequency energy.
-    articulation
-        Precision: above 1 the vowels spread and the transitions shorten, below 1 the vowels centralise (slurring).
-    f1_ratio
-        First formant relative to neutral speech: a wider jaw raises it.
-    formant_ratio
-        All formants relative to neutral speech: a smile shortens the tract and raises them (Tartter 1980).
-    breathiness_db
-        Change of the aspiration noise, in dB.
-    jitter
-        Standard deviation of the pulse times, relative to the period.
-    shimmer
-        Standard deviation of the pulse amplitudes, relative to their mean.
-    accent_db
-        Level of accented over unaccented syllables, in dB: the intensity variability.
-    """
-
-    f0_ratio: float = 1.0
-    f0_range_st: float = 4.0
-    final_st: float = -2.0
-    level_db: float = 0.0
-    tempo: float = 1.0
-    tilt_db_octave: float = 0.0
-    articulation: float = 1.0
-    f1_ratio: float = 1.0
-    formant_ratio: float = 1.0
-    breathiness_db: float = 0.0
-    jitter: float = 0.007
-    shimmer: float = 0.04
-    accent_db: float = 2.5
-
-    def at_strength(self, strength: float) -> Expression:
-        """Return the expression at another intensity.
-
-        Parameters
-        ----------
-        strength
-            0 gives neutral speech, 1 the expression itself; above 1 exaggerates.
-
-        Returns
-        -------
-        Expression
-            Ratios and widths move geometrically, dB and signed semitones linearly.
-        """
-        rest = Expression()
-        moved = {}
-        for field in fields(self):
-            here, there = getattr(rest, field.name), getattr(self, field.name)
-            if field.name in _ADDITIVE:
-                moved[field.name] = here + strength * (there - here)
-            else:
-                moved[field.name] = here * (there / here) ** strength
-        return Expression(**moved)
-
-    def varied(self, rng: np.random.Generator) -> Expression:
-        """Return the expression as it comes out in one utterance: no two renditions are alike.
-
-        The spreads are those between renditions of one emotion by one actor, wide enough for neighbouring emotions
-        to overlap.
-        """
-        draw = rng.standard_normal(8)
-        return replace(
-            self,
-            f0_ratio=self.f0_ratio * 2 ** (1.3 * draw[0] / 12),
-            f0_range_st=self.f0_range_st * np.exp(0.22 * draw[1]),
-            final_st=self.final_st + 1.5 * draw[2],
-            level_db=self.level_db + 2.0 * draw[3],
-            tempo=self.tempo * np.exp(0.08 * draw[4]),
-            tilt_db_octave=self.tilt_db_octave + 0.6 * draw[5],
-            breathiness_db=self.breathiness_db + 2.0 * draw[6],
-            articulation=self.articulation * np.exp(0.05 * draw[7]),
-        )
-
-
-_ADDITIVE = frozenset({"final_st", "level_db", "tilt_db_octave", "breathiness_db", "accent_db"})
-
-EXPRESSIONS: Mapping[str, Expression] = MappingProxyType(
-    {
-        # Juslin & Laukka 2003: fast, loud, much intensity variability, much high-frequency energy, high f0, much f0
-        # variability, irregular; Murray & Arnott 1993: pitch very much higher, accents abrupt, articulation tense.
-        # The loudest of all (hot anger in Banse & Scherer 1996), and a loud voice opens the jaw.
-        "anger": Expression(
-            f0_ratio=1.75,
-            f0_range_st=8.0,
-            level_db=12.0,
-            tempo=1.12,
-            tilt_db_octave=3.4,
-            articulation=1.15,
-            f1_ratio=1.12,
-            breathiness_db=-3.0,
-            jitter=0.012,
-            shimmer=0.07,
-            accent_db=5.0,
-        ),
-        # Banse & Scherer 1996: low f0, little f0 variability, low energy, slow.
-        "boredom": Expression(
-            f0_ratio=0.93,
-            f0_range_st=2.5,
-            level_db=-4.0,
-            tempo=0.84,
-            tilt_db_octave=-1.0,
-            articulation=0.85,
-            f1_ratio=0.97,
-            breathiness_db=1.0,
-            accent_db=1.5,
-        ),
-        # Juslin & Laukka 2003, tenderness: slow, soft, little intensity variability, little high-frequency energy,
-        # low f0, little f0 variability, and, unlike sadness, regular.
-        "calm": Expression(
-            f0_ratio=0.97,
-            f0_range_st=3.0,
-            level_db=-3.0,
-            tempo=0.90,
-            tilt_db_octave=-1.0,
-            articulation=0.94,
-            f1_ratio=0.98,
-            breathiness_db=3.0,
-            jitter=0.005,
-            shimmer=0.03,
-            accent_db=1.5,
-        ),
-        # Murray & Arnott 1993: very much slower, range slightly wider, wide downward terminal inflections, grumbled
-        # (irregular). Their lower pitch and level are not followed: the actors of RAVDESS and EMODB raise the pitch,
-        # and those of RAVDESS the level, a little above neutral.
-        "disgust": Expression(
-            f0_ratio=1.18,
-            f0_range_st=6.0,
-            final_st=-5.0,
-            level_db=4.0,
-            tempo=0.82,
-            tilt_db_octave=1.2,
-            f1_ratio=1.05,
-            formant_ratio=0.98,
-            breathiness_db=2.0,
-            jitter=0.015,
-            shimmer=0.08,
-            accent_db=3.5,
-        ),
-        # Juslin & Laukka 2003: fast, high f0, little f0 variability, much intensity variability, irregular, loud in
-        # panic fear only, which is what actors play; Banse & Scherer 1996: panic fear has high f0 and energy; Murray
-        # & Arnott 1993: much faster, irregular voicing, precise.
-        "fear": Expression(
-            f0_ratio=1.60,
-            f0_range_st=4.5,
-            final_st=0.0,
-            level_db=7.0,
-            tempo=1.20,
-            tilt_db_octave=1.8,
-            articulation=1.08,
-            f1_ratio=1.03,
-            breathiness_db=2.0,
-            jitter=0.020,
-            shimmer=0.09,
-            accent_db=3.5,
-        ),
-        # Juslin & Laukka 2003: fast, medium to high level and high-frequency energy, high f0, much f0 variability,
-        # rising contours, regular; Murray & Arnott 1993: smooth upward inflections. A smile raises the formants
-        # (Tartter 1980).
-        "happiness": Expression(
-            f0_ratio=1.60,
-            f0_range_st=9.0,
-            final_st=1.0,
-            level_db=8.0,
-            tempo=1.10,
-            tilt_db_octave=2.2,
-            articulation=1.05,
-            f1_ratio=1.08,
-            formant_ratio=1.04,
-            breathiness_db=-1.0,
-            jitter=0.008,
-            shimmer=0.045,
-            accent_db=4.5,
-        ),
-        "neutral": Expression(),
-        # Juslin & Laukka 2003: slow, soft, little intensity variability, little high-frequency energy, low f0, little
-        # f0 variability, falling contours, irregular; Murray & Arnott 1993: pitch slightly lower, slurring.
-        "sadness": Expression(
-            f0_ratio=0.97,
-            f0_range_st=2.5,
-            final_st=-3.0,
-            level_db=-4.0,
-            tempo=0.78,
-            tilt_db_octave=-2.0,
-            articulation=0.82,
-            f1_ratio=0.94,
-            breathiness_db=4.0,
-            jitter=0.014,
-            shimmer=0.07,
-            accent_db=1.5,
-        ),
-        # Scherer & Oshinsky 1977: fast, high pitch, large pitch variation, contour up, many harmonics; Murray &
-        # Arnott 1993: pitch much higher, range much wider, level higher, rising contour.
-        "surprise": Expression(
-            f0_ratio=1.65,
-            f0_range_st=11.0,
-            final_st=8.0,
-            level_db=6.0,
-            tempo=1.08,
-            tilt_db_octave=1.5,
-            articulation=1.05,
-            f1_ratio=1.08,
-            formant_ratio=1.01,
-            breathiness_db=1.0,
-            jitter=0.008,
-            shimmer=0.05,
-            accent_db=4.0,
-        ),
-    }
-)
-"""The nine categories and their cues. Comments give the direction of each cue and who reports it."""
+    """How far the speaker goes when acting: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One recording set-up.
-
-    Attributes
-    ----------
-    sample_rate_hz
-        Sample rate of the files, in Hz.
-    level_db
-        RMS of a neutral utterance by an average speaker, in dB relative to full scale.
-    noise_db
-        RMS of the noise floor relative to that utterance, in dB.
-    levelling
-        Share of the differences in level between utterances that is taken out by setting the gain anew for each:
-        0 = one gain for all, 1 = every utterance peaks at -0.5 dB full scale.
-    low_cut_hz, high_cut_hz
-        Corner frequencies (-3 dB, 12 dB/octave), in Hz.
-    tilt_db_octave
-        Gentle slope of the response around 1 kHz, in dB/octave.
-    reverberation_s
-        Time in which the room's reverberation decays by 60 dB, in s.
-    reverberation_db
-        Energy of the reverberation relative to the direct sound, in dB.
-    lead_s, trail_s
-        Shortest and longest silence before and after the speech, in s.
-    """
+    """One recording set-up."""
 
     sample_rate_hz: int = 16_000
+    """Sample rate of the files, in Hz."""
     level_db: float = -26.0
+    """RMS of a neutral utterance by an average speaker, in dB relative to full scale."""
     noise_db: float = -50.0
+    """RMS of the noise floor relative to that utterance, in dB."""
     levelling: float = 0.0
+    """Share of the differences in level between utterances that is taken out by setting the gain anew for each: 0 =
+    one gain for all, 1 = every utterance peaks at -0.5 dB full scale."""
     low_cut_hz: float = 60.0
     high_cut_hz: float = 20_000.0
+    """Corner frequencies (-3 dB, 12 dB/octave), in Hz."""
     tilt_db_octave: float = 0.0
+    """Gentle slope of the response around 1 kHz, in dB/octave."""
     reverberation_s: float = 0.1
+    """Time in which the room's reverberation decays by 60 dB, in s."""
     reverberation_db: float = -20.0
+    """Energy of the reverberation relative to the direct sound, in dB."""
     lead_s: tuple[float, float] = (0.05, 0.15)
     trail_s: tuple[float, float] = (0.05, 0.15)
-
-
-@dataclass(frozen=True)
-class Phone:
-    """One steady target of the vocal tract and its excitations.
-
-    Attributes
-    ----------
-    formants_hz
-        First to fourth formant of an adult male, in Hz. For a consonant, where the transitions point to (its locus).
-    duration_s
-        Duration in an unaccented syllable, in s.
-    voicing_db, aspiration_db, frication_db
-        Levels of the pulses, of the noise at the glottis and of the noise at the constriction, in dB.
-    frication_hz
-        Centre of the frication noise, in Hz.
-    """
-
-    formants_hz: tuple[float, float, float, float]
-    duration_s: float
-    voicing_db: float = 0.0
-    aspiration_db: float = 0.0
-    frication_db: float = SILENT_DB
-    frication_hz: float = 4000.0
-
-
-def _vowel(f1: float, f2: float, f3: float, f4: float, duration_s: float = 0.085) -> tuple[Phone, ...]:
-    return (Phone((f1, f2, f3, f4), duration_s),)
-
-
-def _fricative(f2: float, noise_hz: float, noise_db: float, *, voiced: bool = False) -> tuple[Phone, ...]:
-    voicing = -14.0 if voiced else SILENT_DB
-    return (Phone((350.0, f2, 2550.0, 3500.0), 0.06 if voiced else 0.09, voicing, voicing, noise_db, noise_hz),)
-
-
-def _stop(f2: float, burst_hz: float, *, voiced: bool) -> tuple[Phone, ...]:
-    locus = (250.0, f2, 2500.0, 3500.0)
-    # In a voiced stop the folds go on through the closure, heard as a murmur; in a voiceless one they are open after
-    # the burst, heard as aspiration.
-    closure = Phone(locus, 0.045, -22.0 if voiced else SILENT_DB, SILENT_DB)
-    aspiration = -10.0 if voiced else 14.0
-    burst = Phone(locus, 0.015 if voiced else 0.03, -12.0 if voiced else SILENT_DB, aspiration, -17.0, burst_hz)
-    return closure, burst
-
-
-def _sonorant(f1: float, f2: float, f3: float, voicing_db: float) -> tuple[Phone, ...]:
-    return (Phone((f1, f2, f3, 3500.0), 0.055, voicing_db, voicing_db),)
-
-
-PHONES: Mapping[str, tuple[Phone, ...]] = MappingProxyType(
-    {
-        # Vowels after Peterson & Barney 1952; the rounded front vowel and schwa from the tube model.
-        "i": _vowel(280, 2250, 2950, 3550),
-        "I": _vowel(390, 1990, 2550, 3550),
-        "e": _vowel(420, 2100, 2650, 3550),
-        "E": _vowel(540, 1840, 2480, 3500),
-        "a": _vowel(740, 1250, 2450, 3450, 0.095),
-        "O": _vowel(570, 900, 2420, 3400),
-        "u": _vowel(310, 850, 2250, 3300),
-        "y": _vowel(290, 1680, 2200, 3350),
-        "@": _vowel(500, 1480, 2480, 3500, 0.06),
-        "p": _stop(900, 1000, voiced=False),
-        "t": _stop(1750, 4500, voiced=False),
-        "k": _stop(2000, 2200, voiced=False),
-        "b": _stop(900, 900, voiced=True),
-        "d": _stop(1750, 4200, voiced=True),
-        "g": _stop(2000, 2000, voiced=True),
-        "f": _fricative(1000, 7500, -22),
-        "s": _fricative(1700, 7000, -13),
-        "S": _fricative(1900, 3600, -11),
-        "x": _fricative(1400, 2000, -16),
-        "z": _fricative(1700, 7000, -21, voiced=True),
-        "v": _fricative(1000, 6500, -30, voiced=True),
-        "h": (Phone((500.0, 1480.0, 2480.0, 3500.0), 0.06, -20.0, 14.0),),
-        "m": _sonorant(260, 1000, 2200, -8),
-        "n": _sonorant(260, 1650, 2500, -8),
-        "N": _sonorant(260, 2100, 2700, -8),
-        "l": _sonorant(360, 1150, 2650, -4),
-        "r": _sonorant(450, 1250, 1900, -4),
-        "j": _sonorant(280, 2200, 2900, -5),
-    }
-)
-"""Phones by their symbol (a subset of SAMPA; `E`, `O` and `a` each stand for two neighbouring vowels)."""
-
-_VOWELS = frozenset("iIeEaOuy@")
-_PAUSE = Phone((500.0, 1500.0, 2500.0, 3500.0), 0.02, SILENT_DB, SILENT_DB)
-
-
-@dataclass(frozen=True)
-class Syllable:
-    """Phones spoken as one syllable.
-
-    Attributes
-    ----------
-    symbols
-        Keys of `PHONES`.
-    accented
-        Whether the syllable carries a pitch accent.
-    """
-
-    symbols: str
-    accented: bool = False
-
-
-Sentence = tuple[Syllable, ...]
-
-
-def parse_sentence(notation: str) -> Sentence:
-    """Read a sentence written as syllables separated by spaces, an accented one after an apostrophe.
-
-    Parameters
-    ----------
-    notation
-        For example ``"'dOgz a 'sI tIN"``.
-
-    Returns
-    -------
-    Sentence
-        One syllable for each word of the notation.
-
-    Raises
-    ------
-    ValueError
-        For a symbol that is not in `PHONES` or a notation without syllables.
-    """
-    sentence = tuple(Syllable(word.removeprefix("'"), word.startswith("'")) for word in notation.split())
-    unknown = {symbol for syllable in sentence for symbol in syllable.symbols} - PHONES.keys()
-    if unknown or not sentence or not all(syllable.symbols for syllable in sentence):
-        raise ValueError(f"{notation!r}: no syllable, or unknown phones {sorted(unknown)}; known are {''.join(PHONES)}")
-    return sentence
+    """Shortest and longest silence before and after the speech, in s."""
 
 
 def utter(
     voice: Voice, expression: Expression, sentence: Sentence, channel: Channel, rng: np.random.Generator
 ) -> Float32:
-    """Speak one sentence.
+    """Speak one sentence: return float32 samples of shape (samples,), within -1 and 1, at `channel.sample_rate_hz`.
 
-    Parameters
-    ----------
-    voice
-        The speaker.
-    expression
-        The emotion. The rendition varies: around `voice.expressiveness` times the expression.
-    sentence
-        What is said.
-    channel
-        How it is recorded.
-    rng
-        Source of everything random; the same state gives the same samples.
-
-    Returns
-    -------
-    ndarray of float32, shape (samples,)
-        One channel at `channel.sample_rate_hz`, within -1 and 1.
+    Each rendition varies around `voice.expressiveness` times the expression. All that is random comes from `rng`.
     """
     acted = expression.at_strength(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).varied(rng)
     score = _score(voice, acted, sentence, rng)
@@ -510,16 +99,7 @@ def utter(
 
 @dataclass(frozen=True)
 class _Score:
-    """What the articulators do, one row per hop of 8 ms.
-
-    Attributes
-    ----------
-    f0_hz : shape (frames,)
-    formants_hz : shape (frames, 4)
-    voicing, aspiration, frication : shape (frames,)
-        Amplitudes.
-    frication_hz : shape (frames,)
-    """
+    """Movements of the articulators, one row per hop of 8 ms: amplitudes, and formants of shape (frames, 4)."""
 
     f0_hz: Float64
     formants_hz: Float32
@@ -576,19 +156,19 @@ def _score(voice: Voice, acted: Expression, sentence: Sentence, rng: np.random.G
 
 def _phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], NDArray[np.bool_]]:
     """Return the phones between two short pauses, the index of each one's syllable, and whether it is a vowel."""
-    phones, syllable, nuclear = [_PAUSE], [0], [False]
+    phones, syllable, nuclear = [PAUSE], [0], [False]
     for index, spoken in enumerate(sentence):
         for symbol in spoken.symbols:
             parts = PHONES[symbol]
             phones += parts
             syllable += [index] * len(parts)
-            nuclear += [symbol in _VOWELS] * len(parts)
-    return [*phones, _PAUSE], np.array([*syllable, len(sentence)]), np.array([*nuclear, False])
+            nuclear += [symbol in VOWELS] * len(parts)
+    return [*phones, PAUSE], np.array([*syllable, len(sentence)]), np.array([*nuclear, False])
 
 
 def _formant_targets(voice: Voice, acted: Expression, phones: list[Phone]) -> Float64:
     """Return each phone's formants in Hz for this voice and expression, shape (phones, 4)."""
-    rest = np.array(_PAUSE.formants_hz)
+    rest = np.array(PAUSE.formants_hz)
     targets = rest + acted.articulation * (np.array([phone.formants_hz for phone in phones]) - rest)
     targets[:, 0] = np.maximum(targets[:, 0] * acted.f1_ratio, 200.0)
     return np.asarray(targets * (voice.formant_scale * acted.formant_ratio))

@@ -32,14 +32,11 @@ def report(
     tasks: tuple[Task, ...],
     features: bool,
     as_json: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> None:
     """Write tables, figures and all cells as one HTML page, which needs no network.
 
     What is not there yet is left out, and the page says so.
     """
-    common.set_verbosity(verbose=verbose, quiet=quiet)
     check_folder(to)
     from emodna.cli.bench.report.page import build_page, html
     from emodna.model.bench.spec import Experiment

@@ -71,7 +71,7 @@ def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: P
 
 def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    with watching(experiment, [Outcome(run, "waiting") for run in experiment.runs[:4]], quiet=False) as watcher:
+    with watching(experiment, [Outcome(run, "waiting") for run in experiment.runs[:4]]) as watcher:
         watcher.ended(experiment.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
         watcher.ended(experiment.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()

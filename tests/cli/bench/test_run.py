@@ -20,7 +20,7 @@ from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import execution
 from emodna.model.bench import runner
 from emodna.model.bench.results import read_outcomes
-from emodna.model.bench.runner import execute, local_workers
+from emodna.model.bench.runner import Workers, execute, local_workers
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.builders import planned
@@ -75,11 +75,11 @@ def finished(out: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shared_workers() -> Iterator[None]:
+def workers() -> Iterator[Workers]:
     """Have all commands of this process use the same two workers, which take seconds to start."""
     with local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "local_workers", lambda *_: nullcontext(workers))
-        yield
+        yield workers
 
 
 @pytest.fixture(scope="module")
@@ -335,12 +335,11 @@ def test_a_run_at_which_another_process_is_at_work_is_left_out(six_cache: Path, 
 
 
 def test_a_run_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
-    own: Path, monkeypatch: pytest.MonkeyPatch
+    own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = Experiment.read(own)
     monkeypatch.setattr(runner, "execute_order", deadly)
-    with local_workers(1, 1, ["cpu"]) as workers:
-        answers = execute(there, there.runs[:3], workers, mock.Mock())
+    answers = execute(there, there.runs[:3], workers, mock.Mock())
     doomed = RunSpec("casia", "emodb", "arousal", MethodSpec("dan"), 0)
     assert {run: answer.kind for run, answer in answers.items()} == {
         run: "failed" if run == doomed else "done" for run in there.runs[:3]

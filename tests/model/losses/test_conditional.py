@@ -83,11 +83,3 @@ def test_answers_carry_no_gradient_and_features_do(joined: RandomisedMap) -> Non
     joined(f, q).square().sum().backward()
     assert q.grad is None
     assert torch.autograd.gradcheck(lambda x: joined(x, q), (f,))
-
-
-@pytest.mark.parametrize("shapes", [((3,), (3, 2)), ((3, 4), (3,)), ((3, 4), (2, 2))])
-def test_shapes_are_checked(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    f, q = map(torch.ones, shapes)
-    for joined in (multilinear_map, randomised(4, 2, 5)):
-        with pytest.raises(ValueError, match=r"expected features \(n, d\) and probabilities \(n, c\), got"):
-            joined(f, q)

@@ -206,24 +206,3 @@ def test_degenerate_batches_are_finite(z: Tensor, labels: list[int], selected: l
             assert value == 0
             assert not gradient.any()
         assert gradient.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        ({"z": torch.ones(4)}, r"must have shapes \(n, d\), \(n,\) and \(n,\)"),
-        ({"labels": torch.ones(3)}, "must have shapes"),
-        ({"selected": torch.ones(4, 1).bool()}, "must have shapes"),
-        ({"selected": torch.ones(4, dtype=torch.int64)}, "bool mask"),
-        ({"anchors": torch.ones(3).bool()}, "anchors must be a bool mask"),
-        ({"anchors": torch.ones(4)}, "anchors must be a bool mask"),
-        ({"temperature": 0}, "temperature must be positive, got 0"),
-        ({"temperature": math.nan}, "temperature must be positive, got nan"),
-        ({"reduction": "none"}, "reduction must be one of mean, sum, got 'none'"),
-    ],
-    ids=lambda each: str(next(iter(each))) if isinstance(each, dict) else "",
-)
-def test_arguments_that_it_cannot_take(changed: dict[str, Any], says: str) -> None:
-    usual = {"z": torch.ones(4, 3), "labels": torch.zeros(4), "selected": torch.ones(4).bool(), "temperature": 1}
-    with pytest.raises(ValueError, match=says):
-        supervised_contrastive(**{**usual, **changed})

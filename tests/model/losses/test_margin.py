@@ -1,13 +1,12 @@
 """Margin disparity: golden values, the optimum, stability, gradients."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.losses.margin import Answers, agreement, disagreement, margin_disparity
+from emodna.model.losses.margin import Answers, disagreement, margin_disparity
 
 ANSWERS: list[Answers] = ["hard", "soft"]
 each_answer = pytest.mark.parametrize("answers", ANSWERS)
@@ -56,39 +55,29 @@ class TestValues:
         )
 
 
-class TestOptimum:
-    @pytest.mark.parametrize(("margin", "best"), [(1.5, 0.6), (4.0, 0.8)])
-    def test_of_an_adversary_on_corpora_that_are_alike(self, margin: float, best: float) -> None:
-        features = noise(32, 4)
-        task = features @ noise(4, 2, seed=1)
-        sign = 1 - 2 * task.argmax(1).double()
-        # All that it can do is to say one probability of the preferred class.
-        own = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([own], max_iter=50, tolerance_grad=1e-12)
+@pytest.mark.parametrize(("margin", "best"), [(1.5, 0.6), (4.0, 0.8)])
+def test_optimum_of_an_adversary_on_corpora_that_are_alike(margin: float, best: float) -> None:
+    features = noise(32, 4)
+    task = features @ noise(4, 2, seed=1)
+    sign = 1 - 2 * task.argmax(1).double()
+    # All that it can do is to say one probability of the preferred class.
+    own = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([own], max_iter=50, tolerance_grad=1e-12)
 
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            adversary = torch.stack([own * sign, -own * sign], 1) / 2
-            value = margin_disparity(task, adversary, task, adversary, margin=margin)
-            value.backward()  # type: ignore[no-untyped-call]
-            return value
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        adversary = torch.stack([own * sign, -own * sign], 1) / 2
+        value = margin_disparity(task, adversary, task, adversary, margin=margin)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
 
-        optimizer.step(loss)
-        assert own.sigmoid().item() == pytest.approx(best, abs=1e-6)
-        assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-9)
+    optimizer.step(loss)
+    assert own.sigmoid().item() == pytest.approx(best, abs=1e-6)
+    assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-9)
 
 
 @each_answer
 class TestGradients:
-    def test_are_those_of_finite_differences(self, answers: Answers) -> None:
-        task_source, adversary_source, task_target, adversary_target = four(3)
-
-        def loss(source: Tensor, target: Tensor) -> Tensor:
-            return margin_disparity(task_source, source, task_target, target, margin=1.5, answers=answers)
-
-        inputs = [each.requires_grad_() for each in (adversary_source, adversary_target)]
-        assert torch.autograd.gradcheck(loss, inputs)
-
     def test_do_not_reach_the_task(self, answers: Answers) -> None:
         logits = [each.requires_grad_() for each in four()]
         margin_disparity(*logits, margin=1.5, answers=answers).backward()  # type: ignore[no-untyped-call]
@@ -113,19 +102,3 @@ class TestGradients:
         assert loss.item() == 400
         assert adversary.grad is not None
         assert adversary.grad.tolist() == [[1, -1]]
-
-
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("task", "adversary"), [((3, 2), (4, 2)), ((3, 2), (3, 3)), ((0, 2), (0, 2)), ((3, 1), (3, 1)), ((2,), (2,))]
-    )
-    def test_shapes(self, task: tuple[int, ...], adversary: tuple[int, ...]) -> None:
-        for term in (agreement, disagreement):
-            with pytest.raises(ValueError, match="logits must both have shape"):
-                term(torch.ones(task), torch.ones(adversary))
-
-    @pytest.mark.parametrize("option", [{"margin": 0.0}, {"margin": math.nan}, {"answers": "both"}], ids=str)
-    def test_options(self, option: dict[str, Any]) -> None:
-        ((name, value),) = option.items()
-        with pytest.raises(ValueError, match=f"{name} must be .*, got {value!r}"):
-            margin_disparity(*four(), **{"margin": 1.0, **option})

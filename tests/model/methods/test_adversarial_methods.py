@@ -1,14 +1,12 @@
 """DANN, CDAN, CDAN+E and BSP: their terms recomputed row by row, and what their gradients do."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
@@ -18,9 +16,8 @@ from emodna.model.methods.aligning import Domains
 from emodna.model.methods.bsp import Bsp
 from emodna.model.methods.cdan import Cdan, CdanE, Conditioning
 from emodna.model.methods.dann import Dann
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines
+from tests.model.small import assert_same_tensors, batches
 
 NAMES = ["dann", "cdan", "cdan+e", "bsp"]
 STEP = torch.tensor(300)
@@ -193,48 +190,3 @@ def test_a_width_that_would_not_be_used_is_refused() -> None:
     assert Conditioning(8, config, 0).width == 64
     with pytest.raises(ConfigError, match=r"^scl_temperature="):
         apply_settings({"scl_temperature": "1.0"}, Cdan.defaults)
-
-
-def tensors(run: Path) -> dict[str, Tensor]:
-    return load_tensors(run / "model.safetensors")[0]
-
-
-class TestRuns:
-    @pytest.mark.parametrize("base", ["dann", pytest.param("cdan+e", marks=pytest.mark.slow)])
-    def test_bsp_without_its_penalty_is_its_base(
-        self, base: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        settings = {"base": base, "spectral_weight": "0"}
-        fit_small(source, target, tmp_path / "bsp", method="bsp", steps=6, settings=settings)
-        fit_small(source, target, tmp_path / "base", method=base, steps=6)
-        assert_same_tensors(tensors(tmp_path / "bsp"), tensors(tmp_path / "base"))
-        for line, of_base in zip(*(logged_lines(tmp_path / each) for each in ("bsp", "base")), strict=True):
-            assert line["spectral"] == 0
-            assert {key: line[key] for key in of_base} == of_base
-
-    def test_cdan_with_entropy_conditioning_is_cdan_e(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        fit_small(source, target, tmp_path / "cdan", method="cdan", settings={"entropy_conditioning": "true"})
-        fit_small(source, target, tmp_path / "cdan+e", method="cdan+e")
-        assert_same_tensors(tensors(tmp_path / "cdan"), tensors(tmp_path / "cdan+e"))
-
-    def test_scl_that_weighs_nothing_adds_nothing(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        for run, settings in (("base", {}), ("added", {"add": "scl", "scl_weight": "0"}), ("scl", {"add": "scl"})):
-            fit_small(source, target, tmp_path / run, method="dann", settings=settings)
-        base, added, scl = (tensors(tmp_path / run) for run in ("base", "added", "scl"))
-        assert_same_tensors({key: added[key] for key in base}, base)
-        assert [key for key in base if not torch.equal(scl[key], base[key])]
-
-    @pytest.mark.parametrize("name", ["cdan", pytest.param("bsp", marks=pytest.mark.slow)])
-    def test_a_discriminator_that_weighs_nothing_is_left_out(
-        self, name: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        # Without batch norm it would draw dropout, and change what the encoder draws in the next step.
-        settings = {"domain_weight": "0", "discriminator_norm": "none", "batch_norm": "source"}
-        settings |= {"spectral_weight": "0"} if name == "bsp" else {}
-        fit_small(source, target, tmp_path / "run", method=name, settings=settings)
-        fit_small(source, target, tmp_path / "floor", method="source-only")
-        assert_same_tensors(tensors(tmp_path / "run"), tensors(tmp_path / "floor"))

@@ -1,11 +1,8 @@
 """Inputs that the training of a method depends on, and those that it must not depend on."""
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -32,8 +29,6 @@ CPU = torch.device("cpu")
 STEPS = 4
 CODE = [METHODS[name] for name in WITH_CODE]
 READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
-#: Modules whose arithmetic is a network's, not a loss's.
-NETWORKS = ("torch.nn.", "emodna.model.networks.", "emodna.model.networks.layers")
 
 
 def weights(kind: type[Method]) -> dict[str, float]:
@@ -130,35 +125,3 @@ def test_whatever_a_step_depends_on_is_in_the_checkpoint(kind: type[Method], tmp
         interrupted = train(small(kind, seed), pair, tmp_path / "run", STEPS, until)
     assert_same_tensors(interrupted.state_dict(), whole.state_dict())
     assert (tmp_path / "run").read_bytes() == (tmp_path / "whole").read_bytes()
-
-
-@contextmanager
-def networks_in_float32(model: Method) -> Iterator[None]:
-    """Whatever autocast says, compute layers and networks as they are: what is left to it is the losses."""
-    stack: list[Any] = []
-
-    def enter(*_: object) -> None:
-        stack.append(torch.autocast("cpu", enabled=False))
-        stack[-1].__enter__()
-
-    def leave(*_: object) -> None:
-        stack.pop().__exit__(None, None, None)
-
-    parts = [module for module in model.modules() if type(module).__module__.startswith(NETWORKS)]
-    hooks = [(part.register_forward_pre_hook(enter), part.register_forward_hook(leave)) for part in parts]
-    try:
-        yield
-    finally:
-        for hook in itertools.chain.from_iterable(hooks):
-            hook.remove()
-    assert not stack
-
-
-@only(READINGS)
-def test_losses_are_computed_in_float32_whatever_autocast_says(kind: type[Method]) -> None:
-    model, pair = small(kind), batches_for(kind)
-    plain = losses(small(kind), pair)
-    with networks_in_float32(model), torch.autocast("cpu", torch.bfloat16):
-        cast = losses(model, pair)
-    assert {term.dtype for term in cast.values()} == {torch.float32}
-    torch.testing.assert_close(cast, plain)

@@ -26,14 +26,11 @@ from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import WITH_CODE, assert_same_tensors, batches, fit_small
+from tests.model.small import REPRESENTATIVE, WITH_CODE, assert_same_tensors, batches, fit_small
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
 Added = tuple[tuple[str, str], ...]
-
-#: Without adaptation, with all terms of the paper, and with phases, turns and optimisers of its own.
-PER_PUSH = ("source-only", "emo-dna", "saddi")
 
 
 def readings() -> Iterator[type[Method]]:
@@ -63,7 +60,10 @@ def by_method(kinds: Mapping[str, type[Method]]) -> pytest.MarkDecorator:
     """Parametrise by methods, of which most are slow together."""
     return pytest.mark.parametrize(
         "kind",
-        [pytest.param(k, id=name, marks=() if name in PER_PUSH else pytest.mark.slow) for name, k in kinds.items()],
+        [
+            pytest.param(kind, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.slow)
+            for name, kind in kinds.items()
+        ],
     )
 
 
@@ -88,8 +88,8 @@ def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
     return batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
 
-def networks(kind: type[Method]) -> int:
-    """As many as share a labelled batch: those of a method that is cross-validated."""
+def folds(kind: type[Method]) -> int:
+    """Number of networks that share a labelled batch: those of a method that is cross-validated."""
     return getattr(kind.defaults, "folds", 1)
 
 
@@ -164,7 +164,7 @@ class TestLosses:
         for sizes in ((8, 5), (3, 8)):
             if getattr(kind.defaults, "mmd_estimator", "").startswith("linear"):
                 continue  # which needs as many source as target samples
-            pair = batches_for(kind, networks(kind) * sizes[0], sizes[1])
+            pair = batches_for(kind, folds(kind) * sizes[0], sizes[1])
             assert all(term.isfinite() for term in losses(small(kind), pair).values())
 
     def test_neither_wait_for_the_device_nor_have_shapes_that_depend_on_data(self, kind: type[Method]) -> None:
@@ -210,7 +210,7 @@ DEGENERATE: dict[str, dict[str, Any]] = {
 def test_degenerate_batches_have_finite_terms_and_gradients(kind: type[Method]) -> None:
     for case, like in DEGENERATE.items():
         value, each = like.get("value"), like.get("each")
-        sizes = () if each is None else (networks(kind) * each, each)
+        sizes = () if each is None else (folds(kind) * each, each)
         pair = batches_for(kind, *sizes, **{key: like[key] for key in ("labels", "frames") if key in like})
         if value is not None:
             pair = alike(pair, value)
@@ -246,34 +246,23 @@ class TestPrediction:
         assert_same_tensors(losses(model, pair), losses(other, pair))
 
 
-def classifier_of(model: Method) -> nn.Module:
-    """What reads the emotion features."""
-    match model:
-        case Caam():
-            return model.task
-        case Difl():
-            return model.classifier
-    network = model.network
-    assert isinstance(network, nn.Module)
-    classifier = network.classifier
-    assert isinstance(classifier, nn.Linear)
-    return classifier
-
-
 @every_reading
-class TestEmbedding:
-    def test_is_what_the_classifier_reads(self, kind: type[Method]) -> None:
-        model, (source, _) = small(kind).eval(), batches_for(kind, 5)
-        inputs = source.features, source.lengths
-        found = model.embed(*inputs)
-        if issubclass(kind, UpperBound):  # its networks have no space in common
-            assert found is None
-            return
-        assert found is not None
-        assert found.shape[0] == 5
-        assert found.ndim == 2
-        assert found.isfinite().all()
-        assert torch.equal(classifier_of(model)(found), model.predict(*inputs))
+def test_embedding_is_what_the_classifier_reads(kind: type[Method]) -> None:
+    model, (source, _) = small(kind).eval(), batches_for(kind, 5)
+    inputs = source.features, source.lengths
+    found = model.embed(*inputs)
+    if issubclass(kind, UpperBound):  # its networks have no space in common
+        assert found is None
+        return
+    assert found is not None
+    assert found.shape[0] == 5
+    assert found.ndim == 2
+    assert found.isfinite().all()
+    if isinstance(model, Caam):
+        classifier = model.task
+    else:
+        classifier = (model if isinstance(model, Difl) else model.network).classifier
+    assert torch.equal(classifier(found), model.predict(*inputs))
 
 
 def adapting() -> Iterator[Any]:
@@ -284,7 +273,7 @@ def adapting() -> Iterator[Any]:
     """
     for kind in map(METHODS.__getitem__, WITH_CODE):
         if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
-            yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in PER_PUSH else pytest.mark.slow)
+            yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in REPRESENTATIVE else pytest.mark.slow)
             if isinstance(kind.defaults, AligningConfig):
                 yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} --add scl", marks=pytest.mark.slow)
 
@@ -298,46 +287,29 @@ def floor(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.T
 
 
 @pytest.mark.parametrize(("kind", "added"), list(adapting()))
-class TestWithoutTransfer:
-    """Methods whose transfer terms weigh nothing, beside Source Only."""
-
-    @pytest.fixture
-    def differences(
-        self,
-        kind: type[Method],
-        added: Added,
-        mode: str,
-        source: FeatureStore,
-        target: FeatureStore,
-        floor: dict[str, Tensor],
-        tmp_path: Path,
-    ) -> dict[str, Tensor]:
-        """What the method's model has beyond Source Only's."""
-        weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
-        if isinstance(kind.defaults, AligningConfig) and not added:
-            weights -= {"scl_weight"}
-        settings = {**dict.fromkeys(weights, "0"), **dict(added), "batch_norm": mode}
-        if hasattr(kind.defaults, "encoder"):
-            settings["encoder"] = "shared"
-        fit_small(source, target, tmp_path / "run", method=kind.name, settings=settings)
-        mine = load_tensors(tmp_path / "run" / "model.safetensors")[0]
-        assert "method.network.classifier.weight" in floor
-        return {name: mine[name] - floor[name] for name in floor}
-
-    @pytest.mark.parametrize("mode", ["source"])
-    def test_the_source_s_batch_norm_trains_the_shared_network_of_source_only(
-        self, differences: dict[str, Tensor]
-    ) -> None:
-        assert [name for name, difference in differences.items() if difference.any()] == []
-
-    @pytest.mark.parametrize("mode", ["separate"])
-    def test_separate_batch_norm_differs_in_its_running_statistics_alone(self, differences: dict[str, Tensor]) -> None:
-        other = {name.rpartition(".")[2] for name, difference in differences.items() if difference.any()}
-        assert other == {"running_mean", "running_var", "num_batches_tracked"}
-
-    @pytest.mark.parametrize("mode", ["concat"])
-    def test_concatenated_batches_train_another_network(self, differences: dict[str, Tensor]) -> None:
-        assert differences["method.network.classifier.weight"].any()
+def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
+    kind: type[Method],
+    added: Added,
+    source: FeatureStore,
+    target: FeatureStore,
+    floor: dict[str, Tensor],
+    tmp_path: Path,
+) -> None:
+    weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
+    if isinstance(kind.defaults, AligningConfig) and not added:
+        weights -= {"scl_weight"}
+    settings = {**dict.fromkeys(weights, "0"), **dict(added)}
+    if hasattr(kind.defaults, "encoder"):
+        settings["encoder"] = "shared"
+    differing = {}
+    for mode in ("source", "separate", "concat"):
+        fit_small(source, target, tmp_path / mode, method=kind.name, settings={**settings, "batch_norm": mode})
+        mine = load_tensors(tmp_path / mode / "model.safetensors")[0]
+        differing[mode] = {name for name in floor if not torch.equal(mine[name], floor[name])}
+    assert differing["source"] == set()
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert differing["separate"] == {name for name in floor if name.endswith(statistics)}
+    assert "method.network.classifier.weight" in differing["concat"]
 
 
 @pytest.mark.slow

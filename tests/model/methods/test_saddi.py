@@ -68,16 +68,6 @@ class TestPhases:
 
 
 class TestDecoder:
-    def test_learns_the_windows_in_the_first_phase(self) -> None:
-        # Utterances that differ in their level, which a code can hold, and not in every frame.
-        source, target = (
-            dataclasses.replace(each, features=each.features.mean(2, keepdim=True).expand(-1, -1, 32) * 5)
-            for each in batches()
-        )
-        model, asked = small(Saddi, dropout=0.0), {"phase": PRETRAINING, "learning_rate": 0.01}
-        first, last = (trained(model, (source, target), steps=n, **asked)["reconstruction"].item() for n in (1, 25))
-        assert last < 0.7 * first
-
     @pytest.mark.parametrize("phase", [PRETRAINING, ADAPTATION])
     def test_learns_nothing_in_the_discriminators_turn(self, phase: Phase) -> None:
         model, pair = small(Saddi, second_discriminator="windows"), batches()
@@ -86,23 +76,6 @@ class TestDecoder:
             terms = model.losses(*pair, STEP)
         sum(terms.values()).backward()  # type: ignore[union-attr]
         assert all(parameter.grad is None for parameter in (*model.decoder.parameters(), *model.network.parameters()))
-
-    @pytest.mark.parametrize("phase", [PRETRAINING, AUGMENTATION], ids=lambda phase: phase.name)
-    def test_is_not_asked_for_what_lies_behind_an_utterance(self, phase: Phase) -> None:
-        source, target = shortened(batches())
-        behind = torch.arange(32) >= source.lengths.unsqueeze(1)
-        errors = []
-        for value in (0.0, 100.0):
-            # The encoder, which sees the padding, is not the point here: zero weights make its codes equal.
-            model = small(Saddi)
-            for parameter in model.network.parameters():
-                torch.nn.init.zeros_(parameter)
-            padded = [
-                dataclasses.replace(each, features=each.features.masked_fill(behind.unsqueeze(1), value))
-                for each in (source, target)
-            ]
-            errors.append(trained(model, (padded[0], padded[1]), steps=1, phase=phase)["reconstruction"])  # type: ignore[arg-type]
-        assert torch.equal(*errors)
 
     def test_error_is_the_mean_square_of_what_counts(self) -> None:
         pair = shortened(batches())
@@ -157,17 +130,6 @@ class TestSyntheticUtterances:
         synthetic = model.monitor()["synthetic"]
         torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
 
-    def test_leave_running_statistics_and_decoder_to_the_real_ones(self) -> None:
-        states = []
-        for phase in (ADAPTATION, AUGMENTATION):
-            model = small(Saddi, dropout=0.0)
-            trained(model, batches(), steps=1, phase=phase)
-            kept = ("running_mean", "running_var", "num_batches_tracked")
-            states.append(
-                {name: t for name, t in model.state_dict().items() if name.endswith(kept) or name.startswith("decoder")}
-            )
-        assert_same_tensors(*states)
-
     def test_of_the_target_there_are_none(self) -> None:
         source, target = batches()
         codes = []
@@ -177,13 +139,3 @@ class TestSyntheticUtterances:
             terms = model.losses(source, each, STEP)
             codes.append(terms["emotion"])
         assert torch.equal(*codes)
-
-
-def test_windows_in_the_place_of_codes_for_the_second_discriminator() -> None:
-    model, pair = small(Saddi, second_discriminator="windows"), batches()
-    assert set(model.discriminators) == {"first", "second"}
-    model.phase, model.turn = ADAPTATION.name, ENCODER
-    model.losses(*pair, STEP)["adversarial"].backward()
-    assert all(
-        parameter.grad is not None for parameter in (*model.decoder.parameters(), *model.network.backbone.parameters())
-    )

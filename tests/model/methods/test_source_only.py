@@ -38,19 +38,12 @@ class TestTargetBatchNorm:
         model = small(SourceOnly, target_bn=True, dropout=0.0)
         source, target = batches(8, 5)
         losses(model, (source, target))
-        x = target.features
-        layers = list(model.network.backbone)
-        for conv, norm in zip(layers[::5], layers[1::5], strict=True):
-            x = F.conv1d(x, conv.weight, conv.bias, padding=1)
-            mean, variance = x.mean((0, 2)), x.transpose(0, 1).flatten(1).var(1)  # the running one is unbiased
-            torch.testing.assert_close(norm.running_mean, 0.1 * mean)
-            torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * variance)
-            assert norm.num_batches_tracked == 1
-            x = F.max_pool1d(F.relu(F.batch_norm(x, None, None, training=True)), 2)
-        # The other layers, in their own order, by a pass of the target alone.
+        # As by a pass of the target alone.
         other = small(SourceOnly, dropout=0.0)
         other.network(target.features, target.lengths)
         assert_same_tensors(model.state_dict(), other.state_dict())
+
+        assert "target_bn=false" in str(model.uncapturable)
 
     def test_a_training_has_the_weights_of_source_only(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
@@ -61,9 +54,3 @@ class TestTargetBatchNorm:
         plain, moved = (load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("false", "true"))
         differing = {name for name in plain if not torch.equal(plain[name], moved[name])}
         assert differing == {name for name in plain if name.endswith(("running_mean", "running_var"))}
-
-    def test_cannot_be_captured_and_says_why(self) -> None:
-        assert small(SourceOnly).uncapturable is None
-        reason = small(SourceOnly, target_bn=True).uncapturable
-        assert reason
-        assert "target_bn=false" in reason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.archives import FolderTree, ZipTree, open_tree
+from emodna.pipeline.archives import FolderTree, ZipTree, data_root, default_root, open_tree
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
@@ -120,15 +120,14 @@ class TestAnArchive:
                 prepared(packed, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
-def test_label_files_are_read_out_of_archives(kind: str, tmp_path: Path) -> None:
+def test_label_files_are_read_out_of_archives(tmp_path: Path) -> None:
     """IEMOCAP's labels lie in files of their own, beside the recordings."""
     builder = BUILDERS["iemocap"]
     for number, path in enumerate(builder.paths()):
         if number % 50 == 0:
             builder.add(tmp_path / "folder", path)
     which = corpus("iemocap")
-    packed = pack(tmp_path / f"iemocap{kind}", files_below(tmp_path / "folder"))
+    packed = pack(tmp_path / "iemocap.tar.gz", files_below(tmp_path / "folder"))
     scan = which.scan(open_tree(packed, (*which.suffixes, *which.label_suffixes)))
     assert len(scan.utterances) > 50
     assert scan == which.scan(FolderTree(tmp_path / "folder"))
@@ -173,3 +172,24 @@ def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
     (tmp_path / "real" / "a.wav").write_bytes(b"")
     (tmp_path / "alias").symlink_to(tmp_path / "real")
     assert list(open_tree(tmp_path, (".wav",)).files((".wav",))) == ["real/a.wav"]
+
+
+def test_below_data_unless_the_environment_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_root("emodb") == Path("data/emodb")
+    for unset in ("", str(tmp_path)):
+        monkeypatch.setenv("EMODNA_DATA", unset)
+        assert data_root() == Path(unset or "data")
+        assert default_root("emodb") == data_root() / "emodb"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tgz"])
+def test_an_archive_stands_in_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setenv("EMODNA_DATA", str(tmp_path))
+    archive = tmp_path / f"emodb{suffix}"
+    archive.mkdir()  # a folder of such a name is none
+    assert default_root("emodb") == tmp_path / "emodb"
+    archive.rmdir()
+    archive.write_bytes(b"")
+    assert default_root("emodb") == archive
+    (tmp_path / "emodb").mkdir()  # but a folder comes first
+    assert default_root("emodb") == tmp_path / "emodb"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import tarfile
 import tracemalloc
@@ -13,7 +12,7 @@ from types import MappingProxyType
 
 import pytest
 
-from emodna.pipeline.archives import TarTree, Tree, ZipTree, base, open_tree
+from emodna.pipeline.archives import TarTree, Tree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
@@ -164,22 +163,6 @@ class TestZipMembers:
         assert reason(tree) == f"packed by method {method} of ZIP, not read here: unpack it first"
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-    def test_a_damaged_byte_of_the_content_is_found(self, method: int, tmp_path: Path) -> None:
-        whole = zipped({"a.wav": noise(0.002).tobytes(), "b.wav": b"b"}, method)
-        with zipfile.ZipFile(io.BytesIO(whole)) as packed:
-            size = packed.getinfo("a.wav").compress_size
-        for position in range(35, 35 + size, 5):
-            damaged = bytearray(whole)
-            damaged[position] ^= 0x55
-            tree = opened(bytes(damaged), tmp_path / "x.zip")
-            try:  # some bytes carry nothing, such as the filling at the end of a stream
-                with tree.open("a.wav") as stream:
-                    assert stream.read() == noise(0.002).tobytes()
-            except AudioError as error:
-                assert str(error).startswith("damaged in its archive: ")  # noqa: PT017
-            assert contents(ZipTree(tmp_path / "x.zip"), ("b.wav",)) == {"b.wav": b"b"}
-
-    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
     def test_whose_declared_size_is_a_lie_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
         content = zipped({"a.wav": noise(0.1).tobytes()[:99]}, method)
@@ -227,8 +210,9 @@ class TestBombs:
         with tree.open("b.wav") as stream:  # small enough to be harmless
             assert len(stream.read()) == 2**18
 
-    @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
-    @pytest.mark.parametrize("where", ["a.wav", "a.txt", "behind the end"])
+    @pytest.mark.parametrize(
+        ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("behind the end", "gz")]
+    )
     def test_a_tar_that_expands_without_measure_is_refused(self, compression: str, where: str, tmp_path: Path) -> None:
         whole = tarred({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
@@ -296,7 +280,7 @@ class TestDamage:
         (tmp_path / "x.tar").write_bytes(tar_of([tar_file("a.wav", b"a"), (info, content)]))
         assert "-2048" in refusal(tmp_path / "x.tar")
 
-    @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.TAR.XZ"])
+    @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.TAR.XZ"])
     @pytest.mark.parametrize(
         "content",
         [b"", b"<html>404</html>", b"\x1f\x8b", b"PK\3\4", b"BZh91AY", b"\xfd7zXZ\0", noise(0.5).tobytes()],

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path, PurePosixPath
-from string import ascii_lowercase, digits
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Scan, Skip, Utterance
-from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import casia_paths, put, savee_paths
-from tests.pipeline.making import Float32, noise, pcm16, prepared, wav
 
 
 def described(name: str, path: str) -> Utterance | Skip | None:
@@ -134,12 +128,6 @@ class TestCasia:
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
         assert "32 utterances beyond the free 1200" in corpus("casia").differences(scan, {16_000: 16})[0]
 
-    @settings(max_examples=30)
-    @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), st.integers(0, 999))
-    def test_any_folder_is_a_speaker(self, folder: str, number: int) -> None:
-        found = described("casia", str(PurePosixPath("root", folder, "happy", f"{number:03d}.wav")))
-        assert isinstance(found, Utterance if 201 <= number <= 250 else Skip)
-
 
 def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:
     paths = ["emodb/wav/03a01Fa.wav", "emodb/db.emotion.csv", "emodb/db.files.csv", "emodb/db.yaml"]
@@ -148,45 +136,7 @@ def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Pat
     assert scan.skipped == {}
 
 
-class TestEmovo:
-    """Nearly all files are stereo, and one microphone hears the voice 0.2 to 0.7 ms after the other."""
-
-    RATE = 48_000
-    FIRST = noise(seconds=0.3, rate=RATE, seed="voice")
-    SECOND = np.concatenate([np.zeros(24, np.float32), FIRST[:-24]])  # 0.5 ms later
-
-    def features(self, root: Path, audio: bytes) -> Float32:
-        put(root / "f1" / "rab-f1-b1.wav", audio)
-        return FeatureStore(prepared(root, root / "cache", corpus("emovo")).store)[0]
-
-    def test_features_are_those_of_the_first_microphone_and_their_mean_would_be_another_voice(
-        self, tmp_path: Path
-    ) -> None:
-        """The mean lacks all that is near the odd multiples of 1 kHz."""
-        both = pcm16(np.stack([self.FIRST, self.SECOND], axis=1).ravel())
-        stereo = self.features(tmp_path / "stereo", wav(both, self.RATE, channels=2))
-        mono = self.features(tmp_path / "mono", wav(self.FIRST, self.RATE))
-        assert stereo.tobytes() == mono.tobytes()
-        mean = self.features(tmp_path / "mean", wav((self.FIRST + self.SECOND) / 2, self.RATE))
-        assert np.abs(mono - mean).max() > 10
-
-    def test_there_are_fourteen_sentences(self) -> None:
-        letters = [letter + digit for letter in ascii_lowercase for digit in digits]
-        found = {each for each in letters if isinstance(described("emovo", f"neu-f1-{each}.wav"), Utterance)}
-        assert found == {"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2"}
-
-
-SAVEE_CODES = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness"}
-SAVEE_CODES["su"] = "surprise"
-
-
 class TestSavee:
-    @pytest.mark.parametrize("code", SAVEE_CODES)
-    def test_two_letters_are_read_before_one(self, code: str) -> None:
-        found = described("savee", f"DC/{code}01.wav")
-        assert isinstance(found, Utterance)
-        assert (found.emotion_code, found.emotion) == (code, SAVEE_CODES[code])
-
     def test_the_flat_form_holds_the_same_utterances_and_both_are_counted_once(self, tmp_path: Path) -> None:
         foldered = list(savee_paths())[::4]
         flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]

@@ -149,13 +149,6 @@ class TestPaths:
         pq.write_table(pa.table({"path": paths}), tmp_path / "t.parquet")
         assert len(utterances(tmp_path / "t.parquet")) == len(paths)
 
-    @pytest.mark.parametrize("path", ["..", "../", "/", "//etc/passwd", "a/../../b", "/proc/self/mem", "\0/../../x"])
-    def test_that_lead_out_are_refused(self, path: str, tmp_path: Path) -> None:
-        (tmp_path / "root").mkdir()
-        pq.write_table(pa.table({"path": [path]}), tmp_path / "t.parquet")
-        with pytest.raises(CorpusError, match="lies outside the root"):
-            scanned(tmp_path / "t.parquet", tmp_path / "root")
-
     def test_a_folder_and_paths_that_no_file_can_have_are_rejected_and_the_rest_goes_on(self, tmp_path: Path) -> None:
         (tmp_path / "folder.wav").mkdir()
         (tmp_path / "good.wav").write_bytes(wav(noise(0.2)))
@@ -281,11 +274,6 @@ class TestLargeAndStrange:
     def test_a_nul_is_refused_or_kept_but_ends_nothing(self, text: str, tmp_path: Path) -> None:
         """Python 3.11 and later read it as a character like any other."""
         assert len(utterances(table(tmp_path, text))) == 1
-
-    def test_ten_thousand_rows_are_read(self, tmp_path: Path) -> None:
-        rows = "".join(f"{number}.wav,{number % 7}\n" for number in range(10_000))
-        scan = scanned(table(tmp_path, "path,room\n" + rows))
-        assert len(scan) == len(scan.own_columns()) == 10_000
 
     def test_the_row_of_a_mistake_far_below_is_named(self, tmp_path: Path) -> None:
         rows = "".join(f"{number}.wav\n" for number in range(5000))

@@ -13,9 +13,9 @@ from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.corpora.own import Recordings, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.archives.packing import files_below, pack
+from tests.pipeline.archives.packing import pack
 from tests.pipeline.corpora.builders import put
-from tests.pipeline.making import age, content, noise, prepared, wav
+from tests.pipeline.making import age, noise, prepared, wav
 
 #: Ending -> format and subtype of libsndfile.
 FORMATS = {
@@ -85,13 +85,6 @@ class TestFormats:
 
 
 class TestFolders:
-    def test_hidden_files_and_folders_stay_out(self, tmp_path: Path) -> None:
-        for name in (".a.wav", "._b.wav", ".hidden/c.wav", "__MACOSX/d.wav", "e/.f/g.wav", "h.wav", "i/j.wav"):
-            put(tmp_path / name)
-        scan = Recordings(tmp_path, "mine").scan(FolderTree(tmp_path))
-        assert [each.id for each in scan.utterances] == ["h.wav", "i/j.wav"]
-        assert scan.skipped == {}
-
     def test_names_that_differ_in_ending_or_case_stay_apart(self, tmp_path: Path) -> None:
         names = ["a.wav", "A.wav", "a.flac", "b/a.wav", "a b.wav", "ä.wav", "a\u0308.wav"]
         members = {name: wav(noise(seed=name)) for name in names}
@@ -103,17 +96,6 @@ class TestFolders:
         (tmp_path / "mine").mkdir()
         with pytest.raises(CorpusError, match=r"no audio file; expected recordings in any folders"):
             prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
-
-    def test_an_archive_of_one_gives_the_same_store(self, tmp_path: Path) -> None:
-        for name in ("a.flac", "b/c.wav", "b/d.aiff"):
-            record(tmp_path / "mine" / name, 16_000, 1)
-        packed = pack(tmp_path / "packed.tar.gz", files_below(tmp_path / "mine"))
-        one = prepared(tmp_path / "mine", tmp_path / "one", Recordings(tmp_path / "mine", "mine"))
-        two = prepared(packed, tmp_path / "two", Recordings(packed, "mine"))
-        assert content(one.store) == content(two.store)
-        features = FeatureStore(one.store)
-        for number in range(3):  # the same samples, in three formats without loss
-            np.testing.assert_array_equal(features[number], features[0])
 
 
 @pytest.mark.parametrize(

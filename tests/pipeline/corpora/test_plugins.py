@@ -89,15 +89,6 @@ def test_a_built_in_corpus_wins(path: Path) -> None:
     assert "studio_good" not in sys.modules
 
 
-def test_of_two_of_one_name_the_first_on_the_path_wins(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plug(path, {"studio": "studio_good:Studio"}, studio_good=GOOD)
-    first = plug(tmp_path / "first", {"studio": "studio_first:Studio"}, distribution="first", studio_first=GOOD)
-    monkeypatch.syspath_prepend(first)
-    assert type(corpus("studio")).__module__ == "studio_first"
-
-
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [

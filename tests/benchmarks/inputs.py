@@ -1,0 +1,77 @@
+"""Inputs of the benchmarks: recordings below a root, and batches out of two stores; with the options that name them."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emodna.model.config import TrainConfig
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
+from emodna.model.data.windows import Framer
+from emodna.model.methods.base import Method, Phase, RunFacts
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
+from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.catalogue import find_store
+from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.store import FeatureStore
+
+Step = Callable[[], object]
+
+root_option = click.option(
+    "--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data/ravdess", show_default=True
+)
+corpus_option = click.option("--corpus", default="ravdess", show_default=True)
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --cache, --src and --tgt."""
+    for option, default in (("--tgt", "emodb"), ("--src", "ravdess")):
+        command = click.option(option, default=default, show_default=True)(command)
+    return click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)(command)
+
+
+def read_recording(path: Path, channel: int = 0) -> tuple[NDArray[np.float32], int]:
+    """Return the samples of a file and their rate in Hz."""
+    with path.open("rb") as stream:
+        recording = decode(stream, channel=channel)
+    return recording.samples, recording.sample_rate
+
+
+def read_at(path: Path, rate: int, channel: int = 0) -> NDArray[np.float32]:
+    """Return the samples of a file at a rate in Hz."""
+    return resample(*read_recording(path, channel), rate)
+
+
+class Inputs:
+    """Batches of 64 from two real stores, as a run has them."""
+
+    def __init__(self, cache: Path, src: str, tgt: str) -> None:
+        config = TrainConfig()
+        self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
+        statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
+        silence = feature_set_from(self.source.snapshot.parameters).silence
+        self.framer = Framer(config.frames, config.padding, statistics, silence)
+        labels = self.source.labels("arousal")
+        facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)
+        self.languages = facts.languages
+        self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
+        self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)
+        self.targets = TargetStream(other, batch_size=64, seed=0)
+
+    def steps_of(self, method: Method) -> Step:
+        """Return a function that takes the trainer's next step with a method, batches included."""
+        update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
+        numbers = itertools.count()
+
+        def step() -> None:
+            number = next(numbers)
+            update(self.sources.batch(number), self.targets.batch(number), Phase())
+
+        return step

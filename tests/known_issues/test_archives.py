@@ -1,0 +1,67 @@
+"""Past bugs in reading folders, ZIPs and tars."""
+
+from __future__ import annotations
+
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from emodna.pipeline.archives import FolderTree, open_tree
+from emodna.pipeline.errors import CorpusError
+from tests.pipeline.archives.packing import COMPRESSORS, contents, opened, patched, tar_file, tar_of, tarred, zipped
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize(("compression", "first"), [("", True), ("", False), ("gz", True)])
+def test_a_tar_of_thousands_of_attribute_headers_is_refused(
+    kind: bytes, compression: str, first: bool, tmp_path: Path
+) -> None:
+    """tarfile calls itself for each such header, until Python's recursion limit."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 12
+    header = info.tobuf(tarfile.USTAR_FORMAT) + b"12 a=bcdefg\n".ljust(512, b"\0")
+    content = (b"" if first else tarred({"b.wav": b"b"})[:1024]) + header * 3000 + tarred({"a.wav": b"a"})
+    (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](content))
+    with pytest.raises(CorpusError, match="not readable as a tar file"):
+        open_tree(tmp_path / "x.tar", (".wav",))
+
+
+def test_attributes_before_the_first_member_of_a_tar_are_limited(tmp_path: Path) -> None:
+    """Half a GB of them took 42 s and as much memory, only to recognise a tar."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 2**31
+    path = tmp_path / "x.tar"
+    path.write_bytes(info.tobuf(tarfile.USTAR_FORMAT))
+    with path.open("r+b") as file:
+        file.truncate(2**31 + 1024)
+    began = time.process_time()
+    with pytest.raises(CorpusError, match="not readable as a tar file"):
+        open_tree(path, (".wav",))
+    assert time.process_time() - began < 30
+
+
+def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tarfile keeps all headers: a million took 0.6 GB."""
+    kept: list[int] = []
+    after = tarfile.TarFile.next
+    monkeypatch.setattr(tarfile.TarFile, "next", lambda self: (kept.append(len(self.members)), after(self))[1])
+    (tmp_path / "x.tar").write_bytes(tar_of([tar_file(f"{number}.wav", b"") for number in range(50)]))
+    assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).files((".wav",)))) == 50
+    assert max(kept) <= 1
+
+
+def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+    """Fuzzing found a traceback."""
+    content = patched(zipped({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"})
+    tree = opened(content, tmp_path / "x.zip")
+    assert contents(tree) == {"b.wav": b"b"}
+    assert tree.left_out == {"name that leads out of the archive": 1}
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    """Resolving such a path ended in a traceback."""
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "root").mkdir()
+    assert FolderTree(tmp_path / "root").relative("../circle/a.wav") is None

@@ -1,0 +1,127 @@
+"""Past bugs in tables of a user's own recordings."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import default_name
+from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import emodb_names, noise, prepared, tiny_emodb, wav
+
+
+def write_table(folder: Path, columns: dict[str, object]) -> Path:
+    path = folder / "t.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: str) -> None:
+    """Spreadsheets also write semicolons and tabs, which newcomers stumbled over."""
+    (root,) = {path.parent for path in tiny_emodb(tmp_path, emodb_names(2))}
+    rows = [["path", "emotion"], *([path.name, "fear"] for path in sorted(root.iterdir()))]
+    (root / "table.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    report = prepared(root, tmp_path / "cache", Manifest(root / "table.csv", "own"))
+    assert (report.utterances, report.skipped) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("My Calls.csv", "my-calls"), ("Übung 2.parquet", "bung-2"), ("calls_1.csv", "calls_1"), ("日.csv", "own")],
+)
+def test_a_corpus_is_named_after_any_table(file: str, name: str) -> None:
+    """Newcomers' tables have names with capitals, spaces and other letters."""
+    assert default_name(Path(file)) == name
+
+
+def test_a_nul_in_a_path_outside_the_root_is_refused_with_its_row(tmp_path: Path) -> None:
+    """A path that no file can have ended the run with a traceback."""
+    table = write_table(tmp_path, {"path": ["../a\0/b.wav"]})
+    with pytest.raises(CorpusError, match=r"row 1: .* lies outside the root"):
+        prepared(tmp_path, tmp_path / "cache", Manifest(table, "t"))
+
+
+def test_a_nul_in_a_path_below_the_root_is_rejected_with_its_file(tmp_path: Path) -> None:
+    """As above, at another place."""
+    table = write_table(tmp_path, {"path": ["a\0b.wav", "c.wav"]})
+    (tmp_path / "c.wav").write_bytes(wav(noise()))
+    report = prepared(tmp_path, tmp_path / "cache", Manifest(table, "t"))
+    assert (report.utterances, report.rejections) == (1, [("a\0b.wav", "cannot be read: embedded null byte")])
+
+
+def test_the_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
+    """They went through Python: times in ns and numbers from 2^63 on ended the run after the extraction."""
+    columns = {
+        "path": ["b.wav", "a.wav"],
+        "hash": pa.array([2**64 - 1, 1], pa.uint64()),
+        "at": pa.array([1, 10**18], pa.timestamp("ns")),
+        "tags": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int8())),
+        "share": pa.array([0.5, None], pa.float32()),
+    }
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(wav(noise(seed=name)))
+    report = prepared(tmp_path, tmp_path / "cache", Manifest(write_table(tmp_path, columns), "t"))
+    stored = FeatureStore(report.store).table
+    rows = [columns["path"].index(path) for path in stored["path"].to_pylist()]
+    for name in ("hash", "at", "tags", "share"):
+        assert stored[name].combine_chunks().equals(columns[name].take(pa.array(rows)))
+
+
+#: A command, in a process where pandas cannot be loaded.
+WITHOUT_PANDAS = """
+import sys
+class Missing:
+    def find_spec(self, name, *_):
+        if name == "pandas":
+            raise ImportError(name)
+
+
+sys.meta_path.insert(0, Missing())
+from emodna.cli.cache.command import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("show", "--json"), pytest.param(("plot", "--out", "a.png", "--json"), marks=pytest.mark.slow)],
+)
+def test_times_in_nanoseconds_are_shown_without_pandas(command: tuple[str, ...], tmp_path: Path) -> None:
+    """`show` and `plot` ended in a traceback where pandas is missing."""
+    (tmp_path / "a.wav").write_bytes(wav(noise(0.5)))
+    times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    table = write_table(tmp_path, {"path": ["a.wav"], "recorded": times})
+    prepared(tmp_path, tmp_path / "cache", Manifest(table, "own"))
+    name, *options = command
+    words = [sys.executable, "-c", WITHOUT_PANDAS, name, "own", "a.wav", *options]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2023-11-14 22:13:20.123456789" in done.stdout
+
+
+def test_a_table_whose_text_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """Arrow does not check what it reads, and a traceback came later."""
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<ii", 0, 2)), pa.py_buffer(b"\xff\xb3"))
+    with pytest.raises(CorpusError, match=r"t\.parquet: not readable as CSV .* UTF8"):
+        Manifest(write_table(tmp_path, {"path": ["a.wav"], "note": text}), "mine")
+
+
+def test_types_that_arrow_does_not_know_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fuzzing found a traceback."""
+
+    def unknown(*_: object) -> None:
+        raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
+
+    monkeypatch.setattr(pq, "ParquetFile", unknown)
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(CorpusError, match="Integers with more than 64 bits"):
+        Manifest(tmp_path / "t.parquet", "mine")

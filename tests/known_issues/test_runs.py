@@ -1,0 +1,86 @@
+"""Past bugs in trainings, their folders, and the start of a preparation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+
+from emodna.model import checkpoint
+from emodna.model.errors import RunError
+from emodna.model.fit import fit
+from emodna.model.reproducibility import seeded
+from emodna.model.request import FitRequest
+from emodna.model.run_folder import RunFolder
+from emodna.pipeline.store import FeatureStore
+from tests.model.small import SETTINGS, Silent
+
+CONFIG = {"decisive": {"seed": 0}}
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    """Both wrote each line of the log, and over each other's checkpoints."""
+    run = RunFolder(tmp_path / "run")
+    with (
+        run.claimed(CONFIG, resume=True),
+        pytest.raises(RunError, match="another run is at work in it"),
+        RunFolder(tmp_path / "run").claimed(CONFIG, resume=True),
+    ):
+        pass
+    with run.claimed(CONFIG, resume=True):
+        pass
+
+
+def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
+    """A run was begun in a folder that holds other files."""
+    (tmp_path / "thesis.tex").write_text("irreplaceable")
+    with pytest.raises(RunError), RunFolder(tmp_path).claimed(CONFIG, resume=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_that_step(ravdess_store: Path, emodb_store: Path, tmp_path: Path) -> None:
+    """Ctrl-C lost the steps since the last checkpoint: up to 30 s, or all of a short run."""
+    source, target = FeatureStore(ravdess_store), FeatureStore(emodb_store)
+    settings = {**SETTINGS, "checkpoint_seconds": "1000"}
+
+    def request(name: str) -> FitRequest:
+        return FitRequest([source], target, steps=6, threads=1, settings=settings, out=tmp_path / name, resume=True)
+
+    asked = iter([False, False, True])
+    with pytest.raises(KeyboardInterrupt):
+        fit(request("stopped"), Silent(), lambda: nullcontext(lambda: next(asked)))
+    assert checkpoint.load_tensors(RunFolder(tmp_path / "stopped").resume)[1]["step"] == 3
+
+    fit(request("stopped"), Silent())
+    fit(request("whole"), Silent())
+    models = [RunFolder(tmp_path / name).model.read_bytes() for name in ("stopped", "whole")]
+    assert models[0] == models[1]
+
+
+def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a network reseeded the generators of every CUDA device, and nothing restored them."""
+
+    def refuse(_seed: int) -> None:
+        raise AssertionError("seeds every device")
+
+    monkeypatch.setattr(torch, "manual_seed", refuse)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    before = torch.get_rng_state()
+    with seeded(0, "a network"):
+        first = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    with seeded(0, "a network"):
+        assert torch.equal(torch.rand(3), first)
+
+
+def test_a_preparation_with_nothing_to_do_loads_no_heavy_library() -> None:
+    """Segmentation made every run load scipy: a run with nothing to do took half as long again."""
+    heavy = {"scipy", "torch", "librosa", "dask", "pooch"}
+    code = f"import sys, emodna.pipeline.prepare.run; print(*{heavy} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert loaded.split() == []
