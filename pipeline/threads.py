@@ -23,18 +23,17 @@ def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
     At the end of the block, work that has not begun is cancelled.
     """
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    try:
-        with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool:
-            try:
-                yield pool
-            finally:
-                pool.shutdown(cancel_futures=True)
-    finally:
-        torch.set_num_threads(before)
+    with (
+        torch_on_one_thread(),
+        threadpool_limits(1),
+        ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool,
+    ):
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

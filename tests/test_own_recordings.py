@@ -16,14 +16,8 @@ from tests.cli.running import Command, in_process
 from tests.model.small import SETTINGS
 from tests.synthesis import make_emodb
 
-#: Format, sample rate in Hz, and subtype.
-FORMATS = [
-    ("wav", 8_000, "PCM_16"),
-    ("flac", 44_100, "PCM_24"),
-    ("ogg", 16_000, "VORBIS"),
-    ("mp3", 44_100, "MPEG_LAYER_III"),
-    ("aiff", 22_050, "PCM_16"),
-]
+#: Ending and subtype of libsndfile.
+FORMATS = [("wav", "PCM_16"), ("flac", "PCM_24"), ("mp3", "MPEG_LAYER_III")]
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +27,11 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     voices = sorted(make_emodb(speech, speakers=("03", "08"), texts=("a01", "b03"), syllables=3))
     folder = tmp_path_factory.mktemp("calls")
     rows = []
-    for number, (ending, rate, subtype) in enumerate(FORMATS):
+    for number, (ending, subtype) in enumerate(FORMATS):
         parts = []
         for path in voices[4 * number :][:4]:
-            samples, at = soundfile.read(path, dtype="float32")
-            kept = np.arange(0, len(samples), at / rate)  # plain resampling will do
-            parts += [np.zeros(rate), np.interp(kept, np.arange(len(samples)), samples)]
+            samples, rate = soundfile.read(path, dtype="float32")
+            parts += [np.zeros(rate), samples]
         call = np.concatenate(parts)
         name = f"week 1/call {number}.{ending}"
         (folder / name).parent.mkdir(exist_ok=True)
@@ -57,6 +50,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return {name: in_process(f"emodna-{name}", main, monkeypatch, capsys) for name, main in entry_points.items()}
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_recordings_to_predictions(
     commands: dict[str, Command], calls: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +61,7 @@ def test_from_a_folder_of_recordings_to_predictions(
     (whole,) = commands["prep"]("--folder", calls, "--name", "mine", "--json").json
     assert whole["utterances"] == len(FORMATS)
     (report,) = commands["prep"]("--manifest", table, "--segment", "energy", "--json").json
-    assert (report["corpus"], report["rejected"], report["utterances"]) == ("calls", 0, 20)
+    assert (report["corpus"], report["rejected"], report["utterances"]) == ("calls", 0, 12)
 
     settings = [option for key, value in SETTINGS.items() for option in ("--set", f"{key}={value}")]
     fitted = commands["fit"]("--src", "ravdess", "--tgt", "calls", "--steps", 2, "--threads", 1, *settings, "--json")
@@ -83,5 +77,5 @@ def test_from_a_folder_of_recordings_to_predictions(
 
     answers = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
     assert answers.code == 0
-    assert [(each["agent"], each["own_label"]) for each in answers.json] == [(f"A{n}", "[bold]open") for n in range(5)]
+    assert [(each["agent"], each["own_label"]) for each in answers.json] == [(f"A{n}", "[bold]open") for n in range(3)]
     assert all(0 <= each["probability"] <= 1 for each in answers.json)

@@ -138,7 +138,7 @@ def comparison_rows(found: "Comparison", experiment: "Experiment") -> list[list[
 
 def remarks(found: "Comparison", experiment: "Experiment") -> list[str]:
     """Return what has to be known of a comparison, in sentences."""
-    from emodna.model.bench.wording import shared_notes
+    from emodna.model.bench.spec import shared_notes
 
     matched, ranking = found.matched, found.ranking
     lines = []
@@ -202,7 +202,7 @@ def _print(found: "Comparison", experiment: "Experiment", metric: str) -> None:
 def _json(
     found: "Comparison", experiment: "Experiment", metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
-    from emodna.model.bench.wording import shared_facts
+    from emodna.model.bench.spec import shared_facts
     from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking

@@ -1,22 +1,32 @@
-"""Execution of an experiment's runs, and the summary of it: for emodna-bench run and retry."""
+"""Execution of an experiment's runs for emodna-bench run and retry: options, progress, and a summary."""
 
+import json
+import os
 import time
-from collections.abc import Callable, Sequence, Sized
-from contextlib import AbstractContextManager
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.progress import duration
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.results import Outcome
+    from emodna.model.bench.results import State
     from emodna.model.bench.runner import Workers
     from emodna.model.bench.spec import Experiment, RunSpec
     from emodna.model.bench.worker import Answer
+    from emodna.model.run_folder import RunFolder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,6 +34,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PER_GPU: Final = 4
 #: Errors that are printed; all are in the JSON and in `emodna-bench status`.
 _SHOWN: Final = 10
+#: Runs at work that the display names.
+_RUNNING: Final = 4
+#: Bytes at the end of metrics.jsonl in which there is a whole line.
+_TAIL: Final = 8192
 
 
 def execution_options(command: Command) -> Command:
@@ -68,13 +82,10 @@ def resolve_execution(workers: int | None, scheduler: str | None, threads: int, 
         raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
     if scheduler and device not in ("auto", "cpu", "cuda"):
         raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
-    if scheduler and device != "auto":
-        kind: Literal["cpu", "cuda"] = "cuda" if device == "cuda" else "cpu"
-        return Execution(kind, lambda _runs: remote_workers(scheduler, threads, kind))
-    here = common.torch_device(device)
-    kind = "cuda" if here.type == "cuda" else "cpu"
-    if scheduler:
-        return Execution(kind, lambda _runs: remote_workers(scheduler, threads, kind))
+    here = None if scheduler and device != "auto" else common.torch_device(device)
+    kind: Literal["cpu", "cuda"] = "cuda" if (here.type if here else device) == "cuda" else "cpu"
+    if scheduler or here is None:
+        return Execution(kind, lambda _runs: remote_workers(str(scheduler), threads, kind))
     devices, room = [str(here)], max(common.cores() // threads, 1)
     if kind == "cuda":
         import torch
@@ -83,6 +94,102 @@ def resolve_execution(workers: int | None, scheduler: str | None, threads: int, 
             devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         room = min(room, _PER_GPU * len(devices))
     return Execution(kind, lambda runs: local_workers(min(workers or room, runs), threads, devices))
+
+
+class Progress:
+    """Progress of some runs: a line for each that has ended, the time that is left, and a display for a terminal."""
+
+    def __init__(self, experiment: "Experiment", states: "dict[RunSpec, State]", workers: int = 1) -> None:
+        self.experiment, self.states, self.workers = experiment, states, workers
+        self.took: dict[tuple[object, str], list[float]] = defaultdict(list)
+        """Seconds of the finished runs by method and task, which take alike."""
+        self._started: dict[RunSpec, float] = {}
+        self._began = time.monotonic()
+
+    @property
+    def counts(self) -> "Counter[State]":
+        """Runs by state."""
+        return Counter(self.states.values())
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the last run ends, by the mean of those like it; None before one has ended."""
+        known = {key: sum(each) / len(each) for key, each in self.took.items()}
+        if not known:
+            return None
+        usual = sum(known.values()) / len(known)
+        now, total = time.monotonic(), 0.0
+        for run, state in self.states.items():
+            if state in ("waiting", "interrupted", "running"):
+                spent = now - self._started.get(run, now)
+                total += max(known.get((run.method, run.task), usual) - spent, 0.0)
+        return total / self.workers
+
+    def began(self, run: "RunSpec") -> None:
+        """Count a run as running."""
+        self.states[run], self._started[run] = "running", time.monotonic()
+
+    def ended(self, run: "RunSpec", answer: "Answer") -> None:
+        """Count a run, and print it."""
+        self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
+        self._started.pop(run, None)
+        if answer.kind == "busy":
+            _tell_busy(run)
+        if answer.kind not in ("done", "failed"):
+            return
+        if answer.kind == "done":
+            self.took[run.method, run.task].append(answer.seconds)
+            uar, remaining = (answer.result or {}).get("uar"), self.remaining
+            score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
+            outcome = f"{score} ({answer.seconds:.0f} s{f', ETA {duration(remaining)}' if remaining else ''})"
+        else:
+            outcome = f"[red]failed:[/red] {common.safe(answer.error)}"
+        label = self.experiment.methods[run.method].label  # an oracle's scores go by no other name
+        words = common.safe(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
+        common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
+
+    def told(self, line: str) -> None:
+        """Print a line."""
+        common.note(common.safe(line))
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the display while the runs are executed, if standard error is a terminal."""
+        if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
+            yield
+        else:
+            with Live(self, console=common.err, transient=True, refresh_per_second=2):
+                yield
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        counts, remaining, total = self.counts, self.remaining, len(self.states)
+        ended = counts["done"] + counts["failed"]
+        facts = [f"{ended}/{total} cells", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
+        facts += [] if remaining is None else [f"ETA {duration(remaining)}"]
+        facts.append(f"elapsed {duration(time.monotonic() - self._began)}")
+        yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
+        bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
+        bar.add_row(ProgressBar(total, ended))
+        yield bar
+        for run in sorted(self._started, key=self._started.__getitem__)[:_RUNNING]:
+            done, steps = _steps_done(self.experiment.run_folder(run)), self.experiment.arguments(run)["steps"]
+            yield Text(f"{done:>6}/{steps}  {common.visible(run)}", overflow="ellipsis", no_wrap=True)
+
+
+def _steps_done(run: "RunFolder") -> int:
+    """Return the steps that a run at work has logged, read off the end of its metrics.jsonl."""
+    try:
+        with run.metrics.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):  # the last one may be half written, the first one half read
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return 0
 
 
 def carry_out(
@@ -98,39 +205,38 @@ def carry_out(
 
     The command began at `began`, by time.monotonic; for `again` see `execute`.
     """
-    from emodna.cli.bench.live import watching
     from emodna.model.bench.results import number_or_none, read_outcomes
     from emodna.model.bench.runner import execute
 
     before = read_outcomes(experiment, runs)
     if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
         before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
-    done, failed, busy = ([each for each in before if each.state == state] for state in ("done", "failed", "running"))
-    left = [each.run for each in before if each.state in ("interrupted", "waiting")]
-    tell_of_skipped(experiment, done, failed, busy)
-    tell_of_own_steps(experiment, left)
+    progress = Progress(experiment, {each.run: each.state for each in before})
+    left = [run for run, state in progress.states.items() if state in ("interrupted", "waiting")]
+    busy = [run for run, state in progress.states.items() if state == "running"]
+    errors = {each.run: str(each.error) for each in before if each.state == "failed"}
+    done = progress.counts["done"]
+    tell_of_skipped(progress, left)
     answers: dict[RunSpec, Answer] = {}
     if not left:
         experiment.write()
     else:
-        with watching(experiment, before) as watcher, execution.start(len(left)) as workers:
+        with progress.shown(), execution.start(len(left)) as workers:
             count = workers.count()
-            watcher.tally.workers = count or 1
-            where = common.safe(experiment.out)
-            common.note(f"{counted(left, 'cell')}, {count} worker{'s' * (count != 1)}, into {where}")
+            progress.workers = count or 1
+            common.note(f"{counted(left, 'cell')}, {counted(count, 'worker')}, into {common.safe(experiment.out)}")
             experiment.write()  # not before there are workers: a slip in --scheduler would leave a plan behind
-            answers = execute(experiment, left, workers, watcher, again=again)
+            answers = execute(experiment, left, workers, progress, again=again)
     ran = [run for run, answer in answers.items() if answer.kind == "done"]
-    errors = {each.run: str(each.error) for each in failed}
     errors |= {run: str(answer.error) for run, answer in answers.items() if answer.kind == "failed"}
-    skipped = [each.run for each in busy] + [run for run, answer in answers.items() if answer.kind == "busy"]
+    busy += [run for run, answer in answers.items() if answer.kind == "busy"]
     summary = {
         "out": str(experiment.out.absolute()),
         "cells": len(runs),
-        "done": len(done) + len(ran),
+        "done": done + len(ran),
         "ran": len(ran),
         "failed": [{**run_json(run), "error": error} for run, error in errors.items()],
-        "skipped": [run_json(run) for run in skipped],
+        "skipped": [run_json(run) for run in busy],
         "wall_seconds": time.monotonic() - began,
         "cell_seconds": sum(number_or_none((answers[run].result or {}).get("wall_seconds")) or 0.0 for run in ran),
     }
@@ -141,7 +247,34 @@ def carry_out(
             f"{summary['done']} of {summary['cells']} cells done, {summary['ran']} of them now, "
             f"in {summary['wall_seconds']:.0f} s\n{common.safe(experiment.out)}"
         )
-    return _print_failed(experiment, errors)
+    for run, error in list(errors.items())[:_SHOWN]:
+        common.note(f"[red]failed:[/red] {common.safe(run)}: {common.safe(error)}")
+    if len(errors) > _SHOWN:
+        common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
+    if errors:
+        common.print_error(f"{counted(errors, 'cell')} failed; {retry_command(experiment.out)} tries them again")
+    return 1 if errors else 0
+
+
+def tell_of_skipped(progress: Progress, left: "Sequence[RunSpec]") -> None:
+    """Tell which runs are not executed now, and which of those that are left have steps of their own."""
+    counts, conditions = progress.counts, progress.experiment.conditions
+    if done := counts["done"]:
+        common.note(f"{counted(done, 'cell')} {'is' if done == 1 else 'are'} done already")
+    if failed := counts["failed"]:
+        them = f"{counted(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
+        common.note(f"{them} not tried again; {common.safe(retry_command(progress.experiment.out))} does")
+    for run, state in progress.states.items():
+        if state == "running":
+            _tell_busy(run)
+    own = dict.fromkeys(str(run.method) for run in left if run.method.steps not in (None, conditions.steps))
+    if own:
+        has = "has steps of its own" if len(own) == 1 else "have steps of their own"
+        common.note(f"{common.safe(', '.join(own))} {has}")
+
+
+def _tell_busy(run: "RunSpec") -> None:
+    common.note(f"left out: {common.safe(run)}: another process is at work at it")
 
 
 def run_json(run: "RunSpec") -> dict[str, Any]:
@@ -158,36 +291,3 @@ def counted(things: Sized | int, word: str) -> str:
     """Return `1 cell` or `2 cells`."""
     number = things if isinstance(things, int) else len(things)
     return f"{number} {word}{'s' * (number != 1)}"
-
-
-def tell_of_skipped(
-    experiment: "Experiment", done: "Sequence[Outcome]", failed: "Sequence[Outcome]", busy: "Sequence[Outcome]"
-) -> None:
-    """Tell which runs are not executed now, and why."""
-    if done:
-        common.note(f"{counted(done, 'cell')} {'is' if len(done) == 1 else 'are'} done already")
-    if failed:
-        them = f"{counted(failed, 'cell')} that failed before {'is' if len(failed) == 1 else 'are'}"
-        common.note(f"{them} not tried again; {common.safe(retry_command(experiment.out))} does")
-    for each in busy:
-        common.note(f"left out: {common.safe(each.run)}: another process is at work at it")
-
-
-def tell_of_own_steps(experiment: "Experiment", runs: "Sequence[RunSpec]") -> None:
-    """Tell which methods have another number of steps than the rest."""
-    own = dict.fromkeys(str(run.method) for run in runs if run.method.steps not in (None, experiment.conditions.steps))
-    if own:
-        has = "has steps of its own" if len(own) == 1 else "have steps of their own"
-        common.note(f"{common.safe(', '.join(own))} {has}")
-
-
-def _print_failed(experiment: "Experiment", errors: "dict[RunSpec, str]") -> int:
-    """Print which runs failed; return 1, or 0 if none did."""
-    if not errors:
-        return 0
-    for run, error in list(errors.items())[:_SHOWN]:
-        common.note(f"[red]failed:[/red] {common.safe(run)}: {common.safe(error)}")
-    if len(errors) > _SHOWN:
-        common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
-    common.print_error(f"{counted(errors, 'cell')} failed; {retry_command(experiment.out)} tries them again")
-    return 1

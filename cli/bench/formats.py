@@ -18,8 +18,8 @@ from emodna.cli import common
 from emodna.cli.bench.notes import caption, command, missing, notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
+from emodna.model.bench.spec import shared_facts
 from emodna.model.bench.tables import DIFFERENCE, Block, Cell, Column, Line, Spot, Table
-from emodna.model.bench.wording import shared_facts
 from emodna.pipeline.emotions import Task
 
 #: Wider than any table: a file has no width.

@@ -1,7 +1,7 @@
 """emodna-bench status, drop and clean: look at an experiment, take parts out, remove what is not needed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,13 +10,12 @@ import click
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.cli.bench.execution import counted, retry_command, run_json
+from emodna.cli.bench.execution import Progress, counted, retry_command, run_json
 from emodna.cli.bench.options import out_option
+from emodna.cli.progress import duration
 
 if TYPE_CHECKING:
     from emodna.model.bench.leftovers import Kind, Leftover
-    from emodna.model.bench.results import Outcome
-    from emodna.model.bench.spec import Experiment
 
 _KINDS: "Final[dict[Kind, str]]" = {
     "old": "of other stores, methods or seeds than the benchmark has",
@@ -30,23 +29,38 @@ _KINDS: "Final[dict[Kind, str]]" = {
 @common.common_options
 def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
-    from emodna.cli.progress import duration
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import is_at_work
     from emodna.model.bench.spec import Experiment
 
     experiment = Experiment.read(out)
     found, running = read_outcomes(experiment), is_at_work(experiment)
-    counts = Counter(each.state for each in found)
-    rows = _rows(experiment, found)
+    progress = Progress(experiment, {each.run: each.state for each in found})
+    progress.workers = max(progress.counts["running"], 1)
+    by_row: dict[Any, Counter[str]] = defaultdict(Counter)  # in the experiment's order
+    for each in found:
+        by_row[each.run.method, each.run.task][each.state] += 1
+        if each.seconds is not None:
+            progress.took[each.run.method, each.run.task].append(each.seconds)
+    remaining = progress.remaining if running else None
+    rows = [
+        {
+            "method": str(method),
+            "label": experiment.methods[method].label,
+            "task": task,
+            "cells": states.total(),
+            "done": states["done"],
+            "failed": states["failed"],
+        }
+        for (method, task), states in by_row.items()
+    ]
     failed = [each for each in found if each.state == "failed"]
-    remaining = _remaining(found) if running else None
     if as_json:
         document = {
             "out": str(out.absolute()),
             "running": running,
             "cells": len(found),
-            "states": dict(counts),
+            "states": dict(progress.counts),
             "rows": rows,
             "failed": [{**run_json(each.run), "error": each.error} for each in failed],
             "eta_seconds": remaining,
@@ -60,43 +74,13 @@ def status(out: Path, as_json: bool) -> None:
         numbers = (row["done"], row["failed"], row["cells"] - row["done"] - row["failed"])
         table.add_row(common.safe(row["label"]), row["task"], *(str(number or "") for number in numbers))
     common.out.print(table)
-    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
     eta = "" if remaining is None else f"; ETA {duration(remaining)}"
     common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")
     if failed:
         common.out.print(f"{common.safe(retry_command(out))} tries them again")
-
-
-def _rows(experiment: "Experiment", found: "Sequence[Outcome]") -> list[dict[str, Any]]:
-    """Count runs by method and task, in the experiment's order."""
-    states: dict[Any, Counter[str]] = defaultdict(Counter)
-    for each in found:
-        states[each.run.method, each.run.task][each.state] += 1
-    return [
-        {
-            "method": str(method),
-            "label": experiment.methods[method].label,
-            "task": task,
-            "cells": counts.total(),
-            "done": counts["done"],
-            "failed": counts["failed"],
-        }
-        for (method, task), counts in states.items()
-    ]
-
-
-def _remaining(found: "Sequence[Outcome]") -> float | None:
-    """Return the seconds until the last run ends, by the seconds of those that are done."""
-    from emodna.cli.bench.live import Tally
-
-    tally = Tally({each.run: each.state for each in found})
-    tally.workers = max(sum(each.state == "running" for each in found), 1)
-    for each in found:
-        if each.seconds is not None:
-            tally.took[each.run.method, each.run.task].append(each.seconds)
-    return tally.remaining
 
 
 @click.command()
@@ -121,7 +105,7 @@ def drop(
     """
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.presets import CEILING
+    from emodna.model.bench.paper import CEILING
     from emodna.model.bench.runner import exclusive
     from emodna.model.bench.spec import Experiment, MethodSpec
 

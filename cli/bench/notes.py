@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from emodna.model.bench import paper
-from emodna.model.bench.gaps import RUNNABLE, WHY, Gap
-from emodna.model.bench.presets import PRESETS
-from emodna.model.bench.spec import Pair
+from emodna.model.bench.paper import PRESETS
+from emodna.model.bench.results import RUNNABLE, WHY, Gap
+from emodna.model.bench.spec import NAMED, Pair, few, shared_notes
 from emodna.model.bench.tables import Cell, Table
-from emodna.model.bench.wording import NAMED, few, shared_notes
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS

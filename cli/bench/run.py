@@ -10,7 +10,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import execution
 from emodna.cli.bench.options import out_option
-from emodna.model.bench.wording import shared_notes
+from emodna.model.bench.spec import shared_notes
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
@@ -164,7 +164,7 @@ def retry(
 
 def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tuple[str, ...]) -> "list[Wish]":
     """Return which methods are run in which tasks."""
-    from emodna.model.bench.presets import PRESETS, SENSITIVITY
+    from emodna.model.bench.paper import PRESETS, SENSITIVITY
 
     if not tables:
         methods = methods or [*PRESETS["2"].methods, *PRESETS["3"].methods]
@@ -233,7 +233,7 @@ def _merged(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
     BenchError
         The folder's experiment is of other conditions, and has begun.
     """
-    from emodna.model.bench.presets import CEILING
+    from emodna.model.bench.paper import CEILING
     from emodna.model.bench.spec import Experiment
 
     if not Experiment.exists(asked.out):

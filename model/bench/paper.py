@@ -1,10 +1,18 @@
-"""The paper's numbers: Tables 2 to 6 of Ye et al. 2023, arXiv 2308.02190, copied into paper.csv. It needs no torch."""
+"""The tables of Ye et al. 2023, arXiv 2308.02190: the methods in Tables 2 to 6, and their numbers from paper.csv.
+
+Our tables have a floor and a ceiling besides: Source Only, also with the target's batch norm statistics, and the upper
+bound, which learns from the target's labels. It needs no torch.
+"""
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from emodna.model.bench.spec import MethodSpec
+from emodna.pipeline.emotions import TASKS, Task
 
 CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
 """In the order of its columns. Every ordered pair of them is a scenario: 30."""
@@ -49,3 +57,92 @@ def cited() -> Mapping[Place, Cited]:
 def in_tables_2_and_3(task: str, method: str, score: str, source: str = AVERAGE) -> Cited | None:
     """Return the number of a method over all scenarios of a task, or over those of one source."""
     return cited().get(Place("2" if task == "arousal" else "3", task, method, source, score))
+
+
+Layout = Literal["sources", "averages"]
+"""Columns of a table: every source corpus and the average, of one task; or the averages alone, of both tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of one of the paper's tables."""
+
+    method: MethodSpec
+    paper: str
+    """Its name in paper.csv."""
+    base: MethodSpec | None = None
+    """Table 5: the method without L_SCL, from which arrows are drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A table by its number in the paper."""
+
+    title: str
+    tasks: tuple[Task, ...]
+    layout: Layout
+    entries: tuple[Entry, ...]
+
+    @property
+    def methods(self) -> list[MethodSpec]:
+        """Methods that it needs: its entries, those that entries are compared with, floor and ceiling."""
+        bases = [entry.base for entry in self.entries if entry.base is not None]
+        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *FLOOR, CEILING]))
+
+
+FLOOR: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
+CEILING: Final = MethodSpec("upper-bound")
+"""The source has no part in it: it is run once per target, from the first source, and stands for all of them."""
+
+_COMPARED: Final = tuple(
+    Entry(MethodSpec(name), name)
+    for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
+)
+_PARTS: Final = (
+    Entry(MethodSpec("source-only"), "V1 source-only"),
+    Entry(MethodSpec("v2"), "V2 w/o decouple+align"),
+    Entry(MethodSpec("v3"), "V3 w/o decouple"),
+    Entry(MethodSpec("v4"), "V4 w/o align"),
+    Entry(MethodSpec("v5"), "V5 w/o decoupling"),
+    Entry(MethodSpec("emo-dna"), "emo-dna"),
+)
+_WITH_SCL: Final = tuple(
+    Entry(MethodSpec.parse(f"{name}:add=scl"), f"{name}+scl", base=MethodSpec(name))
+    for name in ("dann", "dan", "jan", "cdan", "bsp")
+)
+_THRESHOLDS: Final = (
+    Entry(MethodSpec.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
+    Entry(MethodSpec.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
+    Entry(MethodSpec.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
+    Entry(MethodSpec("emo-dna"), "emo-dna adaptive threshold"),
+)
+
+PRESETS: Final[Mapping[str, Preset]] = {
+    "2": Preset("Methods, arousal", ("arousal",), "sources", _COMPARED),
+    "3": Preset("Methods, valence", ("valence",), "sources", _COMPARED),
+    "4": Preset("Parts of Emo-DNA", TASKS, "averages", _PARTS),
+    "5": Preset("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
+    "6": Preset("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),
+}
+"""By number, as `--table` takes it."""
+
+SENSITIVITY: Final = (
+    MethodSpec("emo-dna"),
+    *(
+        MethodSpec.parse(f"emo-dna:{setting}")
+        for setting in (
+            "normalisation=none",
+            "normalisation=per-corpus",
+            "batch_norm=separate",
+            "padding=mask",
+            "tcn_pooling=last",
+            "threshold_momentum=0.9",
+            "threshold_momentum=0.999",
+            "mmd_estimator=linear-ring",
+            "prototype_temperature=1.0",
+            "reduction=sum",
+            "steps=1000",
+        )
+    ),
+)
+"""One factor at a time: what the paper leaves open and what may outweigh its losses (docs/METHODS.md)."""

@@ -3,22 +3,24 @@
 It needs no torch.
 """
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.model.bench.paper import in_tables_2_and_3
-from emodna.model.bench.presets import CEILING
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model import metrics
+from emodna.model.bench.paper import CEILING, in_tables_2_and_3
+from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
 from emodna.model.errors import RunError
-from emodna.model.metrics import SCORE_NAMES, SCORES, scores_of
+from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.emotions import Task
@@ -188,16 +190,15 @@ class Scores:
     @classmethod
     def of(cls, table: pa.Table, metric: str = "uar") -> "Scores":
         """Arrange the rows of `scored` that are of a metric; of methods with scores only."""
-        rows = [row for row in table.to_pylist() if row["metric"] == metric]
-        methods = tuple(map(MethodSpec.read, dict.fromkeys(row["spec"] for row in rows)))
-        scenarios = tuple(sorted({(row["task"], row["src"], row["tgt"]) for row in rows}))
-        seeds = tuple(sorted({row["seed"] for row in rows}))
-        places = [{str(each): place for place, each in enumerate(axis)} for axis in (methods, scenarios, seeds)]
-        values = np.full((len(methods), len(scenarios), len(seeds)), np.nan)
-        for row in rows:
-            keys = (row["spec"], str((row["task"], row["src"], row["tgt"])), str(row["seed"]))
-            values[tuple(axis[key] for axis, key in zip(places, keys, strict=True))] = row["value"]
-        return cls(methods, scenarios, seeds, values)
+        rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
+        places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
+        specs = list(dict.fromkeys(spec for spec, _, _ in places))
+        scenarios = sorted({scenario for _, scenario, _ in places})
+        seeds = sorted({seed for _, _, seed in places})
+        values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
+        for (spec, scenario, seed), row in zip(places, rows, strict=True):
+            values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
+        return cls(tuple(map(MethodSpec.read, specs)), tuple(scenarios), tuple(seeds), values)
 
 
 def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
@@ -213,18 +214,102 @@ def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
 @cache
 def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float]] | None:
     """Return the scores of each constant predictor from a target's class counts; None without labels."""
-    low, high = classes
-    if not low + high:
-        return None
-    # Confusions: class 0 called 0 and 1, then class 1 called 0 and 1.
-    answers = {"always_high": [0, low, 0, high], "always_low": [low, 0, high, 0]}
-    answers["majority"] = answers["always_high" if high >= low else "always_low"]
-    found = scores_of(np.array(list(answers.values()))).tolist()
-    return {name: dict(zip(SCORES, scores, strict=True)) for name, scores in zip(answers, found, strict=True)}
+    truth = np.repeat([0, 1], classes)
+    return {name: asdict(each) for name, each in metrics.constant_scores(truth).items()} if len(truth) else None
 
 
 def number_or_none(value: object) -> float | None:
     """Return a finite number as a float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+# Gaps
+
+Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
+"""In the order in which they are listed."""
+WHY: Final[tuple[Why, ...]] = get_args(Why)
+RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
+"""Those that a further run mends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Runs that have no scores for one reason: all of some tasks by methods by pairs by seeds."""
+
+    why: Why
+    error: str | None
+    """Of failed ones."""
+    tasks: tuple[Task, ...]
+    methods: tuple[MethodSpec, ...]
+    pairs: tuple[Pair, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.tasks) * len(self.methods) * len(self.pairs) * len(self.seeds)
+
+
+def find_gaps(
+    experiment: Experiment,
+    results: pa.Table,
+    tasks: Sequence[Task],
+    methods: Sequence[MethodSpec],
+    pairs: Sequence[Pair],
+) -> tuple[Gap, ...]:
+    """Return the missing runs of some tasks, methods and pairs in the experiment's seeds, as few gaps as possible.
+
+    Parameters
+    ----------
+    results
+        Results of the experiment in these tasks.
+    """
+    found: list[tuple[Any, ...]] = [
+        (why, error, (task,), (spec,), (pair,), (seed,))
+        for why, error, task, spec, pair, seed in _missing(experiment, results, tasks, methods, pairs)
+    ]
+    place = {spec: place for place, spec in enumerate(methods)}
+    for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: gaps that differ in this one only become one
+        alike: dict[tuple[Any, ...], list[Any]] = {}
+        for gap in found:
+            alike.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
+        found = [
+            (*rest[:axis], tuple(sorted(values, key=place.__getitem__ if axis == 3 else None)), *rest[axis:])
+            for rest, values in alike.items()
+        ]
+
+    def order(gap: Gap) -> tuple[Any, ...]:
+        return WHY.index(gap.why), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds, gap.error or ""
+
+    return tuple(sorted((Gap(*gap) for gap in found), key=order))
+
+
+def _missing(
+    experiment: Experiment,
+    results: pa.Table,
+    tasks: Sequence[Task],
+    methods: Sequence[MethodSpec],
+    pairs: Sequence[Pair],
+) -> Iterator[tuple[Why, str | None, Task, MethodSpec, Pair, int]]:
+    corpora, specs = experiment.corpora, {str(spec): spec for spec in methods}
+    for row in results.filter(pc.equal(results["metric"], "uar")).to_pylist():
+        pair, task = (row["src"], row["tgt"]), row["task"]
+        if row["spec"] not in specs or pair not in pairs or row["value"] is not None:
+            continue
+        why, error = row["state"], row["error"]
+        if why == "done":
+            labelled = any(corpora[row["tgt"]].classes[task])
+            why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
+        yield why, error, task, specs[row["spec"]], pair, row["seed"]
+
+    def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
+        return task, spec, seed, pair[1], None if spec == CEILING else pair[0]  # for all sources of its target
+
+    planned = {answered(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
+    for seed, task, spec, pair in itertools.product(experiment.seeds, tasks, methods, pairs):
+        asked = answered(task, spec, pair, seed)
+        if asked not in planned:
+            planned.add(asked)
+            # No run is planned that cannot learn.
+            lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
+            yield "unlabelled" if lacks else "not planned", None, task, spec, pair, seed

@@ -6,7 +6,6 @@ A worker lives for the whole experiment and executes one run at a time. Whatever
 import logging
 import pickle
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -214,8 +213,7 @@ def execute(
                 run = left.popleft()
                 busy = Counter(device for _, device in flying.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                asked = (*run.pair, run.task, str(run.method), run.seed)
-                order = Order(out, hash_of_file, asked, versions(), workers.threads, device, workers.local, again)
+                order = Order(out, hash_of_file, run, versions(), workers.threads, device, workers.local, again)
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)
@@ -254,8 +252,7 @@ def _answer(future: "Future[Any]", place: str) -> Answer:
             "runs in"
         ) from error
     except Exception as error:  # of a run; the others go on
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Answer("failed", error=line, traceback="".join(traceback.format_exception(error)))
+        return Answer.of_error(error)
     return answer
 
 

@@ -11,7 +11,8 @@ It needs no torch.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +28,10 @@ Pair = tuple[str, str]
 
 _VERSION: Final = 1
 _FILE: Final = "bench.json"
-#: The one key of a method spec that is an option of emodna-fit, and not a setting; and its largest value.
-_STEPS: Final = "steps"
-_MOST_STEPS: Final = 10**9 - 1
+#: A number of training steps.
+_STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
+NAMED: Final = 6
+"""Longest list of names in a sentence; of longer ones, the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +65,7 @@ class MethodSpec:
         Raises
         ------
         ConfigError
-            Of another form, or a key given twice.
+            Of another form, a key given twice, or a number of steps that is none.
         """
         name, colon, rest = text.strip().partition(":")
         settings: dict[str, str] = {}
@@ -74,8 +76,9 @@ class MethodSpec:
             if key in settings:
                 raise ConfigError(f"--methods {text}: {key} is given twice")
             settings[key] = value
-        spec = cls(name, tuple(sorted(settings.items())))
-        _ = spec.steps  # a mistake in it is reported now
+        spec, steps = cls(name, tuple(sorted(settings.items()))), settings.get("steps", "1")
+        if not _STEPS.fullmatch(steps):
+            raise ConfigError(f"--methods {spec}: steps={steps:.40}: must be a whole number from 1 to {10**9 - 1}")
         return spec
 
     def __str__(self) -> str:
@@ -84,24 +87,14 @@ class MethodSpec:
 
     @property
     def steps(self) -> int | None:
-        """Training steps of its own; None: those of the experiment.
-
-        Raises
-        ------
-        ConfigError
-            Not a whole number from 1 on.
-        """
-        text = dict(self.settings).get(_STEPS)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= _MOST_STEPS):
-            raise ConfigError(f"--methods {self}: steps={text:.40}: must be a whole number from 1 to {_MOST_STEPS}")
-        return int(text)
+        """Training steps of its own; None: those of the experiment."""
+        text = dict(self.settings).get("steps")
+        return None if text is None else int(text)
 
     @property
     def overrides(self) -> Mapping[str, str]:
         """Its settings for emodna-fit's --set."""
-        return {key: value for key, value in self.settings if key != _STEPS}
+        return {key: value for key, value in self.settings if key != "steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +144,8 @@ class CorpusSummary:
 
     def lacks(self, task: Task) -> str | None:
         """Return why a task cannot be learnt from it, in words; None if it can."""
-        low, high = self.classes[task]
-        if low and high:
-            return None
-        return f"labels of only one class of {task}" if low or high else f"no labels of {task}"
+        present = sum(count > 0 for count in self.classes[task])
+        return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -206,15 +197,14 @@ class Experiment:
             if content["version"] != _VERSION:
                 raise BenchError(f"{path}: of version {content['version']!r:.20}, this emodna reads {_VERSION}")
             corpora = {
-                name: CorpusSummary(**{**facts, "classes": {task: _counts(facts["classes"][task]) for task in TASKS}})
+                name: CorpusSummary(**{**facts, "classes": {task: tuple(facts["classes"][task]) for task in TASKS}})
                 for name, facts in content["corpora"].items()
             }
             # Finished runs can be shown without the package that their method came from.
             specs = {text: MethodSpec.read(text) for text in content["rows"]}
             runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
-            for run in runs:
-                if not {run.src, run.tgt} <= corpora.keys() or run.task not in TASKS or type(run.seed) is not int:
-                    raise ValueError(f"run {run}")  # noqa: TRY301
+            if unknown := {name for run in runs for name in run.pair} - corpora.keys():
+                raise KeyError(*unknown)  # noqa: TRY301
             return cls(
                 out,
                 Conditions(**content["conditions"]),
@@ -372,15 +362,29 @@ def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSp
     return methods
 
 
-def _counts(counts: Any) -> tuple[int, int]:
-    low, high = counts
-    if type(low) is not int or type(high) is not int or min(low, high) < 0:
-        raise ValueError(f"classes {counts}")
-    return low, high
-
-
 def _option_text(value: object) -> str:
     """Return a condition as its option spells it."""
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
     return str(value)
+
+
+def few(names: Sequence[object]) -> str:
+    """Return the first names, and the number of the others."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(str, names[:NAMED])) + more
+
+
+def shared_notes(shared: Mapping[Pair, int]) -> list[str]:
+    """Return a note on each pair whose target is partly in the source, from its number of recordings."""
+    one, many = "recording of the target is", "recordings of the target are"
+    return [
+        f"{src} -> {tgt}: {count} {one if count == 1 else many} in the source, too, with "
+        f"{'its label' if count == 1 else 'their labels'}; its scores say little of unheard speech"
+        for (src, tgt), count in shared.items()
+    ]
+
+
+def shared_facts(shared: Mapping[Pair, int]) -> list[dict[str, object]]:
+    """Return the same as `shared_notes` for a JSON document."""
+    return [{"src": src, "tgt": tgt, "recordings": count} for (src, tgt), count in shared.items()]

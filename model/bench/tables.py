@@ -6,7 +6,7 @@ mean over the sources is the mean over the pairs. It needs no torch.
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import fmean, stdev
@@ -16,14 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
-from emodna.model.bench.gaps import Gap, find_gaps
-from emodna.model.bench.paper import AVERAGE, Cited, Place
-from emodna.model.bench.presets import CEILING, FLOOR, PRESETS, SENSITIVITY, Entry
-from emodna.model.bench.results import CALLED, CONSTANTS, results, scored
+from emodna.model.bench.paper import AVERAGE, CEILING, FLOOR, PRESETS, SENSITIVITY, Cited, Entry, Place
+from emodna.model.bench.results import CALLED, CONSTANTS, Gap, find_gaps, results, scored
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
-from emodna.model.bench.wording import class_name
 from emodna.model.metrics import SCORE_NAMES
-from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 
 Kind = Literal["entry", "floor", "ceiling", "constant"]
 
@@ -124,7 +121,7 @@ class Block:
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings over each of a column's numbers."""
-        called = f"% {class_name((task for task, _ in self.columns), 1)}"
+        called = f"% {_class_name((task for task, _ in self.columns), 1)}"
         names = {**SCORE_NAMES, DIFFERENCE: "difference", CALLED: called}
         return tuple(names[score] for score in self.scores)
 
@@ -164,25 +161,24 @@ def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> T
     found
         Results of all runs, with those of `CALLED`, if they have been read already.
     """
-    if found is None:
-        found = results(experiment, called=name == "pairs")
+    found = results(experiment, called=name == "pairs") if found is None else found
     if name in PRESETS:
-        return _paper_table(experiment, name, found)
+        return _paper_table(experiment, found, name)
     return _sensitivity(experiment, found) if name == "sensitivity" else _by_pair(experiment, found)
 
 
-def _paper_table(experiment: Experiment, name: str, found: pa.Table) -> Table:
+def _paper_table(experiment: Experiment, found: pa.Table, name: str) -> Table:
     preset = PRESETS[name]
     columns = [each for each in columns_of(experiment) if preset.layout == "sources" or each.name == AVERAGE]
-    maker = _Maker(experiment, found, preset.tasks, columns)
-    lines = [maker.entry(name, entry) for entry in preset.entries]
+    maker = _Maker(experiment, found, name, preset.tasks, columns)
+    lines = [maker.line("entry", entry.method, entry=entry) for entry in preset.entries]
     done = {entry.method for entry in preset.entries}
     lines += [maker.line("floor", spec) for spec in FLOOR if spec not in done]
     lines.append(maker.line("ceiling", CEILING))
     tasks = " and ".join(preset.tasks)
     scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
     blocks = [Block(f"{tasks}: {title}", tuple(maker.columns), each) for title, each in scores.items()]
-    return maker.table(name, preset.title, blocks, lines, preset.methods)
+    return maker.table(preset.title, blocks, lines, preset.methods)
 
 
 def _sensitivity(experiment: Experiment, found: pa.Table) -> Table:
@@ -192,23 +188,21 @@ def _sensitivity(experiment: Experiment, found: pa.Table) -> Table:
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
-    maker = _Maker(experiment, found, tasks, _columns_by_pair(pairs))
+    maker = _Maker(experiment, found, "sensitivity", tasks, _columns_by_pair(pairs))
     lines = [maker.line("entry", spec, minus=first) for spec in SENSITIVITY]
-    blocks = [Block(task, ((task, column),), ("uar", DIFFERENCE, "war", "f1")) for task, column in maker.columns]
-    return maker.table("sensitivity", "One setting at a time", blocks, lines, SENSITIVITY)
+    return maker.table("One setting at a time", maker.blocks("uar", DIFFERENCE, "war", "f1"), lines, SENSITIVITY)
 
 
 def _by_pair(experiment: Experiment, found: pa.Table) -> Table:
     """Make the table of every method, with a block for each task and pair, and their mean."""
     pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
-    maker = _Maker(experiment, found, experiment.tasks, _columns_by_pair(pairs))
+    maker = _Maker(experiment, found, "pairs", experiment.tasks, _columns_by_pair(pairs))
     specs = sorted(experiment.methods, key=lambda spec: spec == CEILING)
-    shown = (*SCORE_NAMES, CALLED)
+    scores = (*SCORE_NAMES, CALLED)
     lines = [
-        maker.line("ceiling" if experiment.methods[spec].oracle else "entry", spec, scores=shown) for spec in specs
+        maker.line("ceiling" if experiment.methods[spec].oracle else "entry", spec, scores=scores) for spec in specs
     ]
-    blocks = [Block(task, ((task, column),), shown) for task, column in maker.columns]
-    return maker.table("pairs", "All pairs", blocks, lines, specs)
+    return maker.table("All pairs", maker.blocks(*scores), lines, specs)
 
 
 def columns_of(experiment: Experiment) -> list[Column]:
@@ -244,10 +238,8 @@ def _columns_by_pair(pairs: tuple[Pair, ...]) -> list[Column]:
     return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
 
 
-def select(
-    have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
-) -> tuple[tuple[Pair, ...], tuple[int, ...]] | None:
-    """Choose pairs and seeds for a mean: as many of some pairs as one seed has; None if none is there.
+def select(have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """Choose pairs and seeds for a mean: as many of some pairs as one seed has; none if nothing is there.
 
     Seeds are comparable over the same pairs only. So the seed that has most pairs decides, the lowest of several, and
     a seed that lacks one of those does not count.
@@ -258,11 +250,9 @@ def select(
         Pair -> seeds with a score.
     """
     seeds = sorted({seed for pair in pairs for seed in have.get(pair, ())})
-    if not seeds:
-        return None
     there = {seed: tuple(pair for pair in pairs if seed in have.get(pair, ())) for seed in seeds}
-    chosen = max(there.values(), key=len)  # the first of several
-    return chosen, tuple(seed for seed in seeds if set(there[seed]).issuperset(chosen))
+    chosen = max(there.values(), key=len, default=())  # the first of several
+    return chosen, tuple(seed for seed, own in there.items() if set(own).issuperset(chosen))
 
 
 def average(scores: Mapping[Pair, float]) -> float:
@@ -276,10 +266,12 @@ def average(scores: Mapping[Pair, float]) -> float:
 class _Maker:
     """Makes the lines of one table from the results of an experiment."""
 
-    def __init__(self, experiment: Experiment, found: pa.Table, tasks: Sequence[Task], columns: list[Column]) -> None:
-        self.experiment, self.tasks = experiment, tuple(tasks)
+    def __init__(
+        self, experiment: Experiment, found: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
+    ) -> None:
+        self.experiment, self.name, self.tasks = experiment, name, tuple(tasks)
         self.columns = [(task, column) for task in tasks for column in columns]
-        self._found = found.filter(pc.is_in(found["task"], value_set=pa.array(self.tasks, pa.string())))
+        self._found = found.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
         self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
         for row in scored(self._found).to_pylist():
@@ -289,127 +281,115 @@ class _Maker:
             if row["majority"] is not None:
                 self._constants[row["task"], row["tgt"], row["metric"]] = {name: row[name] for name in CONSTANTS}
 
+    def blocks(self, *scores: str) -> list[Block]:
+        """Return a block with some scores for each task and column."""
+        return [Block(task, ((task, column),), scores) for task, column in self.columns]
+
     def line(
-        self, kind: Kind, spec: MethodSpec, scores: Collection[str] = SCORE_NAMES, minus: MethodSpec | None = None
+        self,
+        kind: Kind,
+        spec: MethodSpec,
+        *,
+        scores: Iterable[str] = SCORE_NAMES,
+        entry: Entry | None = None,
+        minus: MethodSpec | None = None,
     ) -> Line:
-        """Make the line of a method; with `minus`, also how far its UAR is above that of another one."""
-        cells = {(*spot, score): self._cell(spec, *spot, score) for spot in self.columns for score in scores}
-        if minus is not None:
-            for spot in self.columns:
-                gains = self._gains(spec, minus, *spot, "uar") if spec != minus else None
-                cell = cells[*spot, "uar"]
-                cells[*spot, DIFFERENCE] = (
-                    Cell(fmean(gains.values()), _std(gains.values()), tuple(gains), cell.pairs, cell.complete)
-                    if gains
-                    else Cell()
-                )
-        info = self.experiment.methods.get(spec)
-        return Line(kind, str(spec), info.label if info else str(spec), None, info, cells)
+        """Make the line of a method.
 
-    def entry(self, name: str, entry: Entry) -> Line:
-        """Make a line of one of the paper's tables, with the paper's numbers."""
-        line = self.line("entry", entry.method)
-        cells = {}
-        for (task, column, score), cell in line.cells.items():
-            cited = paper.cited().get(Place(name, task, entry.paper, column.name, score)) if column.cited else None
-            gains = before = None
-            if entry.base is not None:
-                gains = self._gains(entry.method, entry.base, task, column, score)
-                before = paper.in_tables_2_and_3(task, entry.base.name, score)
-            cells[task, column, score] = replace(
-                cell,
-                cited=cited,
-                gain=fmean(gains.values()) if gains else None,
-                cited_gain=cited.mean - before.mean if cited and before else None,
+        Parameters
+        ----------
+        entry
+            The paper's entry, for a line with the paper's numbers.
+        minus
+            Another method; the line then has the `DIFFERENCE` to its UAR, too.
+        """
+        cells = {
+            (task, column, score): self._cell(spec, task, column, score, entry)
+            for (task, column), score in itertools.product(self.columns, scores)
+        }
+        for task, column in self.columns if minus is not None else ():
+            gains = self._gains(spec, minus, task, column, "uar") if minus not in (None, spec) else {}
+            uar = cells[task, column, "uar"]
+            cells[task, column, DIFFERENCE] = (
+                Cell(fmean(gains.values()), _std(gains.values()), tuple(gains), uar.pairs, uar.complete)
+                if gains
+                else Cell()
             )
-        return replace(line, paper=entry.paper, cells=cells)
+        info = self.experiment.methods.get(spec)
+        return Line(kind, str(spec), info.label if info else str(spec), entry.paper if entry else None, info, cells)
 
-    def table(
-        self, name: str, title: str, blocks: Sequence[Block], lines: list[Line], methods: Sequence[MethodSpec]
-    ) -> Table:
-        """Put a table together, with the constants below the methods."""
+    def table(self, title: str, blocks: Sequence[Block], lines: list[Line], methods: Sequence[MethodSpec]) -> Table:
+        """Put the table together, with the constants below the methods."""
         corpora = self.experiment.corpora
         columns = [column for _, column in self.columns]
         pairs = list(dict.fromkeys(pair for column in columns for pair in column.pairs if set(pair) <= set(corpora)))
-        shown = {line.name for line in lines}
         done = set(self._found.filter(pc.equal(self._found["state"], "done"))["spec"].to_pylist())
         return Table(
-            name,
+            self.name,
             title,
             self.experiment,
             tuple(blocks),
             (*_with_best(lines), *self._constant_lines()),
             find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
             tuple(each for each in paper.CORPORA if each not in corpora) if any(each.cited for each in columns) else (),
-            tuple(spec for spec in self.experiment.methods if str(spec) in done - shown),
+            tuple(spec for spec in self.experiment.methods if str(spec) in done - {line.name for line in lines}),
         )
 
     def _means(
         self, spec: MethodSpec, task: Task, column: Column, score: str
-    ) -> tuple[tuple[Pair, ...], dict[int, float]] | None:
-        """Return the pairs of a mean, and the mean over them by seed; None where there is none."""
-        chosen = select(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
-        if chosen is None:
-            return None
-        pairs, seeds = chosen
+    ) -> tuple[tuple[Pair, ...], dict[int, float]]:
+        """Return the pairs of a mean, and the mean over them by seed; both are empty where there is none."""
+        pairs, seeds = select(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
         found = self._scores.get((str(spec), task, score), {})
         if not all(seed in found.get(pair, ()) for pair in pairs for seed in seeds):
-            return None
+            return (), {}
         return pairs, {seed: average({pair: found[pair][seed] for pair in pairs}) for seed in seeds}
 
-    def _cell(self, spec: MethodSpec, task: Task, column: Column, score: str) -> Cell:
-        found = self._means(spec, task, column, score)
-        if found is None:
-            return Cell()
-        pairs, means = found
-        return Cell(
-            fmean(means.values()),
-            _std(means.values()),
-            tuple(means),
-            pairs,
-            len(pairs) == len(column.pairs),
-            max(self._constant_means(task, pairs, score).values(), default=None),
-        )
+    def _cell(self, spec: MethodSpec, task: Task, column: Column, score: str, entry: Entry | None) -> Cell:
+        cell = Cell()
+        pairs, means = self._means(spec, task, column, score)
+        if means:
+            constant = max(self._constant_means(task, pairs, score).values(), default=None)
+            complete = len(pairs) == len(column.pairs)
+            cell = Cell(fmean(means.values()), _std(means.values()), tuple(means), pairs, complete, constant)
+        if entry is None:
+            return cell
+        cited = paper.cited().get(Place(self.name, task, entry.paper, column.name, score)) if column.cited else None
+        if entry.base is None:
+            return replace(cell, cited=cited)
+        gains = self._gains(spec, entry.base, task, column, score)
+        before = paper.in_tables_2_and_3(task, entry.base.name, score)
+        cited_gain = cited.mean - before.mean if cited and before else None
+        return replace(cell, cited=cited, gain=fmean(gains.values()) if gains else None, cited_gain=cited_gain)
 
-    def _gains(
-        self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
-    ) -> dict[int, float] | None:
-        """Return how far a method is above another one on the same pairs, by seed; None where nothing is common."""
-        ours, others = self._means(spec, task, column, score), self._means(base, task, column, score)
-        if ours is None or others is None or ours[0] != others[0]:
-            return None
-        return {seed: mean - others[1][seed] for seed, mean in ours[1].items() if seed in others[1]} or None
+    def _gains(self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str) -> dict[int, float]:
+        """Return how far a method is above another one on the same pairs, by seed; empty where nothing is common."""
+        pairs, ours = self._means(spec, task, column, score)
+        same_pairs, others = self._means(base, task, column, score)
+        return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
     def _constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
         """Return the means of the constants over the pairs whose targets have labels."""
-        known = {
-            pair: self._constants[task, pair[1], score] for pair in pairs if (task, pair[1], score) in self._constants
-        }
-        if not known or score not in SCORE_NAMES:
-            return {}
-        return {name: average({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS}
+        found = [(pair, self._constants.get((task, pair[1], score))) for pair in pairs]
+        known = {pair: constants for pair, constants in found if constants}
+        return {name: average({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS if known}
 
     def _constant_lines(self) -> Iterator[Line]:
         """Make the lines of the constants, on all pairs of a column that have runs in the task.
 
         The upper bound is run from one source per target: its runs are of pairs that other methods have, too.
         """
-        labels = (
-            f"always {class_name(self.tasks, 1)}",
-            f"always {class_name(self.tasks, 0)}",
-            "target majority (oracle)",
-        )
         ran = {(run.task, run.pair) for run in self.experiment.runs}
-        for name, label in zip(CONSTANTS, labels, strict=True):
+        high, low = (f"always {_class_name(self.tasks, label)}" for label in (1, 0))
+        for name, label in zip(CONSTANTS, (high, low, "target majority (oracle)"), strict=True):
             cells = {}
             for (task, column), score in itertools.product(self.columns, SCORE_NAMES):
                 pairs = tuple(
                     pair for pair in column.pairs if (task, pair) in ran and (task, pair[1], score) in self._constants
                 )
                 mean = self._constant_means(task, pairs, score).get(name)
-                cells[task, column, score] = (
-                    Cell(mean, pairs=pairs, complete=len(pairs) == len(column.pairs)) if pairs else Cell()
-                )
+                complete = bool(pairs) and len(pairs) == len(column.pairs)
+                cells[task, column, score] = Cell(mean, pairs=pairs, complete=complete)
             yield Line("constant", name, label, None, None, cells)
 
 
@@ -421,6 +401,12 @@ def _std(values: Collection[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
+def _class_name(tasks: Iterable[Task], label: int) -> str:
+    """Return a class in words: `high` in arousal, `positive` in valence, `high / positive` in both."""
+    there = set(tasks)
+    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in there)
+
+
 def _with_best(lines: Sequence[Line]) -> list[Line]:
     """Mark the best entry of each column, if no constant is as good; and the paper's best."""
     cells = [dict(line.cells) for line in lines]
@@ -428,9 +414,9 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
     for spot in lines[0].cells if lines else ():
         if spot[2] not in SCORE_NAMES:
             continue
-        means = [mean for each in entries if (mean := each[spot].mean) is not None]
-        alike = len({each[spot].pairs for each in entries if each[spot].mean is not None}) == 1
-        top = max(means) - _SAME if alike and len(means) > 1 else inf
+        ours = [each[spot] for each in entries if each[spot].mean is not None]
+        alike = len({cell.pairs for cell in ours}) == 1
+        top = max(cell.mean or 0.0 for cell in ours) - _SAME if alike and len(ours) > 1 else inf
         cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)
         for each in entries:
             cell = each[spot]

@@ -11,14 +11,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import is_locked
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Order:
     """Folder of the experiment."""
     digest: str
     """Digest of its bench.json: a worker that sees the same file sees the same folder."""
-    run: tuple[str, str, Task, str, int]
+    run: RunSpec
     versions: Mapping[str, str]
     threads: int
     device: str
@@ -61,6 +60,12 @@ class Answer:
     """Of an error that no user can mend."""
     seconds: float = 0.0
     """Seconds that the worker spent on it."""
+
+    @classmethod
+    def of_error(cls, error: Exception) -> "Answer":
+        """Return the answer for an error that is not the user's."""
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
 
 
 class _SilentWatcher:
@@ -124,64 +129,38 @@ def execute_order(order: Order) -> Answer:
     if (reason := _reason_to_refuse(order)) is not None:
         return Answer("refused", error=f"{_worker_name()} {reason}")
     with _one_at_a_time:
-        return replace(_execute(order), seconds=time.monotonic() - began)
-
-
-def versions() -> Mapping[str, str]:
-    """Return the versions of the packages that a run's numbers depend on."""
-    return {name: importlib.metadata.version(name) for name in _VERSIONS}
-
-
-def digest(out: Path) -> str | None:
-    """Return the digest of an experiment's bench.json; None if it cannot be read."""
-    try:
-        return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
-def dask_setup(_worker: object) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this worker; called by Dask."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return replace(_execute(order), seconds=time.monotonic() - began)
+        except KeyboardInterrupt:
+            return Answer("stopped")
+        except EmodnaError as error:
+            return Answer("failed", error=str(error))
+        except Exception as error:  # whatever a method does: the other runs go on
+            return Answer.of_error(error)
 
 
 def _execute(order: Order) -> Answer:
-    experiment = _experiment(order.out, order.digest)
-    src, tgt, task, method, seed = order.run
-    run = RunSpec(src, tgt, task, MethodSpec.parse(method), seed)
-    folder = experiment.run_folder(run)
-    for name in () if order.local else run.pair:  # here, a store that is gone fails the runs that need it
-        if not (store := Path(experiment.corpora[name].store)).is_dir():
-            return Answer(
-                "refused", error=f"{_worker_name()} does not see {store}; stores have to be at the same path for all"
-            )
-    try:
-        if order.again and folder.done.exists():  # only a damaged one is tried again
-            shutil.rmtree(folder.path)
-        try:
-            return _train(order, experiment, run)
-        except RunError as error:
-            if is_locked(folder):
-                return Answer("busy", error=str(error))
-            if not order.again:
-                raise
-            shutil.rmtree(folder.path)
-            return _train(order, experiment, run)
-    except KeyboardInterrupt:
-        return Answer("stopped")
-    except EmodnaError as error:
-        return Answer("failed", error=str(error))
-    except Exception as error:  # whatever a method does: the other runs go on
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Answer("failed", error=line, traceback=traceback.format_exc())
-
-
-def _train(order: Order, experiment: Experiment, run: RunSpec) -> Answer:
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(order.threads):
+    experiment = _experiment(order.out, order.digest)
+    folder = experiment.run_folder(order.run)
+
+    def train() -> Answer:
         options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _until_cancelled}
-        return Answer("done", train_run(experiment, run, **options))
+        with threadpool_limits(order.threads):
+            return Answer("done", train_run(experiment, order.run, **options))
+
+    if order.again and folder.done.exists():  # only a damaged one is tried again
+        shutil.rmtree(folder.path)
+    try:
+        return train()
+    except RunError as error:
+        if is_locked(folder):
+            return Answer("busy", error=str(error))
+        if not order.again:
+            raise
+        shutil.rmtree(folder.path)
+        return train()
 
 
 def _reason_to_refuse(order: Order) -> str | None:
@@ -193,6 +172,10 @@ def _reason_to_refuse(order: Order) -> str | None:
         return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
     if digest(Path(order.out)) != order.digest:
         return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
+    for name in () if order.local else order.run.pair:  # here, a store that is gone fails the runs that need it
+        store = _experiment(order.out, order.digest).corpora[name].store
+        if not Path(store).is_dir():
+            return f"does not see {store}; stores have to be at the same path for all"
     return None
 
 
@@ -217,8 +200,25 @@ def _until_cancelled() -> Iterator[Callable[[], bool]]:
     yield is_given_up
 
 
-@cache
 def _worker_name() -> str:
     from distributed import get_worker
 
     return f"worker {get_worker().address} ({socket.gethostname()})"
+
+
+def versions() -> Mapping[str, str]:
+    """Return the versions of the packages that a run's numbers depend on."""
+    return {name: importlib.metadata.version(name) for name in _VERSIONS}
+
+
+def digest(out: Path) -> str | None:
+    """Return the digest of an experiment's bench.json; None if it cannot be read."""
+    try:
+        return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def dask_setup(_worker: object) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this worker; called by Dask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

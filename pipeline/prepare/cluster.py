@@ -1,7 +1,7 @@
 """A Dask cluster as an executor: its workers read the audio and send features back.
 
-The store stays with this process, which holds its lock. First the connection, which the benchmark uses, too; then the
-executor; then the part that runs on the workers.
+The store stays with this process, which holds its lock. First stands the connection, which the benchmark uses, too;
+then the executor; then the part that runs on the workers.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 #: Errors that Dask raises when the scheduler or the client is gone.
 GONE: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
+#: Errors that Dask raises of an address or its file; the last two are about TLS and about port 0.
+_NO_ADDRESS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
 #: Batches that are on their way at the same time, at least: more workers may join.
 _BATCHES: Final = 64
 #: Seconds between two looks at whether there are workers.
 _LOOK_SECONDS: Final = 3.0
-#: Roots that a worker process holds open: those of runs that are at work, and of the last ones that were killed.
+#: Roots that a worker process holds open at most: of runs that are at work, and of the last ones that were killed.
 _ROOTS: Final = 4
 
 #: Is told what somebody who waits should know, a line each.
@@ -61,14 +63,7 @@ class Call:
 
 @contextmanager
 def connection(scheduler: str, name: str) -> "Iterator[Client]":
-    """Connect to a scheduler.
-
-    Parameters
-    ----------
-    scheduler
-        Its address, or the file in which it wrote its address.
-    name
-        Name of the command that connects.
+    """Connect the command `name` to a scheduler: its address, or the file in which it wrote its address.
 
     Raises
     ------
@@ -82,14 +77,7 @@ def connection(scheduler: str, name: str) -> "Iterator[Client]":
     try:
         address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-        AssertionError,
-    ) as error:  # TLS and port 0 among them
+    except _NO_ADDRESS as error:
         raise WorkerError(
             f"--scheduler {scheduler}: no Dask scheduler answers there ({getattr(error, 'strerror', None) or error}); "
             "valid: tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
@@ -108,18 +96,7 @@ def say_nothing() -> None:
 
 @contextmanager
 def connected(scheduler: str, tell: Tell) -> Iterator[StartExecutor]:
-    """Connect to a cluster, and yield the start of an executor on it.
-
-    Parameters
-    ----------
-    scheduler
-        Address of its scheduler, or the file in which that wrote its address.
-
-    Raises
-    ------
-    WorkerError
-        No address, or nobody there.
-    """
+    """Connect to a cluster as `connection` does, and yield the start of an executor on it."""
     with connection(scheduler, "emodna-prep") as client:
         yield partial(_start, client, scheduler, tell)
 
@@ -143,10 +120,7 @@ def _start(
 
 
 class _ClusterRun:
-    """One run's use of a cluster; called by many threads.
-
-    Recordings that a worker rejects are examined here, too: only what is bad for both is rejected.
-    """
+    """One run's use of a cluster; called by many threads."""
 
     def __init__(self, client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction) -> None:
         self._client, self._scheduler, self._tell = client, scheduler, tell
@@ -157,7 +131,7 @@ class _ClusterRun:
         self._sent: WeakSet[Future[Answer]] = WeakSet()
         self._ended = threading.Event()
         self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
-        self._comparing = threading.Lock()
+        self._adding = threading.Lock()
 
     def watch_for_workers(self) -> None:
         """Tell, once, that there are no workers to wait for."""
@@ -187,7 +161,8 @@ class _ClusterRun:
             if self._ended.is_set():
                 future.cancel()
             answer: Answer = future.result()
-        self._compare(answer)
+        self._compare_audio(answer)
+        self._compare_processors(answer)
         return list(answer.outcomes)
 
     def end(self) -> None:
@@ -201,7 +176,7 @@ class _ClusterRun:
 
         def close() -> None:
             with suppress(*GONE):
-                self._client.run(pickle.loads, pickle.dumps(Call(forget, self._order)), on_error="ignore")
+                self._client.run(pickle.loads, pickle.dumps(Call(close_roots)), on_error="ignore")
 
         # The work is done: no worker that does not answer may hold it up.
         closing = threading.Thread(target=close, daemon=True)
@@ -241,32 +216,40 @@ class _ClusterRun:
                 "every worker needs the environment that emodna-prep runs in"
             ) from error
 
-    def _compare(self, answer: "Answer") -> None:
-        """Refuse the answer of a worker that sees other files."""
+    def _compare_audio(self, answer: "Answer") -> None:
+        """Refuse the answer of a worker that sees other files, or rejects one that is sound here."""
         for outcome, size in zip(answer.outcomes, answer.sizes, strict=True):
             job = outcome.job
-            stamp = self._tree.stamp(job.path)
-            there, here = _bytes(size), _bytes(None if stamp is None else stamp.size)
-            if outcome.rejection is not None:
-                own = examine(job, self._tree, self._extraction).rejection
-                if own == outcome.rejection:
-                    continue
-                there, here = outcome.rejection, own or "sound"
+            if outcome.rejection is None:
+                there, here = size, _size(self._tree, job)
+            else:
+                there = outcome.rejection
+                here = examine(job, self._tree, self._extraction).rejection or "sound"
             if there != here:
                 raise CorpusError(
                     f"{answer.worker}: {self._tree.root}/{job.path}: {there}; where emodna-prep runs: {here}; "
                     "the audio has to be the same on every worker"
                 )
-        with self._comparing:
+
+    def _compare_processors(self, answer: "Answer") -> None:
+        """Tell, once, that the workers' processors differ."""
+        with self._adding:
             news = answer.cpu not in self._cpus
             self._cpus.setdefault(answer.cpu, answer.worker)
-            if news and len(self._cpus) == 2:
-                kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
-                self._tell(f"the workers' processors differ ({kinds}): the last bits may depend on who did what")
+        if news and len(self._cpus) == 2:
+            kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
+            self._tell(f"the workers' processors differ ({kinds}): the last bits may depend on who did what")
 
 
-def _bytes(size: int | None) -> str:
-    return "no such file" if size is None else f"{size} bytes"
+def _size(tree: Tree, job: Job) -> str:
+    """Return the size of a recording's file."""
+    stamp = tree.stamp(job.path)
+    return "no such file" if stamp is None else f"{stamp.size} bytes"
+
+
+def _archive_size(root: Path) -> str:
+    """Return the size of a root that is a file; its time may differ, where it is a copy."""
+    return f"{root.stat().st_size} bytes" if root.is_file() else "no such file"
 
 
 # --- The part that runs on the workers ---
@@ -280,11 +263,10 @@ class Answer:
     cpu: str
     """Kind of instructions that torch computes by there."""
     outcomes: Sequence[Outcome]
-    sizes: Sequence[int | None]
-    """Bytes of each recording's file as the worker sees it; None where it sees none."""
+    sizes: Sequence[str]
+    """Of each recording's file as the worker sees it."""
 
 
-_opened: Final[dict[bytes, tuple[Tree, Extraction]]] = {}
 _opening: Final = threading.Lock()
 _held: Final = threading.local()
 
@@ -309,70 +291,51 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
         The root is not here, or is another one.
     """
     _refuse_differences(versions)
-    tree, extraction = _open(order)
+    with _opening:
+        tree, extraction = _open(order)
     if not hasattr(_held, "held"):
         hold_to_one_thread()
         _held.held = True
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
     outcomes = examine_all(batch, tree, extraction)
-    stamps = [tree.stamp(job.path) for job in batch]
-    return Answer(_name(), _cpu(), outcomes, [None if stamp is None else stamp.size for stamp in stamps])
+    return Answer(_name(), _cpu(), outcomes, [_size(tree, job) for job in batch])
 
 
-def forget(order: bytes) -> None:
-    """Close the root of a run; called on a worker."""
-    with _opening:
-        _opened.pop(order, None)
+def close_roots() -> None:
+    """Close the roots that this worker holds open; a run that is still at work opens its own again."""
+    _open.cache_clear()
 
 
+@lru_cache(_ROOTS)
 def _open(order: bytes) -> tuple[Tree, Extraction]:
     """Open a root once per process: a compressed tar is unpacked by that."""
-    with _opening:
-        if order not in _opened:
-            root, asked, rest = pickle.loads(order)  # noqa: S301
-            place = "the audio has to lie at the same path on every worker"
-            try:
-                opened = pickle.loads(rest)  # noqa: S301
-            except (CorpusError, OSError) as error:
-                why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
-                raise CorpusError(f"{_name()}: {why}; {place}") from error
-            here = _archive_size(root)  # its time may differ, where it is a copy
-            if here != asked:
-                raise CorpusError(
-                    f"{_name()}: root {root}: {_bytes(here)}, {_bytes(asked)} where emodna-prep runs; {place}"
-                )
-            while len(_opened) >= _ROOTS:
-                del _opened[next(iter(_opened))]
-            _opened[order] = opened
-        return _opened[order]
-
-
-def _archive_size(root: Path) -> int | None:
-    """Return the size in bytes of a root that is a file, else None."""
-    return root.stat().st_size if root.is_file() else None
+    root, asked, rest = pickle.loads(order)  # noqa: S301
+    place = "the audio has to lie at the same path on every worker"
+    try:
+        opened: tuple[Tree, Extraction] = pickle.loads(rest)  # noqa: S301
+    except (CorpusError, OSError) as error:
+        why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise CorpusError(f"{_name()}: {why}; {place}") from error
+    here = _archive_size(root)
+    if here != asked:
+        raise CorpusError(f"{_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
+    return opened
 
 
 def _refuse_differences(asked: Mapping[str, str]) -> None:
-    here = _versions()
+    here = library_versions()
     different = [name for name, version in asked.items() if here.get(name) != version]
     if different:
         there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
         raise WorkerError(f"{_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
 
 
-@cache
-def _versions() -> Mapping[str, str]:
-    return library_versions()
-
-
-@cache
 def _cpu() -> str:
     import torch
 
     return torch.backends.cpu.get_cpu_capability()
 
 
-@cache
 def _name() -> str:
     from distributed import get_worker
 

@@ -84,7 +84,10 @@ def commit(
     earlier = history.snapshot
     flush_folder(store)  # the files that a killed run made may not have their names on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
-        _write_store_json(store, snapshot)
+        content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+        content["checksum"] = checksum(content)
+        # Renaming store.json into place is the only commit.
+        write_atomically(store / layout.STORE_JSON, encoded(content))
     sweep(store, snapshot)
 
 
@@ -124,11 +127,3 @@ def _fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
             digest.update(f"{', ' if number else '['}{json.dumps(batch)[1:-1]}".encode())
         digest.update(b"]")
     return digest.hexdigest()
-
-
-def _write_store_json(store: Path, snapshot: Snapshot) -> None:
-    """Make a snapshot the store's content. Renaming store.json into place is the only commit."""
-    content = asdict(snapshot)
-    content |= {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    content["checksum"] = checksum(content)
-    write_atomically(store / layout.STORE_JSON, encoded(content))

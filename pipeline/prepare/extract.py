@@ -9,10 +9,11 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,8 @@ class Extraction:
         return {name: everything[name] for name in names}
 
 
-def library_versions() -> dict[str, str]:
+@cache
+def library_versions() -> Mapping[str, str]:
     """Return the versions that store.json records, of libraries and of the machine."""
     import soundfile
     import soxr
@@ -162,7 +164,7 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
 def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     now, stamp = time.time_ns(), tree.stamp(job.path)
     with tree.open(job.path) as opened:
-        stream = _read_at_once(opened) if stamp is not None and stamp.size <= _AT_ONCE else opened
+        stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
         state = AudioState(*stamp, sha256) if stamp is not None and settled else None
@@ -171,10 +173,6 @@ def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
     facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return Outcome(job, facts, arrays, extracted=True, state=state)
-
-
-def _read_at_once(opened: BinaryIO) -> BytesIO:
-    return BytesIO(opened.read())
 
 
 def _stands(known: Sequence[Facts], extraction: Extraction) -> bool:
@@ -188,30 +186,26 @@ def _extract(
     """Yield facts and features of a recording, or of each of its pieces."""
     rate = extraction.features.sample_rate
     samples = resample(recording.samples, recording.sample_rate, rate)
-    if extraction.segmenter is None:
-        yield _utterance(recording_id, samples, recording, recording.duration, sha256, extraction.features)
-        return
-    # Found in what was recorded: the pieces are the same for all feature sets.
-    for start, stop in extraction.segmenter.pieces(recording.samples, recording.sample_rate):
-        piece = samples[sample_at(start, rate) : sample_at(stop, rate)]
-        id = piece_id(recording_id, start)
-        yield _utterance(id, piece, recording, stop - start, sha256, extraction.features)
-
-
-def _utterance(
-    id: str, samples: NDArray[np.float32], recording: Recording, duration: float, sha256: str, features: FeatureSet
-) -> tuple[Facts, NDArray[np.float32]]:
-    array, peak_db = features.extract(samples)
-    facts = Facts(
-        id=id,
-        sample_rate=recording.sample_rate,
-        channels=recording.channels,
-        duration=duration,
-        frames=len(array),
-        peak_db=peak_db,
-        offset=0,
-        audio_sha256=sha256,
-        feature_crc=feature_crc(array),
-        file="",
-    )
-    return facts, array
+    pieces = [(recording_id, samples, recording.duration)]
+    if extraction.segmenter is not None:
+        # Found in what was recorded: the pieces are the same for all feature sets.
+        cuts = extraction.segmenter.pieces(recording.samples, recording.sample_rate)
+        pieces = [
+            (piece_id(recording_id, start), samples[sample_at(start, rate) : sample_at(stop, rate)], stop - start)
+            for start, stop in cuts
+        ]
+    for id, piece, duration in pieces:
+        features, peak_db = extraction.features.extract(piece)
+        facts = Facts(
+            id=id,
+            sample_rate=recording.sample_rate,
+            channels=recording.channels,
+            duration=duration,
+            frames=len(features),
+            peak_db=peak_db,
+            offset=0,
+            audio_sha256=sha256,
+            feature_crc=feature_crc(features),
+            file="",
+        )
+        yield facts, features

@@ -1,8 +1,8 @@
 """What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +55,6 @@ class History:
         rehash: bool,
     ) -> None:
         self.store = store
-        self._segmentation = segmentation
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
         """Why an existing store could not be used, if so."""
@@ -74,21 +73,22 @@ class History:
             except StoreError as error:
                 self.snapshot, self.damage = None, str(error)
         sources += _journal_facts(store, segmentation)
+        facts = pa.concat_tables(sources)
+        # By source: the journal may name a shard that is committed, too.
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
         self.members: dict[str, int] = {each["values"]: each["counts"] for each in counts}
         """Shard file -> number of utterances in it."""
-        self.facts = self._newest(sources)
+        recordings = facts["id"] if segmentation is None else recordings_of(facts["id"])
+        newest = pa.array(_of_newest(recordings, [len(each) for each in sources]))
+        self.facts = facts.filter(newest)
         """Columns of `layout.JOURNAL_SCHEMA`; of utterances whose shard is there."""
+        self.recordings: pa.ChunkedArray = recordings.filter(newest)
+        """Id of each fact's recording."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         same_root = self.snapshot is not None and self.snapshot.root == str(root)
         known = read_sealed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
-        self.audio = layout.AUDIO_STAT_SCHEMA.empty_table() if known is None else known
+        self.audio = known or layout.AUDIO_STAT_SCHEMA.empty_table()
         """State of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
-
-    @property
-    def recordings(self) -> pa.ChunkedArray:
-        """Id of each fact's recording."""
-        return self._recordings(self.facts)
 
     def stored(self, file: str, number: int) -> StoredFile:
         """Describe an existing shard file as shard `number` of a new snapshot."""
@@ -112,20 +112,18 @@ class History:
         states = pa.concat_tables([old, opened.filter(pc.is_valid(opened["audio_sha256"]))])
         write_sealed(self.store / layout.AUDIO_STAT, states.sort_by("path"))
 
-    def _recordings(self, facts: pa.Table) -> pa.ChunkedArray:
-        return facts["id"] if self._segmentation is None else recordings_of(facts["id"])
 
-    def _newest(self, sources: Sequence[pa.Table]) -> pa.Table:
-        """Join the facts of several sources; of a recording that several know, take those of the last one.
+def _of_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
+    """Return per fact, (n,), if no later source knows its recording; `lengths` are the numbers of facts by source.
 
-        All pieces of a recording come from one source: they share a shard.
-        """
-        facts = pa.concat_tables(sources)
-        source = np.repeat(np.arange(len(sources)), [len(each) for each in sources])
-        recording = self._recordings(facts).combine_chunks().dictionary_encode().indices.to_numpy()
-        newest = np.zeros(len(facts), int)
-        np.maximum.at(newest, recording, source)
-        return facts.filter(pa.array(source == newest[recording]))
+    All pieces of a recording come from one source: they share a shard.
+    """
+    source = np.repeat(np.arange(len(lengths)), lengths)
+    recording = recordings.combine_chunks().dictionary_encode().indices.to_numpy()
+    newest = np.zeros(len(source), int)
+    np.maximum.at(newest, recording, source)
+    of_newest: NDArray[np.bool_] = source == newest[recording]
+    return of_newest
 
 
 def _check_same(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
@@ -187,11 +185,6 @@ def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping
     """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
     table = facts.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
     write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
-
-
-def facts_table(facts: Iterable[Facts]) -> pa.Table:
-    """Return facts as a table with the columns of `layout.JOURNAL_SCHEMA`."""
-    return pa.Table.from_pylist([asdict(each) for each in facts], layout.JOURNAL_SCHEMA)
 
 
 def read_features(shard: NDArray[np.float32], facts: Facts) -> NDArray[np.float32]:

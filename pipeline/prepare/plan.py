@@ -5,6 +5,7 @@ Held as arrays with a row per recording or utterance, not as objects: a store ma
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -105,30 +106,18 @@ class Plan:
     def _by_shard(self, shard: NDArray[np.int64], due: NDArray[np.bool_], history: History) -> Iterator[ShardPlan]:
         order = np.argsort(shard, kind="stable")
         numbers = np.unique(shard)
-        recordings = np.searchsorted(shard[order], [*numbers, np.inf])
+        recordings = np.split(order, np.flatnonzero(np.diff(shard[order])) + 1)
         known = np.searchsorted(shard[self._owner], [*numbers, np.inf])
-        is_whole = _Wholeness(self.known, history.members)
-        for at, number in enumerate(numbers):
-            mine = order[recordings[at] : recordings[at + 1]]
-            rows = slice(int(known[at]), int(known[at + 1]))
-            yield ShardPlan(int(number), mine, mine[due[mine]], rows, is_whole(rows))
-
-
-class _Wholeness:
-    """Check of neighbouring facts: one shard file holds them, all of them, in this order, and nothing else."""
-
-    def __init__(self, facts: pa.Table, members: dict[str, int]) -> None:
-        files = facts["file"].combine_chunks().dictionary_encode()
-        self._file = files.indices.to_numpy()
-        self._members = [members[name] for name in files.dictionary.to_pylist()]
-        self._offset = facts["offset"].to_numpy()
-        frames = facts["frames"].to_numpy().astype(np.int64)
-        #: By how much the place of each in its file differs from its place among all; the same within a file.
-        self._shift = self._offset - (np.cumsum(frames) - frames)
-
-    def __call__(self, rows: slice) -> bool:
-        file, shift = self._file[rows], self._shift[rows]
-        if not len(file) or self._offset[rows.start] != 0:
-            return False
-        one = bool((file == file[0]).all() and (shift == shift[0]).all())
-        return one and self._members[file[0]] == len(file)
+        files = self.known["file"].combine_chunks().dictionary_encode()
+        file, offset = files.indices.to_numpy(), self.known["offset"].to_numpy()
+        size = np.array([history.members[name] for name in files.dictionary.to_pylist()])
+        end = offset + self.known["frames"].to_numpy()
+        adjoins = (file[1:] == file[:-1]) & (offset[1:] == end[:-1])  # each utterance the one before, in one file
+        for number, mine, (start, stop) in zip(numbers, recordings, pairwise(map(int, known)), strict=True):
+            whole = (
+                start < stop
+                and offset[start] == 0
+                and adjoins[start : stop - 1].all()
+                and size[file[start]] == stop - start
+            )
+            yield ShardPlan(int(number), mine, mine[due[mine]], slice(start, stop), bool(whole))

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,7 +24,7 @@ from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, StartExecutor
 from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.prepare.history import History, facts_table, read_features, write_journal
+from emodna.pipeline.prepare.history import History, read_features, write_journal
 from emodna.pipeline.prepare.plan import Plan, ShardPlan
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import clear
@@ -252,9 +252,8 @@ def _write(store: Path, number: int, extraction: Extraction, outcomes: Sequence[
     facts, features = zip(*rows, strict=True)
     file = write_shard(store, number, extraction.parameters, [each.id for each in facts], features)
     ends = accumulate(each.frames for each in facts)
-    table = facts_table(
-        replace(each, offset=end - each.frames, file=file.name) for each, end in zip(facts, ends, strict=True)
-    )
+    placed = [replace(each, offset=end - each.frames, file=file.name) for each, end in zip(facts, ends, strict=True)]
+    table = pa.Table.from_pylist([asdict(each) for each in placed], layout.JOURNAL_SCHEMA)
     write_journal(store, file.name, table, extraction.segmentation)
     return table
 

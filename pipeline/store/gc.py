@@ -3,7 +3,6 @@
 Only files that this package names itself are ever looked at: what a user laid beside them stays.
 """
 
-import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Final
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import is_temporary
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.shards import writer_lock
+from emodna.pipeline.store.shards import take_lock, writer_lock
 from emodna.pipeline.store.snapshot import Snapshot, read_snapshot
 
 #: Reasons why a leftover stays.
@@ -151,7 +150,7 @@ def _remove(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], lis
     removed, stays = [], []
     with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
         try:
-            alone = _try_lock(lock.fileno())
+            alone = take_lock(lock.fileno())
         except OSError:  # nothing says that nobody reads
             alone = False
         for each in found:
@@ -170,17 +169,9 @@ def _is_held(lock: Path) -> bool:
     """Return True if a process has a lock; asking changes nothing, and does not wait."""
     try:
         with lock.open() as file:
-            return not _try_lock(file.fileno())
+            return not take_lock(file.fileno())
     except FileNotFoundError:
         return False
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sizes(folder: Path) -> dict[Path, int]:

@@ -66,16 +66,24 @@ def _try_lock(store: Path) -> int | None:
     path = store / layout.WRITER_LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
+        if take_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
-    except (BlockingIOError, FileNotFoundError):  # held, or deleted with its folder meanwhile
+    except FileNotFoundError:  # deleted with its folder meanwhile
         pass
     except BaseException:
         os.close(descriptor)
         raise
     os.close(descriptor)
     return None
+
+
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file for this process alone; return False if another one has a lock on it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_shard(

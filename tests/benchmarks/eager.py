@@ -178,15 +178,14 @@ def cycle(dataset: Utterances) -> Iterator[tuple[Tensor, Tensor]]:
 def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, targets: TargetStream) -> None:
     """Both are the same model: without dropout they compute the same loss."""
     source, target = sources.batch(0), targets.batch(0)
-    for layer in [*ours.modules(), *plain.modules()]:
-        if isinstance(layer, nn.Dropout):
-            layer.p = 0.0
+    dropouts = [layer for layer in [*ours.modules(), *plain.modules()] if isinstance(layer, nn.Dropout)]
+    for layer in dropouts:
+        layer.p = 0.0
     mine = ours.losses(source, target, torch.tensor(0))  # type: ignore[operator]
     total, other = sum(mine.values()), sum(plain.losses(source.features, source.labels, target.features))
     torch.testing.assert_close(total, other, rtol=1e-4, atol=1e-4)
-    for layer in [*ours.modules(), *plain.modules()]:
-        if isinstance(layer, nn.Dropout):
-            layer.p = DROPOUT
+    for layer in dropouts:
+        layer.p = DROPOUT
 
 
 def plain_steps(inputs: Inputs, name: str) -> Step:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -219,11 +218,8 @@ def cost(store: FeatureStore) -> None:
 
 
 def _peak_mb() -> float:
-    """Largest resident memory of this process; getrusage counts that of the process it was forked from, too."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    """Return the largest resident memory of this process (Linux); getrusage counts that of its parent, too."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 

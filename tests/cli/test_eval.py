@@ -59,28 +59,18 @@ def documents(answer: Answer) -> list[dict[str, Any]]:
 
 class TestJson:
     def test_is_an_array_with_the_documented_keys_of_each_corpus(self, run: Path, own: Path) -> None:
-        answer = evaluate(run, own, *("--corpus", "staff", "--corpus", "emodb", "--json"))
-        found = documents(answer)
-        assert [list(each) for each in found] == [KEYS, KEYS]
-        assert [each["corpus"] for each in found] == ["staff", "emodb"]
-        assert [each["seen"] for each in found] == [None, "target"]
+        arguments = [part for name in ("staff", "emodb", "calls") for part in ("--corpus", name)]
+        found = documents(evaluate(run, own, *arguments, "--json"))
+        assert [list(each) for each in found] == [KEYS] * 3
+        assert [each["corpus"] for each in found] == ["staff", "emodb", "calls"]
+        assert [each["seen"] for each in found] == [None, "target", None]
+        assert [(each["labelled"], each["war"] is None) for each in found] == [(5, False), (20, False), (0, True)]
         for each in found:
             assert each["run"] == str(run)
             assert Path(each["store"]).parent.name == each["corpus"]
             assert list(each["intervals"]) == ["level", "resamples", "seed", "utterances", "speakers"]
             assert (each["intervals"]["resamples"], each["predictions"]) == (100, None)
             assert list(each["constant"]) == ["always_high", "always_low", "majority"]
-
-    def test_of_a_store_by_its_path(self, run: Path, cache: Path) -> None:
-        (store,) = (cache / "emodb").iterdir()
-        (found,) = documents(evaluate(run, Path("nowhere"), "--corpus", store, "--json"))
-        assert (found["corpus"], found["store"]) == ("emodb", str(store))
-
-    def test_without_labels_is_null(self, run: Path, own: Path) -> None:
-        (found,) = documents(evaluate(run, own, "--corpus", "calls", "--json"))
-        assert evaluate(run, own, "--corpus", "calls").out.splitlines()[-1] == "no labels of arousal: nothing to score"
-        assert list(found) == KEYS
-        assert (found["utterances"], found["labelled"], found["war"], found["calibration"]) == (5, 0, None, None)
 
     def test_finds_the_runs_features_beside_the_usual_ones_and_normalises_as_the_run_did(
         self, cache: Path, ravdess_root: Path, emodb_root: Path, tmp_path: Path
@@ -111,6 +101,7 @@ class TestScreen:
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
         assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
+        assert "no labels of arousal: nothing to score" in evaluate(run, own, "--corpus", "calls").out
 
     def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err

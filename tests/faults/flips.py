@@ -83,8 +83,7 @@ def _complaint(truth: Truth, path: Path, utterance: str | None) -> str | None:
 @click.option("--json", "as_json", is_flag=True)
 def main(masks: Sequence[int], step: int, as_json: bool) -> None:
     """Flip, and print how many were tried and found; exit 1 if one was not."""
-    tried: Counter[str] = Counter()
-    missed: list[str] = []
+    tried, missed = Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         for what, complaint in flips(tiny_store(Path(folder)), masks, step):
             tried[what] += 1

@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import random
-import shutil
 import tempfile
 import threading
 import time
@@ -25,7 +24,7 @@ import click
 
 from tests.faults import forking, scenario
 from tests.faults.layer import Call, Watcher, install
-from tests.faults.scenario import Scenario, State
+from tests.faults.scenario import Scenario
 
 #: What can go wrong with each call on the store's folder: once, or from then on.
 WRITING: Final = {
@@ -92,29 +91,9 @@ class Faulty(Watcher):
         raise OSError(number, os.strerror(number), *named)
 
 
-class Listing(Watcher):
-    """Notes all calls."""
-
-    def __init__(self, of: Scenario) -> None:
-        self._of = of
-        self.calls: list[tuple[str, str]] = []
-
-    def before(self, call: Call) -> int | None:
-        self.calls.append((call.operation, scenario.phase_of(*call, self._of)))
-        return None
-
-
 def faults(of: Scenario, cache: Path) -> Iterator[Fault]:
     """Every fault of every call of an undisturbed run."""
-    store = scenario.copy_older(of, cache)
-
-    def traced() -> object:
-        watcher = Listing(of)
-        install([of.root, store], watcher)
-        forking.succeed(of.prep(cache))
-        return watcher.calls
-
-    counts = Counter(map(tuple, forking.answer(traced)))
+    counts = Counter(scenario.calls_of(of, cache))
     for (operation, place), calls in sorted(counts.items()):
         for kind in WRITING.get(operation, ()) or READING.get(operation, ()):
             for number in range(1, calls + 1):
@@ -141,14 +120,13 @@ def suffer(of: Scenario, cache: Path, fault: Fault) -> str:
         of.prep(cache, "--no-wait", "--json")()
 
     ended = forking.run(faulty)
-    found = State(**forking.answer(lambda: scenario.state(store)))
+    found = scenario.opened(store)
     assert "Traceback" not in ended.err, f"{fault}: {ended.err}"
     assert ended.code in (0, 1), f"{fault}: {ended}"
     if ended.code:
-        lines = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1, f"{fault}: {ended}"
-        assert str(of.root) in lines[0] or str(store) in lines[0], f"{fault}: names no file: {lines[0]}"
-        assert lines[0].count(": ") >= 3 or ";" in lines[0], f"{fault}: says not what to do: {lines[0]}"
+        line = scenario.error_line(ended)
+        assert str(of.root) in line or str(store) in line, f"{fault}: names no file: {line}"
+        assert line.count(": ") >= 3 or ";" in line, f"{fault}: says not what to do: {line}"
         assert found in (of.before, of.expected), fault
         outcome = "told"
     elif found == of.expected:
@@ -161,14 +139,8 @@ def suffer(of: Scenario, cache: Path, fault: Fault) -> str:
         assert len(lost) + 1 >= rejected, f"{fault}: {lost}"
         outcome = "rejected" if lost else "kept as it was"
 
-    def next_run() -> object:
-        forking.succeed(of.prep(cache, "--no-wait"))
-        return scenario.state(store), scenario.left_over(store)
-
-    after, left_over = forking.answer(next_run)
-    assert State(**after) == of.expected, f"{fault}: the next run ends otherwise"
-    assert left_over == [], fault
-    shutil.rmtree(cache)
+    assert forking.run(of.prep(cache, "--no-wait")).code == 0, fault
+    scenario.check_finished(of, cache)
     return outcome
 
 
@@ -192,7 +164,7 @@ def main(sample: int | None, seed: int, only: str, keep_going: bool) -> None:
             except AssertionError as error:
                 if not keep_going:
                     raise
-                click.echo(f"FAILED {error}", err=True)
+                click.echo(f"FAILED {fault}: {error}", err=True)
                 failures, outcome = failures + 1, "FAILED"
             table[fault.operation, fault.kind.rstrip("+"), outcome] += 1
     click.echo("| call | fault | how the run ended | faults |\n|---|---|---|---:|")

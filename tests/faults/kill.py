@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import random
-import shutil
 import signal
 import tempfile
 import threading
@@ -23,7 +22,7 @@ import click
 
 from tests.faults import forking, scenario
 from tests.faults.layer import Call, Watcher, install
-from tests.faults.scenario import Scenario, State
+from tests.faults.scenario import Scenario
 
 START, COMPUTE = "start", "extract"
 
@@ -47,13 +46,11 @@ class Phases(Watcher):
         self._of, self._page, self._kill_at = of, page, kill_at
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self.calls: list[str] = []
 
     def before(self, call: Call) -> int | None:
         phase = scenario.phase_of(*call, self._of)
         with self._lock:
             self._seen[phase] += 1
-            self.calls.append(phase)
         self._note(phase)
         self._kill("before", phase)
         return None
@@ -87,16 +84,9 @@ def phase(shared: mmap.mmap) -> str:
 
 def undisturbed(of: Scenario, cache: Path) -> tuple[Counter[str], float]:
     """Calls of a whole run by phase, and how long it takes in s."""
-    store = scenario.copy_older(of, cache)
-
-    def traced() -> object:
-        watcher = Phases(of, page())
-        install([of.root, store], watcher)
-        forking.succeed(of.prep(cache))
-        return watcher.calls
-
     began = time.perf_counter()
-    return Counter(forking.answer(traced)), time.perf_counter() - began
+    calls = Counter(phase for _, phase in scenario.calls_of(of, cache))
+    return calls, time.perf_counter() - began
 
 
 def killed(
@@ -125,7 +115,7 @@ def killed(
 
 def check(of: Scenario, store: Path, *, committed: bool) -> None:
     """The store opens whole, and is the old one or the new one."""
-    found = State(**forking.answer(lambda: scenario.state(store)))
+    found = scenario.opened(store)
     # A kill may fall between the rename of store.json and the note of it.
     allowed = [of.expected] if committed else [of.before, of.expected]
     assert found in allowed, f"neither the old store nor the new: {sorted(found.files)}"
@@ -139,10 +129,7 @@ def finish(of: Scenario, cache: Path, *, committed: bool) -> bool:
     kept = of.unchanged | ({*finished} & of.expected.audio.keys())
     expected = len(of.expected.audio) if committed else len(kept)
     assert report["reused"] >= expected, f"{report['reused']} utterances reused of {expected} that were finished"
-    after, left_over = forking.answer(lambda: (scenario.state(store), scenario.left_over(store)))
-    assert State(**after) == of.expected
-    assert left_over == []
-    shutil.rmtree(cache)
+    scenario.check_finished(of, cache)
     return not committed and len(kept) > len(of.unchanged)
 
 

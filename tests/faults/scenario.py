@@ -13,6 +13,7 @@ import h5py
 from emodna.cli.prep import main
 from emodna.pipeline.store import FeatureStore, layout
 from tests.faults import forking
+from tests.faults.layer import Call, Watcher, install
 from tests.pipeline.making import LONG_AGO, age, content, emodb_names, tiny_emodb
 
 
@@ -71,29 +72,76 @@ def make(folder: Path, *, corpus: str = "emodb", source: Path | None = None) -> 
         _put(root / path.relative_to(source), other.read_bytes(), LONG_AGO + 3600)
     forking.preload(scenario.prep(folder / "warm-up"))
     assert forking.run(scenario.prep(older)).code == 0
-    before = State(**forking.answer(lambda: state(scenario.store(older))))
+    before = opened(scenario.store(older))
 
     _lay_out(root, source, files[:-1])
     corrupt = files[1]
     _put(root / corrupt.relative_to(source), corrupt.read_bytes()[:-100], LONG_AGO + 7200)
     fresh = folder / "fresh"
     assert forking.run(scenario.prep(fresh)).code == 0
-    expected = State(**forking.answer(lambda: state(scenario.store(fresh))))
+    expected = opened(scenario.store(fresh))
     return Scenario(corpus, root, older, before, expected)
 
 
 def state(store: Path) -> dict[str, object]:
     """Open a store whole, or fail; what it holds, as the fields of a State."""
-    opened = FeatureStore(store)
-    problems = opened.verify()
+    whole = FeatureStore(store)
+    problems = whole.verify()
     assert problems == [], problems
-    opened.rejected()
+    whole.rejected()
     on_disk = content(store)
     return {
-        "files": {file.name: on_disk[file.name] for file in opened.snapshot.files},
-        "audio": dict(zip(opened.ids, opened.column("audio_sha256"), strict=True)),
-        "fingerprint": opened.fingerprint,
+        "files": {file.name: on_disk[file.name] for file in whole.snapshot.files},
+        "audio": dict(zip(whole.ids, whole.column("audio_sha256"), strict=True)),
+        "fingerprint": whole.fingerprint,
     }
+
+
+def opened(store: Path) -> State:
+    """Open a store whole in a child; return its content."""
+    return State(**forking.answer(lambda: state(store)))
+
+
+def check_finished(scenario: Scenario, cache: Path) -> None:
+    """Compare a store with that of an undisturbed run, and remove it."""
+    store = scenario.store(cache)
+    after, rest = forking.answer(lambda: (state(store), left_over(store)))
+    assert State(**after) == scenario.expected
+    assert rest == []
+    shutil.rmtree(cache)
+
+
+def error_line(ended: forking.Ended) -> str:
+    """Return the one line with which a command must tell an error."""
+    lines = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert ended.code == 1, ended
+    assert len(lines) == 1, ended
+    return lines[0]
+
+
+class Listing(Watcher):
+    """Notes all calls: the operation, and the phase of the run."""
+
+    def __init__(self, of: Scenario) -> None:
+        self._of = of
+        self.calls: list[tuple[str, str]] = []
+
+    def before(self, call: Call) -> int | None:
+        self.calls.append((call.operation, phase_of(*call, self._of)))
+        return None
+
+
+def calls_of(scenario: Scenario, cache: Path) -> list[tuple[str, str]]:
+    """Return the calls on files of an undisturbed run."""
+    store = copy_older(scenario, cache)
+
+    def traced() -> object:
+        watcher = Listing(scenario)
+        install([scenario.root, store], watcher)
+        forking.succeed(scenario.prep(cache))
+        return watcher.calls
+
+    return list(map(tuple, forking.answer(traced)))
 
 
 def finished(store: Path) -> set[str]:

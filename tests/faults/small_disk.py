@@ -13,7 +13,7 @@ import click
 
 from emodna.pipeline.store import FeatureStore
 from tests.faults import forking, scenario
-from tests.faults.scenario import Scenario, State
+from tests.faults.scenario import Scenario
 
 BLOCK = 4096
 
@@ -33,13 +33,11 @@ def full(of: Scenario, disk: Path, spare: int) -> bool:
     mount("-t", "tmpfs", "-o", f"size={(used(of.older) + spare + 2) * BLOCK}", "tmpfs", disk)
     store = scenario.copy_older(of, disk / "cache")
     ended = forking.run(of.prep(disk / "cache"))
-    found = State(**forking.answer(lambda: scenario.state(store)))
+    found = scenario.opened(store)
     if ended.code:
-        lines = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-        assert ended.code == 1, ended
-        assert len(lines) == 1, ended
-        assert "No space left on device: free some space" in lines[0], lines
-        assert str(store) in lines[0], lines
+        line = scenario.error_line(ended)
+        assert "No space left on device: free some space" in line, line
+        assert str(store) in line, line
         assert "Traceback" not in ended.err, ended
         assert found in (of.before, of.expected)
     else:
@@ -47,8 +45,7 @@ def full(of: Scenario, disk: Path, spare: int) -> bool:
     assert not list(disk.rglob("*.tmp"))
     mount("-o", "remount,size=64m", disk)
     assert forking.run(of.prep(disk / "cache")).code == 0
-    assert State(**forking.answer(lambda: scenario.state(store))) == of.expected
-    assert forking.answer(lambda: scenario.left_over(store)) == []
+    scenario.check_finished(of, disk / "cache")
     return ended.code != 0
 
 
@@ -62,7 +59,7 @@ def read_only(of: Scenario, folder: Path) -> None:
     assert (ended.code, ended.out) == (1, ""), ended
     assert ended.err.startswith(f"error: {store}: cannot be written: Read-only file system"), ended
     assert len(ended.err.splitlines()) == 1, ended
-    assert State(**forking.answer(lambda: scenario.state(store))) == of.before
+    assert scenario.opened(store) == of.before
     assert forking.answer(lambda: len(FeatureStore(store))) == len(of.before.audio)
 
 

@@ -6,6 +6,7 @@ finding.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -13,7 +14,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,22 +52,45 @@ from tests.pipeline.making import noise, wav
 
 Target = Callable[[Generator], str]
 
-_SOUNDS = (
-    *(("WAV", each) for each in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "ALAW")),
-    *(("WAV", each) for each in ("MS_ADPCM", "IMA_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_24")),
-    *(("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24")),
-    *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"), ("AIFF", "IMA_ADPCM")),
-    *(("AU", "PCM_16"), ("AU", "G723_24"), ("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("SVX", "PCM_16"), ("VOC", "PCM_16")),
-    *(("NIST", "PCM_16"), ("IRCAM", "PCM_16"), ("PAF", "PCM_16"), ("SDS", "PCM_16"), ("AVR", "PCM_16")),
-    *(
-        ("MAT4", "FLOAT"),
-        ("MAT5", "FLOAT"),
-        ("PVF", "PCM_16"),
-        ("HTK", "PCM_16"),
-        ("XI", "DPCM_16"),
-        ("MPC2K", "PCM_16"),
-    ),
-)
+#: Formats of libsndfile with their encodings.
+_SOUNDS: Mapping[str, str] = {
+    "WAV": "PCM_16 PCM_U8 PCM_24 FLOAT DOUBLE ULAW ALAW MS_ADPCM IMA_ADPCM GSM610 G721_32 NMS_ADPCM_24",
+    **dict.fromkeys(("WAVEX", "RF64", "W64", "SVX", "VOC", "NIST", "IRCAM", "PAF", "SDS", "AVR"), "PCM_16"),
+    **dict.fromkeys(("PVF", "HTK", "MPC2K"), "PCM_16"),
+    "FLAC": "PCM_16 PCM_24",
+    "OGG": "VORBIS OPUS",
+    "MP3": "MPEG_LAYER_III",
+    "AIFF": "PCM_16 IMA_ADPCM",
+    "AU": "PCM_16 G723_24",
+    "CAF": "PCM_16 ALAC_16",
+    "MAT4": "FLOAT",
+    "MAT5": "FLOAT",
+    "XI": "DPCM_16",
+}
+
+TARGETS: dict[str, Target] = {}
+
+
+def refused_by(*errors: type[Exception]) -> Callable[[Target], Target]:
+    """Make a function a target, for which these errors, of one line each, are the answer "refused"."""
+
+    def decorate(tried: Target) -> Target:
+        @functools.wraps(tried)
+        def target(generator: Generator) -> str:
+            try:
+                return tried(generator)
+            except errors as error:
+                _one_line(error)
+                return "refused"
+
+        TARGETS[tried.__name__] = target
+        return target
+
+    return decorate
+
+
+def _pick(items: Sequence[Any], generator: Generator) -> Any:
+    return items[int(generator.integers(len(items)))]
 
 
 @cache
@@ -79,7 +103,7 @@ def _folder() -> Path:
 def _sounds() -> list[bytes]:
     """One short recording in each format that this libsndfile writes."""
     made = [wav(noise(0.2))]
-    for format, subtype in _SOUNDS:
+    for format, subtype in ((name, each) for name, encodings in _SOUNDS.items() for each in encodings.split()):
         for channels in (1, 2):
             file = io.BytesIO()
             samples = noise(0.2, 8000).reshape(-1, channels)
@@ -91,18 +115,15 @@ def _sounds() -> list[bytes]:
     return made
 
 
+@refused_by(AudioError)
 def audio(generator: Generator) -> str:
     """A damaged recording is refused, or gives finite features."""
     sounds = _sounds()
-    content = mutated(sounds[int(generator.integers(len(sounds)))], sounds, generator)
-    try:
-        recording = decode(io.BytesIO(content), channel=int(generator.integers(2)), max_seconds=30.0)
-        _require(bool(np.isfinite(recording.samples).all()), "samples that are not finite")
-        _require(0 < recording.sample_rate < 2**31 and recording.duration <= 30.0, "an impossible rate or duration")
-        features, peak_db = MfccSet().extract(resample(recording.samples, recording.sample_rate, 22_050))
-    except AudioError as error:
-        _one_line(error)
-        return "refused"
+    content = mutated(_pick(sounds, generator), sounds, generator)
+    recording = decode(io.BytesIO(content), channel=int(generator.integers(2)), max_seconds=30.0)
+    _require(bool(np.isfinite(recording.samples).all()), "samples that are not finite")
+    _require(0 < recording.sample_rate < 2**31 and recording.duration <= 30.0, "an impossible rate or duration")
+    features, peak_db = MfccSet().extract(resample(recording.samples, recording.sample_rate, 22_050))
     _require(bool(np.isfinite(features).all()) and bool(np.isfinite(peak_db)), "features that are not finite")
     return "read"
 
@@ -113,25 +134,22 @@ def _archives() -> dict[str, bytes]:
     return {kind: packer(members) for kind, packer in PACKERS.items()}
 
 
+@refused_by(CorpusError)
 def archives(generator: Generator) -> str:
     """A damaged archive is refused, or its members are read or rejected one by one."""
     packed = _archives()
-    kind = sorted(packed)[int(generator.integers(len(packed)))]
+    kind = _pick(sorted(packed), generator)
     path = _folder() / f"x{kind}"
     path.write_bytes(mutated(packed[kind], list(packed.values()), generator))
     refused = False
-    try:
-        tree = open_tree(path, (".wav",))
-        for name in tree.files((".wav",)):
-            _require(tree.relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
-            try:
-                tree.open(name).close()
-            except AudioError as error:
-                _one_line(error)
-                refused = True
-    except CorpusError as error:
-        _one_line(error)
-        return "refused"
+    tree = open_tree(path, (".wav",))
+    for name in tree.files((".wav",)):
+        _require(tree.relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
+        try:
+            tree.open(name).close()
+        except AudioError as error:
+            _one_line(error)
+            refused = True
     return "partly read" if refused else "read"
 
 
@@ -169,11 +187,12 @@ def _used(store: Path) -> str:
     return "partly read" if damaged else "read"
 
 
+@refused_by()
 def store_bytes(generator: Generator) -> str:
     """Damage in any file of a store is found; what is read is the truth."""
     store = _copy()
     files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size]
-    path = files[int(generator.integers(len(files)))]
+    path = _pick(files, generator)
     before = path.read_bytes()
     path.write_bytes(mutated(before, [each.read_bytes() for each in files], generator))
     result = _used(store)
@@ -183,6 +202,7 @@ def store_bytes(generator: Generator) -> str:
     return result
 
 
+@refused_by()
 def store_shards(generator: Generator) -> str:
     """A shard that is damaged, under a right hash: the truth or a StoreError, and no crash of HDF5."""
     store = _copy()
@@ -203,7 +223,7 @@ def _make_strange(document: Any, generator: Generator) -> None:
         keys = list(document) if isinstance(document, dict) else list(range(len(document)))
         if not keys:
             return
-        key = keys[int(generator.integers(len(keys)))]
+        key = _pick(keys, generator)
         inner = document[key]
         if isinstance(inner, dict | list) and inner and generator.random() < 0.8:
             document = inner
@@ -216,7 +236,7 @@ def _make_strange(document: Any, generator: Generator) -> None:
             case 1:
                 document[f"{key}2"] = inner
             case _:
-                document[key] = _STRANGE[int(generator.integers(len(_STRANGE)))]
+                document[key] = _pick(_STRANGE, generator)
         return
 
 
@@ -233,11 +253,12 @@ def _resealed(store: Path) -> Path:
     return store
 
 
+@refused_by()
 def side_files(generator: Generator) -> str:
     """A side file that is damaged is not believed: the history of a store is the truth or nothing."""
     store = _copy()
     paths = sorted(store.rglob(f"*{layout.SEALED_SUFFIX}"))
-    path = paths[int(generator.integers(len(paths)))]
+    path = _pick(paths, generator)
     path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
     history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
     for facts in history.facts.to_pylist():
@@ -264,18 +285,15 @@ def _tables() -> dict[str, bytes]:
     return made
 
 
+@refused_by(CorpusError)
 def tables(generator: Generator) -> str:
     """A damaged table of a user's own is refused, or gives utterances."""
     made = _tables()
-    name = sorted(made)[int(generator.integers(len(made)))]
+    name = _pick(sorted(made), generator)
     path = _folder() / f"table{name}"
     path.write_bytes(mutated(made[name], list(made.values()), generator))
-    try:
-        scan = Manifest(path, "mine").scan(FolderTree(_folder()))
-        _require(len(scan.own_columns()) in (0, len(scan.utterances)), "columns of another length")
-    except CorpusError as error:
-        _one_line(error)
-        return "refused"
+    scan = Manifest(path, "mine").scan(FolderTree(_folder()))
+    _require(len(scan.own_columns()) in (0, len(scan.utterances)), "columns of another length")
     _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
     return "read"
 
@@ -287,6 +305,7 @@ _LABELS = (
 )
 
 
+@refused_by(CorpusError)
 def iemocap_labels(generator: Generator) -> str:
     """A damaged label file loses labels, never the scan."""
     root = _folder() / "iemocap"
@@ -299,12 +318,8 @@ def iemocap_labels(generator: Generator) -> str:
             audio.touch()
     labels.write_bytes(mutated(_LABELS, [_LABELS, bytes(range(256))], generator))
     corpus = corpora.corpus("iemocap", "all")
-    try:
-        scan = corpus.scan(corpus.open(root))
-        scan.own_columns()
-    except CorpusError as error:
-        _one_line(error)
-        return "refused"
+    scan = corpus.scan(corpus.open(root))
+    scan.own_columns()
     return f"{len(scan.utterances)} labels"
 
 
@@ -318,9 +333,10 @@ _NAMES: Mapping[str, str] = {
 }
 
 
+@refused_by()
 def names(generator: Generator) -> str:
     """No name of a file ends a scan."""
-    name = sorted(_NAMES)[int(generator.integers(len(_NAMES)))]
+    name = _pick(sorted(_NAMES), generator)
     spelled = mutated(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
     path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
     corpus: Corpus = corpora.corpus(name)
@@ -347,21 +363,19 @@ def _model() -> bytes:
     return path.read_bytes()
 
 
+@refused_by(RunError)
 def model_bytes(generator: Generator) -> str:
     """A damaged model is refused, or is the one that was written."""
     path = _folder() / "damaged.safetensors"
     path.write_bytes(mutated(_model(), [_model()], generator))
-    try:
-        tensors, facts = load_tensors(path)
-    except RunError as error:
-        _one_line(error)
-        return "refused"
+    tensors, facts = load_tensors(path)
     expected, said = load_tensors(_folder() / "whole.safetensors")
     same = facts == said and tensors.keys() == expected.keys()
     _require(same and all(torch.equal(tensors[name], expected[name]) for name in expected), "another model")
     return "read"
 
 
+@refused_by(RunError, AudioError)
 def model_facts(generator: Generator) -> str:
     """A model that says anything of itself, with a right checksum, is refused, or gives a probability."""
     _model()
@@ -371,24 +385,11 @@ def model_facts(generator: Generator) -> str:
     for _ in range(int(generator.integers(1, 4))):
         _make_strange(facts, generator)
     save_tensors(path, tensors, facts)
-    try:
-        model = TrainedModel.load(path, torch.device("cpu"))
-        features = np.asarray(generator.standard_normal((31, 40)), np.float32)
-        probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros(1)
-    except (RunError, AudioError) as error:
-        _one_line(error)
-        return "refused"
+    model = TrainedModel.load(path, torch.device("cpu"))
+    features = np.asarray(generator.standard_normal((31, 40)), np.float32)
+    probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros(1)
     _require(probability.shape == (1,), "no probability")
     return "read"
-
-
-TARGETS: Mapping[str, Target] = {
-    each.__name__: each
-    for each in (
-        *(audio, archives, store_bytes, store_shards),
-        *(side_files, tables, iemocap_labels, names, model_bytes, model_facts),
-    )
-}
 
 
 _faulty_trials = itertools.count()

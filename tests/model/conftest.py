@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small, make_corpora, prepared
+from tests.model.small import Stores, fit_small, make_corpora, prepared
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +31,12 @@ def source(roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def target(roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """EMODB, 32 utterances."""
     return prepared("emodb", roots["emodb"], tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def pair(source: FeatureStore, target: FeatureStore) -> Stores:
+    """The source and the target of most runs."""
+    return source, target
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ from emodna.pipeline.prepare.extract import Extraction, Outcome
 from emodna.pipeline.store import FeatureStore
 from tests.synthesis import make_emodb, make_ravdess
 
+#: A source and a target.
+Stores = tuple[FeatureStore, FeatureStore]
 #: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.
 SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8", "log_every": "1"}
 

@@ -12,8 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from emodna.model.errors import ConfigError
 from emodna.model.training.acceleration import compiled
-from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small
+from tests.model.small import Stores, fit_small
 
 CPU = torch.device("cpu")
 
@@ -43,9 +42,7 @@ def test_a_failing_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         compiled(losses, CPU)(torch.ones(3))
 
 
-def test_a_run_is_trained_by_the_compiled_losses(
-    source: FeatureStore, target: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_trained_by_the_compiled_losses(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def compile_(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -53,20 +50,20 @@ def test_a_run_is_trained_by_the_compiled_losses(
 
     monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(torch, "compile", compile_)
-    fit_small(source, target, tmp_path / "run", compile=True, steps=3)
+    fit_small(*pair, tmp_path / "run", compile=True, steps=3)
     assert len(seen) == 3
 
 
-def test_a_cuda_graph_needs_cuda(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_a_cuda_graph_needs_cuda(pair: Stores, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--cuda-graph: needs a CUDA device; this run is on cpu$"):
-        fit_small(source, target, tmp_path / "run", cuda_graph=True)
+        fit_small(*pair, tmp_path / "run", cuda_graph=True)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_a_real_compilation(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_a_real_compilation(pair: Stores, tmp_path: Path) -> None:
     for run in ("a", "b"):
-        fit_small(source, target, tmp_path / run, method="source-only", compile=True, steps=3)
+        fit_small(*pair, tmp_path / run, method="source-only", compile=True, steps=3)
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -45,27 +46,18 @@ class TestTypes:
         assert type(found) is type(value)
 
     @pytest.mark.parametrize(
-        ("key", "text", "expected"),
+        ("expected", "settings"),
         [
-            ("batch_size", "many", "int"),
-            ("batch_size", "8.5", "int"),
-            ("batch_size", "8.0", "int"),
-            ("batch_size", "true", "int"),
-            ("batch_size", "", "int"),
-            ("batch_size", "[8]", "int"),
-            ("learning_rate", "fast", "float"),
-            ("learning_rate", "true", "float"),
-            ("deterministic", "1", "bool"),
-            ("deterministic", "yes", "bool"),
-            ("scl_weight", "1979-05-27", "float"),
+            ("int", "batch_size=many batch_size=8.5 batch_size=8.0 batch_size=true batch_size= batch_size=[8]"),
+            ("float", "learning_rate=fast learning_rate=true scl_weight=1979-05-27"),
+            ("bool", "deterministic=1 deterministic=yes"),
         ],
     )
-    def test_of_another_kind_are_refused_by_name(self, key: str, text: str, expected: str) -> None:
-        with pytest.raises(ConfigError) as raised:
-            applied(**{key: text})
-        assert f"--set {key}={text}" in str(raised.value)
-        assert expected in str(raised.value)
-        assert "\n" not in str(raised.value)
+    def test_of_another_kind_are_refused_by_name(self, expected: str, settings: str) -> None:
+        for setting in settings.split():
+            key, _, text = setting.partition("=")
+            with pytest.raises(ConfigError, match=rf"^--set {re.escape(setting)}: [^\n]*{expected}[^\n]*$"):
+                applied(**{key: text})
 
     @pytest.mark.parametrize(
         ("key", "valid"),

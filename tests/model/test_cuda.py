@@ -24,7 +24,7 @@ from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
-from tests.model.small import InterruptAt, Interruption, batches, fit_small, logged_lines
+from tests.model.small import InterruptAt, Interruption, Stores, batches, fit_small, logged_lines
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -75,7 +75,7 @@ def test_a_step_never_waits_for_the_device(kind: type[Method]) -> None:
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 def test_deterministic_runs_are_bit_identical_also_across_a_resume(
-    method: str, cuda_graph: bool, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    method: str, cuda_graph: bool, pair: Stores, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {
         "method": method,
@@ -86,10 +86,10 @@ def test_deterministic_runs_are_bit_identical_also_across_a_resume(
         "settings": {"deterministic": "true", "checkpoint_seconds": "0"},
     }
     for name in ("a", "b"):
-        fit_small(source, target, tmp_path / name, **asked)
+        fit_small(*pair, tmp_path / name, **asked)
     with pytest.raises(Interruption):
-        fit_small(source, target, tmp_path / "c", watcher=InterruptAt(4), **asked)
-    fit_small(source, target, tmp_path / "c", **asked)
+        fit_small(*pair, tmp_path / "c", watcher=InterruptAt(4), **asked)
+    fit_small(*pair, tmp_path / "c", **asked)
     models = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
     assert models["a"] == models["b"] == models["c"]
     assert logged_lines(tmp_path / "a") == logged_lines(tmp_path / "c")
@@ -136,20 +136,16 @@ def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
         torch.testing.assert_close(found.cpu(), wanted)
 
 
-def test_weights_do_not_depend_on_residency(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_weights_do_not_depend_on_residency(pair: Stores, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
-        fit_small(
-            source, target, tmp_path / residency, device=CUDA, residency=residency, settings={"deterministic": "true"}
-        )
+        fit_small(*pair, tmp_path / residency, device=CUDA, residency=residency, settings={"deterministic": "true"})
     models = {(tmp_path / residency / "model.safetensors").read_bytes() for residency in RESIDENCIES}
     assert len(models) == 1
 
 
-def test_runs_leave_the_random_numbers_of_the_gpu_alone(
-    source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
+def test_runs_leave_the_random_numbers_of_the_gpu_alone(pair: Stores, tmp_path: Path) -> None:
     before = torch.cuda.get_rng_state(CUDA)
-    fit_small(source, target, tmp_path / "run", device=CUDA)
+    fit_small(*pair, tmp_path / "run", device=CUDA)
     assert torch.equal(before, torch.cuda.get_rng_state(CUDA))
 
 

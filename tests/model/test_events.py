@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, Silent, fit_small, listed, logged_lines
+from tests.model.small import InterruptAt, Interruption, Silent, Stores, fit_small, listed, logged_lines
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
@@ -59,14 +59,14 @@ def test_have_the_scores_and_the_settings(trained_run: Path) -> None:
     assert settings["batch_size"].number_value == 8
 
 
-def test_of_a_resumed_run_have_each_step_once(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_of_a_resumed_run_have_each_step_once(pair: Stores, tmp_path: Path) -> None:
     run = tmp_path / "run"
     # Logged up to step 3; the checkpoint is one of an earlier step.
     with pytest.raises(Interruption):
-        fit_small(source, target, run, watcher=InterruptAt(3), settings=EVERY_STEP)
+        fit_small(*pair, run, watcher=InterruptAt(3), settings=EVERY_STEP)
     assert [step for step, _ in scalars(run)["total"]] == [1, 2, 3]
     time.sleep(1)  # TensorBoard reads the files in the order of their names, which tell the second
-    fit_small(source, target, run, resume=True, settings=EVERY_STEP)
+    fit_small(*pair, run, resume=True, settings=EVERY_STEP)
     assert len(files(run)) == 2
     assert_say_what_the_log_says(run)
 
@@ -79,25 +79,23 @@ def test_of_a_run_without_labels_have_no_scores(
     assert not [tag for tag in scalars(tmp_path / "run") if tag.startswith("score/")]
 
 
-def test_are_left_out_without_tensorboard(
-    source: FeatureStore, target: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_are_left_out_without_tensorboard(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find(name))
-    fit_small(source, target, tmp_path / "run", steps=1)
+    fit_small(*pair, tmp_path / "run", steps=1)
     assert files(tmp_path / "run") == []
     assert (tmp_path / "run" / "done").exists()
 
 
-def test_are_no_part_of_what_decides_a_run(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_are_no_part_of_what_decides_a_run(pair: Stores, tmp_path: Path) -> None:
     for name in ("on", "off"):
-        fit_small(source, target, tmp_path / name, settings={"tensorboard": str(name == "on").lower()})
+        fit_small(*pair, tmp_path / name, settings={"tensorboard": str(name == "on").lower()})
     assert files(tmp_path / "off") == []
     for file in ("model.safetensors", "metrics.jsonl", "predictions.parquet", "config.json"):
         assert (tmp_path / "on" / file).read_bytes() == (tmp_path / "off" / file).read_bytes()
     with pytest.raises(Interruption):
-        fit_small(source, target, tmp_path / "run", watcher=InterruptAt(2), settings=EVERY_STEP)
-    fit_small(source, target, tmp_path / "run", resume=True, settings={**EVERY_STEP, "tensorboard": "false"})
+        fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), settings=EVERY_STEP)
+    fit_small(*pair, tmp_path / "run", resume=True, settings={**EVERY_STEP, "tensorboard": "false"})
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (tmp_path / "on" / "model.safetensors").read_bytes()
 
 
@@ -117,16 +115,11 @@ class Full:
 
 @pytest.mark.parametrize("after", [0, 3, 7])
 def test_that_cannot_be_written_cost_a_warning_and_no_run(
-    after: int,
-    source: FeatureStore,
-    target: FeatureStore,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    after: int, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Full(after, monkeypatch)
     with caplog.at_level(logging.WARNING, "emodna"):
-        fit_small(source, target, tmp_path / "run")
+        fit_small(*pair, tmp_path / "run")
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
     assert str(tmp_path / "run") in record.getMessage()
@@ -134,12 +127,12 @@ def test_that_cannot_be_written_cost_a_warning_and_no_run(
     assert [line["step"] for line in logged_lines(tmp_path / "run")] == [1, 2, 3, 4]
 
 
-def test_are_there_while_the_run_is_at_work(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_are_there_while_the_run_is_at_work(pair: Stores, tmp_path: Path) -> None:
     seen = []
 
     class Looks(Silent):
         def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
             seen.append([each for each, _ in scalars(tmp_path / "run").get("total", [])])
 
-    fit_small(source, target, tmp_path / "run", steps=2, watcher=Looks())
+    fit_small(*pair, tmp_path / "run", steps=2, watcher=Looks())
     assert seen == [[1], [1, 2]]

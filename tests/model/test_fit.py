@@ -29,9 +29,11 @@ from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
+    REPRESENTATIVE,
     SETTINGS,
     InterruptAt,
     Interruption,
+    Stores,
     damaged_copies,
     emotions_of,
     fit_small,
@@ -43,13 +45,7 @@ from tests.model.small import (
     supervision_of,
 )
 
-Pair = tuple[FeatureStore, FeatureStore]
 EVERY_STEP = {"checkpoint_seconds": "0"}
-
-
-@pytest.fixture(scope="session")
-def pair(source: FeatureStore, target: FeatureStore) -> Pair:
-    return source, target
 
 
 def outcome(run: Path) -> tuple[bytes, dict[str, list[Any]], list[dict[str, float]]]:
@@ -68,7 +64,7 @@ def model_bytes(run: Path) -> bytes:
 
 class TestSeeds:
     @pytest.mark.parametrize("method", quick_if_representative(METHODS))
-    def test_decide_everything(self, method: str, pair: Pair, tmp_path: Path) -> None:
+    def test_decide_everything(self, method: str, pair: Stores, tmp_path: Path) -> None:
         for run, seed in (("a", 3), ("b", 3), ("other", 4)):
             fit_small(*pair, tmp_path / run, method=method, seed=seed)
             torch.manual_seed(99)  # whatever has been drawn before
@@ -76,7 +72,7 @@ class TestSeeds:
         assert logged_lines(tmp_path / "a")[0] != logged_lines(tmp_path / "other")[0]
         assert model_bytes(tmp_path / "a") != model_bytes(tmp_path / "other")
 
-    def test_leave_the_random_numbers_of_the_caller_alone(self, pair: Pair, tmp_path: Path) -> None:
+    def test_leave_the_random_numbers_of_the_caller_alone(self, pair: Stores, tmp_path: Path) -> None:
         torch.manual_seed(1)
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
         fit_small(*pair, tmp_path / "run")
@@ -84,7 +80,7 @@ class TestSeeds:
         assert torch.equal(before[0], after[0])
         assert before[1:] == after[1:]
 
-    def test_decide_the_same_under_autocast(self, pair: Pair, tmp_path: Path) -> None:
+    def test_decide_the_same_under_autocast(self, pair: Stores, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "plain")
         with torch.autocast("cpu", torch.bfloat16):
             fit_small(*pair, tmp_path / "cast")
@@ -104,7 +100,7 @@ def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def targets(pair: Pair, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
+def targets(pair: Stores, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
     """The target with its labels, and with others."""
     folder, emotions = tmp_path_factory.mktemp("targets"), emotions_of(pair[1])
     kinds = ("right", "permuted", "noise", "absent")
@@ -125,7 +121,7 @@ class TestTargetLabels:
         ],
     )
     def test_do_not_change_a_bit_of_the_model(
-        self, method: str, normalisation: str, pair: Pair, targets: dict[str, FeatureStore], tmp_path: Path
+        self, method: str, normalisation: str, pair: Stores, targets: dict[str, FeatureStore], tmp_path: Path
     ) -> None:
         found, results, settings = {}, {}, {"normalisation": normalisation}
         for how, store in targets.items():
@@ -140,7 +136,7 @@ class TestTargetLabels:
 
 
 @pytest.fixture(scope="module")
-def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def whole(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """An uninterrupted run of 7 steps of a method: RAdam changes its ways at its sixth."""
 
     @cache
@@ -153,7 +149,7 @@ def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 
 
 @pytest.fixture(scope="module")
-def stopped(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped at step 2 of 4, only to be looked at."""
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Interruption):
@@ -162,9 +158,9 @@ def stopped(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestResume:
-    @pytest.mark.parametrize("method", quick_if_representative(METHODS))
+    @pytest.mark.parametrize("method", REPRESENTATIVE)  # of all methods: test_dependence.py
     def test_ends_bit_for_bit_where_an_uninterrupted_run_ends(
-        self, method: str, whole: Callable[[str], Path], pair: Pair, tmp_path: Path
+        self, method: str, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
         asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
         for stop in (1, 2, 3, 4, 5, 6) if method == "saddi" else (2, 4, 5, 7):  # which has three phases
@@ -174,7 +170,7 @@ class TestResume:
         assert outcome(tmp_path / "run") == outcome(whole(method))
         assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
 
-    def test_goes_on_instead_of_beginning_again(self, stopped: Path, pair: Pair, tmp_path: Path) -> None:
+    def test_goes_on_instead_of_beginning_again(self, stopped: Path, pair: Stores, tmp_path: Path) -> None:
         shutil.copytree(stopped, tmp_path / "run")
         seen: list[int] = []
 
@@ -186,7 +182,7 @@ class TestResume:
         assert seen == [2, 3, 4]
 
     def test_without_a_checkpoint_begins_again_and_says_so(
-        self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, whole: Callable[[str], Path], pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
         with pytest.raises(Interruption):
@@ -196,7 +192,7 @@ class TestResume:
         assert outcome(tmp_path / "run") == outcome(whole("emo-dna"))
 
     def test_survives_a_kill_while_a_checkpoint_is_written(
-        self, whole: Callable[[str], Path], pair: Pair, tmp_path: Path
+        self, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
         script = """
 import os, signal, sys
@@ -239,7 +235,7 @@ fit(request, Watcher())
         assert outcome(run) == outcome(whole("emo-dna"))
 
     def test_of_a_finished_run_gives_its_result_and_changes_no_file(
-        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         result = fit_small(*pair, tmp_path / "run", steps=1)
         before = contents(tmp_path / "run")
@@ -261,7 +257,7 @@ fit(request, Watcher())
         ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_with_another_setting_is_refused_by_its_name(
-        self, change: dict[str, Any], named: str, stopped: Path, pair: Pair
+        self, change: dict[str, Any], named: str, stopped: Path, pair: Stores
     ) -> None:
         before = contents(stopped)
         with pytest.raises(RunError, match="another configuration") as raised:
@@ -270,7 +266,7 @@ fit(request, Watcher())
         assert str(stopped) in str(raised.value)
         assert contents(stopped) == before
 
-    def test_with_a_changed_store_is_refused(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_with_a_changed_store_is_refused(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
         first, changed = emotions_of(target), emotions_of(target)
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
@@ -281,7 +277,7 @@ fit(request, Watcher())
             fit_small(source, stores[1], tmp_path / "run", resume=True)
 
     @pytest.mark.parametrize(("resume", "says"), [(True, "not a run's folder"), (False, r"--out .*: not empty")])
-    def test_of_somebody_else_s_folder_is_refused(self, resume: bool, says: str, pair: Pair, tmp_path: Path) -> None:
+    def test_of_somebody_else_s_folder_is_refused(self, resume: bool, says: str, pair: Stores, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("irreplaceable")
         with pytest.raises(RunError, match=says):
             fit_small(*pair, tmp_path, resume=resume)
@@ -290,7 +286,7 @@ fit(request, Watcher())
 
 class TestOut:
     def test_is_named_by_the_request_where_none_is_given(
-        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         run = Path(fit_small(*pair, None, steps=1)["run"])
@@ -302,7 +298,7 @@ class TestOut:
             folders.add(resolve_request(request).folder)
         assert len(folders) == 4
 
-    def test_is_left_alone_where_the_request_is_wrong(self, pair: Pair, tmp_path: Path) -> None:
+    def test_is_left_alone_where_the_request_is_wrong(self, pair: Stores, tmp_path: Path) -> None:
         for wrong in ({"method": "magic"}, {"settings": {"frames": "none"}}, {"steps": 0}):
             with pytest.raises(ConfigError):
                 fit_small(*pair, tmp_path / "run", **wrong)
@@ -310,7 +306,7 @@ class TestOut:
 
 
 def test_shared_audio_is_counted_and_told(
-    pair: Pair, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    pair: Stores, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     some = dict(list(emotions_of(pair[1]).items())[:12])
     leak = listed(roots["emodb"], some, tmp_path, name="leak")
@@ -324,20 +320,20 @@ def test_shared_audio_is_counted_and_told(
 
 class TestResumeTells:
     def test_of_other_versions(
-        self, stopped: Path, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, stopped: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         config = Path(shutil.copytree(stopped, tmp_path / "run")) / "config.json"
         config.write_text(config.read_text().replace(torch.__version__, "0.0"))
         fit_small(*pair, tmp_path / "run", settings=EVERY_STEP, resume=True)
         assert "other versions" in caplog.text
 
-    def test_where_a_run_is_that_was_moved(self, pair: Pair, tmp_path: Path) -> None:
+    def test_where_a_run_is_that_was_moved(self, pair: Stores, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", steps=1)
         shutil.move(tmp_path / "run", tmp_path / "moved")
         assert fit_small(*pair, tmp_path / "moved", steps=1, resume=True)["run"] == str(tmp_path / "moved")
 
     def test_nothing_of_what_a_kill_left_or_how_often_checkpoints_are_written(
-        self, stopped: Path, pair: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, stopped: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         run = Path(shutil.copytree(stopped, tmp_path / "run"))
         (run / "resume.safetensors.1234.tmp").write_bytes(b"half")
@@ -353,7 +349,7 @@ class TestRunFolder:
         documented = "config.json metrics.jsonl model.safetensors resume.safetensors predictions.parquet result.json"
         assert names - {events} == {*documented.split(), "corpora.json", "MODEL_CARD.md", "done", ".lock"}
 
-    def test_config_resolves_everything_that_decides_the_run(self, trained_run: Path, pair: Pair) -> None:
+    def test_config_resolves_everything_that_decides_the_run(self, trained_run: Path, pair: Stores) -> None:
         config = json.loads((trained_run / "config.json").read_text())
         decisive = config["decisive"]
         asked = [decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")]
@@ -367,14 +363,14 @@ class TestRunFolder:
         assert config["versions"]["torch"] == torch.__version__
         assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())
 
-    def test_predictions_are_one_row_per_target_utterance(self, trained_run: Path, pair: Pair) -> None:
+    def test_predictions_are_one_row_per_target_utterance(self, trained_run: Path, pair: Stores) -> None:
         table = pq.read_table(trained_run / "predictions.parquet").to_pydict()
         assert list(table)[:3] == ["id", "probability", "label"]
         assert table["id"] == pair[1].ids
         assert all(0 <= p <= 1 for p in table["probability"])
         assert table["label"] == [int(p >= 0.5) for p in table["probability"]]
 
-    def test_result_scores_those_predictions(self, trained_run: Path, pair: Pair) -> None:
+    def test_result_scores_those_predictions(self, trained_run: Path, pair: Stores) -> None:
         result = json.loads((trained_run / "result.json").read_text())
         predicted = np.array(pq.read_table(trained_run / "predictions.parquet")["label"].to_pylist())
         scores = evaluate(predicted, pair[1], "arousal")
@@ -393,7 +389,7 @@ class TestRunFolder:
 
 class TestLabels:
     def test_absent_from_the_target_give_null_scores_and_all_predictions(
-        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
         result = fit_small(pair[0], store, tmp_path / "run", steps=1)
@@ -403,7 +399,7 @@ class TestLabels:
         assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == len(store)
 
     def test_absent_from_a_part_of_the_source_are_counted(
-        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         emotions = emotions_of(pair[0])
         for path in list(emotions)[:5]:
@@ -416,7 +412,7 @@ class TestLabels:
         ("emotion", "says"), [("anger", "only class 1 of arousal"), ("sadness", "only class 0"), ("", "no label of")]
     )
     def test_of_one_class_in_the_source_are_an_error(
-        self, emotion: str, says: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, emotion: str, says: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = listed(roots["ravdess"], dict.fromkeys(emotions_of(pair[0]), emotion), tmp_path)
         with pytest.raises(TrainingError, match=says) as raised:
@@ -430,7 +426,7 @@ class TestLabels:
     "method", quick_if_representative(name for name in METHODS if supervision_of(name) != "oracle-folds")
 )
 def test_beats_chance_on_what_it_was_trained_on(
-    method: str, task: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+    method: str, task: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     # The target has the source's recordings: labels that are turned round or shuffled somewhere show here.
     same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
@@ -445,7 +441,7 @@ def test_beats_chance_on_what_it_was_trained_on(
 
 class TestRefusals:
     def test_a_model_whose_answers_are_not_finite(
-        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def diverged(_method: Any, features: torch.Tensor, _lengths: torch.Tensor) -> torch.Tensor:
             return torch.full((len(features), 2), torch.nan)
@@ -456,32 +452,32 @@ class TestRefusals:
         assert not (tmp_path / "run" / "done").exists()
 
     @pytest.mark.parametrize("renamed", [False, True])
-    def test_a_target_that_is_a_source(self, renamed: bool, pair: Pair, tmp_path: Path) -> None:
+    def test_a_target_that_is_a_source(self, renamed: bool, pair: Stores, tmp_path: Path) -> None:
         again = FeatureStore(pair[0].path)
         if renamed:
             again.snapshot = replace(again.snapshot, corpus="other")
         with pytest.raises(ConfigError, match="the same corpus as --src"):
             fit_small(pair[0], again, tmp_path / "run")
 
-    def test_stores_of_different_features(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_stores_of_different_features(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         other = prepared("emodb", roots["emodb"], tmp_path / "cache", feature_set("mfcc40", fixed_samples=22050))
         with pytest.raises(EmodnaError, match="feature"):
             fit_small(pair[0], other, tmp_path / "run")
 
-    def test_a_loss_that_explodes(self, pair: Pair, tmp_path: Path) -> None:
+    def test_a_loss_that_explodes(self, pair: Stores, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"no longer finite: term \w+ at step \d+"):
             fit_small(*pair, tmp_path / "run", steps=30, settings={"learning_rate": "1e30", **EVERY_STEP})
         assert not {"done", "result.json"} & set(contents(tmp_path / "run"))
         checkpoint.load_tensors(tmp_path / "run" / "resume.safetensors")
 
 
-def go_on(pair: Pair, run: Path, **request: Any) -> None:
+def go_on(pair: Stores, run: Path, **request: Any) -> None:
     """Begin or resume a run of Source Only."""
     fit_small(*pair, run, method="source-only", settings=EVERY_STEP, resume=True, **request)
 
 
 @pytest.fixture(scope="module")
-def interrupted(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interrupted(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped at step 3 of 4."""
     run = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.raises(Interruption):
@@ -496,14 +492,14 @@ def run(interrupted: Path, tmp_path: Path) -> Path:
 
 
 class TestDamage:
-    def test_undamaged_the_run_goes_on(self, run: Path, pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    def test_undamaged_the_run_goes_on(self, run: Path, pair: Stores, caplog: pytest.LogCaptureFixture) -> None:
         go_on(pair, run)
         assert [line["step"] for line in logged_lines(run)] == [1, 2, 3, 4]
         assert (run / "done").exists()
         assert caplog.text == ""
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"decisive": 3}'])
-    def test_of_the_configuration_names_the_file(self, content: str, run: Path, pair: Pair) -> None:
+    def test_of_the_configuration_names_the_file(self, content: str, run: Path, pair: Stores) -> None:
         (run / "config.json").write_text(content)
         with refused(run / "config.json"):
             go_on(pair, run)
@@ -518,7 +514,7 @@ class TestDamage:
             ("optimizer.network.classifier.bias.step", None),
         ],
     )
-    def test_of_a_tensor_names_the_file(self, name: str, value: torch.Tensor | None, run: Path, pair: Pair) -> None:
+    def test_of_a_tensor_names_the_file(self, name: str, value: torch.Tensor | None, run: Path, pair: Stores) -> None:
         tensors, facts = checkpoint.load_tensors(run / "resume.safetensors")
         assert name in tensors
         del tensors[name]
@@ -529,27 +525,27 @@ class TestDamage:
             go_on(pair, run)
 
     @pytest.mark.parametrize("facts", [{}, {"step": "two"}, {"step": -1}, {"step": 5}], ids=str)
-    def test_of_the_step_names_the_file(self, facts: dict[str, Any], run: Path, pair: Pair) -> None:
+    def test_of_the_step_names_the_file(self, facts: dict[str, Any], run: Path, pair: Stores) -> None:
         tensors, _ = checkpoint.load_tensors(run / "resume.safetensors")
         checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
         with refused(run / "resume.safetensors"):
             go_on(pair, run)
 
-    def test_of_any_kind_to_the_checkpoint_is_a_run_error(self, run: Path, pair: Pair) -> None:
+    def test_of_any_kind_to_the_checkpoint_is_a_run_error(self, run: Path, pair: Stores) -> None:
         resume = run / "resume.safetensors"
         for content in damaged_copies(resume.read_bytes(), 20):
             resume.write_bytes(content)
             with refused(resume):
                 go_on(pair, run)
 
-    def test_of_a_finished_run_s_result_names_the_file(self, pair: Pair, tmp_path: Path) -> None:
+    def test_of_a_finished_run_s_result_names_the_file(self, pair: Stores, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", steps=1)
         (tmp_path / "run" / "result.json").write_text("{")
         with pytest.raises(RunError, match=r"result\.json"):
             fit_small(*pair, tmp_path / "run", steps=1, resume=True)
 
 
-def test_an_empty_folder_and_temporary_files_of_a_killed_process_do_no_harm(pair: Pair, tmp_path: Path) -> None:
+def test_an_empty_folder_and_temporary_files_of_a_killed_process_do_no_harm(pair: Stores, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     # Killed while it wrote the very first file.

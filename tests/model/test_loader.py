@@ -19,12 +19,12 @@ from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
     Answer,
     InterruptAt,
     Interruption,
+    Stores,
     assert_one_line_error,
     assert_same_tensors,
     command,
@@ -35,13 +35,7 @@ from tests.model.small import (
 from tests.pipeline.making import flip
 
 CPU = torch.device("cpu")
-Pair = tuple[FeatureStore, FeatureStore]
 Streams = tuple[SourceStream, TargetStream]
-
-
-@pytest.fixture(scope="module")
-def pair(source: FeatureStore, target: FeatureStore) -> Pair:
-    return source, target
 
 
 def framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
@@ -49,7 +43,7 @@ def framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
     return Framer(40, padding, None if own else values, MfccSet().silence)
 
 
-def streams(pair: Pair, batch_size: int = 8, seed: int = 0, how: Framer | None = None, skipped: int = 3) -> Streams:
+def streams(pair: Stores, batch_size: int = 8, seed: int = 0, how: Framer | None = None, skipped: int = 3) -> Streams:
     """A stream of two labelled sources, of the second of which some are left out, and one of the target."""
     mine, other = (CorpusWindows(store, how or framer(), ["de", "en"]) for store in pair)
     labels = pair[1].labels("valence").copy()
@@ -71,7 +65,14 @@ def streams(pair: Pair, batch_size: int = 8, seed: int = 0, how: Framer | None =
     skipped=st.integers(2, 32),
 )
 def test_batches_are_those_of_the_streams_however_they_come(
-    pair: Pair, residency: Residency, batch_size: int, seed: int, first: int, padding: Padding, own: bool, skipped: int
+    pair: Stores,
+    residency: Residency,
+    batch_size: int,
+    seed: int,
+    first: int,
+    padding: Padding,
+    own: bool,
+    skipped: int,
 ) -> None:
     steps, how = range(first, first + 3), framer(padding, own=own)
     fresh = streams(pair, batch_size, seed, how, skipped)
@@ -93,7 +94,7 @@ def test_batches_are_those_of_the_streams_however_they_come(
     skipped=st.integers(2, 32),
 )
 def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
-    pair: Pair, batch_size: int, seed: int, step: int, padding: Padding, own: bool, skipped: int
+    pair: Stores, batch_size: int, seed: int, step: int, padding: Padding, own: bool, skipped: int
 ) -> None:
     how = framer(padding, own=own)
     stores = {name: (store, row) for store in pair for row, name in enumerate(store.ids)}
@@ -118,7 +119,7 @@ def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
             ]
 
 
-def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Pair, tmp_path: Path) -> None:
+def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Stores, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
         fit_small(*pair, tmp_path / residency, residency=residency)
     how = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
@@ -132,7 +133,7 @@ def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(
 
 class TestResidents:
     @pytest.fixture
-    def both(self, pair: Pair) -> Streams:
+    def both(self, pair: Stores) -> Streams:
         return streams(pair)
 
     @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ class TestResidents:
         assert residents("off", both, 10**6, CPU) == []
 
     def test_that_do_not_fit_are_refused_in_one_line(
-        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loading, "_memory", lambda _: (10**5, 10**5))
         with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
@@ -166,7 +167,7 @@ class TestResidents:
 
 class TestDamagedUtterance:
     @pytest.fixture
-    def cache(self, pair: Pair, tmp_path: Path) -> Path:
+    def cache(self, pair: Stores, tmp_path: Path) -> Path:
         """Copies of both stores."""
         for store in pair:
             shutil.copytree(store.path, tmp_path / "cache" / store.snapshot.corpus / store.path.name)
@@ -180,7 +181,7 @@ class TestDamagedUtterance:
 
     @pytest.mark.parametrize("residency", RESIDENCIES)
     def test_gives_one_line_at_its_step(
-        self, residency: Residency, cache: Path, fit: Callable[[str], Answer], pair: Pair, tmp_path: Path
+        self, residency: Residency, cache: Path, fit: Callable[[str], Answer], pair: Stores, tmp_path: Path
     ) -> None:
         drawn = TargetStream(CorpusWindows(pair[1], framer(), []), batch_size=8, seed=0)
         row = int(drawn.numbers(3)[5])

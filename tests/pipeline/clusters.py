@@ -32,13 +32,11 @@ def until(condition: Callable[[], object]) -> None:
 class Cluster:
     """A scheduler and its workers, started by Dask's own commands."""
 
-    def __init__(self, folder: Path, **configuration: object) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self.file = folder / "scheduler.json"
-        self._environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {
-            f"DASK_DISTRIBUTED__{name}": str(value) for name, value in configuration.items()
-        }
+        self._environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
         self._log = (folder / "log").open("wb")
         self._processes: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start("scheduler", "--port", 0, "--scheduler-file", self.file)
@@ -91,9 +89,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, **configuration: object) -> Iterator[Cluster]:
+def cluster(folder: Path) -> Iterator[Cluster]:
     """A scheduler, to which workers can be added; all end with the context."""
-    running = Cluster(folder, **configuration)
+    running = Cluster(folder)
     try:
         yield running
     finally:
@@ -102,7 +100,7 @@ def cluster(folder: Path, **configuration: object) -> Iterator[Cluster]:
 
 @cache
 def can_hide_files() -> bool:
-    """Whether a process can be given another view of the files here."""
+    """Return True if a process can be given another view of the files here."""
     if shutil.which("unshare") is None:
         return False
     hidden = ["unshare", "-rm", "sh", "-c", "mount --bind /tmp /tmp"]

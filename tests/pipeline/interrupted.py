@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,13 @@ PLACES = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
 
 def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
     moment, name, *number = point.split(":")
-    if name == layout.STORE_JSON:
-        interrupt_renaming(moment, interrupt)
-        return
-    original = getattr(PLACES[name], name)
-    calls, lock = 0, threading.Lock()
+    renaming = name == layout.STORE_JSON
+    place, function = (Path, "replace") if renaming else (PLACES[name], name)
+    original = getattr(place, function)
+    calls = count(1)
 
     def interrupted(*args: Any, **options: Any) -> Any:
-        nonlocal calls
-        with lock:
-            calls += 1
-            now = calls == int(number[0])
+        now = Path(args[-1]).name == layout.STORE_JSON if renaming else next(calls) == int(number[0])
         if now and moment == "before":
             interrupt()
         result = original(*args, **options)
@@ -44,22 +40,7 @@ def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
             interrupt()
         return result
 
-    setattr(PLACES[name], name, interrupted)
-
-
-def interrupt_renaming(moment: str, interrupt: Callable[[], None]) -> None:
-    original = Path.replace
-
-    def replace(self: Path, target: Path) -> Path:
-        the_commit = Path(target).name == layout.STORE_JSON
-        if the_commit and moment == "before":
-            interrupt()
-        result = original(self, target)
-        if the_commit and moment == "after":
-            interrupt()
-        return result
-
-    Path.replace = replace  # type: ignore[method-assign,assignment]
+    setattr(place, function, interrupted)
 
 
 if __name__ == "__main__":

@@ -93,22 +93,17 @@ class TestTheSameBytes:
         with running.client() as client:  # and the workers hold nothing open
             assert set(client.run(opened_roots).values()) == {0}
 
-    def test_of_another_feature_set(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        features = FEATURE_SETS["wave16k"]
-        expected = content(prepared(pool / "root", tmp_path / "local", features=features).store)
-        assert content(on(running, pool / "root", tmp_path / "cluster", features=features).store) == expected
-
-    def test_of_recordings_that_are_cut(self, running: Cluster, tmp_path: Path) -> None:
-        (tmp_path / "calls").mkdir()
+    def test_of_another_feature_set_and_of_recordings_that_are_cut(self, running: Cluster, tmp_path: Path) -> None:
+        calls = tmp_path / "calls"
+        calls.mkdir()
         for number in range(3):
             voice, pause = noise(1.0, seed=number), noise(1.0, seed=number, level=1e-4)
-            audio = b"".join(map(pcm16, (voice, pause, voice, pause)))
-            (tmp_path / "calls" / f"{number}.wav").write_bytes(wav(audio))
-        own: Any = (Recordings(tmp_path / "calls", "calls"),)
-        options: Any = {"segmenter": EnergySegmenter()}
-        report = on(running, tmp_path / "calls", tmp_path / "cluster", *own, **options)
+            (calls / f"{number}.wav").write_bytes(wav(b"".join(map(pcm16, (voice, pause, voice, pause)))))
+        options: Any = {"features": FEATURE_SETS["wave16k"], "segmenter": EnergySegmenter()}
+        report = on(running, calls, tmp_path / "cluster", Recordings(calls, "calls"), **options)
         assert report.utterances == 6
-        assert content(report.store) == content(prepared(tmp_path / "calls", tmp_path / "local", *own, **options).store)
+        local = prepared(calls, tmp_path / "local", Recordings(calls, "calls"), **options)
+        assert content(report.store) == content(local.store)
 
     def test_after_a_local_run_that_saw_less(self, running: Cluster, tmp_path: Path) -> None:
         tiny_emodb(tmp_path / "root", NAMES[:6])
@@ -128,7 +123,7 @@ class TestTheSameBytes:
 def opened_roots() -> int:
     from emodna.pipeline.prepare import cluster
 
-    return len(cluster._opened)
+    return cluster._open.cache_info().currsize
 
 
 class TestAWorkerThatDiesOfABatch:
@@ -242,35 +237,29 @@ class TestWorkersThatDoNotFit:
             on(running, pool / "root", tmp_path)
         assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: " in str(caught.value)
 
-    def test_are_refused_where_the_package_is_missing(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        name = "emodna.pipeline.prepare.cluster"
-        hide = f"import sys; {REMOTE}; sys.hidden = remote; sys.modules[{name!r}] = None"
-        with running.client() as client:
-            client.run(exec, hide)
-            try:
-                with pytest.raises(WorkerError) as caught:
-                    on(running, pool / "root", tmp_path / "cache")
-            finally:
-                client.run(exec, f"import sys; sys.modules[{name!r}] = sys.hidden")
-        (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"a worker at {running.address} cannot load emodna (")
-
-    def test_are_named_where_their_machine_fails(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
-        """Too many open files there, say: nothing is missing but those."""
-        fail = (
-            f"import errno; {REMOTE}\n"
-            "def failing(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
-            "remote.examine_all = failing"
-        )
-        with self.changed(running, fail), pytest.raises(WorkerError) as caught:
+    @pytest.mark.parametrize(
+        ("statements", "complaint"),
+        [
+            (f"{REMOTE}; del remote.examine_there", " cannot load emodna ("),
+            (
+                f"import errno; {REMOTE}\n"
+                "def failing(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
+                "remote.examine_all = failing",
+                ": /there/a.wav: Too many open files: raise the limit of",
+            ),
+        ],
+        ids=["emodna is missing", "the machine fails"],
+    )
+    def test_are_one_line(self, running: Cluster, pool: Path, tmp_path: Path, statements: str, complaint: str) -> None:
+        with self.changed(running, statements), pytest.raises(WorkerError) as caught:
             on(running, pool / "root", tmp_path / "cache")
         (line,) = str(caught.value).splitlines()
-        assert line.startswith(f"a worker at {running.address}: /there/a.wav: Too many open files: raise the limit of")
+        assert line.startswith(f"a worker at {running.address}{complaint}")
 
     @pytest.mark.parametrize(
         ("root", "change", "complaint"),
         [
-            ("root.zip", "remote._archive_size = lambda _: 1", "1 bytes, "),
+            ("root.zip", "remote._archive_size = lambda _: '1 bytes'", "1 bytes, "),
             (
                 "root",
                 "remote.examine_all = lambda jobs, *_, to=remote.Outcome: [to(job, rejection='gone') for job in jobs]",
@@ -310,13 +299,11 @@ class TestAnAddress:
             ("somewhere", "missing port number"),
             ("http://host:8786", "unknown address scheme"),
             ("missing.json", "No such"),
+            ("tls://a:1", "TLS"),
         ],
     )
     def test_that_is_none_is_one_line(self, address: str, why: str) -> None:
         assert why in refusal(address)
-
-    def test_that_wants_tls_without_certificates(self) -> None:
-        assert "TLS" in refusal("tls://a:1")
 
     def test_that_is_not_encrypted_where_that_is_required(self) -> None:
         with dask.config.set({"distributed.comm.require-encryption": True}):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.manifest import Manifest
@@ -155,6 +155,7 @@ class TestColumns:
         a, b = (pa.table({"id": list("01234"), "x": values}) for values in (one, other))
         assert [row["id"] for row in compare_tables(a, b, "id")["columns"].get("x", ())] == differing
 
+    @settings(max_examples=30)
     @given(*[st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.integers(0, 2)), max_size=8)] * 2)
     def test_it_finds_what_a_loop_would_find(self, a: dict[str, int | None], b: dict[str, int | None]) -> None:
         tables = [

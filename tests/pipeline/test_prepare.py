@@ -9,6 +9,8 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora.base import PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import run as preparation
@@ -103,29 +106,17 @@ class TestFirstRun:
         assert (report.utterances, report.extracted, report.rejected) == (8, 8, 4)
         reasons = dict(report.rejections)
         assert list(reasons) == sorted(f"wav/{name}" for name in bad)
-        assert reasons[f"wav/{NAMES[1]}"].startswith("truncated")
-        assert reasons[f"wav/{NAMES[4]}"].startswith("empty file")
-        assert reasons[f"wav/{NAMES[7]}"].startswith("not readable as audio")
-        assert reasons[f"wav/{NAMES[9]}"].startswith("too short")
+        for name, reason in zip(bad, ("truncated", "empty file", "not readable as audio", "too short"), strict=True):
+            assert reasons[f"wav/{name}"].startswith(reason)
         assert sorted(FeatureStore(report.store).ids) == sorted(name[:-4] for name in set(NAMES) - set(bad))
-
-    def test_when_all_files_are_rejected_there_is_no_store(self, root: Path, tmp_path: Path) -> None:
-        for path in root.rglob("*.wav"):
-            path.write_bytes(b"")
-        with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
-            prepared(root, tmp_path / "cache")
-        assert not list(tmp_path.rglob("store.json"))
 
     def test_what_a_user_should_know_of_the_audio_is_said(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
         report = prepared(root, tmp_path / "cache")
         assert report.rejected == 0
-        assert set(report.warnings) >= {
-            f"1 recordings are all zeros (the first: {NAMES[3][:-4]})",
-            "12 utterances, 535 published",
-            "1 files at 22050 Hz, published at 16000 Hz: an altered copy?",
-        }
+        assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
+        assert any("22050 Hz" in line for line in report.warnings)
 
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
         """RAVDESS has such a pair."""
@@ -183,14 +174,17 @@ def damage(root: Path, _: Path) -> None:
 
 
 class TestSecondRun:
-    def test_nothing_is_extracted_and_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("rehash", "looked_at"), [(False, 1), (True, 13)])
+    def test_nothing_is_extracted_and_no_byte_changes(
+        self, root: Path, tmp_path: Path, rehash: bool, looked_at: int
+    ) -> None:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
         store = prepared(root, tmp_path / "cache").store
         before = everything(store)
         watcher = Watched()
-        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        report = prepared(root, tmp_path / "cache", rehash=rehash, watcher=watcher)
         assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 0, 12, 1)
-        assert watcher.planned_recordings == 1
+        assert watcher.planned_recordings == looked_at
         assert everything(store) == before
 
     @pytest.mark.parametrize(
@@ -225,21 +219,18 @@ class TestSecondRun:
         assert (report.reused, report.extracted, report.rejected) == (11, 1, 0)
         assert len(FeatureStore(report.store).rejected()) == 0
 
-    def test_when_all_files_are_rejected_the_store_stays_as_it_was(self, root: Path, tmp_path: Path) -> None:
+    def test_when_all_files_are_rejected_a_store_stays_as_it_was_and_a_new_one_is_not_made(
+        self, root: Path, tmp_path: Path
+    ) -> None:
         store = prepared(root, tmp_path / "cache").store
         before = everything(store)
         for path in root.rglob("*.wav"):
             path.write_bytes(b"")
-        with pytest.raises(CorpusError, match="all 12 files rejected"):
-            prepared(root, tmp_path / "cache")
+        for cache in ("cache", "fresh"):
+            with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
+                prepared(root, tmp_path / cache)
         assert everything(store) == before
-
-    def test_moving_the_corpus_extracts_nothing(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
-        prepared(root, tmp_path / "cache")
-        report = prepared(root.rename(tmp_path / "moved"), tmp_path / "cache")
-        assert (report.reused, report.extracted) == (12, 0)
-        assert content(report.store) == expected
-        assert FeatureStore(report.store).snapshot.root == str(tmp_path / "moved")
+        assert list(tmp_path.rglob("store.json")) == [store / "store.json"]
 
     def test_what_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
         """It may change again within the same tick of its clock."""
@@ -270,15 +261,6 @@ class TestRehash:
         assert (report.reused, report.extracted) == (11, 1)
         assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
 
-    def test_without_a_change_no_byte_changes(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        before = everything(store)
-        watcher = Watched()
-        report = prepared(root, tmp_path / "cache", rehash=True, watcher=watcher)
-        assert (report.reused, report.extracted) == (12, 0)
-        assert watcher.planned_recordings == 12
-        assert everything(store) == before
-
     def test_a_damaged_shard_is_found_and_made_again(
         self, root: Path, tmp_path: Path, expected: dict[str, str]
     ) -> None:
@@ -294,25 +276,20 @@ class TestRehash:
 class TestSameBytes:
     """The content of a store depends on the audio and the configuration: not on workers, order or history."""
 
-    @pytest.mark.parametrize("workers", [1, 5])
-    def test_whatever_the_number_of_workers(
-        self, pool: Path, tmp_path: Path, expected: dict[str, str], workers: int
+    def test_whatever_the_workers_and_the_names_of_root_and_cache(
+        self, pool: Path, tmp_path: Path, expected: dict[str, str]
     ) -> None:
-        assert content(prepared(pool / "root", tmp_path / "cache", workers=workers).store) == expected
-
-    def test_whatever_the_names_of_root_and_cache(self, pool: Path, tmp_path: Path, expected: dict[str, str]) -> None:
-        root = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
-        assert content(prepared(root, tmp_path / "a=b").store) == expected
-
-    def test_store_json_differs_in_root_and_times_alone(self, pool: Path, root: Path, tmp_path: Path) -> None:
-        documents = [
-            json.loads((prepared(each, tmp_path / name).store / "store.json").read_text())
-            for name, each in (("one", root), ("two", pool / "root"))
+        elsewhere = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
+        stores = [
+            prepared(pool / "root", tmp_path / "cache", workers=1).store,
+            prepared(elsewhere, tmp_path / "a=b", workers=5).store,
         ]
+        documents = [json.loads((store / "store.json").read_text()) for store in stores]
         for document in documents:
             for key in ("root", "created", "checksum"):
                 del document[key]
         assert documents[0] == documents[1]
+        assert [content(store) for store in stores] == [expected] * 2
 
     def test_whatever_other_files_were_extracted_with_an_utterance(self, pool: Path, tmp_path: Path) -> None:
         alone = tmp_path / "alone"
@@ -322,7 +299,7 @@ class TestSameBytes:
         together = FeatureStore(prepared(pool / "root", tmp_path / "b").store)
         assert features.tobytes() == together[together.row_of(NAMES[0][:-4])].tobytes()
 
-    @settings(max_examples=max(6, settings.default.max_examples // 8))
+    @settings(max_examples=settings.default.max_examples // 5)
     @given(
         history=st.lists(
             st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.booleans(), st.booleans()), max_size=3
@@ -389,25 +366,20 @@ class TestRepair:
         assert FeatureStore(store).fingerprint == fingerprint
         assert FeatureStore(store).verify() == []
 
-    @pytest.mark.parametrize("pattern", ["index-*", "store.json"])
-    def test_a_damaged_description_is_rebuilt_and_said_so(
+    @pytest.mark.parametrize("pattern", ["index-*", "store.json", "*.h5"])
+    def test_what_is_cut_short_is_made_again_and_a_damaged_description_is_told(
         self, store: Path, root: Path, tmp_path: Path, pattern: str
     ) -> None:
         before = content(store)
         path = next(store.glob(pattern))
-        flip(path, path.stat().st_size // 2)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         report = prepared(root, tmp_path / "cache")
-        assert any(line.startswith("rebuilt: ") and path.name in line for line in report.warnings)
+        if pattern == "*.h5":
+            assert 0 < report.extracted < 12
+        else:
+            assert any(line.startswith("rebuilt: ") and path.name in line for line in report.warnings)
         assert content(store) == before
         assert FeatureStore(store).verify() == []
-
-    def test_a_shard_cut_short_is_made_again(self, store: Path, root: Path, tmp_path: Path) -> None:
-        before = content(store)
-        path = next(store.glob("*.h5"))
-        path.write_bytes(path.read_bytes()[:5000])
-        report = prepared(root, tmp_path / "cache")
-        assert 0 < report.extracted < 12
-        assert content(store) == before
 
     def test_flipped_features_are_extracted_again_when_their_shard_is_rewritten(
         self, store: Path, root: Path, tmp_path: Path
@@ -429,21 +401,18 @@ class TestFinishedWork:
     def stopped(self, root: Path, tmp_path: Path) -> Path:
         return stopped_before_commit(root, tmp_path / "cache")
 
-    def test_is_used_by_the_next_run(self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
-        assert not (stopped / "store.json").exists()
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted) == (12, 0)
-        assert content(stopped) == expected
-
-    @pytest.mark.parametrize("rehash", [False, True])
-    def test_is_not_committed_where_it_was_damaged_since(
-        self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str], rehash: bool
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_is_used_by_the_next_run_where_it_is_whole(
+        self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str], damaged: bool
     ) -> None:
+        assert not (stopped / "store.json").exists()
         path = next(stopped.glob("*.h5"))
-        flip(path, features_offset(path))
-        prepared(root, tmp_path / "cache", rehash=rehash)
+        if damaged:
+            flip(path, features_offset(path))
+        report = prepared(root, tmp_path / "cache")
+        assert (report.extracted > 0) == damaged
+        assert report.reused > 0
         assert content(stopped) == expected
-        assert FeatureStore(stopped).verify() == []
 
     def test_is_swept_when_it_is_not_wanted_any_more(
         self, stopped: Path, root: Path, pool: Path, tmp_path: Path
@@ -456,104 +425,52 @@ class TestFinishedWork:
         assert list((stopped / "journal").iterdir()) == []
 
 
-class TestReaders:
-    def test_a_reader_keeps_the_snapshot_it_opened_and_its_files_go_with_a_later_run(
-        self, root: Path, pool: Path, tmp_path: Path
-    ) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        old = content(store)
-        reader = FeatureStore(store)  # nothing read yet, so that its files are still to be opened
-        expected = [features.tobytes() for features in FeatureStore(store)]
-        for name in NAMES:
-            shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        (root / "wav" / NAMES[-1]).unlink()
-        prepared(root, tmp_path / "cache")
-        assert [features.tobytes() for features in reader] == expected
-        assert reader.table.num_rows == 12
-        assert reader.verify() == []
-        assert len(FeatureStore(store)) == 11
-        assert old.keys() < content(store).keys()
-        del reader
-        prepared(root, tmp_path / "cache")
-        assert not old.keys() & content(store).keys()
-        assert FeatureStore(store).verify() == []
+def test_a_second_writer_waits_and_says_so_or_fails_at_once(root: Path, tmp_path: Path) -> None:
+    store = prepared(root, tmp_path / "cache").store
+    told = threading.Event()
 
-    def test_unfinished_files_of_a_dead_run_are_swept(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        (store / "shard-0123456789abcdef.h5.4711.tmp").write_bytes(b"half")
-        (store / "shard-0123456789abcdef.h5").write_bytes(b"of an earlier snapshot")
-        prepared(root, tmp_path / "cache")
-        assert not list(store.glob("*0123456789abcdef*"))
+    class Waiting(Watched):
+        def waiting(self, store: Path) -> None:
+            super().waiting(store)
+            told.set()
 
-
-class TestWriters:
-    def test_a_second_writer_fails_at_once_if_it_must_not_wait(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        with (
-            shards.writer_lock(store, wait=False, on_wait=pytest.fail),
-            pytest.raises(StoreError, match="another emodna-prep is writing this store"),
-        ):
-            prepared(root, tmp_path / "cache", wait=False)
-        assert prepared(root, tmp_path / "cache", wait=False).reused == 12
-
-    def test_a_second_writer_waits_and_says_so(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
-        told = threading.Event()
-
-        class Waiting(Watched):
-            def waiting(self, store: Path) -> None:
-                super().waiting(store)
-                told.set()
-
-        watcher, reports = Waiting(), []
-        second = threading.Thread(
-            target=lambda: reports.append(prepared(root, tmp_path / "cache", watcher=watcher)), daemon=True
-        )
+    watcher = Waiting()
+    with ThreadPoolExecutor(1) as pool:
         with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
-            second.start()
+            with pytest.raises(StoreError, match="another emodna-prep is writing this store"):
+                prepared(root, tmp_path / "cache", wait=False)
+            second = pool.submit(prepared, root, tmp_path / "cache", watcher=watcher)
             assert told.wait(60)
-            assert reports == []
-        second.join(60)
-        assert watcher.waits == [store]
-        assert [report.reused for report in reports] == [12]
+            assert not second.done()
+        assert second.result(60).reused == 12
+    assert watcher.waits == [store]
 
 
-class TestThreads:
-    def counts(self) -> tuple[int, list[int]]:
-        return torch.get_num_threads(), [library["num_threads"] for library in threadpoolctl.threadpool_info()]
+def thread_counts() -> tuple[int, list[int]]:
+    return torch.get_num_threads(), [library["num_threads"] for library in threadpoolctl.threadpool_info()]
 
-    def test_libraries_are_held_to_one_thread_and_let_go_again(self) -> None:
-        before = torch.get_num_threads()
-        torch.set_num_threads(3)
-        try:
-            outside = self.counts()
-            with contextlib.suppress(KeyboardInterrupt), extracting_threads(2) as pool:
-                inside = [pool.submit(self.counts).result() for _ in range(4)]
-                raise KeyboardInterrupt
-            assert {torchs for torchs, _ in inside} == {1}
-            assert {each for _, others in inside for each in others} == {1}
-            assert self.counts() == outside
-            assert outside[0] == 3
-        finally:
-            torch.set_num_threads(before)
+
+def test_libraries_are_held_to_one_thread_and_let_go_again() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        outside = thread_counts()
+        with contextlib.suppress(KeyboardInterrupt), extracting_threads(2) as pool:
+            inside = [pool.submit(thread_counts).result() for _ in range(4)]
+            raise KeyboardInterrupt
+        assert {torchs for torchs, _ in inside} == {1}
+        assert {each for _, others in inside for each in others} == {1}
+        assert thread_counts() == outside
+        assert outside[0] == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 class Own(PathCorpus):
     """A corpus of a user's own making, with columns of its own by the name of the file."""
 
     name = "own"
-    facts = CorpusFacts(
-        title="Own",
-        language="fr",
-        utterances=None,
-        speakers=None,
-        sample_rate=None,
-        licence="",
-        citation="",
-        layout="NAME.wav",
-        emotions={"x": "surprise"},
-        counts={},
-    )
+    facts = replace(corpus("emodb").facts, utterances=None, speakers=None, sample_rate=None, counts={})
 
     def __init__(self, extra: Callable[[str], dict[str, Any]]) -> None:
         self._extra = extra

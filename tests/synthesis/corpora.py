@@ -138,15 +138,10 @@ def make_ravdess(
     `syllables` below 1.
     """
     codes = [list(each) for each in (actors, emotions, intensities, statements, repetitions)]
-    known = {
-        "actors": RAVDESS_ACTORS,
-        "emotions": RAVDESS_EMOTIONS,
-        "intensities": RAVDESS_INTENSITIES,
-        "statements": RAVDESS_STATEMENTS,
-        "repetitions": (1, 2),
-    }
-    for (name, every), asked in zip(known.items(), codes, strict=True):
-        _check(name, asked, every)
+    names = ("actors", "emotions", "intensities", "statements", "repetitions")
+    known = (RAVDESS_ACTORS, RAVDESS_EMOTIONS, RAVDESS_INTENSITIES, RAVDESS_STATEMENTS, (1, 2))
+    for checked in zip(names, codes, known, strict=True):
+        _check(*checked)
     paths = []
     for actor in codes[0]:
         rng = _rng(seed, "ravdess", f"actor {actor:02d}")

@@ -23,12 +23,11 @@ from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_num
 from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match
+from emodna.model.bench.paper import PRESETS
 from emodna.model.bench.pictures import Dots, Matrix, Panel, Picture
-from emodna.model.bench.presets import PRESETS
 from emodna.model.bench.results import CONSTANTS, Outcome, Scores, read_outcomes, results, scored
-from emodna.model.bench.spec import Experiment
+from emodna.model.bench.spec import Experiment, shared_notes
 from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, Spot, Table, table
-from emodna.model.bench.wording import shared_notes
 from emodna.model.errors import BenchError, RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, Matched, match, usual_methods
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.results import Scores, read_outcomes, results, scored
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
-from emodna.model.bench.wording import few
+from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec, few
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
 

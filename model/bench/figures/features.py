@@ -12,8 +12,7 @@ from emodna.model.bench.compare import SOURCE_ONLY
 from emodna.model.bench.figures.choice import Choice, NothingToShow, finished_runs, listed, nothing, pair_name
 from emodna.model.bench.pictures import Dots, Panel, Picture, Points
 from emodna.model.bench.results import read_outcome
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
-from emodna.model.bench.wording import NAMED, few
+from emodna.model.bench.spec import NAMED, Experiment, MethodSpec, RunSpec, few
 from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
 

@@ -19,10 +19,9 @@ from emodna.model.bench.figures.choice import (
     omitted_note,
     pair_name,
 )
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.pictures import Line, Matrix, Panel, Picture
-from emodna.model.bench.presets import CEILING
-from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.bench.wording import few
+from emodna.model.bench.spec import Experiment, RunSpec, few
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import predictions, truth_of

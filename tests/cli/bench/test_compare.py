@@ -41,18 +41,3 @@ def test_two_scenarios_cannot_be_significant_and_the_output_says_so(emodna_bench
     found = emodna_bench("compare", "--out", tmp_path, "--json").json["comparisons"][0]
     assert found["interval"] is None
     assert "only 2 scenarios" in found["why_no_interval"]
-
-
-def test_scenarios_that_some_lack_are_left_out_and_named(emodna_bench: Command, tmp_path: Path) -> None:
-    uars = same_everywhere(METHODS, PAIRS, ("arousal", "valence"))
-    fake_bench(tmp_path, {key: None if key[2:4] == ("valence", "dan") else uar for key, uar in uars.items()})
-    ran = emodna_bench("compare", "--out", tmp_path)
-    assert "UAR over 6 scenarios" in ran.out
-    assert "left out: emodb -> ravdess, valence, seed 0: not of dan" in ran.out
-    assert "left out: 1 more, see --json" in ran.out
-    assert len(emodna_bench("compare", "--out", tmp_path, "--json").json["left_out"]) == 6
-
-
-def test_without_finished_runs_is_one_line(emodna_bench: Command, tmp_path: Path) -> None:
-    fake_bench(tmp_path, dict.fromkeys(same_everywhere(METHODS, PAIRS)))
-    assert "needs two methods with finished cells (here: none)" in emodna_bench("compare", "--out", tmp_path).error()

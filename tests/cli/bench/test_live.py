@@ -8,9 +8,7 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.bench.execution import tell_of_own_steps, tell_of_skipped
-from emodna.cli.bench.live import Display, Watcher, watching
-from emodna.model.bench.results import Outcome
+from emodna.cli.bench.execution import Progress, tell_of_skipped
 from emodna.model.bench.spec import Experiment, MethodInfo
 from emodna.model.bench.worker import Answer
 from tests.model.bench.builders import planned
@@ -31,23 +29,23 @@ def three_corpora(out: Path) -> Experiment:
     return Experiment(out, made.conditions, made.corpora, infos, made.runs)
 
 
-def drawn(watcher: Watcher, *, width: int = 80, height: int = 24) -> list[str]:
+def drawn(progress: Progress, *, width: int = 80, height: int = 24) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
     with console.capture() as captured:
-        console.print(Display(watcher))
+        console.print(progress)
     return captured.get().rstrip("\n").split("\n")
 
 
 def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    watcher = Watcher(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
     for run in experiment.runs[:6]:
-        watcher.began(run)
+        progress.began(run)
     first = experiment.run_folder(experiment.runs[0])
     first.path.mkdir(parents=True)
     first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')
-    watcher.ended(experiment.runs[5], Answer("failed", error="no memory"))
-    lines = drawn(watcher)
+    progress.ended(experiment.runs[5], Answer("failed", error="no memory"))
+    lines = drawn(progress)
     assert lines[0].startswith("1/24 cells  1 failed  elapsed 0:00")
     assert lines[2:] == [
         "    60/1000  casia -> emodb, arousal, dan, seed 0",
@@ -58,38 +56,32 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
 
 def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    watcher = Watcher(experiment, dict.fromkeys(experiment.runs, "waiting"))
-    watcher.tally.workers = 2
-    assert watcher.tally.remaining is None
+    progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    progress.workers = 2
+    assert progress.remaining is None
     for name, seconds in zip(METHODS, (30.0, 10.0), strict=True):
         run = next(run for run in experiment.runs if run.method.name == name)
-        watcher.began(run)
-        watcher.ended(run, Answer("done", seconds=seconds))
+        progress.began(run)
+        progress.ended(run, Answer("done", seconds=seconds))
     # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
-    assert watcher.tally.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
+    assert progress.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 
 
 def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    with watching(experiment, [Outcome(run, "waiting") for run in experiment.runs[:4]]) as watcher:
-        watcher.ended(experiment.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
-        watcher.ended(experiment.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
+    progress = Progress(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
+    with progress.shown():  # no terminal, so no display
+        progress.ended(experiment.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
+        progress.ended(experiment.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()
     assert first == "1/4 casia -> emodb, arousal, [red]dan[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
     assert second == "2/4 casia -> emovo, arousal, [red]dan[/red], seed 0: failed: [bold]no\\x1b[31m"
 
 
-def test_methods_with_other_steps_than_the_rest_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_told_before_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = planned(tmp_path, ["dan", "dan:steps=1000", "dan:steps=30"], corpora=("casia", "emodb"))
-    tell_of_own_steps(experiment, experiment.runs)
-    assert capsys.readouterr().err == "dan:steps=30 has steps of its own\n"
-    tell_of_own_steps(experiment, [run for run in experiment.runs if not run.method.settings])
-    assert capsys.readouterr().err == ""
-
-
-def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = three_corpora(tmp_path)
-    done = [Outcome(run, "done", {}) for run in experiment.runs[:2]]
-    tell_of_skipped(experiment, done[:1], [], [])
-    tell_of_skipped(experiment, done, [], [])
-    assert capsys.readouterr().err == "1 cell is done already\n2 cells are done already\n"
+    first, second, *left = experiment.runs
+    tell_of_skipped(Progress(experiment, {first: "done"}), left)
+    assert capsys.readouterr().err == "1 cell is done already\ndan:steps=30 has steps of its own\n"
+    tell_of_skipped(Progress(experiment, {first: "done", second: "done"}), [first])
+    assert capsys.readouterr().err == "2 cells are done already\n"

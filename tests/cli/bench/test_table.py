@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from emodna.cli.bench.formats import print_text
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.tables import table
-from tests.cli.running import Command, Ran
+from tests.cli.running import Command
 from tests.model.bench.builders import fail, finish, planned
 
 #: A corpus of somebody's own: every sign that one of the forms takes for something else.
@@ -51,22 +51,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     bench = planned(tmp_path_factory.mktemp("pair"), rows, corpora=("emodb", "ravdess"), seeds=1, conditions=conditions)
     finish(bench, score)
     return bench
-
-
-def test_csv_has_the_numbers_of_the_json(emodna_bench: Command, whole: Experiment) -> None:
-    found = emodna_bench("table", "2", "--out", whole.out, "--format", "json").json
-    lines = list(csv.DictReader(io.StringIO(emodna_bench("table", "2", "--out", whole.out, "--format", "csv").out)))
-    assert len({tuple(line[key] for key in ("task", "row", "column", "metric")) for line in lines}) == len(lines)
-    rows = {**found["rows"], **found["constants"]}
-    assert len(lines) == sum(
-        len(scores) for row in rows.values() for columns in row["cells"].values() for scores in columns.values()
-    )
-    assert f"{HOSTILE} ->" in {line["column"] for line in lines}
-    for line in lines:
-        numbers = rows[line["row"]]["cells"][line["task"]][line["column"].removeprefix("'")][line["metric"]]
-        for key in ("mean", "std", "difference", "paper_mean", "gain"):
-            assert line[key] == ("" if numbers[key] is None else str(numbers[key]))
-        assert line["seeds"] == " ".join(map(str, numbers["seeds"]))
 
 
 def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -135,30 +119,6 @@ def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Experimen
         assert printed[0] == printed[1]
 
 
-def test_a_file_that_cannot_be_written_is_one_line(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
-    def asked(path: Path, *more: str) -> Ran:
-        return emodna_bench("table", "2", "--out", pair.out, "--to", path, *more)
-
-    assert asked(tmp_path / "gone" / "x.md").error().endswith(f"/gone/x.md: there is no folder {tmp_path}/gone")
-    for name in ("x", "x.doc"):
-        assert (
-            f"{name}: its form is not known by its suffix (.md, .tex, .csv, .json, .txt)"
-            in asked(tmp_path / name).error()
-        )
-    assert asked(tmp_path / "x.doc", "--format", "md").code == 0
-    assert "--format json" in asked(tmp_path / "x.json", "--json").usage()
-
-
-def test_a_finished_table_stands_beside_the_paper(emodna_bench: Command, whole: Experiment) -> None:
-    lines = emodna_bench("table", "2", "--out", whole.out).out.splitlines()
-    place = next(place for place, line in enumerate(lines) if line.startswith(" emo-dna "))
-    assert "[" not in lines[place + 1]
-    assert lines[place + 1].split()[0] == "paper"
-    assert lines[place + 1].split()[-2:] == ["74.3\u00b10.3", "79.9\u00b10.4"]
-    assert lines[place + 2].split()[0] == "difference"
-    assert re.fullmatch(r"[+-]\d+\.\d", lines[place + 2].split()[-1])
-
-
 def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Experiment) -> None:
     text = emodna_bench("table", "2", "--out", pair.out).out
     assert "EMODB -> 1/5" in text
@@ -190,12 +150,6 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Exper
     assert "% high, % positive: how much of the target is called so" in both
 
 
-def test_methods_that_it_does_not_show_are_named(emodna_bench: Command, whole: Experiment) -> None:
-    says = "Not in this table: dann + scl; emodna-bench table pairs shows every row."
-    assert says in emodna_bench("table", "2", "--out", whole.out).out
-    assert "Not in this table" not in emodna_bench("table", "pairs", "--out", whole.out).out
-
-
 def test_a_failed_run_is_called_failed(emodna_bench: Command, whole: Experiment) -> None:
     ran = emodna_bench("table", "2", "--out", whole.out)
     (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
@@ -205,13 +159,6 @@ def test_a_failed_run_is_called_failed(emodna_bench: Command, whole: Experiment)
     assert f"to run what is missing: emodna-bench retry --out {whole.out}" in pairs
     latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
     assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
-
-
-def test_arrows_of_table_5(emodna_bench: Command, whole: Experiment) -> None:
-    text = emodna_bench("table", "5", "--out", whole.out).out
-    assert "63.5\u00b10.2\u2193" in text
-    assert "72.4\u00b10.7\u2191" in text
-    assert "\u2191 \u2193: better or worse than the same method without L_SCL." in text
 
 
 def test_recordings_that_a_source_shares_with_its_target_are_told(

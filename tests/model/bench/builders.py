@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emodna.model.bench.grid import plan_experiment
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
 from emodna.model.bench.worker import train_run
 from emodna.model.metrics import SCORE_NAMES

@@ -58,11 +58,6 @@ class TestMatch:
             "ravdess -> emodb, arousal, seed 1: not of dan",
         )
 
-    def test_takes_the_mean_over_the_seeds(self) -> None:
-        found = match(scores({A: {ONE: {0: 60, 1: 70}}, B: {ONE: {0: 55, 1: 45}}}), [A, B])
-        assert found.scores.tolist() == [[65.0, 50.0]]
-        assert found.left_out == ()
-
     def test_of_nothing_in_common_says_what_each_has(self) -> None:
         with pytest.raises(BenchError, match=r"scenarios of each: emo-dna: 1, dan: 1, dann: 0"):
             match(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
@@ -100,20 +95,10 @@ def test_differences_are_to_the_reference() -> None:
     assert found.ranking.mean_ranks == pytest.approx(((5 * 2.5 + 2) / 6, 1.0, (5 * 2.5 + 3) / 6))
 
 
-def test_one_scenario_has_neither_interval_nor_test() -> None:
-    found = compare(match(scores({A: {ONE: {0: 60}}, B: {ONE: {0: 55}}}), [A, B]), A)
-    (only,) = found.methods
-    assert (only.mean, only.interval, only.test.p) == (-5.0, None, None)
-    assert "one scenario" in str(found.why_no_interval)
-
-
 class TestHolm:
     def test_multiplies_the_smallest_by_the_number_of_comparisons(self) -> None:
         # By hand: 4 * .005; 3 * .01; 2 * .03; then .04, which may not be below the one before it.
         assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-    def test_is_1_at_most(self) -> None:
-        assert holm([0.9, 0.6]) == [1.0, 1.0]
 
     def test_counts_a_comparison_without_a_p(self) -> None:
         assert holm([None, 0.01, None]) == [None, pytest.approx(0.03), None]
@@ -141,9 +126,6 @@ class TestMeanInterval:
         error = differences.std(ddof=1) / math.sqrt(400)
         assert low == pytest.approx(differences.mean() - 1.96 * error, abs=0.02)
         assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.02)
-
-    def test_of_equal_differences_is_a_point(self) -> None:
-        assert mean_interval(np.full(6, 1.5), Resampling(200)) == (1.5, 1.5)
 
     def test_of_fewer_than_six_scenarios_is_none(self) -> None:
         assert mean_interval(np.full(5, 3.0), Resampling()) is None
@@ -181,18 +163,10 @@ class TestSignedRank:
         assert found.least_p == 2.0 ** (1 - n)
         assert f"the smallest attainable p is {found.least_p:g}" in str(found.why)
 
-    def test_of_six_scenarios_can_be_significant(self) -> None:
-        found = signed_rank(np.arange(1.0, 7.0))
-        assert found.p == found.least_p == 2**-5
-
     def test_leaves_out_scenarios_that_do_not_differ(self) -> None:
         differences = [1.0, -2.0, 3.0, 4.0, 5.0, 6.0]
         found = signed_rank(np.array([0.0, *differences, 0.0]))
         assert (found.p, found.differing) == (pytest.approx(naive_p(differences)), 6)
-
-    def test_of_equal_methods_is_none(self) -> None:
-        found = signed_rank(np.zeros(9))
-        assert (found.p, found.differing, found.why) == (None, 0, "no scenario differs")
 
     @pytest.mark.parametrize(
         "differences", [np.arange(1.0, 61.0) * np.tile([1, 1, -1], 20), np.tile([1.0, 1.0, 2.0, -1.0], 5)]
@@ -225,21 +199,11 @@ class TestRank:
     def test_friedman_has_no_meaning_of_two_methods_one_scenario_or_equal_scores(self, scores: np.ndarray) -> None:
         assert rank(scores).p is None
 
-    def test_puts_it_together(self) -> None:
-        found = rank(np.array([[60.0, 70.0, 50.0]] * 30))
-        assert found.mean_ranks == (2.0, 1.0, 3.0)
-        assert found.groups == ()
-        assert found.critical_difference == pytest.approx(2.344 * (3 * 4 / (6 * 30)) ** 0.5, abs=1e-3)
-
 
 class TestGroups:
     def test_overlap_and_none_lies_in_another(self) -> None:
         # Best first: 1.0, 1.5, 2.2, 4.0
         assert alike(np.array([2.2, 1.0, 4.0, 1.5]), 1.0) == ((1, 3), (3, 0))
-
-    def test_mean_ranks_exactly_so_far_apart_differ(self) -> None:
-        assert alike(np.array([1.0, 2.0]), 1.0) == ()
-        assert alike(np.array([1.0, 2.0]), 1.0001) == ((0, 1),)
 
     @given(st.lists(st.integers(2, 16), min_size=2, max_size=7), st.integers(1, 12))
     def test_hold_exactly_the_pairs_that_do_not_differ(self, halves: list[int], difference: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore

@@ -17,9 +17,7 @@ def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
 ) -> None:
     monkeypatch.setattr(worker, "_worker_name", lambda: "worker a:1")
     bench = planned(tmp_path, ["dan"], corpora=("casia", "emodb"))
-    cell = bench.runs[0]
-    asked = (cell.src, cell.tgt, cell.task, str(cell.method), cell.seed)
-    order = Order(str(tmp_path), digest(tmp_path) or "", asked, versions(), 1, "cpu", local=local, again=False)
+    order = Order(str(tmp_path), digest(tmp_path) or "", bench.runs[0], versions(), 1, "cpu", local=local, again=False)
     answer = execute_order(order)
     assert answer.kind == kind
     assert "/stores/casia/mfcc40-x" in str(answer.error)

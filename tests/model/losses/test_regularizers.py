@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
@@ -80,17 +78,6 @@ class TestSpectralNorm:
 
     def test_gradient_is_that_of_finite_differences(self) -> None:
         assert torch.autograd.gradcheck(squared_spectral_norm, (noise(3, 5).requires_grad_(),))
-
-    @given(n=st.integers(1, 9), d=st.integers(1, 9), seed=st.integers(0, 2**31))
-    def test_is_a_norm(self, n: int, d: int, seed: int) -> None:
-        matrix = noise(n, d, seed=seed)
-        value = squared_spectral_norm(matrix).item()
-        turns = [torch.linalg.qr(noise(size, size, seed=seed + 1)).Q for size in (n, d)]
-        assert squared_spectral_norm(turns[0] @ matrix @ turns[1]).item() == pytest.approx(value, rel=1e-9)
-        assert squared_spectral_norm(matrix.T).item() == pytest.approx(value, rel=1e-9)
-        assert squared_spectral_norm(-3 * matrix).item() == pytest.approx(9 * value, rel=1e-9)
-        total = matrix.square().sum().item()
-        assert total / min(n, d) * (1 - 1e-9) <= value <= total * (1 + 1e-9)
 
     @pytest.mark.parametrize("scale", [0, 1e-30, 1e-12, 1, 1e15])
     @pytest.mark.parametrize("case", ["equal rows", "equal entries", "repeated", "random", "one column"])

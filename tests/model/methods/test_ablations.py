@@ -6,9 +6,8 @@ import pytest
 
 from emodna.model.checkpoint import load_tensors
 from emodna.model.methods import METHODS
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import batches_for, losses, small
-from tests.model.small import assert_same_tensors, fit_small, logged_lines
+from tests.model.small import Stores, assert_same_tensors, fit_small, logged_lines
 
 #: The paper's Table 4.
 TERMS = {
@@ -27,11 +26,9 @@ def test_have_the_terms_of_the_table(name: str) -> None:
     assert losses(small(kind), batches_for(kind)).keys() == TERMS[name]
 
 
-def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(
-    source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
-    fit_small(source, target, tmp_path / "v5", method="v5", steps=3)
-    fit_small(source, target, tmp_path / "dan", method="dan", steps=3, settings={"add": "scl"})
+def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(pair: Stores, tmp_path: Path) -> None:
+    fit_small(*pair, tmp_path / "v5", method="v5", steps=3)
+    fit_small(*pair, tmp_path / "dan", method="dan", steps=3, settings={"add": "scl"})
     mine, other = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v5", "dan"))
     assert not [name for name in mine if "corpus" in name]
     assert_same_tensors(mine, other)

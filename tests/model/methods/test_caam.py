@@ -15,8 +15,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.networks.capsules import SMALLEST
 from emodna.model.run_folder import read_json
 from emodna.model.training.state import make_optimizers
-from emodna.pipeline.store import FeatureStore
-from tests.model.small import batches, fit_small
+from tests.model.small import Stores, batches, fit_small
 
 PAIR = batches(dim=SMALLEST, frames=SMALLEST)
 INPUTS = torch.cat([each.features for each in PAIR])
@@ -69,12 +68,10 @@ class TestOptimiser:
         assert optimizer.defaults["lr"] == 1e-3
         assert optimizer.defaults["eps"] == 1e-8
 
-    def test_has_the_learning_rate_and_the_betas_that_a_user_sets(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
+    def test_has_the_learning_rate_and_the_betas_that_a_user_sets(self, pair: Stores, tmp_path: Path) -> None:
         settings = {"learning_rate": "0.5", "beta1": "0.25", "beta2": "0.75"}
-        fit_small(source, target, tmp_path / "run", method="caam", steps=1, settings=settings)
-        fit_small(source, target, tmp_path / "usual", method="caam", steps=1)
+        fit_small(*pair, tmp_path / "run", method="caam", steps=1, settings=settings)
+        fit_small(*pair, tmp_path / "usual", method="caam", steps=1)
         config = read_json(tmp_path / "run" / "config.json")["decisive"]
         for each in (config["train"], config["method_config"]):
             assert (each["beta1"], each["beta2"]) == (0.25, 0.75)

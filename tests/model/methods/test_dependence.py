@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
@@ -64,38 +63,20 @@ def other_target(pair: Pair, value: float | None = None) -> Pair:
     return source, dataclasses.replace(target, features=features if value is None else torch.full_like(features, value))
 
 
-def other_labels(pair: Pair) -> Pair:
-    """The same utterances, the source's labels permuted."""
-    source, target = pair
-    return dataclasses.replace(source, labels=source.labels.roll(1)), target
-
-
-def predictions(model: Method, kind: type[Method]) -> Tensor:
-    source, _ = batches_for(kind, seed=9)
-    with torch.no_grad():
-        return model.eval().predict(source.features, source.lengths)
-
-
 # A method of several phases has one that learns from windows without labels, the target's among them.
 @only(kind for kind in CODE if weights(kind) and len(kind.phases) == 1)
-class TestOfTarget:
-    """Methods with transfer terms, on encoders of whatever kind."""
-
-    @staticmethod
-    def predicted(kind: type[Method], pair: Pair, checkpoint: Path, **settings: float) -> Tensor:
-        alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
-        return predictions(train(small(kind, **alone, **settings), pair, checkpoint, 3, 3), kind)
-
-    def test_decides_nothing_where_the_terms_weigh_nothing_and_something_elsewhere(
-        self, kind: type[Method], tmp_path: Path
-    ) -> None:
-        pair = batches_for(kind)
-        for same, settings in ((True, weights(kind)), (False, {})):
-            one, other = (
-                self.predicted(kind, given, tmp_path / f"{same} {number}", **settings)
-                for number, given in enumerate((pair, other_target(pair)))
-            )
-            assert torch.equal(one, other) == same
+def test_the_target_decides_nothing_where_the_transfer_terms_weigh_nothing_and_something_elsewhere(
+    kind: type[Method], tmp_path: Path
+) -> None:
+    alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
+    pair, (unseen, _) = batches_for(kind), batches_for(kind, seed=9)
+    for same, settings in ((True, weights(kind)), (False, {})):
+        found = []
+        for number, given in enumerate((pair, other_target(pair))):
+            model = train(small(kind, **alone, **settings), given, tmp_path / f"{same} {number}", 3, 3)
+            with torch.no_grad():
+                found.append(model.eval().predict(unseen.features, unseen.lengths))
+        assert torch.equal(*found) == same
 
 
 @only(kind for kind in CODE if not weights(kind))
@@ -110,9 +91,10 @@ def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Met
 
 @only(CODE)
 def test_labels_of_the_source_decide_the_gradients(kind: type[Method]) -> None:
-    pair = batches_for(kind)
+    source, target = batches_for(kind)
+    permuted = dataclasses.replace(source, labels=source.labels.roll(1))
     model = small(kind, dropout=0.0)
-    right, wrong = (gradients(model, losses(model, given)) for given in (pair, other_labels(pair)))
+    right, wrong = (gradients(model, losses(model, (given, target))) for given in (source, permuted))
     assert any(not torch.equal(right[name], wrong[name]) for name in right)
 
 

@@ -25,6 +25,7 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     InterruptAt,
     Interruption,
+    Stores,
     assert_one_line_error,
     assert_same_tensors,
     command,
@@ -192,24 +193,20 @@ def test_one_without_a_reference_is_told_what_it_lacks_and_the_rest_can_be_liste
 
 
 @pytest.mark.parametrize("body", FAILING)
-def test_one_that_fails_when_a_run_begins_is_one_line(
-    path: Path, body: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
+def test_one_that_fails_when_a_run_begins_is_one_line(path: Path, body: str, pair: Stores, tmp_path: Path) -> None:
     install(path, "floor_fails:Derived", floor_fails=derived(body))
     with pytest.raises(PluginError) as refused:
-        fit_small(source, target, tmp_path / "run", method="floor")
+        fit_small(*pair, tmp_path / "run", method="floor")
     assert str(refused.value).startswith("floor: the plug-in of emodna-floor 1.0 is broken: floor_fails:Derived")
     assert FAILING[body] in str(refused.value)
     assert str(refused.value).isprintable()
     assert not (tmp_path / "run").exists()
 
 
-def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(
-    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
+def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(path: Path, pair: Stores, tmp_path: Path) -> None:
     install(path)
     with pytest.raises(ConfigError, match=r"^floor_weight=7: unlucky$"):
-        fit_small(source, target, tmp_path / "run", method="floor", settings={"floor_weight": "7"})
+        fit_small(*pair, tmp_path / "run", method="floor", settings={"floor_weight": "7"})
 
 
 class TestList:
@@ -256,10 +253,8 @@ def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) 
 
 
 class TestRuns:
-    def test_are_those_of_any_method(
-        self, run: Path, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
-        fit_small(source, target, run.parent / "whole", method="source-only", steps=3)
+    def test_are_those_of_any_method(self, run: Path, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
+        fit_small(*pair, run.parent / "whole", method="source-only", steps=3)
         mine, whole = (load_tensors(each / "model.safetensors")[0] for each in (run, run.parent / "whole"))
         assert_same_tensors(mine, whole)
         assert json.loads((run / "config.json").read_text())["versions"]["emodna-floor"] == "1.0"
@@ -311,10 +306,8 @@ def test_a_hostile_name_in_a_model_file_is_one_line(trained_run: Path, tmp_path:
     assert "\x1b" not in str(refused.value)
 
 
-def test_answers_of_another_shape_are_refused(
-    path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
+def test_answers_of_another_shape_are_refused(path: Path, pair: Stores, tmp_path: Path) -> None:
     body = "def predict(self, features, lengths): return features[:, :3, 0]"
     install(path, "floor_three:Derived", floor_three=derived(body))
     with pytest.raises(TrainingError, match=r"method floor: predict\(\) must return two logits per window"):
-        fit_small(source, target, tmp_path / "run", method="floor")
+        fit_small(*pair, tmp_path / "run", method="floor")

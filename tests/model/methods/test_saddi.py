@@ -10,10 +10,9 @@ import torch
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
 from emodna.model.methods.base import Phase
 from emodna.model.methods.saddi import Saddi
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_addi import moved, of, trained
 from tests.model.methods.test_every_method import Pair, small
-from tests.model.small import assert_same_tensors, batches, fit_small, logged_lines
+from tests.model.small import Stores, assert_same_tensors, batches, fit_small, logged_lines
 
 PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
 STEP = torch.tensor(0)
@@ -59,8 +58,8 @@ class TestPhases:
         mine, other = (model.network.state_dict() for model in models)
         assert_same_tensors(mine, other)
 
-    def test_follow_each_other_in_the_log(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        fit_small(source, target, tmp_path / "run", method="saddi", steps=10)
+    def test_follow_each_other_in_the_log(self, pair: Stores, tmp_path: Path) -> None:
+        fit_small(*pair, tmp_path / "run", method="saddi", steps=10)
         lines = logged_lines(tmp_path / "run")
         first = ["step", "reconstruction", "realism", "judge", "total"]
         second = ["step", "emotion", "adversarial", "reconstruction", "discriminators", "total", "j"]

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 
 from emodna.model.checkpoint import load_tensors
 from emodna.model.methods.source_only import SourceOnly
-from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import assert_same_tensors, batches, fit_small
+from tests.model.small import Stores, assert_same_tensors, batches, fit_small
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
@@ -45,12 +44,10 @@ class TestTargetBatchNorm:
 
         assert "target_bn=false" in str(model.uncapturable)
 
-    def test_a_training_has_the_weights_of_source_only(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
+    def test_a_training_has_the_weights_of_source_only(self, pair: Stores, tmp_path: Path) -> None:
         for target_bn in ("false", "true"):
             settings = {"target_bn": target_bn, "dropout": "0.5"}
-            fit_small(source, target, tmp_path / target_bn, method="source-only", settings=settings)
+            fit_small(*pair, tmp_path / target_bn, method="source-only", settings=settings)
         plain, moved = (load_tensors(tmp_path / each / "model.safetensors")[0] for each in ("false", "true"))
         differing = {name for name in plain if not torch.equal(plain[name], moved[name])}
         assert differing == {name for name in plain if name.endswith(("running_mean", "running_var"))}

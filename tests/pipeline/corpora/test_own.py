@@ -54,16 +54,14 @@ class TestFormats:
         report = prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
         assert report.rejections == []
         store = FeatureStore(report.store)
-        rows = {row["id"]: row for row in store.table.to_pylist()}
-        assert {id: (row["sample_rate"], row["channels"]) for id, row in rows.items()} == written
-        features = {row["id"]: store[number] for number, row in enumerate(store.table.to_pylist())}
-        for id, row in rows.items():
-            assert row["path"] == id
+        rows = store.table.to_pylist()
+        assert {row["id"]: (row["sample_rate"], row["channels"]) for row in rows} == written
+        features = dict(zip(store.ids, store, strict=True))
+        for row in rows:
+            id, rate = row["path"], row["sample_rate"]
+            assert row["id"] == id
             assert row["duration"] == pytest.approx(0.4, abs=0.1)  # compressed formats fill up their last frame
-            assert (
-                row["frames"]
-                == 1 + -(-round(row["duration"] * row["sample_rate"]) * 22_050 // row["sample_rate"]) // 512
-            )
+            assert row["frames"] == 1 + -(-round(row["duration"] * rate) * 22_050 // rate) // 512
             assert {row[name] for name in ("emotion", "arousal", "valence", "speaker", "gender", "language")} == {None}
             # The first channel is the voice: the second makes no difference, but to what a lossy coder leaves of it.
             if FORMATS[Path(id).suffix[1:]][1] in ("PCM_16", "FLOAT"):
@@ -113,15 +111,13 @@ def test_a_corpus_is_named_after_any_archive(place: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("folder", "name"), [("v1.2 calls", "v1-2-calls"), ("calls.zip", "calls-zip"), ("...", "own")])
-def test_a_corpus_is_named_after_any_folder(folder: str, name: str, tmp_path: Path) -> None:
+def test_a_corpus_is_named_after_any_folder_also_the_one_it_is_called_in(
+    folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / folder).mkdir()
     assert default_name(tmp_path / folder) == name
-
-
-def test_a_corpus_is_named_after_the_folder_it_is_called_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "calls").mkdir()
-    monkeypatch.chdir(tmp_path / "calls")
-    assert default_name(Path()) == "calls"
+    monkeypatch.chdir(tmp_path / folder)
+    assert default_name(Path()) == name
 
 
 @pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n", "all"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emodna.model.bench.presets import CEILING
+from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.metrics import SCORES, scores_of
 from emodna.model.run_folder import write_json
