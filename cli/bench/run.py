@@ -1,7 +1,6 @@
 """emodna-bench run and retry: every ordered pair of corpora, by tasks, methods and seeds."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +15,10 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
+    from emodna.model.bench.grid import Wish
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
     from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
-
-Wish = tuple["tuple[Task, ...]", "list[MethodSpec]"]
-"""Tasks, and the methods that are run in them."""
 
 #: Of --table, beside those of the paper.
 _SENSITIVITY: Final = "sensitivity"
@@ -208,21 +205,19 @@ def _plan(
     from emodna.model.bench.grid import plan_experiment
     from emodna.model.errors import BenchError
 
-    first, *others = [plan_experiment(out, stores, tasks, methods, seeds, conditions) for tasks, methods in wishes]
-    for each in others:
-        first = first.extended(each, each.runs)
+    experiment = plan_experiment(out, stores, wishes, seeds, conditions)
     asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
     without = {
         corpus.name: reasons
-        for corpus in first.corpora.values()
+        for corpus in experiment.corpora.values()
         if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
     }
-    if not first.runs:
+    if not experiment.runs:
         told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
         raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
     for name, reasons in without.items():
         common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
-    return replace(first, runs=tuple(sorted(first.runs, key=lambda run: run.seed)))
+    return experiment
 
 
 def _merged(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
