@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench.options import execution_options, out_option
 from emodna.model.bench.spec import shared_notes
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
@@ -64,7 +64,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 )
 @common.cache_option
 @out_option
-@execution.execution_options
+@execution_options
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @common.config_option
 @common.common_options
@@ -127,7 +127,7 @@ def run(
 @common.environment("EMODNA_BENCH_RETRY")
 @click.command()
 @out_option
-@execution.execution_options
+@execution_options
 @common.config_option
 @common.common_options
 @click.pass_context
