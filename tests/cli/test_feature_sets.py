@@ -13,7 +13,6 @@ from emodna.cli import predict as predict_command
 from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import corpus
-from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -119,16 +118,6 @@ class TestShortWindows:
 
 
 class TestFinding:
-    def test_what_is_not_prepared_names_the_command_with_the_set(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --feature-set logmel --cache "):
-            find_store(tmp_path, "emodb", "logmel")
-        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --cache "):
-            find_store(tmp_path, "emodb")
-
-    def test_what_is_prepared_otherwise_is_named(self, cache: Path) -> None:
-        with pytest.raises(StoreError, match=r"no features wave16k-\w+ in .*there are: mfcc40-22050hz-1d163ad7 "):
-            find_store(cache, "emodb", "wave16k")
-
     def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(
         self, caches: Path, emodna_cache: Command
     ) -> None:

@@ -138,11 +138,6 @@ class TestErrors:
         assert ran.code == 1
         assert expected in ran.err.splitlines()[-1]
 
-    def test_the_wrong_corpus_in_the_root(self, emodna_prep: Command, ravdess_root: Path) -> None:
-        line = emodna_prep("--corpus", "emodb", "--root", ravdess_root).error()
-        assert "none of the 16 audio files is emodb's (the first: Actor_01/03-01-" in line
-        assert "expected wav/SSTTTEv.wav" in line
-
     def test_a_channel_that_no_file_has(self, emodna_prep: Command, root: Path) -> None:
         assert "no channel 1" in emodna_prep("--corpus", "emodb", "--root", root, "--channel", 1).error()
 
@@ -157,20 +152,6 @@ class TestErrors:
         with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
             line = emodna_prep("--corpus", "emodb", "--root", root, "--no-wait").error()
         assert f"{store}: another emodna-prep is writing this store" in line
-
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            (("absent.csv",), "--manifest absent.csv: no such file"),
-            (("table.csv", "--name", "emodb"), "--name emodb: "),
-            (("table.csv", "--name", "../up"), "--name ../up: "),
-        ],
-    )
-    def test_a_manifest_or_name_that_cannot_be_used(
-        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
-    ) -> None:
-        (here / "table.csv").write_text("path\n../a.wav\n")
-        assert expected in emodna_prep("--manifest", *arguments).error()
 
 
 class TestUsage:
