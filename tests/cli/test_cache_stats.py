@@ -95,9 +95,8 @@ def test_the_window_is_the_users(emodna_cache: Command, cache: Path) -> None:
     assert document["durations"]["longer"] == document["utterances"]
 
 
-class TestErrors:
-    def test_a_root_without_audio_is_a_wrong_usage(self, emodna_cache: Command, cache: Path) -> None:
-        assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
+def test_a_root_without_audio_is_a_wrong_usage(emodna_cache: Command, cache: Path) -> None:
+    assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
 
 
 @pytest.mark.parametrize("window", ["0", "nan", "inf"])

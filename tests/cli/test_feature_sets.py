@@ -106,22 +106,18 @@ def test_prep_with_a_fixed_length_makes_all_equally_long(name: str, emodna_prep:
     assert set(FeatureStore(report["store"]).frames.tolist()) == {12_000 if hop == 1 else 1 + 12_000 // hop}
 
 
-class TestShortWindows:
-    def test_the_default_window_is_too_short_for_a_waveform(self, caches: Path, tmp_path: Path) -> None:
-        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
-        assert_one_line_error(
-            command(fit_command.main, *options, "--out", tmp_path / "run"),
-            f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
-            "70000 frames are 4.4 s",
-        )
-        assert not (tmp_path / "run").exists()
+def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: Path) -> None:
+    options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
+    assert_one_line_error(
+        command(fit_command.main, *options, "--out", tmp_path / "run"),
+        f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
+        "70000 frames are 4.4 s",
+    )
+    assert not (tmp_path / "run").exists()
 
 
-class TestFinding:
-    def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(
-        self, caches: Path, emodna_cache: Command
-    ) -> None:
-        shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
-        assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
-        other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))
-        assert emodna_cache("show", f"emodb/{other}", "--cache", caches, "--json").json["feature_set"] == other
+def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(caches: Path, emodna_cache: Command) -> None:
+    shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
+    assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
+    other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))
+    assert emodna_cache("show", f"emodb/{other}", "--cache", caches, "--json").json["feature_set"] == other

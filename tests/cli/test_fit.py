@@ -223,20 +223,19 @@ class TestMistakes:
         assert_one_line_error(fit(*asked, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
 
 
-class TestDamagedStores:
-    @pytest.mark.parametrize(
-        ("corpus", "pattern"),
-        [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")],
-    )
-    def test_are_named(self, pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
-        (file,) = (own_cache / corpus).glob(f"*/{pattern}")
-        content = bytearray(file.read_bytes())
-        for position in range(len(content) // 2, len(content) // 2 + 64):
-            content[position] ^= 0xFF
-        file.write_bytes(content)
-        # Enough steps to meet every utterance.
-        answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
-        assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
+@pytest.mark.parametrize(
+    ("corpus", "pattern"),
+    [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")],
+)
+def test_damaged_stores_are_named(pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
+    (file,) = (own_cache / corpus).glob(f"*/{pattern}")
+    content = bytearray(file.read_bytes())
+    for position in range(len(content) // 2, len(content) // 2 + 64):
+        content[position] ^= 0xFF
+    file.write_bytes(content)
+    # Enough steps to meet every utterance.
+    answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
+    assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
 
 
 class TestPrecedence:

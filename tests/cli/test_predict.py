@@ -173,30 +173,28 @@ class TestOverTime:
             assert predict(run, files[0], *options).code == 2
 
 
-class TestAlso:
-    def test_gives_an_answer_of_each_run(self, runs: dict[str, Path], files: list[Path]) -> None:
-        asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
-        found = json.loads(predict(*asked, "--json").out)
-        assert all(list(each) == [*KEYS, "run"] for each in found)
-        expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
-        assert [(each["file"], each["task"], each["run"]) for each in found] == expected
-        for each in found:
-            alone = json.loads(predict(each["run"], *files[:2], "--json").out)
-            assert each["probability"] in [answer["probability"] for answer in alone]
-        lines = predict(*asked).out.splitlines()
-        assert ["p(positive)" in line for line in lines] == [False, True, False, True]
-        assert "run=" not in lines[0]
+def test_also_gives_an_answer_of_each_run(runs: dict[str, Path], files: list[Path]) -> None:
+    asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
+    found = json.loads(predict(*asked, "--json").out)
+    assert all(list(each) == [*KEYS, "run"] for each in found)
+    expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
+    assert [(each["file"], each["task"], each["run"]) for each in found] == expected
+    for each in found:
+        alone = json.loads(predict(each["run"], *files[:2], "--json").out)
+        assert each["probability"] in [answer["probability"] for answer in alone]
+    lines = predict(*asked).out.splitlines()
+    assert ["p(positive)" in line for line in lines] == [False, True, False, True]
+    assert "run=" not in lines[0]
 
 
-class TestStandardInput:
-    def test_is_audio(self, run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        content = files[0].read_bytes()
-        streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
-        streamed[4:8] = streamed[40:44] = b"\xff" * 4
-        (expected,) = json.loads(predict(run, files[0], "--json").out)
-        for each in (content, streamed):
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(each)))
-            assert json.loads(predict(run, "-", "--json").out) == [{**expected, "file": "-"}]
+def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = files[0].read_bytes()
+    streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
+    streamed[4:8] = streamed[40:44] = b"\xff" * 4
+    (expected,) = json.loads(predict(run, files[0], "--json").out)
+    for each in (content, streamed):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(each)))
+        assert json.loads(predict(run, "-", "--json").out) == [{**expected, "file": "-"}]
 
 
 class TestTables:

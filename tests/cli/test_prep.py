@@ -218,19 +218,7 @@ class TestSettings:
         assert "--config prep.toml: unknown key feature_set; valid: " in line
         assert "feature-set" in line
 
-    @pytest.mark.parametrize(
-        "setting",
-        [
-            "cache = 5",
-            "root = ['a', 'b']",
-            "workers = 'many'",
-            "channel = 1.5",
-            "max-seconds = true",
-            "strict = [1]",
-            "corpus = [1]",
-            "feature-set = {a = 1}",
-        ],
-    )
+    @pytest.mark.parametrize("setting", ["root = ['a', 'b']", "workers = 'many'", "max-seconds = true", "corpus = [1]"])
     def test_a_value_of_another_type_is_refused_by_its_key(
         self, emodna_prep: Command, root: Path, here: Path, setting: str
     ) -> None:
@@ -291,13 +279,12 @@ class TestProcesses:
         assert done.stderr == "error: No space left on device: free some space or choose another place\n"
 
 
-class TestHelp:
-    def test_it_names_every_option_and_every_default(self, emodna_prep: Command) -> None:
-        ran = emodna_prep("--help")
-        assert (ran.code, ran.err) == (0, "")
-        text = " ".join(ran.out.split())
-        for parameter in prep.params:
-            assert all(name in text for name in parameter.opts), parameter.name
-        for default in ("cache", "mfcc40", "0;", "3600.0;", "$EMODNA_DATA/<corpus>, else data/<corpus>"):
-            assert f"default: {default}" in text
-        assert "env var: EMODNA_CACHE" in text
+def test_help_names_every_option_and_every_default(emodna_prep: Command) -> None:
+    ran = emodna_prep("--help")
+    assert (ran.code, ran.err) == (0, "")
+    text = " ".join(ran.out.split())
+    for parameter in prep.params:
+        assert all(name in text for name in parameter.opts), parameter.name
+    for default in ("cache", "mfcc40", "0;", "3600.0;", "$EMODNA_DATA/<corpus>, else data/<corpus>"):
+        assert f"default: {default}" in text
+    assert "env var: EMODNA_CACHE" in text
