@@ -33,15 +33,7 @@ Add = Callable[[Answer, Answer, int | None], None]
 
 
 def as_lines(*, over_time: bool, runs: bool) -> Add:
-    """Print a line for each answer, for people, except for errors of whole files.
-
-    Parameters
-    ----------
-    over_time
-        Answers are for windows.
-    runs
-        Each answer names its run.
-    """
+    """Print a line for each answer, for people, except for errors of whole files; `runs`: each answer names its run."""
 
     def add(answer: Answer, beside: Answer, _number: int | None) -> None:
         if answer["start"] is None:
@@ -125,13 +117,7 @@ def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | No
 
 
 def check_file(path: Path) -> None:
-    """Check that answers can be written to a file.
-
-    Raises
-    ------
-    EmodnaError
-        Another ending, no folder to write in, or not a file in its place.
-    """
+    """Check that answers can be written to a file: its ending, its folder, and that nothing else has its place."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmodnaError(f"--out {path}: must end in {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():

@@ -252,13 +252,7 @@ def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
 
 
 def torch_device(name: str) -> "torch.device":
-    """Return the device of --device: auto is CUDA if there is any, else the CPU.
-
-    Raises
-    ------
-    EmodnaError
-        No such device here.
-    """
+    """Return the device of --device: auto is CUDA if there is any, else the CPU. `EmodnaError` if it is not here."""
     import torch
 
     cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -354,13 +348,7 @@ def _key(parameter: click.Parameter) -> str:
 
 
 def open_store(cache: Path, store: str) -> "FeatureStore":
-    """Open a store by its corpus's name or its path.
-
-    Raises
-    ------
-    StoreError
-        No such store, several, or a damaged one.
-    """
+    """Open a store by its corpus's name or its path; a `StoreError` if there is none, several, or a damaged one."""
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
 

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 def downloaded(corpus: "Corpus", root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
-    Unless the user has `accepted` the licence, a question on the terminal asks.
-
-    Raises
-    ------
-    DownloadError
-        It cannot be got; says how else.
+    Unless the user has `accepted` the licence, a question on the terminal asks. A `DownloadError` says how else to get
+    the corpus.
     """
     facts = corpus.facts
     download = facts.download

@@ -31,12 +31,7 @@ _REMEMBERED: Final = 300
 class Watcher:
     """A line now and then, with rate and times of this session: steps that a resumed run had done count for nothing.
 
-    Parameters
-    ----------
-    utterances
-        Per step, of the sources and the target together.
-    clock
-        Seconds, of a clock that never goes back.
+    `utterances` is their number per step, of the sources and the target together; `clock` gives s and never goes back.
     """
 
     def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:

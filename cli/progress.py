@@ -14,17 +14,7 @@ _PLAIN_SECONDS: Final = 10.0
 
 
 class Counter:
-    """Count what is done.
-
-    Parameters
-    ----------
-    progress
-        A bar for it, or with `disable` none.
-    what
-        Its name.
-    columns
-        Those of the bar that tell amounts: what a line says, too.
-    """
+    """Count what is done, in a bar (none if disabled) by the name `what`; a line says the bar's `columns`, too."""
 
     def __init__(self, progress: Progress, what: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns

@@ -132,11 +132,8 @@ def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
 def check_keys(defaults: object, *beside: object) -> None:
     """See that every field of a frozen dataclass can be a key of `--set`, `beside` those of other configurations.
 
-    Raises
-    ------
-    ConfigError
-        A field whose type `--set` cannot read, whose default is not of its type, or that has another type than a field
-        of that name beside it.
+    Raises ConfigError for a field whose type `--set` cannot read, whose default is not of its type, or that has another
+    type than a field of that name beside it.
     """
     try:
         kinds = _kinds(defaults)

@@ -36,10 +36,7 @@ _LOG: Final = logging.getLogger(__name__)
 def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
     """Train and evaluate, `listening` as `train` does; return the content of result.json.
 
-    Raises
-    ------
-    ConfigError, RunError, TrainingError, StoreError
-        A setting, the run folder, the data, or a store that cannot be used.
+    Raises ConfigError, RunError, TrainingError or StoreError for a setting, a run folder or data that cannot be used.
     """
     return carry_out(resolve_request(request), watcher, listening)
 

@@ -165,10 +165,7 @@ class Plan:
 def resolve_request(request: FitRequest) -> Plan:
     """Check a request and fill in what it leaves open. Writes nothing and trains nothing.
 
-    Raises
-    ------
-    ConfigError, TrainingError, StoreError
-        A setting, or the data, that cannot be used.
+    Raises ConfigError, TrainingError or StoreError for a setting or data that cannot be used.
     """
     began = time.perf_counter()
     if request.steps < 1:

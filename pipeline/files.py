@@ -90,15 +90,9 @@ def replacing(
 ) -> Iterator[Path]:
     """Yield a new folder, or the name of a new file, beside the place of an export; rename it into that at the end.
 
-    Parameters
-    ----------
-    own_files
-        Of a folder: paths of the files that an export consists of; a folder that holds any other is never replaced.
-        None if an export is a single file.
-    always
-        Those that every export has; a full folder without one of them is never replaced either.
-    force
-        Replace an earlier export; else, `ExportError` is raised.
+    An earlier export is replaced if `force` is true; else, `ExportError` is raised. `own_files` are the paths of the
+    files that an export to a folder consists of, of which it has `always` some; a folder that holds any other file, or
+    is full and lacks one of these, is never replaced. They are None if an export is a single file.
     """
     _check_place(place, own_files, always, force=force)
     fresh = temporary_for(place)

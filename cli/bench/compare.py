@@ -122,12 +122,11 @@ def comparison_rows(found: "Comparison", experiment: "Experiment") -> list[list[
         each = against.get(matched.methods[place])
         compared: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
         if each is not None:
-            low = each.interval[0] if each.interval else None
             compared = [
-                (_signed(each.mean), each.mean),
-                (f"{_signed(each.interval[0])} to {_signed(each.interval[1])}" if each.interval else "-", low),
-                (str(each.wins), each.wins),
-                (str(each.losses), each.losses),
+                (_signed(each.difference), each.difference),
+                (" to ".join(map(_signed, each.interval)), each.interval[0]) if each.interval else ("-", None),
+                (str(each.better), each.better),
+                (str(each.worse), each.worse),
                 *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
             ]
         label = experiment.methods[matched.methods[place]].label
@@ -233,11 +232,11 @@ def _json(
         "comparisons": [
             {
                 "method": str(each.method),
-                "difference": each.mean,
+                "difference": each.difference,
                 "interval": each.interval,
                 "why_no_interval": found.why_no_interval,
-                "better": each.wins,
-                "worse": each.losses,
+                "better": each.better,
+                "worse": each.worse,
                 **asdict(each.test),
                 "p_holm": each.p_holm,
             }

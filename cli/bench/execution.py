@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from emodna.model.bench.worker import Answer
     from emodna.model.run_folder import RunFolder
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 #: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
 _PER_GPU: Final = 4
 #: Errors that are printed; all are in the JSON and in `emodna-bench status`.
@@ -38,25 +36,6 @@ _SHOWN: Final = 10
 _RUNNING: Final = 4
 #: Bytes at the end of metrics.jsonl in which there is a whole line.
 _TAIL: Final = 8192
-
-
-def execution_options(command: Command) -> Command:
-    """Add --workers, --scheduler and --device."""
-    for option in (
-        click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS|FILE",
-            help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,8 @@ def figure(
     for name, task in itertools.product(wanted, tasks):
         try:
             picture = figures.make_figure(name, experiment, figures.Choice(task, src, tgt, seed, specs))
-            stem = to / f"{picture.name}-{task}"
+            file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
-            file, numbers = (stem.with_name(f"{stem.name}.{suffix}") for suffix in (format, "json"))
             write_atomically(file, picture_file(picture, format))
             write_atomically(numbers, common.json_text(asdict(picture)).encode() + b"\n")
             written.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})

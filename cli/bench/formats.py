@@ -1,12 +1,11 @@
-"""Forms of a table of an experiment: text for the terminal, Markdown, LaTeX, CSV and JSON."""
+"""Forms of a table of an experiment: text for the terminal, Markdown and LaTeX."""
 
-import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -15,10 +14,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.bench.notes import caption, command, missing, notes
+from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.spec import shared_facts
 from emodna.model.bench.tables import DIFFERENCE, Block, Cell, Column, Line, Spot, Table
 from emodna.pipeline.emotions import Task
 
@@ -304,104 +302,3 @@ def _rendered(template: str, table: Table, escape: Callable[[str], str], written
         missing=list(missing(table)),
         incomplete="; ".join(incomplete),
     )
-
-
-# JSON and CSV
-
-
-def document(table: Table) -> dict[str, Any]:
-    """Return a table as a JSON document, with nothing rounded."""
-    experiment = table.experiment
-    columns = {column.name: column for block in table.blocks for _, column in block.columns}
-    cells: dict[str, Any] = {}
-    for line, (task, column, score), cell in _cells(table):
-        own = cells.setdefault(line.name, {}).setdefault(task, {}).setdefault(column.name, {})
-        own[score] = _numbers(cell, column)
-    return {
-        "table": table.name,
-        "title": table.title,
-        "bench": str(experiment.out.absolute()),
-        "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
-        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
-        "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells[line.name]}
-            for line in table.of("entry", "floor", "ceiling")
-        },
-        "not_shown": [str(spec) for spec in table.not_shown],
-        "shared": shared_facts(table.shared),
-        "constants": {line.name: {"label": line.label, "cells": cells[line.name]} for line in table.of("constant")},
-        "missing": {
-            "cells": sum(gap.runs for gap in table.gaps),
-            "gaps": [
-                {"why": gap.why, "tasks": gap.tasks, "rows": [str(spec) for spec in gap.methods]}
-                | {"pairs": gap.pairs, "seeds": gap.seeds, "error": gap.error}
-                for gap in table.gaps
-            ],
-            "corpora": table.absent,
-            "command": command(table),
-        },
-    }
-
-
-def table_csv(table: Table) -> str:
-    """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
-
-    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
-    pairs of a mean.
-    """
-    shared = table.shared
-    lines = [
-        {
-            "table": table.name,
-            "task": task,
-            "kind": line.kind,
-            "row": line.name,
-            "label": line.label,
-            **_facts(line, "paper_row"),
-            "column": column.name,
-            "metric": score,
-            **_numbers(cell, column),
-            "seeds": " ".join(map(str, cell.seeds)),
-            "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
-        }
-        for line, (task, column, score), cell in _cells(table)
-    ]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: str(value).lower() if isinstance(value, bool) else common.csv_cell(value) for key, value in line.items()}
-        for line in lines
-    )
-    return stream.getvalue()
-
-
-def _cells(table: Table) -> Iterator[tuple[Line, Spot, Cell]]:
-    return ((line, spot, cell) for line in table.lines for spot, cell in line.cells.items())
-
-
-def _facts(line: Line, paper_key: str) -> dict[str, Any]:
-    info = line.info
-    facts = (info.our_reading, info.supervision) if info else (None, None)
-    return dict(zip((paper_key, "our_reading", "supervision"), (line.paper, *facts), strict=True))
-
-
-def _numbers(cell: Cell, column: Column) -> dict[str, Any]:
-    """Return a cell by the names that JSON and CSV have."""
-    cited = cell.cited
-    return {
-        "mean": cell.mean,
-        "std": cell.std,
-        "seeds": cell.seeds,
-        "pairs": len(cell.pairs),
-        "of": len(column.pairs),
-        "constant": cell.constant,
-        "mark": cell.mark,
-        "best": cell.best,
-        "paper_mean": cited.mean if cited else None,
-        "paper_std": cited.std if cited else None,
-        "comparable": cell.comparable,
-        "difference": cell.difference,
-        "gain": cell.gain,
-        "paper_gain": cell.cited_gain,
-    }

@@ -1,7 +1,6 @@
 """emodna-bench run and retry: every ordered pair of corpora, by tasks, methods and seeds."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -9,19 +8,17 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench.options import execution_options, out_option
 from emodna.model.bench.spec import shared_notes
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
+    from emodna.model.bench.grid import Wish
     from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
     from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
-
-Wish = tuple["tuple[Task, ...]", "list[MethodSpec]"]
-"""Tasks, and the methods that are run in them."""
 
 #: Of --table, beside those of the paper.
 _SENSITIVITY: Final = "sensitivity"
@@ -67,7 +64,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 )
 @common.cache_option
 @out_option
-@execution.execution_options
+@execution_options
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @common.config_option
 @common.common_options
@@ -130,7 +127,7 @@ def run(
 @common.environment("EMODNA_BENCH_RETRY")
 @click.command()
 @out_option
-@execution.execution_options
+@execution_options
 @common.config_option
 @common.common_options
 @click.pass_context
@@ -208,21 +205,19 @@ def _plan(
     from emodna.model.bench.grid import plan_experiment
     from emodna.model.errors import BenchError
 
-    first, *others = [plan_experiment(out, stores, tasks, methods, seeds, conditions) for tasks, methods in wishes]
-    for each in others:
-        first = first.extended(each, each.runs)
+    experiment = plan_experiment(out, stores, wishes, seeds, conditions)
     asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
     without = {
         corpus.name: reasons
-        for corpus in first.corpora.values()
+        for corpus in experiment.corpora.values()
         if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
     }
-    if not first.runs:
+    if not experiment.runs:
         told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
         raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
     for name, reasons in without.items():
         common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
-    return replace(first, runs=tuple(sorted(first.runs, key=lambda run: run.seed)))
+    return experiment
 
 
 def _merged(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":

@@ -1,15 +1,20 @@
 """emodna-bench table: the paper's tables, ours beside the paper's numbers."""
 
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from emodna.cli import common
 from emodna.cli.bench.options import check_folder, out_option
+from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Table
+    from emodna.model.bench.tables import Cell, Column, Line, Table
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -44,42 +49,145 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise click.UsageError(f"--json and --format {form}: give one of them")
     if as_json and to is not None:
         raise click.UsageError("--json prints; to write a file, give --to with --format json")
-    form = "json" if as_json else _ALSO.get(form, form) if form else _form_of(to)
+    if as_json:
+        form = "json"
+    elif form is None:
+        form = "text" if to is None else _BY_SUFFIX.get(to.suffix.lower())
+    if form is None:
+        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
     check_folder(to)
+    from emodna.cli.bench import formats
     from emodna.model.bench.spec import Experiment
     from emodna.model.bench.tables import table as made
+    from emodna.pipeline.files import write_atomically
 
     found = made(Experiment.read(out), name)
-    if to is not None:
-        from emodna.pipeline.files import write_atomically
-
-        write_atomically(to, _written(found, form).encode())
-        common.note(f"wrote {common.safe(to)}")
-    elif form == "text" and common.out.is_terminal:
-        from emodna.cli.bench.formats import print_text
-
-        print_text(found, common.out)
-    else:
-        click.echo(_written(found, form), nl=False)
-
-
-def _form_of(to: Path | None) -> str:
-    """The form that a file's suffix asks for; text, where it is printed."""
-    from emodna.pipeline.errors import EmodnaError
-
+    if to is None and form == "text" and common.out.is_terminal:
+        formats.print_text(found, common.out)
+        return
+    forms: dict[str, Callable[[Table], str]] = {
+        "text": formats.text,
+        "markdown": formats.markdown,
+        "latex": formats.latex,
+        "csv": table_csv,
+        "json": lambda made: common.json_text(document(made)) + "\n",
+    }
+    written = forms[_ALSO.get(form, form)](found)
     if to is None:
-        return "text"
-    if to.suffix.lower() not in _BY_SUFFIX:
-        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
-    return _BY_SUFFIX[to.suffix.lower()]
+        click.echo(written, nl=False)
+    else:
+        write_atomically(to, written.encode())
+        common.note(f"wrote {common.safe(to)}")
 
 
-def _written(found: "Table", form: str) -> str:
-    """Return a table in one of the forms, as a file holds it."""
-    from emodna.cli.bench import formats
+# JSON and CSV
 
-    if form == "json":
-        return common.json_text(formats.document(found)) + "\n"
-    return {"markdown": formats.markdown, "latex": formats.latex, "csv": formats.table_csv, "text": formats.text}[form](
-        found
+
+def document(made: "Table") -> dict[str, Any]:
+    """Return a table as a JSON document, with nothing rounded."""
+    from emodna.cli.bench.notes import command
+    from emodna.model.bench.spec import shared_facts
+
+    experiment = made.experiment
+    columns = {column.name: column for block in made.blocks for _, column in block.columns}
+
+    def cells(line: "Line") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for (task, column, score), cell in line.cells.items():
+            found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
+        return found
+
+    return {
+        "table": made.name,
+        "title": made.title,
+        "bench": str(experiment.out.absolute()),
+        "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
+        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
+        "rows": {
+            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells(line)}
+            for line in made.of("entry", "floor", "ceiling")
+        },
+        "not_shown": [str(spec) for spec in made.not_shown],
+        "shared": shared_facts(made.shared),
+        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.of("constant")},
+        "missing": {
+            "cells": sum(gap.runs for gap in made.gaps),
+            "gaps": [
+                {
+                    "why": gap.why,
+                    "tasks": gap.tasks,
+                    "rows": [str(spec) for spec in gap.methods],
+                    "pairs": gap.pairs,
+                    "seeds": gap.seeds,
+                    "error": gap.error,
+                }
+                for gap in made.gaps
+            ],
+            "corpora": made.absent,
+            "command": command(made),
+        },
+    }
+
+
+def table_csv(made: "Table") -> str:
+    """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
+
+    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
+    pairs of a mean.
+    """
+    shared = made.shared
+    lines = [
+        {
+            "table": made.name,
+            "task": task,
+            "kind": line.kind,
+            "row": line.name,
+            "label": line.label,
+            **_facts(line, "paper_row"),
+            "column": column.name,
+            "metric": score,
+            **_numbers(cell, column),
+            "seeds": " ".join(map(str, cell.seeds)),
+            "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
+        }
+        for line in made.lines
+        for (task, column, score), cell in line.cells.items()
+    ]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: str(value).lower() if isinstance(value, bool) else common.csv_cell(value) for key, value in line.items()}
+        for line in lines
     )
+    return stream.getvalue()
+
+
+def _facts(line: "Line", paper_key: str) -> dict[str, Any]:
+    info = line.info
+    return {
+        paper_key: line.paper,
+        "our_reading": info.our_reading if info else None,
+        "supervision": info.supervision if info else None,
+    }
+
+
+def _numbers(cell: "Cell", column: "Column") -> dict[str, Any]:
+    """Return a cell by the names that JSON and CSV have."""
+    cited = cell.cited
+    return {
+        "mean": cell.mean,
+        "std": cell.std,
+        "seeds": cell.seeds,
+        "pairs": len(cell.pairs),
+        "of": len(column.pairs),
+        "constant": cell.constant,
+        "mark": cell.mark,
+        "best": cell.best,
+        "paper_mean": cited.mean if cited else None,
+        "paper_std": cited.std if cited else None,
+        "comparable": cell.comparable,
+        "difference": cell.difference,
+        "gain": cell.gain,
+        "paper_gain": cell.cited_gain,
+    }

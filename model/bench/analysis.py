@@ -27,7 +27,6 @@ from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import utterances_of
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.run_folder import read_json, write_json
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.threads import torch_on_one_thread
 
@@ -92,32 +91,26 @@ def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | Non
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
-
-    def embed(store: FeatureStore, utterances: Utterances) -> NDArray[np.float32] | None:
-        return finished.model_for(store).embeddings(utterances)
-
     with torch_on_one_thread():
-        return _sides(experiment, run.src, run.tgt, run.task, embed)
+        return _sides(experiment, run, lambda store, read: finished.model_for(store).embeddings(read))
 
 
-def inputs_of(experiment: Experiment, src: str, tgt: str, task: Task) -> tuple[Side, Side]:
-    """Return the mean over time of each utterance's input features, as the stores hold them."""
-    sides = _sides(experiment, src, tgt, task, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
+def inputs_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side]:
+    """Return the mean over time of the input features of each utterance of a run, as the stores hold them."""
+    sides = _sides(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
     assert sides is not None  # noqa: S101 - there are always means
     return sides
 
 
 def _sides(
     experiment: Experiment,
-    src: str,
-    tgt: str,
-    task: Task,
+    run: RunSpec,
     values_of: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
 ) -> tuple[Side, Side] | None:
     sides = []
-    for corpus in (src, tgt):
+    for corpus in run.pair:
         store = open_store(experiment, corpus)
-        labels = store.labels(task)
+        labels = store.labels(run.task)
         rows = sample(labels)
         values = values_of(store, utterances_of(store, rows=rows))
         if values is None:
@@ -216,14 +209,11 @@ def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
     return found
 
 
-def distances_of_input(experiment: Experiment, src: str, tgt: str, task: Task) -> Distances:
-    """Return the distances of the mean input features of a pair's utterances; raises as `open_store`."""
-    key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in (src, tgt)]}
-
-    def make() -> Distances:
-        return distances(*inputs_of(experiment, src, tgt, task))
-
-    found: Distances = _remember(experiment, f"input-{src}-{tgt}-{task}", "distances", key, make)
+def distances_of_input(experiment: Experiment, run: RunSpec) -> Distances:
+    """Return the distances of the mean input features of a run's utterances; raises as `open_store`."""
+    key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
+    name = f"input-{run.src}-{run.tgt}-{run.task}"
+    found: Distances = _remember(experiment, name, "distances", key, lambda: distances(*inputs_of(experiment, run)))
     return found
 
 

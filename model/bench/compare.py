@@ -5,6 +5,7 @@ corpus are not independent of each other, and all tests here treat them as if th
 optimistic (30 ordered pairs are made of six corpora). It needs no torch.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,12 +71,12 @@ class Against:
     """A method against the reference: differences are its score less the reference's, in points."""
 
     method: MethodSpec
-    mean: float
-    """Of the difference."""
+    difference: float
+    """Mean over the scenarios."""
     interval: tuple[float, float] | None
-    wins: int
+    better: int
     """Scenarios in which it is better."""
-    losses: int
+    worse: int
     test: SignedRank
     p_holm: float | None
 
@@ -135,9 +136,8 @@ def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
     """
     methods = tuple(dict.fromkeys(methods))
     nothing = np.full(scores.values.shape[1:], np.nan)
-    own = np.array(
-        [scores.values[scores.methods.index(spec)] if spec in scores.methods else nothing for spec in methods]
-    )
+    values = dict(zip(scores.methods, scores.values, strict=True))
+    own = np.array([values.get(spec, nothing) for spec in methods])
     there = ~np.isnan(own)  # (methods, scenarios, seeds)
     common, some = there.all(axis=0), there.any(axis=0)
     used = np.flatnonzero(common.any(axis=1))
@@ -148,37 +148,26 @@ def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
         )
     left_out = []
     for place in np.flatnonzero((some != common).any(axis=1)):
-        extra = ", ".join(str(scores.seeds[seed]) for seed in np.flatnonzero(some[place] & ~common[place]))
-        lacking = [
-            str(spec) for spec, mine in zip(methods, there[:, place], strict=True) if (mine != some[place]).any()
-        ]
+        extra = ", ".join(map(str, itertools.compress(scores.seeds, some[place] & ~common[place])))
+        lacking = ", ".join(map(str, itertools.compress(methods, (there[:, place] != some[place]).any(axis=1))))
         task, src, tgt = scores.scenarios[place]
-        left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: not of {', '.join(lacking)}")
+        left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: not of {lacking}")
     means = np.nanmean(np.where(common, own, np.nan)[:, used], axis=2).T
-    seeds = {
-        scores.scenarios[place]: tuple(scores.seeds[seed] for seed in np.flatnonzero(common[place])) for place in used
-    }
+    seeds = {scores.scenarios[place]: tuple(itertools.compress(scores.seeds, common[place])) for place in used}
     return Matched(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
 
 
 def compare(found: Matched, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
     """Compare each of the matched methods with one of them, and rank all."""
-    other = found.scores[:, found.methods.index(reference)]
-    specs = [spec for spec in found.methods if spec != reference]
-    differences = [np.round(found.scores[:, found.methods.index(spec)] - other, _DECIMALS) for spec in specs]
-    tests = [signed_rank(each) for each in differences]
-    methods = (
-        Against(
-            spec,
-            float(each.mean()),
-            mean_interval(each, resampling or Resampling()),
-            int((each > 0).sum()),
-            int((each < 0).sum()),
-            test,
-            corrected,
-        )
-        for spec, each, test, corrected in zip(specs, differences, tests, holm([test.p for test in tests]), strict=True)
-    )
+    of_method = dict(zip(found.methods, found.scores.T, strict=True))
+    other = of_method.pop(reference)
+    differences = {spec: np.round(own - other, _DECIMALS) for spec, own in of_method.items()}
+    tests = [signed_rank(each) for each in differences.values()]
+    methods = []
+    for (spec, each), test, p_holm in zip(differences.items(), tests, holm([test.p for test in tests]), strict=True):
+        interval = mean_interval(each, resampling or Resampling())
+        better, worse = int((each > 0).sum()), int((each < 0).sum())
+        methods.append(Against(spec, float(each.mean()), interval, better, worse, test, p_holm))
     return Comparison(found, reference, tuple(methods), rank(found.scores))
 
 
@@ -225,8 +214,8 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     """
     found: list[float | None] = [None] * len(ps)
     largest = 0.0
-    for behind, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
-        largest = max(largest, min(1.0, (len(ps) - behind) * p))
+    for before, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
+        largest = max(largest, min(1.0, (len(ps) - before) * p))
         found[place] = largest
     return found
 

@@ -26,12 +26,14 @@ from emodna.model.methods import blaming, method
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
+Wish = tuple[Sequence[Task], Sequence[MethodSpec]]
+"""Tasks, and the methods that are run in them."""
+
 
 def plan_experiment(
     out: Path,
     stores: Sequence[FeatureStore],
-    tasks: Sequence[Task],
-    methods: Sequence[MethodSpec],
+    wishes: Sequence[Wish],
     seeds: int,
     conditions: Conditions,
 ) -> Experiment:
@@ -47,9 +49,11 @@ def plan_experiment(
     corpora = {store.snapshot.corpus: summarise(store) for store in stores}
     if len(corpora) < 2:
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
-    infos = check_distinct({spec: describe_method(spec, conditions) for spec in methods})
-    runs = tuple(_runs(corpora, tasks, methods, seeds))
-    return Experiment(out, conditions, corpora, infos, runs, shared_recordings(stores))
+    specs = dict.fromkeys(spec for _, methods in wishes for spec in methods)
+    infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
+    runs = dict.fromkeys(run for tasks, methods in wishes for run in _runs(corpora, tasks, methods, seeds))
+    in_order = tuple(sorted(runs, key=lambda run: run.seed))
+    return Experiment(out, conditions, corpora, infos, in_order, shared_recordings(stores))
 
 
 def summarise(store: FeatureStore) -> CorpusSummary:

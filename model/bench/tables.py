@@ -12,6 +12,7 @@ from math import inf
 from statistics import fmean, stdev
 from typing import Final, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
@@ -152,17 +153,24 @@ class Table:
         return (line for line in self.lines if line.kind in kinds)
 
 
-def table(experiment: Experiment, name: str) -> Table:
-    """Make a table of an experiment, by its name in `TABLE_NAMES`."""
+def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
+    """Make a table of an experiment, by its name in `TABLE_NAMES`.
+
+    Parameters
+    ----------
+    found
+        Results of all runs, with those of `CALLED`, if they have been read already.
+    """
+    found = results(experiment, called=name == "pairs") if found is None else found
     if name in PRESETS:
-        return _paper_table(experiment, name)
-    return _sensitivity(experiment) if name == "sensitivity" else _by_pair(experiment)
+        return _paper_table(experiment, found, name)
+    return _sensitivity(experiment, found) if name == "sensitivity" else _by_pair(experiment, found)
 
 
-def _paper_table(experiment: Experiment, name: str) -> Table:
+def _paper_table(experiment: Experiment, found: pa.Table, name: str) -> Table:
     preset = PRESETS[name]
     columns = [each for each in columns_of(experiment) if preset.layout == "sources" or each.name == AVERAGE]
-    maker = _Maker(experiment, name, preset.tasks, columns)
+    maker = _Maker(experiment, found, name, preset.tasks, columns)
     lines = [maker.line("entry", entry.method, entry=entry) for entry in preset.entries]
     done = {entry.method for entry in preset.entries}
     lines += [maker.line("floor", spec) for spec in FLOOR if spec not in done]
@@ -173,22 +181,22 @@ def _paper_table(experiment: Experiment, name: str) -> Table:
     return maker.table(preset.title, blocks, lines, preset.methods)
 
 
-def _sensitivity(experiment: Experiment) -> Table:
+def _sensitivity(experiment: Experiment, found: pa.Table) -> Table:
     first, *others = SENSITIVITY
     # The first method is that of other tables, too: where it alone is run is no place of the study.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
-    maker = _Maker(experiment, "sensitivity", tasks, _columns_by_pair(pairs))
+    maker = _Maker(experiment, found, "sensitivity", tasks, _columns_by_pair(pairs))
     lines = [maker.line("entry", spec, minus=first) for spec in SENSITIVITY]
     return maker.table("One setting at a time", maker.blocks("uar", DIFFERENCE, "war", "f1"), lines, SENSITIVITY)
 
 
-def _by_pair(experiment: Experiment) -> Table:
+def _by_pair(experiment: Experiment, found: pa.Table) -> Table:
     """Make the table of every method, with a block for each task and pair, and their mean."""
     pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
-    maker = _Maker(experiment, "pairs", experiment.tasks, _columns_by_pair(pairs))
+    maker = _Maker(experiment, found, "pairs", experiment.tasks, _columns_by_pair(pairs))
     specs = sorted(experiment.methods, key=lambda spec: spec == CEILING)
     scores = (*SCORE_NAMES, CALLED)
     lines = [
@@ -258,10 +266,12 @@ def average(scores: Mapping[Pair, float]) -> float:
 class _Maker:
     """Makes the lines of one table from the results of an experiment."""
 
-    def __init__(self, experiment: Experiment, name: str, tasks: Sequence[Task], columns: list[Column]) -> None:
+    def __init__(
+        self, experiment: Experiment, found: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
+    ) -> None:
         self.experiment, self.name, self.tasks = experiment, name, tuple(tasks)
         self.columns = [(task, column) for task in tasks for column in columns]
-        self._found = results(experiment, tasks=tasks, called=name == "pairs")
+        self._found = found.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
         self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
         for row in scored(self._found).to_pylist():

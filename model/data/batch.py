@@ -1,7 +1,4 @@
-"""What a method is given at each step. A target batch has no field for labels: they cannot leak.
-
-Only the batches of an oracle have some: see `Supervision`.
-"""
+"""What a method is given at each step. A target batch has no labels that could leak, but an oracle's: `Supervision`."""
 
 from dataclasses import dataclass, fields
 from typing import Final, Self

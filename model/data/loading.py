@@ -37,12 +37,7 @@ class Loader:
     The batches do not depend on the device, on `residency` (see `residents`), or on the thread. On a GPU, copies run on
     a stream of their own, beside the steps.
 
-    Raises
-    ------
-    ConfigError
-        They are to be kept, and do not fit.
-    StoreError
-        An utterance is damaged: of all those that are kept, or of the batch that is asked for.
+    Raises ConfigError if windows are to be kept and do not fit, StoreError if an utterance of a batch is damaged.
     """
 
     def __init__(

@@ -113,10 +113,7 @@ class Stream(Generic[Kind]):
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> Kind:
-        """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`.
-
-        A damaged utterance in it is a `StoreError`.
-        """
+        """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`; or raise a `StoreError`."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:

@@ -21,13 +21,9 @@ _LEAST: Final = float(np.finfo(np.float64).eps)
 def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
     """Compare probabilities (n,) of class 1 with the truth (n,), n at least 1.
 
-    Returns
-    -------
-    calibration
-        `bins` their number; `ece`, `mce` expected and maximum calibration error, 0 to 1; `brier` mean squared
-        difference of probability and class, 0 to 1; `nll` mean negative log-likelihood, nats; `confidence`,
-        `probability` the bins of the answers' confidence against how many were right, and of the probability of class
-        1 against how many were class 1, each as `reliability` gives them.
+    Returns the number of `bins`; `ece`, `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
+    difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and as `reliability` gives
+    them `confidence`, the answers' confidence against how many were right, and `probability`, that of class 1.
     """
     predicted = classified(probability)
     confidence = reliability(np.maximum(probability, 1 - probability), predicted == truth)
@@ -49,11 +45,8 @@ def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> d
 def reliability(predicted: NDArray[np.float64], occurred: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Bin the predicted probabilities (n,) of an event, and count how often it occurred (n,).
 
-    Returns
-    -------
-    bins
-        `from` and `to`, the ends of each; `count`; `mean` of the probabilities and `share` of the occurrences, null in
-        an empty bin.
+    Returns of each bin its ends, `from` and `to`, its `count`, the `mean` of the probabilities and the `share` of the
+    occurrences; both are null in an empty bin.
     """
     edges = np.linspace(0, 1, BINS + 1)
     place = np.digitize(predicted, edges[1:-1], right=True)

@@ -42,17 +42,10 @@ def soft_neighbourhood_density(
 ) -> float:
     """Return the mean entropy, in nats, of each prediction's similarities to all the others (Saito et al. 2021).
 
-    Similarity is the cosine between predictions; a softmax at a temperature makes those of one utterance to all others
-    a distribution. High where each utterance has many near neighbours; ln(n - 1) at most. The n x n matrix is never
-    whole in memory.
-
-    Parameters
-    ----------
-    probabilities
-        (n, classes)
-    seed, most
-        Of more than `most` utterances a sample is taken, the same for each call of one n. The paper's corpora have
-        fewer.
+    Similarity is the cosine between predictions (n, classes); a softmax at a temperature makes those of one utterance
+    to all others a distribution. High where each utterance has many near neighbours; ln(n - 1) at most. The n x n
+    matrix is never whole in memory. Of more than `most` utterances (the paper's corpora have fewer) a sample is taken,
+    the same for each call of one n and `seed`.
     """
     if len(probabilities) > most:
         generator = np.random.default_rng(derived_seed(seed, "soft neighbourhood density"))

@@ -27,13 +27,10 @@ Groups = Mapping[str, NDArray[np.int64]]
 def evaluate(
     predicted: NDArray[np.int64], store: FeatureStore, task: str, resampling: Resampling | None = None
 ) -> dict[str, Any]:
-    """Score predictions (n,) for all utterances of a store, over the labelled ones, beside constant predictors.
+    """Score predictions (n,) for all utterances of a store, over the labelled ones; None without labels.
 
-    Returns
-    -------
-    result
-        war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under `intervals`
-        their 95 % intervals over `utterances` and over `speakers`; null without labels.
+    Returns war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under
+    `intervals` their 95 % intervals over `utterances` and over `speakers`.
     """
     scored = _Scored.of(predicted, store, task)
     some = len(scored.rows) > 0
@@ -53,22 +50,9 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Predict all utterances of a corpus, and compare the answers with its labels.
 
-    Parameters
-    ----------
-    told
-        Called with the number of utterances that have been predicted since the last call.
-
-    Returns
-    -------
-    evaluation
-        As `emodna-eval --json` prints it; null where labels are needed and the corpus has none.
-    probabilities
-        (n,) of class 1, in the store's order.
-
-    Raises
-    ------
-    EvaluationError, StoreError
-        The store's features are not the run's, or it is damaged.
+    Returns the evaluation as `emodna-eval --json` prints it (null where labels are needed and the corpus has none), and
+    the probabilities (n,) of class 1 in the store's order. `told` is called with the number of utterances predicted
+    since the last call. Raises EvaluationError if the store's features are not the run's, StoreError if it is damaged.
     """
     began = time.perf_counter()
     probabilities = probabilities_of(run.model_for(store), store, told)

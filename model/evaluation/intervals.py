@@ -56,10 +56,7 @@ def _intervals(
 ) -> dict[str, Any]:
     """Return intervals over units, with the number of units of each kind (kinds, 4).
 
-    Returns
-    -------
-    intervals
-        `n` units; [lower, upper] of each score in percent, or null; `why` there is a null, if so.
+    They are the `n` units; [lower, upper] of each score in percent, or null; and if so, `why`.
     """
     units = int(multiplicity.sum())
     if units < 2:

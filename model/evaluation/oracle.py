@@ -22,15 +22,8 @@ _NOTE: Final = "computed with the target's labels, for analysis only: never a re
 def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
     """Score every snapshot by the target's labels, and write oracle.json, in which everything stands under `oracle`.
 
-    Parameters
-    ----------
-    model
-        As read from the finished run; it goes through the states of all snapshots.
-
-    Raises
-    ------
-    RunError, StoreError
-        A snapshot or the store is damaged.
+    The model is that of the finished run; it goes through the states of all snapshots. Raises RunError or StoreError if
+    a snapshot or the store is damaged.
     """
     labels = target.labels(model.task).astype(np.int64)
     rows = np.flatnonzero(labels >= 0)

@@ -24,18 +24,9 @@ def select(
 ) -> dict[str, Any]:
     """Compute every criterion for every snapshot, and give the model the state of the best one by `criterion`.
 
-    Of equally good snapshots the last is taken.
-
-    Returns
-    -------
-    selection
-        The content of selection.json: the `selected_step`, and under `snapshots` a row for each, with its step, the
-        criteria by name, and the share of target utterances called class 1.
-
-    Raises
-    ------
-    RunError, StoreError
-        A snapshot or a store is damaged.
+    Of equally good snapshots the last is taken. Returns the content of selection.json: the `selected_step`, and under
+    `snapshots` a row for each, with its step, the criteria by name, and the share of target utterances called class 1.
+    Raises RunError or StoreError if a snapshot or a store is damaged.
     """
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:

@@ -32,13 +32,7 @@ class FinishedRun:
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Self:
-        """Open a run's folder.
-
-        Raises
-        ------
-        RunError
-            Not a run's folder, not finished, or damaged.
-        """
+        """Open a run's folder; a `RunError` if it is not a run's, not finished, or damaged."""
         folder = RunFolder(path)
         config = read_json(folder.config)
         model = TrainedModel.load(folder.path, device)
@@ -60,15 +54,10 @@ class FinishedRun:
         return None
 
     def model_for(self, store: FeatureStore) -> TrainedModel:
-        """Return the model as it is to be used on a corpus.
+        """Return the model as it is to be used on a corpus, of features that `check` accepts.
 
         The run's own normalisation holds, with its saved statistics. Only for `per-corpus`, whose saved statistics are
         the target's, those of this corpus are computed, over all its utterances.
-
-        Raises
-        ------
-        EvaluationError
-            As `check`.
         """
         self.check(store)
         if self.facts["normalisation"] != "per-corpus":
@@ -77,13 +66,7 @@ class FinishedRun:
         return replace(self.model, framer=replace(self.model.framer, statistics=own))
 
     def check(self, store: FeatureStore) -> None:
-        """Check that a store has the features that the model was trained on.
-
-        Raises
-        ------
-        EvaluationError
-            It has others; names them, and how these are prepared.
-        """
+        """Check that a store has the features that the model was trained on; an `EvaluationError` names both."""
         features = self.model.features
         if store.snapshot.parameters == features.parameters():
             return

@@ -49,10 +49,7 @@ class ExportedModel:
 def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
     """Write a run's model as ONNX, as `write_onnx`, with all that a user of the file has to know in its metadata.
 
-    Raises
-    ------
-    ExportError, RunError
-        As `write_onnx`, or the run is not finished, or damaged.
+    Raises ExportError as `write_onnx`, and RunError if the run is not finished, or damaged.
     """
     model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
@@ -62,12 +59,8 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
     """Write a model as ONNX, if onnxruntime gives the original's answers by it.
 
     Input `waveform` float32 (batch, samples), mono, at the feature set's sample rate; outputs `probability` (batch,) of
-    class 1 and `logits` (batch, 2), both NaN for digital silence.
-
-    Raises
-    ------
-    ExportError
-        The place is taken, packages are missing, the model cannot be written as ONNX, or the file's answers differ.
+    class 1 and `logits` (batch, 2), both NaN for digital silence. Raises ExportError if the place is taken, packages
+    are missing, the model cannot be written as ONNX, or the file's answers differ.
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
@@ -165,10 +158,7 @@ def _quietly() -> Iterator[None]:
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
     """Return the largest difference in probability between a file and the original, and the number of waveforms.
 
-    Raises
-    ------
-    ExportError
-        It is larger than `TOLERANCE`, or digital silence gets an answer.
+    Raises ExportError if it is larger than `TOLERANCE`, or if digital silence gets an answer.
     """
     trials = _trials(model)
     # Each beside another one: no waveform of a batch may change the others' answers.

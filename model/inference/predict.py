@@ -79,12 +79,7 @@ def predict(
     them, each window's features are those of a recording that holds nothing else, as of a corpus's utterance: they
     depend on its loudest frame. Each recording is decoded once for all models that take the same channel of it; the
     answers of one channel stand before those of the next. The memory used does not depend on the number of recordings
-    nor, with windows, on their length.
-
-    Parameters
-    ----------
-    threads
-        CPU threads that decode, extract and classify. The answers are the same, bit for bit, for any number.
+    nor, with windows, on their length. The answers are the same, bit for bit, for any number of CPU `threads`.
     """
     with extracting_threads(threads) as pool:
         try:

@@ -41,14 +41,9 @@ def probabilities_of(
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the probability (n,) of class 1 for the utterances of a store, in its order, read piece by piece.
+    """Return the probability (n,) of class 1 for the utterances in some `rows` (n,) of a store (None: all), in order.
 
-    Parameters
-    ----------
-    told
-        Called with the number of utterances that have been read since the last call.
-    rows
-        (n,) of the utterances in question, in order; None for all of them.
+    They are read piece by piece; `told` is called with the number of utterances read since the last call.
     """
     return model.probabilities(utterances_of(store, told, rows=rows))
 
@@ -71,15 +66,10 @@ def utterances_of(
 
 
 def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
-    """Write the predictions for all utterances of a store atomically, as Parquet.
+    """Write the predictions (n,) for all utterances of a store, in its order, atomically, as Parquet.
 
     The columns are id, probability (of class 1), label (0 or 1), then the description of each utterance in the store's
     index. The schema's metadata has `supervision`, as `Method.supervision`.
-
-    Parameters
-    ----------
-    probabilities
-        (n,) in the store's order.
     """
     labels = classified(probabilities).astype(np.int8)
     columns = {"id": store.table["id"], "probability": probabilities, "label": labels}

@@ -51,13 +51,7 @@ class TrainedModel:
         return window_seconds(self.framer.frames, self.features)
 
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 (high / positive).
-
-        Parameters
-        ----------
-        utterances
-            Features [frames, dim] and peak in dB of each.
-        """
+        """Return the probability (n,) of class 1 (high / positive) of features [frames, dim] and peak in dB each."""
         parts = [self.classify(windows) for windows in self._batches(utterances)]
         return np.concatenate(parts) if parts else np.empty(0)
 
@@ -69,10 +63,7 @@ class TrainedModel:
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 of one or more windows, through the network at once.
 
-        Raises
-        ------
-        TrainingError
-            An answer is not finite.
+        Raises TrainingError if one is not finite.
         """
         logits = self._output(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
@@ -83,10 +74,7 @@ class TrainedModel:
     def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
         """Return the emotion features (n, width) of utterances as in `probabilities`; None if the method has none.
 
-        Raises
-        ------
-        TrainingError
-            The method returns something else than a vector per window, or values that are not finite.
+        Raises TrainingError if the method returns something else than a vector of finite values per window.
         """
         parts = []
         for windows in self._batches(utterances):
@@ -143,10 +131,7 @@ class TrainedModel:
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
         """Read a model that `save` wrote, by its own path or that of its run's folder.
 
-        Raises
-        ------
-        RunError
-            Missing, damaged, or of a method that is not installed.
+        Raises RunError if it is missing, damaged, or of a method that is not installed.
         """
         if path.suffix != ".safetensors":
             path = RunFolder(path).finished_model()

@@ -27,10 +27,7 @@ _SILENCE: Final = 10 ** (SILENCE_DB / 20)
 class WaveformModel(nn.Module):
     """Feature extraction, framing, normalisation, network and softmax of a trained model, in evaluation mode.
 
-    Raises
-    ------
-    ExportError
-        Its features cannot be extracted in a graph.
+    Raises ExportError if its features cannot be extracted in a graph.
     """
 
     def __init__(self, model: TrainedModel) -> None:
@@ -41,19 +38,10 @@ class WaveformModel(nn.Module):
         self.eval()
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify waveforms of one length.
+        """Return the probability of class 1 (batch,) and the logits (batch, 2) of waveforms of one length.
 
-        Parameters
-        ----------
-        waveform
-            (batch, samples) float32, mono, at the feature set's sample rate.
-
-        Returns
-        -------
-        probability
-            (batch,) of class 1 (high / positive).
-        logits
-            (batch, 2). Both are NaN for digital silence, and for samples that are not finite.
+        Waveforms are (batch, samples) float32, mono, at the feature set's sample rate. Both results are NaN for digital
+        silence, and for samples that are not finite.
         """
         extracted: Extracted = self.front_end(waveform)
         features, lengths = self.window(extracted)
@@ -74,13 +62,7 @@ class Extracted(NamedTuple):
 
 
 def front_end(features: FeatureSet) -> nn.Module:
-    """Return the module that turns waveforms (batch, samples) into the features of a feature set, as `Extracted`.
-
-    Raises
-    ------
-    ExportError
-        There is none for this kind of features.
-    """
+    """Return the module that turns waveforms (batch, samples) into the features of a feature set, as `Extracted`."""
     match features:
         case MfccSet():
             module: nn.Module = _Mfcc(features)

@@ -22,13 +22,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of `seconds`, one every `hop` s.
-
-    Raises
-    ------
-    ConfigError
-        Too short a window or hop.
-    """
+    """Windows of `seconds`, one every `hop` s; a `ConfigError` if either is too short."""
 
     seconds: float
     hop: float
@@ -59,12 +53,8 @@ def cut(
 ) -> Iterator[NDArray[np.float32]]:
     """Cut each span, in order, out of a signal that comes in blocks, and keep no more of it than a window needs.
 
-    Parameters
-    ----------
-    blocks
-        (n,) each, at `sample_rate` Hz.
-    spans
-        Of `Windows.spans`: the last one goes up to the end, which resampling may have rounded up.
+    The blocks are (n,) each, at `sample_rate` Hz. The last of the spans, which are those of `Windows.spans`, goes up to
+    the end, which resampling may have rounded up.
     """
     stream, buffer, first = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):

@@ -48,16 +48,11 @@ def domain_loss(
     """Return the binary cross-entropy of a domain discriminator, half of each domain's mean [1]_; ln 2 by chance.
 
     For as many source as target samples it is the mean over all of them, as in [2]_; with unequal numbers the domains
-    still count alike.
+    still count alike. Source and target are logits (n,) and (m,), positive for source. Their sigmoid is never taken,
+    for its logarithm has no gradient where it has saturated.
 
-    Parameters
-    ----------
-    source, target
-        Logits, shapes ``(n,)`` and ``(m,)``, ``n, m >= 1``: positive for source. Their sigmoid is never taken, for its
-        logarithm has no gradient where it has saturated.
-    source_weights, target_weights
-        Weight of each sample within its domain, positive, shapes ``(n,)`` and ``(m,)``; only their ratios matter, and
-        they are constants to the gradient. By default all count alike.
+    The weights, (n,) and (m,), are those of each sample within its domain, positive; only their ratios matter, and they
+    are constants to the gradient. By default all count alike.
     """
     # -ln sigmoid(z) where the domain is the source, -ln(1 - sigmoid(z)) where it is the target.
     return (_mean(-source, source_weights, "source") + _mean(target, target_weights, "target")) / 2
@@ -75,17 +70,11 @@ def cross_entropy_of_known(logits: Tensor, labels: Tensor) -> Tensor:
 def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
     """Return the value, a scalar, that one discriminator of D2GAN maximises [3]_.
 
-    It is ``weight * E[log D(favoured)] - E[D(other)]``, with ``D = softplus(logit)``. The best discriminator is ``D =
-    weight * p / q`` of the densities p of the favoured samples and q of the others, and its value ``weight * (KL(p ||
-    q) + log(weight) - 1)``: -1 for a weight of 1 and samples of one distribution. Whoever minimises the best value
-    brings the two together.
-
-    Parameters
-    ----------
-    favoured, other
-        Logits of any shape, one value or more each. Beyond `MAX_LOGIT` they have no gradient.
-    weight
-        Positive; ``alpha`` or ``beta`` in [3]_. The value is between about ``-10 * weight - 10`` and ``2.3 * weight``.
+    It is ``weight * E[log D(favoured)] - E[D(other)]``, with ``D = softplus(logit)`` of logits of any shape, without
+    gradient beyond `MAX_LOGIT`; the weight, positive, is ``alpha`` or ``beta`` in [3]_. The best discriminator is
+    ``D = weight * p / q`` of the densities p of the favoured samples and q of the others, and its value
+    ``weight * (KL(p || q) + log(weight) - 1)``: -1 for a weight of 1 and samples of one distribution. Whoever minimises
+    the best value brings the two together. The value is between about ``-10 * weight - 10`` and ``2.3 * weight``.
     """
     of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widened(favoured, other))
     return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()

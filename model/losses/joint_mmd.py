@@ -37,21 +37,12 @@ def joint_mmd(
     """Return the squared discrepancy, a scalar, of the joint distributions of features and class probabilities [1]_.
 
     The kernel of two utterances is the product over the layers of each layer's own kernel, ``k_E(E_i, E_j)
-    k_P(P_i, P_j)``: for features the Gaussians of `mk_mmd`, for probabilities one of fixed width. So utterances count
-    as alike only if the network answers alike, too; features of one marginal distribution still differ if the answers
-    that go with them do. With constant probabilities it is `mk_mmd`.
+    k_P(P_i, P_j)``: for features the Gaussians of `mk_mmd`, for probabilities ``exp(-|P_i - P_j|^2 / b)``, where
+    ``b`` is `probability_width`. So utterances count as alike only if the network answers alike, too; features of one
+    marginal distribution still differ if the answers that go with them do. With constant probabilities it is `mk_mmd`.
 
-    Parameters
-    ----------
-    source, target
-        Of the two mini-batches, of n and m utterances; m may differ from n unless the estimator is linear. The
-        gradient goes into both layers.
-    probability_width
-        Positive: ``b`` of ``exp(-|P_i - P_j|^2 / b)``.
-    estimator
-        See `squared_mmd`.
-    kernel
-        Of the features: see `KernelOptions`.
+    The mini-batches are of n and m utterances; m may differ from n unless the estimator, see `squared_mmd`, is linear.
+    The gradient goes into both layers. The `kernel` is that of the features.
 
     Examples
     --------

@@ -21,6 +21,8 @@ Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
 def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased") -> Tensor:
     """Estimate the squared MMD, a scalar, from the kernel matrix ``k`` of the joint sample.
 
+    The matrix (n, n) is positive definite, its first `n_source` rows are the source's.
+
     biased
         ``mean K_ss + mean K_tt - 2 mean K_st``, the V-statistic: never negative (but for rounding), at most 2 for a
         kernel of at most 1, 0 for identical sets, and the number of source and target samples may differ.
@@ -31,13 +33,6 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
         the mean of ``k(s_i, s_j) + k(t_i, t_j) - k(s_i, t_j) - k(s_j, t_i)`` over ``j = i + 1 mod n``, or over
         the disjoint pairs ``(0, 1), (2, 3), ...`` of which an odd last row has no part (the estimator of [1]_).
         It depends on the order of the rows, varies more, and needs as many source as target samples.
-
-    Parameters
-    ----------
-    kernel
-        Positive definite kernel matrix, shape ``(n, n)``, source rows first.
-    n_source
-        Number of source rows, ``0 < n_source < n``.
     """
     n = rows_of_square(kernel)
     if not 0 < n_source < n:
@@ -59,18 +54,10 @@ def mk_mmd(
 ) -> Tensor:
     """Return the corpus alignment loss ``d_k^2``, Eq. 10, a scalar: squared MK-MMD between mini-batches of features.
 
+    The features are (n, d) and (m, d); m may differ from n unless the estimator, see `squared_mmd`, is linear.
     The paper leaves the kernels open but for weights that sum to 1. By default there are five Gaussians of equal
     weight, of widths around the mean squared distance in the joint mini-batch (the five widths of the code of [2]_,
     which sums the kernels and so yields five times this value), and the estimator is the biased one.
-
-    Parameters
-    ----------
-    source, target
-        Features, shapes ``(n, d)`` and ``(m, d)``; ``m`` may differ from ``n`` unless the estimator is linear.
-    estimator
-        See `squared_mmd`.
-    kernel
-        See `KernelOptions`.
 
     Examples
     --------

@@ -21,15 +21,9 @@ MIN_NORM = 1e-6
 def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     """Return the prototype (d,) of one corpus and one kind of feature, Eq. 4: the mean projection, scaled to length 1.
 
-    It is shorter than 1 only if the mean is shorter than `MIN_NORM`.
-
-    Parameters
-    ----------
-    projections
-        ``g(E)`` or ``g(C)`` of a mini-batch, shape ``(n, d)``, ``n >= 1``.
-    mean
-        ``raw``: the projections are averaged as they are, and only the mean is normalised; ``unit``: each is
-        normalised too, so that long ones count no more than short ones.
+    It is shorter than 1 only if the mean is shorter than `MIN_NORM`. The projections ``g(E)`` or ``g(C)`` are (n, d).
+    With a mean of ``raw`` they are averaged as they are, and only the mean is normalised; with ``unit`` each is
+    normalised too, so that long ones count no more than short ones.
     """
     if projections.ndim != 2 or projections.shape[0] == 0:
         raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")

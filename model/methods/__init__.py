@@ -75,12 +75,7 @@ METHODS: Final[Mapping[str, "type[Method]"]] = _Methods()
 def method(name: str) -> "type[Method]":
     """Return the method of this name. Of the other packages' methods, only this one is imported.
 
-    Raises
-    ------
-    ConfigError
-        Unknown name; lists the valid ones.
-    PluginError
-        The method of another package cannot be used.
+    Raises ConfigError for an unknown name, and PluginError if the method of another package cannot be used.
     """
     if name in METHODS:
         if hidden := plugins.announced(ENTRY_POINTS).get(name):

@@ -41,12 +41,7 @@ def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, t
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
     """Write the card of a finished run anew; return its size in bytes.
 
-    Raises
-    ------
-    ExportError
-        The place is taken, and `force` is false.
-    RunError
-        As `card`.
+    Raises ExportError if the place is taken and `force` is false, RunError as `card`.
     """
     content = card(run).encode()
     with replacing(place, force=force) as fresh:
@@ -55,13 +50,7 @@ def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
 
 
 def card(run: RunFolder) -> str:
-    """Render the card of a finished run.
-
-    Raises
-    ------
-    RunError
-        The run is not finished, or damaged.
-    """
+    """Render the card of a run; a `RunError` if it is not finished, or damaged."""
     run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:

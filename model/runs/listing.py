@@ -96,13 +96,7 @@ class RunData:
 
 
 def find_runs(places: Iterable[Path]) -> Iterator[Run]:
-    """Yield all runs in and below some folders, in order of their paths.
-
-    Raises
-    ------
-    RunError
-        A place is not a folder.
-    """
+    """Yield all runs in and below some folders, in order of their paths; a `RunError` for a place that is no folder."""
     for place in places:
         if not place.is_dir():
             raise RunError(f"{place}: no such folder")
@@ -115,13 +109,7 @@ def find_runs(places: Iterable[Path]) -> Iterator[Run]:
 
 
 def open_run(path: Path) -> Run:
-    """Read the run in a folder, damaged or not.
-
-    Raises
-    ------
-    RunError
-        There is none.
-    """
+    """Read the run in a folder, damaged or not; a `RunError` if there is none."""
     run = _read(RunFolder(path)) if path.is_dir() else None
     if run is None:
         raise RunError(f"{path}: not a run's folder; emodna-runs ls finds those below a folder")

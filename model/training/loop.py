@@ -65,24 +65,13 @@ def train(
 ) -> Timing:
     """Train a method in place, from its checkpoint in the run folder if there is one.
 
-    Parameters
-    ----------
-    listening
-        Is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint is
-        written and KeyboardInterrupt raised.
-    residency
-        See `Loader`.
-    compile, cuda_graph
-        Whether the losses go through torch.compile, and whether a step is a CUDA graph.
+    `listening` is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint
+    is written and KeyboardInterrupt raised. For `residency` see `Loader`. With `compile` the losses go through
+    torch.compile, with `cuda_graph` a step is a CUDA graph.
 
-    Raises
-    ------
-    TrainingError
-        A term of the loss is no longer finite; names it, the step and the batch. The last checkpoint stays.
-    RunError
-        A damaged checkpoint.
-    ConfigError, StoreError
-        See `Loader`; ConfigError also where the losses cannot be compiled.
+    Raises TrainingError if a term of the loss is no longer finite: it names the term, the step and the batch, and the
+    last checkpoint stays; RunError for a damaged checkpoint; ConfigError and StoreError as `Loader`; ConfigError also
+    where the losses cannot be compiled.
     """
     if device.type == "cpu":
         keep_freed_memory()

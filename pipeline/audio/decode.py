@@ -38,23 +38,11 @@ class Recording:
 
 
 def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
-    """Decode one channel of anything that libsndfile reads.
+    """Decode one channel, counted from 0, of anything that libsndfile reads from a seekable binary stream.
 
-    The first channel, not the mean: two microphones that stand apart comb-filter the voice when averaged.
-
-    Parameters
-    ----------
-    stream
-        A seekable binary stream.
-    channel
-        Number of the channel, from 0.
-    max_seconds
-        Longer recordings are refused before they are decoded.
-
-    Raises
-    ------
-    AudioError
-        Empty, truncated or unreadable file, no such channel, too long, or samples that are not finite.
+    The first channel, not the mean: two microphones that stand apart comb-filter the voice when averaged. Raises
+    `AudioError`: empty, truncated or unreadable file, no such channel, samples that are not finite, or a recording of
+    more than `max_seconds`, which is refused before it is decoded.
     """
     pieces = Pieces(stream, channel=channel, max_seconds=max_seconds)
     return Recording(pieces.joined(), pieces.sample_rate, pieces.channels)

@@ -20,24 +20,16 @@ _DESCRIPTION: Final = ("corpus", "feature_set", "licence", "citation", "segmenta
 
 
 def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[int], None]]) -> dict[str, Any]:
-    """Compare two stores.
+    """Compare two stores; return what `emodna-cache diff --json` prints.
 
     Python looks only at what differs. Features are read where their checksums differ while audio and parameters are
     the same, as with other versions of a library. `told` is called with the number of utterances to be read; it returns
     a function that is called with the number of further utterances that have been.
 
-    Returns
-    -------
-    document
-        As `emodna-cache diff --json` prints it. `origin`, `libraries`, `description` and `parameters` map a key to its
-        values under `a` and `b`; a key that one side does not have is missing there. `columns` maps a column to its
-        rows that differ. `features` has the largest absolute differences: None for unlike numbers of frames, infinite
-        if a value is not a number. Origin and libraries make no difference to `same`.
-
-    Raises
-    ------
-    StoreError
-        A shard is missing or cut off, or an utterance that has to be read is damaged.
+    In the result `origin`, `libraries`, `description` and `parameters` map a key to its values under `a` and `b`; a key
+    that one side does not have is missing there. `columns` maps a column to its rows that differ. `features` has the
+    largest absolute differences: None for unlike numbers of frames, infinite if a value is not a number. Origin and
+    libraries make no difference to `same`. Raises `StoreError`: a shard or an utterance that is read is damaged.
     """
     files = [(each.path / file.name, file.size) for each in (a, b) for file in each.snapshot.shards.values()]
     for path, size in files:  # an index has checksums also of features that are gone

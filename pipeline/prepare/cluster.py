@@ -234,9 +234,9 @@ class _ClusterRun:
     def _compare_processors(self, answer: "Answer") -> None:
         """Tell, once, that the workers' processors differ."""
         with self._adding:
-            news = answer.cpu not in self._cpus
+            second = len(self._cpus) == 1 and answer.cpu not in self._cpus
             self._cpus.setdefault(answer.cpu, answer.worker)
-        if news and len(self._cpus) == 2:
+        if second:
             kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
             self._tell(f"the workers' processors differ ({kinds}): the last bits may depend on who did what")
 

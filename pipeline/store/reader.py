@@ -30,22 +30,14 @@ _IDS_TO_COMPARE: Final = 20_000
 
 
 class FeatureStore:
-    """A snapshot of one corpus's features and labels.
+    """A snapshot of one corpus's features and labels, at the path <cache>/<corpus>/<feature-set>.
 
     `len(store)` utterances; `store[i]` are the features of utterance i, float32 [frames, dim], read-only and
     memory-mapped; `store.table` is the whole index as a pyarrow table, row i describing utterance i. The snapshot stays
     readable while later runs of emodna-prep commit new ones. A forked process goes on with it; one that gets it pickled
     opens the same snapshot.
 
-    Parameters
-    ----------
-    path
-        <cache>/<corpus>/<feature-set>.
-
-    Raises
-    ------
-    StoreError
-        No store, or a damaged one. `store[i]` raises it too, if the features do not match their checksum.
+    Raises `StoreError`: no store, or a damaged one; from `store[i]`, features that do not match their checksum.
 
     Examples
     --------

@@ -30,7 +30,6 @@ from tests.model.small import Silent
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "hash": [(extract.hashlib, "file_digest"), (extract.hashlib, "sha256")],
     "decode": [
-        (extract, "_read_at_once"),
         (soundfile.SoundFile, "__init__"),
         (soundfile.SoundFile, "read"),
         (soundfile.SoundFile, "close"),

@@ -43,8 +43,9 @@ class TestPlainNetwork:
     """The same numbers as those of the network without its tricks."""
 
     @pytest.mark.parametrize(("dim", "frames"), [(40, 60), (39, 61)])
-    def test_gives_the_same_values_and_gradients(self, dim: int, frames: int) -> None:
-        mine, plain = encoder(8, dropout=0.0), PlainCapsules(8, dropout=0.0)
+    @pytest.mark.parametrize("routings", [1, 3])
+    def test_gives_the_same_values_and_gradients(self, dim: int, frames: int, routings: int) -> None:
+        mine, plain = encoder(8, dropout=0.0, routings=routings), PlainCapsules(8, dropout=0.0, routings=routings)
         for norm in mine.modules():  # those of a new one change next to nothing
             if isinstance(norm, FrozenBatchNorm2d):
                 for number, tensor in enumerate(
@@ -61,13 +62,6 @@ class TestPlainNetwork:
             output.backward(noise(4, 8, seed=1).double())
         for (name, parameter), other in zip(mine.named_parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(parameter.grad, other.grad, msg=name)
-
-    @pytest.mark.parametrize("routings", [1, 3])
-    def test_routes_as_often_as_told(self, routings: int) -> None:
-        mine, plain = encoder(8, 0.0, routings=routings), PlainCapsules(8, routings=routings)
-        plain.load_state_dict(mine.state_dict())
-        inputs = 30 * noise(2, 40, 40)
-        torch.testing.assert_close(mine.eval()(inputs), plain.eval()(inputs), rtol=1e-4, atol=1e-7)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training_and_is_an_affine_map() -> None:
@@ -101,19 +95,6 @@ class TestPooledConvolution:
         x = noise(2, 1, 7, 6).double()
         parameters = [noise(3, 1, 3, 3, seed=1).double().requires_grad_(), noise(3, seed=2).double().requires_grad_()]
         assert torch.autograd.gradcheck(lambda *each: pooled_convolution(x, *each), parameters)
-
-    def test_an_input_can_have_a_gradient(self) -> None:
-        inputs = [noise(2, 1, 8, 9).double().requires_grad_(), noise(3, 1, 3, 3).double(), noise(3).double()]
-        assert torch.autograd.gradcheck(pooled_convolution, inputs)
-
-    @pytest.mark.parametrize("value", [-1e30, 1e30])
-    def test_is_finite_far_away(self, value: float) -> None:
-        weight, bias = torch.full((2, 1, 3, 3), value, requires_grad=True), torch.zeros(2, requires_grad=True)
-        pooled = pooled_convolution(torch.ones(1, 1, 6, 6), weight, bias)
-        pooled.sum().backward()
-        assert weight.grad is not None
-        assert pooled.isfinite().all()
-        assert weight.grad.isfinite().all()
 
 
 class TestSquash:

@@ -46,16 +46,6 @@ class TestDiffering:
         found = differing([seeds[0], open_run(trained_run)])
         assert found == {"method": ["source-only", "emo-dna"], "steps": [4, 20]}
 
-    def test_finds_a_key_that_only_a_later_version_has(self, seeds: list[Run], tmp_path: Path) -> None:
-        shutil.copytree(seeds[0].folder.path, tmp_path / "new")
-        config = json.loads((tmp_path / "new" / "config.json").read_text())
-        config["decisive"]["train"]["momentum"] = 0.5
-        config["versions"]["torch"] = "9.0"
-        (tmp_path / "new" / "config.json").write_text(json.dumps(config))
-        found = differing([seeds[0], open_run(tmp_path / "new")])
-        assert found["train.momentum"] == [None, 0.5]
-        assert set(found) == {"train.momentum", "versions.torch"}
-
 
 class TestOverSeeds:
     def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, fit_small, listed, prepared, refused
+from tests.model.small import emotions_of, fit_small, listed, prepared
 
 CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)
@@ -143,10 +142,3 @@ class TestMistakes:
         store = prepared("emodb", roots["emodb"], tmp_path, feature_set("mfcc39"))
         with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
             evaluate_run(finished(trained_run), store)
-
-    def test_a_folder_that_lacks_a_file_or_whose_configuration_is_none(self, trained_run: Path, tmp_path: Path) -> None:
-        run = Path(shutil.copytree(trained_run, tmp_path / "run"))
-        for content in ("", "[]", "{}", '{"decisive": {"src": "a"}}', None):
-            (run / "config.json").unlink() if content is None else (run / "config.json").write_text(content)
-            with refused(run / "config.json"):
-                finished(run)

@@ -107,12 +107,6 @@ class TestInvariances:
         assert found["uar"] == [50, 50] or (found["uar"] is None and min(low, high) < 4)
         assert found["war"] is not None
 
-    @given(speakers_counts)
-    def test_lie_between_0_and_100_and_are_in_order(self, counts: Counts) -> None:
-        for found in (over_speakers(counts, FEW), over_utterances(counts.sum(axis=0), FEW)):
-            for lower, upper in (found[name] for name in SCORES if found[name] is not None):
-                assert 0 <= lower <= upper <= 100
-
     def test_the_seed_decides_and_not_how_many_are_drawn_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         speaker, truth, predicted = corpus(4)
         counts = confusions(truth, predicted, speaker, 6)

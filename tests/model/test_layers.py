@@ -67,11 +67,6 @@ class TestBatchNorm:
         assert_same_layer(mine.train(training), plain.train(training), noise(4, 5, 8), layout)
         assert mine.num_batches_tracked == 1 + training
 
-    def test_refuses_what_torchs_refuses(self) -> None:
-        with pytest.raises(ValueError, match="Expected more than 1 value"):
-            BatchNorm1d(3)(noise(1, 3, 1))
-        assert BatchNorm1d(3)(noise(4, 3)).shape == (4, 3)
-
 
 class TestPool:
     @each_layout

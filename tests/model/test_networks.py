@@ -13,11 +13,9 @@ from emodna.model.networks.emotion import (
     Backbone,
     CorpusEncoder,
     EmotionEncoder,
-    EmotionNetwork,
     TemporalBlock,
     last_step,
     mean_over_time,
-    projection_head,
 )
 from tests.model.small import noise
 
@@ -45,21 +43,7 @@ def normed(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     return (x - mean) / torch.sqrt(variance + norm.eps) * weight + bias
 
 
-def network(dim: int = 40, **options: Any) -> EmotionNetwork:
-    return EmotionNetwork(dim, classes=2, channels=64, dropout=0.1, tcn_blocks=5, tcn_kernel=2, **options).eval()
-
-
 class TestShapes:
-    def test_of_the_paper(self) -> None:
-        model = network()
-        hidden = model.backbone(noise(3, 40, 188))
-        assert hidden.shape == (3, 64, 23)
-        assert model.encoder(hidden).shape == (3, 64, 23)
-        assert model.encode(hidden, torch.full((3,), 188)).shape == (3, 64)
-        assert CorpusEncoder(64, 64)(hidden, torch.full((3,), 23)).shape == (3, 64)
-        assert projection_head(64, 64, 128)(noise(3, 64)).shape == (3, 128)
-        assert model(noise(3, 40, 188), torch.full((3,), 188)).shape == (3, 2)
-
     @given(frames=st.integers(8, 300))
     def test_a_full_window_pools_to_all_of_its_steps(self, frames: int) -> None:
         backbone = Backbone(2, 2, 0.1).eval()
@@ -172,10 +156,3 @@ class TestMeanOverTime:
         x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
         expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
         torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)
-
-    def test_does_not_look_behind_the_length(self) -> None:
-        x, lengths = noise(3, 2, 8), torch.tensor([2, 5, 7])
-        other = x.clone()
-        for row, length in zip(other, lengths.tolist(), strict=True):
-            row[:, length:] = 1e30
-        assert torch.equal(mean_over_time(x, lengths), mean_over_time(other, lengths))

@@ -17,27 +17,12 @@ from emodna.model.inference.onnx_export import write_onnx
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
+from emodna.model.methods.clstm import Clstm
 from emodna.model.methods.source_only import SourceOnly
-from emodna.model.networks.emotion import CorpusEncoder
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FeatureSet, feature_set
 from tests.model.small import quick_if_representative
 from tests.model.test_waveform_model import answer, expected, made, tone
-
-
-class Recurrent(SourceOnly):
-    """Predicts with a Bi-LSTM, as some methods do."""
-
-    name = "recurrent"
-
-    def __init__(self, dim: int, config: Any, seed: int) -> None:
-        super().__init__(dim, config, seed)
-        self.recurrent = CorpusEncoder(config.channels, config.channels, pooling="last")
-
-    def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        hidden = self.network.backbone(features)
-        logits: Tensor = self.network.classifier(self.recurrent(hidden, self.network.backbone.pooled_lengths(lengths)))
-        return logits
 
 
 class Branching(SourceOnly):
@@ -61,13 +46,13 @@ class Sized(SourceOnly):
 def model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
     """A model of random weights."""
     base = made(features, **framing)
-    method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8, tcn_blocks=1), 0)
+    method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8), 0)
     return dataclasses.replace(base, method=method.eval())
 
 
 def masked_lstm() -> TrainedModel:
     features = feature_set("mfcc39", fixed_samples=30_000)
-    return model_of(Recurrent, features, padding="mask", per_utterance=True, frames=40)
+    return model_of(Clstm, features, padding="mask", per_utterance=True, frames=40)
 
 
 @pytest.mark.slow  # the quick suite exports one model, in tests/cli/test_export.py

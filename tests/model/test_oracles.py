@@ -138,18 +138,6 @@ def test_labels_without_l_scl_are_refused(source: FeatureStore, target: FeatureS
         fit_small(source, target, tmp_path, method="dan", settings={"threshold": "oracle-labels"})
 
 
-def test_with_labels_for_pseudo_labels_a_resume_is_exact(
-    source: FeatureStore, target: FeatureStore, tmp_path: Path
-) -> None:
-    asked: dict[str, Any] = {"settings": {"threshold": "oracle-labels", "checkpoint_seconds": "0"}, "resume": True}
-    fit_small(source, target, tmp_path / "whole", **asked)
-    with pytest.raises(Interruption):
-        fit_small(source, target, tmp_path / "run", watcher=InterruptAt(3), **asked)
-    fit_small(source, target, tmp_path / "run", residency="off", **asked)
-    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
-    assert logged_lines(tmp_path / "run") == logged_lines(tmp_path / "whole")
-
-
 class TestUpperBound:
     def made(self) -> UpperBound:
         made = small(UpperBound, dropout=0.0, folds=3)

@@ -10,10 +10,8 @@ from torch import Tensor
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from emodna.model.reproducibility import forked
 from tests.model.small import assert_same_tensors, batches
 
-CPU = torch.device("cpu")
 SEPARATE = pytest.mark.parametrize("mode", ["separate", "source"])
 
 
@@ -100,15 +98,3 @@ def test_evaluation_mode_predicts_as_after_training_and_leaves_everything_as_it_
     assert_same_tensors(model.state_dict(), before)
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(logits, model.eval()(target.features, target.lengths))
-
-
-def test_forked_leaves_the_global_state_alone_and_follows_from_it() -> None:
-    draws = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        before = torch.get_rng_state()
-        with forked("this test", CPU):
-            draws.append(torch.rand(4))
-        assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.errors import TrainingError
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, ParameterGroup, Phase, phase_at
 from emodna.model.run_folder import RunFolder
@@ -105,20 +104,6 @@ class TestTraining:
         assert list(lines[-1]) == ["step", "discriminator", "emotion", "fooling", "total"]
         last = lines[-1]
         assert last["total"] == pytest.approx(last["discriminator"] + last["emotion"] + last["fooling"])
-
-
-class Odd(Duel):
-    """A term of the first phase is not finite."""
-
-    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        terms = super().losses(source, target, step)
-        return {"first": terms["emotion"] * 0, "odd": terms["emotion"] * torch.nan} if self.phase == "alone" else terms
-
-
-def test_a_term_of_an_earlier_phase_that_was_not_finite_is_named(streams: Streams, tmp_path: Path) -> None:
-    parts = {"steps": 8, "seed": 0, "device": CPU, "run": RunFolder(tmp_path), "watcher": Silent()}
-    with pytest.raises(TrainingError, match=r"term odd at step 1\b"):
-        train(Odd(), *streams, TrainConfig(log_every=100, checkpoint_seconds=1000), **parts)
 
 
 def test_optimizers_have_their_groups_settings_and_else_the_run_s() -> None:

@@ -1,13 +1,11 @@
 """Prediction on audio files: any format and rate, the same answer as in training, an error for each bad file."""
 
-import os
 import shutil
 import struct
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -184,14 +182,6 @@ class TestWindows:
             assert each.probability == pytest.approx(one(model, tmp_path / "piece.wav").probability, abs=1e-6)
         assert len({each.probability for each in found}) == len(found)
 
-    def test_are_the_same_in_pieces_of_any_length(
-        self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        found = list(predict_files(model, [long, long], windows=Windows(0.25, 0.02), threads=2))
-        monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1000)
-        assert list(predict_files(model, [long, long], windows=Windows(0.25, 0.02))) == found
-        assert len(found) > 200
-
     def test_of_a_shorter_file_are_one_with_the_answer_of_the_file(self, model: TrainedModel, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "short.wav", tone(0.4, 44100), 44100)
         (found,) = predict_files(model, [tmp_path / "short.wav"], windows=Windows(0.5, 0.5))
@@ -301,14 +291,6 @@ class TestInputs:
         assert (first.file, second.file) == (f"{packed}/a/a.wav", f"{packed}/b.wav")
         assert first.failed
         assert second.probability == one(model, recording).probability
-
-    def test_may_be_a_pipe(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe")
-        writer = Thread(target=(tmp_path / "pipe").write_bytes, args=[recording.read_bytes()])
-        writer.start()
-        found = one(model, tmp_path / "pipe")
-        writer.join()
-        assert found.probability == one(model, recording).probability
 
     def test_come_as_they_are_asked_for(self, model: TrainedModel, recording: Path) -> None:
         """Of endless many, the first answers come, and no more is at work than the next few."""

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from emodna.model.inference.predictions import write_predictions
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tables import renamed
 from tests.model.small import emotions_of, fit_small, listed
 
 FIRST = ["id", "probability", "label"]
@@ -48,11 +47,3 @@ def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
     assert table["id"].to_pylist() == target.ids
     assert table["probability"].to_pylist() == probabilities.tolist()
     assert str(table.schema.field("label").type) == "int8"
-
-
-def test_names_that_are_taken_are_told_apart() -> None:
-    assert renamed(["a", "own_label", "label"], ["label"]) == {
-        "a": "a",
-        "own_label": "own_label",
-        "label": "own_own_label",
-    }

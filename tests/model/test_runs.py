@@ -1,22 +1,19 @@
 """Runs as they are found on disk: finished, at work, interrupted, damaged, or no runs at all."""
 
-import fcntl
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import filelock
 import pytest
 
-from emodna.model import run_folder
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.compare import differing, over_seeds, paired
-from emodna.model.runs.listing import Run, curves, files, find_runs, not_default, open_run, trained_on
+from emodna.model.runs.listing import Run, curves, find_runs, not_default, open_run, trained_on
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, fit_small, listed
+from tests.model.small import InterruptAt, Interruption, fit_small
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +51,6 @@ class TestStates:
             run = open_run(interrupted_run)
             assert (run.state, run.step) == ("running", 4)
         assert open_run(interrupted_run).state == "interrupted"
-
-    def test_of_a_run_without_labels_have_no_scores(
-        self, roots: dict[str, Path], source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        store = listed(roots["emodb"], dict.fromkeys(target.column("path"), ""), tmp_path)
-        fit_small(source, store, tmp_path / "run", steps=1)
-        run = open_run(tmp_path / "run")
-        assert run.state == "done"
-        assert {*run.scores.values(), *run.best_constant.values()} == {None}
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"decisive": {"src": "a"}, "constant": {}}'])
     @pytest.mark.parametrize("name", ["config.json", "result.json"])
@@ -109,27 +97,6 @@ class TestFind:
         for place in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(RunError, match="not a run's folder"):
                 open_run(place)
-
-    def test_changes_nothing(self, copy: Path) -> None:
-        (copy / "vanished").symlink_to(copy / "nowhere")
-        assert "vanished" not in files(RunFolder(copy))
-        (copy / "vanished").unlink()
-        before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()}
-        run = open_run(copy)
-        paired([run, run])
-        assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in copy.iterdir()} == before
-
-
-def test_a_look_does_not_keep_a_run_from_beginning(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    monkeypatch.setattr(run_folder, "_LOOKS", 60.0)  # on a busy machine a timer may be late
-    with (copy / ".lock").open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        release = threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN))
-        release.start()
-        with RunFolder(copy).claimed(config, resume=True):
-            pass
-        release.join()
 
 
 class TestContent:

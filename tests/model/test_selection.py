@@ -16,7 +16,7 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.validation import split
-from emodna.model.errors import ConfigError, RunError
+from emodna.model.errors import ConfigError
 from emodna.model.evaluation import selection
 from emodna.model.evaluation.criteria import CRITERIA, LAST
 from emodna.model.evaluation.evaluate import evaluate
@@ -35,11 +35,6 @@ STEPS = 9
 FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
 VALIDATED = {**FAST, "validation": "0.25"}
 EVERY_STEP = {"checkpoint_seconds": "0"}
-
-
-@pytest.fixture(scope="module")
-def pair(source: FeatureStore, target: FeatureStore) -> Pair:
-    return source, target
 
 
 def fit(pair: Pair, run: Path, **request: Any) -> dict[str, Any]:
@@ -245,18 +240,6 @@ class TestResume:
                 fit(pair, tmp_path / "run", select="snd", settings=VALIDATED)
         fit(pair, tmp_path / "run", select="snd", settings=VALIDATED, resume=True)
         assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated)
-
-    def test_with_another_criterion_is_refused(self, validated: Path, pair: Pair) -> None:
-        with pytest.raises(RunError, match="select: snd -> entropy"):
-            fit(pair, validated, select="entropy", settings=VALIDATED, resume=True)
-
-    def test_with_a_damaged_snapshot_names_it(self, pair: Pair, tmp_path: Path) -> None:
-        with pytest.raises(Interruption):
-            fit(pair, tmp_path / "run", select="snd", settings={**FAST, **EVERY_STEP}, watcher=InterruptAt(5))
-        damaged = tmp_path / "run" / "snapshots" / "step-000002.safetensors"
-        damaged.write_bytes(damaged.read_bytes()[:-7])
-        with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged"):
-            fit(pair, tmp_path / "run", select="snd", settings={**FAST, **EVERY_STEP}, resume=True)
 
 
 class TestValidation:

@@ -63,19 +63,3 @@ def test_values_come_back_where_they_were_in_memory(name: str) -> None:
     assert [t.data_ptr() for t in training.method.state_dict().values()] == places
     assert all(t is moments[name] for name, t in optimizer_tensors(training.optimizers, training.method).items())
     assert all(parameter.grad is None for parameter in training.method.parameters())
-
-
-def test_steps_that_end_in_an_error_are_taken_back_too() -> None:
-    training = Training(METHODS["emo-dna"])
-    values = training.state()
-
-    def fail() -> None:
-        with training.update.undone():
-            training.take(90)
-            raise RuntimeError("enough")
-
-    with pytest.raises(RuntimeError, match="enough"):
-        fail()
-    now = training.state()
-    assert_same_tensors({name: now[name] for name in values}, values)
-    assert all(not value.any() for name, value in now.items() if name not in values)  # moments that are new

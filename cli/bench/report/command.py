@@ -38,8 +38,7 @@ def report(
     What is not there yet is left out, and the page says so.
     """
     check_folder(to)
-    from emodna.cli.bench.report.page import html
-    from emodna.cli.bench.report.sections import build_page
+    from emodna.cli.bench.report.page import build_page, html
     from emodna.model.bench.spec import Experiment
     from emodna.pipeline.files import write_atomically
 
@@ -47,7 +46,7 @@ def report(
     path = to or out / _FILE
     written = html(page).encode("utf-8", "backslashreplace")
     write_atomically(path, written)
-    sections = page.every_section()
+    sections = [each for section in page.sections for each in (section, *section.parts)]
     missing = [line for section in sections for line in section.missing]
     if as_json:
         common.print_json(

@@ -1,17 +1,47 @@
-"""Content of the page, and one HTML file with all that it needs."""
+"""The page of an experiment: tables, figures and all cells as one HTML file that loads nothing."""
 
 import base64
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, remarks
+from emodna.cli.bench.draw import page_svg
+from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_number, signed
+from emodna.cli.bench.notes import caption, missing, notes
+from emodna.model.bench import figures
+from emodna.model.bench.compare import compare, match
+from emodna.model.bench.paper import PRESETS
+from emodna.model.bench.pictures import Dots, Matrix, Panel, Picture
+from emodna.model.bench.results import CONSTANTS, Outcome, Scores, read_outcomes, results, scored
+from emodna.model.bench.spec import Experiment, shared_notes
+from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, Spot, Table, table
+from emodna.model.errors import BenchError, RunError
+from emodna.model.metrics import SCORE_NAMES
+from emodna.model.run_folder import read_json
+from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.errors import EmodnaError
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _HERE: Final = Path(__file__).parent
-#: Rows that are read without a filter.
-_FEW: Final = 12
+#: The one score in which no constant predictor looks good.
+_METRIC: Final = "uar"
+_LOOKS: Final = {"done": "", "failed": "bad"}
+
+
+# Parts of the page, which page.html lays out
 
 
 class Item(NamedTuple):
@@ -22,6 +52,20 @@ class Item(NamedTuple):
     """Sort key; None comes last."""
     look: str = ""
     """Class of page.css."""
+
+
+def item(value: Item | str | float | None, digits: int = 1) -> Item:
+    """Return a cell with a text or a number, a whole one without decimals; what is missing is a dash."""
+    match value:
+        case Item():
+            return value
+        case str():
+            return Item(value)
+        case int():
+            return Item(str(value), float(value))
+        case float() if math.isfinite(value):
+            return Item(f"{value:.{digits}f}", value)
+    return Item(MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +84,19 @@ class Sheet:
     """Columns whose values can be chosen from a list, if there are many rows."""
 
     @property
-    def tall(self) -> bool:
-        """True if it scrolls in its own box, and is filtered by words."""
-        return bool(self.filtered) and len(self.rows) > _FEW
-
-    @property
     def numeric(self) -> list[bool]:
         """True of columns with numbers, or with nothing."""
         columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
         return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
 
-    def choices(self, name: str) -> tuple[int, list[str]]:
-        """Return the place of a filtered column, and the values that can be chosen in it."""
-        place = self.columns.index(name)
-        return place, sorted({row[place].text for row in self.rows})
 
-
-class Plot(NamedTuple):
-    """A panel of a figure."""
-
-    title: str
-    svg: str
-    words: str
-    """Content for those who do not see it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure: plots side by side, and its numbers as tables if they are few."""
+class Figure(NamedTuple):
+    """A picture, and its numbers as tables if they are few."""
 
     id: str
     title: str
-    plots: Sequence[Plot]
-    note: str = ""
-    numbers: Sequence[Sheet] = ()
+    picture: Picture
+    numbers: Sequence[Sheet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,7 @@ class Section:
 
     id: str
     title: str
-    paragraphs: Sequence[str] = ()
+    lead: str = ""
     facts: Sequence[tuple[str, str]] = ()
     sheets: Sequence[Sheet] = ()
     figures: Sequence[Figure] = ()
@@ -91,32 +114,14 @@ class Section:
     """Parts that would stand here but are not there yet, and why."""
     parts: Sequence["Section"] = ()
 
-    def with_parts(self) -> Iterator["Section"]:
-        """Yield it, and all in it."""
-        yield self
-        for part in self.parts:
-            yield from part.with_parts()
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """The whole page."""
 
-    title: str
-    lead: str
+    experiment: Experiment
+    outcomes: Sequence[Outcome]
+    """Those that it shows."""
     sections: Sequence[Section]
-    footer: str = ""
-
-    def every_section(self) -> list[Section]:
-        """Return sections and their parts, in order."""
-        return [part for section in self.sections for part in section.with_parts()]
-
-
-def number(value: float | None, digits: int = 1) -> Item:
-    """Return a cell with a number; a missing one is a dash."""
-    if value is None or not math.isfinite(value):
-        return Item(MISSING)
-    return Item(f"{value:.{digits}f}", float(value))
 
 
 def html(page: Page) -> str:
@@ -129,4 +134,299 @@ def html(page: Page) -> str:
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # A browser hashes what lies between the tags, so nothing may be added to it there.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    return environment.get_template("page.html").render(page=page, style=style, script=script, script_hash=digest)
+    return environment.get_template("page.html").render(
+        page=page, style=style, script=script, script_hash=digest, version=version("emodna"), svg=page_svg, words=_words
+    )
+
+
+def _words(panel: Panel) -> str:
+    """Return the content of a panel, to be read out."""
+    axes = " by ".join(filter(None, [panel.y_label, panel.x_label]))
+    marks = ("matrix" if isinstance(mark, Matrix) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
+    return ". ".join(filter(None, [panel.title, axes, ", ".join(marks)]))
+
+
+# The content
+
+
+def build_page(
+    experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
+) -> Page:
+    """Make the page of an experiment.
+
+    Parameters
+    ----------
+    tasks
+        Tasks to show; empty: all that the experiment has.
+    progress
+        Called with what is being computed, where that takes long.
+    features
+        False leaves out what has to be computed from the trained models.
+    """
+    wanted = [task for task in TASKS if task in (tasks or experiment.tasks)]
+    every = read_outcomes(experiment)
+    found = results(experiment, every, called=True)
+    outcomes = [outcome for outcome in every if outcome.run.task in wanted]
+    sections = [
+        overview(experiment, outcomes, wanted),
+        _paper_tables(experiment, found, wanted),
+        _comparison(experiment, found, wanted),
+        _figures(experiment, wanted, progress, features=features),
+        _cells(_of_tasks(found, wanted)),
+    ]
+    return Page(experiment, outcomes, sections)
+
+
+def _of_tasks(found: pa.Table, tasks: Sequence[Task]) -> pa.Table:
+    return found.filter(pc.field("task").isin(list(tasks)))
+
+
+def overview(experiment: Experiment, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
+    """Show corpora, methods, conditions and states."""
+    conditions, pairs = experiment.conditions, {outcome.run.pair for outcome in outcomes}
+    states = Counter(outcome.state for outcome in outcomes)
+    settings = ", ".join(f"{key}={value}" for key, value in conditions.settings.items())
+    facts = {
+        "tasks": ", ".join(tasks),
+        "ordered pairs": str(len(pairs)),
+        "seeds": ", ".join(map(str, sorted({outcome.run.seed for outcome in outcomes}))),
+        "training steps": str(conditions.steps),
+        "settings for all": settings or "the defaults",
+        "feature set": conditions.feature_set,
+        "device": conditions.device,
+        "cells": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
+        "training time of all cells": _duration(sum(outcome.seconds or 0.0 for outcome in outcomes)),
+        "versions": _versions(experiment, outcomes),
+    }
+    shared = {pair: count for pair, count in experiment.shared.items() if pair in pairs}
+    return Section(
+        "about",
+        "What this is",
+        facts=list(facts.items()),
+        sheets=[_corpora(experiment, tasks), _methods(experiment, outcomes)],
+        notes=[f"{note}." for note in shared_notes(shared)],
+    )
+
+
+def _corpora(experiment: Experiment, tasks: Sequence[Task]) -> Sheet:
+    columns = ["corpus", "languages", "utterances"]
+    for task in tasks:
+        low, high = CLASS_NAMES[task]
+        columns += [f"{task} {low}", f"{task} {high}", f"{task} % {high}"]
+    rows = []
+    for corpus in experiment.corpora.values():
+        row: list[str | float | None] = [corpus.name, corpus.language or "unknown", corpus.utterances]
+        for task in tasks:
+            of_low, of_high = corpus.classes[task]
+            row += [of_low, of_high, 100 * of_high / (of_low + of_high) if of_low + of_high else None]
+        rows.append(list(map(item, row)))
+    return Sheet("corpora", "Corpora", columns, rows)
+
+
+def _methods(experiment: Experiment, outcomes: Sequence[Outcome]) -> Sheet:
+    columns = ["method", "as --methods spells it", "uses target labels", "our reading"]
+    columns += ["cells done", "cells", "seconds per cell"]
+    rows = []
+    for method, info in experiment.methods.items():
+        own = [outcome for outcome in outcomes if outcome.run.method == method]
+        seconds = [outcome.seconds or 0.0 for outcome in own if outcome.state == "done"]
+        oracle = Item("yes", look="bad") if info.oracle else "no"
+        row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(own)]
+        rows.append(list(map(item, [*row, sum(seconds) / len(seconds) if seconds else None])))
+    return Sheet("methods", "Methods", columns, rows)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.0f} s"
+
+
+def _versions(experiment: Experiment, outcomes: Sequence[Outcome]) -> str:
+    """List the versions that runs were made with: more than one of a package is worth knowing."""
+    seen: set[str] = set()
+    for outcome in outcomes:
+        if outcome.state == "done":
+            try:
+                versions = read_json(experiment.run_folder(outcome.run).config).get("versions", {})
+            except RunError:
+                continue
+            seen |= {f"{package} {version}" for package, version in versions.items()}
+    return ", ".join([*sorted(seen), f"page made with Python {platform.python_version()}"])
+
+
+def _paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
+    """Show all tables in which at least one of our numbers stands."""
+    parts: list[Section] = []
+    empty: list[str] = []
+    for name in TABLE_NAMES:
+        of_paper = name in PRESETS
+        if of_paper and not set(PRESETS[name].tasks) & set(tasks):
+            continue
+        made = table(experiment, name, found)
+        there = [line for line in made.of("entry") if any(each.mean is not None for each in line.cells.values())]
+        if len(there) < (1 if of_paper else 2):  # one setting alone is no study of settings
+            empty.append(f"{caption(made)} Too few of its cells are done.")
+            continue
+        columns = dict.fromkeys(column for block in made.blocks for _, column in block.columns)
+        hidden = dict.fromkeys(column.name for column in columns if not known_pairs(made, column))
+        left_out = [f"Columns without a pair here are left out: {', '.join(hidden)}."] if hidden else []
+        parts.append(
+            Section(
+                f"table-{name}",
+                f"Table {name}: {made.title}" if of_paper else made.title,
+                caption(made) if of_paper else "",
+                sheets=[_block(f"table-{name}-{place}", made, block) for place, block in enumerate(made.blocks)],
+                notes=[*left_out, *notes(made)],
+                missing=list(missing(made)),
+            )
+        )
+    return Section("tables", "The paper's tables", missing=empty, parts=parts)
+
+
+def _block(identity: str, made: Table, block: Block) -> Sheet:
+    """Show our numbers in a column and the paper's in one beside it, so that both can be sorted."""
+    columns, groups, whole_names = ["method"], [("", 1)], [""]
+    rows = [[Item(line.label, look="" if line.kind == "entry" else "muted")] for line in made.lines]
+    for task, column in block.columns:
+        if not known_pairs(made, column):
+            continue
+        name, before = heading(made, block, task, column), len(columns)
+        for score, head in zip(block.scores, block.headings, strict=True):
+            for short, whole, items in _columns_at(made, (task, column, score), head):
+                columns.append(short)
+                whole_names.append(f"{name} {whole}")
+                for row, each in zip(rows, items, strict=True):
+                    row.append(each)
+        groups.append((name, len(columns) - before))
+    return Sheet(identity, block.title, columns, rows, groups, whole_names)
+
+
+def _columns_at(made: Table, spot: Spot, head: str) -> Iterator[tuple[str, str, list[Item]]]:
+    """Yield heading, whole heading and cells of each column: ours, the paper's, and their difference."""
+    cells, nothing = [line.cells.get(spot, Cell()) for line in made.lines], Item(MISSING)
+    ours = [our_number(made, line, spot).written({}) for line in made.lines]
+    yield (
+        head,
+        head,
+        [
+            nothing if cell.mean is None else Item(text, cell.mean, "best" * cell.best)
+            for cell, text in zip(cells, ours, strict=True)
+        ],
+    )
+    if any(cell.cited for cell in cells):
+        yield (
+            "paper",
+            f"{head} of the paper",
+            [
+                Item(paper_number(cell).written({}), cell.cited.mean, f"muted{' best' * cell.cited_best}")
+                if cell.cited
+                else nothing
+                for cell in cells
+            ],
+        )
+    if any(cell.comparable for cell in cells):
+        yield (
+            DIFFERENCE,
+            f"{head} {DIFFERENCE} to the paper",
+            [
+                nothing if cell.difference is None else Item(signed(cell.difference), cell.difference, "muted")
+                for cell in cells
+            ],
+        )
+
+
+def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
+    """Compare methods over the scenarios of all tasks, and of each."""
+    parts: list[Section] = []
+    lacking: list[str] = []
+    for some in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
+        name = " and ".join(some)
+        identity = f"comparison-{name.replace(' ', '-')}"
+        try:
+            scores = Scores.of(scored(_of_tasks(found, some)), _METRIC)
+            reference, methods = chosen(experiment, scores, [], None)
+            made = compare(match(scores, methods), reference)
+        except BenchError as error:
+            lacking.append(f"{name}: {error}")
+            continue
+        score, count = SCORE_NAMES[_METRIC], len(made.matched.scenarios)
+        title = (
+            f"{score} over {count} scenario{'s' * (count != 1)}; differences to "
+            f"{experiment.methods[reference].label}, in points"
+        )
+        lines = [
+            [Item(MISSING if words in ("", "-") else words, value) for words, value in line]
+            for line in comparison_rows(made, experiment)
+        ]
+        sheet = Sheet(f"{identity}-table", title, ["method", score, *HEADINGS, "mean rank"], lines)
+        parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=remarks(made, experiment)))
+    return Section("comparison", "Comparison of methods", missing=lacking, parts=parts)
+
+
+def _figures(
+    experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
+) -> Section:
+    """Show all figures that the finished runs allow."""
+    shown: list[Figure] = []
+    lacking: list[str] = []
+    for name, entry in figures.FIGURES.items():
+        if entry.of_models and not features:
+            lacking.append(f"{name}: left out by --no-features")
+            continue
+        for task in tasks:
+            if entry.of_models:
+                progress(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
+            try:
+                picture = figures.make_figure(name, experiment, figures.Choice(task=task))
+            except EmodnaError as error:
+                lacking.append(f"{name}, {task}: {error}")
+                continue
+            identity = f"figure-{name}-{task}"
+            title = picture.title if task in picture.title.lower() else f"{picture.title}, {task}"
+            numbers = [_numbers(f"{identity}-{place}", panel) for place, panel in enumerate(picture.panels)]
+            shown.append(Figure(identity, title, picture, [sheet for sheet in numbers if sheet is not None]))
+    return Section("figures", "Figures", figures=shown, missing=lacking)
+
+
+def _numbers(identity: str, panel: Panel) -> Sheet | None:
+    """Return the numbers of a panel that has few of them: a matrix, or dots."""
+    match panel.marks:
+        case [Matrix() as matrix]:
+            lines = zip(matrix.rows, matrix.values, strict=True)
+            rows = [[Item(name), *(item(value, matrix.digits) for value in values)] for name, values in lines]
+            return Sheet(identity, panel.title, ["", *matrix.columns], rows)
+        case [Dots(), *_] as dots:
+            rows = [
+                [Item(name), Item(mark.name), *map(partial(item, digits=2), values)]
+                for mark in dots
+                if isinstance(mark, Dots)
+                for name, *values in itertools.zip_longest(
+                    mark.categories, mark.values, mark.low or (), mark.high or ()
+                )
+            ]
+            return Sheet(identity, panel.title, ["", "series", "value", "from", "to"], rows) if rows else None
+    return None
+
+
+def _cells(found: pa.Table) -> Section:
+    """Show all runs, and before them those that are missing or failed, with the reason."""
+    described = ["source", "target", "task", "method", "seed", "state"]
+    every, undone = [], []
+    key = itemgetter("src", "tgt", "task", "label", "seed", "state")
+    for (*names, state), rows in itertools.groupby(found.to_pylist(), key):
+        by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
+        first = [*map(item, names), Item(state, look=_LOOKS.get(state, "muted"))]
+        values = [by_metric[metric]["value"] for metric in SCORE_NAMES]
+        for metric in ("war", "f1"):
+            constants = [by_metric[metric][name] for name in CONSTANTS]
+            values.append(max(constants) if None not in constants else None)
+        uar = by_metric[_METRIC]
+        every.append([*first, *map(item, [*values, uar["seconds"]])])
+        if state != "done":
+            undone.append([*first, Item(uar["error"] or MISSING, look="prose")])
+    columns = [*described, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
+    sheets = [Sheet("all-cells", "All cells", columns, every, filtered=described)]
+    if undone:
+        columns = [*described, "error"]
+        sheets.insert(0, Sheet("undone", "Missing and failed cells", columns, undone, filtered=described))
+    return Section("cells", "All cells", sheets=sheets)

@@ -65,19 +65,8 @@ def _planes(name: str, title: str, experiment: Experiment, choice: Choice, usual
     """Draw UMAP of the emotion features of some methods, corpora by marker and classes by colour.
 
     Unless the choice says more, the pair is the paper's, CASIA -> EMODB, if any of the methods is finished there; else
-    the first of those where most are.
-
-    Parameters
-    ----------
-    usual
-        Methods, with the titles of their panels, unless others are chosen.
-
-    Raises
-    ------
-    NothingToShow
-        None of the methods is finished, or none has such features.
-    BenchError
-        UMAP is not installed, or a store has changed.
+    the first of those where most are. `usual` has the titles of the panels by method, unless methods are chosen. Raises
+    NothingToShow if no method is finished or has features, BenchError without UMAP or if a store has changed.
     """
     asked = choice.methods or tuple(usual)
     titles = usual
@@ -173,7 +162,8 @@ def distances(experiment: Experiment, choice: Choice) -> Picture:
         partner = replace(run, method=SOURCE_ONLY)
         if partner in experiment.runs and read_outcome(experiment, partner).state == "done":
             before[run] = analysis.distances_of(experiment, partner)
-    inputs = {pair: analysis.distances_of_input(experiment, *pair, choice.task) for pair in pairs}
+    of_pair = {pair: next(run for run in found if run.pair == pair) for pair in pairs}
+    inputs = {pair: analysis.distances_of_input(experiment, run) for pair, run in of_pair.items()}
     labels = [experiment.methods[method].label for method in methods]
     groups = [[run for run in found if run.method == method] for method in methods]
     panels = []

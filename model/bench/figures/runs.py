@@ -80,13 +80,7 @@ def confusion(experiment: Experiment, choice: Choice) -> Picture:
 
 
 def _confusion(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
-    """Return counts (2, 2), true class by called class, over the labelled utterances.
-
-    Raises
-    ------
-    RunError
-        The run is damaged, or the target's store is gone.
-    """
+    """Return counts (2, 2), true class by called class, over the labelled utterances; raises RunError without them."""
     opened = open_run(experiment.run_folder(run).path)
     table = predictions(opened)
     if not isinstance(table, pa.Table):
@@ -156,17 +150,8 @@ def _over_steps(
 ) -> Picture:
     """Draw logged values over the steps: a panel per pair and method, the mean over the seeds with a band.
 
-    Methods are those chosen, else Emo-DNA, else the first one that logs any of the keys.
-
-    Parameters
-    ----------
-    keys
-        Logged keys, with their names in the picture; None: all terms of the loss, and their total.
-
-    Raises
-    ------
-    NothingToShow
-        No finished run logs any.
+    Methods are those chosen, else Emo-DNA, else the first one that logs any of the keys, which come with their names in
+    the picture; None are all terms of the loss, and their total. Raises NothingToShow if no finished run logs any.
     """
     runs = finished_runs(experiment, choice)
     preferred = [run for run in runs if choice.methods is not None or run.method == EMO_DNA]

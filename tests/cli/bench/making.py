@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
-from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
-from emodna.model.run_folder import write_json
+from emodna.model.bench.spec import Conditions, Experiment
+from tests.model.bench.builders import fail, planned, write_run
 
 #: Longer than any sensible name, and HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -21,53 +20,23 @@ ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
     """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
-    bench = Experiment(
+    bench = planned(
         out,
-        Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
-        {
-            name: CorpusSummary(name, f"cache/{name}", "0" * 64, "de", 100, {"arousal": (40, 60), "valence": (70, 30)})
-            for name in corpora
-        },
-        {
-            MethodSpec.parse(text): MethodInfo(
-                text.replace(":", " "), False, "target" if text == "upper-bound" else "source"
-            )
-            for text in ROWS
-        },
-        tuple(
-            RunSpec(src, tgt, task, MethodSpec.parse(row), seed)
-            for seed in range(seeds)
-            for task in ("valence", "arousal")
-            for row in ROWS
-            for src in corpora
-            for tgt in corpora
-            if src != tgt
-        ),
+        ROWS,
+        corpora=corpora,
+        tasks=("valence", "arousal"),
+        seeds=seeds,
+        classes=dict.fromkeys(corpora, ((40, 60), (70, 30))),
+        languages=dict.fromkeys(corpora, "de"),
+        conditions=Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
     )
-    bench.write()
     drawn = random.Random(0)
-    for place, cell in enumerate(bench.runs[:-2]):
-        write_result(bench, cell, round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3))
-    failure = bench.failure(bench.runs[-1])
-    failure.parent.mkdir(parents=True)
-    write_json(failure, {"error": f"no such thing: {NASTY}", "when": "2026-01-01T00:00:00+00:00"})
+    for place, run in enumerate(bench.runs[:-2]):
+        uar = round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3)
+        scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
+        write_run(bench, run, {**scores, "wall_seconds": 5.0})
+    fail(bench, bench.runs[-1], f"no such thing: {NASTY}")
     return bench
-
-
-def write_result(bench: Experiment, cell: RunSpec, uar: float) -> None:
-    """A finished cell of this UAR; its other scores follow from it."""
-    run = bench.run_folder(cell)
-    run.path.mkdir(parents=True)
-    constants = {"war": 60.0, "f1": 75.0, "uar": 50.0, "macro_f1": 37.5}
-    scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
-    result = {
-        **scores,
-        "constant": {"always_high": constants, "majority": {key: value - 1 for key, value in constants.items()}},
-        "wall_seconds": 5.0,
-    }
-    run.result.write_text(json.dumps({"src": cell.src, "tgt": cell.tgt, **result}))
-    run.config.write_text(json.dumps({"versions": {"emodna": "0.1.0"}}))
-    run.done.touch()
 
 
 def pictures() -> list[Picture]:

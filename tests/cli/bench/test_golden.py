@@ -16,7 +16,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,106 +25,62 @@ import filelock
 import pytest
 
 from emodna.cli.bench import command as bench_command
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.store import FeatureStore
-from tests.cli.bench.golden.folder import (
-    HOSTILE,
-    Folder,
-    Store,
-    leave_behind,
-    own_folder,
-    paper_folder,
-    settings_folder,
-)
+from tests.cli.bench.golden.folder import HOSTILE, leave_behind, own_folder, paper_folder, settings_folder
 from tests.cli.bench.golden.normal import differences, normal, written
 from tests.cli.running import Command, Ran
+from tests.model.bench.builders import run_of
 from tests.model.small import command
 
 GOLDEN = Path(__file__).with_name("golden")
 #: Whether golden files are written, and not compared with.
 WRITE = os.environ.get("GOLDEN") == "write"
-FOLDERS = ("paper", "own", "settings")
-
-_extra = pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
-_slow = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Case:
-    """A command and the folder that it is about; `$out` in its arguments is that folder."""
-
-    name: str
-    folder: str
-    arguments: Sequence[str]
-    numbers: Sequence[str] = ()
-    """Files that it writes, in the folder, to be frozen beside what it prints."""
-    marks: Sequence[pytest.MarkDecorator] = field(default=(), compare=False)
-
-    @property
-    def command(self) -> list[str]:
-        return [*self.arguments, "--out", "$out"]
-
-
-def case(name: str, *arguments: str, numbers: Sequence[str] = (), marks: Sequence[pytest.MarkDecorator] = ()) -> Case:
-    """A case of the folder that its name begins with."""
-    return Case(name, name.partition("-")[0], arguments, numbers, marks)
-
-
-def figure(name: str, *arguments: str, shown: Sequence[str], **more: Any) -> Case:
-    """A case of figures; `shown` are the pictures that come of it."""
-    return case(name, "figure", *arguments, "--json", numbers=[f"figures/{each}.json" for each in shown], **more)
-
-
-CASES = [
-    *(case(f"paper-table-{name}", "table", name, "--json") for name in "23456"),
-    *(case(f"own-table-{name}", "table", name, "--format", "json") for name in ("2", "5", "pairs")),
-    *(case(f"settings-table-{name}", "table", name, "--json") for name in ("sensitivity", "pairs")),
-    case("paper-compare", "compare", "--json"),
-    case(
-        "paper-compare-options",
+#: Name of the golden file, which begins with the folder -> command.
+CASES: Mapping[str, Sequence[str]] = {
+    **{f"paper-table-{name}": ["table", name, "--json"] for name in "23456"},
+    **{f"own-table-{name}": ["table", name, "--format", "json"] for name in ("2", "5", "pairs")},
+    **{f"settings-table-{name}": ["table", name, "--json"] for name in ("sensitivity", "pairs")},
+    "paper-compare": ["compare", "--json"],
+    "paper-compare-options": [
         *("compare", "--metric", "f1", "--task", "arousal", "--methods", "dann:add=scl", "--methods", "upper-bound"),
         *("--methods", "v3", "--against", "dann", "--resamples", "200", "--seed", "3", "--json"),
-    ),
-    case("own-compare", "compare", "--json"),
-    case("own-compare-valence", "compare", "--task", "valence", "--metric", "war", "--against", "dan", "--json"),
-    case("settings-compare", "compare", "--json"),
-    *(case(f"{name}-status", "status", "--json") for name in FOLDERS),
-    case("paper-retry", "retry", "--device", "cpu", "--json"),
-    figure("paper-figure-ranks", "ranks", shown=["ranks-arousal", "ranks-valence"]),
-    figure("paper-figure-languages", "languages", "--task", "arousal", shown=["languages-arousal"]),
-    figure(
-        "paper-figure-pairs",
-        *("pairs", "--task", "arousal", "--methods", "upper-bound", "--methods", "jan"),
-        shown=["pairs-arousal"],
-    ),
-    figure(
-        "own-figure-runs",
-        *("confusion", "prototypes", "losses", "--task", "arousal", "--tgt", "emodb"),
-        shown=[f"{name}-arousal" for name in ("confusion", "prototypes", "losses")],
-    ),
-    figure("own-figure-threshold", "threshold", "--methods", "dan:add=scl", shown=["threshold-arousal"]),
-    figure(
-        "own-figure-scores", "ranks", "languages", "--task", "arousal", shown=["ranks-arousal", "languages-arousal"]
-    ),
-    figure("settings-figure-all", "all", shown=["ranks-arousal", "pairs-arousal", "sensitivity-arousal"]),
-    figure(
-        "own-figure-options",
-        *("confusion", "threshold", "--task", "arousal", "--src", "savee", "--tgt", "emodb", "--seed", "1"),
+    ],
+    "own-compare": ["compare", "--json"],
+    "own-compare-valence": ["compare", "--task", "valence", "--metric", "war", "--against", "dan", "--json"],
+    "settings-compare": ["compare", "--json"],
+    **{f"{name}-status": ["status", "--json"] for name in ("paper", "own", "settings")},
+    "paper-retry": ["retry", "--device", "cpu", "--json"],
+    "paper-figure-ranks": ["figure", "ranks", "--json"],
+    "paper-figure-languages": ["figure", "languages", "--task", "arousal", "--json"],
+    "paper-figure-pairs": [
+        *("figure", "pairs", "--task", "arousal", "--methods", "upper-bound", "--methods", "jan", "--json")
+    ],
+    "own-figure-runs": [
+        *("figure", "confusion", "prototypes", "losses", "--task", "arousal", "--tgt", "emodb", "--json")
+    ],
+    "own-figure-threshold": ["figure", "threshold", "--methods", "dan:add=scl", "--json"],
+    "own-figure-scores": ["figure", "ranks", "languages", "--task", "arousal", "--json"],
+    "settings-figure-all": ["figure", "all", "--json"],
+    "own-figure-options": [
+        *("figure", "confusion", "threshold", "--task", "arousal", "--src", "savee", "--tgt", "emodb", "--seed", "1"),
         *("--methods", "dan:add=scl", "--methods", "upper-bound", "--methods", "emo-dna", "--format", "svg"),
-        *("--to", "$out/figures/some"),
-        shown=["some/confusion-arousal", "some/threshold-arousal"],
-    ),
-    case("own-report", "report", "--no-features", "--json"),
-    case("settings-report", "report", "--task", "arousal", "--no-features", "--json"),
-]
+        *("--to", "$out/figures/some", "--json"),
+    ],
+    "own-report": ["report", "--no-features", "--json"],
+    "settings-report": ["report", "--task", "arousal", "--no-features", "--json"],
+}
 #: Tables with so many columns that most of them are frozen by their sums.
 BRIEF = ("own-table-2", "own-table-pairs", "paper-table-3")
 #: Each of these changes its folder, and so has a copy.
-CHANGING = [
-    case("own-drop", "drop", "--methods", "dan:add=scl", "--methods", "studio-net:depth=3", "--json"),
-    case("own-drop-corpora", "drop", "--corpora", HOSTILE, "--seeds", "2", "--json"),
-    case("own-clean", "clean", "--json"),
-    case("own-clean-delete", "clean", "--delete", "--json"),
-]
+CHANGING: Mapping[str, Sequence[str]] = {
+    "own-drop": ["drop", "--methods", "dan:add=scl", "--methods", "studio-net:depth=3", "--json"],
+    "own-drop-corpora": ["drop", "--corpora", HOSTILE, "--seeds", "2", "--json"],
+    "own-clean": ["clean", "--json"],
+    "own-clean-delete": ["clean", "--delete", "--json"],
+}
 TEXTS = [
     *(("settings", "sensitivity", suffix) for suffix in ("csv", "tex", "md", "txt")),
     *(("paper", "5", suffix) for suffix in ("csv", "tex")),
@@ -162,21 +118,21 @@ TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboa
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict[str, Folder]:
+def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict[str, Experiment]:
     """The folders, by name. Only for reading."""
-    root, emodb = tmp_path_factory.mktemp("golden"), FeatureStore(emodb_store)
+    root = tmp_path_factory.mktemp("golden")
     for name, content in (("damaged", '{"version": 1}'), ("newer", '{"version": 2}')):
         (root / name).mkdir()
         (root / name / "bench.json").write_text(content)
     return {
         "paper": paper_folder(root / "paper"),
-        "own": own_folder(root / "own", Store("emodb", emodb_store, emodb.fingerprint, emodb.ids)),
+        "own": own_folder(root / "own", FeatureStore(emodb_store)),
         "settings": settings_folder(root / "settings"),
     }
 
 
 @pytest.fixture(scope="module")
-def root(folders: dict[str, Folder]) -> Path:
+def root(folders: dict[str, Experiment]) -> Path:
     """Where they lie."""
     return folders["own"].out.parent
 
@@ -209,15 +165,19 @@ def frozen(
     }
 
 
-def ran(emodna_bench: Command, asked: Case, out: Path, places: Mapping[str, str], *, trained: bool = False) -> Any:
-    """What a command does, as it is frozen."""
-    arguments = [each.replace("$out", str(out)) for each in asked.command]
-    found = frozen(arguments, emodna_bench(*arguments), places, trained=trained, brief=asked.name in BRIEF)
-    if asked.arguments[0] == "report":  # a page of HTML: how large it is, no JSON says
+def ran(
+    name: str, asked: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **how: bool
+) -> Any:
+    """What a command does, with the numbers of the figures that it draws, as it is frozen."""
+    arguments = [each.replace("$out", str(out)) for each in [*asked, "--out", "$out"]]
+    answer = emodna_bench(*arguments)
+    found = frozen(arguments, answer, places, brief=name in BRIEF, **how)
+    if asked[0] == "report":  # a page of HTML: how large it is, no JSON says
         found["printed"]["bytes"] = "<bytes>"
-    if asked.numbers:
-        files = {name: json.loads((out / name).read_text()) for name in asked.numbers}
-        found["files"] = normal(files, places, trained=trained)
+    if asked[0] == "figure":
+        files = [Path(each["numbers"]) for each in answer.json["written"]]
+        numbers = {str(file.relative_to(out)): json.loads(file.read_text()) for file in files}
+        found["files"] = normal(numbers, places, **how)
     return found
 
 
@@ -225,29 +185,30 @@ def ran(emodna_bench: Command, asked: Case, out: Path, places: Mapping[str, str]
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is drawn, which takes time, and is not of the JSON."""
     monkeypatch.setattr("emodna.cli.bench.draw.picture_file", lambda *_: b"")
-    monkeypatch.setattr("emodna.cli.bench.report.sections.page_svg", lambda *_: "")
+    monkeypatch.setattr("emodna.cli.bench.report.page.page_svg", lambda *_: "")
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("asked", [pytest.param(each, id=each.name, marks=each.marks) for each in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_prints_what_it_did(
-    asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]
+    name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
-    check(asked.name, ran(emodna_bench, asked, folders[asked.folder].out, places))
+    out = folders[name.partition("-")[0]].out
+    check(name, ran(name, CASES[name], out, emodna_bench, places))
 
 
-@pytest.mark.parametrize("asked", CHANGING, ids=lambda each: each.name)
+@pytest.mark.parametrize("name", CHANGING)
 def test_changes_what_it_did(
-    asked: Case, emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str], tmp_path: Path
+    name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], tmp_path: Path
 ) -> None:
-    folder = folders[asked.folder]
-    mine = Folder(**{**vars(folder), "out": tmp_path / "bench"})
+    folder = folders["own"]
+    mine = replace(folder, out=tmp_path / "bench")
     unwanted = shutil.ignore_patterns("figures", "report.html")
     shutil.copytree(folder.out, mine.out, ignore=unwanted, copy_function=os.link)  # quick, for nothing is overwritten
-    if asked.arguments[0] == "clean":
+    if "clean" in name:
         leave_behind(mine)
     before = paths(mine.out)
-    found = ran(emodna_bench, asked, mine.out, places)
+    found = ran(name, CHANGING[name], mine.out, emodna_bench, places)
     for each in found["printed"].get("leftovers", ()):
         if "-addi-" in each["path"]:  # its config.json names stores, at whatever path they are
             each["bytes"] = "<bytes>"
@@ -260,7 +221,7 @@ def test_changes_what_it_did(
         "removed": sorted(before - paths(mine.out)),
         "added": sorted(paths(mine.out) - before),
     }
-    check(asked.name, found)
+    check(name, found)
 
 
 def paths(folder: Path) -> set[str]:
@@ -268,17 +229,17 @@ def paths(folder: Path) -> set[str]:
 
 
 def test_status_of_one_that_is_at_work(
-    emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str]
+    emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     """Its second cell is at work, too."""
     own = folders["own"]
-    at_work = own.run(("savee", "emodb", "valence", "dan:add=scl", 1))
+    at_work = own.run_folder(run_of(("savee", "emodb", "valence", "dan:add=scl", 1))).path
     with ExitStack() as stack:
         for folder in (own.out, at_work):
             stack.callback((folder / ".lock").unlink)
             stack.enter_context(filelock.FileLock(folder / ".lock"))
-        asked = case("own-status-at-work", "status", "--json")
-        check(asked.name, ran(emodna_bench, asked, own.out, places))
+        name = "own-status-at-work"
+        check(name, ran(name, ["status", "--json"], own.out, emodna_bench, places))
 
 
 def test_lists_figures(emodna_bench: Command) -> None:
@@ -291,7 +252,7 @@ def test_writes_the_texts_that_it_did(
     name: str,
     suffix: str,
     emodna_bench: Command,
-    folders: dict[str, Folder],
+    folders: dict[str, Experiment],
     places: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -316,7 +277,7 @@ def cells(text: str) -> list[list[str | float]]:
 
 
 def test_refuses_what_it_did(
-    emodna_bench: Command, folders: dict[str, Folder], places: dict[str, str], root: Path
+    emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], root: Path
 ) -> None:
     found = []
     for folder, arguments in REFUSED:
@@ -366,19 +327,19 @@ class TestTrained:
         out, answer = trained
         there = {str(out.parent): "<root>", **places}
         check("trained-run", frozen([*tiny_run(cache), "--out", str(out)], answer, there, trained=True))
-        shown = figure("trained-figure-distances", "distances", shown=["distances-arousal"])
-        check(shown.name, ran(emodna_bench, shown, out, there, trained=True))
-        again = Case("trained-run-again", "trained", tiny_run(cache))  # what is done and what failed is left out
-        check(again.name, ran(emodna_bench, again, damaged, places, trained=True))
+        name = "trained-figure-distances"
+        check(name, ran(name, ["figure", "distances", "--json"], out, emodna_bench, there, trained=True))
+        name = "trained-run-again"  # what is done and what failed is left out
+        check(name, ran(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
 
-    @_extra
-    @_slow
+    @pytest.mark.slow
+    @pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
     def test_features(self, trained: tuple[Path, Ran], emodna_bench: Command, places: dict[str, str]) -> None:
-        out = trained[0]
-        shown = figure("trained-figure-features", "features-parts", shown=["features-parts-arousal"])
-        check(shown.name, ran(emodna_bench, shown, out, {str(out.parent): "<root>", **places}, trained=True))
+        name, out = "trained-figure-features", trained[0]
+        there = {str(out.parent): "<root>", **places}
+        check(name, ran(name, ["figure", "features-parts", "--json"], out, emodna_bench, there, trained=True))
 
-    @_slow
+    @pytest.mark.slow
     def test_retry(self, damaged: Path, emodna_bench: Command, places: dict[str, str]) -> None:
-        asked = case("trained-retry", "retry", "--device", "cpu", "--workers", "1", "--json")
-        check(asked.name, ran(emodna_bench, asked, damaged, places, trained=True))
+        name, command = "trained-retry", ["retry", "--device", "cpu", "--workers", "1", "--json"]
+        check(name, ran(name, command, damaged, emodna_bench, places, trained=True))

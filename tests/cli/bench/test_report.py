@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.report.page import MISSING, html, number
-from emodna.cli.bench.report.sections import build_page, overview
+from emodna.cli.bench.report.page import MISSING, build_page, html, item, overview
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_outcomes
 from emodna.model.errors import BenchError
@@ -163,5 +162,5 @@ def test_errors_are_one_line_and_nothing_is_worked_out(emodna_bench: Command, tm
 
 @pytest.mark.parametrize(("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
 def test_a_number_or_a_dash(value: float | None, shown: str) -> None:
-    assert number(value).text == shown
-    assert (number(value).number is None) == (shown == MISSING)
+    assert item(value).text == shown
+    assert (item(value).number is None) == (shown == MISSING)

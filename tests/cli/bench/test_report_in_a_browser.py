@@ -115,7 +115,7 @@ def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None
     assert count.text_content() == "16 of 16 rows"
     visit.page.fill(f"{CELLS} input", "ONERROR fixed")
     assert count.text_content() == "4 of 16 rows"
-    assert set(visit.column(3)) == {"emo-dna threshold=fixed 0.9"}
+    assert set(visit.column(3)) == {"emo-dna (threshold=fixed:0.9)"}
     visit.page.select_option(f"{CELLS} select[data-column='0']", label="emodb")
     assert count.text_content() == "2 of 16 rows"
     visit.page.fill(f"{CELLS} input", "no such words")

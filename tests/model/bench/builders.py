@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ CLASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "ravdess": ((480, 960), (768, 672)),
     "savee": ((180, 300), (240, 240)),
 }
-LANGUAGES: Mapping[str, str] = {"ravdess": "en", "savee": "en", "emodb": "de"}
+LANGUAGES: Mapping[str, str | None] = {"casia": "zh", "emodb": "de", "emovo": "it"}
 #: Methods of `trained_bench`.
 TRAINED = ("source-only", "emo-dna", "v2", "upper-bound")
 
@@ -41,10 +42,15 @@ Asked = tuple[str, str, Task, str, int]
 
 def info_of(spec: MethodSpec) -> MethodInfo:
     """Return what is known of a method, near enough."""
-    oracle = spec == CEILING
-    label = f"{spec.name}{' (our reading)' * (spec.name == 'addi')}{' (oracle)' * oracle}"
-    settings = f" ({', '.join(f'{key}={value}' for key, value in spec.settings)})" if spec.settings else ""
-    return MethodInfo(label + settings, spec.name == "addi", "oracle-folds" if oracle else "source")
+    our_reading, settings = spec.name in ("addi", "studio-net"), dict(spec.settings)
+    supervision = settings.get("threshold", "") if settings.get("threshold") == "oracle-labels" else "source"
+    supervision = "oracle-folds" if spec == CEILING else supervision
+    label = f"{spec.name}{' (our reading)' * our_reading}{' (oracle)' * (supervision != 'source')}"
+    if "add" in settings:
+        label += f" + {settings.pop('add')}"
+    if settings:
+        label += f" ({', '.join(f'{key}={value}' for key, value in settings.items())})"
+    return MethodInfo(label, our_reading, supervision)
 
 
 def planned(
@@ -55,24 +61,32 @@ def planned(
     tasks: Sequence[Task] = TASKS,
     seeds: int = 2,
     classes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = CLASSES,
+    languages: Mapping[str, str | None] = LANGUAGES,
     conditions: Conditions | None = None,
+    shared: Mapping[tuple[str, str], int] | None = None,
+    wanted: Callable[[RunSpec], bool] = lambda _: True,
 ) -> Experiment:
     """An experiment of which nothing is run; corpora that are not known have 10 utterances of either class."""
-    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse(spec) for spec in methods]
+    conditions = conditions or Conditions(1000, "mfcc40-x")
+    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.read(spec) for spec in methods]
     facts = {}
     for name in corpora:
         arousal, valence = classes.get(name, ((10, 10), (10, 10)))
         counts: dict[Task, tuple[int, int]] = {"arousal": arousal, "valence": valence}
-        facts[name] = CorpusSummary(name, f"/caches/one/{name}/mfcc40-x", f"{name}-1", "en", sum(arousal), counts)
-    first: dict[str, str] = {}
-    runs = tuple(
+        store, digest = f"/stores/{name}/{conditions.feature_set}", sha256(f"store of {name}".encode()).hexdigest()
+        facts[name] = CorpusSummary(name, store, digest, languages.get(name, "en"), sum(arousal), counts)
+    first: dict[tuple[Task, str], str] = {}
+    grid = (
         RunSpec(src, tgt, task, spec, seed)
         for seed, task, spec in itertools.product(range(seeds), tasks, asked)
         for src, tgt in itertools.permutations(corpora, 2)
-        if spec != CEILING or first.setdefault(tgt, src) == src
     )
-    conditions = conditions or Conditions(1000, "mfcc40-x")
-    experiment = Experiment(out, conditions, facts, {spec: info_of(spec) for spec in asked}, runs)
+    runs = tuple(
+        run
+        for run in grid
+        if wanted(run) and (run.method != CEILING or first.setdefault((run.task, run.tgt), run.src) == run.src)
+    )
+    experiment = Experiment(out, conditions, facts, {spec: info_of(spec) for spec in asked}, runs, shared or {})
     experiment.write()
     return experiment
 
@@ -83,7 +97,7 @@ def finish(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) 
         if run not in but:
             war = score(run)
             scores = {key: None if war is None else war + more for more, key in enumerate(("war", "f1", "uar"))}
-            _write(experiment, run, {**scores, "macro_f1": None if war is None else war + 3})
+            write_run(experiment, run, {**scores, "macro_f1": None if war is None else war + 3})
 
 
 def fail(experiment: Experiment, run: RunSpec, error: str) -> None:
@@ -96,7 +110,7 @@ def fake_bench(
     out: Path,
     uars: Mapping[Asked, float | None],
     *,
-    languages: Mapping[str, str | None] = LANGUAGES,
+    languages: Mapping[str, str | None] = {"ravdess": "en", "savee": "en", "emodb": "de"},
     stores: Mapping[str, FeatureStore] | None = None,
 ) -> Experiment:
     """An experiment with these runs, done with these UARs; of None, not yet begun. All scores are the same."""
@@ -114,8 +128,7 @@ def fake_bench(
     for asked, uar in uars.items():
         if uar is not None:
             scores = dict.fromkeys(SCORE_NAMES, uar)
-            config = _config(experiment, runs[asked], stores or {})
-            _write(experiment, runs[asked], {**scores, "constant": {"always_high": scores}}, config)
+            write_run(experiment, runs[asked], scores, stores)
     return experiment
 
 
@@ -131,7 +144,7 @@ def same_everywhere(
 
 
 def run_of(asked: Asked) -> RunSpec:
-    return RunSpec(*asked[:3], MethodSpec.parse(asked[3]), asked[4])
+    return RunSpec(*asked[:3], MethodSpec.read(asked[3]), asked[4])
 
 
 def log(experiment: Experiment, asked: Asked, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -149,9 +162,8 @@ def predict(experiment: Experiment, asked: Asked, ids: Sequence[str], labels: Se
 def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2) -> Experiment:
     """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
-    experiment = plan_experiment(
-        out, [source, target], ["arousal"], list(map(MethodSpec.parse, TRAINED)), 1, conditions
-    )
+    wish = (["arousal"], list(map(MethodSpec.read, TRAINED)))
+    experiment = plan_experiment(out, [source, target], [wish], 1, conditions)
     experiment.write()
     for run in experiment.runs:
         if run.src == source.snapshot.corpus and str(run.method) in methods:
@@ -159,7 +171,8 @@ def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *method
     return experiment
 
 
-def _config(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> dict[str, Any]:
+def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None) -> None:
+    """Write the config.json of a run, as far as it is read; `stores` are those that are there."""
     decisive = {
         "src": run.src,
         "tgt": run.tgt,
@@ -168,18 +181,22 @@ def _config(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureSt
         "seed": run.seed,
         "steps": run.method.steps or experiment.conditions.steps,
         "method_config": {"threshold_momentum": 0.99, "padding": "silence", **run.method.overrides},
-        "fingerprints": {name: store.fingerprint for name, store in stores.items()},
+        "fingerprints": {name: store.fingerprint for name, store in (stores or {}).items()},
     }
-    return {"decisive": decisive, "stores": {name: str(store.path) for name, store in stores.items()}}
+    places = {name: str(store.path) for name, store in (stores or {}).items()}
+    folder = experiment.run_folder(run)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.config.write_text(json.dumps({"decisive": decisive, "stores": places, "versions": {"emodna": "0.1.0"}}))
 
 
-def _write(
-    experiment: Experiment, run: RunSpec, result: Mapping[str, Any], config: Mapping[str, Any] | None = None
+def write_run(
+    experiment: Experiment,
+    run: RunSpec,
+    result: Mapping[str, Any],
+    stores: Mapping[str, FeatureStore] | None = None,
 ) -> None:
     """Write a finished run, not flushed to the disk as real ones are: there are many."""
+    begin_run(experiment, run, stores)
     folder = experiment.run_folder(run)
-    folder.path.mkdir(parents=True)
-    if config is not None:
-        folder.config.write_text(json.dumps(config))
-    folder.result.write_text(json.dumps(result))
+    folder.result.write_text(json.dumps({"constant": {}, **result}))
     folder.done.touch()

@@ -61,14 +61,14 @@ class TestFeatures:
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 
     def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
-        found = inputs_of(small_bench, "ravdess", "emodb", "arousal")[1]
+        found = inputs_of(small_bench, run_of(small_bench, "emo-dna"))[1]
         row = target.row_of(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
     def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
         with pytest.raises(BenchError, match="has changed"):
-            inputs_of(replace(small_bench, out=tmp_path, corpora=corpora), "ravdess", "emodb", "arousal")
+            inputs_of(replace(small_bench, out=tmp_path, corpora=corpora), run_of(small_bench, "emo-dna"))
 
     def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
         assert sample(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]

@@ -85,12 +85,12 @@ def test_differences_are_to_the_reference() -> None:
         A,
     )
     better, same = found.methods
-    assert (better.method, better.mean, better.wins, better.losses) == (B, 3.5, 6, 0)
+    assert (better.method, better.difference, better.better, better.worse) == (B, 3.5, 6, 0)
     assert better.test.p == 2**-5
     assert better.p_holm == 2**-4  # of two comparisons
     low, high = better.interval or (0.0, 0.0)
     assert 1 < low < 3.5 < high < 6
-    assert (same.method, same.wins, same.losses, same.test.p, same.p_holm) == (C, 0, 1, None, None)
+    assert (same.method, same.better, same.worse, same.test.p, same.p_holm) == (C, 0, 1, None, None)
     # In five scenarios A and C share ranks 2 and 3; in one, A is second.
     assert found.ranking.mean_ranks == pytest.approx(((5 * 2.5 + 2) / 6, 1.0, (5 * 2.5 + 3) / 6))
 

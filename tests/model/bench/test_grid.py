@@ -21,7 +21,7 @@ def plan(
     out: Path, stores: Sequence[FeatureStore], rows: Sequence[str] = ("dan",), conditions: Conditions | None = None
 ) -> Experiment:
     conditions = conditions or Conditions(2, stores[0].snapshot.feature_set)
-    return plan_experiment(out, stores, ["arousal"], [MethodSpec.parse(row) for row in rows], 1, conditions)
+    return plan_experiment(out, stores, [(["arousal"], [MethodSpec.parse(row) for row in rows])], 1, conditions)
 
 
 class TestSharedRecordings:

@@ -20,5 +20,5 @@ def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     order = Order(str(tmp_path), digest(tmp_path) or "", bench.runs[0], versions(), 1, "cpu", local=local, again=False)
     answer = execute_order(order)
     assert answer.kind == kind
-    assert "/caches/one/casia/mfcc40-x" in str(answer.error)
+    assert "/stores/casia/mfcc40-x" in str(answer.error)
     assert answer.traceback is None

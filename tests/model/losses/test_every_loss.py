@@ -12,9 +12,8 @@ from emodna.model.losses.adversarial import domain_loss, dual_reward
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.losses.contrastive import supervised_contrastive
 from emodna.model.losses.joint_mmd import Layers, joint_mmd
-from emodna.model.losses.kernels import gaussian_kernel, heuristic_widths
 from emodna.model.losses.margin import disagreement, margin_disparity
-from emodna.model.losses.mmd import mk_mmd, squared_mmd
+from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import decoupling_loss, prototype
 from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
 from emodna.model.reproducibility import seeded
@@ -125,42 +124,22 @@ NAN = float("nan")
 
 #: Losses with arguments that they cannot take, and part of the error.
 REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
-    (domain_loss, (MATRIX, torch.zeros(3)), {}, r"source.*\(4, 3\)"),
     (domain_loss, (torch.zeros(3), torch.zeros(0)), {}, r"target.*\(0,\)"),
-    (domain_loss, (torch.zeros(3), torch.zeros(3), None, torch.ones(2)), {}, r"target.*3 logits.*\(2,\)"),
     (multilinear_map, (MATRIX, torch.ones(4)), {}, r"expected features .* got .*\(4,\)"),
-    (multilinear_map, (MATRIX, torch.ones(2, 2)), {}, r"expected features .* got .*\(2, 2\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "labels": torch.ones(3)}, r"must have shapes .*\(3,\)"),
-    (supervised_contrastive, (), {**CONTRASTIVE, "selected": torch.ones(4)}, "selected must be a bool mask"),
-    (supervised_contrastive, (), {**CONTRASTIVE, "anchors": torch.ones(3).bool()}, "anchors must be a bool mask"),
-    (supervised_contrastive, (), {**CONTRASTIVE, "anchors": torch.ones(4)}, "anchors must be a bool mask"),
     (supervised_contrastive, (), {**CONTRASTIVE, "temperature": NAN}, "temperature must be positive, got nan"),
-    (supervised_contrastive, (), {**CONTRASTIVE, "reduction": "none"}, "reduction must be one of mean, sum"),
     (joint_mmd, (LAYERS, Layers(torch.ones(5, 3), torch.ones(4, 2))), {}, "a row for each utterance"),
-    (joint_mmd, (LAYERS, Layers(MATRIX, torch.ones(4, 3))), {}, r"must have shapes \(n, d\) and \(m, d\)"),
     (joint_mmd, (LAYERS, LAYERS), {"probability_width": 0.0}, "probability_width must be positive, got 0.0"),
     (margin_disparity, (MATRIX,) * 4, {"margin": NAN}, "margin must be positive, got nan"),
-    (margin_disparity, (MATRIX,) * 4, {"margin": 1.0, "answers": "both"}, "answers must be one of .* 'both'"),
     (disagreement, (MATRIX, torch.ones(4, 2)), {}, "logits must both have shape"),
-    (disagreement, (torch.ones(3, 1), torch.ones(3, 1)), {}, "logits must both have shape"),
-    (mk_mmd, (MATRIX, torch.ones(4, 2)), {}, r"must have shapes \(n, d\) and \(m, d\)"),
     (mk_mmd, (MATRIX, torch.ones(0, 3)), {}, "need one sample or more"),
     (mk_mmd, (torch.ones(1, 3),) * 2, {"estimator": "unbiased"}, "unbiased estimator .* got 1 and 1"),
     (mk_mmd, (torch.ones(5, 3), MATRIX), {"estimator": "linear-ring"}, "linear-ring estimator .* got 5 and 4"),
     (mk_mmd, (MATRIX, MATRIX), {"estimator": "linear"}, "estimator must be one of .* 'linear'"),
-    (mk_mmd, (MATRIX, MATRIX), {"reduction": "none"}, "reduction must be one of .* 'none'"),
-    (mk_mmd, (MATRIX, MATRIX), {"bandwidth": "max"}, "bandwidth must be one of .* 'max'"),
     (mk_mmd, (MATRIX, MATRIX), {"width_ratio": 1.0}, "ratio must be above 1, got 1.0"),
     (mk_mmd, (MATRIX, MATRIX), {"kernels": 2}, "kernels must be odd and positive, got 2"),
-    (heuristic_widths, (torch.zeros(1, 1),), {}, "two samples or more"),
-    (squared_mmd, (torch.zeros(4, 4), 4), {}, "one sample or more each"),
-    (squared_mmd, (MATRIX, 2), {}, r"must have shape \(n, n\)"),
-    (gaussian_kernel, (torch.zeros(4, 4), torch.ones(0)), {}, r"widths must have shape \(m,\)"),
     (prototype, (torch.ones(0, 3),), {}, r"projections must have shape \(n, d\)"),
-    (prototype, (MATRIX,), {"mean": "median"}, "mean must be one of raw, unit, got 'median'"),
-    (decoupling_loss, (*MATRIX[:3], torch.ones(2)), {"temperature": 1}, r"must all have the same shape \(d,\)"),
     (decoupling_loss, tuple(MATRIX), {"temperature": -1}, "temperature must be positive, got -1"),
-    (decoupling_loss, tuple(MATRIX), {"temperature": 1, "negative": "other"}, "negative must be one of .* 'other'"),
     (center_loss, (MATRIX, torch.zeros(4), torch.ones(2, 4)), {}, r"must have shapes .*\(2, 4\)"),
     (squared_spectral_norm, (torch.ones(0, 3),), {}, r"features must have shape \(n, d\)"),
 ]

@@ -1,23 +1,21 @@
 """ADDi: whose turn moves what, what the encoder is, and what the discriminators find at their best."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.errors import ConfigError
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi, AddiConfig
 from emodna.model.methods.base import Method, Phase
-from emodna.model.methods.saddi import Saddi, SaddiConfig
+from emodna.model.methods.saddi import SaddiConfig
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import Pair, losses, small
-from tests.model.small import Stores, batches, fit_small, logged_lines
+from tests.model.small import batches
 
 CPU = torch.device("cpu")
 
@@ -98,16 +96,6 @@ class TestAtTheirBest:
         assert self.value((source, target)) > -1.5
 
 
-def test_an_encoder_that_plays_along_hides_the_corpora_from_the_discriminators() -> None:
-    found = []
-    for weight in (0.0, 1.0):
-        model = small(Addi, adversarial_weight=weight, dropout=0.0, discriminator_learning_rate=0.001)
-        found.append(-trained(model, batches(), steps=60, learning_rate=0.003)["discriminators"].item())
-    apart, together = found
-    assert apart > 0
-    assert together < -1
-
-
 class TestSettings:
     @pytest.mark.parametrize("config", [AddiConfig, SaddiConfig])
     @pytest.mark.parametrize("key", [{"tcn_blocks": 3}, {"tcn_pooling": "last"}])
@@ -116,17 +104,3 @@ class TestSettings:
         with pytest.raises(ConfigError, match=rf"^{name}={value}: only with encoder=shared$"):
             config(**key)
         assert getattr(config(encoder="shared", **key), name) == value
-
-    @pytest.mark.parametrize("kind", [Addi, Saddi])
-    def test_say_whether_a_step_can_be_captured(self, kind: type[Addi]) -> None:
-        assert small(kind).uncapturable is None
-        assert small(kind, batch_norm="separate").uncapturable is not None
-
-
-def test_j_is_logged_beside_the_terms(pair: Stores, tmp_path: Path) -> None:
-    fit_small(*pair, tmp_path / "run", method="addi", steps=2)
-    line = logged_lines(tmp_path / "run")[-1]
-    assert list(line) == ["step", "emotion", "adversarial", "discriminators", "total", "j"]
-    assert line["j"] == pytest.approx(10 * line["adversarial"])
-    names = load_tensors(tmp_path / "run" / "resume.safetensors")[0]
-    assert "optimizer.discriminators.first.0.weight.exp_avg" in names

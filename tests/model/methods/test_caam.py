@@ -10,7 +10,6 @@ from torch import Tensor
 
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
-from emodna.model.methods.base import RunFacts
 from emodna.model.methods.caam import Caam
 from emodna.model.networks.capsules import SMALLEST
 from emodna.model.run_folder import read_json
@@ -79,23 +78,3 @@ class TestOptimiser:
         # Adam's first mean of gradients is (1 - beta1) times the gradient.
         first = [each["optimizer.task.1.weight.exp_avg"] for each in found]
         torch.testing.assert_close(first[0] / 0.75, first[1] / 0.025)
-
-
-def test_remarks_smaller_batches_than_the_authors_are_told() -> None:
-    known = dict.fromkeys(
-        ("source_genders", "target_genders", "source_languages", "target_languages"), frozenset[str]()
-    )
-    for size, remarks in ((64, 1), (512, 0), (1024, 0)):
-        facts = RunFacts(dim=40, frames=188, batch_size=size, target_speakers=10, **known)
-        settled = Caam.settled(Caam.defaults, facts)
-        assert settled.config == Caam.defaults
-        assert len(settled.remarks) == remarks
-
-
-def test_standardised_features_are_scaled_since_squashing_leaves_nothing_of_them() -> None:
-    spread = {}
-    for scale in (1.0, Caam.defaults.input_scale):
-        method = Caam(SMALLEST, dataclasses.replace(Caam.defaults, input_scale=scale), 0).eval()
-        with torch.no_grad():
-            spread[scale] = method.predict(INPUTS, torch.full((16,), SMALLEST)).std(0).max().item()
-    assert spread[1.0] < 1e-3 * spread[Caam.defaults.input_scale]

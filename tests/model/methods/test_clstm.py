@@ -1,22 +1,8 @@
 """CLSTM: its network, and that nothing of the target enters it."""
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from emodna.model.methods.clstm import Clstm
-from tests.model.methods.test_every_method import losses, small
-from tests.model.small import batches
-
-
-def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
-    model = small(Clstm, dropout=0.0)
-    source, target = batches()
-    terms = losses(model, (source, target))
-    assert list(terms) == ["emotion"]
-    torch.testing.assert_close(
-        terms["emotion"], F.cross_entropy(model.predict(source.features, source.lengths), source.labels)
-    )
 
 
 def test_sizes_are_those_of_our_reading_and_it_says_so() -> None:

@@ -54,13 +54,3 @@ def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_h
     plain, weight = method.get_parameter(name).grad, 0.1 * ganin_weight(torch.tensor(0.5)).item()
     assert plain is not None
     torch.testing.assert_close(later[name], -weight * plain, rtol=1e-3, atol=1e-6)
-
-
-def test_tells_how_often_the_adversary_agrees() -> None:
-    method = small()
-    method.adversary = method.network.classifier
-    method.losses(*PAIR, torch.tensor(0))
-    assert {name: value.item() for name, value in method.monitor().items() if name.startswith("agreeing")} == {
-        "agreeing_source": 1,
-        "agreeing_target": 1,
-    }
