@@ -103,6 +103,18 @@ class TestCache:
             assert_plain(shown)
             assert visible(name) in shown.out.splitlines()[0]
 
+    def test_caches_with_folders_of_such_names_are_listed(self, tmp_path: Path, emodna_cache: Command) -> None:
+        names = [name for name in NAMES if "/" not in name]
+        for name in names:
+            place = tmp_path / name / name
+            place.mkdir(parents=True)
+            (place / "store.json").write_text("{}")
+        ran = emodna_cache("ls", "--cache", tmp_path)
+        assert_plain(ran)
+        assert all(visible(name) in ran.out for name in names if len(visible(name)) < 9)  # longer ones are folded
+        found = emodna_cache("ls", "--cache", tmp_path, "--json").json
+        assert sorted(each["corpus"] for each in found) == sorted(names)
+
 
 @pytest.fixture(scope="module")
 def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
