@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 def downloaded(corpus: "Corpus", root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
-    Unless the user has `accepted` the licence, a question on the terminal asks. A `DownloadError` says how else to get
-    the corpus.
+    Unless the licence is `accepted`, a question on the terminal asks. A `DownloadError` says how else to get it.
     """
     facts = corpus.facts
     download = facts.download

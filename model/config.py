@@ -97,10 +97,7 @@ def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordCon
 
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
-    """Return the configurations with settings, key -> value as text, each applied to those that have its key.
-
-    An unknown key, or a value of the wrong type or range, is a `ConfigError` that says what is valid.
-    """
+    """Return the configurations with settings, key -> value as text; a wrong key or value is a `ConfigError`."""
     hints = [_kinds(config) for config in configs]
     known = {key for each in hints for key in each}
     for key in settings:
@@ -116,10 +113,7 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
 
 
 def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
-    """A configuration with the values that `as_settings` gave; what an earlier version did not know has its default.
-
-    An unknown key, or a value of the wrong type or range, is a `ConfigError`.
-    """
+    """Return a configuration with the values of `as_settings`, else its defaults; a wrong one is a `ConfigError`."""
     kinds = _kinds(defaults)
     if not isinstance(values, Mapping):
         raise ConfigError("not a table of settings")

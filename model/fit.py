@@ -34,10 +34,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
-    """Train and evaluate, `listening` as `train` does; return the content of result.json.
-
-    Raises ConfigError, RunError, TrainingError or StoreError for a setting, a run folder or data that cannot be used.
-    """
+    """Train and evaluate, `listening` as `train` does, or raise an `EmodnaError`; return the content of result.json."""
     return carry_out(resolve_request(request), watcher, listening)
 
 

@@ -28,8 +28,7 @@ def marked(method: object, supervision: object) -> str:
 def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
     """A method's name as it stands beside its results, such as `dann + scl` or `emo-dna (threshold=none)`.
 
-    `changed` holds its settings that are not its defaults. What must not be overlooked comes first: a narrow table may
-    cut the rest off.
+    `changed` holds its settings that are not defaults. They come last: a narrow table may cut them off.
     """
     settings = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"

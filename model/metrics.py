@@ -36,10 +36,7 @@ SCORES: Final = tuple(field.name for field in fields(Scores))
 def confusions(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[np.int64] | None = None, groups: int = 1
 ) -> NDArray[np.int64]:
-    """Count the confusions (groups, 4) in each group, of classes 0 and 1 (n,) and of group numbers (n,).
-
-    Without group numbers all are in one.
-    """
+    """Count the confusions (groups, 4), by group numbers (n,) if there are any, of classes 0 and 1 (n,)."""
     kind = 2 * truth + predicted
     where = kind if group is None else 4 * group + kind
     return np.bincount(where, minlength=4 * groups).reshape(groups, 4)

@@ -59,10 +59,7 @@ def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore
 
 
 def read_corpora(run: RunFolder) -> list[RunCorpus]:
-    """Read what `write_corpora` wrote.
-
-    A `RunError` if it is damaged or missing, as in unfinished runs and those of earlier versions.
-    """
+    """Read what `write_corpora` wrote; a `RunError` if it is damaged or missing, as in runs of earlier versions."""
     if not run.corpora.exists():
         raise RunError(f"{run.corpora}: no such file: not a finished run of this version; run emodna-fit again")
     try:

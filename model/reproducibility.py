@@ -26,10 +26,7 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def forked(purpose: str, device: torch.device) -> Iterator[None]:
-    """Draw in here from a random state of its own, and leave the device's global one as it was.
-
-    It follows from the global state, so there is nothing more to save for a resume.
-    """
+    """Draw in here from a random state that follows from the device's global one, which is left as it was."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()

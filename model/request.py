@@ -163,10 +163,7 @@ class Plan:
 
 
 def resolve_request(request: FitRequest) -> Plan:
-    """Check a request and fill in what it leaves open. Writes nothing and trains nothing.
-
-    Raises ConfigError, TrainingError or StoreError for a setting or data that cannot be used.
-    """
+    """Check a request, or raise an `EmodnaError`, and fill in what it leaves open. Writes nothing, trains nothing."""
     began = time.perf_counter()
     if request.steps < 1:
         raise ConfigError(f"--steps {request.steps}: must be at least 1")

@@ -21,10 +21,7 @@ def folder_name(feature_set: str | None) -> str:
 
 
 def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
-    """Return the path of a corpus's store of a feature set: its name, or a store's folder name in full.
-
-    Raises `StoreError`: not prepared; names the command that prepares it, or the feature sets that are there.
-    """
+    """Return the path of a corpus's store of a feature set (name, or folder name in full), or raise a `StoreError`."""
     name, folder = feature_set or DEFAULT_FEATURE_SET, folder_name(feature_set)
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
@@ -47,10 +44,7 @@ def in_cache(cache: Path) -> str:
 
 
 def resolve_store(cache: Path, place: str) -> Path:
-    """Find a store by path, here or below the cache, or by its corpus: of several, the one of the usual features.
-
-    Raises `StoreError`: no such store, or several.
-    """
+    """Find a store by path, here or in the cache, or by its corpus, with the usual features; else a `StoreError`."""
     for path in (Path(place), cache / place):
         if (path / layout.STORE_JSON).exists():
             return path

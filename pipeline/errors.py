@@ -17,10 +17,7 @@ UNUSABLE: Final = (AudioError, OSError, ValueError)
 
 
 def rejection(error: AudioError | OSError | ValueError) -> str:
-    """Return why a recording cannot be used, in the words of the list of rejected files.
-
-    A ValueError is about a path that no file can have.
-    """
+    """Return why a recording cannot be used, for the list of rejected files; a ValueError is of an impossible path."""
     if isinstance(error, AudioError):
         return str(error)
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

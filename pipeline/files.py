@@ -72,10 +72,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Let an `OSError` of the block name a file: that of an open file, say of a full disk, does not.
-
-    `instead_of` is a file that nobody asked for, whose name says nothing.
-    """
+    """Let an `OSError` of the block name a file; `instead_of` is one that nobody asked for, whose name says nothing."""
     try:
         yield
     except OSError as error:

@@ -38,10 +38,7 @@ def announced(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
-    """Import the subclass of `base` that an entry point names; its attribute `name` has to be the entry point's.
-
-    Raises `PluginError`: it cannot be used; names the distribution that brought it.
-    """
+    """Import the subclass of `base` that an entry point names, with its `name`, or raise a `PluginError`."""
     if not is_valid_name(entry.name):
         raise broken(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
     try:
@@ -60,11 +57,7 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
 
 @contextmanager
 def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
-    """Call an entry point's class in here.
-
-    Raises `PluginError`: what it does fails. An `EmodnaError` of its own, which tells of a user's mistake, stays as it
-    is.
-    """
+    """Call an entry point's class in here; a failure is a `PluginError`, but a user's mistake stays as it is."""
     try:
         yield
     except EmodnaError:

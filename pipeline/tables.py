@@ -26,10 +26,7 @@ _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def read_table(table: Path) -> pa.Table:
-    """Read a CSV (UTF-8, with a header line; all cells are text) or Parquet file with a column `path`.
-
-    Raises `CorpusError`: a table that cannot be read, that names a column twice, or has no column `path`.
-    """
+    """Read a CSV (UTF-8, header, all text) or Parquet file with a column `path`, or raise a `CorpusError`."""
     if not table.is_file():
         raise CorpusError(f"--manifest {table}: no such file")
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -11,10 +11,8 @@ from emodna.cli.runs import table
 from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
 from emodna.cli.runs.table import Column
+from emodna.model.runs.listing import Run, find_runs
 from emodna.pipeline.emotions import TASKS
-
-if TYPE_CHECKING:
-    from emodna.model.runs.listing import Run
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
@@ -46,8 +44,6 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List the runs in and below each DIR (by default ./runs), with their scores beside the best constant answers."""
-    from emodna.model.runs.listing import find_runs
-
     places = folders or (_DEFAULT,)
     wanted = {"tgt": tgt, "task": task, "method": method}
     there = find_runs(places) if folders or _DEFAULT.exists() else ()
@@ -65,7 +61,7 @@ def list_runs(
         common.out.print(f"no such runs below {', '.join(common.safe(place) for place in places)}")
 
 
-def _key(sort: str) -> "Callable[[Run], Any]":
+def _key(sort: str) -> Callable[[Run], Any]:
     """Return the key to sort by; equals stay in the order of their paths."""
     match sort:
         case "name":
@@ -80,7 +76,7 @@ def _key(sort: str) -> "Callable[[Run], Any]":
     return lambda run: -(run.scores[sort] or 0.0)
 
 
-def _print(found: "Sequence[Run]") -> None:
+def _print(found: Sequence[Run]) -> None:
     table.print_table(
         [
             Column("src -> tgt", [table.pair(run) for run in found]),

@@ -14,10 +14,10 @@ from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text
 from emodna.cli.scores import percent
 from emodna.model.label import SCORE_NAMES
+from emodna.model.runs.listing import Run, open_run
 
 if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
-    from emodna.model.runs.listing import Run
 
 
 @click.command()
@@ -32,7 +32,6 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
     from emodna.model.runs.compare import differing, over_seeds, paired
-    from emodna.model.runs.listing import open_run
 
     found = [open_run(run) for run in runs]
     differs, seeds, pairs = differing(found), over_seeds(found), paired(found)
@@ -46,7 +45,7 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _json(
-    runs: "Sequence[Run]",
+    runs: Sequence[Run],
     differs: Mapping[str, list[Any]],
     seeds: "Sequence[OverSeeds]",
     pairs: "Mapping[tuple[int, int], Paired]",
@@ -69,7 +68,7 @@ def _name(place: int) -> str:
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
 
-def _print_scores(runs: "Sequence[Run]") -> None:
+def _print_scores(runs: Sequence[Run]) -> None:
     for place, run in enumerate(runs):
         common.out.print(f"[bold]{_name(place)}[/bold]  {common.safe(run.folder.path)}")
         if run.problem is not None:
@@ -86,7 +85,7 @@ def _print_scores(runs: "Sequence[Run]") -> None:
     )
 
 
-def _print_differences(runs: "Sequence[Run]", differs: Mapping[str, list[Any]]) -> None:
+def _print_differences(runs: Sequence[Run], differs: Mapping[str, list[Any]]) -> None:
     if not differs:
         common.out.print("the same configuration\n")
         return

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from rich.text import Text
@@ -10,9 +10,7 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text, value
-
-if TYPE_CHECKING:
-    from emodna.model.runs.listing import Run, RunData
+from emodna.model.runs.listing import Run, RunData, curves, files, flat, not_default, open_run, trained_on
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -25,8 +23,6 @@ _TERM: Final = 30
 @common.common_options
 def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
-    from emodna.model.runs.listing import open_run, trained_on
-
     found = open_run(run)
     data = [trained_on(found, corpus) for corpus in found.corpora]
     if as_json:
@@ -35,9 +31,7 @@ def show(run: Path, as_json: bool) -> None:
         _print(found, data)
 
 
-def _json(run: "Run", data: "Sequence[RunData]") -> dict[str, Any]:
-    from emodna.model.runs.listing import curves, files, not_default
-
+def _json(run: Run, data: Sequence[RunData]) -> dict[str, Any]:
     return {
         **table.as_json(run),
         "constant": run.constants,
@@ -55,9 +49,7 @@ def _json(run: "Run", data: "Sequence[RunData]") -> dict[str, Any]:
     }
 
 
-def _print(run: "Run", data: "Sequence[RunData]") -> None:
-    from emodna.model.runs.listing import curves, files
-
+def _print(run: Run, data: Sequence[RunData]) -> None:
     common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
     facts = {
         "state": str(table.state(run)) + (f": {run.problem}" if run.problem else ""),
@@ -76,9 +68,8 @@ def _print(run: "Run", data: "Sequence[RunData]") -> None:
         common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.safe(name)}")
 
 
-def _settings(run: "Run") -> dict[str, str]:
+def _settings(run: Run) -> dict[str, str]:
     """Describe the settings that are not the defaults one by one, then the others in a line."""
-    from emodna.model.runs.listing import flat, not_default
 
     def short(key: str) -> str:  # as `--set` names it
         return key.partition(".")[2]
@@ -94,7 +85,7 @@ def _settings(run: "Run") -> dict[str, str]:
     }
 
 
-def _data(data: "RunData") -> str:
+def _data(data: RunData) -> str:
     state = {
         "same": "as the run found it",
         "changed": "has changed since the run",
@@ -107,7 +98,7 @@ def _data(data: "RunData") -> str:
     return f"{data.path}, fingerprint {data.fingerprint:.12}: {state}"
 
 
-def _print_scores(run: "Run") -> None:
+def _print_scores(run: Run) -> None:
     if run.scores["uar"] is None:
         common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
         return

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich import box
 from rich.table import Table
@@ -13,9 +13,7 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.scores import cells, percent
 from emodna.model.label import SCORE_NAMES
-
-if TYPE_CHECKING:
-    from emodna.model.runs.listing import Run
+from emodna.model.runs.listing import Run
 
 #: Width of a column's padding, and of the table's edge.
 _PADDING: Final = 3
@@ -74,7 +72,7 @@ def print_table(columns: Sequence[Column]) -> None:
         common.note(f"not shown in {before} columns: {', '.join(left_out)}")
 
 
-def score_columns(runs: "Sequence[Run]", ranks: Mapping[str, int] | None = None) -> list[Column]:
+def score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
     """Return a column for each score of some runs; yellow where the best constant predictor is as good."""
     return [
         Column(heading, [_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
@@ -82,7 +80,7 @@ def score_columns(runs: "Sequence[Run]", ranks: Mapping[str, int] | None = None)
     ]
 
 
-def as_json(run: "Run") -> dict[str, Any]:
+def as_json(run: Run) -> dict[str, Any]:
     """Return a run as `--json` shows it."""
     return {
         "run": str(run.folder.path.absolute()),
@@ -99,29 +97,29 @@ def as_json(run: "Run") -> dict[str, Any]:
     }
 
 
-def state(run: "Run") -> Text:
+def state(run: Run) -> Text:
     """Return the state of a run, and its steps."""
     steps = {"done": f" {run.step}", "damaged": ""}.get(run.state, f" {run.step}/{run.asked['steps']}")
     return Text(run.state + steps, style=_STYLES[run.state])
 
 
-def pair(run: "Run") -> Text:
+def pair(run: Run) -> Text:
     """Return source and target."""
     return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
 
 
-def _score(run: "Run", key: str) -> Text:
+def _score(run: Run, key: str) -> Text:
     value, constant = run.scores[key], run.best_constant[key]
     beaten = value is not None and constant is not None and value <= constant
     return Text(percent(value), style="yellow" if beaten else "")
 
 
-def best_constants(run: "Run") -> Text:
+def best_constants(run: Run) -> Text:
     """Return the best constant predictor's scores in one cell."""
     return Text("-" if run.best_constant["uar"] is None else " ".join(cells(run.best_constant)))
 
 
-def age(run: "Run") -> str:
+def age(run: Run) -> str:
     """Return the time since a run last wrote."""
     seconds = max(time.time() - run.changed, 0)
     name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])

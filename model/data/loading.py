@@ -120,10 +120,7 @@ def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generat
 
 
 class Resident(Generic[Kind]):
-    """All windows of a stream, made once and kept on a device; gives the stream's batches, bit for bit.
-
-    A damaged utterance is a `StoreError`.
-    """
+    """All windows of a stream, made once (or a `StoreError`), kept on a device; gives its batches, bit for bit."""
 
     def __init__(self, stream: Stream[Kind], device: torch.device) -> None:
         self._stream, self._device = stream, device

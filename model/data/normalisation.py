@@ -39,10 +39,7 @@ class Statistics:
 
     @classmethod
     def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
-        """Statistics over all frames of the utterances in rows (n,) of each store, in float64, a few at a time.
-
-        Every corpus weighs the same, as it does in the batches of several sources.
-        """
+        """Statistics over all frames of rows (n,) of each store, in float64; every corpus weighs the same."""
         moments = [_moments(store, rows) for store, rows in corpora]
         mean, square = np.mean(moments, axis=0)
         std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
@@ -52,10 +49,7 @@ class Statistics:
 def statistics_of_run(
     normalisation: Normalisation, sources: Sequence[tuple[FeatureStore, NDArray[np.int8]]], target: FeatureStore
 ) -> tuple[list[Statistics | None], Statistics | None]:
-    """Statistics that normalise each source's utterances, and the target's; None for each utterance's own.
-
-    Of a source, utterances whose label (n,) is -1 are not trained on, and do not count.
-    """
+    """Statistics of each source's labelled utterances and of the target; None for each utterance's own."""
     labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
     match normalisation:
         case "none":

@@ -18,10 +18,7 @@ Kind = TypeVar("Kind", bound=Batch, covariant=True)
 
 
 class Sampler:
-    """Positions 0, 1, 2, ... of an endless sequence of permutations of n utterances.
-
-    A batch may span two permutations, and a corpus smaller than the batch repeats.
-    """
+    """Positions 0, 1, 2, ... of an endless sequence of permutations of n utterances; a batch may span several."""
 
     def __init__(self, n: int, seed: int) -> None:
         self._n, self._seed = n, seed

@@ -14,32 +14,22 @@ from emodna.pipeline.features import FeatureSet
 
 @dataclass(frozen=True)
 class Framer:
-    """Turns an utterance into a window.
+    """Turns an utterance into a window of so many `frames`.
 
-    Parameters
-    ----------
-    frames
-        Length of the window.
-    padding
-        `silence`: as if the waveform had been padded with zeros evenly at both ends (exact but for up to 4 frames of a
-        spectrum at the edges of the speech). `zero`: zeros instead. `mask`: silence, all behind the speech, and not
-        counted as length.
-    statistics
-        Of the normalisation; None normalises each utterance by its own.
-    silence
-        Of the feature set at hand: one frame (dim,) of digital silence in an utterance with this peak (dB).
+    A padding of `silence` is as if the waveform had been padded with zeros evenly at both ends (exact but for up to 4
+    frames of a spectrum at the edges of the speech); `zero` takes zeros instead; `mask` is silence, all behind the
+    speech, and not counted as length.
     """
 
     frames: int
     padding: Padding
     statistics: Statistics | None
+    """Of the normalisation; None normalises each utterance by its own."""
     silence: Callable[[float], NDArray[np.float32]]
+    """The feature set's: one frame (dim,) of digital silence in an utterance with this peak (dB)."""
 
     def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
-        """Write the window of an utterance [n, dim] to `out` [frames, dim]; return its length in frames.
-
-        `out` may lie in memory in any order: a transposed view fills a buffer [dim, frames].
-        """
+        """Write the window of an utterance [n, dim] to `out` [frames, dim], of any layout; return its length."""
         held = min(len(features), self.frames)
         first = (len(features) - held) // 2
         before = 0 if self.padding == "mask" else (self.frames - held) // 2

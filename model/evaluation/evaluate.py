@@ -82,10 +82,7 @@ def evaluate_run(
 def grouped(
     column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Groups:
-    """Group the utterances in some rows by a column of the index, with truth and predictions (rows,).
-
-    Names are sorted; `unknown` holds the utterances without a value.
-    """
+    """Group rows by a column of the index, in order of names or `unknown`, with truth and predictions (rows,)."""
     group, names = coded(store.columns([column])[column])
     counts = confusions(truth, predicted, group[rows], len(names))
     return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
@@ -110,10 +107,7 @@ def emotion_breakdown(groups: Groups) -> dict[str, Any]:
 
 
 def score_breakdown(groups: Groups) -> dict[str, Any]:
-    """Return `count`, the number that are `high`, and the scores in percent of each group.
-
-    The UAR of a group of a single class is null.
-    """
+    """Return `count`, the number that are `high`, and the scores in percent; the UAR of a single class is null."""
     found = {}
     for name, counts in groups.items():
         count, high = int(counts.sum()), int(counts[2:].sum())

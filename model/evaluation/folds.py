@@ -70,10 +70,7 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
 
 
 def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
-    """Return the probability (n,) of class 1 of each utterance, by the network that has not heard its speaker.
-
-    Speakers that no network has heard are judged by all networks together.
-    """
+    """Return the probability (n,) of class 1, by the network that has not heard the speaker; if none has, by all."""
     method = cast("UpperBound", model.method)  # no other has folds
     found = np.empty(len(store))
     for fold in np.unique(folds.of).tolist():

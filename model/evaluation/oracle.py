@@ -1,7 +1,4 @@
-"""Scores of each snapshot by the target's labels: an analysis after the fact, on which no result depends.
-
-It stands apart from `selection`, which never reads a label of the target.
-"""
+"""Scores of each snapshot by the target's labels, apart from `selection`: no result depends on them."""
 
 from dataclasses import asdict
 from typing import Any, Final
@@ -22,8 +19,7 @@ _NOTE: Final = "computed with the target's labels, for analysis only: never a re
 def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
     """Score every snapshot by the target's labels, and write oracle.json, in which everything stands under `oracle`.
 
-    The model is that of the finished run; it goes through the states of all snapshots. Raises RunError or StoreError if
-    a snapshot or the store is damaged.
+    The finished run's model goes through the states of all snapshots; a damaged one is a `RunError`.
     """
     labels = target.labels(model.task).astype(np.int64)
     rows = np.flatnonzero(labels >= 0)

@@ -22,11 +22,10 @@ Sources = Sequence[tuple[Split, Framer]]
 def select(
     criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
 ) -> dict[str, Any]:
-    """Compute every criterion for every snapshot, and give the model the state of the best one by `criterion`.
+    """Compute every criterion for every snapshot, and give the model the state of the best (and last) by `criterion`.
 
-    Of equally good snapshots the last is taken. Returns the content of selection.json: the `selected_step`, and under
-    `snapshots` a row for each, with its step, the criteria by name, and the share of target utterances called class 1.
-    Raises RunError or StoreError if a snapshot or a store is damaged.
+    Returns the content of selection.json: the `selected_step`, and under `snapshots` a row for each, with its step, the
+    criteria by name, and the share of target utterances called class 1.
     """
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:

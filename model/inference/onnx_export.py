@@ -47,10 +47,7 @@ class ExportedModel:
 
 
 def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
-    """Write a run's model as ONNX, as `write_onnx`, with all that a user of the file has to know in its metadata.
-
-    Raises ExportError as `write_onnx`, and RunError if the run is not finished, or damaged.
-    """
+    """Write a finished run's model as `write_onnx`, with metadata for the user of the file; else raise a `RunError`."""
     model = TrainedModel.load(run.path, torch.device("cpu"))
     return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
 
@@ -156,10 +153,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
-    """Return the largest difference in probability between a file and the original, and the number of waveforms.
-
-    Raises ExportError if it is larger than `TOLERANCE`, or if digital silence gets an answer.
-    """
+    """Return the largest difference in probability and the number of waveforms; an `ExportError` if it is too large."""
     trials = _trials(model)
     # Each beside another one: no waveform of a batch may change the others' answers.
     batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in trials.values()]

@@ -61,10 +61,7 @@ class TrainedModel:
         return window, self.framer(features, peak_db, window)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 of one or more windows, through the network at once.
-
-        Raises TrainingError if one is not finite.
-        """
+        """Return the probability (n,) of class 1 of one or more windows; a `TrainingError` if it is not finite."""
         logits = self._output(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
             raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")
@@ -129,10 +126,7 @@ class TrainedModel:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
-        """Read a model that `save` wrote, by its own path or that of its run's folder.
-
-        Raises RunError if it is missing, damaged, or of a method that is not installed.
-        """
+        """Read a model that `save` wrote, by its path or its run's folder; a `RunError` if it cannot be used."""
         if path.suffix != ".safetensors":
             path = RunFolder(path).finished_model()
         tensors, facts = checkpoint.load_tensors(path)

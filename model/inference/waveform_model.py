@@ -25,10 +25,7 @@ _SILENCE: Final = 10 ** (SILENCE_DB / 20)
 
 
 class WaveformModel(nn.Module):
-    """Feature extraction, framing, normalisation, network and softmax of a trained model, in evaluation mode.
-
-    Raises ExportError if its features cannot be extracted in a graph.
-    """
+    """Features, framing, normalisation, network and softmax; an `ExportError` if they cannot be one graph."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()

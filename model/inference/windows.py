@@ -34,10 +34,7 @@ class Windows:
             raise ConfigError(f"--hop {self.hop:g}: must be at least {SHORTEST_HOP} s")
 
     def spans(self, duration: float) -> list[Span]:
-        """Return the spans of the windows of a recording of this duration in s; the last ends where it does.
-
-        A recording that is shorter than a window is one.
-        """
+        """Return the spans of a recording's windows, one if it is shorter; the last ends where it does."""
         if duration <= self.seconds:
             return [(0.0, duration)]
         # As many whole hops as fit, whatever the rounding of a quotient that should be whole.
@@ -51,10 +48,9 @@ class Windows:
 def cut(
     blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], sample_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut each span, in order, out of a signal that comes in blocks, and keep no more of it than a window needs.
+    """Cut each span, in order, out of a signal that comes in blocks (n,), and keep no more of it than a window needs.
 
-    The blocks are (n,) each, at `sample_rate` Hz. The last of the spans, which are those of `Windows.spans`, goes up to
-    the end, which resampling may have rounded up.
+    The last of `Windows.spans` goes up to the end, which resampling may have rounded up.
     """
     stream, buffer, first = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):

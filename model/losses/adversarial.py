@@ -1,7 +1,5 @@
 """Losses of networks that work against each other: discriminators, and the gradient reversal before them.
 
-References
-----------
 .. [1] Y. Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016.
 .. [2] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
 .. [3] T. D. Nguyen et al., "Dual discriminator generative adversarial nets", NIPS 2017, arXiv 1709.03831.
@@ -28,10 +26,9 @@ LOG_OFFSET: Final = 1e-6
 
 
 def reverse_gradient(x: Tensor, weight: Tensor) -> Tensor:
-    """Pass features of any shape on as they are, and their gradient back times ``-weight``.
+    """Pass features of any shape on as they are, and their gradient back times ``-weight``, 0-d: ``lambda`` in [1]_.
 
-    The layers behind it minimise a loss that the layers before it maximise. `weight` is ``lambda`` [1]_, 0-d, without
-    gradient.
+    The layers behind it minimise a loss that the layers before it maximise.
     """
     reversed_: Tensor = _Reversal.apply(x, weight)  # type: ignore[no-untyped-call]
     return reversed_
@@ -59,10 +56,7 @@ def domain_loss(
 
 
 def cross_entropy_of_known(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of those rows of logits (n, classes) whose label (n,) is not `UNKNOWN`.
-
-    If no label is known it is 0, with a gradient of 0.
-    """
+    """Return the mean cross-entropy of logits (n, classes) whose label (n,) is not `UNKNOWN`; without any, 0."""
     total = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
     return total / (labels != UNKNOWN).sum().clamp_min(1)
 

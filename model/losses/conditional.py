@@ -1,7 +1,5 @@
 """Inputs of CDAN's discriminator: features and answers multiplied, and the weight of each utterance.
 
-References
-----------
 .. [1] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
 """
 

@@ -1,7 +1,5 @@
 """Supervised contrastive loss, Eq. 8 and 9 of the paper.
 
-References
-----------
 .. [1] P. Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
 """
 

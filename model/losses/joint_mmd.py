@@ -1,7 +1,5 @@
 """Joint maximum mean discrepancy (JMMD): of features and of what the network answers, together.
 
-References
-----------
 .. [1] M. Long et al., "Deep transfer learning with joint adaptation networks", ICML 2017, arXiv 1605.06636.
 """
 

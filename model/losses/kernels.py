@@ -1,7 +1,5 @@
 """Gaussian kernels on features, and their widths.
 
-References
-----------
 .. [1] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
 """
 
@@ -43,10 +41,7 @@ def heuristic_kernel(
     bandwidth: Bandwidth = "mean",
     width_ratio: float = 2.0,
 ) -> Tensor:
-    """Return the kernel matrix (n, n) of Gaussians whose widths follow from the squared distances (n, n).
-
-    The options are those of `KernelOptions`.
-    """
+    """Return the kernel matrix (n, n) of Gaussians, as `KernelOptions` say, of the squared distances (n, n)."""
     widths = heuristic_widths(distances, kernels, bandwidth=bandwidth, ratio=width_ratio)
     return gaussian_kernel(distances, widths, reduction=reduction)
 

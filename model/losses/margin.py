@@ -1,7 +1,5 @@
 """Margin disparity: how far a classifier that agrees with another on the source can disagree with it on the target.
 
-References
-----------
 .. [1] Y. Zhang, T. Liu, M. Long and M. I. Jordan, "Bridging theory and algorithm for domain adaptation", ICML 2019.
 .. [2] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
    cross-corpus speech emotion recognition", IJCAI 2022.

@@ -1,7 +1,5 @@
 """Maximum mean discrepancy with several Gaussian kernels (MK-MMD), Eq. 10 of the paper.
 
-References
-----------
 .. [1] A. Gretton et al., "Optimal kernel choice for large-scale two-sample tests", NIPS 2012.
 .. [2] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
 """

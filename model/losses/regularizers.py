@@ -1,7 +1,5 @@
 """Terms on the features of one corpus: center loss (DIFL) and the largest singular value (BSP).
 
-References
-----------
 .. [1] Y. Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
 .. [2] X. Chen et al., "Transferability vs. discriminability: batch spectral penalization for adversarial domain
    adaptation", ICML 2019.

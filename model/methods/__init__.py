@@ -73,10 +73,7 @@ METHODS: Final[Mapping[str, "type[Method]"]] = _Methods()
 
 
 def method(name: str) -> "type[Method]":
-    """Return the method of this name. Of the other packages' methods, only this one is imported.
-
-    Raises ConfigError for an unknown name, and PluginError if the method of another package cannot be used.
-    """
+    """Import and return the method of this name; `ConfigError` if there is none, `PluginError` if it is unusable."""
     if name in METHODS:
         if hidden := plugins.announced(ENTRY_POINTS).get(name):
             _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
@@ -88,10 +85,7 @@ def method(name: str) -> "type[Method]":
 
 
 def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a file or folder, of a package as `package_of` gave it then.
-
-    A `RunError` if it is not installed here, or cannot be used.
-    """
+    """Return the method that made a file or folder, of the package that it had then; else raise a `RunError`."""
     if not isinstance(name, str) or name not in names():
         brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
         told = " of ".join(f"{each!a:.60}" for each in (name, *brought))
@@ -115,10 +109,7 @@ def blaming(name: str, what: str) -> AbstractContextManager[None]:
 
 
 def check_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
-    """Refuse an unknown method name with a `ConfigError` that lists the valid ones, without an import.
-
-    `option` and `adding` are the words by which a user gives a method, and adds L_SCL to it.
-    """
+    """Refuse an unknown method name with a `ConfigError`, in a user's words for the option and for adding L_SCL."""
     if name not in (valid := names()):
         base, _, added = name.partition("+")
         near = get_close_matches(name.lower(), valid, 1)

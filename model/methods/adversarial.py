@@ -60,11 +60,7 @@ class Adversary(nn.Module):
         self._seen: dict[str, Tensor] = {}
 
     def forward(self, given: Domains, reversal: Tensor, weights: Domains | None = None) -> Tensor:
-        """Return the BCE of D(GRL(given)), a scalar, not weighted.
-
-        Given are rows (n, inputs) and (m, inputs), lambda (0-d), and the weight of each utterance, (n,) and (m,); all
-        alike by default.
-        """
+        """Return the BCE of D(GRL(given)), of rows (n, inputs) and (m, inputs), lambda (0-d), weights (n,) and (m,)."""
         n = len(given.source)
         logits = self.discriminator(reverse_gradient(torch.cat(given), reversal))
         source, target = logits[:n], logits[n:]

@@ -87,10 +87,7 @@ class Aligning(Contrasting):
 
     @abstractmethod
     def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
-        """Return the named terms of the transfer loss, already weighted.
-
-        Features are E (n, channels) and (m, channels), logits phi_e(E) (n, 2) and (m, 2), with their gradient.
-        """
+        """Return the weighted terms of the transfer loss, of E (n or m, channels) and phi_e(E) (n or m, 2)."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return Eq. 2, the method's own terms, and L_SCL if it is added."""

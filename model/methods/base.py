@@ -78,10 +78,7 @@ class RunFacts:
         frames: int,
         batch_size: int,
     ) -> Self:
-        """Collect the facts of the stores that a run reads.
-
-        Each source comes with the labels (n,) that are learnt from: -1 for an utterance that no batch will have.
-        """
+        """Collect the facts of the stores that a run reads; a source's utterances of label -1 are in no batch."""
         of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
         of_target = [(target, np.arange(len(target)))]
 
@@ -147,57 +144,38 @@ def phase_at(phases: Sequence[Phase], step: int, steps: int) -> Phase:
 
 
 class Method(nn.Module, ABC):
-    """A way to train an emotion model from a labelled and an unlabelled corpus.
-
-    Class attributes
-    ----------------
-    name, summary, reference
-        As `--list-methods` prints them: a word, what the method does in a line, and where it comes from.
-    our_reading
-        Whether its layers are our reading of a paper that leaves them open: every table says so.
-    defaults
-        A frozen dataclass: the keys that `--set` can change. The constructor takes (dim, config, seed).
-    min_dim, min_frames
-        The smallest input that its networks can read: values per frame, and frames.
-    phases
-        Stages of the training, in order. By default there is one, in which all parameters move at once.
-
-    Attributes
-    ----------
-    steps
-        Of the whole training: see `progress`.
-    phase, turn
-        Where the training is, for `losses` to ask: name of the phase, and names of the parameter groups that are
-        about to be updated.
-    """
+    """A way to train an emotion model from a labelled and an unlabelled corpus: made from (dim, config, seed)."""
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     reference: ClassVar[str]
+    """As `--list-methods` prints it, like name and summary: the method's origin."""
     our_reading: ClassVar[bool] = False
+    """True if its layers are our reading of a paper that leaves them open: every table says so."""
     defaults: ClassVar[Any]
+    """A frozen dataclass: the keys that `--set` can change."""
     min_dim: ClassVar[int] = 1
     min_frames: ClassVar[int] = 8
+    """The smallest input that its networks can read: values per frame, and frames."""
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
+    """Stages of the training, in order. By default there is one, in which all parameters move at once."""
 
     steps: int = DEFAULT_STEPS
+    """Of the whole training: see `progress`."""
     phase: str = ""
     turn: tuple[str, ...] = ()
+    """Names of the parameter groups that are about to be updated; like the phase's name, for `losses` to ask."""
 
     @classmethod
     def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
-        """Return the configuration as it fits a run, with all that follows from the corpora filled in.
-
-        A run in which the method cannot be used is a `ConfigError`.
-        """
+        """Return the configuration, with all filled in that follows from a run's corpora, or raise a `ConfigError`."""
         return Settled(config)
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the named terms of the objective, already weighted; the trainer sums them.
 
-        Called once per step, or once per turn of a phase that has several. `step` is a 0-d int64 tensor on the model's
-        device, from 0.
+        Called once per step (a 0-d int64 tensor on the device, from 0), or once per turn of a phase that has several.
         """
 
     @abstractmethod

@@ -60,10 +60,7 @@ def describe_methods() -> dict[str, MethodDescription | PluginError]:
 
 
 def load_method(entry: EntryPoint) -> type[Method]:
-    """Import the method that an entry point names.
-
-    One that cannot be used is a `PluginError` that names the distribution that brought it.
-    """
+    """Import the method of an entry point; a `PluginError` names the distribution of one that cannot be used."""
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
     for name, says, holds in _ATTRIBUTES:
         if not hasattr(kind, name):

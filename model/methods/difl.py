@@ -105,10 +105,7 @@ class Difl(Method):
 
     @classmethod
     def settled(cls, config: DiflConfig, facts: RunFacts) -> Settled:
-        """Drop the heads that could learn nothing, and fill in the number of languages.
-
-        Another number of languages in the configuration is a `ConfigError`.
-        """
+        """Drop the heads that could learn nothing, and fill in the number of languages; another is a `ConfigError`."""
         gender, of_gender = _usable("gender", facts.source_genders, facts.target_genders)
         language, of_language = _usable("language", facts.source_languages, facts.target_languages)
         asked = config.heads
@@ -182,10 +179,7 @@ class Difl(Method):
         ]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the share of class 1 among the target's answers, lambda, and each head's accuracy.
-
-        An accuracy is NaN where none of the batch is known.
-        """
+        """Return the target's share of class 1, lambda, and each head's accuracy, NaN where nothing is known."""
         return self._seen
 
 

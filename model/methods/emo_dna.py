@@ -23,10 +23,7 @@ from emodna.model.reproducibility import seeded
 
 @dataclass(frozen=True)
 class EmoDnaConfig(ContrastingConfig, KernelConfig):
-    """Settings: the paper's constants, and our readings of its gaps (docs/METHODS.md).
-
-    A term of weight 0 is left out, and with it whatever it alone needs.
-    """
+    """The paper's constants, and our readings of its gaps (docs/METHODS.md). A weight of 0 leaves a term out."""
 
     corpus_weight: Weight = 1.0
     """Of L_corpus."""
@@ -126,10 +123,7 @@ class EmoDna(Contrasting):
         return terms | {name: warm * term for name, term in aligning.items()}
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Return phi_e(E) (batch, 2), E (batch, channels) and C (batch, its width), of features (batch, dim, frames).
-
-        C is left out if no term needs it.
-        """
+        """Return phi_e(E) (batch, 2), E (batch, channels) and, if a term needs it, C, of (batch, dim, frames)."""
         if not (self.config.corpus_weight or self.config.decouple_weight):
             return self.network.answer(features, lengths)
         hidden = self.network.backbone(features)  # (batch, channels, time)

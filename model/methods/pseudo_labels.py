@@ -156,10 +156,9 @@ class PseudoLabelContrast(nn.Module):
         source_anchors: bool = False,
         reduction: Reduction = "mean",
     ) -> Tensor:
-        """Return L_SCL, a scalar, not weighted.
+        """Return L_SCL, a scalar, of g(E) (n + m, projection_dim), the source's rows, of labels (n,), first.
 
-        `projected` is g(E) (n + m, projection_dim): the source's rows, of labels (n,), then the target's. With
-        `source_anchors`, the source's rows alone are anchors.
+        With `source_anchors`, the source's rows alone are anchors.
         """
         is_source = torch.arange(len(projected), device=projected.device) < len(labels)
         return supervised_contrastive(

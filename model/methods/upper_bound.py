@@ -62,10 +62,7 @@ class UpperBound(Method):
         )
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 2 of each network.
-
-        `source` has labelled utterances of the target (folds * n): rows k, k + folds, ... are those of network k.
-        """
+        """Return Eq. 2 of each network k, whose rows are k, k + folds, ... of the target's utterances (folds * n)."""
         folds = len(self.networks)
         terms = {}
         for fold in range(folds):

@@ -2,8 +2,6 @@
 
 Layers, their order and what they start from are those of the authors' code.
 
-References
-----------
 .. [1] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
    cross-corpus speech emotion recognition", IJCAI 2022.
 """
@@ -113,10 +111,9 @@ class RoutedCapsules(nn.Module):
 
 
 class CapsuleEncoder(nn.Module):
-    """(batch, dim, frames) -> (batch, channels).
+    """(batch, dim, frames) -> (batch, channels): so many filters, and capsules of that length.
 
-    `channels` is the number of filters and the length of the capsules, `primary_maps` the number of primary capsules
-    per place, `capsules` those of the last layer, `routings` the iterations of the routing.
+    There are `primary_maps` primary capsules per place, `capsules` in the last layer, `routings` iterations.
     """
 
     def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:

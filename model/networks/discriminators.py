@@ -49,10 +49,7 @@ class Discriminator(nn.Module):
 
 
 def code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
-    """Make three linear layers with LeakyReLU between them: (batch, inputs) -> a logit each, (batch, 1).
-
-    There is no batch norm, so that the logit of one code does not depend on the others.
-    """
+    """Make linear layers with LeakyReLU and no batch norm, which mixes codes: (batch, inputs) -> logits (batch, 1)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.LeakyReLU(_SLOPE),

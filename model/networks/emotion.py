@@ -49,10 +49,7 @@ class Backbone(nn.Sequential):
 
 
 class CausalConv(nn.Module):
-    """Dilated convolution that sees the past only, then batch norm, ReLU, dropout.
-
-    (batch, inputs, time) -> (batch, outputs, time)
-    """
+    """Causal dilated convolution, batch norm, ReLU, dropout: (batch, inputs, time) -> (batch, outputs, time)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()

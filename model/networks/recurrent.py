@@ -33,10 +33,7 @@ class ConvLstm(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean over time; a step weighs softmax over time of ``v . tanh(W h)``.
-
-    There are no biases: one behind ``v`` would change no weight.
-    """
+    """Weighted mean over time; weights are the softmax over time of ``v . tanh(W h)``, without biases."""
 
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
@@ -54,10 +51,9 @@ class AttentionPooling(nn.Module):
 
 
 class AttentiveEncoder(nn.Module):
-    """The shared backbone, a Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, width).
+    """The shared backbone, a Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, 2 * units).
 
-    The width is that of both directions, 2 * units. As in the corpus encoder of Emo-DNA, the backward direction begins
-    with the padding, if there is any.
+    As in the corpus encoder of Emo-DNA, the backward direction begins with the padding, if there is any.
     """
 
     def __init__(self, dim: int, *, channels: int, units: int, attention_units: int, dropout: float) -> None:

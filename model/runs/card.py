@@ -39,10 +39,7 @@ def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, t
 
 
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
-    """Write the card of a finished run anew; return its size in bytes.
-
-    Raises ExportError if the place is taken and `force` is false, RunError as `card`.
-    """
+    """Write the card of a finished run anew; return its size in bytes. `ExportError` if the place is taken."""
     content = card(run).encode()
     with replacing(place, force=force) as fresh:
         fresh.write_bytes(content)

@@ -84,10 +84,7 @@ class CapturedUpdate:
         self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return the terms of the loss, and their total.
-
-        A method that does what cannot be captured is a `TrainingError`.
-        """
+        """Take a step in a phase; return its terms and total. A method that cannot be captured is a `TrainingError`."""
         if self._inputs is None:
             self._inputs = source, target  # this step's batches become the graph's own
         else:

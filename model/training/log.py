@@ -32,8 +32,7 @@ class Watcher(Protocol):
 class MetricsLog:
     """metrics.jsonl: a line of values every so many steps; a resumed run goes on where its checkpoint was.
 
-    Lines behind the `keep` steps of the checkpoint, and half a line that a kill left, are dropped. A damaged log is a
-    `RunError`.
+    Lines behind the `keep` steps of the checkpoint, and half a line, are dropped. A damaged log is a `RunError`.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
@@ -62,11 +61,7 @@ class MetricsLog:
 
 
 class Recorder:
-    """A watcher that passes on what it is told, and also writes it as TensorBoard events, until that fails.
-
-    Events go into the run's folder, with the content of its config.json, if they are wanted and tensorboard is
-    installed.
-    """
+    """A watcher that also writes TensorBoard events into the run's folder, if wanted and possible, until that fails."""
 
     def __init__(self, watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
         self._watcher, self._folder, self._config = watcher, folder, config

@@ -127,11 +127,7 @@ def train(
 
 
 class Update:
-    """Moves a method's parameters by one step, after so many that are `done`. Nothing in it waits for the device.
-
-    The optimisers go by the names of the method's parameter groups. With `compile`, the losses go through
-    torch.compile.
-    """
+    """Moves a method's parameters by one step, by the optimiser of each group; nothing in it waits for the device."""
 
     def __init__(
         self,

@@ -31,10 +31,7 @@ class Snapshots:
         return self.folder / f"step-{step:06d}.safetensors"
 
     def go_on_from(self, done: int) -> None:
-        """Make the folder what it was after so many steps: later snapshots and unfinished files go.
-
-        A missing earlier snapshot is a `RunError`.
-        """
+        """Remove what is later than so many steps, or unfinished; a missing earlier snapshot is a `RunError`."""
         if not self.every:
             return
         make_folder(self.folder)
@@ -51,10 +48,7 @@ class Snapshots:
         checkpoint.save_tensors(self.path(step), method.state_dict(), {"step": step})
 
     def restore(self, method: Method, step: int) -> None:
-        """Give a method the state that it had after so many steps.
-
-        A `RunError` if it is missing, damaged, of another method or of another step.
-        """
+        """Give a method the state that it had after so many steps; a `RunError` if there is none that fits."""
         path = self.path(step)
         tensors, facts = checkpoint.load_tensors(path)
         if facts.get("step") != step:

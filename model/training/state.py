@@ -90,10 +90,7 @@ class TrainingState:
         checkpoint.save_tensors(path, tensors, {"step": done})
 
     def restore(self, path: Path, steps: int) -> int:
-        """Restore a checkpoint, if there is one; return the number of steps done.
-
-        A damaged checkpoint, or one of another method or of more than `steps` steps, is a `RunError`.
-        """
+        """Restore a checkpoint, if there is one; return the steps done. One that does not fit is a `RunError`."""
         if not path.exists():
             return 0
         tensors, facts = checkpoint.load_tensors(path)

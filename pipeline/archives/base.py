@@ -34,10 +34,7 @@ class Stamp(NamedTuple):
 
 
 class Tree(ABC):
-    """Files below a root. Can be used by several threads at once, and pickled: it is opened anew where it is unpickled.
-
-    Raises `CorpusError`: from the constructor, unpickling and `files`: no such root, or it cannot be listed.
-    """
+    """Files below a root, for several threads; pickled, it is opened anew. `CorpusError` if they cannot be listed."""
 
     root: Path
     """Absolute, links resolved."""
@@ -61,11 +58,7 @@ class Tree(ABC):
 
     @abstractmethod
     def open(self, path: str) -> BufferedReader | BytesIO:
-        """Open a file, seekable, by its relative path.
-
-        Raises `OSError`: no such file, or it cannot be read. Raises `AudioError`: a member of an archive that cannot be
-        used.
-        """
+        """Open a file, seekable, by its relative path; raises `OSError`, or `AudioError` for an unusable member."""
 
     @abstractmethod
     def stamp(self, path: str) -> Stamp | None:
@@ -94,11 +87,7 @@ class Member:
 
 
 class ArchiveTree(Tree):
-    """The members of one archive file.
-
-    Names that lead out of the archive, links and devices are left out and counted; of members of one name the last
-    counts, as it would after unpacking.
-    """
+    """The members of one archive file; names that lead out of it, links and devices are left out and counted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()

@@ -24,8 +24,7 @@ _LINK: Final = stat.S_IFLNK
 class ZipTree(ArchiveTree):
     """The members of a ZIP file, each unpacked into memory when it is opened.
 
-    Raises `CorpusError`: not a ZIP file, an incomplete one, or one whose members share their bytes (as only archives
-    made to overwhelm their reader do).
+    Raises `CorpusError`: not a ZIP file, incomplete, or one whose members share bytes, to overwhelm their reader.
     """
 
     def __init__(self, root: Path) -> None:

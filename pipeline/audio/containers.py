@@ -15,10 +15,7 @@ _UNKNOWN: Final = 2**32 - 1
 
 
 def check_complete(stream: BinaryIO) -> None:
-    """Refuse a WAV, AIFF, AU or Wave64 file that holds less audio than its header declares.
-
-    Raises `AudioError`: it does, it is a WAV without audio, or it is empty.
-    """
+    """Refuse, by `AudioError`, a WAV, AIFF, AU or Wave64 file that is empty or holds less than its header declares."""
     size = stream.seek(0, 2)
     if size == 0:
         raise AudioError("empty file (0 bytes)")

@@ -138,10 +138,7 @@ SEGMENTERS: Final[Mapping[str, Segmenter | None]] = {"none": None, "energy": Ene
 
 
 def segmenter(name: str) -> Segmenter | None:
-    """Return the registered rule of this name; None takes each recording as one utterance.
-
-    Raises `CorpusError`: unknown name; lists the valid ones.
-    """
+    """Return the registered rule of this name, None for whole recordings; a `CorpusError` lists the valid ones."""
     if name not in SEGMENTERS:
         raise CorpusError(f"--segment {name}: unknown; valid: {', '.join(SEGMENTERS)}")
     return SEGMENTERS[name]

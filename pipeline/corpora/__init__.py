@@ -28,10 +28,9 @@ ENTRY_POINTS: Final = "emodna.corpora"
 
 
 def corpus(name: str, subset: str | None = None) -> Corpus:
-    """Return the corpus of this name, or a subset of it. Of the other packages' corpora, only this one is imported.
+    """Import and return the corpus of this name, or a subset of it.
 
-    Raises `CorpusError`: unknown name or subset; lists the valid ones. Raises `PluginError`: another package announces
-    this name, but what it brings cannot be used.
+    Raises `CorpusError`: unknown name or subset. Raises `PluginError`: that of another package cannot be used.
     """
     entry = None if name in CORPORA else plugins.announced(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:

@@ -124,10 +124,9 @@ class Corpus(ABC):
 
     @abstractmethod
     def scan(self, tree: Tree) -> Scan:
-        """Describe every file of a tree; a second copy of an utterance (a nested unpacking) is counted, not used.
+        """Describe every file of a tree; a second copy of an utterance is counted, not used.
 
-        Raises `CorpusError`: nothing in the tree belongs to this corpus; names the layout expected and what was found
-        instead.
+        Raises `CorpusError`: nothing belongs to this corpus; says the layout expected and what was found instead.
         """
 
     def open(self, root: Path) -> Tree:
@@ -179,10 +178,7 @@ class Corpus(ABC):
         return self.facts.emotions.get(code)
 
     def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """Return the differences from the published corpus, a line each: altered and partial copies circulate.
-
-        `sample_rates` maps a native rate in Hz to the number of files that have it.
-        """
+        """Return the differences from the published corpus, a line each; `sample_rates` are numbers of files by Hz."""
         facts = self.facts
         lines = []
         if facts.utterances is not None and len(scan) != facts.utterances:
@@ -247,8 +243,7 @@ def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str
 def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
     """Turn utterances into a table, in their order; few are objects at a time.
 
-    Raises `CorpusError`: utterances with different columns of the corpus's own, one of those named like a column of the
-    store, or values of different types in one.
+    Raises `CorpusError`: columns that differ or have values of different types, or a name that the store has taken.
     """
     parts = list(_parts(iter(utterances)))
     try:

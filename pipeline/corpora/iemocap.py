@@ -118,10 +118,7 @@ class Iemocap(Corpus):
             self.facts = _with_numbers(self.facts, self._selection)
 
     def scan(self, tree: Tree) -> Scan:
-        """Describe every WAV by the label line of its turn.
-
-        Turns of other emotions, lines and WAVs without each other, and second copies are counted.
-        """
+        """Describe every WAV by the label line of its turn, and count what is left out or occurs twice."""
         skipped: Counter[str] = Counter()
         labels = _labels(tree, skipped)
         heard: set[str] = set()

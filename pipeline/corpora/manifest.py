@@ -51,11 +51,7 @@ class Manifest(Own):
         self._own = content.select(own)
 
     def scan(self, tree: Tree) -> Scan:
-        """Describe every row.
-
-        Raises `CorpusError`: a row without a path, a path outside the root, an id that occurs twice, or a table without
-        usable rows.
-        """
+        """Describe every row; a `CorpusError` for none, no path, one outside the root, or an id that occurs twice."""
         skipped: Counter[str] = Counter()
         kept = array("q")
         table = utterance_table(self._utterances(tree, skipped, kept))

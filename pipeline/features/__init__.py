@@ -34,20 +34,14 @@ DEFAULT_FEATURE_SET: Final = "mfcc40"
 
 
 def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
-    """Return the feature set of this name, with the options that users choose set.
-
-    Raises `EmodnaError`: unknown name; lists the valid ones.
-    """
+    """Return the feature set of this name with some options; an `EmodnaError` lists the valid names."""
     if name not in FEATURE_SETS:
         raise EmodnaError(f"--feature-set {name}: unknown; valid: {', '.join(FEATURE_SETS)}")
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 
 def feature_set_from(parameters: Mapping[str, Any]) -> FeatureSet:
-    """Rebuild the feature set whose `parameters()` these are: prediction extracts what the model was trained on.
-
-    Raises `EmodnaError`: parameters of no registered feature set.
-    """
+    """Rebuild the feature set whose `parameters()` these are, as prediction needs it; else an `EmodnaError`."""
     for default in FEATURE_SETS.values():
         given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
         candidate = replace(default, **given)

@@ -59,10 +59,7 @@ class FeatureSet(ABC):
 
     @abstractmethod
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Turn (n,) samples, of the right length already, into (frames, dim) features and their peak in dB.
-
-        The peak of digital silence is `SILENCE_DB`, and no peak is lower.
-        """
+        """Turn (n,) samples, of the right length, into (frames, dim) features and their peak, >= `SILENCE_DB` (dB)."""
 
     @abstractmethod
     def silence(self, peak_db: float) -> NDArray[np.float32]:
@@ -96,10 +93,7 @@ class FeatureSet(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in shared}
 
     def extract(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Turn (n,) samples at `sample_rate` into (frames, dim) float32 features and their peak in dB.
-
-        Raises `AudioError`: shorter than `min_samples`, or so loud that the power overflows.
-        """
+        """Turn (n,) samples into float32 features (frames, dim) and their peak (dB); `AudioError` if short or loud."""
         if len(samples) < self.min_samples:
             found = f"{len(samples)} samples at {self.sample_rate} Hz"
             raise AudioError(f"too short: {found}, at least {self.min_samples} needed")

@@ -67,10 +67,7 @@ class Spectra:
     def __call__(
         self, features: NDArray[np.float32], frames: NDArray[np.int32], peak_db: NDArray[np.float32]
     ) -> Frames:
-        """Return the figures of n utterances.
-
-        Features (sum of frames, dim) are as `FeatureStore.blocks` yields them; `frames` and `peak_db` are (n,).
-        """
+        """Return the figures of n utterances as `FeatureStore.blocks` yields them, with `frames` and `peak_db` (n,)."""
         counts = frames.astype(np.int64)
         peaks = peak_db.astype(np.float64)
         if self._stored is None:

@@ -38,11 +38,7 @@ class Moments:
         return cls(0, np.zeros(dim), np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf))
 
     def add(self, features: NDArray[np.float32]) -> None:
-        """Add some frames (n, dim).
-
-        Blocks are merged by their means, not by sums of squares, whose difference would lose digits: Chan, Golub &
-        LeVeque 1983.
-        """
+        """Add some frames (n, dim): merged by means (Chan, Golub & LeVeque 1983), since sums of squares lose digits."""
         block = features.astype(np.float64)
         mean = block.mean(axis=0)
         total = self.frames + len(block)
@@ -98,10 +94,7 @@ def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
 
 
 def mean_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
-    """Return the standardised mean difference (dim,): how many deviations the second store lies above the first.
-
-    The deviation is the root of the mean of the two variances (Cohen's d of groups of one size).
-    """
+    """Return Cohen's d (dim,) of groups of one size: how many mean deviations the second store lies above the first."""
     pooled = np.sqrt((one.std**2 + other.std**2) / 2)
     return np.divide(other.mean - one.mean, pooled, out=np.zeros_like(pooled), where=pooled > 0)
 

@@ -25,10 +25,7 @@ _DIGEST_SIZE: Final = hashlib.sha256().digest_size
 
 
 class Index:
-    """The index of a snapshot, whose every byte was compared with store.json.
-
-    Raises `StoreError`: a file is missing or damaged.
-    """
+    """The index of a snapshot, its every byte compared with store.json; a `StoreError` if one is wrong."""
 
     def __init__(self, store: Path, snapshot: Snapshot) -> None:
         self._files = [checked_file(store, file) for file in snapshot.tables("index")]

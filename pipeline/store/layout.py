@@ -103,10 +103,7 @@ def is_content_name(name: str) -> bool:
 
 
 def shard_count(recordings: int, *, cut: bool = False) -> int:
-    """Return the number of shards, a power of two that follows from the number of recordings alone.
-
-    Fewer recordings fill a shard if they are `cut` into utterances.
-    """
+    """Return the number of shards, a power of two that follows from the recordings alone; more if they are `cut`."""
     per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
     least = -(-recordings // per_shard)
     return 1 << max(least - 1, 0).bit_length()

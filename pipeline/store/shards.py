@@ -122,10 +122,7 @@ def feature_crc(features: NDArray[np.float32]) -> int:
 
 
 def map_shard(path: Path) -> NDArray[np.float32]:
-    """Memory-map the features [frames, dim] of one shard, read-only.
-
-    Raises `StoreError`: missing, not HDF5, or not laid out as the store writes it.
-    """
+    """Memory-map the features [frames, dim] of one shard, read-only, or raise a `StoreError` if it is damaged."""
     try:
         with h5py.File(path, "r") as file:
             place = _place(file)

@@ -45,8 +45,7 @@ class Snapshot:
 def read_snapshot(store: Path) -> Snapshot:
     """Read and check a store's store.json.
 
-    Raises `StoreError`: missing, damaged, or of another format version. Raises `UnreadableStoreError`: the machine
-    fails to read it at the moment.
+    Raises `StoreError`: damaged, or of another format. Raises `UnreadableStoreError`: unreadable at the moment.
     """
     file = store / layout.STORE_JSON
     try:
@@ -113,10 +112,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 
 
 def checked_file(store: Path, file: StoredFile) -> Path:
-    """Return the path of a file whose bytes are those that store.json names.
-
-    Raises `StoreError`: missing or damaged.
-    """
+    """Return the path of a file whose bytes are those that store.json names, or raise a `StoreError`."""
     path = store / file.name
     try:
         intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256

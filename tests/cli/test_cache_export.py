@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
-from emodna.cli import common, progress
+from emodna.cli import progress
 from emodna.pipeline.export import FORMATS
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -67,16 +65,6 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     ran = emodna_cache("export", "emodb", "--to", "npz", "--cache", cache)
     assert ran.err.splitlines()[0] == f"exporting: {size}/{size}"
     assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache, "--force", "-q").err == ""
-
-
-def test_on_a_terminal_progress_is_a_bar(
-    emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal = io.StringIO()
-    monkeypatch.setattr(common, "err", Console(file=terminal, force_terminal=True, width=100))
-    assert emodna_cache("export", "emodb", "--to", "npz", "--cache", cache).code == 0
-    assert "exporting" in terminal.getvalue()
-    assert str(len(FeatureStore(emodb_store))) in terminal.getvalue()
 
 
 def test_ctrl_c_leaves_nothing(emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

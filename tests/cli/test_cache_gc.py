@@ -81,14 +81,6 @@ def test_stores_can_be_named(emodna_cache: Command, stores: tuple[Path, Path]) -
     assert "savee: neither a store's path nor a corpus" in emodna_cache("gc", "savee", *options).error()
 
 
-def test_an_interrupted_first_run_can_be_named_by_its_path(emodna_cache: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "emodb" / "x"
-    (folder / "journal").mkdir(parents=True)
-    (folder / ".lock").touch()
-    (folder / HALF).write_bytes(bytes(500))
-    assert emodna_cache("gc", folder, "--json").json["bytes"] == 500
-
-
 def test_finished_work_is_told_apart(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
     (ravdess / OLD).write_bytes(bytes(300))

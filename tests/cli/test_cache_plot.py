@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.features import LogMelSet, WaveSet
+from emodna.pipeline.features import LogMelSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.making import noise, prepared, wav
@@ -80,17 +80,6 @@ def test_two_stores_are_drawn_side_by_side(emodna_cache: Command, cache: Path, h
     assert len(drawn[-1].axes) == 6
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("features", [LogMelSet(), WaveSet()], ids=["logmel", "wave16k"])
-def test_other_feature_sets_are_drawn(
-    emodna_cache: Command, here: Path, emodb_root: Path, features: LogMelSet | WaveSet
-) -> None:
-    prepared(emodb_root, here / "cache", features=features)
-    for arguments in (("--against", "emodb"), ("08b03Wa",)):
-        ran = emodna_cache("plot", "emodb", *arguments)
-        assert (ran.code, ran.err) == (0, "")
-
-
 def test_names_from_outside_are_text(emodna_cache: Command, tmp_path: Path, here: Path) -> None:
     """No formulas, no missing glyph, no path, and no name that is too long for a file."""
     ids = ["x$_$y 日本語", "../up\n[red]%s", "." * 50 + "x" * 300]
@@ -113,10 +102,6 @@ class TestErrors:
             line = emodna_cache("plot", "emodb", "--cache", cache, "--out", name).usage()
             assert f"--out {name}: must end in .png, .svg, .pdf" in line
 
-    def test_an_utterance_has_nothing_to_be_compared_with(self, emodna_cache: Command, cache: Path) -> None:
-        line = emodna_cache("plot", "emodb", "08b03Wa", "--against", "ravdess", "--cache", cache).usage()
-        assert "--against compares stores" in line
-
     def test_features_of_two_kinds_cannot_be_compared(
         self, emodna_cache: Command, cache: Path, here: Path, emodb_root: Path
     ) -> None:
@@ -125,8 +110,3 @@ class TestErrors:
             "plot", "ravdess", "--against", here / "cache/emodb" / LogMelSet().name, "--cache", cache
         ).error()
         assert "two stores of the same features can be compared" in line
-
-    def test_a_folder_that_is_missing_is_named(self, emodna_cache: Command, cache: Path) -> None:
-        ran = emodna_cache("plot", "emodb", "--cache", cache, "--out", "absent/a.png")
-        assert ran.code == 1
-        assert ran.err == "error: absent/a.png: No such file or directory\n"

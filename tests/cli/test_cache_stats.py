@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.features import LogMelSet
 from tests.cli.running import Command
 from tests.pipeline.making import noise, prepared, wav
 
@@ -96,23 +95,8 @@ def test_the_window_is_the_users(emodna_cache: Command, cache: Path) -> None:
     assert document["durations"]["longer"] == document["utterances"]
 
 
-def test_other_feature_sets_are_printed_too(
-    emodna_cache: Command, tmp_path: Path, here: Path, emodb_root: Path
-) -> None:
-    prepared(emodb_root, here / "cache", features=LogMelSet())
-    ran = emodna_cache("stats", "emodb")
-    assert ran.code == 0
-    assert "mel band 0 to 4:" in ran.out
-    assert "128 in all" in ran.out
-
-
-class TestErrors:
-    def test_a_root_without_audio_is_a_wrong_usage(self, emodna_cache: Command, cache: Path) -> None:
-        assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
-
-    def test_a_root_that_is_gone_is_one_line(self, emodna_cache: Command, cache: Path) -> None:
-        line = emodna_cache("stats", "emodb", "--cache", cache, "--audio", "--root", "absent").error()
-        assert "--audio: root absent: no such folder or file" in line
+def test_a_root_without_audio_is_a_wrong_usage(emodna_cache: Command, cache: Path) -> None:
+    assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
 
 
 @pytest.mark.parametrize("window", ["0", "nan", "inf"])

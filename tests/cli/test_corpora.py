@@ -71,15 +71,6 @@ class TestLs:
         assert other["next"] == "emodna-fit --src ravdess --tgt CORPUS"
         assert "damaged" in emodna_corpora().out
 
-    def test_it_is_where_prep_looks(self, emodna_corpora: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (here / "data").mkdir()
-        (here / "data" / "emodb.zip").write_bytes(b"")
-        (row,) = [each for each in emodna_corpora("--json").json if each["corpus"] == "emodb"]
-        assert (row["found"], row["root"]) == (True, str(here / "data" / "emodb.zip"))
-        monkeypatch.setenv("EMODNA_DATA", str(here / "speech"))
-        (row,) = [each for each in emodna_corpora("--json").json if each["corpus"] == "emodb"]
-        assert (row["found"], row["root"]) == (False, str(here / "speech" / "emodb"))
-
     def test_a_terminal_of_80_columns_is_enough(self, emodna_corpora: Command, here: Path) -> None:
         (here / "data" / "emodb" / "wav").mkdir(parents=True)
         ran = emodna_corpora()
@@ -124,23 +115,5 @@ class TestShow:
             assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not caution
             assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
 
-    def test_verbose_says_where_it_looks(self, emodna_corpora: Command) -> None:
-        for command in (("ls",), ("show", "emodb")):
-            assert emodna_corpora(*command, "-v").err == "data data, cache cache\n"
-
     def test_an_unknown_corpus_is_one_line(self, emodna_corpora: Command) -> None:
         assert "corpus berlin: unknown; valid: casia, emodb" in emodna_corpora("show", "berlin").error()
-
-
-class TestHelp:
-    def test_it_is_the_groups_own(self, emodna_corpora: Command) -> None:
-        for option in ("--help", "-h"):
-            ran = emodna_corpora(option)
-            assert ran.code == 0
-            assert "show" in ran.out
-        assert "emodna-corpora, version " in emodna_corpora("--version").out
-        assert "--cache" in emodna_corpora("ls", "--help").out
-
-    def test_wrong_usage(self, emodna_corpora: Command) -> None:
-        assert "No such command 'emodb'" in emodna_corpora("emodb").usage()
-        assert "No such option" in emodna_corpora("--cash").usage()

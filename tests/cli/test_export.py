@@ -22,7 +22,6 @@ from emodna.pipeline.audio.decode import decode, resample
 from tests.model.small import Answer, assert_one_line_error, command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
-REAL_DATA = os.environ.get("EMODNA_REAL_DATA")
 
 
 def export(*arguments: object) -> Answer:
@@ -165,16 +164,3 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     answer = export("run")
     assert answer.code == 2
     assert "--to" in answer.err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not REAL_DATA, reason="EMODNA_REAL_DATA is not set: a folder with ravdess/ and emodb/")
-@pytest.mark.parametrize("corpus", ["emodb", "ravdess"])
-def test_every_real_recording_has_the_answer_of_the_original(
-    corpus: str, run: Path, session: onnxruntime.InferenceSession
-) -> None:
-    model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
-    for file in sorted(Path(REAL_DATA or "", corpus).rglob("*.wav")):
-        samples = waveform(file)
-        (found,) = session.run(["probability"], {"waveform": samples[None]})
-        assert found == pytest.approx(model.probabilities([model.features.extract(samples)]), abs=1e-4), file

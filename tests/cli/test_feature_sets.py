@@ -13,7 +13,6 @@ from emodna.cli import predict as predict_command
 from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import corpus
-from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -107,32 +106,18 @@ def test_prep_with_a_fixed_length_makes_all_equally_long(name: str, emodna_prep:
     assert set(FeatureStore(report["store"]).frames.tolist()) == {12_000 if hop == 1 else 1 + 12_000 // hop}
 
 
-class TestShortWindows:
-    def test_the_default_window_is_too_short_for_a_waveform(self, caches: Path, tmp_path: Path) -> None:
-        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
-        assert_one_line_error(
-            command(fit_command.main, *options, "--out", tmp_path / "run"),
-            f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
-            "70000 frames are 4.4 s",
-        )
-        assert not (tmp_path / "run").exists()
+def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: Path) -> None:
+    options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
+    assert_one_line_error(
+        command(fit_command.main, *options, "--out", tmp_path / "run"),
+        f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
+        "70000 frames are 4.4 s",
+    )
+    assert not (tmp_path / "run").exists()
 
 
-class TestFinding:
-    def test_what_is_not_prepared_names_the_command_with_the_set(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --feature-set logmel --cache "):
-            find_store(tmp_path, "emodb", "logmel")
-        with pytest.raises(StoreError, match=r"emodna-prep --corpus emodb --cache "):
-            find_store(tmp_path, "emodb")
-
-    def test_what_is_prepared_otherwise_is_named(self, cache: Path) -> None:
-        with pytest.raises(StoreError, match=r"no features wave16k-\w+ in .*there are: mfcc40-22050hz-1d163ad7 "):
-            find_store(cache, "emodb", "wave16k")
-
-    def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(
-        self, caches: Path, emodna_cache: Command
-    ) -> None:
-        shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
-        assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
-        other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))
-        assert emodna_cache("show", f"emodb/{other}", "--cache", caches, "--json").json["feature_set"] == other
+def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(caches: Path, emodna_cache: Command) -> None:
+    shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
+    assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
+    other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))
+    assert emodna_cache("show", f"emodb/{other}", "--cache", caches, "--json").json["feature_set"] == other

@@ -5,17 +5,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 from emodna.cli import fit as fit_command
 from emodna.cli.fit_progress import Watcher
-from emodna.model.evaluation.criteria import CRITERIA, LAST
+from emodna.model.evaluation.criteria import CRITERIA
 from emodna.model.methods import METHODS
 from emodna.model.request import Plan
 from emodna.pipeline.errors import EmodnaError
@@ -128,11 +126,6 @@ class TestText:
 
 
 class TestChoosing:
-    def test_offers_what_there_is(self) -> None:
-        (option,) = [each for each in fit_command.fit.params if each.name == "select"]
-        assert isinstance(option.type, click.Choice)
-        assert list(option.type.choices) == [LAST, *CRITERIA]
-
     def test_names_the_criterion_and_the_step(self, asked: list[object], tmp_path: Path) -> None:
         answer = fit(*asked, "--select", "pseudo-label-agreement")
         assert answer.code == 0
@@ -168,35 +161,6 @@ for main, arguments in (*helps, (fit.main, ["--steps", "0"]), (eval.main, ["run"
 heavy = {"torch", "librosa", "dask", "sklearn", "matplotlib", "pyarrow", "h5py", "requests", "pooch", "scipy"}
 sys.exit(", ".join(heavy & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_an_unknown_corpus_a_full_folder_and_a_wrong_value_do_not_wait_for_torch(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.tex").write_text("irreplaceable")
-    script = f"""
-import sys
-from emodna.cli import fit
-run = ["--cache", {str(cache)!r}, "--src", "ravdess", "--tgt", "emodb"]
-for mistake in (["--src", "calls"], ["--set", "batch_size=1"], ["--out", {str(tmp_path / "full")!r}]):
-    sys.argv = ["emodna-fit", *run, *mistake]
-    try:
-        fit.main()
-    except SystemExit as stop:
-        if stop.code != 1:
-            raise
-sys.exit(", ".join({{"torch", "librosa", "dask", "scipy", "sklearn", "matplotlib"}} & set(sys.modules)) or 0)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for part in ("calls: not prepared", "--set batch_size=1: must be at least 2", "not empty; give --resume"):
-        assert part in done.stderr
-
-
-@pytest.mark.slow
-def test_a_run_begins_without_what_only_its_end_needs() -> None:
-    script = "import sys, emodna.model.fit; sys.exit(', '.join({'sklearn', 'scipy', 'dask'} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -254,35 +218,24 @@ class TestMistakes:
         assert_one_line_error(fit(*asked), f"--out {tmp_path / 'run'}", "not empty", "--resume")
         assert_one_line_error(fit(*asked, "--resume"), str(tmp_path / "run"), "not a run's folder")
 
-    def test_a_file_in_the_place_of_the_folder_is_refused(self, asked: list[object], tmp_path: Path) -> None:
-        (tmp_path / "run").write_text("a file")
-        assert_usage_error(fit(*asked), "--out")
-        assert_one_line_error(fit(*asked, "--out", tmp_path / "run" / "below"), str(tmp_path / "run"))
-
     def test_a_resume_with_another_setting_names_it(self, asked: list[object]) -> None:
         assert fit(*asked).code == 0
         assert_one_line_error(fit(*asked, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
 
 
-class TestDamagedStores:
-    @pytest.mark.parametrize(
-        ("corpus", "pattern"),
-        [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")],
-    )
-    def test_are_named(self, pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
-        (file,) = (own_cache / corpus).glob(f"*/{pattern}")
-        content = bytearray(file.read_bytes())
-        for position in range(len(content) // 2, len(content) // 2 + 64):
-            content[position] ^= 0xFF
-        file.write_bytes(content)
-        # Enough steps to meet every utterance.
-        answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
-        assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
-
-    def test_are_named_when_a_shard_is_gone(self, own_cache: Path, asked: list[object]) -> None:
-        (file,) = (own_cache / "emodb").glob("*/*.h5")
-        file.unlink()
-        assert_one_line_error(fit(*asked, "-q", "--cache", own_cache), str(file), "missing")
+@pytest.mark.parametrize(
+    ("corpus", "pattern"),
+    [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")],
+)
+def test_damaged_stores_are_named(pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
+    (file,) = (own_cache / corpus).glob(f"*/{pattern}")
+    content = bytearray(file.read_bytes())
+    for position in range(len(content) // 2, len(content) // 2 + 64):
+        content[position] ^= 0xFF
+    file.write_bytes(content)
+    # Enough steps to meet every utterance.
+    answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
+    assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
 
 
 class TestPrecedence:
@@ -322,12 +275,6 @@ class TestPrecedence:
         train = decisive(*plain, *settings("batch_size=8", "batch_size=6"))["train"]
         assert [train[key] for key in ("batch_size", "padding")] == [6, "mask"]
 
-    def test_the_cache_may_come_from_the_environment(
-        self, cache: Path, decisive: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("EMODNA_CACHE", str(cache))
-        assert decisive("--src", "ravdess", "--tgt", "emodb")["src"] == "ravdess"
-
     def test_the_file_may_give_every_type(
         self, plain: list[object], toml: Path, decisive: Callable[..., dict[str, Any]]
     ) -> None:
@@ -361,31 +308,6 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(asked: list[object], mon
     assert "--resume" in answer.err.splitlines()[-1]
     resumed = json.loads(fit(*options, "--resume", "--json").out)
     assert [resumed[key] for key in SCORES] == [whole[key] for key in SCORES]
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_a_real_process(asked: list[object], tmp_path: Path) -> None:
-    program = Path(sys.executable).with_name("emodna-fit")
-    # Far more steps than there is time for.
-    options = [*map(str, asked), "--method", "source-only", "--steps", "100000", "--set", "checkpoint_seconds=0"]
-    # A test run in the background ignores SIGINT, and its children would inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen([program, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    checkpoint = tmp_path / "run" / "resume.safetensors"
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert out == ""
-    assert "Traceback" not in err
-    assert "--resume" in err.splitlines()[-1]
-    # What is left is a run of this request, and of no other.
-    assert_one_line_error(fit(*asked, "--resume"), "steps: 100000 -> 2")
 
 
 def test_the_methods_can_be_listed_for_scripts() -> None:

@@ -48,19 +48,6 @@ class TestFacts:
         watcher.logged(910, {})
         assert watcher.facts() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
 
-    def test_forget_how_fast_it_was_long_ago(self, clock: Clock) -> None:
-        watcher = Watcher(10_000, 2, clock)
-        watcher.began(0)
-        for step in range(1, 61):  # one step a second, then ten
-            clock.now += 1
-            watcher.logged(step if step <= 30 else 30 + 10 * (step - 30), {})
-        assert watcher.facts()[0] == "10 steps/s"
-
-    def test_have_hours_where_it_takes_long(self, clock: Clock) -> None:
-        watcher = Watcher(10, 2, clock)
-        clock.now += 3 * 3600 + 62
-        assert watcher.facts() == ["elapsed 3:01:02"]
-
 
 Watched = Callable[..., str]
 
@@ -88,10 +75,6 @@ def test_without_a_terminal_a_line_comes_now_and_then(watched: Watched) -> None:
     assert [line.split(":")[0] for line in lines] == [f"step {step}/100" for step in (*range(1, 101, 10), 100)]
     assert "emotion 0.700  total 1.500  threshold 0.510  confident 0.800" in lines[0]
     assert re.search(r"steps/s, .* utterances/s, ETA 0:00, elapsed 0:00\)$", lines[-1])
-
-
-def test_without_a_terminal_a_resumed_run_says_where_it_goes_on(watched: Watched) -> None:
-    assert watched(done=70).splitlines()[0] == "goes on from step 70"
 
 
 def test_quiet_says_nothing(watched: Watched) -> None:
@@ -122,10 +105,3 @@ def test_names_from_outside_are_harmless(terminal: bool, watched: Watched) -> No
     assert "\x1b[2J" not in shown
     assert "odd[red]\\x1b[2J 1e+06" in shown
     assert ("x[red]\\x1b[2J -> b" in shown) is terminal
-
-
-def test_a_terminal_that_cannot_move_its_cursor_gets_lines(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    shown = watched(force_terminal=True, width=300)
-    assert "\x1b" not in shown
-    assert shown.startswith("step 1/100: ")

@@ -69,11 +69,6 @@ class TestFit:
         assert "oracle" not in answer.out + answer.err
         assert json.loads((made[0] / "floor" / "result.json").read_text())["supervision"] == "source"
 
-    def test_lists_the_upper_bound_as_an_oracle(self) -> None:
-        answer = command(fit_command.main, "--list-methods")
-        (line,) = [line for line in answer.out.splitlines() if line.startswith("upper-bound ")]
-        assert line.endswith("(oracle)")
-
     def test_refuses_to_choose_for_the_upper_bound(self, cache: Path, tmp_path: Path) -> None:
         answer = fit(cache, "--method", "upper-bound", "--select", "snd", "--out", tmp_path / "run")
         assert_one_line_error(answer, "--select snd", "upper-bound")

@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -117,24 +115,6 @@ class TestManifest:
         assert second.endswith("  own_label=0  emotion=hangry")
         assert [line.split(":")[1] for line in answer.err.splitlines()] == [" absent.wav", " row 3"]
 
-    def test_may_be_parquet_with_cells_of_any_type(self, run: Path, files: list[Path], tmp_path: Path) -> None:
-        columns = {
-            "path": [files[0].name] * 2,
-            "age": pa.array([0, None], pa.int64()),
-            "when": pa.array([0, 1], pa.timestamp("s")),
-            "raw": [b"\x1b", None],
-            "probability": [[1, 2], []],
-            "own_probability": ["x", "y"],
-        }
-        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-        asked = (run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent)
-        first, second = json.loads(predict(*asked, "--json").out)
-        assert (first["age"], first["when"], first["raw"]) == (0, "1970-01-01 00:00:00", "b'\\x1b'")
-        assert (first["own_probability"], first["own_own_probability"]) == ([1, 2], "x")
-        assert (second["age"], second["probability"]) == (None, first["probability"])
-        lines = predict(*asked).out.splitlines()
-        assert ["  age=0  " in line for line in lines] == [True, False]  # a zero is no empty cell
-
     def test_has_errors_of_single_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
         pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
@@ -193,43 +173,28 @@ class TestOverTime:
             assert predict(run, files[0], *options).code == 2
 
 
-class TestAlso:
-    def test_gives_an_answer_of_each_run(self, runs: dict[str, Path], files: list[Path]) -> None:
-        asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
-        found = json.loads(predict(*asked, "--json").out)
-        assert all(list(each) == [*KEYS, "run"] for each in found)
-        expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
-        assert [(each["file"], each["task"], each["run"]) for each in found] == expected
-        for each in found:
-            alone = json.loads(predict(each["run"], *files[:2], "--json").out)
-            assert each["probability"] in [answer["probability"] for answer in alone]
-        lines = predict(*asked).out.splitlines()
-        assert ["p(positive)" in line for line in lines] == [False, True, False, True]
-        assert "run=" not in lines[0]
-
-    def test_names_the_runs_where_tasks_are_the_same_and_a_bad_file_once(
-        self, run: Path, files: list[Path], tmp_path: Path
-    ) -> None:
-        answer = predict(run, files[0], tmp_path / "absent.wav", "--also", run)
-        assert answer.code == 1
-        assert answer.out.count(f"  run={run}\n") == 2
-        assert answer.err.count("\n") == 1
+def test_also_gives_an_answer_of_each_run(runs: dict[str, Path], files: list[Path]) -> None:
+    asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
+    found = json.loads(predict(*asked, "--json").out)
+    assert all(list(each) == [*KEYS, "run"] for each in found)
+    expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
+    assert [(each["file"], each["task"], each["run"]) for each in found] == expected
+    for each in found:
+        alone = json.loads(predict(each["run"], *files[:2], "--json").out)
+        assert each["probability"] in [answer["probability"] for answer in alone]
+    lines = predict(*asked).out.splitlines()
+    assert ["p(positive)" in line for line in lines] == [False, True, False, True]
+    assert "run=" not in lines[0]
 
 
-class TestStandardInput:
-    def test_is_audio(self, run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        content = files[0].read_bytes()
-        streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
-        streamed[4:8] = streamed[40:44] = b"\xff" * 4
-        (expected,) = json.loads(predict(run, files[0], "--json").out)
-        for each in (content, streamed):
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(each)))
-            assert json.loads(predict(run, "-", "--json").out) == [{**expected, "file": "-"}]
-
-    def test_is_read_once_and_may_be_empty(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert predict(run, "-", "-").code == 2
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-        assert_one_line_error(predict(run, "-"), "-: empty file")
+def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = files[0].read_bytes()
+    streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
+    streamed[4:8] = streamed[40:44] = b"\xff" * 4
+    (expected,) = json.loads(predict(run, files[0], "--json").out)
+    for each in (content, streamed):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(each)))
+        assert json.loads(predict(run, "-", "--json").out) == [{**expected, "file": "-"}]
 
 
 class TestTables:
@@ -266,27 +231,6 @@ class TestTables:
         assert [row["probability"] for row in rows] == [str(found[0]["probability"]), "", str(found[2]["probability"])]
         assert predict(*asked, "--csv").out == (tmp_path / "out.csv").read_text()
         assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.json", "out.parquet"]
-
-    def test_of_no_rows(self, run: Path, tmp_path: Path) -> None:
-        (tmp_path / "none.csv").write_text("path,x\n")
-        out = {suffix: tmp_path / f"out{suffix}" for suffix in (".csv", ".parquet", ".json")}
-        for place in out.values():
-            assert predict(run, "--manifest", tmp_path / "none.csv", "--out", place).code == 0
-        assert json.loads(out[".json"].read_text()) == []
-        table = pq.read_table(out[".parquet"])
-        assert (len(table), table.column_names) == (0, [*KEYS, "x"])
-        assert out[".csv"].read_text() == ",".join([*KEYS, "x"]) + "\n"
-
-    def test_may_name_files_that_are_no_utf8(self, run: Path, files: list[Path], tmp_path: Path) -> None:
-        odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.wav")
-        try:
-            shutil.copy(files[0], odd)
-        except OSError:
-            pytest.skip("names are UTF-8 here")
-        for suffix in (".csv", ".parquet", ".json"):
-            assert predict(run, odd, "--out", tmp_path / f"out{suffix}").code == 0
-        assert pq.read_table(tmp_path / "out.parquet")["file"].to_pylist() == [f"{tmp_path}/\\udce9.wav"]
-        assert json.loads((tmp_path / "out.json").read_text())[0]["file"] == odd
 
     def test_stay_as_they_were_where_something_fails(
         self, run: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -327,17 +271,3 @@ class TestWholeCommand:
             [sys.executable, "-c", code, run, files[0], "-q"], capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines()[-1] == "[]"
-
-    @pytest.mark.slow
-    def test_is_interrupted_while_it_waits_for_its_input(self, run: Path, tmp_path: Path) -> None:
-        out = tmp_path / "out.csv"
-        started = [Path(sys.executable).with_name("emodna-predict"), run, "-", "--out", out]
-        with subprocess.Popen(started, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            deadline = time.monotonic() + 60
-            while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 130
-            assert process.stderr is not None
-            assert process.stderr.read() == "interrupted; nothing is lost\n"
-        assert list(tmp_path.iterdir()) == []

@@ -138,11 +138,6 @@ class TestErrors:
         assert ran.code == 1
         assert expected in ran.err.splitlines()[-1]
 
-    def test_the_wrong_corpus_in_the_root(self, emodna_prep: Command, ravdess_root: Path) -> None:
-        line = emodna_prep("--corpus", "emodb", "--root", ravdess_root).error()
-        assert "none of the 16 audio files is emodb's (the first: Actor_01/03-01-" in line
-        assert "expected wav/SSTTTEv.wav" in line
-
     def test_a_channel_that_no_file_has(self, emodna_prep: Command, root: Path) -> None:
         assert "no channel 1" in emodna_prep("--corpus", "emodb", "--root", root, "--channel", 1).error()
 
@@ -157,20 +152,6 @@ class TestErrors:
         with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
             line = emodna_prep("--corpus", "emodb", "--root", root, "--no-wait").error()
         assert f"{store}: another emodna-prep is writing this store" in line
-
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            (("absent.csv",), "--manifest absent.csv: no such file"),
-            (("table.csv", "--name", "emodb"), "--name emodb: "),
-            (("table.csv", "--name", "../up"), "--name ../up: "),
-        ],
-    )
-    def test_a_manifest_or_name_that_cannot_be_used(
-        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
-    ) -> None:
-        (here / "table.csv").write_text("path\n../a.wav\n")
-        assert expected in emodna_prep("--manifest", *arguments).error()
 
 
 class TestUsage:
@@ -237,19 +218,7 @@ class TestSettings:
         assert "--config prep.toml: unknown key feature_set; valid: " in line
         assert "feature-set" in line
 
-    @pytest.mark.parametrize(
-        "setting",
-        [
-            "cache = 5",
-            "root = ['a', 'b']",
-            "workers = 'many'",
-            "channel = 1.5",
-            "max-seconds = true",
-            "strict = [1]",
-            "corpus = [1]",
-            "feature-set = {a = 1}",
-        ],
-    )
+    @pytest.mark.parametrize("setting", ["root = ['a', 'b']", "workers = 'many'", "max-seconds = true", "corpus = [1]"])
     def test_a_value_of_another_type_is_refused_by_its_key(
         self, emodna_prep: Command, root: Path, here: Path, setting: str
     ) -> None:
@@ -310,13 +279,12 @@ class TestProcesses:
         assert done.stderr == "error: No space left on device: free some space or choose another place\n"
 
 
-class TestHelp:
-    def test_it_names_every_option_and_every_default(self, emodna_prep: Command) -> None:
-        ran = emodna_prep("--help")
-        assert (ran.code, ran.err) == (0, "")
-        text = " ".join(ran.out.split())
-        for parameter in prep.params:
-            assert all(name in text for name in parameter.opts), parameter.name
-        for default in ("cache", "mfcc40", "0;", "3600.0;", "$EMODNA_DATA/<corpus>, else data/<corpus>"):
-            assert f"default: {default}" in text
-        assert "env var: EMODNA_CACHE" in text
+def test_help_names_every_option_and_every_default(emodna_prep: Command) -> None:
+    ran = emodna_prep("--help")
+    assert (ran.code, ran.err) == (0, "")
+    text = " ".join(ran.out.split())
+    for parameter in prep.params:
+        assert all(name in text for name in parameter.opts), parameter.name
+    for default in ("cache", "mfcc40", "0;", "3600.0;", "$EMODNA_DATA/<corpus>, else data/<corpus>"):
+        assert f"default: {default}" in text
+    assert "env var: EMODNA_CACHE" in text

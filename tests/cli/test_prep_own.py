@@ -52,13 +52,6 @@ class TestFolders:
         (same,) = emodna_prep("--folder", calls, "--json").json
         assert (same["store"], same["reused"]) == (named["store"], 2)
 
-    def test_may_be_the_one_that_the_command_is_called_in(
-        self, emodna_prep: Command, calls: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(calls)
-        (report,) = emodna_prep("--folder", ".", "--json").json
-        assert (report["corpus"], report["store"].startswith(f"{calls}/cache/calls/")) == ("calls", True)
-
     def test_are_cut_where_that_is_asked_for(self, emodna_prep: Command, calls: Path) -> None:
         (report,) = emodna_prep("--folder", calls, "--segment", "energy", "--json").json
         assert report["utterances"] == 4
@@ -109,26 +102,11 @@ class TestManifests:
             "b.wav": (None, "2"),
         }
 
-    def test_reject_what_their_archive_lacks(self, emodna_prep: Command, calls: Path, here: Path) -> None:
-        pack(here / "packed.tar.gz", {"b.wav": (calls / "b.wav").read_bytes()})
-        ran = emodna_prep("--manifest", "calls.csv", "--root", "packed.tar.gz")
-        assert ran.code == 0
-        assert ran.err == "rejected: a.wav: cannot be read: No such file or directory\n"
-
     def test_refuse_paths_that_lead_out_of_their_archive(self, emodna_prep: Command, calls: Path, here: Path) -> None:
         for path in (str(calls / "a.wav"), "../calls/a.wav"):
             (here / "calls.csv").write_text(f"path\n{path}\n")
             line = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip").error()
             assert f"row 1: {path} lies outside the root {here}/packed.zip" in line
-
-    @pytest.mark.usefixtures("calls")
-    def test_are_cut_and_keep_their_columns(self, emodna_prep: Command) -> None:
-        (report,) = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip", "--segment", "energy", "--json").json
-        rows = FeatureStore(Path(report["store"])).table.to_pylist()
-        assert [(row["path"], row["agent"], row["emotion"]) for row in sorted(rows, key=lambda row: row["id"])] == [
-            *[("a.wav", "1", "anger")] * 2,
-            *[("b.wav", "2", None)] * 2,
-        ]
 
 
 class TestSubsets:

@@ -150,6 +150,11 @@ def logged_lines(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def model_bytes(run: Path) -> bytes:
+    """Content of a run's model file."""
+    return (run / "model.safetensors").read_bytes()
+
+
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
     """Expect a `RunError` of one line that names the file."""

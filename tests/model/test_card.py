@@ -14,7 +14,7 @@ from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, fit_small, listed, refused
+from tests.model.small import emotions_of, fit_small, listed
 
 
 @pytest.fixture
@@ -139,14 +139,6 @@ def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
         change(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
         assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
         assert ("**Not for commercial use**, by the terms of ravdess and emodb." in card(run)) == forbids
-
-
-@pytest.mark.parametrize("file", ["config.json", "result.json", "corpora.json"])
-def test_a_damaged_run_is_refused_in_one_line(file: str, run: RunFolder) -> None:
-    for content in ("", "[]", "{}", '{"corpora": [{}], "decisive": 1}', '{"corpora": 3}', None):
-        (run.path / file).unlink() if content is None else (run.path / file).write_text(content)
-        with refused(run.path):
-            card(run)
 
 
 def test_the_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:

@@ -102,16 +102,6 @@ def test_padding_is_normalised_like_the_speech(padding: Padding) -> None:
     assert np.array_equal(out[:2], out[6:]) == (padding != "mask")
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_crop_leaves_the_store_alone(padding: Padding) -> None:
-    features = noise(9)
-    features.flags.writeable = False
-    before = features.copy()
-    framer = Framer(4, padding, Statistics.of_frames(noise(5, seed=1)), SILENCE)
-    window(framer, features)
-    assert (features == before).all()
-
-
 @settings(deadline=None, max_examples=200)
 @given(
     n=st.integers(1, 40),

@@ -1,7 +1,5 @@
 """Both streams' batches: the same whichever way they come, and an error where they cannot."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.cli.fit import main
 from emodna.model.config import PADDINGS, Padding
 from emodna.model.data import loading
 from emodna.model.data.loading import RESIDENCIES, Loader, Residency, residents
@@ -20,19 +17,13 @@ from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.pipeline.features import MfccSet
 from tests.model.small import (
-    SETTINGS,
-    Answer,
     InterruptAt,
     Interruption,
     Stores,
-    assert_one_line_error,
     assert_same_tensors,
-    command,
     fit_small,
-    logged_lines,
     no_thread_left,
 )
-from tests.pipeline.making import flip
 
 CPU = torch.device("cpu")
 Streams = tuple[SourceStream, TargetStream]
@@ -163,33 +154,3 @@ class TestResidents:
         monkeypatch.setattr(loading, "_memory", lambda _: (10**5, 10**5))
         with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
             fit_small(*pair, tmp_path / "run", residency="on")
-
-
-class TestDamagedUtterance:
-    @pytest.fixture
-    def cache(self, pair: Stores, tmp_path: Path) -> Path:
-        """Copies of both stores."""
-        for store in pair:
-            shutil.copytree(store.path, tmp_path / "cache" / store.snapshot.corpus / store.path.name)
-        return tmp_path / "cache"
-
-    @pytest.fixture
-    def fit(self, cache: Path, tmp_path: Path) -> Callable[[str], Answer]:
-        options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
-        options += ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--steps", "9"]
-        return lambda residency: command(main, *options, "-q", "--threads", 1, "--resident", residency)
-
-    @pytest.mark.parametrize("residency", RESIDENCIES)
-    def test_gives_one_line_at_its_step(
-        self, residency: Residency, cache: Path, fit: Callable[[str], Answer], pair: Stores, tmp_path: Path
-    ) -> None:
-        drawn = TargetStream(CorpusWindows(pair[1], framer(), []), batch_size=8, seed=0)
-        row = int(drawn.numbers(3)[5])
-        for shard in (cache / "emodb" / pair[1].path.name).glob("shard-*"):
-            if (place := shard.read_bytes().find(pair[1][row].tobytes())) >= 0:
-                flip(shard, place + 100)
-        with no_thread_left():
-            answer = fit(residency)
-        assert_one_line_error(answer, pair[1].ids[row], "is damaged; run emodna-prep --rehash")
-        # What is kept is read before the first step.
-        assert [line["step"] for line in logged_lines(tmp_path / "run")] == ([1, 2, 3] if residency == "off" else [])

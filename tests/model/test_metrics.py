@@ -55,22 +55,6 @@ def test_golden_values() -> None:
     )
 
 
-class TestEdges:
-    @pytest.mark.parametrize(("predicted", "score"), [((0, 1, 1), 100), ((1, 0, 0), 0)])
-    def test_all_right_and_all_wrong(self, predicted: tuple[int, ...], score: int) -> None:
-        assert scores(labels(0, 1, 1), labels(*predicted)) == Scores(war=score, f1=score, uar=score, macro_f1=score)
-
-    def test_f1_is_0_where_nothing_is_and_nothing_is_called_class_1(self) -> None:
-        found = scores(labels(0, 0), labels(0, 0))
-        assert found.f1 == 0
-        assert found.war == 100
-
-    @pytest.mark.parametrize("only", [0, 1])
-    def test_uar_is_over_the_classes_that_occur(self, only: int) -> None:
-        found = scores(labels(only, only, only, only), labels(only, only, only, 1 - only))
-        assert found.uar == 75
-
-
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=30))
 def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
@@ -168,11 +152,3 @@ class TestEvaluate:
         assert found["war"] == found["uar"] == found["f1"] == found["macro_f1"] == 100
         assert found["constant"]["always_high"]["war"] == pytest.approx(100 * truth[truth >= 0].mean())
         assert found["intervals"]["utterances"]["n"] == np.count_nonzero(truth >= 0)
-
-    def test_gives_null_without_labels(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
-        nothing = dict.fromkeys(SCORES)
-        found = evaluate(np.ones(len(store), np.int64), store, "arousal")
-        intervals = found.pop("intervals")
-        assert found == {**nothing, "constant": dict.fromkeys(("always_high", "always_low", "majority"), nothing)}
-        assert intervals["utterances"] == intervals["speakers"] == {"n": 0, **nothing, "why": "no labels"}

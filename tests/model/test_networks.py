@@ -14,7 +14,6 @@ from emodna.model.networks.emotion import (
     CorpusEncoder,
     EmotionEncoder,
     TemporalBlock,
-    last_step,
     mean_over_time,
 )
 from tests.model.small import noise
@@ -143,12 +142,6 @@ def test_corpus_encoder_joins_two_directions_and_pools(
             ends = forward[:, :length].mean(1), backward[:, :length].mean(1)
         expected.append(sum(ends) if directions == "sum" else torch.cat(ends))
     torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
-
-
-def test_last_step_is_that_of_each_row_s_length() -> None:
-    x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
-    expected = torch.stack([row[:, length - 1] for row, length in zip(x, lengths, strict=True)])
-    assert torch.equal(last_step(x, torch.tensor(lengths)), expected)
 
 
 class TestMeanOverTime:

@@ -41,6 +41,7 @@ from tests.model.small import (
     fit_small,
     listed,
     logged_lines,
+    model_bytes,
 )
 
 CPU = torch.device("cpu")
@@ -57,10 +58,6 @@ def bound(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.T
     run = tmp_path_factory.mktemp("bound") / "run"
     fit_small(source, target, run, method="upper-bound", steps=6)
     return run
-
-
-def model_bytes(run: Path) -> bytes:
-    return (run / "model.safetensors").read_bytes()
 
 
 def windows(store: FeatureStore) -> CorpusWindows:

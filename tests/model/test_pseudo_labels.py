@@ -29,12 +29,6 @@ def binary_logits(*confidences: float) -> Tensor:
     return torch.stack((torch.log1p(-confidence), torch.log(confidence)), dim=1)
 
 
-def at_threshold(value: float) -> AdaptiveThreshold:
-    module = AdaptiveThreshold(2, 0.9).eval()
-    module.load_state_dict({"threshold": torch.tensor(value)})
-    return module
-
-
 class TestGoldenValues:
     def test_moving_average(self) -> None:
         module = AdaptiveThreshold(2, 0.9)
@@ -59,12 +53,6 @@ class TestGoldenValues:
             module(logits)
             if step in expected:
                 assert module.threshold.item() == pytest.approx(expected[step], abs=6e-5)
-
-    def test_selection(self) -> None:
-        labels = at_threshold(0.8)(binary_logits(0.55, 0.85, 0.95))
-        assert labels.selected.tolist() == [False, True, True]
-        assert labels.labels.tolist() == [1, 1, 1]
-        assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
 
 
 @given(

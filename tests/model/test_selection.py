@@ -26,10 +26,17 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import SCORES, scores
 from emodna.model.request import FitRequest, resolve_request
 from emodna.model.training.snapshots import Snapshots
-from emodna.pipeline.store import FeatureStore
-from tests.model.small import SETTINGS, InterruptAt, Interruption, assert_same_tensors, emotions_of, fit_small, listed
+from tests.model.small import (
+    SETTINGS,
+    InterruptAt,
+    Interruption,
+    Stores,
+    assert_same_tensors,
+    emotions_of,
+    fit_small,
+    listed,
+)
 
-Pair = tuple[FeatureStore, FeatureStore]
 STEPS = 9
 #: Learns fast enough for the snapshots to differ.
 FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
@@ -37,11 +44,11 @@ VALIDATED = {**FAST, "validation": "0.25"}
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
 
-def fit(pair: Pair, run: Path, **request: Any) -> dict[str, Any]:
+def fit(pair: Stores, run: Path, **request: Any) -> dict[str, Any]:
     return fit_small(*pair, run, **{"method": "source-only", "steps": STEPS, "settings": FAST, **request})
 
 
-def resolved(pair: Pair, **request: Any) -> dict[str, Any]:
+def resolved(pair: Stores, **request: Any) -> dict[str, Any]:
     """The configuration of a run that is not begun."""
     return resolve_request(FitRequest([pair[0]], pair[1], method="source-only", settings=SETTINGS, **request)).config
 
@@ -60,7 +67,7 @@ def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]
 
 
 @pytest.fixture(scope="module")
-def validated(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def validated(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose snapshot was chosen by SND."""
     run = tmp_path_factory.mktemp("validated") / "run"
     fit(pair, run, select="snd", settings=VALIDATED)
@@ -68,7 +75,7 @@ def validated(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def analysed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def analysed(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, with an analysis by the target's labels."""
     run = tmp_path_factory.mktemp("analysed") / "run"
     fit(pair, run, select="snd", settings=VALIDATED, oracle_analysis=True)
@@ -77,7 +84,7 @@ def analysed(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestLast:
     def test_is_the_default_and_has_the_bits_of_a_run_without_snapshots(
-        self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delattr(selection, "probabilities_of")  # the criteria are not asked
         run, plain = tmp_path / "run", tmp_path / "plain"
@@ -97,7 +104,7 @@ class TestLast:
 
 
 class TestChoice:
-    def test_becomes_the_model_of_the_run(self, validated: Path, pair: Pair) -> None:
+    def test_becomes_the_model_of_the_run(self, validated: Path, pair: Stores) -> None:
         report, result = read(validated / "selection.json"), read(validated / "result.json")
         assert result["select"] == report["select"] == "snd"
         step = result["selected_step"]
@@ -113,7 +120,7 @@ class TestChoice:
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
         assert {key: result[key] for key in evaluated} == evaluated
 
-    def test_is_the_best_by_each_criterion_of_values_that_all_share(self, validated: Path, pair: Pair) -> None:
+    def test_is_the_best_by_each_criterion_of_values_that_all_share(self, validated: Path, pair: Stores) -> None:
         model = TrainedModel.load(validated / "model.safetensors", torch.device("cpu"))
         snapshots, steps = Snapshots(validated / "snapshots", 2, STEPS), set()
         sources = [(split(pair[0], "arousal", 0.25, 0), model.framer)]
@@ -130,7 +137,7 @@ class TestChoice:
         assert len(steps) > 1  # else this says little
 
     def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(
-        self, pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
         # On its own recordings, and after a while, the answers differ.
@@ -155,7 +162,7 @@ class TestChoice:
         assert best_step(table, "x", higher_is_better=True) == 3
         assert best_step(table, "x", higher_is_better=False) == 4
 
-    def test_has_about_twenty_snapshots_and_a_tenth_held_out_where_it_needs_some(self, pair: Pair) -> None:
+    def test_has_about_twenty_snapshots_and_a_tenth_held_out_where_it_needs_some(self, pair: Stores) -> None:
         config = resolved(pair, select="source-accuracy", steps=40)
         train = config["decisive"]["train"]
         assert (train["snapshot_every"], train["validation"]) == (2, 0.1)
@@ -167,7 +174,7 @@ class TestTargetLabels:
         "name", ["pseudo-label-agreement", pytest.param("source-accuracy", marks=pytest.mark.slow)]
     )
     def test_change_neither_the_choice_nor_a_bit(
-        self, name: str, pair: Pair, roots: dict[str, Path], tmp_path: Path
+        self, name: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         source, target = pair
         emotions, labels, found = emotions_of(target), {}, {}
@@ -209,13 +216,13 @@ class TestOracle:
         assert files[0] - files[1] == {"oracle.json"}
 
     def test_comes_with_a_resume_of_a_finished_run_with_snapshots(
-        self, analysed: Path, validated: Path, pair: Pair, tmp_path: Path
+        self, analysed: Path, validated: Path, pair: Stores, tmp_path: Path
     ) -> None:
         run = Path(shutil.copytree(validated, tmp_path / "run"))
         fit(pair, run, select="snd", settings=VALIDATED, resume=True, oracle_analysis=True)
         assert read(run / "oracle.json") == read(analysed / "oracle.json")
 
-    def test_of_a_target_without_labels_is_empty(self, pair: Pair, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_of_a_target_without_labels_is_empty(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
         fit((pair[0], store), tmp_path / "run", steps=2, oracle_analysis=True)
         oracle = read(tmp_path / "run" / "oracle.json")["oracle"]
@@ -223,7 +230,7 @@ class TestOracle:
 
 
 class TestResume:
-    def test_keeps_and_continues_the_snapshots(self, validated: Path, pair: Pair, tmp_path: Path) -> None:
+    def test_keeps_and_continues_the_snapshots(self, validated: Path, pair: Stores, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"select": "snd", "settings": {**VALIDATED, **EVERY_STEP}, "resume": True}
         for stop in (1, 5, 9):
             with pytest.raises(Interruption):
@@ -232,7 +239,7 @@ class TestResume:
         assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated)
 
     def test_after_training_and_before_the_choice(
-        self, validated: Path, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, validated: Path, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
             patched.setattr("emodna.model.fit.select", mock.Mock(side_effect=Interruption))
@@ -243,7 +250,7 @@ class TestResume:
 
 
 class TestValidation:
-    def test_is_seen_neither_by_batches_nor_by_the_statistics(self, validated: Path, pair: Pair) -> None:
+    def test_is_seen_neither_by_batches_nor_by_the_statistics(self, validated: Path, pair: Stores) -> None:
         source = pair[0]
         rows = split(source, "arousal", 0.25, 0).held_out
         statistics = Statistics.of_corpora([(source, np.setdiff1d(np.arange(len(source)), rows))])
@@ -254,7 +261,7 @@ class TestValidation:
         assert read(validated / "config.json")["held_out"] == {"ravdess": {"utterances": len(rows), "by": "utterance"}}
 
     def test_accuracy_is_that_of_the_held_out_utterances_normalised_as_in_training(
-        self, pair: Pair, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, pair: Stores, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The second source has no speakers.
         third = listed(roots["emodb"], dict(list(emotions_of(pair[1]).items())[:12]), tmp_path, name="third")
@@ -278,7 +285,7 @@ class TestValidation:
         assert row["source-accuracy"] == pytest.approx(np.mean(found))
 
 
-def test_refusals_are_told_before_anything_is_written(pair: Pair, tmp_path: Path) -> None:
+def test_refusals_are_told_before_anything_is_written(pair: Stores, tmp_path: Path) -> None:
     asked: dict[str, dict[str, Any]] = {
         r"--select magic: unknown; valid: last, source-accuracy, .*snd": {"select": "magic"},
         r"snapshot_every=0: --select snd": {"select": "snd", "settings": {"snapshot_every": "0"}},

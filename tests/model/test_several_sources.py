@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream
 from emodna.model.data.windows import Framer
-from emodna.model.errors import ConfigError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, emotions_of, fit_small, listed
+from tests.model.small import InterruptAt, Interruption, emotions_of, fit_small, listed, model_bytes
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
@@ -34,10 +33,6 @@ def stream(*stores: FeatureStore, batch_size: int = 8) -> SourceStream:
     framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
     corpora = [(CorpusWindows(store, framer, ("de", "en")), store.labels("arousal")) for store in stores]
     return SourceStream(corpora, batch_size=batch_size, seed=0)
-
-
-def model_bytes(run: Path) -> bytes:
-    return (run / "model.safetensors").read_bytes()
 
 
 class TestBatches:
@@ -94,7 +89,3 @@ class TestRuns:
         fit_small([third, source], target, tmp_path / "run", **asked)
         assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
         TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))
-
-    def test_refuse_a_source_given_twice(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="--src ravdess: given twice"):
-            fit_small([source, source], target, tmp_path / "run")

@@ -48,10 +48,6 @@ class TestFiles:
         snapshots.save(method(4), 4)
         assert snapshots.path(4).read_bytes() == before
 
-    def test_do_not_exist_where_none_is_wanted(self, tmp_path: Path) -> None:
-        Snapshots(tmp_path / "snapshots", 0, 5).go_on_from(3)
-        assert not (tmp_path / "snapshots").exists()
-
     def test_of_another_network_are_refused(self, snapshots: Snapshots) -> None:
         with pytest.raises(RunError, match=r"step-000002\.safetensors: damaged, or not of this version: tensor "):
             snapshots.restore(SourceOnly(7, SourceOnly.defaults, 0), 2)

@@ -110,16 +110,6 @@ def test_a_download_goes_on_where_it_ended(
     assert set(server.ranges[1:]) == {f"bytes={CHUNK}-"}
 
 
-def test_a_cut_is_told_and_progress_begins_a_new_count_of_tries(
-    server: Server, download: Download, tmp_path: Path
-) -> None:
-    server.answers = [cut_after(2 * CHUNK)]
-    told: list[str] = []
-    assert get(download, tmp_path, told.append).read_bytes() == CONTENT
-    assert len(told) == len(server.ranges) - 1 == 6
-    assert all("trying again" in line for line in told)
-
-
 @pytest.mark.parametrize("answer", [cut_after(0), silent, status(500)])
 def test_a_server_that_fails_always_is_given_up_and_a_later_run_goes_on(
     server: Server, download: Download, tmp_path: Path, part: Path, answer: Answer
@@ -143,14 +133,6 @@ def test_ctrl_c_keeps_what_came(server: Server, download: Download, tmp_path: Pa
     assert 0 < held < len(CONTENT)
     assert get(download, tmp_path).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={held}-"]
-
-
-def test_a_part_of_the_full_size_needs_no_server(
-    server: Server, download: Download, tmp_path: Path, part: Path
-) -> None:
-    part.write_bytes(CONTENT)
-    assert get(download, tmp_path).read_bytes() == CONTENT
-    assert server.ranges == []
 
 
 def test_two_at_once_get_it_once(server: Server, download: Download, tmp_path: Path) -> None:
@@ -222,8 +204,3 @@ def test_a_disk_that_fills_up_is_one_line(download: Download, tmp_path: Path) ->
 
     with pytest.raises(DownloadError, match="No space left on device"):
         fetch(download, tmp_path, full, print)
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(download: Download, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert f"cannot be kept in {tmp_path / 'file' / 'corpus'}" in failure(download, tmp_path / "file" / "corpus")

@@ -115,13 +115,6 @@ class TestParquet:
         assert about["parameters"] == own.snapshot.parameters
         assert not {"root", "created"} & about.keys()
 
-    def test_a_shard_is_a_row_group(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "parquet", tmp_path / "x.parquet")
-        file = pq.ParquetFile(tmp_path / "x.parquet")
-        assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [
-            own.column("shard").count(shard) for shard in sorted(own.snapshot.shards)
-        ]
-
 
 class TestNpz:
     def test_numpy_reads_it_without_pickle(self, store: FeatureStore, tmp_path: Path) -> None:
@@ -302,13 +295,6 @@ class TestEveryFormat:
         assert [path.stat().st_ino for path in [place, *place.rglob("*")]] == before
         assert list((tmp_path / "out").iterdir()) == [place]
 
-    def test_nothing_is_under_the_final_name_before_the_end(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
-        seen: list[bool] = []
-        export(own, name, tmp_path / "x", force=False, told=lambda _: seen.append((tmp_path / "x").exists()))
-        assert seen
-        assert not any(seen)
-        assert (tmp_path / "x").exists()
-
 
 class TestPlace:
     def test_a_folder_with_anything_else_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
@@ -332,12 +318,6 @@ class TestPlace:
                 written(own, name, tmp_path, force=force)
         assert (tmp_path / mine).read_text() == "mine"
 
-    @pytest.mark.parametrize("place", [".", "..", "/"])
-    def test_a_place_without_a_name_is_refused(self, own: FeatureStore, place: str) -> None:
-        for name in FORMATS:
-            with pytest.raises(ExportError, match="name the file or folder to write"):
-                written(own, name, Path(place), force=True)
-
     @pytest.mark.parametrize("force", [False, True])
     def test_a_file_is_no_folder_nor_the_other_way_round(self, own: FeatureStore, tmp_path: Path, force: bool) -> None:
         (tmp_path / "folder").mkdir()
@@ -347,13 +327,3 @@ class TestPlace:
         with pytest.raises(ExportError, match="is no folder; this format is one"):
             written(own, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"
-
-    def test_a_full_disk_names_the_export(self, own: FeatureStore, tmp_path: Path) -> None:
-        def full(_: int) -> None:
-            raise OSError(28, "No space left on device")
-
-        for name in FORMATS:
-            with pytest.raises(OSError, match="No space left on device") as raised:
-                export(own, name, tmp_path / "x", force=False, told=full)
-            assert raised.value.filename == str(tmp_path / "x")
-            assert not list(tmp_path.iterdir())

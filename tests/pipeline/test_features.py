@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import pickle
-import re
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline import features as registry
 from emodna.pipeline.errors import AudioError, EmodnaError
 from emodna.pipeline.features import (
     FEATURE_SETS,
@@ -24,7 +21,7 @@ from emodna.pipeline.features import (
     feature_set,
     feature_set_from,
 )
-from tests.pipeline.making import Float32, noise
+from tests.pipeline.making import noise
 
 every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
 
@@ -39,11 +36,6 @@ OTHER_VALUES: dict[str, Any] = {
     "n_mels": 64,
     "top_db": 100.0,
 }
-
-
-def test_the_name_tells_what_is_inside() -> None:
-    assert re.fullmatch(r"mfcc40-22050hz-[0-9a-f]{8}", MfccSet().name)
-    assert replace(MfccSet(), n_mfcc=13, sample_rate=16_000).name.startswith("mfcc13-16000hz-")
 
 
 NAMES = {
@@ -102,12 +94,6 @@ def test_any_set_with_any_option_comes_back_from_its_parameters(data: st.DataObj
 
 
 @every_set
-def test_a_set_goes_to_other_processes_and_into_sets(features: FeatureSet) -> None:
-    assert pickle.loads(pickle.dumps(features)) == features
-    assert len({features, replace(features)}) == 1
-
-
-@every_set
 def test_parameters_that_this_version_cannot_extract_are_refused(features: FeatureSet) -> None:
     parameters = features.parameters()
     lacking = [{key: value for key, value in parameters.items() if key != name} for name in parameters]
@@ -120,13 +106,6 @@ def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
     valid = ", ".join(FEATURE_SETS)
     with pytest.raises(EmodnaError, match=f"--feature-set mfcc41: unknown; valid: {valid}$"):
         feature_set("mfcc41")
-
-
-@pytest.mark.parametrize("name", FEATURE_SETS)
-def test_the_options_change_nothing_else(name: str) -> None:
-    chosen = feature_set(name, channel=1, fixed_samples=4096)
-    assert (chosen.channel, chosen.fixed_samples) == (1, 4096)
-    assert replace(chosen, channel=0, fixed_samples=None) == FEATURE_SETS[name]
 
 
 @every_set
@@ -189,38 +168,6 @@ def test_a_fixed_length_is_that_of_the_waveform_before_any_features(features: Fe
         expected, expected_peak = features.extract(center_fit(samples, 24_000))
         assert extracted.tobytes() == expected.tobytes()
         assert peak_db == expected_peak
-
-
-@dataclass(frozen=True, slots=True)
-class Loudness(FeatureSet):
-    """The least that a new set has to say: its parameters, and one function."""
-
-    hop_length: int = 100
-    unit: str = "rms"
-
-    kind: ClassVar[str] = "loudness"
-    value: ClassVar[str] = "loudness"
-    title: ClassVar[str] = "loudness"
-    min_samples: ClassVar[int] = 100
-
-    def transform(self, samples: Float32) -> tuple[Float32, float]:
-        whole = samples[: len(samples) // self.hop_length * self.hop_length].reshape(-1, self.hop_length)
-        return np.sqrt(np.mean(whole**2, axis=1, keepdims=True)), 20 * float(np.log10(np.abs(samples).max()))
-
-    def silence(self, peak_db: float) -> Float32:  # noqa: ARG002
-        return np.zeros(1, np.float32)
-
-
-def test_a_new_set_is_a_dataclass_with_one_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "FEATURE_SETS", {**FEATURE_SETS, "loudness": Loudness()})
-    chosen = feature_set("loudness", fixed_samples=1000)
-    assert re.fullmatch("loudness-[0-9a-f]{8}", chosen.name)
-    expected = {"features": "loudness", "sample_rate": 22050, "channel": 0, "resampler": "soxr HQ"}
-    assert chosen.parameters() == expected | {"fixed_samples": 1000, "hop_length": 100, "unit": "rms"}
-    assert feature_set_from(chosen.parameters()) == chosen
-    assert chosen.extract(noise(1.0, 22_050))[0].shape == (10, chosen.dim)
-    with pytest.raises(AudioError, match="too short"):
-        chosen.extract(np.zeros(99, np.float32))
 
 
 @pytest.mark.parametrize(

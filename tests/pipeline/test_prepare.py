@@ -125,18 +125,6 @@ class TestFirstRun:
         assert len(store) == 12
         assert len(set(store.column("audio_sha256"))) == 11
 
-    def test_a_file_name_that_is_no_valid_unicode_ends_no_run(self, tmp_path: Path) -> None:
-        """Folders out of old archives have such names, on Linux."""
-        tiny_emodb(tmp_path / "root", NAMES[:2])
-        folder = tmp_path / "root" / os.fsdecode(b"caf\xe9")
-        try:
-            folder.mkdir()
-        except OSError:
-            pytest.skip("this file system has no such names")
-        shutil.copy(tmp_path / "root" / "wav" / NAMES[0], folder / NAMES[2])
-        report = prepared(tmp_path / "root", tmp_path / "cache")
-        assert report.utterances + report.rejected + sum(report.skipped.values()) == 3
-
 
 class Done(NamedTuple):
     """Work of a second run."""
@@ -209,15 +197,6 @@ class TestSecondRun:
         new = len(shard_files(store) - before)
         assert Done(len(watcher.outcomes), report.reused, report.extracted, report.rejected, new) == done
         assert content(store) == content(prepared(root, tmp_path / "fresh").store)
-
-    def test_a_rejected_file_that_was_mended_is_extracted(self, root: Path, tmp_path: Path) -> None:
-        whole = (root / "wav" / NAMES[5]).read_bytes()
-        (root / "wav" / NAMES[5]).write_bytes(whole[:-1])
-        assert prepared(root, tmp_path / "cache").rejected == 1
-        (root / "wav" / NAMES[5]).write_bytes(whole)
-        report = prepared(root, tmp_path / "cache")
-        assert (report.reused, report.extracted, report.rejected) == (11, 1, 0)
-        assert len(FeatureStore(report.store).rejected()) == 0
 
     def test_when_all_files_are_rejected_a_store_stays_as_it_was_and_a_new_one_is_not_made(
         self, root: Path, tmp_path: Path

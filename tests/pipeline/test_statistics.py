@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.errors import CorpusError, StoreError
+from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.inspect.oddities import judge, waveforms
 from emodna.pipeline.inspect.report import statistics
 from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.making import flip, noise, prepared, wav
+from tests.pipeline.making import noise, prepared, wav
 
 Float32 = NDArray[np.float32]
 RATE = 22_050
@@ -135,13 +134,6 @@ class TestFigures:
         for part in np.array_split(values, 7):
             moments.add(part)
         np.testing.assert_allclose(moments.std, values.astype(np.float64).std(axis=0), rtol=1e-9)
-
-    def test_damage_is_named(self, emodb_store: Path, tmp_path: Path) -> None:
-        copied = Path(shutil.copytree(emodb_store, tmp_path / "store"))
-        shard = next(copied.glob("*.h5"))
-        flip(shard, shard.stat().st_size // 2)
-        with pytest.raises(StoreError, match=shard.name):
-            overall(FeatureStore(copied))
 
     def test_balance_is_that_of_the_table(self, emodb_store: Path) -> None:
         store = FeatureStore(emodb_store)

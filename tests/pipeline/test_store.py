@@ -111,10 +111,6 @@ class TestContent:
         assert [each["path"] for each in rejected] == ["wav/03b01Wa.wav", "wav/08b01Wa.wav"]
         assert all("not readable as audio" in each["reason"] for each in rejected)
 
-    def test_nothing_rejected_is_an_empty_table(self, emodb_store: Path) -> None:
-        rejected = FeatureStore(emodb_store).rejected()
-        assert (len(rejected), rejected.column_names) == (0, ["path", "reason"])
-
     def test_indexing_is_a_sequences(self, tiny_store: Path) -> None:
         store = FeatureStore(tiny_store)
         assert np.array_equal(store[-1], store[len(store) - 1])

@@ -215,24 +215,6 @@ class TestLeftAlone:
         del reader
         assert OLD_SHARD in removed(tidy(store, delete=delete, unfinished=True))
 
-    def test_a_file_that_cannot_be_removed_is_named_and_the_rest_goes(
-        self, store: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for name in (OLD_SHARD, HALF):
-            (store / name).write_bytes(b"left")
-        original = Path.unlink
-
-        def unlink(self: Path, *, missing_ok: bool = False) -> None:
-            if self.name == OLD_SHARD:
-                raise PermissionError(1, "Operation not permitted", str(self))
-            original(self, missing_ok=missing_ok)
-
-        monkeypatch.setattr(Path, "unlink", unlink)
-        tidied = tidy(store, delete=True, unfinished=False)
-        assert tidied.failed
-        assert removed(tidied) == {HALF: Kind.TEMPORARY}
-        assert kept(tidied) == {OLD_SHARD: "cannot be removed: Operation not permitted"}
-
 
 class TestProcesses:
     """With real processes: one that reads, one that writes."""
@@ -259,9 +241,8 @@ class TestProcesses:
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
 
-class TestNames:
-    @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
-    def test_a_temporary_name_is_known_as_such(self, name: str) -> None:
-        if name not in (".", ".."):
-            assert is_temporary(temporary_for(Path("folder") / name))
-            assert not layout.is_content_name(temporary_for(Path(name)).name)
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
+def test_a_temporary_name_is_known_as_such(name: str) -> None:
+    if name not in (".", ".."):
+        assert is_temporary(temporary_for(Path("folder") / name))
+        assert not layout.is_content_name(temporary_for(Path(name)).name)

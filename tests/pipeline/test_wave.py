@@ -7,8 +7,6 @@ import io
 import numpy as np
 import pytest
 import soundfile
-import torch
-from torch import nn
 
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.features import SILENCE_DB, WaveSet
@@ -37,12 +35,3 @@ def test_its_peak_is_relative_to_full_scale(level: float, peak_db: float) -> Non
 @pytest.mark.parametrize("level", [0.0, 1e-6, 1e-30, 1e-45])
 def test_what_cannot_be_heard_is_digital_silence(level: float) -> None:
     assert WAVE.extract(np.full(400, level, np.float32))[1] == SILENCE_DB
-
-
-def test_the_shortest_is_one_step_of_a_wav2vec_encoder() -> None:
-    """Its convolutions: kernels and strides of wav2vec 2.0 (Baevski et al. 2020, section 2 and its code)."""
-    shape = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
-    encoder = nn.Sequential(*(nn.Conv1d(1, 1, kernel, stride) for kernel, stride in shape))
-    assert encoder(torch.zeros(1, 1, WAVE.min_samples)).shape[2] == 1
-    with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
-        encoder(torch.zeros(1, 1, WAVE.min_samples - 1))

@@ -144,29 +144,5 @@ def test_are_processes_where_that_pays(
     assert local_workers(count)(tree, Extraction(MfccSet()), due) == kind
 
 
-@pytest.mark.slow
-def test_are_compared_by_the_versions_of_the_libraries_that_they_load(root: Path) -> None:
-    """Librosa and scipy shape none: workers with other versions of them were refused for nothing."""
-    code = """
-import sys
-from pathlib import Path
-from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.audio.segment import EnergySegmenter
-from emodna.pipeline.features import FEATURE_SETS
-from emodna.pipeline.prepare.extract import Extraction, Job, examine
-libraries = {"numpy", "torch", "soundfile", "soxr", "librosa", "scipy", "sklearn", "numba", "h5py"}
-for segmenter in (None, EnergySegmenter()):
-    for features in FEATURE_SETS.values():
-        extraction = Extraction(features, segmenter=segmenter)
-        examine(Job("a", "000.wav"), FolderTree(Path(sys.argv[1])), extraction)
-    print(*sorted(libraries & set(sys.modules) - {"h5py"}))
-    print(*sorted(libraries & set(extraction.versions())))
-"""
-    ran = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True, timeout=300)
-    loaded, compared, loaded_to_cut, compared_to_cut = ran.stdout.splitlines()
-    assert loaded == compared
-    assert loaded_to_cut == compared_to_cut
-
-
 def test_are_not_compared_by_libraries_that_shape_no_feature() -> None:
     assert not {"librosa", "scipy"} & Extraction(MfccSet()).versions().keys()

@@ -1,7 +1,6 @@
 """Multilinear and randomised maps, entropy weights: golden values, loop oracles, and the gradients that they carry."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.reproducibility import seeded
 
@@ -52,15 +50,6 @@ class TestRandomisedMap:
             for o in range(7):
                 expected = (made.of_features[o] @ each) * (made.of_answers[o] @ answer) / math.sqrt(7)
                 assert made(f, q)[row, o].item() == pytest.approx(expected.item(), abs=1e-12)
-
-    def test_is_fixed_and_survives_a_checkpoint(self, tmp_path: Path) -> None:
-        first, other = randomised(3, 2, 7), randomised(3, 2, 7, seed=1)
-        assert not list(first.parameters())
-        f, q = features(4, 3).float(), answers(4, 2).float()
-        assert not torch.equal(first(f, q), other(f, q))
-        save_tensors(tmp_path / "map.safetensors", first.state_dict(), {})
-        other.load_state_dict(load_tensors(tmp_path / "map.safetensors")[0])
-        assert torch.equal(first(f, q), other(f, q))
 
 
 class TestEntropyWeights:

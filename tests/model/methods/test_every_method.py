@@ -18,7 +18,6 @@ from torch._subclasses import FakeTensorMode
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.aligning import AligningConfig, additions
 from emodna.model.methods.base import AdaptationConfig, Method
@@ -125,13 +124,6 @@ def test_is_found_and_described_and_its_settings_can_be_reached(kind: type[Metho
         setattr(defaults, dataclasses.fields(defaults)[0].name, 1)
     as_text = {key: json.dumps(value) for key, value in dataclasses.asdict(defaults).items()}
     assert apply_settings(as_text, defaults) == (defaults,)
-
-
-def test_unknown_method_lists_the_valid_ones() -> None:
-    with pytest.raises(
-        ConfigError, match=r"emodna: unknown; did you mean emo-dna\?; valid: source-only, .*, emo-dna, v1"
-    ):
-        method("emodna")
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,6 @@ class TestAnArchive:
         assert [each.path for each in scan.utterances] == [f"EMO DB/wav/{name}" for name in sorted(NAMES)]
         assert scan.skipped == {}
 
-    def test_without_a_file_of_the_kind_says_what_was_expected(self, kind: str, tmp_path: Path) -> None:
-        for members in ({}, {"readme.txt": b"text"}):
-            packed = pack(tmp_path / f"emodb{kind}", members)
-            with pytest.raises(CorpusError, match=r"no \.wav file; expected wav/"):
-                prepared(packed, tmp_path / "cache")
-
 
 def test_label_files_are_read_out_of_archives(tmp_path: Path) -> None:
     """IEMOCAP's labels lie in files of their own, beside the recordings."""

@@ -26,7 +26,7 @@ from tests.pipeline.archives.packing import (
     tarred,
     zipped,
 )
-from tests.pipeline.making import emodb_names, noise, prepared, wav
+from tests.pipeline.making import noise, wav
 
 KINDS = (".zip", ".tar", ".tar.gz")
 COMPRESSIONS = ("", "gz")
@@ -169,15 +169,6 @@ class TestZipMembers:
         declared = struct.pack("<I", size)
         tree = opened(patched(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip")
         assert "damaged in its archive: " in reason(tree)
-
-    def test_a_file_beside_a_rejected_one_becomes_part_of_the_store(self, tmp_path: Path) -> None:
-        good, bad = emodb_names(2)
-        members = {good: wav(noise(seed=1)), bad: wav(noise(seed=2))}
-        content = patched(zipped(members, zipfile.ZIP_STORED), bad, local={}, central={16: b"\0\0\0\0"})
-        (tmp_path / "x.zip").write_bytes(content)
-        report = prepared(tmp_path / "x.zip", tmp_path / "cache")
-        assert report.utterances == 1
-        assert report.rejections == [(bad, f"damaged in its archive: Bad CRC-32 for file {bad!r}")]
 
     def test_that_share_their_bytes_are_a_bomb(self, tmp_path: Path) -> None:
         """Thousands of members may so point to the same expanding bytes."""

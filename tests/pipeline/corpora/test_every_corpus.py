@@ -211,10 +211,3 @@ def test_its_facts_are_complete_and_say_how_to_get_it(name: str, builder: Builde
     assert facts.obtain.endswith(".")
     how = facts.homepage if facts.download is None else f"emodna-prep --corpus {name} --download"
     assert how in facts.obtain
-
-
-def test_a_root_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no such folder"):
-        FolderTree(tmp_path / "absent")
-    with pytest.raises(CorpusError, match="not a folder"):
-        FolderTree(put(tmp_path / "file"))

@@ -136,13 +136,12 @@ def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Pat
     assert scan.skipped == {}
 
 
-class TestSavee:
-    def test_the_flat_form_holds_the_same_utterances_and_both_are_counted_once(self, tmp_path: Path) -> None:
-        foldered = list(savee_paths())[::4]
-        flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
-        one, other = (scanned("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
-        assert len(one) == 120
-        assert one.table.drop_columns("path") == other.table.drop_columns("path")
-        both = scanned("savee", tmp_path / "both", [*foldered, *flat])
-        assert len(both) == 120
-        assert both.skipped == {"second copy of an utterance": 120}
+def test_the_flat_form_of_savee_holds_the_same_utterances_and_both_are_counted_once(tmp_path: Path) -> None:
+    foldered = list(savee_paths())[::4]
+    flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
+    one, other = (scanned("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
+    assert len(one) == 120
+    assert one.table.drop_columns("path") == other.table.drop_columns("path")
+    both = scanned("savee", tmp_path / "both", [*foldered, *flat])
+    assert len(both) == 120
+    assert both.skipped == {"second copy of an utterance": 120}

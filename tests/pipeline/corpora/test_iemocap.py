@@ -122,11 +122,6 @@ class TestLines:
         }
         assert [utterance.id for utterance in scanned(files).utterances] == [TURN]
 
-    @given(st.lists(st.text(st.sampled_from("[]0123456789. -\tSesF_impro01angv,"), max_size=60).map("[{}\n".format)))
-    def test_whatever_begins_like_a_label_is_one_or_is_counted(self, lines: list[str]) -> None:
-        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(line(), *lines)})
-        assert sum(scan.skipped.values()) == len(lines)
-
     @given(
         st.integers(1, 5),
         st.sampled_from("FM"),
