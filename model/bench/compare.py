@@ -129,10 +129,7 @@ def usual_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
 def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
     """Reduce scores to the scenarios and seeds that all of some methods have.
 
-    Raises
-    ------
-    BenchError
-        There is no scenario in which all of them have a seed in common.
+    Raises BenchError if no scenario has a seed that all of them have.
     """
     methods = tuple(dict.fromkeys(methods))
     nothing = np.full(scores.values.shape[1:], np.nan)

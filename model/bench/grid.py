@@ -41,10 +41,7 @@ def plan_experiment(
 
     A corpus from which a task cannot be learnt (see `CorpusSummary.lacks`) is no source of it, and has no upper bound.
 
-    Raises
-    ------
-    BenchError, ConfigError, PluginError
-        Corpora that make no pair, or a method or settings that do not exist; says what is valid.
+    Raises BenchError, ConfigError or PluginError if the corpora make no pair, or a method or setting does not exist.
     """
     corpora = {store.snapshot.corpus: summarise(store) for store in stores}
     if len(corpora) < 2:
@@ -90,10 +87,7 @@ def shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
 def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     """Check a method's settings, and return the facts that stand beside its scores.
 
-    Raises
-    ------
-    ConfigError, PluginError
-        A method or settings that do not exist.
+    Raises ConfigError or PluginError if a method or setting does not exist.
     """
     kind = method(spec.name)
     try:

@@ -156,10 +156,7 @@ def scored(table: pa.Table) -> pa.Table:
 
     The upper bound is run from one source per target, and stands for all sources that the experiment pairs it with.
 
-    Parameters
-    ----------
-    table
-        Results of all runs of a task.
+    `table` holds the results of all runs of a task.
     """
     sources: dict[tuple[str, str], dict[str, None]] = {}
     rows = table.to_pylist()
@@ -259,10 +256,7 @@ def find_gaps(
 ) -> tuple[Gap, ...]:
     """Return the missing runs of some tasks, methods and pairs in the experiment's seeds, as few gaps as possible.
 
-    Parameters
-    ----------
-    results
-        Results of the experiment in these tasks.
+    `results` are those of the experiment in these tasks.
     """
     found: list[tuple[Any, ...]] = [
         (why, error, (task,), (spec,), (pair,), (seed,))

@@ -74,10 +74,7 @@ class Workers:
     def count(self) -> int:
         """Return how many can execute a run.
 
-        Raises
-        ------
-        WorkerError
-            There are some, but none has the resources.
+        Raises WorkerError if there are workers, but none has the resources.
         """
         found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
         fit = sum(

@@ -49,10 +49,7 @@ class MethodSpec:
     def parse(cls, text: str) -> "MethodSpec":
         """Read METHOD[:KEY=VALUE[,KEY=VALUE...]].
 
-        Raises
-        ------
-        ConfigError
-            Of another form, a key given twice, or an unknown method; says what is valid.
+        Raises ConfigError for another form, a key given twice, or an unknown method.
         """
         spec = cls.read(text)
         check_name(spec.name, option="--methods", adding="{}:add=scl")
@@ -62,10 +59,7 @@ class MethodSpec:
     def read(cls, text: str) -> "MethodSpec":
         """Read a spec like `parse`, but accept a method that is not installed (any more).
 
-        Raises
-        ------
-        ConfigError
-            Of another form, a key given twice, or a number of steps that is none.
+        Raises ConfigError for another form, a key given twice, or an invalid number of steps.
         """
         name, colon, rest = text.strip().partition(":")
         settings: dict[str, str] = {}
@@ -184,10 +178,7 @@ class Experiment:
     def read(cls, out: Path) -> "Experiment":
         """Read the experiment in a folder.
 
-        Raises
-        ------
-        BenchError
-            There is none, or its file is damaged.
+        Raises BenchError if there is none, or its file is damaged.
         """
         path = out / _FILE
         if not path.exists():
@@ -239,10 +230,7 @@ class Experiment:
     def check_conditions(self, asked: Conditions) -> None:
         """Refuse other conditions than those of this experiment.
 
-        Raises
-        ------
-        BenchError
-            Names the first one that differs.
+        Raises BenchError, which names the first condition that differs.
         """
         for (key, here), there in zip(asdict(self.conditions).items(), asdict(asked).values(), strict=True):
             if here != there:
@@ -256,10 +244,7 @@ class Experiment:
     def extended(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
         """Return it with another one's corpora and methods and with further runs; present runs stay.
 
-        Raises
-        ------
-        BenchError
-            Two method specs are the same under two spellings.
+        Raises BenchError if two method specs are the same under two spellings.
         """
         return replace(
             self,
@@ -278,10 +263,7 @@ class Experiment:
     ) -> "Experiment":
         """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
 
-        Raises
-        ------
-        BenchError
-            Nothing is left.
+        Raises BenchError if nothing is left.
         """
         runs = tuple(
             run
@@ -350,10 +332,7 @@ class Experiment:
 def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
     """Return the methods if all have labels of their own: no table could tell others apart.
 
-    Raises
-    ------
-    BenchError
-        Names the first two that are the same, such as a setting's default spelt out.
+    Raises BenchError, which names the first two that are the same, such as a setting's default spelt out.
     """
     known: dict[str, MethodSpec] = {}
     for spec, info in methods.items():

@@ -156,10 +156,7 @@ class Table:
 def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
     """Make a table of an experiment, by its name in `TABLE_NAMES`.
 
-    Parameters
-    ----------
-    found
-        Results of all runs, with those of `CALLED`, if they have been read already.
+    `found` holds the results of all runs, with those of `CALLED`, if they have been read already.
     """
     found = results(experiment, called=name == "pairs") if found is None else found
     if name in PRESETS:
@@ -244,10 +241,7 @@ def select(have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]) -> tuple
     Seeds are comparable over the same pairs only. So the seed that has most pairs decides, the lowest of several, and
     a seed that lacks one of those does not count.
 
-    Parameters
-    ----------
-    have
-        Pair -> seeds with a score.
+    `have` maps each pair to the seeds with a score.
     """
     seeds = sorted({seed for pair in pairs for seed in have.get(pair, ())})
     there = {seed: tuple(pair for pair in pairs if seed in have.get(pair, ())) for seed in seeds}

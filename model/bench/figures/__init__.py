@@ -71,10 +71,7 @@ def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
 def check_name(name: str) -> None:
     """Refuse an unknown name.
 
-    Raises
-    ------
-    BenchError
-        Lists the valid ones.
+    Raises BenchError, which lists the valid names.
     """
     if name not in FIGURES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")

@@ -45,10 +45,7 @@ def chosen_results(experiment: Experiment, choice: Choice, tasks: Sequence[Task]
 def methods_with_scores(experiment: Experiment, choice: Choice, scores: Scores) -> list[MethodSpec]:
     """Return the chosen methods that have scores; unless some are chosen, all but oracles.
 
-    Raises
-    ------
-    NothingToShow
-        There is none.
+    Raises NothingToShow if there is none.
     """
     chosen = choice.methods
     found = usual_methods(experiment, scores) if chosen is None else [m for m in chosen if m in scores.methods]
@@ -60,10 +57,7 @@ def methods_with_scores(experiment: Experiment, choice: Choice, scores: Scores) 
 def matched(scores: Scores, methods: Sequence[MethodSpec]) -> Matched:
     """Return `match` of some methods.
 
-    Raises
-    ------
-    NothingToShow
-        They have no scenario in common.
+    Raises NothingToShow if they have no scenario in common.
     """
     try:
         return match(scores, methods)
