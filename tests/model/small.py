@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import logging
 import random
 import sys
 import threading
@@ -244,16 +243,13 @@ class Answer:
 
 def command(main: Callable[[], None], *arguments: object) -> Answer:
     """Run a command in this process as its program would."""
-    out, err, logger = io.StringIO(), io.StringIO(), logging.getLogger("emodna")
-    level = logger.level
+    out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as stop:
             return Answer(stop.code, out.getvalue(), err.getvalue())
-        finally:
-            logger.setLevel(level)
     raise AssertionError("a command ends by exiting")
 
 
