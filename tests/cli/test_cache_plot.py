@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import LogMelSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command

@@ -27,7 +27,7 @@ from emodna.model.request import FitRequest
 from emodna.model.training.log import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import local_threads
