@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.features import FeatureSet
 
 #: A cell filled from below by eighths, and its poor relation.
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
@@ -56,7 +55,7 @@ def _means(values: Sequence[float], width: int) -> list[float | None]:
     return means
 
 
-def terminal_picture(features: NDArray[np.float32], feature_set: "FeatureSet", width: int, *, coloured: bool) -> Text:
+def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, width: int, *, coloured: bool) -> Text:
     """Draw features [frames, dim] in `width` columns, in colours or shades of characters, as for a file.
 
     Time goes to the right, the values of a frame upwards, two per line of text; a waveform is a curve. Values on

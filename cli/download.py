@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.progress import DownloadColumn, TransferSpeedColumn
@@ -11,14 +10,12 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 from emodna.cli import common
 from emodna.cli.progress import counting
 from emodna.pipeline.archives import contents
+from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
 
-if TYPE_CHECKING:
-    from emodna.pipeline.corpora.base import Corpus
 
-
-def downloaded(corpus: "Corpus", root: Path, *, accepted: bool) -> Path:
+def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
     Unless the licence is `accepted`, a question on the terminal asks. A `DownloadError` says how else to get it.
@@ -53,7 +50,7 @@ def _is_there(root: Path, download: Download | None) -> bool:
     return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
 
 
-def _show(corpus: "Corpus", download: Download, root: Path) -> None:
+def _show(corpus: Corpus, download: Download, root: Path) -> None:
     """Show what is about to come, from where, under which terms."""
     facts = corpus.facts
     algorithm = download.checksum.partition(":")[0]
@@ -72,7 +69,7 @@ def _show(corpus: "Corpus", download: Download, root: Path) -> None:
         common.note(f"  {name:8}  {common.safe(value)}")
 
 
-def _ask(corpus: "Corpus", download: Download, *, accepted: bool) -> None:
+def _ask(corpus: Corpus, download: Download, *, accepted: bool) -> None:
     """Have the licence accepted."""
     licence = corpus.facts.licence
     if accepted:

@@ -51,8 +51,7 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
     if place is None:
         return []
     from emodna.pipeline import corpora
-    from emodna.pipeline.corpora.manifest import Manifest
-    from emodna.pipeline.corpora.own import Recordings, default_name
+    from emodna.pipeline.corpora.own import Manifest, Recordings, default_name
 
     name = default_name(place) if name is None else name
     if corpora.options(name) is not None:

@@ -1,17 +1,13 @@
 """Classes that other packages add by entry points. Each is imported only when it is asked for, or all are listed."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, TypeVar
 
 from emodna.pipeline.errors import EmodnaError, PluginError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 Kind = TypeVar("Kind")
 
@@ -29,8 +25,6 @@ def announced(group: str) -> Mapping[str, EntryPoint]:
 
     Where several distributions announce one name, the first one on the path has it, as with modules.
     """
-    from importlib.metadata import entry_points
-
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         found.setdefault(entry.name, entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def _no_settings_from_outside() -> Iterator[None]:
             if name.startswith("EMODNA_") or name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_heard() -> None:
+    """Undo the -q of an earlier command of this process: it would silence the warnings that a test reads."""
+    logging.getLogger("emodna").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

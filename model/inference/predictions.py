@@ -19,15 +19,8 @@ from emodna.pipeline.tables import renamed
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
 _DESCRIBING: Final = (
-    "path",
-    "duration",
-    "speaker",
-    "gender",
-    "language",
-    "text",
-    "intensity",
-    "emotion_code",
-    "emotion",
+    *("path", "duration", "speaker", "gender", "language"),
+    *("text", "intensity", "emotion_code", "emotion"),
 )
 
 #: Most feature values that are read at a time.

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +17,6 @@ from emodna.pipeline import plugins
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from emodna.model.methods.base import Method
 
 _LOG: Final = logging.getLogger(__name__)
@@ -135,6 +134,6 @@ def registered() -> "Mapping[str, type[Method] | PluginError]":
     return found
 
 
-def _entry(name: str) -> "EntryPoint | None":
+def _entry(name: str) -> EntryPoint | None:
     """Return the entry point of a method; None for those of this package."""
     return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)

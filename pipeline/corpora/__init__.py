@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from emodna.pipeline import plugins
 from emodna.pipeline.corpora.base import Corpus, CorpusFacts
@@ -14,9 +15,6 @@ from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.corpora.ravdess import Ravdess
 from emodna.pipeline.corpora.savee import Savee
 from emodna.pipeline.errors import CorpusError, PluginError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType(
     {kind.name: kind for kind in (Casia, Emodb, Emovo, Iemocap, Ravdess, Savee)}
@@ -60,7 +58,7 @@ def registered() -> Mapping[str, type[Corpus] | PluginError]:
     return dict(sorted(found.items()))
 
 
-def _loaded(entry: "EntryPoint") -> type[Corpus]:
+def _loaded(entry: EntryPoint) -> type[Corpus]:
     kind = plugins.load(entry, Corpus)  # type: ignore[type-abstract]
     if not isinstance(getattr(kind, "facts", None), CorpusFacts):
         raise plugins.broken(entry, f"{entry.value} has no `facts`, a CorpusFacts")

@@ -1,14 +1,37 @@
-"""A user's own recordings: what their corpora share, and a folder of them without labels."""
+"""A user's own recordings: all that lie in a folder, without labels, or those that a table lists."""
 
 import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
-from emodna.pipeline.archives import ARCHIVE_SUFFIXES
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.base import (
+    Corpus,
+    CorpusFacts,
+    Gender,
+    PathCorpus,
+    Scan,
+    Skip,
+    Utterance,
+    refuse_reserved,
+    utterance_table,
+)
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.plugins import is_valid_name
+from emodna.pipeline.tables import read_table, rows_of
+
+#: Columns with a meaning; any other is carried into the store's index as it is.
+COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
+
+_GENDERS: Final[Mapping[str, Gender]] = {"f": "f", "female": "f", "m": "m", "male": "m"}
 
 
 class Own(Corpus):
@@ -35,9 +58,98 @@ class Recordings(Own, PathCorpus):
         return Utterance(id=str(path), path=str(path))
 
 
+class Manifest(Own):
+    """A table with a column `path`, and optionally those of `COLUMNS`.
+
+    Paths are relative to the root, or absolute below it. `emotion` takes the categories of `emotions.EMOTIONS`; an
+    empty cell is unlabelled, any other word is left out and counted. `gender` takes f, m, female, male; anything else
+    is unknown. Without a column `id`, an utterance's id is its path.
+
+    Raises `CorpusError`: a table that cannot be read or has no column `path`; a name that is not usable as a folder's.
+    """
+
+    suffixes = ("",)  # the table may list a file of any name
+
+    def __init__(self, table: Path, name: str) -> None:
+        listed = f"listed in {table.name}"
+        super().__init__(name, title=f"own recordings {listed}", layout=f"the files {listed}")
+        self._table = table
+        content = read_table(table)
+        own = [name for name in content.column_names if name not in COLUMNS]
+        for column in own:
+            if (meant := column.strip().lower()) in COLUMNS:
+                raise CorpusError(f"--manifest {table}: column {column!r}: spell it {meant!r}, or rename it")
+        try:
+            refuse_reserved(own)
+        except CorpusError as error:
+            raise CorpusError(f"--manifest {table}: {error}") from None
+        self._described = content.drop_columns(own)
+        self._own = content.select(own)
+
+    def scan(self, tree: Tree) -> Scan:
+        """Describe every row; a `CorpusError` for none, no path, one outside the root, or an id that occurs twice."""
+        skipped: Counter[str] = Counter()
+        kept = array("q")
+        table = utterance_table(self._utterances(tree, skipped, kept))
+        if not len(table):
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
+            raise CorpusError(f"{self._table}: no usable row ({reasons}); emotions are {', '.join(EMOTIONS)}")
+        self._refuse_twins(table["id"], kept)
+        own = self._own.take(pa.array(kept))
+        for name in own.column_names:
+            table = table.append_column(name, own[name])
+        return Scan(table.sort_by("id"), dict(skipped))
+
+    def _utterances(self, tree: Tree, skipped: Counter[str], kept: "array[int]") -> Iterator[Utterance]:
+        """Yield the utterances of the rows; `kept` takes the number of each row that is one."""
+        for number, row in enumerate(rows_of(self._described)):
+            found = self._utterance(row, number + 1, tree)
+            if isinstance(found, Skip):
+                skipped[found.reason] += 1
+            else:
+                kept.append(number)
+                yield found
+
+    def _refuse_twins(self, ids: pa.ChunkedArray, kept: "array[int]") -> None:
+        if pc.count_distinct(ids).as_py() == len(ids):
+            return
+        rows: dict[str, int] = {}
+        for number, id in zip(kept, ids.to_pylist(), strict=True):
+            if id in rows:
+                raise CorpusError(f"{self._table}: rows {rows[id] + 1} and {number + 1}: id {id!r} occurs twice")
+            rows[id] = number
+
+    def _utterance(self, row: Mapping[str, object], number: int, tree: Tree) -> Utterance | Skip:
+        path = _text(row, "path")
+        if path is None:
+            raise CorpusError(f"{self._table}: row {number}: no path")
+        relative = tree.relative(path)
+        if relative is None:
+            raise CorpusError(
+                f"{self._table}: row {number}: {path} lies outside the root {tree.root}; --root changes it"
+            )
+        code = _text(row, "emotion")
+        emotion = code and self.emotion_of(code.lower())
+        if code is not None and emotion is None:
+            return Skip(f"unknown emotion {code!r}")
+        gender = _GENDERS.get((_text(row, "gender") or "").lower())
+        as_told: dict[str, Any] = {
+            column: _text(row, column) for column in ("speaker", "language", "text", "intensity")
+        }
+        id = _text(row, "id") or relative
+        return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, **as_told)
+
+
 def default_name(place: Path) -> str:
     """Name a corpus after its table's, folder's or archive's file name."""
     name = place.resolve().name.lower()
     ending = next((each for each in ARCHIVE_SUFFIXES if name.endswith(each)), place.suffix.lower())
     stem = name if place.is_dir() else name.removesuffix(ending)
     return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_") or "own"
+
+
+def _text(row: Mapping[str, object], column: str) -> str | None:
+    """Return a cell as text; None where it is empty or its column missing."""
+    value = row.get(column)
+    text = "" if value is None else str(value).strip()
+    return text or None

@@ -24,7 +24,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
 from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
 from emodna.pipeline.inspect.oddities import band_limits

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from emodna.cli.cache import command as cache_command
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, script

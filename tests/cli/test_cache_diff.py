@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.making import age, noise, prepared, wav

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import LogMelSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -110,8 +110,3 @@ class TestErrors:
             "plot", "ravdess", "--against", here / "cache/emodb" / LogMelSet().name, "--cache", cache
         ).error()
         assert "two stores of the same features can be compared" in line
-
-    def test_a_folder_that_is_missing_is_named(self, emodna_cache: Command, cache: Path) -> None:
-        ran = emodna_cache("plot", "emodb", "--cache", cache, "--out", "absent/a.png")
-        assert ran.code == 1
-        assert ran.err == "error: absent/a.png: No such file or directory\n"

@@ -14,7 +14,7 @@ from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import corpus
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command

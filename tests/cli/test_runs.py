@@ -185,19 +185,3 @@ class TestCompare:
         answer = runs("compare", made / "one")
         assert answer.code == 2
         assert "two runs at least" in answer.err
-
-
-def test_a_narrow_terminal_gets_what_matters_most(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for width in (60, 80, 120):
-        monkeypatch.setenv("COLUMNS", str(width))
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        with monkeypatch.context() as patch:
-            from rich.console import Console
-
-            from emodna.cli import common
-
-            patch.setattr(common, "out", Console(highlight=False, soft_wrap=True, emoji=False, no_color=True))
-            answer = runs("ls", made)
-        assert answer.code == 0
-        assert f"not shown in {width} columns: " in answer.err
-        assert "UAR" in answer.out

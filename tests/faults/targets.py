@@ -38,7 +38,7 @@ from emodna.pipeline import corpora
 from emodna.pipeline.archives import FolderTree, open_tree
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.corpora.own import default_name
+from emodna.pipeline.corpora.own import Manifest, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import emodb_names, noise, prepared, tiny_emodb, wav

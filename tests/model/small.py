@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import logging
 import random
 import sys
 import threading
@@ -28,7 +27,7 @@ from emodna.model.request import FitRequest
 from emodna.model.training.log import Watcher
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import local_threads
@@ -244,16 +243,13 @@ class Answer:
 
 def command(main: Callable[[], None], *arguments: object) -> Answer:
     """Run a command in this process as its program would."""
-    out, err, logger = io.StringIO(), io.StringIO(), logging.getLogger("emodna")
-    level = logger.level
+    out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as stop:
             return Answer(stop.code, out.getvalue(), err.getvalue())
-        finally:
-            logger.setLevel(level)
     raise AssertionError("a command ends by exiting")
 
 

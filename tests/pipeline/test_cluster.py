@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import dask.config
 import pytest
 
 from emodna.pipeline.archives import Tree
@@ -304,15 +303,6 @@ class TestAnAddress:
     )
     def test_that_is_none_is_one_line(self, address: str, why: str) -> None:
         assert why in refusal(address)
-
-    def test_that_is_not_encrypted_where_that_is_required(self) -> None:
-        with dask.config.set({"distributed.comm.require-encryption": True}):
-            assert "encryption required" in refusal("tcp://a:1")
-
-    @pytest.mark.parametrize("text", ["{}", "[", '{"address": 5}'])
-    def test_of_a_file_that_no_scheduler_wrote(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "s.json").write_text(text)
-        refusal(tmp_path / "s.json")
 
     def test_where_nobody_is_ends_the_command_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.inspect.diff import compare, compare_tables

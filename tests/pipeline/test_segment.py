@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 import tests
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.audio.segment import EnergySegmenter, Segmenter, piece_id, recordings_of, segmenter, starts_of
-from emodna.pipeline.corpora.manifest import Manifest
-from emodna.pipeline.corpora.own import Recordings
+from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import Report

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.segment import EnergySegmenter
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.inspect.oddities import judge, waveforms

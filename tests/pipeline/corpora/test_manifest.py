@@ -15,7 +15,7 @@ import pytest
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora.base import Scan, Utterance
-from emodna.pipeline.corpora.manifest import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tables import ROWS_AT_ONCE
