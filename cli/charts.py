@@ -27,11 +27,7 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
 
 
 def curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """Draw a filled curve over its own range, from the top line down, in at most `width` columns.
-
-    Each column shows the mean of its share of the values, of which those that are not finite count for nothing. Fewer
-    values than columns make a narrower curve.
-    """
+    """Draw a filled curve over its own range, top line first, in at most `width` columns: means of finite values."""
     means = _means(values, width)
     cells = _ASCII if ascii_only else _BLOCKS
     full = len(cells) - 1

@@ -58,10 +58,7 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Load a module's state; if `assign`, it gets these tensors themselves, as one that has no memory yet needs.
-
-    A state that does not fit is a `RunError` that names the first tensor that differs.
-    """
+    """Load a state, by `assign` into a module without memory; a `RunError` names the first tensor that does not fit."""
     expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:

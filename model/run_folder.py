@@ -77,10 +77,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
-        """Be the only run in the folder: a new one, or if `resume` one with the same `config["decisive"]`.
-
-        Raises RunError if it is not empty without `resume`, of another configuration, or in use by another run.
-        """
+        """Be the only run in the folder: a new one, or if `resume` one of the same decisive configuration."""
         self._check(config, resume=resume)  # before anything is written into what may be somebody else's folder
         self.path.mkdir(parents=True, exist_ok=True)
         try:

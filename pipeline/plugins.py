@@ -21,10 +21,7 @@ def is_valid_name(name: str) -> bool:
 
 
 def announced(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name, in order of name. Imports nothing.
-
-    Where several distributions announce one name, the first one on the path has it, as with modules.
-    """
+    """Return a group's entry points in order of name, the first on the path of each; imports none of them."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         found.setdefault(entry.name, entry)

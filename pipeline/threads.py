@@ -6,10 +6,7 @@ from contextlib import contextmanager
 
 
 def hold_to_one_thread() -> None:
-    """Hold BLAS, FFT and OpenMP to one thread each where they are called by the present thread.
-
-    OpenMP and MKL count by thread, and torch tells them late, in its first parallel loop.
-    """
+    """Hold BLAS, FFT, OpenMP and torch to one thread each where they are called by the present thread."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -19,10 +16,7 @@ def hold_to_one_thread() -> None:
 
 @contextmanager
 def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads to extract in, BLAS, FFT and OpenMP held to one thread each, so that the bytes do not vary.
-
-    At the end of the block, work that has not begun is cancelled.
-    """
+    """Yield threads to extract in, BLAS, FFT and OpenMP held to one thread each, so that the bytes do not vary."""
     from threadpoolctl import threadpool_limits
 
     with (

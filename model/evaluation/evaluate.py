@@ -89,10 +89,7 @@ def grouped(
 
 
 def emotion_breakdown(groups: Groups) -> dict[str, Any]:
-    """Return `count`, `label`, and in percent `called_high` and `recall` of each emotion.
-
-    An emotion is of one class; where a corpus has it otherwise, label and recall are null.
-    """
+    """Return `count`, `label`, and in % `called_high` and `recall` of each emotion; null where it has both classes."""
     found = {}
     for name, counts in groups.items():
         mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())

@@ -36,10 +36,7 @@ class Folds:
 
 
 def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
-    """Split a corpus's speakers at random into folds whose shares of the classes are as equal as possible.
-
-    Raises TrainingError for unknown speakers, too few of them, or a fold without which a class is missing.
-    """
+    """Split speakers at random into folds with the classes' shares as equal as possible, or raise a `TrainingError`."""
     corpus, labels = store.snapshot.corpus, store.labels(task)
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):

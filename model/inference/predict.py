@@ -180,10 +180,7 @@ def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Win
 def _parts(
     stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield the duration of the whole recording in s, a window's span, and the features of each feature set.
-
-    Without windows there is one part, the whole.
-    """
+    """Yield the recording's duration in s, a window's span (None: all of it), and its features by feature set."""
     rates = list(dict.fromkeys(features.sample_rate for features in sets))
     if windows is None:
         recording = decode(stream, channel=channel)

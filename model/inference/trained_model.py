@@ -69,10 +69,7 @@ class TrainedModel:
         return probabilities
 
     def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
-        """Return the emotion features (n, width) of utterances as in `probabilities`; None if the method has none.
-
-        Raises TrainingError if the method returns something else than a vector of finite values per window.
-        """
+        """Return the emotion features (n, width), None if there are none; a `TrainingError` if they are not finite."""
         parts = []
         for windows in self._batches(utterances):
             features = self._output(self.method.embed, windows)

@@ -158,8 +158,5 @@ class EmoDna(Contrasting):
             return self.predict(target.features, target.lengths)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the values of the pseudo-labels, and the cosines of the prototypes of L_decouple.
-
-        These are p_e^S . p_e^T (`prototypes_emotion`), and p_e . p_c of the source and of the target.
-        """
+        """Return the pseudo-labels' values and the cosines p_e^S . p_e^T, and p_e . p_c of source and of target."""
         return {**(self.contrast.monitor() if self.contrast else {}), **self._cosines}

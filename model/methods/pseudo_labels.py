@@ -1,7 +1,4 @@
-"""Pseudo-labels of the target and the contrastive loss on them (Eq. 6 to 9): in Emo-DNA, and by `--add scl` in others.
-
-The variants of the threshold are those of the paper's Table 6.
-"""
+"""Pseudo-labels of the target and L_SCL on them (Eq. 6 to 9, Table 6): in Emo-DNA, and by `--add scl` in others."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, NamedTuple

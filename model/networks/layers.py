@@ -128,10 +128,7 @@ class _LargerOfTwo(torch.autograd.Function):
 
 
 def _dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Return a mask of 0 and 1 / (1 - p) for (batch, channels, time).
-
-    Four decisions of each 64-bit draw, where torch's Bernoulli takes a draw and a comparison of doubles each.
-    """
+    """Return a mask of 0 and 1 / (1 - p) for (batch, channels, time): four decisions of each 64-bit draw."""
     batch, channels, time = x.shape
     dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)  # of all 16-bit integers
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)

@@ -44,10 +44,7 @@ def keep_freed_memory() -> None:
 
 
 def compiled(losses: Losses, device: torch.device) -> Losses:
-    """Return the same function, compiled at its first call, which takes a minute or so.
-
-    A missing C++ compiler, for a CPU, is a `ConfigError`; so is, at the first call, a function that cannot be compiled.
-    """
+    """Return the same function, compiled at its first call, or raise a `ConfigError`, there if not here."""
     from torch._dynamo.exc import TorchDynamoException
 
     if device.type == "cpu":

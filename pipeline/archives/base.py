@@ -51,10 +51,7 @@ class Tree(ABC):
 
     @abstractmethod
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """List the relative POSIX paths of the files with one of these lower-case suffixes.
-
-        Their order depends on the names alone. macOS's `._*` side files and hidden folders are left out.
-        """
+        """List the relative POSIX paths of visible files with one of these lower-case suffixes, in order of names."""
 
     @abstractmethod
     def open(self, path: str) -> BufferedReader | BytesIO:

@@ -54,10 +54,7 @@ def _check_wav(stream: BinaryIO, size: int, header: str) -> None:
 def _chunks(
     stream: BinaryIO, size: int, *, position: int, header: str, align: int = 2, counted: int = 0
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Go from chunk to chunk: name, declared length of its content, and bytes from there to the end of the file.
-
-    `header` is the format of a chunk's name and length; `counted` bytes of it count in that length.
-    """
+    """Yield each chunk's name, declared length less `counted` bytes of its header, and the bytes that are left."""
     header_size = struct.calcsize(header)
     while position + header_size <= size:
         stream.seek(position)

@@ -196,10 +196,7 @@ class _Source:
 
 
 class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A sound file that is read from its beginning on.
-
-    After each block of a file that it can seek in, soundfile seeks to where it is, and there some decoders start anew.
-    """
+    """A sound file that soundfile does not seek in after each block: there some decoders start anew."""
 
     def seekable(self) -> bool:
         """Tell soundfile not to."""

@@ -139,10 +139,7 @@ class Corpus(ABC):
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every audio file of a tree by a function of its relative path, as `PathCorpus.describe` is one.
-
-        `skipped` counts by reason what was left out before. Raises `CorpusError` as `scan` does.
-        """
+        """Describe every audio file by a function like `PathCorpus.describe`; `skipped` counts what is left out."""
         left_out = Counter(skipped or {})
         strangers: list[str] = []
 
@@ -212,10 +209,7 @@ class PathCorpus(Corpus):
         return self.described(tree, self.describe)
 
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
-        """Return a Skip that names the first value that is none of the corpus's; None if all are.
-
-        Beside the emotion code, `values` maps a kind of value to the value and the valid ones.
-        """
+        """Return a Skip of an unknown emotion code, or of the first unknown of `values` (value, valid ones)."""
         if self.emotion_of(code) is None:
             return Skip(f"unknown emotion code {code}")
         unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)

@@ -31,10 +31,7 @@ _GENDERS: Final[Mapping[str, Gender]] = {"liuchanhg": "f", "zhaoquanyin": "f", "
 
 
 class Casia(PathCorpus):
-    """Names are a number; the folder is the emotion, the folder above it the speaker, whatever its name.
-
-    Or names are number-emotion-speaker, in any folder.
-    """
+    """Names are a number in <speaker>/<emotion>, or number-emotion-speaker in any folder."""
 
     name = "casia"
     facts = CorpusFacts(

@@ -22,10 +22,7 @@ _SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n
 
 
 class Emovo(PathCorpus):
-    """Names are emotion-speaker-sentence.
-
-    All but one of the files have two channels, from two microphones that stand apart: features come from the first.
-    """
+    """Names are emotion-speaker-sentence; features come from the first of two microphones that stand apart."""
 
     name = "emovo"
     facts = CorpusFacts(

@@ -72,10 +72,7 @@ def _with_numbers(facts: CorpusFacts, selection: Mapping[str, str | None]) -> Co
 
 
 class Iemocap(Corpus):
-    """Names are turns of a dialog; what they hold stands in the label files of the dialogs.
-
-    A subset of None is the usual selection of four emotions, with excitement as happiness.
-    """
+    """Names are turns of a dialog, described in label files; without a subset, the usual four emotions."""
 
     name = "iemocap"
     facts = _with_numbers(

@@ -30,10 +30,7 @@ _MELS_PER_BAND: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class LogMelSet(FeatureSet):
-    """Log-mel spectrogram with librosa's defaults spelled out: power_to_db(melspectrogram(...), top_db=80).
-
-    Too short is less than one analysis window (`n_fft` samples).
-    """
+    """librosa's power_to_db(melspectrogram(...), top_db=80), its defaults spelled out, of `n_fft` samples or more."""
 
     n_fft: int = 2048
     hop_length: int = 512

@@ -1,7 +1,4 @@
-"""Find and remove what is left over in the folders of stores: after a commit, and for `emodna-cache gc`.
-
-Only files that this package names itself are ever looked at: what a user laid beside them stays.
-"""
+"""Find and remove what is left over in the folders of stores, of files that this package names itself."""
 
 import os
 from collections.abc import Iterable
@@ -74,10 +71,7 @@ def is_store_folder(folder: Path) -> bool:
 
 
 def sweep(store: Path, snapshot: Snapshot) -> None:
-    """Remove all that a snapshot just committed does not name; the caller is the only writer.
-
-    What a reader holds, or what cannot be removed, is left to a later commit, or to `tidy`.
-    """
+    """Remove all that a snapshot just committed does not name and no reader holds; the caller is the only writer."""
     _remove(store, leftovers(store, snapshot))
 
 

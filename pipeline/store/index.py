@@ -1,7 +1,4 @@
-"""Tables of a store: the index (Parquet, a row per utterance), and side files.
-
-Side files are Arrow tables behind their own SHA-256, since Arrow's reader trusts what it reads.
-"""
+"""Tables of a store: the index (Parquet, a row per utterance), and side files (Arrow behind their own SHA-256)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

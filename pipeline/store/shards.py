@@ -93,10 +93,7 @@ def write_shard(
     ids: Sequence[str],
     features: Sequence[NDArray[np.float32]],
 ) -> StoredFile:
-    """Write one shard, laid out so that readers can memory-map it and any HDF5 viewer can explain it.
-
-    The extraction `parameters` become attributes; `ids` and `features` [frames, dim] are the utterances in their order.
-    """
+    """Write one shard to be memory-mapped: features [frames, dim] in order of `ids`, `parameters` as attributes."""
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
     # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
     name = f"shard in memory {next(_in_memory)}"
