@@ -14,7 +14,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ _DISTANCES: Final = {
     "mmd": "squared MK-MMD, unbiased, 5 Gaussians of equal weight, widths 1/4 ... 4 times the mean squared distance",
 }
 
+_T = TypeVar("_T")
 Utterances = Iterable[tuple[NDArray[np.float32], float]]
 
 
@@ -82,12 +83,8 @@ def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | Non
 
     Each corpus is normalised as in the run, and batch norm takes the running statistics.
 
-    Raises
-    ------
-    RunError, StoreError, BenchError
-        The run or a store is damaged, or not the one that the run was planned for.
-    TrainingError
-        The features are not finite.
+    Raises RunError, StoreError or BenchError if the run or a store is damaged, or not the one that was planned for, and
+    TrainingError if the features are not finite.
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
@@ -139,17 +136,8 @@ def sample(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
 def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
     """Return a finished run's features in a plane that is fitted on both corpora together; None without features.
 
-    Returns
-    -------
-    list
-        Source, then target, each by class: `corpus`, `label` (-1 without one), and lists `ids`, `x`, `y`.
-
-    Raises
-    ------
-    BenchError
-        UMAP is not installed.
-    RunError, StoreError, BenchError, TrainingError
-        As `features_of`.
+    There is an entry for each class of the source, then of the target: `corpus`, `label` (-1 without one), and lists
+    `ids`, `x`, `y`. Raises as `features_of`, and BenchError if UMAP is not installed.
     """
     if importlib.util.find_spec("umap") is None:
         raise BenchError(f"UMAP: needs {_UMAP_PACKAGE}: pip install 'emodna[figures]'")
@@ -169,8 +157,7 @@ def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | No
                 places.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
         return places
 
-    found: list[dict[str, Any]] | None = _remember(experiment, experiment.run_name(run), "umap", key, make)
-    return found
+    return _remember(experiment, experiment.run_name(run), "umap", key, make)
 
 
 def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -191,10 +178,7 @@ def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
     """Return the distances of a finished run's emotion features; None if it has none, or none that are finite.
 
-    Raises
-    ------
-    RunError, StoreError, BenchError
-        As `features_of`.
+    Raises RunError, StoreError and BenchError as `features_of`.
     """
 
     def make() -> Distances | None:
@@ -203,18 +187,16 @@ def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
 
     key = {**_DISTANCES, "model": model_key(experiment, run)}
     try:
-        found: Distances | None = _remember(experiment, experiment.run_name(run), "distances", key, make)
+        return _remember(experiment, experiment.run_name(run), "distances", key, make)
     except TrainingError:  # it diverged
         return None
-    return found
 
 
 def distances_of_input(experiment: Experiment, run: RunSpec) -> Distances:
     """Return the distances of the mean input features of a run's utterances; raises as `open_store`."""
     key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
     name = f"input-{run.src}-{run.tgt}-{run.task}"
-    found: Distances = _remember(experiment, name, "distances", key, lambda: distances(*inputs_of(experiment, run)))
-    return found
+    return _remember(experiment, name, "distances", key, lambda: distances(*inputs_of(experiment, run)))
 
 
 def distances(source: Side, target: Side) -> Distances:
@@ -284,7 +266,7 @@ def model_key(experiment: Experiment, run: RunSpec) -> str:
     return hashlib.sha256(experiment.run_folder(run).finished_model().read_bytes()).hexdigest()
 
 
-def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]) -> _T:
     """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
     path = experiment.out / "analysis" / f"{name}.json"
 
@@ -296,7 +278,8 @@ def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str,
 
     entry = kept().get(section)
     if isinstance(entry, dict) and entry.get("of") == key and "found" in entry:
-        return entry["found"]
+        known: _T = entry["found"]
+        return known
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**kept(), section: {"of": key, "found": found}})  # what another process has found stays

@@ -127,10 +127,7 @@ def usual_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
 
 
 def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
-    """Reduce scores to the scenarios and seeds that all of some methods have.
-
-    Raises BenchError if no scenario has a seed that all of them have.
-    """
+    """Reduce scores to the scenarios and seeds that all of some methods have; raises BenchError if there are none."""
     methods = tuple(dict.fromkeys(methods))
     nothing = np.full(scores.values.shape[1:], np.nan)
     values = dict(zip(scores.methods, scores.values, strict=True))

@@ -115,12 +115,7 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
 def open_store(experiment: Experiment, name: str) -> FeatureStore:
     """Open the store of one of an experiment's corpora.
 
-    Raises
-    ------
-    BenchError
-        It has changed since the experiment was planned.
-    StoreError
-        It is gone.
+    Raises BenchError if it has changed since the experiment was planned, and StoreError if it is gone.
     """
     corpus = experiment.corpora[name]
     store = FeatureStore(Path(corpus.store))

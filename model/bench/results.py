@@ -109,14 +109,8 @@ def results(
 ) -> pa.Table:
     """Return the results of an experiment in the order of its runs; see `SCHEMA`.
 
-    Parameters
-    ----------
-    outcomes
-        States of the runs, if they have been read already.
-    tasks
-        Only runs of these; empty: of all.
-    called
-        Read the predictions, too, for rows of the metric `CALLED`.
+    `outcomes` are the states of the runs, if they have been read already; else those of some tasks are read, by default
+    of all. With `called`, the predictions are read, too, for rows of the metric `CALLED`.
     """
     if outcomes is None:
         outcomes = read_outcomes(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
@@ -258,10 +252,7 @@ def find_gaps(
 
     `results` are those of the experiment in these tasks.
     """
-    found: list[tuple[Any, ...]] = [
-        (why, error, (task,), (spec,), (pair,), (seed,))
-        for why, error, task, spec, pair, seed in _missing(experiment, results, tasks, methods, pairs)
-    ]
+    found = list(_missing(experiment, results, tasks, methods, pairs))
     place = {spec: place for place, spec in enumerate(methods)}
     for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: gaps that differ in this one only become one
         alike: dict[tuple[Any, ...], list[Any]] = {}
@@ -284,7 +275,8 @@ def _missing(
     tasks: Sequence[Task],
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
-) -> Iterator[tuple[Why, str | None, Task, MethodSpec, Pair, int]]:
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the fields of a gap for each missing run."""
     corpora, specs = experiment.corpora, {str(spec): spec for spec in methods}
     for row in results.filter(pc.equal(results["metric"], "uar")).to_pylist():
         pair, task = (row["src"], row["tgt"]), row["task"]
@@ -294,7 +286,7 @@ def _missing(
         if why == "done":
             labelled = any(corpora[row["tgt"]].classes[task])
             why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
-        yield why, error, task, specs[row["spec"]], pair, row["seed"]
+        yield why, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
     def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
         return task, spec, seed, pair[1], None if spec == CEILING else pair[0]  # for all sources of its target
@@ -306,4 +298,4 @@ def _missing(
             planned.add(asked)
             # No run is planned that cannot learn.
             lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
-            yield "unlabelled" if lacks else "not planned", None, task, spec, pair, seed
+            yield "unlabelled" if lacks else "not planned", None, (task,), (spec,), (pair,), (seed,)

@@ -72,10 +72,7 @@ class Workers:
     """True if they are on this machine."""
 
     def count(self) -> int:
-        """Return how many can execute a run.
-
-        Raises WorkerError if there are workers, but none has the resources.
-        """
+        """Return how many can execute a run; raises WorkerError if there are workers, but none has the resources."""
         found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
         fit = sum(
             all(facts["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
@@ -135,13 +132,7 @@ def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[
 
 @contextmanager
 def remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
-    """Use the workers of a cluster, present and future.
-
-    Raises
-    ------
-    WorkerError
-        No address, or nobody there.
-    """
+    """Use the workers of a cluster, present and future; raises as `connection`."""
     with connection(scheduler, "emodna-bench") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
@@ -150,10 +141,7 @@ def remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Worker
 def exclusive(out: Path) -> Iterator[None]:
     """Be the only process that executes runs of an experiment, or clears it up; the lock is the kernel's.
 
-    Raises
-    ------
-    BenchError
-        Another process is.
+    Raises BenchError if another process is.
     """
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -175,17 +163,10 @@ def execute(
 ) -> dict[RunSpec, Answer]:
     """Execute runs, in their order as workers get free, and return the outcome of each.
 
-    A failed run is recorded in the experiment's folder. On Ctrl-C, runs at work write their checkpoints first.
+    A failed run is recorded in the experiment's folder. On Ctrl-C, runs at work write their checkpoints first. With
+    `again`, a run whose folder cannot be resumed begins anew.
 
-    Parameters
-    ----------
-    again
-        Let a run whose folder cannot be resumed begin anew.
-
-    Raises
-    ------
-    WorkerError
-        The scheduler is gone, or the workers can execute no run.
+    Raises WorkerError if the scheduler is gone, or the workers can execute no run.
     """
     out, hash_of_file = str(experiment.out.absolute()), digest(experiment.out) or ""
     # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
@@ -254,13 +235,7 @@ def _answer(future: "Future[Any]", place: str) -> Answer:
 
 
 def _record(failure: Path, answer: Answer) -> None:
-    """Write down why a run failed, or forget it.
-
-    Raises
-    ------
-    WorkerError
-        The worker refused.
-    """
+    """Write down why a run failed, or forget it; raises WorkerError if the worker refused."""
     if answer.kind == "refused":
         raise WorkerError(f"{answer.error}; {_RESUMABLE}")
     if answer.kind == "failed":

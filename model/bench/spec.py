@@ -176,10 +176,7 @@ class Experiment:
 
     @classmethod
     def read(cls, out: Path) -> "Experiment":
-        """Read the experiment in a folder.
-
-        Raises BenchError if there is none, or its file is damaged.
-        """
+        """Read the experiment in a folder; raises BenchError if there is none, or its file is damaged."""
         path = out / _FILE
         if not path.exists():
             raise BenchError(f"--out {out}: no benchmark there; emodna-bench run makes one")
@@ -228,10 +225,7 @@ class Experiment:
         )
 
     def check_conditions(self, asked: Conditions) -> None:
-        """Refuse other conditions than those of this experiment.
-
-        Raises BenchError, which names the first condition that differs.
-        """
+        """Raise BenchError, which names the first condition that differs, unless all are those of this experiment."""
         for (key, here), there in zip(asdict(self.conditions).items(), asdict(asked).values(), strict=True):
             if here != there:
                 option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"

@@ -290,12 +290,8 @@ class _Maker:
     ) -> Line:
         """Make the line of a method.
 
-        Parameters
-        ----------
-        entry
-            The paper's entry, for a line with the paper's numbers.
-        minus
-            Another method; the line then has the `DIFFERENCE` to its UAR, too.
+        With the paper's `entry`, it has the paper's numbers; with another method as `minus`, the `DIFFERENCE` to its
+        UAR.
         """
         cells = {
             (task, column, score): self._cell(spec, task, column, score, entry)

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import shutil
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -19,6 +18,7 @@ from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.prepare.cluster import worker_name
 
 if TYPE_CHECKING:
     from emodna.model.training.log import Watcher
@@ -87,17 +87,9 @@ def train_run(
 ) -> dict[str, Any]:
     """Train and evaluate a run, resume it, or find it done; return the content of its result.json.
 
-    Parameters
-    ----------
-    device
-        As torch names it, such as cuda:1; by default that of the experiment's conditions.
+    `device` is named as in torch, such as cuda:1; by default it is that of the experiment's conditions.
 
-    Raises
-    ------
-    BenchError
-        A store has changed since the experiment was planned.
-    ConfigError, RunError, TrainingError, StoreError
-        See `fit`.
+    Raises as `fit`, and BenchError if a store has changed since the experiment was planned.
     """
     import torch
 
@@ -127,7 +119,7 @@ def execute_order(order: Order) -> Answer:
     """Execute a run or resume it; called on a worker."""
     began = time.monotonic()
     if (reason := _reason_to_refuse(order)) is not None:
-        return Answer("refused", error=f"{_worker_name()} {reason}")
+        return Answer("refused", error=f"{worker_name()} {reason}")
     with _one_at_a_time:
         try:
             return replace(_execute(order), seconds=time.monotonic() - began)
@@ -198,12 +190,6 @@ def _until_cancelled() -> Iterator[Callable[[], bool]]:
         return task is None or task.state == "cancelled" or worker.status not in (Status.running, Status.paused)
 
     yield is_given_up
-
-
-def _worker_name() -> str:
-    from distributed import get_worker
-
-    return f"worker {get_worker().address} ({socket.gethostname()})"
 
 
 def versions() -> Mapping[str, str]:

@@ -65,10 +65,7 @@ class Call:
 def connection(scheduler: str, name: str) -> "Iterator[Client]":
     """Connect the command `name` to a scheduler: its address, or the file in which it wrote its address.
 
-    Raises
-    ------
-    WorkerError
-        No address, or nobody there.
+    Raises WorkerError if it is no address, or nobody is there.
     """
     from distributed import Client
 
@@ -147,12 +144,8 @@ class _ClusterRun:
     def examine(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Examine a batch.
 
-        Raises
-        ------
-        WorkerError
-            The scheduler is gone, workers cannot do it, or they died of it.
-        CorpusError
-            A worker sees other audio than this process.
+        Raises WorkerError if the scheduler is gone, or workers cannot do it or died of it; CorpusError if a worker sees
+        other audio than this process.
         """
         call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
         with self.lost_connection(), self._useless_workers(jobs):
@@ -283,12 +276,7 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
     jobs
         The batch, pickled: nothing of ours is unpickled before the versions are known to be the same.
 
-    Raises
-    ------
-    WorkerError
-        Other versions here.
-    CorpusError
-        The root is not here, or is another one.
+    Raises WorkerError for other versions here, and CorpusError if the root is not here or is another one.
     """
     _refuse_differences(versions)
     with _opening:
@@ -298,7 +286,7 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
         _held.held = True
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
     outcomes = examine_all(batch, tree, extraction)
-    return Answer(_name(), _cpu(), outcomes, [_size(tree, job) for job in batch])
+    return Answer(worker_name(), _cpu(), outcomes, [_size(tree, job) for job in batch])
 
 
 def close_roots() -> None:
@@ -315,10 +303,10 @@ def _open(order: bytes) -> tuple[Tree, Extraction]:
         opened: tuple[Tree, Extraction] = pickle.loads(rest)  # noqa: S301
     except (CorpusError, OSError) as error:
         why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise CorpusError(f"{_name()}: {why}; {place}") from error
+        raise CorpusError(f"{worker_name()}: {why}; {place}") from error
     here = _archive_size(root)
     if here != asked:
-        raise CorpusError(f"{_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
+        raise CorpusError(f"{worker_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
     return opened
 
 
@@ -327,7 +315,7 @@ def _refuse_differences(asked: Mapping[str, str]) -> None:
     different = [name for name, version in asked.items() if here.get(name) != version]
     if different:
         there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
-        raise WorkerError(f"{_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
+        raise WorkerError(f"{worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
 
 
 def _cpu() -> str:
@@ -336,7 +324,8 @@ def _cpu() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def _name() -> str:
+def worker_name() -> str:
+    """Return the address and the machine of the Dask worker that calls this."""
     from distributed import get_worker
 
     return f"worker {get_worker().address} ({socket.gethostname()})"

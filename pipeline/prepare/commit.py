@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -57,7 +57,10 @@ def commit(
     names = facts["file"].take(pa.array(first)).to_pylist()
     files = [history.stored(name, int(number)) for number, name in zip(numbers, names, strict=True)]
     index = _index(corpus, scan, facts, shards, segmented=extraction.segmenter is not None)
-    files += [write_table(store, "index", part) for part in _parts(index, shards)]
+    # Cut between shards, so that a change rewrites one part.
+    edges = np.flatnonzero(np.diff(shards // _SHARDS_PER_INDEX)) + 1
+    for start, stop in pairwise([0, *map(int, edges), len(index)]):
+        files.append(write_table(store, "index", index.slice(start, stop - start)))
     if rejections:
         paths, reasons = zip(*rejections, strict=True)
         table = pa.table([pa.array(paths), pa.array(reasons)], schema=layout.REJECTED_SCHEMA)
@@ -110,13 +113,6 @@ def _index(corpus: Corpus, scan: Scan, facts: pa.Table, shards: NDArray[np.int64
     columns |= {name: own[name] for name in own.column_names}
     # In one piece: how a table was put together would show in the bytes of its file.
     return pa.table(columns).combine_chunks()
-
-
-def _parts(index: pa.Table, shards: NDArray[np.int64]) -> Iterator[pa.Table]:
-    """Cut the index between shards, so that a change rewrites one part."""
-    edges = np.flatnonzero(np.diff(shards // _SHARDS_PER_INDEX)) + 1
-    for start, stop in pairwise([0, *map(int, edges), len(index)]):
-        yield index.slice(start, stop - start)
 
 
 def _fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:

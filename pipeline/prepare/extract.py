@@ -143,10 +143,7 @@ def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list
 def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file.
 
-    Raises
-    ------
-    OSError
-        The machine fails at the moment: no descriptor, no memory, no network. Names the file.
+    Raises OSError, which names the file, if the machine fails at the moment: no descriptor, no memory, no network.
     """
     try:
         with naming(tree.root / job.path):

@@ -38,10 +38,7 @@ class History:
     rehash
         Trust no earlier hash: neither the audio's nor the shards'.
 
-    Raises
-    ------
-    ForeignStoreError
-        The folder holds another store.
+    Raises ForeignStoreError if the folder holds another store.
     """
 
     def __init__(
@@ -100,12 +97,8 @@ class History:
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
         """Remember the state of every audio file whose hash is known, as before or as this run found it.
 
-        Parameters
-        ----------
-        paths
-            The files that there are.
-        opened
-            State of those that this run opened: columns of `layout.AUDIO_STAT_SCHEMA`, null where it is not known.
+        `paths` are the files that there are. `opened` has the state of those that this run opened: columns of
+        `layout.AUDIO_STAT_SCHEMA`, null where it is not known.
         """
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))
@@ -168,10 +161,7 @@ def _journal_facts(store: Path, segmentation: Mapping[str, Any] | None) -> Itera
 def _is_whole(shard: Path) -> bool:
     """Return True if a shard is there and has the content that it is named by; if its disk cannot read it, it is not.
 
-    Raises
-    ------
-    OSError
-        The machine fails to read it at the moment.
+    Raises OSError if the machine fails to read it at the moment.
     """
     try:
         return shard.name == layout.content_name("shard", file_sha256(shard), layout.SHARD_SUFFIX)
@@ -188,13 +178,7 @@ def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping
 
 
 def read_features(shard: NDArray[np.float32], facts: Facts) -> NDArray[np.float32]:
-    """Return the features [frames, dim] of an utterance out of its shard's.
-
-    Raises
-    ------
-    StoreError
-        They are damaged.
-    """
+    """Return the features [frames, dim] of an utterance out of its shard's; raises StoreError if they are damaged."""
     features = shard[facts.offset : facts.offset + facts.frames]
     if feature_crc(features) != facts.feature_crc:
         raise StoreError(f"{facts.file}: {facts.id!r} is damaged")

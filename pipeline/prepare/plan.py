@@ -41,15 +41,7 @@ class ShardPlan:
 
 
 class Plan:
-    """Work to be done for a store.
-
-    Parameters
-    ----------
-    scan, tree
-        The recordings that there are.
-    history
-        Facts of them that earlier runs found.
-    """
+    """Work to be done for a store: the recordings of a scan, less what its history says of them already."""
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: Extraction) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]

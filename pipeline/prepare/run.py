@@ -218,12 +218,7 @@ def _finish_shard(
 ) -> tuple[pa.Table, Sequence[Outcome]]:
     """Write a shard from new features and those of earlier runs, unless its file is there already.
 
-    Returns
-    -------
-    facts
-        Of its utterances.
-    opened
-        Outcomes of the recordings whose audio was opened.
+    Return the facts of its utterances, and the outcomes of the recordings whose audio was opened.
     """
     if shard.whole and all(outcome.facts == outcome.job.known for outcome in examined):
         return plan.known[shard.known], examined

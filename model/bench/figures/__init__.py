@@ -55,12 +55,7 @@ FIGURES: Final[Mapping[str, Entry]] = {
 def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
     """Make a figure.
 
-    Raises
-    ------
-    NothingToShow
-        No finished run has what it shows; says which runs would.
-    BenchError
-        Unknown name, or a store that has changed.
+    Raises NothingToShow if no finished run has what it shows, and BenchError for an unknown name or a changed store.
     """
     check_name(name)
     module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
@@ -69,9 +64,6 @@ def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
 
 
 def check_name(name: str) -> None:
-    """Refuse an unknown name.
-
-    Raises BenchError, which lists the valid names.
-    """
+    """Raise BenchError, which lists the valid names, for an unknown name."""
     if name not in FIGURES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")

@@ -55,10 +55,7 @@ def methods_with_scores(experiment: Experiment, choice: Choice, scores: Scores) 
 
 
 def matched(scores: Scores, methods: Sequence[MethodSpec]) -> Matched:
-    """Return `match` of some methods.
-
-    Raises NothingToShow if they have no scenario in common.
-    """
+    """Return `match` of some methods; raises NothingToShow if they have no scenario in common."""
     try:
         return match(scores, methods)
     except BenchError as error:

@@ -136,12 +136,7 @@ def _points(run: RunSpec, place: Mapping[str, Any]) -> Points:
 def distances(experiment: Experiment, choice: Choice) -> Picture:
     """Draw distances before and after adaptation: of one pair, or over all finished ones; of the first seed.
 
-    Raises
-    ------
-    NothingToShow
-        No finished run of the choice, or none whose method has features.
-    BenchError
-        A store has changed since the experiment was planned.
+    Raises NothingToShow if no finished run of the choice has features, and BenchError if a store has changed.
     """
     if choice.seed is None:
         choice = replace(choice, seed=min((run.seed for run in experiment.runs), default=0))
