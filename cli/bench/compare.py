@@ -1,5 +1,6 @@
 """emodna-bench compare: compare methods over all scenarios."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -138,37 +139,33 @@ def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tu
     return lines
 
 
-def remarks(found: "Comparison", experiment: Experiment) -> list[str]:
-    """Return what has to be known of a comparison, in sentences."""
+def remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
+    """Yield what has to be known of a comparison, in sentences."""
     matched, ranking = found.matched, found.ranking
-    lines = []
-    reasons: dict[str, list[str]] = {}
-    for each in found.methods:
-        if each.test.why is not None:
-            reasons.setdefault(each.test.why, []).append(experiment.methods[each.method].label)
-    for why, labels in reasons.items():
+    for why in dict.fromkeys(each.test.why for each in found.methods if each.test.why is not None):
+        labels = [experiment.methods[each.method].label for each in found.methods if each.test.why == why]
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
-        lines.append(f"no Wilcoxon test{whom}: {why}")
+        yield f"no Wilcoxon test{whom}: {why}"
     n = len(matched.scenarios)
     if found.why_no_interval is not None:
-        lines.append(f"no interval: {found.why_no_interval}")
+        yield f"no interval: {found.why_no_interval}"
     elif n < _FEW:
-        lines.append(f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then")
+        yield f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then"
     if ranking.p is not None:
-        lines.append(f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}")
+        yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference
     if difference is not None and not ranking.attainable:
-        lines.append(f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios")
+        yield f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios"
     elif difference is not None:
-        lines.append(f"Nemenyi: mean ranks that are {difference:.2f} apart differ")
+        yield f"Nemenyi: mean ranks that are {difference:.2f} apart differ"
         for group in ranking.groups:
             labels = [experiment.methods[matched.methods[place]].label for place in group]
-            lines.append(f"not told apart: {', '.join(labels)}")
-    lines += [*shared_notes(_shared(found, experiment)), _DEPENDENT]
-    lines += [f"left out: {left}" for left in matched.left_out[:_SHOWN]]
+            yield f"not told apart: {', '.join(labels)}"
+    yield from shared_notes(_shared(found, experiment))
+    yield _DEPENDENT
+    yield from (f"left out: {left}" for left in matched.left_out[:_SHOWN])
     if len(matched.left_out) > _SHOWN:
-        lines.append(f"left out: {len(matched.left_out) - _SHOWN} more, see --json")
-    return lines
+        yield f"left out: {len(matched.left_out) - _SHOWN} more, see --json"
 
 
 def _shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:

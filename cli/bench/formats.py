@@ -102,6 +102,13 @@ def known_pairs(table: Table, column: Column) -> int:
     return sum(set(pair) <= set(table.experiment.corpora) for pair in column.pairs)
 
 
+def hidden_columns(table: Table) -> Iterator[str]:
+    """Yield a note on the columns without a pair, if there are any."""
+    columns = [column for block in table.blocks for _, column in block.columns]
+    if names := dict.fromkeys(column.name for column in columns if not known_pairs(table, column)):
+        yield f"Columns without a pair here are left out: {', '.join(names)}."
+
+
 def heading(table: Table, block: Block, task: Task, column: Column) -> str:
     """Return the heading of a column: its name, and how many of its pairs there can be; an arrow tells sources."""
     name = f"{column.name.upper()} ->" if column.name in paper.CORPORA else column.name
@@ -182,17 +189,14 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
 def print_text(table: Table, console: Console) -> None:
     """Print a table; columns of corpora that the experiment does not have are left out, and a line says so."""
     console.print(f"[bold]{common.safe(caption(table))}[/bold]")
-    hidden: dict[str, None] = {}
     for block in table.blocks:
         shown = tuple(each for each in block.columns if known_pairs(table, each[1]))
-        hidden |= dict.fromkeys(column.name for task, column in block.columns if (task, column) not in shown)
         console.print(f"\n{common.safe(block.title)}")
         for band in _bands(table, replace(block, columns=shown or block.columns), console):
             console.print(band)
     console.print()
-    if hidden:
-        names = common.safe(", ".join(hidden))
-        console.print(f"Columns without a pair here are left out: {names}. Other forms have them (--format).")
+    for note in hidden_columns(table):
+        console.print(f"{common.safe(note)} Other forms have them (--format).")
     for note in notes(table):
         console.print(common.safe(note))
     for gap in missing(table):

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, comparison_title, remarks
 from emodna.cli.bench.draw import page_svg
-from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_number, signed
+from emodna.cli.bench.formats import heading, hidden_columns, known_pairs, our_number, paper_number, signed
 from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match
@@ -261,16 +261,13 @@ def _paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]
         if len(there) < (1 if of_paper else 2):  # one setting alone is no study of settings
             empty.append(f"{caption(made)} Too few of its cells are done.")
             continue
-        columns = dict.fromkeys(column for block in made.blocks for _, column in block.columns)
-        hidden = dict.fromkeys(column.name for column in columns if not known_pairs(made, column))
-        left_out = [f"Columns without a pair here are left out: {', '.join(hidden)}."] if hidden else []
         parts.append(
             Section(
                 f"table-{name}",
                 f"Table {name}: {made.title}" if of_paper else made.title,
                 caption(made) if of_paper else "",
                 sheets=[_block(f"table-{name}-{place}", made, block) for place, block in enumerate(made.blocks)],
-                notes=[*left_out, *notes(made)],
+                notes=[*hidden_columns(made), *notes(made)],
                 missing=list(missing(made)),
             )
         )
@@ -338,7 +335,7 @@ def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) 
         ]
         title, columns = comparison_title(made, experiment, _METRIC), [SCORE_NAMES[_METRIC], *HEADINGS, "mean rank"]
         sheet = Sheet(f"{identity}-table", title, ["method", *columns], lines)
-        parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=remarks(made, experiment)))
+        parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=[*remarks(made, experiment)]))
     return Section("comparison", "Comparison of methods", missing=lacking, parts=parts)
 
 
