@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench import out_option
+from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, shared_notes
+from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
     from emodna.model.bench.results import Scores
-    from emodna.model.bench.spec import Experiment, MethodSpec, Pair
     from emodna.model.evaluation.intervals import Resampling
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
@@ -63,7 +64,6 @@ def compare(
     from emodna.model.bench.compare import compare as made
     from emodna.model.bench.compare import match
     from emodna.model.bench.results import Scores, results, scored
-    from emodna.model.bench.spec import Experiment, MethodSpec
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
@@ -79,17 +79,13 @@ def compare(
 
 
 def chosen(
-    experiment: "Experiment", scores: "Scores", methods: "list[MethodSpec]", against: "MethodSpec | None"
-) -> "tuple[MethodSpec, list[MethodSpec]]":
+    experiment: Experiment, scores: "Scores", methods: list[MethodSpec], against: MethodSpec | None
+) -> tuple[MethodSpec, list[MethodSpec]]:
     """Return the reference of a comparison, and all methods that are compared, with the reference.
 
-    Raises
-    ------
-    BenchError
-        Methods that the experiment does not have, or fewer than two.
+    Raise BenchError of methods that the experiment does not have, or of fewer than two.
     """
     from emodna.model.bench.compare import EMO_DNA, usual_methods
-    from emodna.model.errors import BenchError
 
     for option, spec in [*(("--methods", spec) for spec in methods), *([("--against", against)] if against else [])]:
         if spec not in experiment.methods:
@@ -109,7 +105,14 @@ def chosen(
     return reference, together
 
 
-def comparison_rows(found: "Comparison", experiment: "Experiment") -> list[list[tuple[str, float | None]]]:
+def comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
+    """Return the line above a comparison."""
+    count, reference = len(found.matched.scenarios), experiment.methods[found.reference].label
+    scenarios = f"{count} scenario{'s' * (count != 1)}"
+    return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
+
+
+def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
     """Return the lines of a comparison, best first: label, mean score, one cell per `HEADINGS`, and mean rank.
 
     Each cell is its text and the number it is of; the reference has empty texts where it would be compared with itself.
@@ -135,10 +138,8 @@ def comparison_rows(found: "Comparison", experiment: "Experiment") -> list[list[
     return lines
 
 
-def remarks(found: "Comparison", experiment: "Experiment") -> list[str]:
+def remarks(found: "Comparison", experiment: Experiment) -> list[str]:
     """Return what has to be known of a comparison, in sentences."""
-    from emodna.model.bench.spec import shared_notes
-
     matched, ranking = found.matched, found.ranking
     lines = []
     reasons: dict[str, list[str]] = {}
@@ -170,7 +171,7 @@ def remarks(found: "Comparison", experiment: "Experiment") -> list[str]:
     return lines
 
 
-def _shared(found: "Comparison", experiment: "Experiment") -> "dict[Pair, int]":
+def _shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
     """Return the shared recordings of the pairs of its scenarios."""
     pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
     return {pair: count for pair, count in experiment.shared.items() if pair in pairs}
@@ -180,18 +181,16 @@ def _signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
-def _print(found: "Comparison", experiment: "Experiment", metric: str) -> None:
+def _print(found: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
     from emodna.cli.runs.table import Column, print_table, safe_text
 
-    n, name = len(found.matched.scenarios), SCORE_NAMES[metric]
-    reference = common.safe(experiment.methods[found.reference].label)
-    common.out.print(f"{name} over {n} scenario{'s' * (n > 1)}; differences to {reference}, in points")
+    common.out.print(common.safe(comparison_title(found, experiment, metric)))
     labels, *numbers = zip(*comparison_rows(found, experiment), strict=True)
     hidden_first = {"better": 3, "worse": 3, "Wilcoxon p": 2, "Holm p": 1}
     columns = [Column("method", [safe_text(label) for label, _ in labels], folds=True)]
-    for head, cells in zip((name, *HEADINGS, "mean rank"), numbers, strict=True):
+    for head, cells in zip((SCORE_NAMES[metric], *HEADINGS, "mean rank"), numbers, strict=True):
         columns.append(Column(head, [Text(text) for text, _ in cells], hidden_first.get(head, 0), right=True))
     print_table(columns)
     for line in remarks(found, experiment):
@@ -199,9 +198,8 @@ def _print(found: "Comparison", experiment: "Experiment", metric: str) -> None:
 
 
 def _json(
-    found: "Comparison", experiment: "Experiment", metric: str, task: str | None, resampling: "Resampling"
+    found: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
-    from emodna.model.bench.spec import shared_facts
     from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking

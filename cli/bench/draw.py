@@ -7,19 +7,18 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.common import visible
 from emodna.cli.picture import NEUTRAL, STORES, save
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
@@ -52,8 +51,6 @@ _TOGETHER: Final = re.compile(r"\b(seeds?) (?=\d)")
 
 def picture_file(picture: Picture, format: str) -> bytes:
     """Return a picture as a file: png, svg or pdf."""
-    from matplotlib import rc_context
-
     file = BytesIO()
     with rc_context(_STYLE):
         save(draw(picture), file, format)
@@ -63,13 +60,8 @@ def picture_file(picture: Picture, format: str) -> bytes:
 def page_svg(panel: Panel, identity: str) -> str:
     """Return a panel, without its title, as an SVG element for a page, whose theme has the colours of `_THEME`.
 
-    Parameters
-    ----------
-    identity
-        Unique on the page: ids in the drawing are derived from it.
+    Ids in the drawing are derived from `identity`, which is unique on the page.
     """
-    from matplotlib import rc_context
-
     file = BytesIO()
     own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
     style: dict[Any, Any] = {**_STYLE, **own}
@@ -98,16 +90,8 @@ def page_svg(panel: Panel, identity: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
-    """Draw a picture.
-
-    Parameters
-    ----------
-    least_width
-        Of a single panel, in inches.
-    """
-    from matplotlib.figure import Figure
-
+def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
+    """Draw a picture; a single panel is at least `least_width` inches wide."""
     panels = picture.panels
     width, height = (max(sizes) for sizes in zip(*map(_size, panels), strict=True))
     width = max(width, least_width) if len(panels) == 1 else width
@@ -145,7 +129,7 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> "Figure":
     return figure
 
 
-def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str], named: "dict[str, Artist]") -> None:
+def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], named: dict[str, Artist]) -> None:
     """Draw a panel, and add what the legend names to `named`."""
     dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
     apart = [mark for mark in dots if not mark.joined]
@@ -184,7 +168,7 @@ def _draw_panel(axes: "Axes", panel: Panel, wide: int, references: Sequence[str]
         axes.set_aspect("equal", adjustable="datalim")
 
 
-def _draw_line(axes: "Axes", mark: Line) -> "Artist":
+def _draw_line(axes: Axes, mark: Line) -> Artist:
     x, y, colour = _finite(mark.x), _finite(mark.y), _colour(mark.colour)
     if mark.low is not None and mark.high is not None:
         axes.fill_between(x, _finite(mark.low), _finite(mark.high), color=colour, alpha=0.18, linewidth=0)
@@ -193,7 +177,7 @@ def _draw_line(axes: "Axes", mark: Line) -> "Artist":
     return axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6)[0]
 
 
-def _draw_points(axes: "Axes", mark: Points, together: int) -> "Artist":
+def _draw_points(axes: Axes, mark: Points, together: int) -> Artist:
     marker = _MARKERS[mark.marker % len(_MARKERS)]
     look: dict[str, Any] = {"color": _colour(mark.colour), "marker": marker, "linestyle": ""}
     size = min(max(8000 / max(together, 1), 7.0), 36.0) ** 0.5  # the more, the smaller
@@ -201,7 +185,7 @@ def _draw_points(axes: "Axes", mark: Points, together: int) -> "Artist":
     return axes.plot([], [], markersize=6, **look)[0]
 
 
-def _draw_dots(axes: "Axes", mark: Dots, categories: Sequence[str], shift: float) -> "Artist":
+def _draw_dots(axes: Axes, mark: Dots, categories: Sequence[str], shift: float) -> Artist:
     """Draw one series, `shift` below the middle of each category."""
     places = np.arange(len(mark.categories), dtype=np.float64)
     if list(mark.categories) != list(categories[: len(places)]):  # else in order, though two may have one name
@@ -215,9 +199,7 @@ def _draw_dots(axes: "Axes", mark: Dots, categories: Sequence[str], shift: float
     return axes.plot(values, places, color=colour, linestyle="", marker=marker, markersize=6)[0]
 
 
-def _draw_matrix(axes: "Axes", mark: Matrix) -> None:
-    from matplotlib import colormaps
-
+def _draw_matrix(axes: Axes, mark: Matrix) -> None:
     values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
     if not values.size:
         return
@@ -238,7 +220,7 @@ def _draw_matrix(axes: "Axes", mark: Matrix) -> None:
     axes.figure.colorbar(cells, ax=axes, fraction=0.04, pad=0.02)
 
 
-def _label(axes: "Axes", rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
+def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
     """Put names at the ticks; long ones of columns are turned."""
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
     axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])

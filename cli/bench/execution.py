@@ -19,14 +19,14 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.cli.progress import duration
+from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.model.bench.results import State
     from emodna.model.bench.runner import Workers
-    from emodna.model.bench.spec import Experiment, RunSpec
     from emodna.model.bench.worker import Answer
-    from emodna.model.run_folder import RunFolder
 
 #: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
 _PER_GPU: Final = 4
@@ -48,13 +48,7 @@ class Execution:
 
 
 def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
-    """Resolve the options of an execution.
-
-    Raises
-    ------
-    EmodnaError, click.UsageError
-        No such device, or options that exclude each other.
-    """
+    """Return the execution that options ask for; raise EmodnaError or click.UsageError if there is none."""
     from emodna.model.bench.runner import local_workers, remote_workers
 
     if workers and scheduler:
@@ -78,7 +72,7 @@ def resolve_execution(workers: int | None, scheduler: str | None, threads: int, 
 class Progress:
     """Progress of some runs: a line for each that has ended, the time that is left, and a display for a terminal."""
 
-    def __init__(self, experiment: "Experiment", states: "dict[RunSpec, State]", workers: int = 1) -> None:
+    def __init__(self, experiment: Experiment, states: "dict[RunSpec, State]", workers: int = 1) -> None:
         self.experiment, self.states, self.workers = experiment, states, workers
         self.took: dict[tuple[object, str], list[float]] = defaultdict(list)
         """Seconds of the finished runs by method and task, which take alike."""
@@ -104,11 +98,11 @@ class Progress:
                 total += max(known.get((run.method, run.task), usual) - spent, 0.0)
         return total / self.workers
 
-    def began(self, run: "RunSpec") -> None:
+    def began(self, run: RunSpec) -> None:
         """Count a run as running."""
         self.states[run], self._started[run] = "running", time.monotonic()
 
-    def ended(self, run: "RunSpec", answer: "Answer") -> None:
+    def ended(self, run: RunSpec, answer: "Answer") -> None:
         """Count a run, and print it."""
         self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
         self._started.pop(run, None)
@@ -155,7 +149,7 @@ class Progress:
             yield Text(f"{done:>6}/{steps}  {common.visible(run)}", overflow="ellipsis", no_wrap=True)
 
 
-def _steps_done(run: "RunFolder") -> int:
+def _steps_done(run: RunFolder) -> int:
     """Return the steps that a run at work has logged, read off the end of its metrics.jsonl."""
     try:
         with run.metrics.open("rb") as file:
@@ -172,8 +166,8 @@ def _steps_done(run: "RunFolder") -> int:
 
 
 def carry_out(
-    experiment: "Experiment",
-    runs: "Sequence[RunSpec]",
+    experiment: Experiment,
+    runs: Sequence[RunSpec],
     execution: Execution,
     *,
     began: float,
@@ -235,7 +229,7 @@ def carry_out(
     return 1 if errors else 0
 
 
-def tell_of_skipped(progress: Progress, left: "Sequence[RunSpec]") -> None:
+def tell_of_skipped(progress: Progress, left: Sequence[RunSpec]) -> None:
     """Tell which runs are not executed now, and which of those that are left have steps of their own."""
     counts, conditions = progress.counts, progress.experiment.conditions
     if done := counts["done"]:
@@ -252,11 +246,11 @@ def tell_of_skipped(progress: Progress, left: "Sequence[RunSpec]") -> None:
         common.note(f"{common.safe(', '.join(own))} {has}")
 
 
-def _tell_busy(run: "RunSpec") -> None:
+def _tell_busy(run: RunSpec) -> None:
     common.note(f"left out: {common.safe(run)}: another process is at work at it")
 
 
-def run_json(run: "RunSpec") -> dict[str, Any]:
+def run_json(run: RunSpec) -> dict[str, Any]:
     """Return a run as JSON has it."""
     return {"src": run.src, "tgt": run.tgt, "task": run.task, "method": str(run.method), "seed": run.seed}
 

@@ -8,8 +8,11 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import out_option
+from emodna.cli.bench import out_option
+from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import write_atomically
 
 _ALL: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
@@ -64,9 +67,6 @@ def figure(
         return
     from emodna.cli.bench.draw import picture_file
     from emodna.model.bench import figures
-    from emodna.model.bench.spec import Experiment, MethodSpec
-    from emodna.pipeline.errors import EmodnaError
-    from emodna.pipeline.files import write_atomically
 
     wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:

@@ -4,20 +4,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from rich.table import Table
 
 from emodna.cli import common
+from emodna.cli.bench import out_option
 from emodna.cli.bench.execution import Progress, counted, retry_command, run_json
-from emodna.cli.bench.options import out_option
 from emodna.cli.progress import duration
+from emodna.model.bench.leftovers import Kind, Leftover, leftovers
+from emodna.model.bench.paper import CEILING
+from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.errors import BenchError
+from emodna.pipeline.errors import explained
 
-if TYPE_CHECKING:
-    from emodna.model.bench.leftovers import Kind, Leftover
-
-_KINDS: "Final[dict[Kind, str]]" = {
+_KINDS: Final[dict[Kind, str]] = {
     "old": "of other stores, methods or seeds than the benchmark has",
     "failed": "of cells that failed",
     "temporary": "half written",
@@ -31,7 +33,6 @@ def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import is_at_work
-    from emodna.model.bench.spec import Experiment
 
     experiment = Experiment.read(out)
     found, running = read_outcomes(experiment), is_at_work(experiment)
@@ -105,9 +106,7 @@ def drop(
     """
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.paper import CEILING
     from emodna.model.bench.runner import exclusive
-    from emodna.model.bench.spec import Experiment, MethodSpec
 
     Experiment.read(out)  # where there is none, no folder is made for it
     with exclusive(out):
@@ -141,8 +140,6 @@ def drop(
 
 def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> None:
     """Refuse methods or corpora that an experiment does not have."""
-    from emodna.model.errors import BenchError
-
     known = list(known)
     if unknown := sorted(each for each in asked if each not in known):
         raise BenchError(f"{option} {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, known))}")
@@ -160,10 +157,7 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     (why they failed stays known), and half-written files. What is at work stays, and so does what emodna-bench did not
     name. Exit 1 if something could not be removed.
     """
-    from emodna.model.bench.leftovers import leftovers
     from emodna.model.bench.runner import exclusive
-    from emodna.model.bench.spec import Experiment
-    from emodna.pipeline.errors import explained
 
     experiment = Experiment.read(out)
     failed = False
@@ -187,7 +181,7 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     context.exit(int(failed))
 
 
-def _print_leftovers(found: "list[Leftover]", *, delete: bool, verbose: bool) -> None:
+def _print_leftovers(found: list[Leftover], *, delete: bool, verbose: bool) -> None:
     gone = [each for each in found if each.kept is None]
     for kind, words in _KINDS.items():
         these = [each for each in gone if each.kind == kind]
@@ -206,7 +200,7 @@ def _print_leftovers(found: "list[Leftover]", *, delete: bool, verbose: bool) ->
         common.out.print(f"{_size(gone)} can be removed by --delete; nothing was changed")
 
 
-def _size(these: "list[Leftover]") -> str:
+def _size(these: list[Leftover]) -> str:
     runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in these)
     words = [counted(number, word) for number, word in ((runs, "run"), (len(these) - runs, "file")) if number]
     return f"{' and '.join(words)}, {sum(each.bytes for each in these) / 1e6:.1f} MB"

@@ -7,7 +7,7 @@ from pathlib import Path
 from emodna.model.bench import paper
 from emodna.model.bench.paper import PRESETS
 from emodna.model.bench.results import RUNNABLE, WHY, Gap
-from emodna.model.bench.spec import NAMED, Pair, few, shared_notes
+from emodna.model.bench.spec import NAMED, few, shared_notes
 from emodna.model.bench.tables import Cell, Table
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.label import ORACLE, OUR_READING
@@ -130,13 +130,10 @@ def _gap(gap: Gap) -> str:
     error = f": {gap.error}" if gap.error else ""
     runs = f"{gap.runs} {'cell' if gap.runs == 1 else 'cells'}"
     methods = ", ".join(map(str, gap.methods))
-    return f"{gap.why}: {runs} of {' and '.join(gap.tasks)}: {methods}; {_pairs(gap.pairs)}; {_seeds(gap.seeds)}{error}"
-
-
-def _pairs(pairs: Sequence[Pair]) -> str:
-    if len(pairs) > NAMED:
-        return f"{len(pairs)} pairs"
-    return ", ".join(f"{src} -> {tgt}" for src, tgt in pairs)
+    pairs = f"{len(gap.pairs)} pairs"
+    if len(gap.pairs) <= NAMED:
+        pairs = ", ".join(f"{src} -> {tgt}" for src, tgt in gap.pairs)
+    return f"{gap.why}: {runs} of {' and '.join(gap.tasks)}: {methods}; {pairs}; {_seeds(gap.seeds)}{error}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -7,23 +7,36 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import execution
-from emodna.cli.bench.options import execution_options, out_option
-from emodna.model.bench.spec import shared_notes
-from emodna.model.config import DEFAULT_STEPS
-from emodna.pipeline.emotions import TASKS
+from emodna.cli.bench import execution, out_option
+from emodna.model.bench.paper import CEILING, PRESETS, SENSITIVITY
+from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, shared_notes
+from emodna.model.config import DEFAULT_STEPS, shared_settings
+from emodna.model.errors import BenchError
+from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.model.bench.grid import Wish
-    from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
-    from emodna.pipeline.emotions import Task
     from emodna.pipeline.store import FeatureStore
 
 #: Of --table, beside those of the paper.
 _SENSITIVITY: Final = "sensitivity"
 #: What --set is not for: key -> option.
 _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "threads": "--threads"}
+
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
+)
+_scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE",
+    help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
+)
+_device_option = click.option(
+    "--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."
+)
 
 
 @common.environment("EMODNA_BENCH_RUN")
@@ -64,7 +77,9 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 )
 @common.cache_option
 @out_option
-@execution_options
+@_workers_option
+@_scheduler_option
+@_device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @common.config_option
 @common.common_options
@@ -72,7 +87,7 @@ _OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "t
 def run(
     context: click.Context,
     corpora: tuple[str, ...],
-    tasks: "tuple[Task, ...]",
+    tasks: tuple[Task, ...],
     methods: tuple[str, ...],
     tables: tuple[str, ...],
     seeds: int,
@@ -101,8 +116,6 @@ def run(
             raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.model.bench.runner import exclusive
-    from emodna.model.bench.spec import Conditions, Experiment, MethodSpec
-    from emodna.model.config import shared_settings
     from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
 
@@ -127,7 +140,9 @@ def run(
 @common.environment("EMODNA_BENCH_RETRY")
 @click.command()
 @out_option
-@execution_options
+@_workers_option
+@_scheduler_option
+@_device_option
 @common.config_option
 @common.common_options
 @click.pass_context
@@ -146,8 +161,6 @@ def retry(
     began = time.monotonic()
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import exclusive
-    from emodna.model.bench.spec import Experiment
-    from emodna.model.errors import BenchError
 
     experiment = Experiment.read(out)
     where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
@@ -159,10 +172,8 @@ def retry(
     context.exit(code)
 
 
-def _wishes(tasks: "tuple[Task, ...]", methods: "list[MethodSpec]", tables: tuple[str, ...]) -> "list[Wish]":
+def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[Wish]":
     """Return which methods are run in which tasks."""
-    from emodna.model.bench.paper import PRESETS, SENSITIVITY
-
     if not tables:
         methods = methods or [*PRESETS["2"].methods, *PRESETS["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
@@ -191,19 +202,13 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
 
 
 def _plan(
-    out: Path, stores: "list[FeatureStore]", wishes: "list[Wish]", seeds: int, conditions: "Conditions"
-) -> "Experiment":
+    out: Path, stores: "list[FeatureStore]", wishes: "list[Wish]", seeds: int, conditions: Conditions
+) -> Experiment:
     """Plan the experiment of all wishes together, and tell what can be no source.
 
-    Raises
-    ------
-    BenchError
-        No corpus can be one.
-    ConfigError, PluginError
-        See `plan_experiment`.
+    Raise BenchError if no corpus can be one, and the errors of `plan_experiment`.
     """
     from emodna.model.bench.grid import plan_experiment
-    from emodna.model.errors import BenchError
 
     experiment = plan_experiment(out, stores, wishes, seeds, conditions)
     asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
@@ -220,17 +225,11 @@ def _plan(
     return experiment
 
 
-def _merged(asked: "Experiment") -> "tuple[Experiment, list[RunSpec]]":
+def _merged(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     """Return what was asked for together with what is in its folder, and the runs to be executed.
 
-    Raises
-    ------
-    BenchError
-        The folder's experiment is of other conditions, and has begun.
+    Raise BenchError if the folder's experiment is of other conditions, and has begun.
     """
-    from emodna.model.bench.paper import CEILING
-    from emodna.model.bench.spec import Experiment
-
     if not Experiment.exists(asked.out):
         return asked, list(asked.runs)
     there = Experiment.read(asked.out)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import check_folder, out_option
+from emodna.cli.bench import check_folder, out_option
+from emodna.model.bench.spec import Experiment, shared_facts
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
     from emodna.model.bench.tables import Cell, Column, Line, Table
@@ -57,9 +59,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
     check_folder(to)
     from emodna.cli.bench import formats
-    from emodna.model.bench.spec import Experiment
     from emodna.model.bench.tables import table as made
-    from emodna.pipeline.files import write_atomically
 
     found = made(Experiment.read(out), name)
     if to is None and form == "text" and common.out.is_terminal:
@@ -86,7 +86,6 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
 def document(made: "Table") -> dict[str, Any]:
     """Return a table as a JSON document, with nothing rounded."""
     from emodna.cli.bench.notes import command
-    from emodna.model.bench.spec import shared_facts
 
     experiment = made.experiment
     columns = {column.name: column for block in made.blocks for _, column in block.columns}

@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench.options import check_folder, out_option
+from emodna.cli.bench import check_folder, out_option
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.files import write_atomically
 
 _FILE = "report.html"
 
@@ -39,8 +41,6 @@ def report(
     """
     check_folder(to)
     from emodna.cli.bench.report.page import build_page, html
-    from emodna.model.bench.spec import Experiment
-    from emodna.pipeline.files import write_atomically
 
     page = build_page(Experiment.read(out), tasks, common.note, features=features)
     path = to or out / _FILE

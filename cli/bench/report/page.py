@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, remarks
+from emodna.cli.bench.compare import HEADINGS, chosen, comparison_rows, comparison_title, remarks
 from emodna.cli.bench.draw import page_svg
 from emodna.cli.bench.formats import heading, known_pairs, our_number, paper_number, signed
 from emodna.cli.bench.notes import caption, missing, notes
@@ -152,16 +152,10 @@ def _words(panel: Panel) -> str:
 def build_page(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Page:
-    """Make the page of an experiment.
+    """Make the page of an experiment, of some of its tasks or, if none are named, of all.
 
-    Parameters
-    ----------
-    tasks
-        Tasks to show; empty: all that the experiment has.
-    progress
-        Called with what is being computed, where that takes long.
-    features
-        False leaves out what has to be computed from the trained models.
+    `progress` is told what is being computed where that takes long; without `features`, what has to be computed from
+    the trained models is left out.
     """
     wanted = [task for task in TASKS if task in (tasks or experiment.tasks)]
     every = read_outcomes(experiment)
@@ -305,34 +299,23 @@ def _columns_at(made: Table, spot: Spot, head: str) -> Iterator[tuple[str, str, 
     """Yield heading, whole heading and cells of each column: ours, the paper's, and their difference."""
     cells, nothing = [line.cells.get(spot, Cell()) for line in made.lines], Item(MISSING)
     ours = [our_number(made, line, spot).written({}) for line in made.lines]
-    yield (
-        head,
-        head,
-        [
-            nothing if cell.mean is None else Item(text, cell.mean, "best" * cell.best)
-            for cell, text in zip(cells, ours, strict=True)
-        ],
-    )
+    items = [
+        nothing if cell.mean is None else Item(text, cell.mean, "best" * cell.best)
+        for cell, text in zip(cells, ours, strict=True)
+    ]
+    yield head, head, items
     if any(cell.cited for cell in cells):
-        yield (
-            "paper",
-            f"{head} of the paper",
-            [
-                Item(paper_number(cell).written({}), cell.cited.mean, f"muted{' best' * cell.cited_best}")
-                if cell.cited
-                else nothing
-                for cell in cells
-            ],
-        )
+        items = [
+            Item(paper_number(cell).written({}), cell.cited.mean, f"muted{' best' * cell.cited_best}")
+            if cell.cited
+            else nothing
+            for cell in cells
+        ]
+        yield "paper", f"{head} of the paper", items
     if any(cell.comparable for cell in cells):
-        yield (
-            DIFFERENCE,
-            f"{head} {DIFFERENCE} to the paper",
-            [
-                nothing if cell.difference is None else Item(signed(cell.difference), cell.difference, "muted")
-                for cell in cells
-            ],
-        )
+        differences = [cell.difference for cell in cells]
+        items = [nothing if each is None else Item(signed(each), each, "muted") for each in differences]
+        yield DIFFERENCE, f"{head} {DIFFERENCE} to the paper", items
 
 
 def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
@@ -349,16 +332,12 @@ def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) 
         except BenchError as error:
             lacking.append(f"{name}: {error}")
             continue
-        score, count = SCORE_NAMES[_METRIC], len(made.matched.scenarios)
-        title = (
-            f"{score} over {count} scenario{'s' * (count != 1)}; differences to "
-            f"{experiment.methods[reference].label}, in points"
-        )
         lines = [
             [Item(MISSING if words in ("", "-") else words, value) for words, value in line]
             for line in comparison_rows(made, experiment)
         ]
-        sheet = Sheet(f"{identity}-table", title, ["method", score, *HEADINGS, "mean rank"], lines)
+        title, columns = comparison_title(made, experiment, _METRIC), [SCORE_NAMES[_METRIC], *HEADINGS, "mean rank"]
+        sheet = Sheet(f"{identity}-table", title, ["method", *columns], lines)
         parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=remarks(made, experiment)))
     return Section("comparison", "Comparison of methods", missing=lacking, parts=parts)
 
