@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,14 +37,7 @@ class Executor:
     ahead: int
     """Batches to have submitted at the same time, so that no worker is idle."""
     examine: Callable[[Sequence[Job]], list[Outcome]]
-    """Called in a thread of the pool."""
-
-    def submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
-        """Submit a batch.
-
-        The future raises WorkerError if its worker died, and OSError if the machine fails, as `extract.examine` does.
-        """
-        return self.pool.submit(self.examine, jobs)
+    """Called in a thread of the pool; raises WorkerError if its worker died, and OSError as `extract.examine` does."""
 
 
 #: Starts an executor for the recordings of one root, given their number. It ends with the context.

@@ -203,7 +203,8 @@ def _examine_shards(
         for start in range(0, len(shard.due), size):
             while len(pending) >= executor.ahead:
                 yield from collect()
-            pending[executor.submit(plan.jobs(shard, shard.due[start : start + size]))] = at
+            batch = plan.jobs(shard, shard.due[start : start + size])
+            pending[executor.pool.submit(executor.examine, batch)] = at
     while pending:
         yield from collect()
 

@@ -1,7 +1,7 @@
 """Figures of scores, from the results table alone: ranks, pairs, languages, sensitivity."""
 
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, Final
@@ -262,8 +262,8 @@ def _curves(spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Ma
     by_key: dict[str, dict[float, Spread]] = {}
     for method, spread in spreads.items():
         for key, text in method.settings:
-            if not math.isnan(value := _number(text)):
-                by_key.setdefault(key, {})[value] = spread
+            with suppress(ValueError):
+                by_key.setdefault(key, {})[float(text)] = spread
     curves = {}
     for key, points in by_key.items():
         if len(points) >= _CURVE:
@@ -284,10 +284,3 @@ def _defaults(experiment: Experiment, choice: Choice, base: MethodSpec) -> dict[
             continue
         return {key.rpartition(".")[2]: float(each) for key, each in settings.items() if type(each) in (int, float)}
     return {}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
