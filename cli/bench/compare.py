@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import out_option
+from emodna.cli.bench import counted, out_option
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, shared_notes
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
@@ -108,8 +108,8 @@ def chosen(
 
 def comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
     """Return the line above a comparison."""
-    count, reference = len(found.matched.scenarios), experiment.methods[found.reference].label
-    scenarios = f"{count} scenario{'s' * (count != 1)}"
+    reference = experiment.methods[found.reference].label
+    scenarios = counted(found.matched.scenarios, "scenario")
     return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.bench import counted
 from emodna.cli.progress import duration
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.run_folder import RunFolder
@@ -225,7 +226,7 @@ def carry_out(
     if len(errors) > _SHOWN:
         common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
     if errors:
-        common.print_error(f"{counted(errors, 'cell')} failed; {retry_command(experiment.out)} tries them again")
+        common.print_error(f"{counted(errors, 'cell')} failed; {command_on(experiment.out, 'retry')} tries them again")
     return 1 if errors else 0
 
 
@@ -236,7 +237,7 @@ def tell_of_skipped(progress: Progress, left: Sequence[RunSpec]) -> None:
         common.note(f"{counted(done, 'cell')} {'is' if done == 1 else 'are'} done already")
     if failed := counts["failed"]:
         them = f"{counted(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
-        common.note(f"{them} not tried again; {common.safe(retry_command(progress.experiment.out))} does")
+        common.note(f"{them} not tried again; {common.safe(command_on(progress.experiment.out, 'retry'))} does")
     for run, state in progress.states.items():
         if state == "running":
             _tell_busy(run)
@@ -255,12 +256,6 @@ def run_json(run: RunSpec) -> dict[str, Any]:
     return {"src": run.src, "tgt": run.tgt, "task": run.task, "method": str(run.method), "seed": run.seed}
 
 
-def retry_command(out: Path) -> str:
-    """Return the command that tries failed runs again."""
-    return "emodna-bench retry" + ("" if out == Path("bench") else f" --out {out}")
-
-
-def counted(things: Sized | int, word: str) -> str:
-    """Return `1 cell` or `2 cells`."""
-    number = things if isinstance(things, int) else len(things)
-    return f"{number} {word}{'s' * (number != 1)}"
+def command_on(out: Path, name: str) -> str:
+    """Return a command of emodna-bench as it is typed for the benchmark in a folder."""
+    return f"emodna-bench {name}" + ("" if out == Path("bench") else f" --out {out}")

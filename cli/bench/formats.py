@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.bench import counted
 from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
@@ -130,7 +131,7 @@ def our_number(table: Table, line: Line, spot: Spot) -> Number:
     known = known_pairs(table, column)
     fewer = [f"{len(cell.pairs)}/{known}"] if len(cell.pairs) < known else []
     if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
-        fewer.append(f"{len(cell.seeds)} {'seed' if len(cell.seeds) == 1 else 'seeds'}")
+        fewer.append(counted(cell.seeds, "seed"))
     mark = {"same": "=", "below": "<", None: _UNMARKED}[cell.mark]
     lacks = f" ({', '.join(fewer)})" if fewer else ""
     after = f"{mark}{_arrow(cell.gain)}{lacks}"
@@ -288,7 +289,7 @@ def _rendered(template: str, table: Table, escape: Callable[[str], str], written
     )
     environment.filters["visible"] = lambda words: Markup(common.visible(words))  # noqa: S704
     runs = sum(gap.runs for gap in table.gaps)
-    incomplete = ["1 cell is missing" if runs == 1 else f"{runs} cells are missing"] * bool(runs)
+    incomplete = [f"{counted(runs, 'cell')} {'is' if runs == 1 else 'are'} missing"] if runs else []
     incomplete += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
     return environment.get_template(template).render(
         name=table.name,

@@ -10,8 +10,8 @@ import click
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.cli.bench import out_option
-from emodna.cli.bench.execution import Progress, counted, retry_command, run_json
+from emodna.cli.bench import counted, out_option
+from emodna.cli.bench.execution import Progress, command_on, run_json
 from emodna.cli.progress import duration
 from emodna.model.bench.leftovers import Kind, Leftover, leftovers
 from emodna.model.bench.paper import CEILING
@@ -81,7 +81,7 @@ def status(out: Path, as_json: bool) -> None:
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")
     if failed:
-        common.out.print(f"{common.safe(retry_command(out))} tries them again")
+        common.out.print(f"{common.safe(command_on(out, 'retry'))} tries them again")
 
 
 @click.command()
@@ -131,10 +131,9 @@ def drop(
         return
     common.out.print(f"dropped {counted(dropped, 'cell')}; {counted(left.runs, 'cell')} left")
     if runs:
-        where = "" if out == Path("bench") else f" --out {out}"
         common.out.print(
             f"{counted(runs, 'run')} of {'it' if len(dropped) == 1 else 'them'} still there; "
-            f"{common.safe(f'emodna-bench clean{where}')} lists and removes what is not needed"
+            f"{common.safe(command_on(out, 'clean'))} lists and removes what is not needed"
         )
 
 

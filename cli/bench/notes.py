@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from emodna.cli.bench import counted
 from emodna.model.bench import paper
 from emodna.model.bench.paper import PRESETS
 from emodna.model.bench.results import RUNNABLE, WHY, Gap
@@ -128,9 +129,9 @@ def _repeated(option: str, values: Iterable[object]) -> list[str]:
 
 def _gap(gap: Gap) -> str:
     error = f": {gap.error}" if gap.error else ""
-    runs = f"{gap.runs} {'cell' if gap.runs == 1 else 'cells'}"
+    runs = counted(gap.runs, "cell")
     methods = ", ".join(map(str, gap.methods))
-    pairs = f"{len(gap.pairs)} pairs"
+    pairs = counted(gap.pairs, "pair")
     if len(gap.pairs) <= NAMED:
         pairs = ", ".join(f"{src} -> {tgt}" for src, tgt in gap.pairs)
     return f"{gap.why}: {runs} of {' and '.join(gap.tasks)}: {methods}; {pairs}; {_seeds(gap.seeds)}{error}"
