@@ -44,7 +44,8 @@ def feature_set_from(parameters: Mapping[str, Any]) -> FeatureSet:
     """Rebuild the feature set whose `parameters()` these are, as prediction needs it; else an `EmodnaError`."""
     for default in FEATURE_SETS.values():
         given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
-        candidate = replace(default, **given)
-        if candidate.parameters() == dict(parameters):
-            return candidate
+        if all(value is None or (type(value) in (int, float) and value >= 0) for value in given.values()):
+            candidate = replace(default, **given)
+            if candidate.parameters() == dict(parameters):
+                return candidate
     raise EmodnaError("feature parameters that this version cannot extract")

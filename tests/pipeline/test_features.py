@@ -102,6 +102,13 @@ def test_parameters_that_this_version_cannot_extract_are_refused(features: Featu
             feature_set_from(changed)
 
 
+@pytest.mark.parametrize("value", [-1, [], True, "128", {}])
+def test_parameters_that_are_no_sizes_are_refused(value: object) -> None:
+    """A damaged model file may hold anything. Found by fuzzing."""
+    with pytest.raises(EmodnaError):
+        feature_set_from({**MfccSet().parameters(), "n_mfcc": value, "n_mels": value})
+
+
 def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
     valid = ", ".join(FEATURE_SETS)
     with pytest.raises(EmodnaError, match=f"--feature-set mfcc41: unknown; valid: {valid}$"):
