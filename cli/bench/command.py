@@ -8,7 +8,7 @@ from emodna.cli import common
 from emodna.cli.bench.compare import compare
 from emodna.cli.bench.figure import figure
 from emodna.cli.bench.manage import clean, drop, status
-from emodna.cli.bench.report.command import report
+from emodna.cli.bench.report import report
 from emodna.cli.bench.run import retry, run
 from emodna.cli.bench.table import table
 

@@ -134,7 +134,8 @@ def recording(watcher: Watcher, folder: Path, config: Mapping[str, Any], *, want
     usual = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
-        if not isinstance(failure.exc_value, OSError):  # of SummaryWriter's thread, which raises it in ours, too
+        # SummaryWriter's own thread raises an error of the disk in ours, too.
+        if not (type(failure.thread).__module__.startswith("tensorboard") and isinstance(failure.exc_value, OSError)):
             usual(failure)
 
     threading.excepthook = hook

@@ -1,5 +1,7 @@
 """Get a published corpus from where its authors put it. A download that was cut off goes on where it ended."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from emodna.pipeline.errors import DownloadError
+from emodna.pipeline.files import flush_folder
 
 #: Hidden folder beside the file, for all that is not yet known to be the published one.
 UNFINISHED: Final = ".download"
@@ -69,15 +72,28 @@ def fetch(
             held = lock.acquire()
         with held:
             if not _is_there(download, file):
+                _check_space(download, part)
                 _complete(download, part, received, tell, homepage)
                 if not _is_published(download, part):
                     part.unlink()
                     wrong = f"not the published file: its checksum is not {download.checksum}"
                     raise DownloadError(f"{download.url}: {wrong}; the same command gets it anew")
                 part.replace(file)
+                flush_folder(folder)
     except OSError as error:
         raise DownloadError(f"{download.url}: cannot be kept in {folder}: {error.strerror or error}") from error
     return file
+
+
+def _check_space(download: Download, part: Path) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    missing = download.bytes - (part.stat().st_size if part.exists() else 0)
+    free = shutil.disk_usage(part.parent).free
+    if missing > free:
+        raise DownloadError(
+            f"{download.url}: {missing / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free in {part.parent.parent}; "
+            "make room, or choose another place by --root or $EMODNA_DATA"
+        )
 
 
 def _is_there(download: Download, file: Path) -> bool:
@@ -143,17 +159,25 @@ def _continue(download: Download, part: Path, held: int, received: Callable[[int
             file.truncate(0)
         response.raise_for_status()
         total = response.headers.get("Content-Range", response.headers.get("Content-Length", "")).rpartition("/")[2]
-        if total.isdecimal() and int(total) != download.bytes:
-            kind = response.headers.get("Content-Type", "unknown type")
+        kind = response.headers.get("Content-Type", "unknown type")
+        if kind.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
             raise DownloadError(
-                f"{download.url}: the server sends {total} bytes ({kind}), the published file has {download.bytes}: "
-                "it has changed, or a login page is in the way"
+                f"{download.url}: the server sends {total or 'some'} bytes ({kind}), the published file has "
+                f"{download.bytes}: it has changed, or a login page is in the way"
             )
         if response.status_code == 200:  # the whole file, whatever was asked for
             file.truncate(0)
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
+            file.truncate(0)
+            raise requests.ConnectionError("the server sent another part of the file than was asked for")
         for chunk in response.iter_content(_CHUNK):
+            if file.tell() + len(chunk) > download.bytes:
+                file.truncate(0)
+                raise DownloadError(f"{download.url}: the server sends more than the {download.bytes} bytes published")
             file.write(chunk)
             received(file.tell())
+        file.flush()
+        os.fsync(file.fileno())
         if file.tell() < download.bytes:
             raise requests.ConnectionError("the server ended the file early")
 

@@ -4,8 +4,10 @@
 """
 
 import multiprocessing
+import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -125,5 +127,16 @@ def _serve(connection: Connection, tree: Tree, extraction: Extraction) -> None:
             try:
                 answer = examine_all(jobs, tree, extraction)
             except Exception as error:
-                answer = error
+                answer = _make_sendable(error)
             connection.send(answer)
+
+
+def _make_sendable(error: Exception) -> Exception:
+    """Return the error, or its text in a RuntimeError if it cannot be pickled; a note holds the worker's traceback."""
+    lines = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(lines)
+    return error

@@ -93,6 +93,18 @@ def web_page(request: Request) -> None:
     request.wfile.write(page)
 
 
+def web_page_without_length(request: Request) -> None:
+    request.begin(200, Content_Type="text/html")
+    request.wfile.write(b"<html>Log in first</html>")
+
+
+def another_part(request: Request) -> None:
+    """The first bytes, whatever was asked for."""
+    content = request.corpus.content
+    request.begin(206, Content_Length=len(content), Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}")
+    request.wfile.write(content)
+
+
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """Run a server for as long as the context lasts."""

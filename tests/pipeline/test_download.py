@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,12 +18,14 @@ from tests.pipeline.serving import (
     Answer,
     Request,
     Server,
+    another_part,
     cut_after,
     honest,
     serving,
     silent,
     status,
     web_page,
+    web_page_without_length,
     without_ranges,
 )
 
@@ -175,11 +178,30 @@ def test_a_file_that_is_gone_names_the_homepage_and_another_way(
     assert len(server.ranges) == 1
 
 
-def test_a_login_page_is_not_taken_for_the_file(server: Server, download: Download, tmp_path: Path, part: Path) -> None:
+@pytest.mark.parametrize("page", [web_page, web_page_without_length])
+def test_a_login_page_is_not_taken_for_the_file(
+    server: Server, download: Download, tmp_path: Path, part: Path, page: Answer
+) -> None:
     part.write_bytes(CONTENT[:70_000])
-    server.answers = [web_page]
+    server.answers = [page]
     assert "text/html" in failure(download, tmp_path)
     assert part.read_bytes() == CONTENT[:70_000]
+
+
+def test_a_part_that_was_not_asked_for_is_not_appended(
+    server: Server, download: Download, tmp_path: Path, part: Path
+) -> None:
+    part.write_bytes(CONTENT[:70_000])
+    server.answers = [another_part, honest]
+    assert get(download, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_disk_without_room_is_refused_before_the_first_byte(
+    server: Server, download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) - 1))
+    assert "make room" in failure(download, tmp_path)
+    assert server.ranges == []
 
 
 @pytest.mark.parametrize("held", [0, 70_000, 300_000])

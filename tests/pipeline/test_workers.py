@@ -56,6 +56,20 @@ def test_have_the_bytes_of_threads(root: Path, tmp_path: Path) -> None:
     assert "bad.wav" in dict(processes.rejections)
 
 
+class UnpicklableError(Exception):
+    """An error of another package's feature set, say."""
+
+    def __init__(self, code: int, *, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+
+
+def test_an_error_that_cannot_travel_is_not_told_as_a_dead_worker() -> None:
+    found = executors._make_sendable(UnpicklableError(7, why="no such band"))
+    assert isinstance(found, RuntimeError)
+    assert "UnpicklableError: 7: no such band" in str(found)
+    assert executors._make_sendable(same := OSError(5, "Input/output error")) is same
+
+
 def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

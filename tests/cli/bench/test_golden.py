@@ -185,7 +185,7 @@ def ran(
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is drawn, which takes time, and is not of the JSON."""
     monkeypatch.setattr("emodna.cli.bench.draw.picture_file", lambda *_: b"")
-    monkeypatch.setattr("emodna.cli.bench.report.page.page_svg", lambda *_: "")
+    monkeypatch.setattr("emodna.cli.bench.page.page_svg", lambda *_: "")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.report.page import MISSING, build_page, html, item, overview
+from emodna.cli.bench.page import MISSING, build_page, html, item, overview
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_outcomes
 from emodna.model.errors import BenchError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.report.page import MISSING
+from emodna.cli.bench.page import MISSING
 from emodna.model.bench import figures
 from tests.cli.bench.making import HOSTILE, make_bench, pictures
 from tests.cli.running import Command

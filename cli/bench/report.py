@@ -1,4 +1,4 @@
-"""emodna-bench report: the command."""
+"""Command `emodna-bench report`: all tables and figures of an experiment as one page."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def report(
     What is not there yet is left out, and the page says so.
     """
     check_folder(to)
-    from emodna.cli.bench.report.page import build_page, html
+    from emodna.cli.bench.page import build_page, html
 
     page = build_page(Experiment.read(out), tasks, common.note, features=features)
     path = to or out / _FILE

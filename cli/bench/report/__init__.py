@@ -1,1 +1,0 @@
-"""emodna-bench report: the benchmark as one page that needs nothing but a browser."""
