@@ -76,8 +76,8 @@ def local_processes(count: int) -> StartExecutor:
     @contextmanager
     def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        # A fork server loads the libraries once for all.
-        context.set_forkserver_preload(["torch", examine_all.__module__])
+        # Not torch: the processes load it side by side, which is sooner. RAVDESS takes 4.4 s instead of 4.9 s.
+        context.set_forkserver_preload([examine_all.__module__])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
         with ThreadPoolExecutor(2 * count) as pool:  # while a process works, its next batch is at hand
