@@ -120,7 +120,7 @@ class Page(NamedTuple):
 
     experiment: Experiment
     outcomes: Sequence[Outcome]
-    """Those that it shows."""
+    """Outcomes that the page shows."""
     sections: Sequence[Section]
 
 

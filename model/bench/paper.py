@@ -18,7 +18,7 @@ CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
 """In the order of its columns. Every ordered pair of them is a scenario: 30."""
 AVERAGE: Final = "average"
 SCORES: Final = ("war", "f1")
-"""All that it reports; as keys of result.json."""
+"""Scores that the paper reports, as keys of result.json."""
 SEEDS: Final = 3
 """Runs of each scenario."""
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     table: str
     task: str
     method: str
-    """As paper.csv spells it."""
+    """Method as spelled in paper.csv."""
     source: str
     """A corpus, or AVERAGE."""
     score: str

@@ -84,7 +84,7 @@ class Panel:
     bare: bool = False
     """True if the axes mean nothing, as those of a UMAP do not."""
     least_width: float = 0.0
-    """Of the axis of values, in its unit: on a narrower one, small differences would look large."""
+    """Smallest span of the axis of values, in its unit: on a narrower one, small differences would look large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Picture:
     """Panels side by side, wrapped where there is no room."""
 
     name: str
-    """Of its files."""
+    """Name of its files."""
     title: str
     panels: Sequence[Panel]
     note: str = ""

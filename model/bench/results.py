@@ -69,7 +69,7 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     """Content of result.json of a finished run: scores in percent, null without labels of the target."""
     error: str | None = None
-    """Of a failed run."""
+    """Error of a failed run."""
 
     @property
     def seconds(self) -> float | None:
@@ -220,7 +220,7 @@ Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not 
 """In the order in which they are listed."""
 WHY: Final[tuple[Why, ...]] = get_args(Why)
 RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
-"""Those that a further run mends."""
+"""Reasons that a further run removes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class Gap:
 
     why: Why
     error: str | None
-    """Of failed ones."""
+    """Error of failed runs."""
     tasks: tuple[Task, ...]
     methods: tuple[MethodSpec, ...]
     pairs: tuple[Pair, ...]

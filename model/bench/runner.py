@@ -61,11 +61,11 @@ class Workers:
 
     client: "Client"
     place: str
-    """Where they are, in words."""
+    """Location of the workers, in words."""
     threads: int
     """Threads of each run."""
     devices: Sequence[str]
-    """As torch names them; a run goes to the one that has the fewest."""
+    """Devices by torch's names; a run goes to the one with the fewest runs."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Resources that a run needs of its worker."""
     local: bool = False

@@ -115,7 +115,7 @@ class Conditions:
     feature_set: str
     """Full name of the stores' folders."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of emodna-fit's --set; a method spec's own settings win over them."""
+    """Settings of every run; a method spec's own settings win over them."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = 1

@@ -41,7 +41,7 @@ class Column:
     name: str
     """`casia`, `average`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
     pairs: tuple[Pair, ...]
-    """All that belong into it, present or not."""
+    """Pairs that belong to it, present or not."""
     cited: bool = False
     """True if the paper has it."""
 
@@ -53,7 +53,7 @@ class Cell:
     mean: float | None = None
     """None where nothing is done."""
     std: float | None = None
-    """Of this mean over the seeds, of a sample (n - 1); None of one seed, and of constants."""
+    """Sample standard deviation (n - 1) of this mean over the seeds; None for one seed and for constants."""
     seeds: tuple[int, ...] = ()
     pairs: tuple[Pair, ...] = ()
     """Pairs over which it is taken."""

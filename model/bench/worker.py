@@ -57,7 +57,7 @@ class Answer:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     traceback: str | None = None
-    """Of an error that no user can mend."""
+    """Traceback of an unexpected error."""
     seconds: float = 0.0
     """Seconds that the worker spent on it."""
 

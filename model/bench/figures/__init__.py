@@ -49,7 +49,7 @@ FIGURES: Final[Mapping[str, Entry]] = {
         of_models=True,
     ),
 }
-"""All figures, in the order in which they are shown."""
+"""Every figure, in display order."""
 
 
 def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
