@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def corpora() -> None:
     """Look at the corpora: what they are, how to get them, which are here. Without a command: ls."""
 
 
-@corpora.command("ls")
+@corpora.command("ls", cls=Command)
 @common.cache_option
 @common.common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
@@ -51,7 +52,7 @@ def list_corpora(cache: Path, as_json: bool) -> None:
         _print_rows(rows)
 
 
-@corpora.command()
+@corpora.command(cls=Command)
 @click.argument("name")
 @common.cache_option
 @common.common_options
@@ -126,7 +127,7 @@ def _store(path: Path) -> dict[str, Any]:
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
     """Add the command that brings a user further with each corpus."""
-    from emodna.pipeline.catalogue import in_cache
+    from emodna.cli.wording import in_cache
 
     def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # not a subset of it only
         return any(store["corpus"] == name and store["error"] is None for store in stores)

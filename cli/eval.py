@@ -7,6 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.common import open_store
+from emodna.cli.options import Command
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _SEEN: Final = {
 
 
 @common.environment("EMODNA_EVAL")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--corpus", "corpora", multiple=True, required=True, help="A corpus, or a store's path; repeatable.")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 
 
 @common.environment("EMODNA_EXPORT")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", "kind", type=click.Choice(["onnx", "card"]), required=True, help="What to write.")
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -29,7 +30,7 @@ _MARKS: Final = """
 
 
 @common.environment("EMODNA_FIT")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.option(
     "--src",
     "sources",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import answers, common
+from emodna.cli.options import Command
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
 @common.environment("EMODNA_PREDICT")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, type=click.Path())
 @click.option(

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
+from emodna.cli.options import Command
 from emodna.cli.progress import Counter, counting
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
@@ -32,7 +33,7 @@ _JSON_KEYS: Final = (
 
 
 @common.environment("EMODNA_PREP")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.option(
     "--corpus",
     "names",

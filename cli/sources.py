@@ -54,7 +54,7 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
     from emodna.pipeline.corpora.own import Manifest, Recordings, default_name
 
     name = default_name(place) if name is None else name
-    if corpora.options(name) is not None:
+    if corpora.find_selection(name) is not None:
         raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
     if manifest is not None:
         return [(Manifest(place, name), root or place.parent)]

@@ -1,10 +1,9 @@
 """Find stores below a cache folder."""
 
-import shlex
 from pathlib import Path
 
 from emodna.pipeline import corpora
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from emodna.pipeline.store import layout
 
@@ -22,25 +21,23 @@ def folder_name(feature_set: str | None) -> str:
 
 def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
     """Return the path of a corpus's store of a feature set (name, or folder name in full), or raise a `StoreError`."""
-    name, folder = feature_set or DEFAULT_FEATURE_SET, folder_name(feature_set)
+    folder = folder_name(feature_set)
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
         return store
-    which = f" --feature-set {name}" if name in FEATURE_SETS and name != DEFAULT_FEATURE_SET else ""
-    options = corpora.options(corpus)
-    asked = options or f"--manifest TABLE --name {shlex.quote(corpus)}"
-    command = f"emodna-prep {asked}{which}{in_cache(cache)}"
+    action = PrepareCorpus(corpus, cache, feature_set)
     found = [path.name for path in stores(cache) if path.parent.name == corpus]
     if found:
-        there = f"there are: {', '.join(found)} (choose one by --feature-set)"
-        raise StoreError(f"{corpus}: no features {folder} in {cache}; {there}; or extract them by: {command}")
-    there = "" if options else f" ({_prepared(cache)})"
-    raise StoreError(f"{corpus}: not prepared in {cache}{there}; prepare it by: {command}")
+        remedy = Remedy("choose one with {feature_set}, or extract these features", action)
+        raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=found, remedy=remedy)
+    # Only a name that no registered corpus has can be a typing error for one in the cache.
+    prepared = () if corpora.find_selection(corpus) else prepared_corpora(cache)
+    raise StoreError(f"not prepared in {cache}", where=corpus, valid=prepared, remedy=Remedy("prepare it", action))
 
 
-def in_cache(cache: Path) -> str:
-    """Return the option that tells a command the cache folder: none, if that is the usual one."""
-    return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
+def prepared_corpora(cache: Path) -> list[str]:
+    """List the corpora that have a store in a cache, by name."""
+    return sorted({path.parent.name for path in stores(cache)})
 
 
 def resolve_store(cache: Path, place: str) -> Path:
@@ -54,10 +51,8 @@ def resolve_store(cache: Path, place: str) -> Path:
     if len(found) == 1 or usual:
         return (usual or found)[0]
     if found:
-        raise StoreError(f"{place}: several stores, give a path: {', '.join(map(str, found))}")
-    raise StoreError(f"{place}: neither a store's path nor a corpus prepared in {cache}; {_prepared(cache)}")
-
-
-def _prepared(cache: Path) -> str:
-    others = sorted({path.parent.name for path in stores(cache)})
-    return f"there are: {', '.join(others)}" if others else "the cache is empty; fill it by emodna-prep"
+        raise StoreError("several stores; give the path of one", where=place, valid=found)
+    if not (prepared := prepared_corpora(cache)):
+        remedy = Remedy("fill it", PrepareCorpus(cache=cache))
+        raise StoreError(f"no such store; the cache {cache} is empty", where=place, remedy=remedy)
+    raise StoreError(f"neither the path of a store nor a corpus prepared in {cache}", where=place, valid=prepared)

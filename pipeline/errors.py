@@ -1,11 +1,124 @@
-"""Errors that a user can mend. The commands print each as one line, without a traceback."""
+"""Errors that a user can fix: what is wrong, where, and what is valid or what to do."""
 
 import errno
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from string import Formatter
 from typing import Final
 
 
+class Action:
+    """Something that fixes an error when it is run; each subclass says what with its fields."""
+
+
+@dataclass(frozen=True)
+class PrepareCorpus(Action):
+    """Prepare a corpus."""
+
+    corpus: str | None = None
+    """Name of the corpus's store; None: any corpus."""
+    cache: Path | None = None
+    """Cache folder; None: the default one."""
+    feature_set: str | None = None
+    """None: the default one."""
+    reread: bool = False
+    """Read all recordings again, also those that look unchanged."""
+
+    @classmethod
+    def of_store(cls, store: Path, *, reread: bool = False) -> "PrepareCorpus":
+        """Return the action that makes the store of this path again."""
+        return cls(store.parent.name, store.parent.parent, store.name, reread=reread)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What to do about an error: a clause whose {names} stand for parameters, and the action it describes, if any.
+
+    A name in braces is a parameter of the Python API, with or without a value: "set {resume=True} to continue". The
+    command line words it as its option. The text is a literal: names of files never come into it.
+    """
+
+    text: str
+    action: Action | None = None
+
+
+def _name_parameter(field: str, value: object) -> str:
+    """Return a parameter with its value, in Python's words."""
+    return field if value is None else f"{field}={value}"
+
+
 class EmodnaError(Exception):
-    """One clear line: which file or option, what is wrong with it, what is valid."""
+    """One problem that a user can fix. Its text is one line: where, what is wrong, what is valid, what to do.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, as a clause.
+    where
+        Path, row, corpus, worker or package that has the problem.
+    field, value
+        Parameter of the Python API that caused it, and its value; the command line names its option instead.
+    valid
+        Values that the parameter takes.
+    remedy
+        What to do: plain text, or a `Remedy` if it names parameters or an action.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: object = None,
+        field: str | None = None,
+        value: object = None,
+        valid: Collection[object] = (),
+        remedy: Remedy | str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.field = field
+        self.value = value
+        self.valid = tuple(map(str, valid))
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return the error in the words of the Python API."""
+        return self.word(_name_parameter, lambda _action: None)
+
+    def word(
+        self,
+        name_parameter: Callable[[str, object], str],
+        word_action: Callable[[Action], str | None],
+    ) -> str:
+        """Return the error as one line, with parameters and actions in the words of these functions."""
+        place = [] if self.where is None else [str(self.where)]
+        if self.field is not None:
+            place.append(name_parameter(self.field, self.value))
+        parts = [": ".join([*place, self.problem])]
+        wrong = self.where if self.value is None else self.value
+        if isinstance(wrong, str) and (near := get_close_matches(wrong.lower(), self.valid, 1)):
+            parts.append(f"did you mean {near[0]}?")
+        if self.valid:
+            parts.append(f"valid: {', '.join(self.valid)}")
+        if isinstance(self.remedy, str):
+            parts.append(self.remedy)
+        elif self.remedy is not None:
+            text = "".join(
+                literal + ("" if name is None else name_parameter(*_split(name)))
+                for literal, name, _format, _conversion in Formatter().parse(self.remedy.text)
+            )
+            command = None if self.remedy.action is None else word_action(self.remedy.action)
+            parts.append(text if command is None else f"{text}: {command}")
+        return "; ".join(parts)
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Return the name and the value of "name=value"."""
+    field, equals, value = name.partition("=")
+    return field, value if equals else None
 
 
 class AudioError(EmodnaError):

@@ -9,6 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import counted, out_option
+from emodna.cli.options import Command
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, shared_notes
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
@@ -28,7 +29,7 @@ _FEW: Final = 10
 _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values and intervals are too optimistic"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Score that is compared.")
 @click.option("--task", type=click.Choice(TASKS), help="Scenarios of one task.  [default: of both]")
 @click.option(

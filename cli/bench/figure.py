@@ -9,6 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import out_option
+from emodna.cli.options import Command
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
@@ -18,7 +19,7 @@ _ALL: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME]...|all")
 @click.option(
     "--task",

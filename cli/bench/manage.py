@@ -12,6 +12,7 @@ from rich.table import Table
 from emodna.cli import common
 from emodna.cli.bench import counted, out_option
 from emodna.cli.bench.execution import Progress, command_on, run_json
+from emodna.cli.options import Command
 from emodna.cli.progress import duration
 from emodna.model.bench.leftovers import Kind, Leftover, leftovers
 from emodna.model.bench.paper import CEILING
@@ -26,7 +27,7 @@ _KINDS: Final[dict[Kind, str]] = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @out_option
 @common.common_options
 def status(out: Path, as_json: bool) -> None:
@@ -84,7 +85,7 @@ def status(out: Path, as_json: bool) -> None:
         common.out.print(f"{common.safe(command_on(out, 'retry'))} tries them again")
 
 
-@click.command()
+@click.command(cls=Command)
 @out_option
 @click.option(
     "--methods", multiple=True, metavar="METHOD[:KEY=VALUE,...]", help="A row, as status --json names it; repeatable."
@@ -144,7 +145,7 @@ def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> Non
         raise BenchError(f"{option} {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, known))}")
 
 
-@click.command()
+@click.command(cls=Command)
 @out_option
 @click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
 @common.common_options

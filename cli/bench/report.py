@@ -6,6 +6,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
+from emodna.cli.options import Command
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.files import write_atomically
@@ -13,7 +14,7 @@ from emodna.pipeline.files import write_atomically
 _FILE = "report.html"
 
 
-@click.command()
+@click.command(cls=Command)
 @out_option
 @click.option(
     "--to",

@@ -8,12 +8,13 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
+from emodna.cli.options import Command
 from emodna.model.bench.paper import CEILING, PRESETS, SENSITIVITY
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, shared_notes
 from emodna.model.config import DEFAULT_STEPS, shared_settings
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
 
 if TYPE_CHECKING:
     from emodna.model.bench.grid import Wish
@@ -40,7 +41,7 @@ _device_option = click.option(
 
 
 @common.environment("EMODNA_BENCH_RUN")
-@click.command(context_settings=common.CONTEXT)
+@click.command(cls=Command, context_settings=common.CONTEXT)
 @click.option(
     "--corpora",
     multiple=True,
@@ -138,7 +139,7 @@ def run(
 
 
 @common.environment("EMODNA_BENCH_RETRY")
-@click.command()
+@click.command(cls=Command)
 @out_option
 @_workers_option
 @_scheduler_option
@@ -184,7 +185,7 @@ def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[st
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
     """Stores of the corpora, in order of their names."""
-    from emodna.pipeline.catalogue import find_store, folder_name, in_cache, stores
+    from emodna.pipeline.catalogue import find_store, folder_name, stores
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
@@ -195,8 +196,10 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
             raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
         there = f"only {next(iter(found))} has" if found else "no corpus has"
         raise EmodnaError(
-            f"--cache {cache}: {there} features {folder_name(feature_set)}, and a pair needs two; prepare more by: "
-            f"emodna-prep --corpus NAME{in_cache(cache)}"
+            f"{there} features {folder_name(feature_set)}, and a pair needs two corpora",
+            field="cache",
+            value=cache,
+            remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
         )
     return list(found.values())
 

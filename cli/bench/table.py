@@ -11,6 +11,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
+from emodna.cli.options import Command
 from emodna.model.bench.spec import Experiment, shared_facts
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
@@ -24,7 +25,7 @@ _ALSO: Final = {"md": "markdown", "tex": "latex"}
 _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES))
 @out_option
 @click.option(

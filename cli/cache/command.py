@@ -12,6 +12,7 @@ from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import collect_garbage
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
+from emodna.cli.options import Command
 from emodna.cli.progress import counting
 from emodna.pipeline.export import FORMATS
 
@@ -31,7 +32,7 @@ cache.add_command(plot)
 cache.add_command(stats)
 
 
-@cache.command("ls")
+@cache.command("ls", cls=Command)
 @common.cache_option
 @common.common_options
 def list_stores(cache: Path, as_json: bool) -> None:
@@ -63,7 +64,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
     common.out.print(table)
 
 
-@cache.command()
+@cache.command(cls=Command)
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option(
@@ -99,7 +100,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         common.note(f"wrote {common.safe(png)}")
 
 
-@cache.command()
+@cache.command(cls=Command)
 @click.argument("store")
 @common.cache_option
 @common.common_options
@@ -117,7 +118,7 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     return int(bool(problems))
 
 
-@cache.command()
+@cache.command(cls=Command)
 @click.argument("store")
 @click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format to write.")
 @click.option(

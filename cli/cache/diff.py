@@ -7,13 +7,14 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.cli.progress import counting
 
 #: How many of many are named.
 _NAMED: Final = 3
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a")
 @click.argument("b")
 @common.cache_option

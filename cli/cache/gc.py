@@ -9,12 +9,13 @@ import click
 from rich.filesize import decimal
 
 from emodna.cli import common
+from emodna.cli.options import Command
 
 if TYPE_CHECKING:
     from emodna.pipeline.store.gc import Leftover, Tidied
 
 
-@click.command("gc")
+@click.command("gc", cls=Command)
 @click.argument("stores", nargs=-1, metavar="[STORE]...")
 @click.option("--delete", is_flag=True, help="Remove the files; without this, they are only listed.")
 @click.option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--against", metavar="STORE", help="Draw the shift from STORE to this one.")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.cli.progress import counting
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -17,7 +18,7 @@ _LOPSIDED: Final = 0.75
 _UNEVEN: Final = 0.2
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("store")
 @click.option("--window", type=common.Seconds(), default=4.4, help="Length in s of the training window.")
 @click.option("--audio", is_flag=True, help="Also read the audio again: clipping, offset, digital silence at the ends.")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.cli.runs import table
 from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
@@ -26,7 +27,7 @@ def runs() -> None:
     """Look at runs of emodna-fit. RUN is a run's folder."""
 
 
-@click.command("ls")
+@click.command("ls", cls=Command)
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]...")
 @click.option("--src", metavar="CORPUS", help="Only runs with this source, alone or among others.")
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text
 from emodna.cli.scores import percent
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from emodna.model.runs.compare import OverSeeds, Paired
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @common.common_options
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
+from emodna.cli.options import Command
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text, value
 from emodna.model.runs.listing import Run, RunData, curves, files, flat, not_default, open_run, trained_on
@@ -18,7 +19,7 @@ _WIDTH: Final = 72
 _TERM: Final = 30
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @common.common_options
 def show(run: Path, as_json: bool) -> None:

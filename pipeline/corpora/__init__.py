@@ -65,9 +65,9 @@ def _loaded(entry: EntryPoint) -> type[Corpus]:
     return kind
 
 
-def options(name: str) -> str | None:
-    """Return the options of emodna-prep that prepare the store of this name; None if no registered corpus has it."""
+def find_selection(name: str) -> tuple[str, str | None] | None:
+    """Return the corpus and the subset whose store has this name; None if no registered corpus has it."""
     if name in names():
-        return f"--corpus {name}"
+        return name, None
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
-    return next((f"--corpus {corpus} --subset {sub}" for corpus, sub in subsets if name == f"{corpus}-{sub}"), None)
+    return next(((corpus, subset) for corpus, subset in subsets if name == f"{corpus}-{subset}"), None)

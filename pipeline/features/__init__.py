@@ -36,7 +36,7 @@ DEFAULT_FEATURE_SET: Final = "mfcc40"
 def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
     """Return the feature set of this name with some options; an `EmodnaError` lists the valid names."""
     if name not in FEATURE_SETS:
-        raise EmodnaError(f"--feature-set {name}: unknown; valid: {', '.join(FEATURE_SETS)}")
+        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=FEATURE_SETS)
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 

@@ -1,0 +1,78 @@
+"""Errors in the words of the command line: parameters become options, and actions become commands."""
+
+import functools
+import shlex
+from pathlib import Path
+
+import click
+
+from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
+
+
+class CommandError(click.ClickException):
+    """An `EmodnaError` in the words of the command that met it; exit code 1."""
+
+    def show(self, _file: object = None) -> None:
+        """Print the error as one line on standard error."""
+        from emodna.cli.common import print_error
+
+        print_error(self.message)
+
+
+def word_error(error: EmodnaError, command: click.Command) -> str:
+    """Return an error as one line that names the options of a command, and the command that helps."""
+    return error.word(functools.partial(name_option, command), word_action)
+
+
+def name_option(command: click.Command, field: str, value: object = None) -> str:
+    """Return the option of a command that sets a parameter of the Python API, with its value.
+
+    A parameter without an option of its own is a key of `--set`, if the command has that.
+    """
+    parameters = {parameter.name: parameter for parameter in command.params}
+    match parameters.get(field):
+        case click.Option(is_flag=True) as option:
+            return max(option.opts, key=len)
+        case click.Option() as option:
+            name = max(option.opts, key=len)
+        case click.Argument() as argument:
+            name = argument.human_readable_name
+        case _ if "settings" in parameters:
+            return f"--set {field}" if value is None else f"--set {field}={value}"
+        case _:
+            name = field
+    return name if value is None else f"{name} {value}"
+
+
+@functools.singledispatch
+def word_action(_action: Action) -> str | None:
+    """Return the command that carries out an action; None if none does."""
+    return None
+
+
+@word_action.register
+def _prepare(action: PrepareCorpus) -> str | None:
+    from emodna.pipeline import corpora
+    from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
+
+    words = ["emodna-prep"]
+    if action.corpus is None:
+        words += ["--corpus", "NAME"]
+    elif (selection := corpora.find_selection(action.corpus)) is None:
+        words += ["--manifest", "TABLE", "--name", shlex.quote(action.corpus)]
+    else:
+        corpus, subset = selection
+        words += ["--corpus", corpus, *(["--subset", subset] if subset else [])]
+    names = {name: name for name in FEATURE_SETS} | {default.name: name for name, default in FEATURE_SETS.items()}
+    feature_set = names.get(action.feature_set or DEFAULT_FEATURE_SET)
+    if feature_set is None:
+        return None  # of other options, which the folder's name does not tell
+    if feature_set != DEFAULT_FEATURE_SET:
+        words += ["--feature-set", feature_set]
+    command = " ".join([*words, *(["--rehash"] if action.reread else [])])
+    return command if action.cache is None else command + in_cache(action.cache)
+
+
+def in_cache(cache: Path) -> str:
+    """Return the option that tells a command the cache folder; empty for the default one."""
+    return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
