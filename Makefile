@@ -30,6 +30,8 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell $(shell git ls-files '*.py' '*.md' '*.j2' '*.html' '*.js' '*.toml' Makefile)
+	$(BIN)/python -m pytest -q -n 0 tests/test_language.py
 
 typecheck: setup
 	$(BIN)/mypy
