@@ -30,7 +30,7 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell $(shell git ls-files '*.py' '*.md' '*.j2' '*.html' '*.js' '*.toml' Makefile)
+	$(BIN)/codespell pipeline model cli tests docs *.md Makefile pyproject.toml
 	$(BIN)/python -m pytest -q -n 0 tests/test_language.py
 
 typecheck: setup
