@@ -216,7 +216,7 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
     values = value if option.multiple and isinstance(value, list) else [value]
     if all(type(each) in valid for each in values):  # not isinstance: a bool is an int
         return values if option.multiple else value
-    raise EmodnaError(f"{_toml_key(option)} {value!r}: must be {name}", field="config", value=path)
+    raise EmodnaError(f"--{_toml_key(option)} {value!r}: must be {name}", field="config", value=path)
 
 
 def _toml_key(option: click.Parameter) -> str:
