@@ -146,6 +146,10 @@ cache_option = click.option(
     help="Folder of the feature stores.",
 )
 
+device_option = click.option(
+    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
+)
+
 
 class Seconds(click.FloatRange):
     """A positive, finite length in s."""
