@@ -199,13 +199,15 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
     if oracle["best"] is None:
         common.out.print("oracle (uses the target's labels, for analysis only): the target has no labels")
         return
-    from emodna.cli.scores import cells
+    from emodna.cli.scores import format_scores
     from emodna.model.metrics import SCORE_NAMES
 
     common.out.print("oracle (uses the target's labels, for analysis only; the result above does not depend on it)")
     for which in ("best", "last"):
         row = oracle[which]
-        scores = "  ".join(f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), cells(row), strict=True))
+        scores = "  ".join(
+            f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), format_scores(row), strict=True)
+        )
         common.out.print(f"oracle {which}: step {row['step']}  {scores}")
 
 

@@ -77,7 +77,7 @@ def predict(
 ) -> int:
     """Predict the emotion in AUDIO with the model of a RUN (a folder of emodna-fit).
 
-    AUDIO are audio files, folders and archives of them, or - for standard input. A prediction is the probability of high
+    AUDIO are audio files, folders and archives, or - for standard input. A prediction is the probability of high
     arousal or positive valence, for the middle of a recording that is longer than the training window (4.4 s by
     default), or for each window of --windows. The exit code is 1 if a file could not be used.
     """
