@@ -19,7 +19,7 @@ from rich import markup
 from rich.console import Console
 
 from emodna.cli.wording import word_error
-from emodna.pipeline.errors import EmodnaError, StoreError, explained
+from emodna.pipeline.errors import EmodnaError, StoreError, explain_os_error
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ out = _Console(highlight=False, soft_wrap=True, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def safe(text: object) -> str:
+def escape(text: object) -> str:
     """Escape a string from outside (an id, a path, a label) for the terminal and for rich's markup."""
     return markup.escape(visible(text))
 
@@ -53,7 +53,7 @@ def visible(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
-def csv_cell(value: object) -> object:
+def to_csv_cell(value: object) -> object:
     """Return a cell of CSV: unprintable characters are escaped, and text like a formula begins with an apostrophe."""
     if value is None or isinstance(value, int | float):
         return value
@@ -66,24 +66,24 @@ def csv_cell(value: object) -> object:
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
-    click.echo(json_text(document))
+    click.echo(format_json(document))
 
 
-def json_text(document: object) -> str:
+def format_json(document: object) -> str:
     """Return a document as JSON text; values of unknown types, such as dates of a user's table, become strings."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False, default=str)
+    return json.dumps(_replace_nonfinite(document), indent=2, allow_nan=False, default=str)
 
 
-def _finite(value: object) -> object:
+def _replace_nonfinite(value: object) -> object:
     """Replace nan and inf, which JSON lacks, by None."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_facts(values: Mapping[str, object]) -> None:
+def print_fields(values: Mapping[str, object]) -> None:
     """Print one line per value, unwrapped: "-" for None, a dict as counts, a list joined by semicolons."""
     width = max(map(len, values))
     for name, value in values.items():
@@ -92,7 +92,7 @@ def print_facts(values: Mapping[str, object]) -> None:
                 value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
             case list():
                 value = "; ".join(map(str, value)) or None
-        out.print(f"[bold]{safe(name):{width}}[/bold]  {'-' if value is None else safe(value)}")
+        out.print(f"[bold]{escape(name):{width}}[/bold]  {'-' if value is None else escape(value)}")
 
 
 def is_quiet() -> bool:
@@ -114,7 +114,7 @@ def detail(text: str) -> None:
 
 def print_error(error: Exception | str) -> None:
     """Print an error as one line on standard error, in the words of the running command."""
-    err.print(f"[red]error:[/red] {safe(word_error(error) if isinstance(error, EmodnaError) else error)}")
+    err.print(f"[red]error:[/red] {escape(word_error(error) if isinstance(error, EmodnaError) else error)}")
 
 
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
@@ -122,7 +122,7 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
 
     Errors are printed as one line. `resumable` says how to continue after an interruption.
     """
-    _keep_stdout()
+    _reserve_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a name
@@ -142,7 +142,7 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         _abandon_stdout()
         code = 0
     except (OSError, MemoryError) as error:
-        reason = explained(error) if isinstance(error, OSError) else "not enough memory: free some"
+        reason = explain_os_error(error) if isinstance(error, OSError) else "not enough memory: free some"
         where = getattr(error, "filename", None)
         print_error("; ".join(filter(None, [reason if where is None else f"{where}: {reason}", resumable])))
         code = 1
@@ -158,7 +158,7 @@ def _abandon_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _keep_stdout() -> None:
+def _reserve_stdout() -> None:
     """Let only Python print on standard output: libsndfile prints its complaints about damaged files there."""
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
@@ -172,7 +172,7 @@ def _keep_stdout() -> None:
 
 
 @contextmanager
-def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Treat the first Ctrl-C as a stop request: the yielded callable then returns True. A second one stops at once."""
     requested = threading.Event()
 
@@ -187,7 +187,7 @@ def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def torch_device(name: str) -> "torch.device":
+def resolve_device(name: str) -> "torch.device":
     """Return a device by its name; "auto" is CUDA if available, else the CPU. Raise an EmodnaError if unavailable."""
     import torch
 
@@ -206,7 +206,7 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
     from emodna.pipeline.store import FeatureStore
 
     path = resolve_store(cache, store)
-    detail(f"store {safe(path)}")
+    detail(f"store {escape(path)}")
     return FeatureStore(path)
 
 
@@ -231,6 +231,6 @@ def describe_store(path: Path) -> dict[str, Any]:
     }
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -43,7 +43,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -
         common.detail("writing the model as ONNX takes a few seconds")
         exported = export_onnx(folder, place, force=force)
         for name, value in exported.metadata.items():
-            common.detail(f"{name}: {common.safe(value)}")
+            common.detail(f"{name}: {common.escape(value)}")
         document = asdict(exported)
         text = (
             f"{exported.bytes / 1e6:.2f} MB, within {exported.difference:.0e} of the original's probabilities"
@@ -58,7 +58,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -
         head = {"run": str(run.absolute()), "to": kind, "out": str(place.absolute()), **document}
         common.print_json({**head, "wall_seconds": time.perf_counter() - began})
     else:
-        common.out.print(f"{common.safe(place)}: {text}")
+        common.out.print(f"{common.escape(place)}: {text}")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import answers, common
+from emodna.cli import common, predictions
 from emodna.cli.options import Command, Seconds, common_options, config_option, device_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -54,7 +54,7 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"File for the predictions, ending in {', '.join(answers.SUFFIXES)}.",
+    help=f"File for the predictions, ending in {', '.join(predictions.SUFFIXES)}.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
@@ -81,26 +81,28 @@ def predict(
     arousal or positive valence, for the middle of a recording that is longer than the training window (4.4 s by
     default), or for each window of --windows. The exit code is 1 if a file could not be used.
     """
-    _check_usage(audio, manifest, root, window, hop)
+    _check_arguments(audio, manifest, root, window, hop)
     if as_json and as_csv:
         raise click.UsageError("give either --json or --csv: both print on stdout")
     if out is not None:
-        answers.check_file(out)
+        predictions.check_output(out)
 
     from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
-    from emodna.model.label import is_oracle, marked
+    from emodna.model.label import is_oracle, mark_oracle
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
-    models = [TrainedModel.load(each, common.torch_device(device)) for each in runs]
+    models = [TrainedModel.load(each, common.resolve_device(device)) for each in runs]
     for model, folder in zip(models, runs, strict=True):
         method, supervision = model.method.name, model.method.supervision
         if is_oracle(supervision):
-            common.note(f"{common.safe(folder)}: {marked(method, supervision)}: trained with the labels of its target")
+            common.note(
+                f"{common.escape(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target"
+            )
         common.detail(
-            f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
+            f"{mark_oracle(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )
         if windows is not None and windows.seconds > model.seconds:
             common.note(
@@ -109,21 +111,21 @@ def predict(
             )
 
     names = (*_KEYS, "run") if also else _KEYS
-    inputs, table = _inputs(audio, manifest, root, names)
+    inputs, table = _collect_inputs(audio, manifest, root, names)
     tally = _Tally()
     with ExitStack() as stack:
-        writers: list[answers.Add] = []
+        writers: list[predictions.AddPrediction] = []
         if out is not None:
-            writers.append(stack.enter_context(answers.into_file(out, names, table)))
+            writers.append(stack.enter_context(predictions.write_file(out, names, table)))
         if as_json:
-            writers.append(stack.enter_context(answers.write_json(sys.stdout)))
+            writers.append(stack.enter_context(predictions.write_json(sys.stdout)))
         elif as_csv:
-            writers.append(stack.enter_context(answers.write_csv(sys.stdout, names, table)))
+            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, names, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
-            writers.append(answers.as_lines(over_time=windows is not None, runs=same_task))
+            writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
-        found = predict_inputs(models, inputs, windows=windows, threads=threads or common.cores())
+        found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
                 common.print_error(f"{prediction.file}: {prediction.error}")
@@ -142,12 +144,12 @@ def predict(
             for add in writers:
                 add(values, given.row, given.number)
     if out is not None:
-        common.note(f"{tally.predictions} predictions: {common.safe(out)}")
+        common.note(f"{tally.predictions} predictions: {common.escape(out)}")
     common.note(str(tally))
-    return int(tally.failed)
+    return int(tally.has_failed)
 
 
-def _check_usage(
+def _check_arguments(
     audio: Sequence[str], manifest: Path | None, root: Path | None, window: float | None, hop: float | None
 ) -> None:
     if bool(audio) == (manifest is not None):
@@ -160,21 +162,21 @@ def _check_usage(
         raise click.UsageError("standard input (-) can be given once only")
 
 
-def _inputs(
+def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if their names are taken."""
-    from emodna.model.inference.inputs import listed, named
+    from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return named(audio), None
+        return find_inputs(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, renamed, rows_of
+    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
-    table = table.rename_columns(list(renamed(table.column_names, taken).values()))
+    table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return listed(rows_of(table), tree), table.drop_columns("path")
+    return find_table_inputs(iterate_rows(table), tree), table.drop_columns("path")
 
 
 @dataclass
@@ -185,7 +187,7 @@ class _Tally:
     files: int = 0
     seconds: float = 0.0
     predictions: int = 0
-    failed: bool = False
+    has_failed: bool = False
     _latest: "Input | None" = None
     _errors: set[str | None] = field(default_factory=set)
 
@@ -196,9 +198,9 @@ class _Tally:
             self._latest, self._errors = given, set()
             self.files += 1
             self.seconds += prediction.duration or 0.0
-        new = prediction.failed and prediction.error not in self._errors
+        new = prediction.has_failed and prediction.error not in self._errors
         self._errors.add(prediction.error)
-        self.failed |= prediction.failed
+        self.has_failed |= prediction.has_failed
         return new
 
     def __str__(self) -> str:

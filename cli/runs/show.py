@@ -10,8 +10,17 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, format_value, print_table, safe_text
-from emodna.model.runs.listing import Run, RunData, curves, files, flat, not_default, open_run, trained_on
+from emodna.cli.runs.table import Column, format_value, make_text, print_table
+from emodna.model.runs.listing import (
+    Run,
+    TrainingStore,
+    files,
+    find_changed_settings,
+    find_training_store,
+    flatten,
+    open_run,
+    read_curves,
+)
 
 #: Lines and columns of the chart, and columns of each term's curve.
 _HEIGHT: Final = 6
@@ -25,18 +34,20 @@ _TERM_WIDTH: Final = 30
 def show(run: Path, as_json: bool) -> None:
     """Show a run: settings, data, versions, scores beside constant predictors, learning curves, and files."""
     found = open_run(run)
-    data = [trained_on(found, corpus) for corpus in found.corpora]
+    data = [find_training_store(found, corpus) for corpus in found.corpora]
     if as_json:
         common.print_json(_make_document(found, data))
     else:
         _print_run(found, data)
 
 
-def _make_document(run: Run, data: Sequence[RunData]) -> dict[str, Any]:
+def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
     return {
         **table.describe_run(run),
         "constant": run.constants,
-        "not_default": {key: {"value": now, "default": default} for key, (now, default) in not_default(run).items()},
+        "not_default": {
+            key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()
+        },
         "config": run.config,
         "data": [
             {"corpus": each.corpus, "store": each.path, "fingerprint": each.fingerprint, "state": each.state}
@@ -44,29 +55,29 @@ def _make_document(run: Run, data: Sequence[RunData]) -> dict[str, Any]:
         ],
         "curves": {
             name: {"step": [step for step, _ in points], "value": [height for _, height in points]}
-            for name, points in curves(run).items()
+            for name, points in read_curves(run).items()
         },
         "files": [{"name": name, "bytes": status.st_size} for name, status in files(run.folder).items()],
     }
 
 
-def _print_run(run: Run, data: Sequence[RunData]) -> None:
-    common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
+def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
+    common.out.print(f"[bold]{common.escape(run.folder.path)}[/bold]")
     values = {
         "state": str(table.format_state(run)) + (f": {run.problem}" if run.problem else ""),
-        **{key: format_value(each) for key, each in run.asked.items() if key != "steps"},
+        **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
         "supervision": format_value(run.supervision),
         **_settings(run),
         **{f"data: {each.corpus}": _describe_data(each) for each in data},
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.format_age(run)} ago",
     }
-    common.print_facts(values)
+    common.print_fields(values)
     if run.state == "done":
         _print_scores(run)
-    _print_curves(curves(run))
+    _print_curves(read_curves(run))
     for name, status in files(run.folder).items():
-        common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.safe(name)}")
+        common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.escape(name)}")
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -75,8 +86,8 @@ def _settings(run: Run) -> dict[str, str]:
     def short(key: str) -> str:  # the name in `--set`
         return key.partition(".")[2]
 
-    changed = not_default(run)
-    mine = flat({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
+    changed = find_changed_settings(run)
+    mine = flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
     rest = [f"{short(key)} {format_value(found)}" for key, found in mine.items() if key not in changed]
     return {
@@ -90,7 +101,7 @@ def _settings(run: Run) -> dict[str, str]:
     }
 
 
-def _describe_data(data: RunData) -> str:
+def _describe_data(data: TrainingStore) -> str:
     state = {
         "same": "unchanged since the run",
         "changed": "has changed since the run",
@@ -105,16 +116,16 @@ def _describe_data(data: RunData) -> str:
 
 def _print_scores(run: Run) -> None:
     if run.scores["uar"] is None:
-        common.out.print(f"{common.safe(run.asked['tgt'])} has no {run.asked['task']} labels: no scores")
+        common.out.print(f"{common.escape(run.identity['tgt'])} has no {run.identity['task']} labels: no scores")
         return
-    from emodna.cli.scores import score_table
+    from emodna.cli.scores import make_score_table
 
-    common.out.print(score_table({"label": run.label, **run.scores, "constant": run.constants}))
+    common.out.print(make_score_table({"label": run.label, **run.scores, "constant": run.constants}))
 
 
 def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the total loss as a chart, and a line for each loss term and monitored quantity."""
-    from emodna.cli.charts import curve, sparkline
+    from emodna.cli.charts import draw_curve, draw_sparkline
 
     if not logged:
         common.out.print("metrics.jsonl has no line yet")
@@ -126,14 +137,14 @@ def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
     wide = [each for each in values for _ in range(max(room // len(values), 1))]
-    for label, line in zip(labels, curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
+    for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
     heights = [[height for _, height in points] for points in logged.values()]
     print_table(
         [
-            Column("logged", [safe_text(name) for name in logged]),
-            Column("curve", [Text(sparkline(each, _TERM_WIDTH, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("logged", [make_text(name) for name in logged]),
+            Column("curve", [Text(draw_sparkline(each, _TERM_WIDTH, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import classified
+from emodna.model.metrics import assign_labels
 
 #: Number of bins of equal width from 0 to 1, as in Guo et al.; only the first includes its lower end.
 BINS: Final = 15
@@ -28,7 +28,7 @@ def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float6
         difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and the rows of
         `bin_probabilities` for `confidence` in the predicted class and for `probability` of class 1.
     """
-    predicted = classified(probability)
+    predicted = assign_labels(probability)
     confidence = bin_probabilities(np.maximum(probability, 1 - probability), predicted == truth)
     filled = [each for each in confidence if each["count"]]
     gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])

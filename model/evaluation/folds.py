@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
@@ -36,7 +36,7 @@ class Folds:
         return np.where(self.of == fold, np.int8(-1), self.labels)
 
 
-def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
+def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     """Split speakers at random into folds with similar class shares.
 
     Raise a TrainingError if there are no labels, an unknown speaker, too few speakers or labels, or only one class in
@@ -60,7 +60,7 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
         raise TrainingError(
             f"too few {task} labels", where=corpus, field="folds", value=count, remedy="use fewer folds, at least 2"
         )
-    parts = _parts(labels[rows], of_labelled, count, derived_seed(seed, f"folds/{corpus}") % _SEEDS)
+    parts = _split_utterances(labels[rows], of_labelled, count, derive_seed(seed, f"folds/{corpus}") % _SEEDS)
     for part in parts:
         if len(np.unique(np.delete(labels[rows], part))) < 2:
             names = ", ".join(sorted(set(of_labelled[part])))
@@ -76,18 +76,18 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     return Folds(np.array([fold_of.get(name, -1) for name in speakers.to_pylist()], np.int64), labels, groups)
 
 
-def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
+def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
     """Predict the probability (n,) of class 1 by the network not trained on the speaker, or by all networks."""
     method = cast("UpperBound", model.method)  # the only method with folds
     found = np.empty(len(store))
     for fold in np.unique(folds.of).tolist():
-        fold_model = model if fold < 0 else replace(model, method=method.of_fold(fold))
+        fold_model = model if fold < 0 else replace(model, method=method.get_fold_model(fold))
         rows = np.flatnonzero(folds.of == fold)
-        found[rows] = probabilities_of(fold_model, store, rows=rows)
+        found[rows] = predict_store(fold_model, store, rows=rows)
     return found
 
 
-def _parts(
+def _split_utterances(
     labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
 ) -> list[NDArray[np.int64]]:
     """Return the positions of the labelled utterances of each fold."""

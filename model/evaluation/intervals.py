@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import SCORES, scores_of
+from emodna.model.metrics import SCORES, compute_scores
 
 #: Percentage of the resamples inside an interval.
 LEVEL: Final = 95.0
@@ -34,15 +34,15 @@ class Resampling:
     seed: int = 0
 
 
-def over_utterances(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
+def resample_utterances(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
     """Return the intervals over utterances of the scores of confusions (4,)."""
     kinds = np.eye(4, dtype=np.int64)[::-1]  # in the order of `np.unique`, for equal draws of equal units
-    return _intervals(kinds, counts[::-1], resampling, "utterance")
+    return _compute_intervals(kinds, counts[::-1], resampling, "utterance")
 
 
-def over_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
+def resample_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
     """Return the intervals over speakers of the scores of the summed confusions (speakers, 4)."""
-    return _intervals(*np.unique(counts, axis=0, return_counts=True), resampling, "speaker")
+    return _compute_intervals(*np.unique(counts, axis=0, return_counts=True), resampling, "speaker")
 
 
 def make_empty_intervals(units: int, why: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def make_empty_intervals(units: int, why: str) -> dict[str, Any]:
     return {"n": units, **dict.fromkeys(SCORES), "why": why}
 
 
-def _intervals(
+def _compute_intervals(
     kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling, unit: str
 ) -> dict[str, Any]:
     """Return the intervals over units from the confusions (kinds, 4) and the number (kinds,) of each kind.
@@ -61,8 +61,8 @@ def _intervals(
     if units < 2:
         return make_empty_intervals(units, f"nothing to resample: only one {unit}")
     kinds, multiplicity = kinds[multiplicity > 0], multiplicity[multiplicity > 0]
-    counts = _resampled(kinds, multiplicity, resampling)
-    found = scores_of(counts)
+    counts = _resample(kinds, multiplicity, resampling)
+    found = compute_scores(counts)
     tails = (50 - LEVEL / 2, 50 + LEVEL / 2)
     intervals = dict(zip(SCORES, np.percentile(found, tails, axis=0).T.tolist(), strict=True))
     # UAR is undefined in a resample that lacks one of the true classes.
@@ -76,7 +76,7 @@ def _intervals(
     return {"n": units, **intervals, "why": None}
 
 
-def _resampled(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
+def _resample(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
     """Draw the confusions (resamples, 4) of each resample."""
     rng = np.random.default_rng(resampling.seed)
     units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, 4), np.int64)

@@ -12,7 +12,7 @@ import click
 from emodna.cli import common
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.files import writing_atomically
+from emodna.pipeline.files import open_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,17 +24,17 @@ _NUMBERS: Final = ("start", "end", "probability")
 #: Predictions per row group of Parquet.
 _ROWS: Final = 8192
 
-Answer = Mapping[str, Any]
+Prediction = Mapping[str, Any]
 """Column -> value."""
 
-Add = Callable[[Answer, Answer, int | None], None]
+AddPrediction = Callable[[Prediction, Prediction, int | None], None]
 """Function that writes a prediction, the other values of its row in the manifest, and the row's number."""
 
 
-def as_lines(*, over_time: bool, runs: bool) -> Add:
+def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
     """Print a line per prediction, except for errors of whole files; with `runs`, each line names the run."""
 
-    def add(prediction: Answer, beside: Answer, _number: int | None) -> None:
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
         if prediction["start"] is None:
             return
         span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
@@ -52,13 +52,13 @@ def as_lines(*, over_time: bool, runs: bool) -> Add:
 
 
 @contextmanager
-def write_json(stream: TextIO) -> Iterator[Add]:
+def write_json(stream: TextIO) -> Iterator[AddPrediction]:
     """Write one JSON array, prediction by prediction."""
     before = "["
 
-    def add(prediction: Answer, beside: Answer, _number: int | None) -> None:
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
         nonlocal before
-        lines = common.json_text({**prediction, **beside}).splitlines()
+        lines = common.format_json({**prediction, **beside}).splitlines()
         stream.write("\n  ".join([before, *lines]))
         stream.flush()
         before = ","
@@ -69,28 +69,28 @@ def write_json(stream: TextIO) -> Iterator[Add]:
 
 
 @contextmanager
-def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write a header, and a row per prediction, with cells that are harmless in spreadsheets and terminals."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(prediction: Answer, beside: Answer, _number: int | None) -> None:
-        rows.writerow(map(common.csv_cell, (*prediction.values(), *beside.values())))
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        rows.writerow(map(common.to_csv_cell, (*prediction.values(), *beside.values())))
         stream.flush()
 
-    rows.writerow(map(common.csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
+    rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
     yield add
     stream.flush()  # the header, if there is no prediction
 
 
 @contextmanager
-def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write a Parquet file; the manifest's columns keep their types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
     beside = pa.table({}) if manifest is None else manifest
-    rows: list[Answer] = []
+    rows: list[Prediction] = []
     numbers: list[int | None] = []
     with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
 
@@ -105,8 +105,8 @@ def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | No
             rows.clear()
             numbers.clear()
 
-        def add(prediction: Answer, _beside: Answer, number: int | None) -> None:
-            rows.append({name: _encodable(value) for name, value in prediction.items()})
+        def add(prediction: Prediction, _beside: Prediction, number: int | None) -> None:
+            rows.append({name: _make_encodable(value) for name, value in prediction.items()})
             numbers.append(number)
             if len(rows) == _ROWS:
                 write()
@@ -115,7 +115,7 @@ def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | No
         write()
 
 
-def check_file(path: Path) -> None:
+def check_output(path: Path) -> None:
     """Raise an EmodnaError if a path has an unknown ending, no folder, or exists and is not a file."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmodnaError("unknown ending", field="out", value=path, valid=SUFFIXES)
@@ -126,11 +126,11 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write a file in the format of its ending; it appears once it is complete."""
-    with writing_atomically(path) as stream:
+    with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
-            with _as_parquet(stream, names, manifest) as add:
+            with _write_parquet(stream, names, manifest) as add:
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
@@ -139,6 +139,6 @@ def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> 
         text.detach()
 
 
-def _encodable(value: object) -> object:
+def _make_encodable(value: object) -> object:
     """Return a value without characters that UTF-8 cannot encode; names of files may have some."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
