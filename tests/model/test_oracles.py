@@ -125,7 +125,7 @@ class TestMissingLabels:
         speakers = dict(zip(none, target.column("speaker"), strict=True))
         store = make_manifest_store(roots["emodb"], none, tmp_path, speaker=speakers)
         for asked in ({"settings": {"threshold": "oracle-labels"}}, {"method": "upper-bound"}):
-            with pytest.raises(TrainingError, match="own: no (label of arousal|arousal labels)"):
+            with pytest.raises(TrainingError, match=r"own: no (label of arousal|arousal labels)"):
                 fit_small(source, store, tmp_path / "run", **asked)  # type: ignore[arg-type]
         assert not (tmp_path / "run").exists()
 
