@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from emodna.cli import fit as fit_command
-from emodna.cli.fit_progress import Watcher
+from emodna.cli.fit_progress import FitDisplay
 from emodna.model.evaluation.criteria import CRITERIA
 from emodna.model.methods import METHODS
-from emodna.model.request import Plan
+from emodna.model.request import FitPlan
 from emodna.pipeline.errors import EmodnaError
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 ASKED = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "select", "selected_step"]
@@ -26,8 +26,8 @@ TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 SCORES = ["war", "f1", "uar", "macro_f1"]
 
 
-def fit(*arguments: object) -> Answer:
-    return command(fit_command.main, *arguments)
+def fit(*arguments: object) -> CommandResult:
+    return run_command(fit_command.main, *arguments)
 
 
 def settings(*values: str) -> list[str]:
@@ -50,9 +50,9 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """The content of config.json that some options come to, without a training."""
-    plans: list[Plan] = []
+    plans: list[FitPlan] = []
 
-    def keep(plan: Plan, *_: object) -> None:
+    def keep(plan: FitPlan, *_: object) -> None:
         plans.append(plan)
         raise EmodnaError("enough")
 
@@ -61,11 +61,11 @@ def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         found: dict[str, Any] = plans[-1].config["decisive"]
         return found
 
-    monkeypatch.setattr("emodna.model.fit.carry_out", keep)
+    monkeypatch.setattr("emodna.model.fit.execute_plan", keep)
     return resolve
 
 
-def assert_usage_error(answer: Answer, *says: str) -> None:
+def assert_usage_error(answer: CommandResult, *says: str) -> None:
     assert answer.code == 2
     assert answer.out == ""
     assert "Usage:" in answer.err
@@ -100,7 +100,7 @@ class TestText:
         for word in ("emo-dna", "always high", "always low", "majority", "UAR", "WAR", "F1", "macro-F1"):
             assert word in answer.out
         assert "ravdess -> emodb, arousal, 2 steps, seed 0" in answer.out
-        assert "chosen" not in answer.out
+        assert "selected by" not in answer.out
         assert str(tmp_path / "run") in answer.out
 
     def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
@@ -130,7 +130,7 @@ class TestChoosing:
         answer = fit(*asked, "--select", "pseudo-label-agreement")
         assert answer.code == 0
         result = json.loads((tmp_path / "run" / "result.json").read_text())
-        assert f"chosen by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
+        assert f"selected by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
         assert "oracle" not in answer.out
 
     def test_marks_the_oracle_on_every_line_and_gives_it_a_key_of_its_own(
@@ -178,7 +178,7 @@ class TestMistakes:
             (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
             (["--add", "scl"], ["--add scl: not for emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
-            (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl and --set add=none: give one"]),
+            (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl: conflicts with --set add=none"]),
             (["--method", "dan", "--set", "scl_weight=0.5"], ["scl_weight=0.5: only with --add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
@@ -302,7 +302,7 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(asked: list[object], mon
     whole = json.loads(fit(*asked, "--json").out)
     options = [*asked, "--out", Path(whole["run"]).parent / "stopped"]
     with monkeypatch.context() as patch:
-        patch.setattr(Watcher, "logged", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(FitDisplay, "on_log", lambda *_: signal.raise_signal(signal.SIGINT))
         answer = fit(*options)
     assert (answer.code, answer.out) == (130, "")
     assert "--resume" in answer.err.splitlines()[-1]

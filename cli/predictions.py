@@ -1,0 +1,144 @@
+"""Writers of predictions: lines, JSON or CSV on standard output, or a file."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+
+import click
+
+from emodna.cli import common
+from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import open_atomically
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Endings of prediction files.
+SUFFIXES: Final = (".csv", ".parquet", ".json")
+
+_NUMBERS: Final = ("start", "end", "probability")
+#: Predictions per row group of Parquet.
+_ROWS: Final = 8192
+
+Prediction = Mapping[str, Any]
+"""Column -> value."""
+
+AddPrediction = Callable[[Prediction, Prediction, int | None], None]
+"""Function that writes a prediction, the other values of its row in the manifest, and the row's number."""
+
+
+def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
+    """Print a line per prediction, except for errors of whole files; with `runs`, each line names the run."""
+
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        if prediction["start"] is None:
+            return
+        span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
+        if prediction["error"] is not None:
+            text = f"{prediction['error']}  ({span})"
+        else:
+            positive = CLASS_NAMES[prediction["task"]][1]
+            text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
+            text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
+        text += f"  run={prediction['run']}" if runs else ""
+        row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
+        click.echo(common.visible(f"{prediction['file']}: {text}{row}"))
+
+    return add
+
+
+@contextmanager
+def write_json(stream: TextIO) -> Iterator[AddPrediction]:
+    """Write one JSON array, prediction by prediction."""
+    before = "["
+
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        nonlocal before
+        lines = common.format_json({**prediction, **beside}).splitlines()
+        stream.write("\n  ".join([before, *lines]))
+        stream.flush()
+        before = ","
+
+    yield add
+    stream.write("[]\n" if before == "[" else "\n]\n")
+    stream.flush()
+
+
+@contextmanager
+def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+    """Write a header, and a row per prediction, with cells that are harmless in spreadsheets and terminals."""
+    rows = csv.writer(stream, lineterminator="\n")
+
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        rows.writerow(map(common.to_csv_cell, (*prediction.values(), *beside.values())))
+        stream.flush()
+
+    rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
+    yield add
+    stream.flush()  # the header, if there is no prediction
+
+
+@contextmanager
+def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+    """Write a Parquet file; the manifest's columns keep their types."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
+    beside = pa.table({}) if manifest is None else manifest
+    rows: list[Prediction] = []
+    numbers: list[int | None] = []
+    with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
+
+        def write() -> None:
+            table = pa.Table.from_pylist(rows, own)
+            if manifest is not None:
+                for field, column in zip(
+                    beside.schema, beside.take(pa.array(numbers, pa.int64())).columns, strict=True
+                ):
+                    table = table.append_column(field, column)
+            writer.write_table(table)
+            rows.clear()
+            numbers.clear()
+
+        def add(prediction: Prediction, _beside: Prediction, number: int | None) -> None:
+            rows.append({name: _make_encodable(value) for name, value in prediction.items()})
+            numbers.append(number)
+            if len(rows) == _ROWS:
+                write()
+
+        yield add
+        write()
+
+
+def check_output(path: Path) -> None:
+    """Raise an EmodnaError if a path has an unknown ending, no folder, or exists and is not a file."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise EmodnaError("unknown ending", field="out", value=path, valid=SUFFIXES)
+    if not path.parent.is_dir():
+        raise EmodnaError(f"folder not found: {path.parent}", field="out", value=path)
+    if path.exists() and not path.is_file():
+        raise EmodnaError("exists and is not a file", field="out", value=path)
+
+
+@contextmanager
+def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+    """Write a file in the format of its ending; it appears once it is complete."""
+    with open_atomically(path) as stream:
+        if path.suffix.lower() == ".parquet":
+            with _write_parquet(stream, names, manifest) as add:
+                yield add
+            return
+        text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
+        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, names, manifest) as add:
+            yield add
+        text.detach()
+
+
+def _make_encodable(value: object) -> object:
+    """Return a value without characters that UTF-8 cannot encode; names of files may have some."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
