@@ -14,7 +14,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
-    from emodna.model.methods.catalog import MethodDescription
+    from emodna.model.methods.catalog import MethodInfo
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
@@ -114,12 +114,12 @@ def fit(
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.cli.fit_progress import watching
     from emodna.model.config import shared_settings
-    from emodna.model.methods import check_name
+    from emodna.model.methods import check_method_name
     from emodna.model.run_folder import JOIN, RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
-    check_name(asked["method"])
+    check_method_name(asked["method"])
     shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if asked["out"] is not None:
@@ -204,7 +204,7 @@ def _print_methods(*, as_json: bool) -> None:
     common.out.print(_MARKS, markup=False)
 
 
-def _paragraphs(each: "MethodDescription | PluginError") -> Iterator[str]:
+def _paragraphs(each: "MethodInfo | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return

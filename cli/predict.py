@@ -82,7 +82,7 @@ def predict(
     from emodna.model.inference.predict import predict as answers_of
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
-    from emodna.model.label import is_oracle, marked
+    from emodna.model.label import is_oracle, mark_oracle
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -90,9 +90,11 @@ def predict(
     for model, folder in zip(models, runs, strict=True):
         method, supervision = model.method.name, model.method.supervision
         if is_oracle(supervision):
-            common.note(f"{common.safe(folder)}: {marked(method, supervision)}: trained with the labels of its target")
+            common.note(
+                f"{common.safe(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target"
+            )
         common.detail(
-            f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
+            f"{mark_oracle(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )
         if windows is not None and windows.seconds > model.seconds:
             common.note(

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import SCORE_NAMES, marked
+from emodna.model.label import SCORE_NAMES, mark_oracle
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _FEW: Final = 20
 def score_table(result: Mapping[str, Any]) -> Table:
     """Return a table of a run's scores, the bounds of their intervals, and those of the constant predictors."""
     scores = _table("percent", *SCORE_NAMES.values())
-    label = result.get("label") or marked(result["method"], result.get("supervision"))
+    label = result.get("label") or mark_oracle(result["method"], result.get("supervision"))
     scores.add_row(common.safe(label), *cells(result), style="bold")
     intervals = result.get("intervals", {})  # runs of earlier versions have none
     for unit in ("utterances", "speakers") if intervals else ():

@@ -21,7 +21,7 @@ from emodna.model.inference.predictions import probabilities_of, write_predictio
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import classified
-from emodna.model.reproducibility import deterministic_algorithms, float32_throughout
+from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
 from emodna.model.request import FitRequest, Plan, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
@@ -84,7 +84,7 @@ def _train(plan: Plan, run: RunFolder, watcher: Watcher, listening: Listening) -
     """Train the method; return the model, how each source's utterances become its input, and the time it took."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, deterministic_algorithms(wanted=plan.train.deterministic), float32_throughout():
+    with generators, use_deterministic_algorithms(wanted=plan.train.deterministic), force_float32():
         timing = train(
             method,
             streams.source,

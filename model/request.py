@@ -19,11 +19,11 @@ from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.folds import Folds, folds_of
-from emodna.model.label import labelled
-from emodna.model.methods.aligning import additions
-from emodna.model.methods.base import Method, RunFacts, Settled, Supervision
+from emodna.model.label import make_label
+from emodna.model.methods.alignment import list_additions
+from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, settings_hash
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError
@@ -86,8 +86,8 @@ class Plan:
     features: FeatureSet
     splits: Sequence[Split]
     """Of the sources."""
-    facts: RunFacts
-    settled: Settled
+    facts: DataSummary
+    settled: ResolvedConfig
     method: Method
     folds: Folds | None
     """Of the target's speakers, where the method is cross-validated over them."""
@@ -109,7 +109,7 @@ class Plan:
         request, kind = self.request, type(self.method)
         usual, used = as_settings(kind.defaults), as_settings(self.settled.config)
         changed = {key: used[key] for key in request.settings if key in used and used[key] != usual[key]}
-        return labelled(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
+        return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Plan:
                 if each.by
             },
             "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")}
-            | methods.package_of(request.method),
+            | methods.find_package(request.method),
         }
 
     @property
@@ -181,10 +181,10 @@ def resolve_request(request: FitRequest) -> Plan:
         _check_labels(source, request.task)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
     trained_on = [(each.store, each.labels) for each in splits]
-    facts = RunFacts.of(trained_on, request.target, train.frames, train.batch_size)
+    facts = DataSummary.of(trained_on, request.target, train.frames, train.batch_size)
     _check_size(kind, facts)
     settled, method = _make_method(request, kind, method_config, facts)
-    if request.cuda_graph and (reason := method.uncapturable):
+    if request.cuda_graph and (reason := method.graph_obstacle):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
     return Plan(
         request=request,
@@ -202,9 +202,9 @@ def resolve_request(request: FitRequest) -> Plan:
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
     """Refuse an addition to a method that knows none."""
-    if "add" in request.settings and not additions(kind):
-        known = methods.registered()
-        valid = [name for name, each in known.items() if not isinstance(each, PluginError) and additions(each)]
+    if "add" in request.settings and not list_additions(kind):
+        known = methods.load_methods()
+        valid = [name for name, each in known.items() if not isinstance(each, PluginError) and list_additions(each)]
         raise ConfigError(f"--add {request.settings['add']}: not for {request.method}; valid: {', '.join(valid)}")
 
 
@@ -262,7 +262,7 @@ def _check_labels(source: FeatureStore, task: str) -> None:
         raise TrainingError(f"--src {source.snapshot.corpus}: {found} of {task}: there is nothing to learn from")
 
 
-def _check_size(kind: type[Method], facts: RunFacts) -> None:
+def _check_size(kind: type[Method], facts: DataSummary) -> None:
     """Refuse an input that the method's networks cannot read."""
     if facts.frames < kind.min_frames:
         raise ConfigError(f"--set frames={facts.frames}: {kind.name} needs at least {kind.min_frames}")
@@ -272,16 +272,18 @@ def _check_size(kind: type[Method], facts: RunFacts) -> None:
         )
 
 
-def _make_method(request: FitRequest, kind: type[Method], config: Any, facts: RunFacts) -> tuple[Settled, Method]:
+def _make_method(
+    request: FitRequest, kind: type[Method], config: Any, facts: DataSummary
+) -> tuple[ResolvedConfig, Method]:
     """Make the method with a configuration that fits the run; blame another package for a method that is none."""
-    with methods.blaming(request.method, "settled()"):
-        settled = kind.settled(config, facts)
-        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
-            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
+    with methods.blaming(request.method, "resolve_config()"):
+        settled = kind.resolve_config(config, facts)
+        if not isinstance(settled, ResolvedConfig) or type(settled.config) is not type(kind.defaults):
+            raise TypeError(f"it must return a ResolvedConfig, with a {type(kind.defaults).__name__}")
         if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
     # What a method draws without a generator of its own follows from the seed, too.
-    with methods.blaming(request.method, "()"), seeded(request.seed, "method"):
+    with methods.blaming(request.method, "()"), use_seed(request.seed, "method"):
         method: Method = kind(facts.dim, settled.config, request.seed)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")

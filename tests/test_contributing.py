@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from emodna.cli import corpora, fit, predict, prep
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.alignment import DomainPair
 from tests.cli.running import script
 from tests.model.small import SETTINGS, command, logged_lines
 from tests.pipeline.making import noise, wav
@@ -129,6 +129,8 @@ def test_that_method_computes_what_it_says(shift: float, tmp_path: Path, monkeyp
     coral = importlib.import_module("emodna_coral").Coral
     source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))
     expected = np.square(np.cov(source.T) - np.cov(target.T)).sum() / (4 * 8**2)
-    features = Domains(torch.from_numpy(source), torch.from_numpy(target))
-    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer(features, features, torch.tensor(0))
+    features = DomainPair(torch.from_numpy(source), torch.from_numpy(target))
+    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer_losses(
+        features, features, torch.tensor(0)
+    )
     torch.testing.assert_close(found["coral"].item(), expected)

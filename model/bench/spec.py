@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import is_oracle
-from emodna.model.methods import check_name
+from emodna.model.methods import check_method_name
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
 
@@ -52,7 +52,7 @@ class MethodSpec:
         Raises ConfigError for another form, a key given twice, or an unknown method.
         """
         spec = cls.read(text)
-        check_name(spec.name, option="--methods", adding="{}:add=scl")
+        check_method_name(spec.name, option="--methods", adding="{}:add=scl")
         return spec
 
     @classmethod

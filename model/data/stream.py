@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.data.windows import Framer
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 Kind = TypeVar("Kind", bound=Batch, covariant=True)
@@ -161,7 +161,7 @@ class TargetStream(Stream[Batch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
-        super().__init__([Chosen.everything(windows)], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([Chosen.everything(windows)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
@@ -171,7 +171,7 @@ class LabelledTargetStream(Stream[LabelledBatch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
-        super().__init__([Chosen.everything(windows, labels)], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([Chosen.everything(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class FoldStream(Stream[LabelledBatch]):
@@ -187,7 +187,7 @@ class FoldStream(Stream[LabelledBatch]):
     def __init__(
         self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
     ) -> None:
-        seeds = [derived_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
+        seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
         super().__init__([Chosen.labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
 
 
@@ -200,7 +200,7 @@ class SourceStream(Stream[LabelledBatch]):
     def __init__(
         self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
     ) -> None:
-        seeds = [derived_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
+        seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
         super().__init__([Chosen.labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.
@@ -42,7 +42,7 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     rows = np.flatnonzero(labels >= 0)
     classes = labels[rows].astype(np.int64)
     corpus = store.snapshot.corpus
-    random_state = derived_seed(seed, f"validation/{corpus}") % _SEEDS
+    random_state = derive_seed(seed, f"validation/{corpus}") % _SEEDS
     of_speakers = _speakers(store, rows, classes, share, random_state)
     if of_speakers is not None:
         chosen = of_speakers

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.metrics import classified, scores
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 
 #: Choice of the last step's model, which computes nothing.
 LAST: Final = "last"
@@ -48,7 +48,7 @@ def soft_neighbourhood_density(
     the same for each call of one n and `seed`.
     """
     if len(probabilities) > most:
-        generator = np.random.default_rng(derived_seed(seed, "soft neighbourhood density"))
+        generator = np.random.default_rng(derive_seed(seed, "soft neighbourhood density"))
         probabilities = probabilities[generator.choice(len(probabilities), most, replace=False)]
     if len(probabilities) < 2:
         return 0.0

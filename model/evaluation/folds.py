@@ -12,7 +12,7 @@ from emodna.model.errors import TrainingError
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.
@@ -53,7 +53,7 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
         raise TrainingError(f"--tgt {corpus}: {heard} speakers with a label of {task}, too few for {count} folds{few}")
     if max(np.bincount(labels[rows])) < count:
         raise TrainingError(f"--tgt {corpus}: too few labels of {task} for {count} folds; fewer --set folds")
-    parts = _parts(labels[rows], of_labelled, count, derived_seed(seed, f"folds/{corpus}") % _SEEDS)
+    parts = _parts(labels[rows], of_labelled, count, derive_seed(seed, f"folds/{corpus}") % _SEEDS)
     for part in parts:
         left = set(np.delete(labels[rows], part).tolist())
         if len(left) < 2:
@@ -71,7 +71,7 @@ def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> N
     method = cast("UpperBound", model.method)  # no other has folds
     found = np.empty(len(store))
     for fold in np.unique(folds.of).tolist():
-        judge = model if fold < 0 else replace(model, method=method.of_fold(fold))
+        judge = model if fold < 0 else replace(model, method=method.get_fold_model(fold))
         rows = np.flatnonzero(folds.of == fold)
         found[rows] = probabilities_of(judge, store, rows=rows)
     return found

@@ -10,7 +10,7 @@ import torch
 from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import BLIND, label_of
+from emodna.model.label import SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
@@ -39,8 +39,10 @@ class FinishedRun:
         try:
             decisive = config["decisive"]
             facts = {name: decisive[name] for name in _FACTS}
-            facts["supervision"] = config.get("supervision", BLIND)  # runs of earlier versions do not name it
-            facts["label"] = label_of(config)
+            facts["supervision"] = config.get(
+                "supervision", SOURCE_SUPERVISION
+            )  # runs of earlier versions do not name it
+            facts["label"] = read_label(config)
             facts["normalisation"] = decisive["train"]["normalisation"]
             return cls(path, model, facts, decisive["fingerprints"])
         except (KeyError, TypeError) as error:

@@ -16,9 +16,9 @@ from emodna.model.config import PADDINGS, configured
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import blaming, method_of, package_of
+from emodna.model.methods import blaming, find_package, load_method_of_run
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.reproducibility import float32_throughout, without_autocast
+from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -90,7 +90,7 @@ class TrainedModel:
         device = next(self.method.parameters()).device
         given = torch.from_numpy(np.stack(features)).transpose(1, 2).contiguous().to(device)
         # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
-        with float32_throughout() if device.type == "cuda" else without_autocast():
+        with force_float32() if device.type == "cuda" else disable_autocast():
             output = network(given, torch.tensor(lengths, device=device))
         if output is None:
             return None
@@ -110,7 +110,7 @@ class TrainedModel:
             tensors["normalisation.std"] = torch.from_numpy(self.framer.statistics.std)
         facts = {
             "method": self.method.name,
-            "package": package_of(self.method.name),
+            "package": find_package(self.method.name),
             "method_config": dict(self.method_config),
             "task": self.task,
             "dim": self.dim,
@@ -130,7 +130,7 @@ class TrainedModel:
         try:
             features = feature_set_from(facts["features"])
             framer = _framer(facts, tensors, features)
-            kind = method_of(path, facts["method"], facts.get("package"))
+            kind = load_method_of_run(path, facts["method"], facts.get("package"))
             with torch.device("meta"), blaming(kind.name, "()"):  # no memory before the file's tensors are known to fit
                 method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)

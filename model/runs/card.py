@@ -15,8 +15,8 @@ from markupsafe import Markup
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, ORACLE, SCORE_NAMES, label_of
-from emodna.model.methods import method_of
+from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
+from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
@@ -51,7 +51,7 @@ def card(run: RunFolder) -> str:
     run.finished_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
-        reference = method_of(run.path, config["decisive"]["method"]).reference
+        reference = load_method_of_run(run.path, config["decisive"]["method"]).reference
         return _template().render(_facts(config, result, corpora), reference=reference)
     except RunError:
         raise
@@ -78,9 +78,9 @@ def _template() -> jinja2.Template:
 
 def _facts(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> dict[str, Any]:
     """Collect the template's variables."""
-    decisive, method = config["decisive"], str(label_of(config))
+    decisive, method = config["decisive"], str(read_label(config))
     task: Task = decisive["task"]
-    supervision = config.get("supervision", BLIND)
+    supervision = config.get("supervision", SOURCE_SUPERVISION)
     if supervision not in get_args(Supervision):
         raise ValueError(f"supervision {supervision!r:.40}")
     sources = " + ".join(corpus.name for corpus in corpora if corpus.role == "source")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, SCORE_NAMES, label_of
+from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.errors import EmodnaError
 
@@ -58,12 +58,12 @@ class Run:
     @property
     def supervision(self) -> str | None:
         """The labels that it learns from, as `Method.supervision`; None if unknown."""
-        return str(self.config.get("supervision", BLIND)) if self.decisive else None
+        return str(self.config.get("supervision", SOURCE_SUPERVISION)) if self.decisive else None
 
     @property
     def label(self) -> str | None:
         """The method's label beside the run's results; None if unknown."""
-        return label_of(self.config)
+        return read_label(self.config)
 
     @property
     def sources(self) -> list[str]:

@@ -15,8 +15,8 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.loading import Loader, Residency
 from emodna.model.data.stream import Stream
 from emodna.model.errors import TrainingError
-from emodna.model.methods.base import Method, Phase, phase_at
-from emodna.model.reproducibility import derived_seed
+from emodna.model.methods.base import Method, Phase, find_phase
+from emodna.model.reproducibility import derive_seed
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.training.acceleration import CapturedUpdate, compiled, keep_freed_memory
 from emodna.model.training.log import MetricsLog, Watcher
@@ -75,7 +75,7 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    torch.manual_seed(derived_seed(seed, "training"))
+    torch.manual_seed(derive_seed(seed, "training"))
     method.to(device).train()
     method.steps = steps
     optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)
@@ -105,7 +105,7 @@ def train(
         began = time.perf_counter()
         while done < steps:
             source_batch, target_batch = next(loader)
-            terms = take_step(source_batch, target_batch, phase_at(method.phases, done, steps))
+            terms = take_step(source_batch, target_batch, find_phase(method.phases, done, steps))
             done += 1
             if done % config.log_every == 0 or done == steps:
                 check_finite(weights=False)

@@ -13,7 +13,7 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.store import FeatureStore
@@ -71,10 +71,10 @@ def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: 
     monkeypatch.setattr(torch, "manual_seed", refuse)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
     before = torch.get_rng_state()
-    with seeded(0, "a network"):
+    with use_seed(0, "a network"):
         first = torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
-    with seeded(0, "a network"):
+    with use_seed(0, "a network"):
         assert torch.equal(torch.rand(3), first)
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
-from emodna.model.networks.layers import pooled_convolution
+from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
+from emodna.model.networks.layers import convolve_and_pool
 from tests.model.plain_capsules import PlainCapsules
 from tests.model.small import noise
 
@@ -33,8 +33,8 @@ class TestShapes:
         assert shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
 
     def test_the_smallest_input_makes_one_place_of_capsules(self) -> None:
-        assert shapes(SMALLEST, SMALLEST)[3] == (6, 64)
-        for dim, frames in ((SMALLEST - 1, SMALLEST), (SMALLEST, SMALLEST - 1)):
+        assert shapes(MIN_SIZE, MIN_SIZE)[3] == (6, 64)
+        for dim, frames in ((MIN_SIZE - 1, MIN_SIZE), (MIN_SIZE, MIN_SIZE - 1)):
             with pytest.raises(RuntimeError):
                 shapes(dim, frames)
 
@@ -84,7 +84,7 @@ class TestPooledConvolution:
     def test_is_a_convolution_elu_and_a_mean_pool(self, inputs: int, h: int, w: int) -> None:
         x, weight, bias = noise(3, inputs, h, w), noise(5, inputs, 3, 3, seed=1), noise(5, seed=2)
         parameters = [[each.clone().requires_grad_() for each in (weight, bias)] for _ in range(2)]
-        outputs = pooled_convolution(x, *parameters[0]), F.avg_pool2d(F.elu(F.conv2d(x, *parameters[1])), 2)
+        outputs = convolve_and_pool(x, *parameters[0]), F.avg_pool2d(F.elu(F.conv2d(x, *parameters[1])), 2)
         torch.testing.assert_close(*outputs)
         for output in outputs:
             output.backward(noise(*output.shape, seed=3))

@@ -147,7 +147,7 @@ class TestUpperBound:
         assert list(terms) == ["emotion_1", "emotion_2", "emotion_3"]
         for fold, term in enumerate(terms.values()):
             rows = range(fold, 12, 3)
-            logits = model.of_fold(fold).predict(labelled.features[rows], labelled.lengths[rows])
+            logits = model.get_fold_model(fold).predict(labelled.features[rows], labelled.lengths[rows])
             expected = [-logits[n].log_softmax(0)[labelled.labels[row]] for n, row in enumerate(rows)]
             assert term.item() == pytest.approx(sum(each.item() for each in expected) / 4, rel=1e-5)
 
@@ -157,12 +157,14 @@ class TestUpperBound:
 
     def test_begin_alike_and_predict_the_mean_of_the_log_probabilities(self) -> None:
         model, (labelled, _) = self.made().eval(), batches(5, 2)
-        first, *others = (model.of_fold(fold).state_dict() for fold in range(3))
+        first, *others = (model.get_fold_model(fold).state_dict() for fold in range(3))
         for other in others:
             assert_same_tensors(first, other)
         for network in model.networks:
             torch.nn.init.normal_(network.network.classifier.weight)
-        answers = [model.of_fold(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)]
+        answers = [
+            model.get_fold_model(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)
+        ]
         product = torch.stack(answers).prod(0) ** (1 / 3)
         expected = product / product.sum(1, keepdim=True)
         found = model.predict(labelled.features, labelled.lengths).softmax(1)
@@ -333,7 +335,7 @@ class TestUpperBoundRun:
 def replaced(model: TrainedModel, fold: int) -> TrainedModel:
     """The model with the network of a fold alone."""
     assert isinstance(model.method, UpperBound)
-    return replace(model, method=model.method.of_fold(fold))
+    return replace(model, method=model.method.get_fold_model(fold))
 
 
 class TestCards:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from emodna.model.networks.recurrent import AttentionPooling, AttentiveEncoder, ConvLstm
 from tests.model.small import noise
-from tests.model.test_networks import normed, unlike_new
+from tests.model.test_networks import apply_norm, randomise_norms
 
 LENGTHS = torch.tensor([7, 3, 1])
 
@@ -52,7 +52,7 @@ class TestAttentiveEncoder:
 def network(kernel: int = 5) -> ConvLstm:
     torch.manual_seed(0)
     made = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
-    unlike_new(made)
+    randomise_norms(made)
     return made
 
 
@@ -63,7 +63,7 @@ def test_conv_lstm_written_out(kernel: int) -> None:
     layers = list(model.convolutions)
     assert len(layers) == 10
     for conv, norm in zip(layers[::5], layers[1::5], strict=True):
-        y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
+        y = F.max_pool1d(F.relu(apply_norm(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
     assert y.shape == (3, 8, 10)
     answers = []
     for row, length in zip(y, lengths, strict=True):

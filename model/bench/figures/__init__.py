@@ -57,13 +57,13 @@ def make_figure(name: str, experiment: Experiment, choice: Choice) -> Picture:
 
     Raises NothingToShow if no finished run has what it shows, and BenchError for an unknown name or a changed store.
     """
-    check_name(name)
+    check_method_name(name)
     module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
     picture: Picture = getattr(module, name.replace("-", "_"))(experiment, choice)
     return picture
 
 
-def check_name(name: str) -> None:
+def check_method_name(name: str) -> None:
     """Raise BenchError, which lists the valid names, for an unknown name."""
     if name not in FIGURES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")

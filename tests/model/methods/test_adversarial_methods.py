@@ -11,8 +11,14 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS
-from emodna.model.methods.adversarial import Adversarial, Adversary, AdversaryConfig, ReversalConfig, reversal_weight
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.adversarial import (
+    AdversarialMethod,
+    Adversary,
+    AdversaryConfig,
+    ReversalConfig,
+    reversal_weight,
+)
+from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.bsp import Bsp
 from emodna.model.methods.cdan import Cdan, CdanE, Conditioning
 from emodna.model.methods.dann import Dann
@@ -25,9 +31,9 @@ SIZES = (7, 4)
 LAMBDA = 2 / (1 + math.exp(-10 * 0.3)) - 1
 
 
-def model(kind: type[Adversarial], **settings: Any) -> Adversarial:
+def model(kind: type[AdversarialMethod], **settings: Any) -> AdversarialMethod:
     made = small(kind, **{"dropout": 0.0, **settings})
-    assert isinstance(made, Adversarial)
+    assert isinstance(made, AdversarialMethod)
     assert made.steps == 1000
     return made
 
@@ -36,19 +42,19 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def discriminator_of(method: Adversarial) -> nn.Module:
+def discriminator_of(method: AdversarialMethod) -> nn.Module:
     assert method.adversary is not None
     return method.adversary.discriminator
 
 
-def last_layer_zero(method: Adversarial) -> Adversarial:
+def last_layer_zero(method: AdversarialMethod) -> AdversarialMethod:
     last = [layer for layer in discriminator_of(method).modules() if isinstance(layer, nn.Linear)][-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return method
 
 
-def encoder_gradient(method: Adversarial, term: str, step: Tensor = STEP) -> list[Tensor]:
+def encoder_gradient(method: AdversarialMethod, term: str, step: Tensor = STEP) -> list[Tensor]:
     """Gradient of one term for the shared network, of which the classifier has none."""
     found = losses(method, batches(), step=step)[term]
     return list(
@@ -56,14 +62,14 @@ def encoder_gradient(method: Adversarial, term: str, step: Tensor = STEP) -> lis
     )
 
 
-def features_and_answers(method: Adversarial, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
+def features_and_answers(method: AdversarialMethod, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
     """E (n + m, channels) and q (n + m, 2), in float64."""
     together = torch.cat([source.features, target.features])
     features = method.network.encoder(method.network.backbone(together)).mean(2)
     return features.detach().double(), method.network.classifier(features).detach().double().softmax(1)
 
 
-def discriminator_loss(method: Adversarial, rows: Tensor, n: int, weights: list[float]) -> float:
+def discriminator_loss(method: AdversarialMethod, rows: Tensor, n: int, weights: list[float]) -> float:
     """-w log p(domain), the weights of each domain summing up to its size, half of each domain's mean."""
     logits = discriminator_of(method).double()(rows).tolist()
     domains = [(logits[:n], weights[:n], 1), (logits[n:], weights[n:], -1)]
@@ -85,7 +91,7 @@ class TestTerms:
     @pytest.mark.parametrize("kind", [Cdan, CdanE])
     def test_of_cdan(self, kind: type[Cdan]) -> None:
         # A classifier that is certain of some: the answers of a new one hardly differ.
-        def certain() -> Adversarial:
+        def certain() -> AdversarialMethod:
             made = model(kind)
             made.network.classifier.weight.data.mul_(5)
             return made
@@ -102,7 +108,7 @@ class TestTerms:
         assert terms["domain"].item() == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize(("base", "other"), [("dann", Dann), ("cdan+e", CdanE)])
-    def test_of_bsp(self, base: str, other: type[Adversarial]) -> None:
+    def test_of_bsp(self, base: str, other: type[AdversarialMethod]) -> None:
         pair = batches(*SIZES)
         mine = model(Bsp, base=base)
         terms, of_base = losses(mine, pair, step=STEP), losses(model(other), pair, step=STEP)
@@ -174,12 +180,12 @@ class TestAdversary:
     def test_accuracy_counts_the_domains_alike(self) -> None:
         made = self.made()
         made.discriminator = nn.Flatten(0)  # type: ignore[assignment] - what it is given is its answer
-        made(Domains(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), torch.tensor(1.0))
+        made(DomainPair(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), torch.tensor(1.0))
         assert made.monitor()["discriminator_accuracy"] == (3 / 4 + 1 / 2) / 2
 
     def test_both_corpora_share_one_batch_norm(self) -> None:
         made, source, target = self.made(), noise(6, 3), noise(6, 3, seed=1)
-        near, far = (made(Domains(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
+        near, far = (made(DomainPair(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
         assert near != pytest.approx(far, abs=1e-3)  # alone, each would have had its own shift taken away
 
 

@@ -14,7 +14,7 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.losses.adversarial import ganin_weight
-from emodna.model.methods.base import RunFacts
+from emodna.model.methods.base import DataSummary
 from emodna.model.methods.difl import Difl, DiflConfig
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
@@ -141,9 +141,9 @@ class TestCenters:
 def facts(
     genders: tuple[Iterable[str], Iterable[str]] = ("fm", "fm"),
     languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
-) -> RunFacts:
+) -> DataSummary:
     sets = [frozenset(values) for values in (*genders, *languages)]
-    return RunFacts(40, 188, 64, *sets, target_speakers=10)
+    return DataSummary(40, 188, 64, *sets, target_speakers=10)
 
 
 def assert_remarks(remarks: Sequence[str], part: str | None) -> None:
@@ -167,7 +167,7 @@ class TestSettled:
         ],
     )
     def test_gender(self, genders: tuple[str, str], kept: bool, remark: str | None) -> None:
-        config, remarks = Difl.settled(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
+        config, remarks = Difl.resolve_config(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
         assert config == DiflConfig(gender_head=kept)
         assert_remarks(remarks, remark)
 
@@ -182,19 +182,19 @@ class TestSettled:
         ],
     )
     def test_language(self, languages: Any, count: int | None, remark: str | None) -> None:
-        config, remarks = Difl.settled(DiflConfig(), facts(languages=languages))
+        config, remarks = Difl.resolve_config(DiflConfig(), facts(languages=languages))
         assert config == DiflConfig(language_head=count is not None, languages=count or 2)
         assert_remarks(remarks, remark)
 
     def test_says_where_no_head_is_left(self) -> None:
-        config, remarks = Difl.settled(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
+        config, remarks = Difl.resolve_config(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
         assert config.heads == {}
         assert len(remarks) == 3
         assert remarks[-1].startswith("no adversarial head is left")
 
     def test_refuses_another_number_of_languages(self) -> None:
         with pytest.raises(ConfigError, match=r"^--set languages=5: the corpora have 2: de, en$"):
-            Difl.settled(DiflConfig(languages=5), facts())
+            Difl.resolve_config(DiflConfig(languages=5), facts())
 
 
 def test_a_run_has_the_heads_that_its_corpora_allow(

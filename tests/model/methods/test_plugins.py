@@ -18,8 +18,8 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
-from emodna.model.methods.catalog import MethodDescription, describe_methods
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
+from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -37,7 +37,7 @@ GOOD = """
 from dataclasses import dataclass, field
 from emodna.model.config import Weight
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Method, Settled
+from emodna.model.methods.base import Method, ResolvedConfig
 from emodna.model.methods.source_only import SourceOnly, SourceOnlyConfig
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def keys(annotation, default, key="key"):
 #: Of what is called for a run, and what is said of it.
 FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
-    "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
-    "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "Settled",
+    "@classmethod\n    def resolve_config(cls, config, facts): return 1 / 0": " resolve_config() fails: ZeroDivisionError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return config": "fails: TypeError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }
@@ -114,12 +114,12 @@ def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **
 class TestRegistry:
     def test_has_it_behind_its_own(self, path: Path) -> None:
         install(path)
-        assert names() == [*METHODS, "floor"]
+        assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
         assert method("floor").summary == "a floor of one's own"
-        assert list(registered()) == names()
-        assert package_of("floor") == {"emodna-floor": "1.0"}
-        assert package_of("dan") == {}
+        assert list(load_methods()) == list_method_names()
+        assert find_package("floor") == {"emodna-floor": "1.0"}
+        assert find_package("dan") == {}
         plug(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
         del sys.modules["floor_good"]
         method("floor")
@@ -129,9 +129,9 @@ class TestRegistry:
 
     def test_prefers_its_own(self, path: Path) -> None:
         install(path, name="dan")
-        assert method("dan") is METHODS["dan"] is registered()["dan"]
-        assert names() == list(METHODS)
-        assert package_of("dan") == {}
+        assert method("dan") is METHODS["dan"] is load_methods()["dan"]
+        assert list_method_names() == list(METHODS)
+        assert find_package("dan") == {}
         assert "floor_good" not in sys.modules
 
 
@@ -220,7 +220,7 @@ class TestList:
         body = "supervision = property(lambda self: 'oracle-labels')"
         install(path, "floor_oracle:Derived", floor_oracle=derived(body))
         found = describe_methods()["floor"]
-        assert isinstance(found, MethodDescription)
+        assert isinstance(found, MethodInfo)
         assert found.oracle
         assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 

@@ -10,7 +10,7 @@ import torch
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
 from emodna.model.methods.base import Phase
 from emodna.model.methods.saddi import Saddi
-from tests.model.methods.test_addi import moved, of, trained
+from tests.model.methods.test_addi import find_changed, select_part, train_steps
 from tests.model.methods.test_every_method import Pair, small
 from tests.model.small import Stores, assert_same_tensors, batches, fit_small, logged_lines
 
@@ -30,17 +30,17 @@ class TestPhases:
     def test_what_each_moves(self, second: str) -> None:
         model = small(Saddi, second_discriminator=second)
         judge = "discriminators.second." if second == "windows" else "discriminators.realism."
-        names = moved(model, batches(), PRETRAINING)
-        assert of("network.classifier", names) == set()
-        assert of("network.backbone", names)
-        assert of("network.encoder", names)
-        assert of("decoder.", names)
-        assert of("discriminators.", names) == of(judge, names) != set()
+        names = find_changed(model, batches(), PRETRAINING)
+        assert select_part("network.classifier", names) == set()
+        assert select_part("network.backbone", names)
+        assert select_part("network.encoder", names)
+        assert select_part("decoder.", names)
+        assert select_part("discriminators.", names) == select_part(judge, names) != set()
         for phase in (ADAPTATION, AUGMENTATION):
-            names = moved(model, batches(), phase)
-            assert of("network.classifier", names)
-            assert of("decoder.", names)
-            kinds = {name.split(".")[1] for name in of("discriminators.", names)}
+            names = find_changed(model, batches(), phase)
+            assert select_part("network.classifier", names)
+            assert select_part("decoder.", names)
+            kinds = {name.split(".")[1] for name in select_part("discriminators.", names)}
             assert kinds == {"first", "second"}
 
     def test_the_first_needs_no_label(self) -> None:
@@ -48,13 +48,13 @@ class TestPhases:
         other = dataclasses.replace(source, labels=1 - source.labels)
         models = [small(Saddi), small(Saddi)]
         for model, each in zip(models, (source, other), strict=True):
-            trained(model, (each, target), phase=PRETRAINING)
+            train_steps(model, (each, target), phase=PRETRAINING)
         assert_same_tensors(models[0].state_dict(), models[1].state_dict())
 
     def test_the_second_trains_the_encoder_as_addi(self) -> None:
         models: list[Addi] = [small(Addi), small(Saddi)]  # type: ignore[list-item]
         for model, phase in zip(models, (Addi.phases[0], ADAPTATION), strict=True):
-            trained(model, batches(), phase=phase)
+            train_steps(model, batches(), phase=phase)
         mine, other = (model.network.state_dict() for model in models)
         assert_same_tensors(mine, other)
 
@@ -97,7 +97,7 @@ class TestSyntheticUtterances:
         """Codes of distinct utterances, and what is made of them."""
         codes = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
-        return codes, small(Saddi, **settings)._mixed(codes, torch.tensor(labels))
+        return codes, small(Saddi, **settings)._mix(codes, torch.tensor(labels))
 
     def test_lie_between_codes_of_one_class_and_nearer_to_their_own(self) -> None:
         labels = [0, 1, 0, 1, 0, 1, 1, 0]
@@ -125,7 +125,7 @@ class TestSyntheticUtterances:
         pair, terms = batches(), {}
         for phase in (ADAPTATION, AUGMENTATION):
             model = small(Saddi, dropout=0.0)
-            terms[phase.name] = trained(model, pair, steps=1, phase=phase)["emotion"]
+            terms[phase.name] = train_steps(model, pair, steps=1, phase=phase)["emotion"]
         synthetic = model.monitor()["synthetic"]
         torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
 

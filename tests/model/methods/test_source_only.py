@@ -42,7 +42,7 @@ class TestTargetBatchNorm:
         other.network(target.features, target.lengths)
         assert_same_tensors(model.state_dict(), other.state_dict())
 
-        assert "target_bn=false" in str(model.uncapturable)
+        assert "target_bn=false" in str(model.graph_obstacle)
 
     def test_a_training_has_the_weights_of_source_only(self, pair: Stores, tmp_path: Path) -> None:
         for target_bn in ("false", "true"):
