@@ -18,7 +18,7 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, get_method, list_method_names, load_methods
 from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
@@ -116,20 +116,20 @@ class TestRegistry:
         install(path)
         assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
-        assert method("floor").summary == "a floor of one's own"
+        assert get_method("floor").summary == "a floor of one's own"
         assert list(load_methods()) == list_method_names()
         assert find_package("floor") == {"emodna-floor": "1.0"}
         assert find_package("dan") == {}
         plug(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
         del sys.modules["floor_good"]
-        method("floor")
+        get_method("floor")
         assert "floor_other" not in sys.modules
         with pytest.raises(ConfigError, match=r"flor: unknown; did you mean floor\?; valid: source-only, .*, floor"):
-            method("flor")
+            get_method("flor")
 
     def test_prefers_its_own(self, path: Path) -> None:
         install(path, name="dan")
-        assert method("dan") is METHODS["dan"] is load_methods()["dan"]
+        assert get_method("dan") is METHODS["dan"] is load_methods()["dan"]
         assert list_method_names() == list(METHODS)
         assert find_package("dan") == {}
         assert "floor_good" not in sys.modules
@@ -137,7 +137,7 @@ class TestRegistry:
 
 def assert_broken(name: str, reason: str) -> None:
     with pytest.raises(PluginError) as refused:
-        method(name)
+        get_method(name)
     text = str(refused.value)
     assert text.startswith(f"{name}: the plug-in of emodna-floor 1.0 is broken: ")
     assert reason in text
