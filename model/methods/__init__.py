@@ -76,13 +76,13 @@ def get_method(name: str) -> "type[Method]":
     Raises ConfigError if the method is unknown, PluginError if its package is broken.
     """
     if name in METHODS:
-        if ignored := plugins.announced(ENTRY_POINTS).get(name):
+        if ignored := plugins.find_entry_points(ENTRY_POINTS).get(name):
             _LOG.warning("method %s: using emodna's own; %s is ignored, give it another name", name, ignored.value)
         return METHODS[name]
     check_method_name(name)
     from emodna.model.methods.catalog import load_plugin_method
 
-    return load_plugin_method(plugins.announced(ENTRY_POINTS)[name])
+    return load_plugin_method(plugins.find_entry_points(ENTRY_POINTS)[name])
 
 
 def load_method_of_run(path: Path, name: object, package: object = None) -> "type[Method]":
@@ -106,10 +106,10 @@ def find_package(name: str) -> dict[str, str]:
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
-def blaming(name: str, what: str) -> AbstractContextManager[None]:
+def wrap_plugin_errors(name: str, what: str) -> AbstractContextManager[None]:
     """Turn failures within the context into a PluginError if another package adds the method."""
     entry = _find_entry_point(name)
-    return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
+    return plugins.wrap_plugin_errors(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
 def check_method_name(name: str, *, in_spec: bool = False) -> None:
@@ -125,7 +125,7 @@ def check_method_name(name: str, *, in_spec: bool = False) -> None:
 
 def list_method_names() -> list[str]:
     """Return the names of all methods, those of other packages last. Imports nothing."""
-    return [*METHODS, *(name for name in plugins.announced(ENTRY_POINTS) if name not in METHODS)]
+    return [*METHODS, *(name for name in plugins.find_entry_points(ENTRY_POINTS) if name not in METHODS)]
 
 
 def load_methods() -> "Mapping[str, type[Method] | PluginError]":
@@ -141,4 +141,4 @@ def load_methods() -> "Mapping[str, type[Method] | PluginError]":
 
 def _find_entry_point(name: str) -> EntryPoint | None:
     """Return the entry point of a method; None for a method of emodna."""
-    return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)
+    return None if name in METHODS else plugins.find_entry_points(ENTRY_POINTS).get(name)

@@ -9,7 +9,7 @@ import torch
 
 from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_keys
 from emodna.model.errors import ConfigError
-from emodna.model.methods import blaming, find_package, load_methods
+from emodna.model.methods import wrap_plugin_errors, find_package, load_methods
 from emodna.model.methods.alignment import list_additions
 from emodna.model.methods.base import Method, Phase
 from emodna.pipeline import plugins
@@ -64,13 +64,15 @@ def load_plugin_method(entry: EntryPoint) -> type[Method]:
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
     for name, requirement, is_valid in _ATTRIBUTES:
         if not hasattr(kind, name):
-            raise plugins.broken(entry, f"{entry.value} has no `{name}`: must be {requirement}")
+            raise plugins.make_plugin_error(entry, f"{entry.value} has no `{name}`: must be {requirement}")
         if not is_valid(value := getattr(kind, name)):
-            raise plugins.broken(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}")
+            raise plugins.make_plugin_error(
+                entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}"
+            )
     try:
         check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
-        raise plugins.broken(entry, f"{entry.value}: defaults: {error}") from error
+        raise plugins.make_plugin_error(entry, f"{entry.value}: defaults: {error}") from error
     return kind
 
 
@@ -79,7 +81,7 @@ def _learns_from_target(name: str, kind: type[Method]) -> bool:
     if kind.supervision is Method.supervision:
         return False
     # The property needs an instance. On the meta device that takes no memory.
-    with blaming(name, "()"), torch.device("meta"):
+    with wrap_plugin_errors(name, "()"), torch.device("meta"):
         return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
 
 

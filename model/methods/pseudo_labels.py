@@ -6,7 +6,7 @@ from typing import Annotated, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from emodna.model.config import Count, Momentum, Positive, Valid, Weight
+from emodna.model.config import Count, Momentum, Positive, Constraint, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
 from emodna.model.methods.base import (
@@ -34,7 +34,7 @@ def _is_threshold(text: str) -> bool:
         return False
 
 
-Threshold = Annotated[str, Valid(f"adaptive, fixed:P (P from 0 to 1), none or {ORACLE_LABELS}", _is_threshold)]
+Threshold = Annotated[str, Constraint(f"adaptive, fixed:P (P from 0 to 1), none or {ORACLE_LABELS}", _is_threshold)]
 """Rule that selects pseudo-labels: see `make_labeller`."""
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.config import Count, Valid, Weight
+from emodna.model.config import Count, Constraint, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reward
 from emodna.model.methods.addi import DISCRIMINATORS, TURNS, Addi, AddiConfig
@@ -17,7 +17,7 @@ from emodna.model.networks.discriminators import WindowDecoder, WindowDiscrimina
 from emodna.model.networks.passes import keep_running_statistics
 from emodna.model.reproducibility import use_seed
 
-_Fraction = Annotated[float, Valid("from 0 to 1", lambda value: 0 <= value <= 1)]
+_Fraction = Annotated[float, Constraint("from 0 to 1", lambda value: 0 <= value <= 1)]
 
 
 @dataclass(frozen=True)

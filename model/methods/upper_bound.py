@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.config import Valid
+from emodna.model.config import Constraint
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods.base import DataSummary, EncoderConfig, Method, ResolvedConfig, SharedEncoder, Supervision
 
-Folds = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
+Folds = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ class Tree(ABC):
     """Absolute, links resolved."""
 
     @property
-    def left_out(self) -> Mapping[str, int]:
+    def skip_counts(self) -> Mapping[str, int]:
         """Numbers of files that `files` leaves out, by reason."""
         return {}
 
     @property
-    def opens_at_once(self) -> bool:
+    def is_quick_to_open(self) -> bool:
         """True if another process opens it without delay, where it is unpickled."""
         return True
 
@@ -90,12 +90,12 @@ class ArchiveTree(Tree):
         self.root = root.resolve()
         self._mtime_ns = self.root.stat().st_mtime_ns
         self._members: dict[str, Member] = {}
-        self._left_out: Counter[str] = Counter()
+        self._skip_counts: Counter[str] = Counter()
 
     @property
-    def left_out(self) -> dict[str, int]:
+    def skip_counts(self) -> dict[str, int]:
         """Numbers of members that no unpacking should create, by reason."""
-        return dict(self._left_out)
+        return dict(self._skip_counts)
 
     def files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """List the visible members, in sorted order."""
@@ -120,7 +120,7 @@ class ArchiveTree(Tree):
 
     def relative(self, path: str) -> str | None:
         """Spell a member's path; members have no other place than below the root."""
-        return _member_path(path)
+        return _normalise_path(path)
 
     @abstractmethod
     def _read(self, member: Member) -> bytes:
@@ -128,12 +128,12 @@ class ArchiveTree(Tree):
 
     def _add(self, name: str, member: Member) -> None:
         """Note a member under its name, if that is one a file below the root could have."""
-        path = _member_path(name)
+        path = _normalise_path(name)
         if path is None:
-            self._left_out["name that leads out of the archive"] += 1
+            self._skip_counts["name that leads out of the archive"] += 1
             return
         if path in self._members:
-            self._left_out["earlier member of the same name"] += 1
+            self._skip_counts["earlier member of the same name"] += 1
         self._members[path] = member
 
 
@@ -146,7 +146,7 @@ def refusal(size: int, packed: int) -> str | None:
     return None
 
 
-def _member_path(name: str) -> str | None:
+def _normalise_path(name: str) -> str | None:
     """Return a member's name as a relative POSIX path; None if it is absolute, leads upwards or is no name."""
     path = posixpath.normpath(name.replace("\\", "/"))  # some Windows archivers write backslashes
     outside = path.startswith(("/", "../")) or path in ("..", ".") or re.match("[A-Za-z]:", path) or "\0" in path

@@ -8,7 +8,7 @@ import pytest
 
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Skip
-from tests.pipeline.archives.packing import files_below, pack
+from tests.pipeline.archives.packing import read_files, pack
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age
 
@@ -35,7 +35,7 @@ def test_a_readme_beside_an_archive_does_not_hide_it(tmp_path: Path) -> None:
     builder = BUILDERS["iemocap"]
     builder.add(tmp_path / "unpacked", builder.example)
     (tmp_path / "root").mkdir()
-    pack(tmp_path / "root" / "release.tar.gz", files_below(tmp_path / "unpacked"))
+    pack(tmp_path / "root" / "release.tar.gz", read_files(tmp_path / "unpacked"))
     (tmp_path / "root" / "README.txt").write_text("Read me.")
     iemocap = corpus("iemocap")
     assert len(iemocap.scan(iemocap.open(tmp_path / "root")).utterances) == 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import assert_same_tensors, make_batches
 
 SEPARATE = pytest.mark.parametrize("mode", ["separate", "source"])
 
@@ -35,7 +35,7 @@ def pass_batch(model: EmotionNetwork, batch: Batch) -> Tensor:
 
 
 def test_concat_is_one_pass_of_one_batch() -> None:
-    source, target = batches(8, 5)
+    source, target = make_batches(8, 5)
     joint = dataclasses.replace(
         target,
         features=torch.cat([source.features, target.features]),
@@ -49,14 +49,14 @@ def test_concat_is_one_pass_of_one_batch() -> None:
 class TestSeparate:
     @SEPARATE
     def test_each_corpus_is_whitened_by_its_own_statistics(self, mode: str) -> None:
-        source, target = batches(8, 5)
+        source, target = make_batches(8, 5)
         of_source, of_target = pass_pair(network(), source, target, mode)
         torch.testing.assert_close(of_source, pass_batch(network(), source))
         torch.testing.assert_close(of_target, pass_batch(network(), target))
 
     @SEPARATE
     def test_dropout_of_the_target_is_its_own_and_changes_from_step_to_step(self, mode: str) -> None:
-        source, _ = batches()
+        source, _ = make_batches()
         model = network(0.5)
         draws = [*pass_pair(model, source, source, mode)]
         torch.rand(1)  # the next step finds the global state elsewhere
@@ -65,7 +65,7 @@ class TestSeparate:
         assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
 
     def test_running_statistics_mix_both_corpora(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         mine, other = network(), network()
         pass_pair(mine, source, target, "separate")
         pass_batch(other, source)
@@ -73,7 +73,7 @@ class TestSeparate:
         assert_same_tensors(mine.state_dict(), other.state_dict())
 
     def test_running_statistics_are_the_source_s(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         mine, other = network(), network()
         pass_pair(mine, source, target, "source")
         pass_batch(other, source)
@@ -84,7 +84,7 @@ class TestSeparate:
 
 
 def test_evaluation_mode_predicts_as_after_training_and_leaves_everything_as_it_was() -> None:
-    source, target = batches()
+    source, target = make_batches()
     model = network(0.5)
     pass_batch(model, source)
     model.classifier.eval()  # a layer that is kept in evaluation mode stays there

@@ -19,7 +19,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import small
-from tests.model.small import Silent, logged_lines
+from tests.model.small import SilentCallback, read_log
 from tests.model.test_trainer import CPU, Streams, streams
 
 __all__ = ["streams"]
@@ -71,11 +71,11 @@ class Duel(Method):
         return {name.split(".")[0]: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
 
 
-def train_duel(streams: Streams, run: Path, *, steps: int = 8, watcher: Silent | None = None) -> Duel:
+def train_duel(streams: Streams, run: Path, *, steps: int = 8, callback: SilentCallback | None = None) -> Duel:
     method = Duel()
     run.mkdir(exist_ok=True)
     config = TrainConfig(log_every=1, checkpoint_seconds=0)
-    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "watcher": watcher or Silent()}
+    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "watcher": callback or SilentCallback()}
     train(method, *streams, config, **parts)
     return method
 
@@ -99,7 +99,7 @@ class TestTraining:
 
     def test_logs_the_terms_of_all_turns_and_their_total(self, streams: Streams, tmp_path: Path) -> None:
         train_duel(streams, tmp_path)
-        lines = logged_lines(tmp_path)
+        lines = read_log(tmp_path)
         assert list(lines[0]) == ["step", "emotion", "total"]
         assert list(lines[-1]) == ["step", "discriminator", "emotion", "fooling", "total"]
         last = lines[-1]

@@ -20,7 +20,7 @@ from emodna.model.methods.pseudo_labels import (
     SclConfig,
     make_labeller,
 )
-from tests.model.small import batches
+from tests.model.small import make_batches
 
 
 def binary_logits(*confidences: float) -> Tensor:
@@ -149,7 +149,7 @@ class TestVariants:
 
     def test_an_oracle_s_utterances_without_a_label_count_for_nothing(self) -> None:
         contrast = PseudoLabelContrast(SclConfig(threshold="oracle-labels"))
-        source, target = batches(4, 3)
+        source, target = make_batches(4, 3)
         labelled = LabelledBatch(**target.tensors, labels=torch.tensor([1, 0, -1]))
         pseudo = contrast.select(torch.randn(3, 2), labelled)
         projected = torch.randn(7, 5)

@@ -15,7 +15,7 @@ from emodna.model.methods.saddi import SaddiConfig
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import Pair, losses, small
-from tests.model.small import batches
+from tests.model.small import make_batches
 
 CPU = torch.device("cpu")
 
@@ -46,13 +46,13 @@ def select_part(part: str, names: set[str]) -> set[str]:
 class TestTurns:
     @pytest.mark.parametrize("encoder", ["conv-blstm", "shared"])
     def test_the_encoder_s_leaves_the_discriminators_alone(self, encoder: str) -> None:
-        names = find_changed(small(Addi, encoder=encoder), batches(), Phase(turns=(ENCODER,)))
+        names = find_changed(small(Addi, encoder=encoder), make_batches(), Phase(turns=(ENCODER,)))
         assert names
         assert names == select_part("network.", names)
 
     def test_the_discriminators_moves_nothing_but_them_not_even_running_statistics(self) -> None:
         both, encoder_s = (
-            find_changed(small(Addi), batches(), Phase(turns=turns))
+            find_changed(small(Addi), make_batches(), Phase(turns=turns))
             for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
         )
         assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
@@ -61,13 +61,13 @@ class TestTurns:
         counted = []
         for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
             model = small(Addi)
-            train_steps(model, batches(), steps=2, phase=Phase(turns=turns))
+            train_steps(model, make_batches(), steps=2, phase=Phase(turns=turns))
             counted.append((model.network.backbone[1].num_batches_tracked.item(), torch.rand(1).item()))
         assert counted[0] == counted[1]
         assert counted[0][0] == 2
 
     def test_terms_pull_in_opposite_directions(self) -> None:
-        terms = losses(small(Addi, adversarial_weight=0.25), batches())
+        terms = losses(small(Addi, adversarial_weight=0.25), make_batches())
         assert list(terms) == ["emotion", "adversarial", "discriminators"]
         torch.testing.assert_close(terms["adversarial"], -0.25 * terms["discriminators"])
 
@@ -91,7 +91,7 @@ class TestAtTheirBest:
         return -terms["discriminators"].item()
 
     def test_is_minus_two_of_the_same_utterances_and_more_of_others(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         same = dataclasses.replace(target, features=source.features)
         assert self.value((source, same)) == pytest.approx(-2, abs=1e-3)
         assert self.value((source, target)) > -1.5

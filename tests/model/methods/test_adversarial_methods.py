@@ -23,7 +23,7 @@ from emodna.model.methods.bsp import Bsp
 from emodna.model.methods.cdan import Cdan, CdanE, Conditioning
 from emodna.model.methods.dann import Dann
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import assert_same_tensors, make_batches
 
 NAMES = ["dann", "cdan", "cdan+e", "bsp"]
 STEP = torch.tensor(300)
@@ -56,7 +56,7 @@ def last_layer_zero(method: AdversarialMethod) -> AdversarialMethod:
 
 def encoder_gradient(method: AdversarialMethod, term: str, step: Tensor = STEP) -> list[Tensor]:
     """Gradient of one term for the shared network, of which the classifier has none."""
-    found = losses(method, batches(), step=step)[term]
+    found = losses(method, make_batches(), step=step)[term]
     return list(
         torch.autograd.grad(found, [*method.network.backbone.parameters(), *method.network.encoder.parameters()])
     )
@@ -81,7 +81,7 @@ def discriminator_loss(method: AdversarialMethod, rows: Tensor, n: int, weights:
 
 class TestTerms:
     def test_of_dann(self) -> None:
-        mine, pair = model(Dann, domain_weight=0.5), batches(*SIZES)
+        mine, pair = model(Dann, domain_weight=0.5), make_batches(*SIZES)
         terms = losses(mine, pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
         rows, _ = features_and_answers(model(Dann), *pair)
@@ -96,7 +96,7 @@ class TestTerms:
             made.network.classifier.weight.data.mul_(5)
             return made
 
-        pair = batches(*SIZES)
+        pair = make_batches(*SIZES)
         terms = losses(certain(), pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
         features, answers = features_and_answers(certain(), *pair)
@@ -109,7 +109,7 @@ class TestTerms:
 
     @pytest.mark.parametrize(("base", "other"), [("dann", Dann), ("cdan+e", CdanE)])
     def test_of_bsp(self, base: str, other: type[AdversarialMethod]) -> None:
-        pair = batches(*SIZES)
+        pair = make_batches(*SIZES)
         mine = model(Bsp, base=base)
         terms, of_base = losses(mine, pair, step=STEP), losses(model(other), pair, step=STEP)
         spectral = terms.pop("spectral")
@@ -125,7 +125,7 @@ class TestTerms:
 class TestReversal:
     def test_a_discriminator_that_knows_nothing_tells_the_encoder_nothing(self, name: str) -> None:
         mine = last_layer_zero(model(METHODS[name]))  # type: ignore[arg-type]
-        assert losses(mine, batches(), step=STEP)["domain"].item() == pytest.approx(0.693147, abs=1e-6)
+        assert losses(mine, make_batches(), step=STEP)["domain"].item() == pytest.approx(0.693147, abs=1e-6)
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain"))
         assert mine.monitor()["discriminator_accuracy"] == 0.5
 
@@ -138,7 +138,7 @@ class TestReversal:
         for reversed_, gradient in zip(mine, plain, strict=True):
             torch.testing.assert_close(reversed_, -LAMBDA * gradient, rtol=1e-4, atol=1e-6)
         method = model(kind)  # type: ignore[arg-type]
-        losses(method, batches(), step=STEP)["domain"].backward()
+        losses(method, make_batches(), step=STEP)["domain"].backward()
         assert method.network.classifier.weight.grad is None
 
     @pytest.mark.parametrize("settings", [{}, {"reversal_ceiling": 0.0}])
@@ -148,7 +148,7 @@ class TestReversal:
         step = STEP if settings else torch.tensor(0)
         mine = model(METHODS[name], **settings)  # type: ignore[arg-type]
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain", step))
-        found = losses(mine, batches(), step=step)["domain"]
+        found = losses(mine, make_batches(), step=step)["domain"]
         assert all(each.any() for each in torch.autograd.grad(found, list(discriminator_of(mine).parameters())))
 
 
@@ -167,7 +167,7 @@ class TestReversalWeight:
         found = reversal_weight(ReversalConfig(reversal_ceiling=ceiling), torch.tensor(0.5), torch.tensor(7))
         assert found.item() == pytest.approx(0.98661 * ceiling, abs=1e-5)
         mine = model(Dann, reversal_ceiling=ceiling)
-        losses(mine, batches(), step=torch.tensor(500))
+        losses(mine, make_batches(), step=torch.tensor(500))
         assert mine.monitor()["reversal"].item() == pytest.approx(0.98661 * ceiling, abs=1e-5)
 
 

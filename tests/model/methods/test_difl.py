@@ -20,10 +20,10 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import (
     assert_same_tensors,
-    batches,
-    emotions_of,
+    make_batches,
+    read_emotions,
     fit_small,
-    listed,
+    make_manifest_store,
 )
 
 HEADS = ("corpus", "gender", "language")
@@ -51,7 +51,7 @@ def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
 
 class TestObjective:
     def test_is_the_emotion_loss_and_a_third_of_each_head_s(self) -> None:
-        source, target = with_genders(batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
+        source, target = with_genders(make_batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
         mine, other = model(), model()
         terms = losses(mine, (source, target))
         features = torch.cat([source.features, target.features])
@@ -71,7 +71,7 @@ class TestObjective:
         every, fewer = model(), model(**{f"{head}_head": False for head in off}, adversarial_weight=0.7)
         left = {head for head in HEADS if head not in off}
         assert set(fewer.heads) == left
-        before, after = (losses(each, batches()) for each in (every, fewer))
+        before, after = (losses(each, make_batches()) for each in (every, fewer))
         assert after.keys() == {"emotion", *left}
         for head in left:
             torch.testing.assert_close(after[head], 0.7 * share * 3 * before[head])
@@ -82,7 +82,7 @@ class TestReversal:
     def found(self, step: int, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Gradients of the heads' losses: of the encoder, and of the heads."""
         mine = model(**settings)
-        terms = losses(mine, batches(), step=torch.tensor(step))
+        terms = losses(mine, make_batches(), step=torch.tensor(step))
         torch.stack([terms[head] for head in HEADS]).sum().backward()
         of = {name: p.grad for name, p in mine.named_parameters() if p.grad is not None}
         encoder, heads = ({n: g for n, g in of.items() if n.startswith(start)} for start in ("encoder.", "heads."))
@@ -107,7 +107,7 @@ class TestUnknownGender:
     def test_of_a_whole_batch_is_finite(self, unknown: tuple[int, ...]) -> None:
         genders = [[-1] * 8 if side in unknown else [0, 1] * 4 for side in (0, 1)]
         mine = model()
-        terms = losses(mine, with_genders(batches(), *genders), step=torch.tensor(500))
+        terms = losses(mine, with_genders(make_batches(), *genders), step=torch.tensor(500))
         assert all(gradient.isfinite().all() for gradient in gradients(mine, terms).values())
         nobody = len(unknown) == 2
         assert (terms["gender"].item() == 0) == nobody
@@ -118,13 +118,13 @@ class TestUnknownGender:
         with torch.no_grad():
             for parameter in mine.heads["gender"].parameters():
                 parameter.zero_()  # equal logits: the first class, f
-        losses(mine, with_genders(batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
+        losses(mine, with_genders(make_batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
         assert mine.monitor()["gender_accuracy"].item() == 0.5
 
 
 class TestCenters:
     def test_draw_the_source_s_features(self) -> None:
-        mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), batches()
+        mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), make_batches()
         nn.init.normal_(mine.centers)
         z = mine.encoder(source.features, source.lengths).detach()
         distances = [(row - mine.centers[label]).square().sum() for row, label in zip(z, source.labels, strict=True)]
@@ -205,9 +205,9 @@ def test_a_run_has_the_heads_that_its_corpora_allow(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Male English and English, as SAVEE and RAVDESS are.
-    emotions = emotions_of(target)
+    emotions = read_emotions(target)
     columns = {"gender": dict.fromkeys(emotions, "m"), "language": dict.fromkeys(emotions, "en")}
-    male = listed(roots["emodb"], emotions, tmp_path / "cache", **columns)
+    male = make_manifest_store(roots["emodb"], emotions, tmp_path / "cache", **columns)
     fit_small(male, source, tmp_path / "run", method="difl")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert [config["decisive"]["method_config"][f"{head}_head"] for head in HEADS] == [True, True, False]

@@ -25,7 +25,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, batches, fit_small
+from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, make_batches, fit_small
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
@@ -82,9 +82,9 @@ def dim_of(kind: type[Method]) -> int:
 
 
 def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
-    """Batches as `batches` makes them, large enough for the method's networks."""
+    """Batches as `make_batches` makes them, large enough for the method's networks."""
     frames = max(like.pop("frames", 32), kind.min_frames)
-    return batches(*sizes, dim=dim_of(kind), frames=frames, **like)
+    return make_batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
 
 def folds(kind: type[Method]) -> int:

@@ -9,7 +9,7 @@ from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.dan import Dan
 from emodna.model.methods.jan import Jan
 from tests.model.methods.test_every_method import STEP, losses, small
-from tests.model.small import batches
+from tests.model.small import make_batches
 
 FEATURES = DomainPair(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.ones(5, 8))
 LOGITS = DomainPair(torch.randn(6, 2, generator=torch.Generator().manual_seed(1)), torch.ones(5, 2))
@@ -30,7 +30,7 @@ class TestDan:
     @pytest.mark.parametrize("align_logits", [False, True])
     def test_the_classifier_learns_from_the_target_only_where_its_logits_are_aligned(self, align_logits: bool) -> None:
         model = small(Dan, align_logits=align_logits, dropout=0.0)
-        terms = losses(model, batches())
+        terms = losses(model, make_batches())
         gradients = torch.autograd.grad(
             sum(terms[name] for name in terms if name != "emotion"), model.network.classifier.weight, allow_unused=True
         )
@@ -51,5 +51,5 @@ class TestJan:
 
     def test_its_gradient_goes_through_the_softmax(self) -> None:
         model = small(Jan, dropout=0.0)
-        (gradient,) = torch.autograd.grad(losses(model, batches())["jmmd"], model.network.classifier.weight)
+        (gradient,) = torch.autograd.grad(losses(model, make_batches())["jmmd"], model.network.classifier.weight)
         assert gradient.any()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from emodna.model.losses.adversarial import ganin_weight
 from emodna.model.methods.mdd import Mdd
-from tests.model.small import batches
+from tests.model.small import make_batches
 
-PAIR = batches()
+PAIR = make_batches()
 
 
 def small(**settings: Any) -> Mdd:
