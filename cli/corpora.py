@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Group, cache_option, common_options
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes"
                 "next", "error")  # fmt: skip
 
 
-class _ListsByDefault(click.Group):
+class _ListsByDefault(Group):
     """Without a subcommand, it is `ls`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -29,15 +29,15 @@ class _ListsByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListsByDefault, context_settings=common.CONTEXT)
+@click.group(cls=_ListsByDefault)
 @click.version_option(package_name="emodna")
 def corpora() -> None:
     """Look at the corpora: what they are, how to get them, which are here. Without a command: ls."""
 
 
 @corpora.command("ls", cls=Command)
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the next step."""
     from emodna.pipeline.archives import get_data_root
@@ -54,15 +54,15 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 
 @corpora.command(cls=Command)
 @click.argument("name")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     from emodna.pipeline.archives import get_data_root
-    from emodna.pipeline.corpora import corpus
+    from emodna.pipeline.corpora import load_corpus
 
     common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
-    chosen = corpus(name)
+    chosen = load_corpus(name)
     info, download = chosen.info, chosen.info.download
     row = _row(name, type(chosen), cache)
     _add_next([row], cache)
@@ -102,8 +102,8 @@ def show(name: str, cache: Path, as_json: bool) -> None:
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
-    from emodna.pipeline.archives import list_contents, find_default_root
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.archives import find_default_root, list_contents
+    from emodna.pipeline.catalogue import list_stores
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
@@ -115,7 +115,7 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
         "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
         "found": bool(list_contents(root)),
-        "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
+        "stores": [_store(path) for path in list_stores(cache) if path.parent.name in named],
     }
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import predictions
-from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli import common, predictions
+from emodna.cli.options import Command, Seconds, common_options, config_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -25,17 +24,14 @@ if TYPE_CHECKING:
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
-@common.environment("EMODNA_PREDICT")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_PREDICT")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, type=click.Path())
 @click.option(
     "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to ask; repeatable."
 )
-@click.option("--windows", "window", type=common.Seconds(), metavar="S", help="Answer for each window of S s.")
-@click.option(
-    "--hop", type=common.Seconds(), metavar="S", help="From one window to the next.  [default: half a window]"
-)
+@click.option("--windows", "window", type=Seconds(), metavar="S", help="Answer for each window of S s.")
+@click.option("--hop", type=Seconds(), metavar="S", help="From one window to the next.  [default: half a window]")
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
@@ -51,8 +47,8 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def predict(
     run: Path,
     audio: tuple[str, ...],
@@ -160,12 +156,12 @@ def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the other columns of the manifest, with names that are not taken."""
-    from emodna.model.inference.inputs import find_table_inputs, find_inputs
+    from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
         return find_inputs(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, choose_column_names, iterate_rows
+    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))

@@ -8,7 +8,7 @@ from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from emodna.pipeline.store import layout
 
 
-def stores(cache: Path) -> list[Path]:
+def list_stores(cache: Path) -> list[Path]:
     """List all stores below a cache folder, in order of corpus and feature set."""
     return sorted(file.parent for file in cache.glob(f"*/*/{layout.STORE_JSON}"))
 
@@ -26,7 +26,7 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     if (store / layout.STORE_JSON).exists():
         return store
     action = PrepareCorpus(corpus, cache, feature_set)
-    found = [path.name for path in stores(cache) if path.parent.name == corpus]
+    found = [path.name for path in list_stores(cache) if path.parent.name == corpus]
     if found:
         remedy = Remedy("choose one with {feature_set}, or extract these features", action)
         raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=found, remedy=remedy)
@@ -37,7 +37,7 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
 
 def list_prepared_corpora(cache: Path) -> list[str]:
     """List the corpora that have a store in a cache, by name."""
-    return sorted({path.parent.name for path in stores(cache)})
+    return sorted({path.parent.name for path in list_stores(cache)})
 
 
 def resolve_store(cache: Path, place: str) -> Path:
@@ -45,7 +45,7 @@ def resolve_store(cache: Path, place: str) -> Path:
     for path in (Path(place), cache / place):
         if (path / layout.STORE_JSON).exists():
             return path
-    found = [path for path in stores(cache) if path.parent.name == place]
+    found = [path for path in list_stores(cache) if path.parent.name == place]
     found = found or [file.parent for file in sorted(Path(place).glob(f"*/{layout.STORE_JSON}"))]  # a corpus's folder
     usual = [path for path in found if path.name == FEATURE_SETS[DEFAULT_FEATURE_SET].name]
     if len(found) == 1 or usual:

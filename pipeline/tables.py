@@ -66,7 +66,7 @@ def iterate_batches(column: pa.ChunkedArray) -> Iterator[list[Any]]:
         yield column.slice(start, ROWS_PER_BATCH).to_pylist()
 
 
-def values(column: pa.ChunkedArray) -> Iterator[Any]:
+def iterate_values(column: pa.ChunkedArray) -> Iterator[Any]:
     """Yield a column's values, in order; few are Python objects at a time."""
     return chain.from_iterable(iterate_batches(column))
 

@@ -21,7 +21,7 @@ import torch
 from emodna.cli import corpora, fit, predict, prep
 from emodna.model.methods.alignment import DomainPair
 from tests.cli.running import run_script
-from tests.model.small import SETTINGS, command, read_log
+from tests.model.small import SETTINGS, read_log, run_command
 from tests.pipeline.making import noise, wav
 from tests.plugins import install_plugin
 
@@ -70,7 +70,7 @@ def use(run: Callable[..., Any], home: Path) -> None:
 
 def use_here(main: Callable[[], None], *words: object) -> Any:
     """Return the JSON of a command in this process."""
-    answer = command(main, *words)
+    answer = run_command(main, *words)
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 

@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
@@ -43,7 +43,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
 @out_option
-@common.common_options
+@common_options
 def compare(
     metric: str,
     task: Task | None,
@@ -64,16 +64,16 @@ def compare(
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
     from emodna.model.bench.compare import compare as made
-    from emodna.model.bench.compare import match
-    from emodna.model.bench.results import Scores, results, select_scores
+    from emodna.model.bench.compare import match_scores
+    from emodna.model.bench.results import Scores, collect_results, select_scores
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
-    scores = Scores.of(select_scores(results(experiment, tasks=[task] if task else [])), metric)
+    scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
     specs = [MethodSpec.parse(text) for text in methods]
     reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = made(match(scores, specs), reference, resampling)
+    comparison = made(match_scores(scores, specs), reference, resampling)
     if as_json:
         common.print_json(_make_document(comparison, experiment, metric, task, resampling))
     else:
@@ -182,7 +182,7 @@ def _format_signed(points: float) -> str:
 def _print_comparison(found: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs.table import Column, print_table, make_text
+    from emodna.cli.runs.table import Column, make_text, print_table
 
     common.out.print(common.escape(format_comparison_title(found, experiment, metric)))
     labels, *numbers = zip(*format_comparison_rows(found, experiment), strict=True)

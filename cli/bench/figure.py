@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
@@ -44,8 +44,8 @@ _FORMATS: Final = ("png", "svg", "pdf")
     help="Folder of the pictures.  [default: figures in that of the benchmark]",
 )
 @out_option
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def figure(
     names: tuple[str, ...],
     tasks: tuple[Any, ...],
@@ -71,7 +71,7 @@ def figure(
 
     wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:
-        figures.check_method_name(name)
+        figures.check_figure_name(name)
     experiment = Experiment.read(out)
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *experiment.corpora):
@@ -84,7 +84,7 @@ def figure(
     written, left_out, failed = [], {}, False
     for name, task in itertools.product(wanted, tasks):
         try:
-            picture = figures.make_figure(name, experiment, figures.Choice(task, src, tgt, seed, specs))
+            picture = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
             file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
             write_atomically(file, render_file(picture, format))

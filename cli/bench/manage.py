@@ -11,10 +11,10 @@ from rich.table import Table
 
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
-from emodna.cli.bench.execution import BenchDisplay, format_command, describe_run
-from emodna.cli.options import Command
+from emodna.cli.bench.execution import BenchDisplay, describe_run, format_command
+from emodna.cli.options import Command, common_options
 from emodna.cli.progress import format_duration
-from emodna.model.bench.leftovers import LeftoverKind, Leftover, leftovers
+from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
@@ -29,7 +29,7 @@ _KINDS: Final[dict[LeftoverKind, str]] = {
 
 @click.command(cls=Command)
 @out_option
-@common.common_options
+@common_options
 def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
     from emodna.model.bench.results import read_run_results
@@ -92,7 +92,7 @@ def status(out: Path, as_json: bool) -> None:
 )
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="With all pairs that it is in; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many to keep: 0, 1, ...")
-@common.common_options
+@common_options
 def drop(
     out: Path,
     methods: tuple[str, ...],
@@ -112,7 +112,7 @@ def drop(
     Experiment.read(out)  # where there is none, no folder is made for it
     with lock_experiment(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.read(text) for text in methods]  # they need not be installed
+        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # they need not be installed
         _check_known("--methods", specs, experiment.methods)
         _check_known("--corpora", corpora, experiment.corpora)
         left = experiment.drop(specs, corpora, seeds)
@@ -148,7 +148,7 @@ def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> Non
 @click.command(cls=Command)
 @out_option
 @click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
-@common.common_options
+@common_options
 @click.pass_context
 def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
     """List what no cell of the benchmark needs, and with --delete remove it.
@@ -162,11 +162,11 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     experiment = Experiment.read(out)
     failed = False
     with lock_experiment(out) if delete else nullcontext():
-        found = leftovers(experiment)
+        found = find_leftovers(experiment)
         for each in found if delete else ():
             try:
                 if each.reason_to_keep is None:
-                    each.remove()
+                    each.delete()
             except OSError as error:
                 common.print_error(f"{error.filename or each.path}: {explain_os_error(error)}")
                 failed = True

@@ -8,8 +8,8 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command
-from emodna.model.bench.paper import UPPER_BOUND, PAPER_TABLES, SENSITIVITY_METHODS
+from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
+from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
 from emodna.model.errors import BenchError
@@ -40,8 +40,7 @@ _device_option = click.option(
 )
 
 
-@common.environment("EMODNA_BENCH_RUN")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_BENCH_RUN")
 @click.option(
     "--corpora",
     multiple=True,
@@ -73,17 +72,17 @@ _device_option = click.option(
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
 @click.option(
     "--feature-set",
-    cls=common.FeatureSetOption,
+    cls=FeatureSetOption,
     help="{names}, or the full folder name of the stores.  [default: mfcc40]",
 )
-@common.cache_option
+@cache_option
 @out_option
 @_workers_option
 @_scheduler_option
 @_device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def run(
     context: click.Context,
@@ -111,7 +110,7 @@ def run(
     began = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
-    parsed = common.parse_settings(settings)
+    parsed = parse_settings(settings)
     for key, option in _OPTIONS.items():
         if key in parsed:
             raise EmodnaError(f"--set {key}: use {option}")
@@ -140,14 +139,13 @@ def run(
     context.exit(code)
 
 
-@common.environment("EMODNA_BENCH_RETRY")
-@click.command(cls=Command)
+@click.command(cls=Command, environment="EMODNA_BENCH_RETRY")
 @out_option
 @_workers_option
 @_scheduler_option
 @_device_option
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def retry(
     context: click.Context,
@@ -187,12 +185,12 @@ def _resolve_wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: 
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
     """Stores of the corpora, in order of their names."""
-    from emodna.pipeline.catalogue import find_store, resolve_folder_name, stores
+    from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
     else:
-        found = {path.parent.name: path for path in stores(cache) if path.name == resolve_folder_name(feature_set)}
+        found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
             raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
@@ -251,4 +249,4 @@ def _merge_experiments(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     runs = [
         ceilings.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in asked.runs
     ]
-    return there.extended(asked, runs), runs
+    return there.merge(asked, runs), runs

@@ -19,7 +19,7 @@ from uuid import uuid4
 import filelock
 
 from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.bench.worker import RunReply, RunOrder, digest, execute_order, versions
+from emodna.model.bench.worker import RunOrder, RunReply, execute_order, hash_experiment, read_versions
 from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
@@ -51,13 +51,13 @@ _RESUMABLE: Final = "finished cells are kept, the same command goes on from ther
 class BenchCallback(Protocol):
     """Is told how the runs go."""
 
-    def began(self, run: RunSpec) -> None:
+    def on_run_start(self, run: RunSpec) -> None:
         """A worker has begun it."""
 
-    def ended(self, run: RunSpec, answer: RunReply) -> None:
+    def on_run_end(self, run: RunSpec, answer: RunReply) -> None:
         """It has ended."""
 
-    def told(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Tell the user a line."""
 
 
@@ -165,7 +165,7 @@ def is_running(experiment: Experiment) -> bool:
 
 
 def execute_runs(
-    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, watcher: BenchCallback, *, restart: bool = False
+    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, callback: BenchCallback, *, restart: bool = False
 ) -> dict[RunSpec, RunReply]:
     """Execute runs, in their order as workers get free, and return the outcome of each.
 
@@ -174,7 +174,7 @@ def execute_runs(
 
     Raises WorkerError if the scheduler is gone, or the workers can execute no run.
     """
-    out, hash_of_file = str(experiment.out.absolute()), digest(experiment.out) or ""
+    out, hash_of_file = str(experiment.out.absolute()), hash_experiment(experiment.out) or ""
     # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
     alike: dict[str, list[RunSpec]] = {}
     for run in runs:
@@ -190,18 +190,20 @@ def execute_runs(
             if here:
                 seen = now
             elif now - seen > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
-                watcher.told(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
+                callback.on_message(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
                 seen = float("inf")  # told once
             # No more runs are under way than there are workers: one that dies takes no run with it but its own.
             while left and len(flying) < here:
                 run = left.popleft()
                 busy = Counter(device for _, device in flying.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                order = RunOrder(out, hash_of_file, run, versions(), workers.threads, device, workers.local, restart)
+                order = RunOrder(
+                    out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart
+                )
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)
-                watcher.began(run)
+                callback.on_run_start(run)
             with suppress(Empty):
                 future = landed.get(timeout=_LOOK_SECONDS)
                 run, _ = flying.pop(future)
@@ -209,7 +211,7 @@ def execute_runs(
                 _record_failure(experiment.failure_file(run), answer)
                 for each in alike[experiment.run_name(run)]:
                     found[each] = answer
-                    watcher.ended(each, answer)
+                    callback.on_run_end(each, answer)
     except BaseException as error:
         if flying:
             _stop_runs(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])

@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from emodna.model.bench import paper
 from emodna.model.bench.paper import (
     AVERAGE,
-    UPPER_BOUND,
     BASELINES,
     PAPER_TABLES,
     SENSITIVITY_METHODS,
-    PaperScore,
+    UPPER_BOUND,
     PaperRow,
+    PaperScore,
     PaperScoreKey,
 )
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, find_gaps, results, select_scores
+from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
@@ -51,7 +51,7 @@ class Column:
     """`casia`, `average_by_source`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
     pairs: tuple[Pair, ...]
     """Pairs that belong to it, present or not."""
-    cited: bool = False
+    in_paper: bool = False
     """True if the paper has it."""
 
 
@@ -70,15 +70,15 @@ class Cell:
     """True if these are all that belong into the column."""
     constant: float | None = None
     """The best constant predictor on exactly these pairs."""
-    cited: PaperScore | None = None
+    paper_score: PaperScore | None = None
     """The paper's number."""
     gain: float | None = None
     """Table 5: gain from L_SCL, over exactly these pairs and seeds."""
-    cited_gain: float | None = None
+    paper_gain: float | None = None
     """The same in the paper."""
     best: bool = False
     """True of the best of the column's entries, where all are of the same pairs."""
-    cited_best: bool = False
+    paper_best: bool = False
     """The same in the paper."""
 
     @property
@@ -91,7 +91,9 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours less the paper's, where both are of the same pairs."""
-        return self.mean - self.cited.mean if self.cited and self.mean is not None and self.complete else None
+        return (
+            self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
+        )
 
     @property
     def comparable(self) -> bool:
@@ -112,7 +114,7 @@ class TableRow:
     """The method spec as text, or a constant's name."""
     label: str
     """With (our reading) and (oracle)."""
-    paper: str | None
+    paper_name: str | None
     """Its name in the paper."""
     info: MethodInfo | None
     """None of a constant, and of a method that the experiment does not have."""
@@ -143,7 +145,7 @@ class Table:
     title: str
     experiment: Experiment
     blocks: tuple[Block, ...]
-    lines: tuple[TableRow, ...]
+    rows: tuple[TableRow, ...]
     gaps: tuple[Gap, ...]
     absent: tuple[str, ...]
     """The paper's corpora that the experiment does not have."""
@@ -157,17 +159,17 @@ class Table:
         run = {run.pair for run in self.experiment.runs if (run.task, run.pair) in spots}
         return {pair: count for pair, count in self.experiment.shared_recordings.items() if pair in run}
 
-    def of(self, *kinds: RowKind) -> Iterator[TableRow]:
+    def select_rows(self, *kinds: RowKind) -> Iterator[TableRow]:
         """Yield its lines of some kinds."""
-        return (line for line in self.lines if line.kind in kinds)
+        return (line for line in self.rows if line.kind in kinds)
 
 
-def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
+def make_table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
     """Make a table of an experiment, by its name in `TABLE_NAMES`.
 
     `found` holds the results of all runs, with those of `CLASS_1_SHARE`, if they have been read already.
     """
-    found = results(experiment, with_class_1_share=name == "pairs") if found is None else found
+    found = collect_results(experiment, with_class_1_share=name == "pairs") if found is None else found
     if name in PAPER_TABLES:
         return _make_paper_table(experiment, found, name)
     return _make_sensitivity_table(experiment, found) if name == "sensitivity" else _make_pairs_table(experiment, found)
@@ -236,7 +238,7 @@ def make_columns(experiment: Experiment) -> list[Column]:
         *(from_(name, name, cited, cited=True) for name in paper.CORPORA),
         *(from_(name, f"{name} ->", pairs) for name in own),
         *(Column(f"-> {name}", tuple(pair for pair in pairs if pair[1] == name)) for name in own),
-        Column(AVERAGE, tuple(cited), cited=True),
+        Column(AVERAGE, tuple(cited), in_paper=True),
     ]
 
 
@@ -319,7 +321,9 @@ class _TableBuilder:
                 else Cell()
             )
         info = self.experiment.methods.get(spec)
-        return TableRow(kind, str(spec), info.label if info else str(spec), entry.paper if entry else None, info, cells)
+        return TableRow(
+            kind, str(spec), info.label if info else str(spec), entry.paper_name if entry else None, info, cells
+        )
 
     def table(self, title: str, blocks: Sequence[Block], lines: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
         """Put the table together, with the constants below the methods."""
@@ -334,7 +338,9 @@ class _TableBuilder:
             tuple(blocks),
             (*_mark_best(lines), *self._make_constant_rows()),
             find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
-            tuple(each for each in paper.CORPORA if each not in corpora) if any(each.cited for each in columns) else (),
+            tuple(each for each in paper.CORPORA if each not in corpora)
+            if any(each.in_paper for each in columns)
+            else (),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {line.name for line in lines}),
         )
 
@@ -358,14 +364,16 @@ class _TableBuilder:
         if entry is None:
             return cell
         cited = (
-            paper.cited().get(PaperScoreKey(self.name, task, entry.paper, column.name, score)) if column.cited else None
+            paper.load_paper_scores().get(PaperScoreKey(self.name, task, entry.paper_name, column.name, score))
+            if column.in_paper
+            else None
         )
         if entry.base is None:
-            return replace(cell, cited=cited)
+            return replace(cell, paper_score=cited)
         gains = self._compute_gains(spec, entry.base, task, column, score)
         before = paper.find_paper_score(task, entry.base.name, score)
-        cited_gain = cited.mean - before.mean if cited and before else None
-        return replace(cell, cited=cited, gain=fmean(gains.values()) if gains else None, cited_gain=cited_gain)
+        paper_gain = cited.mean - before.mean if cited and before else None
+        return replace(cell, paper_score=cited, gain=fmean(gains.values()) if gains else None, paper_gain=paper_gain)
 
     def _compute_gains(
         self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
@@ -426,10 +434,10 @@ def _mark_best(lines: Sequence[TableRow]) -> list[TableRow]:
         ours = [each[spot] for each in entries if each[spot].mean is not None]
         alike = len({cell.pairs for cell in ours}) == 1
         top = max(cell.mean or 0.0 for cell in ours) - _SAME if alike and len(ours) > 1 else inf
-        cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)
+        cited_top = max((cited.mean for each in entries if (cited := each[spot].paper_score)), default=inf)
         for each in entries:
             cell = each[spot]
             best = cell.mean is not None and cell.mean >= top and cell.mark is None
-            cited_best = cell.cited is not None and cell.cited.mean >= cited_top
-            each[spot] = replace(cell, best=best, cited_best=cited_best)
+            paper_best = cell.paper_score is not None and cell.paper_score.mean >= cited_top
+            each[spot] = replace(cell, best=best, paper_best=paper_best)
     return [replace(line, cells=mine) for line, mine in zip(lines, cells, strict=True)]

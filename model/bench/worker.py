@@ -117,12 +117,12 @@ def train_run(
 
 def execute_order(order: RunOrder) -> RunReply:
     """Execute a run or resume it; called on a worker."""
-    on_start = time.monotonic()
+    start = time.monotonic()
     if (reason := _find_refusal(order)) is not None:
         return RunReply("refused", error=f"{get_worker_name()} {reason}")
     with _process_lock:
         try:
-            return replace(_execute(order), seconds=time.monotonic() - on_start)
+            return replace(_execute(order), seconds=time.monotonic() - start)
         except KeyboardInterrupt:
             return RunReply("stopped")
         except EmodnaError as error:
@@ -138,7 +138,11 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _stop_when_cancelled}
+        options: dict[str, Any] = {
+            "threads": order.threads,
+            "device": order.device,
+            "stop_listener": _stop_when_cancelled,
+        }
         with threadpool_limits(order.threads):
             return RunReply("done", train_run(experiment, order.run, **options))
 
@@ -157,12 +161,12 @@ def _execute(order: RunOrder) -> RunReply:
 
 def _find_refusal(order: RunOrder) -> str | None:
     """Return why this worker can execute no run of the experiment; None if it can."""
-    own = versions()
+    own = read_versions()
     different = [name for name, version in order.versions.items() if own[name] != version]
     if different:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
         return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
-    if digest(Path(order.out)) != order.digest:
+    if hash_experiment(Path(order.out)) != order.digest:
         return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
     for name in () if order.local else order.run.pair:  # here, a store that is gone fails the runs that need it
         store = _read_experiment(order.out, order.digest).corpora[name].store
@@ -192,12 +196,12 @@ def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
     yield is_cancelled
 
 
-def versions() -> Mapping[str, str]:
+def read_versions() -> Mapping[str, str]:
     """Return the versions of the packages that a run's numbers depend on."""
     return {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
-def digest(out: Path) -> str | None:
+def hash_experiment(out: Path) -> str | None:
     """Return the digest of an experiment's bench.json; None if it cannot be read."""
     try:
         return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import wrap_plugin_errors, find_package, load_method_of_run
+from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
 from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder

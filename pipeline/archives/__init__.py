@@ -24,9 +24,9 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
     if not root.is_dir():
         return _open_archive(root, (*suffixes, *also))
     tree = FolderTree(root)
-    if next(tree.files(suffixes), None) is not None:
+    if next(tree.list_files(suffixes), None) is not None:
         return tree
-    archives = [path for path in tree.files(ARCHIVE_SUFFIXES) if "/" not in path]
+    archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
         raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
     return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree

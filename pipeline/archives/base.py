@@ -50,7 +50,7 @@ class Tree(ABC):
         return True
 
     @abstractmethod
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """List the relative POSIX paths of visible files with one of these lower-case suffixes, in order of names."""
 
     @abstractmethod
@@ -58,11 +58,11 @@ class Tree(ABC):
         """Open a file, seekable, by its relative path; raises `OSError`, or `AudioError` for an unusable member."""
 
     @abstractmethod
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         """Return size and time of a file; None if there is none."""
 
     @abstractmethod
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         """Spell a user's path as `files` would; None if it leads out of the root."""
 
 
@@ -97,7 +97,7 @@ class ArchiveTree(Tree):
         """Numbers of members that no unpacking should create, by reason."""
         return dict(self._skip_counts)
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """List the visible members, in sorted order."""
         paths = (path for path in self._members if path.lower().endswith(tuple(suffixes)))
         return iter(sorted(path for path in paths if not any(map(is_hidden, path.split("/")))))
@@ -114,11 +114,11 @@ class ArchiveTree(Tree):
             raise AudioError(f"damaged in its archive: {len(content)} of {member.size} bytes")
         return BytesIO(content)
 
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         """Return size of the member, time of the archive: whoever writes into it changes that."""
         return Stamp(self._members[path].size, self._mtime_ns) if path in self._members else None
 
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         """Spell a member's path; members have no other place than below the root."""
         return _normalise_path(path)
 

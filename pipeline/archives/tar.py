@@ -65,7 +65,7 @@ class TarTree(ArchiveTree):
 
     def _index(self) -> IO[bytes]:
         with tarfile.open(self.root, "r:", tarinfo=_Header) as archive:
-            for info in _members(archive):
+            for info in _iterate_members(archive):
                 if self._has_content(info):
                     self._add(info.name, Member(info.size, info.offset_data, refusal(info.size, info.size)))
         return self.root.open("rb")
@@ -75,7 +75,7 @@ class TarTree(ArchiveTree):
         try:
             with _open_decompressed(self.root) as packed:
                 with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
-                    for info in _members(archive):
+                    for info in _iterate_members(archive):
                         if not self._has_content(info) or not info.name.lower().endswith(self._suffixes):
                             continue
                         why = refusal(info.size, info.size)
@@ -97,7 +97,7 @@ class TarTree(ArchiveTree):
             raise tarfile.ReadError(f"a member of {info.size} bytes")
         if info.isdir():
             return False
-        if info.islnk() and (same := self._members.get(self.relative(info.linkname) or "")) is not None:
+        if info.islnk() and (same := self._members.get(self.make_relative(info.linkname) or "")) is not None:
             self._add(info.name, same)  # a second name of a file before it
         elif info.issym() or info.islnk():
             self._skip_counts["link in an archive"] += 1
@@ -132,7 +132,7 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _iterate_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield each member in turn; tarfile itself would keep them all."""
     while (info := archive.next()) is not None:
         yield info

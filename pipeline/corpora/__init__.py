@@ -25,14 +25,14 @@ ENTRY_POINTS: Final = "emodna.corpora"
 """Group of entry points by which other packages add theirs."""
 
 
-def corpus(name: str, subset: str | None = None) -> Corpus:
+def load_corpus(name: str, subset: str | None = None) -> Corpus:
     """Import and return the corpus of this name, or a subset of it.
 
     Raises `CorpusError`: unknown name or subset. Raises `PluginError`: that of another package cannot be used.
     """
     entry = None if name in CORPORA else plugins.find_entry_points(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:
-        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(names())}")
+        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(list_corpus_names())}")
     kind = CORPORA[name] if entry is None else _load(entry)
     if subset is not None and subset not in kind.subsets:
         raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
@@ -41,7 +41,7 @@ def corpus(name: str, subset: str | None = None) -> Corpus:
         return kind(*arguments)
 
 
-def names() -> list[str]:
+def list_corpus_names() -> list[str]:
     """Return the names of all corpora, those of other packages among them, in order. Imports nothing."""
     return sorted({*CORPORA, *plugins.find_entry_points(ENTRY_POINTS)})
 
@@ -67,7 +67,7 @@ def _load(entry: EntryPoint) -> type[Corpus]:
 
 def find_selection(name: str) -> tuple[str, str | None] | None:
     """Return the corpus and the subset whose store has this name; None if no registered corpus has it."""
-    if name in names():
+    if name in list_corpus_names():
         return name, None
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
     return next(((corpus, subset) for corpus, subset in subsets if name == f"{corpus}-{subset}"), None)

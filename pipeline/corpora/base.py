@@ -21,7 +21,7 @@ from emodna.pipeline.archives import Tree, open_tree
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import layout
-from emodna.pipeline.tables import ROWS_PER_BATCH, values
+from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
 
 Gender = Literal["f", "m"]
 
@@ -144,7 +144,7 @@ class Corpus(ABC):
         unknown_paths: list[str] = []
 
         def utterances() -> Iterator[Utterance]:
-            for path in _sort_by_depth(tree.files(self.suffixes), skip_counts):
+            for path in _sort_by_depth(tree.list_files(self.suffixes), skip_counts):
                 match describe(PurePosixPath(path)):
                     case None:
                         unknown_paths.append(path)
@@ -231,7 +231,7 @@ def _sort_by_depth(paths: Iterator[str], skip_counts: Counter[str]) -> Iterator[
         chunks.append(pa.array(usable, pa.string()))
     names = pa.chunked_array(chunks, pa.string())
     table = pa.table({"depth": pc.count_substring(names, "/"), "path": names})
-    yield from values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
+    yield from iterate_values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
 
 
 def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:

@@ -144,9 +144,9 @@ def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
     """Label of each turn by its name in lower case; of several copies of a label file, the one nearest to the root."""
     labels: dict[str, Utterance] = {}
     # Only direct children: the folders below hold the votes of single raters.
-    files = [p for p in tree.files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
+    files = [p for p in tree.list_files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
-        stamp = tree.stamp(path)
+        stamp = tree.read_stamp(path)
         if stamp is None or stamp.size > _LABEL_FILE_BYTES:
             skipped["label file larger than 4 MB"] += 1
             continue

@@ -26,7 +26,7 @@ from emodna.pipeline.corpora.base import (
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.plugins import is_valid_name
-from emodna.pipeline.tables import read_table, iterate_rows
+from emodna.pipeline.tables import iterate_rows, read_table
 
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
@@ -123,7 +123,7 @@ class Manifest(OwnCorpus):
         path = _read_cell(row, "path")
         if path is None:
             raise CorpusError(f"{self._table}: row {number}: no path")
-        relative = tree.relative(path)
+        relative = tree.make_relative(path)
         if relative is None:
             raise CorpusError(
                 f"{self._table}: row {number}: {path} lies outside the root {tree.root}; --root changes it"

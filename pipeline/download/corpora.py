@@ -43,14 +43,14 @@ def fetch(
     download: Download,
     folder: Path,
     on_progress: Callable[[int], None],
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
     *,
     homepage: str = "",
 ) -> Path:
     """Get a file into a folder, verified by its checksum, unless it is there already.
 
     What an interrupted run has got is kept, and continued. The file gets its name when it is the published one.
-    `on_progress` is called with the number of bytes that are there, `tell` with lines about waits and failed tries. At the
+    `on_progress` is called with the number of bytes that are there, `on_message` with lines about waits and failed tries. At the
     homepage a user can look if the server has not got the file (any more).
 
     Raises `DownloadError`: it could not be got, in one line that names its address; or another file has its name.
@@ -68,12 +68,12 @@ def fetch(
         try:
             held = lock.acquire(timeout=0)
         except filelock.Timeout:
-            tell(f"waiting for another process that downloads {file}")
+            on_message(f"waiting for another process that downloads {file}")
             held = lock.acquire()
         with held:
             if not _is_downloaded(download, file):
                 _check_space(download, part)
-                _download_rest(download, part, on_progress, tell, homepage)
+                _download_rest(download, part, on_progress, on_message, homepage)
                 if not _is_published(download, part):
                     part.unlink()
                     wrong = f"not the published file: its checksum is not {download.checksum}"
@@ -116,7 +116,7 @@ def _is_published(download: Download, file: Path) -> bool:
 
 
 def _download_rest(
-    download: Download, part: Path, on_progress: Callable[[int], None], tell: Callable[[str], None], homepage: str
+    download: Download, part: Path, on_progress: Callable[[int], None], on_message: Callable[[str], None], homepage: str
 ) -> None:
     """Bring a part to its full size, from however much of it is there. Its content is for the checksum to judge."""
     import requests
@@ -139,7 +139,7 @@ def _download_rest(
                 then = f"{here}, and the same command goes on from there"
             else:
                 pause = _PAUSE * 2 ** (failures - 1)
-                tell(f"{_describe_cause(error)}; trying again in {pause:.0f} s")
+                on_message(f"{_describe_cause(error)}; trying again in {pause:.0f} s")
                 time.sleep(pause)
                 continue
             raise DownloadError(f"{download.url}: {_describe_cause(error)}; {then}") from error

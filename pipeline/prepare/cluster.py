@@ -25,8 +25,8 @@ from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUMABLE, Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import (
     ExtractionConfig,
-    Job,
     ExtractionResult,
+    Job,
     examine,
     examine_all,
     get_library_versions,
@@ -245,7 +245,7 @@ class _ClusterRun:
 
 def _size(tree: Tree, job: Job) -> str:
     """Return the size of a recording's file."""
-    stamp = tree.stamp(job.path)
+    stamp = tree.read_stamp(job.path)
     return "no such file" if stamp is None else f"{stamp.size} bytes"
 
 

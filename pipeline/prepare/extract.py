@@ -159,7 +159,7 @@ def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRes
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
-    now, stamp = time.time_ns(), tree.stamp(job.path)
+    now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo, Job
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
-from emodna.pipeline.tables import NOT_FOUND, find_positions, values
+from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class PreparationPlan:
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]
         count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
-        shard = np.fromiter((layout.assign_shard(id, count) for id in values(self._ids)), np.int64, len(scan))
+        shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
         owner = find_positions(history.recordings, self._ids)
         self.missing_recordings: list[str] = sorted(
             pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist()
@@ -84,9 +84,11 @@ class PreparationPlan:
         state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
         recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
         then = audio.take(pa.array(state))
-        paths = values(self._paths.take(pa.array(recordings)))
+        paths = iterate_values(self._paths.take(pa.array(recordings)))
         now = np.fromiter(
-            (tree.stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths), np.dtype((np.int64, 2)), len(recordings)
+            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths),
+            np.dtype((np.int64, 2)),
+            len(recordings),
         )
         up_to_date = np.zeros(len(self._ids), bool)
         up_to_date[recordings] = (

@@ -19,7 +19,7 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.download import corpora as pipeline_download
 from tests.cli.running import Command
-from tests.pipeline.serving import CONTENT, Server, serving
+from tests.pipeline.download_server import CONTENT, Server, run_server
 
 MD5 = hashlib.md5(CONTENT).hexdigest()
 FILE = Path("data") / "harbour" / "harbour.zip"
@@ -27,7 +27,7 @@ FILE = Path("data") / "harbour" / "harbour.zip"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 

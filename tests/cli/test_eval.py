@@ -13,11 +13,11 @@ import pytest
 from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, command
+from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
 KEYS = [
@@ -48,7 +48,7 @@ def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def evaluate(run: Path, cache: Path, *arguments: object) -> CommandResult:
-    return command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
+    return run_command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
 
 
 def documents(answer: CommandResult) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepare_corpus(root, folder, corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}
@@ -147,7 +147,7 @@ class TestMistakes:
 
     def test_no_run_and_no_corpus(self, run: Path, cache: Path, tmp_path: Path) -> None:
         assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
-        answer = command(eval_command.main, run)
+        answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err
 

@@ -15,8 +15,8 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
+from tests.pipeline.download_server import run_server, serve_file, serve_start
 from tests.pipeline.making import prepare_corpus
-from tests.pipeline.serving import serve_start, serve_file, serving
 
 
 def test_a_download_is_prepared_in_place(
@@ -29,7 +29,7 @@ def test_a_download_is_prepared_in_place(
         archive.writestr("emodb/db.emotion.csv", "file,emotion\n")
     content = packed.getvalue()
 
-    with serving() as server:
+    with run_server() as server:
         server.content, server.replies = content, [serve_start(1 << 14), serve_file]
         where = Download(server.url, "emodb.zip", len(content), f"md5:{hashlib.md5(content).hexdigest()}", False)
 

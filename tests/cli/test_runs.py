@@ -18,7 +18,7 @@ from tests.model.small import (
     Interruption,
     SilentCallback,
     assert_one_line_error,
-    command,
+    run_command,
 )
 
 LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "step"]
@@ -26,7 +26,7 @@ SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
 
 
 def runs(*arguments: object) -> CommandResult:
-    return command(runs_command.main, *arguments)
+    return run_command(runs_command.main, *arguments)
 
 
 def answer_json(*arguments: object) -> Any:

@@ -12,13 +12,13 @@ from emodna.pipeline.archives import FolderTree, open_tree
 from emodna.pipeline.errors import CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
-    read_all,
-    open_archive,
-    patch_zip,
+    make_tar,
     make_tar_file,
     make_tar_of,
-    make_tar,
     make_zip,
+    open_archive,
+    patch_zip,
+    read_all,
 )
 
 
@@ -57,7 +57,7 @@ def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
     after = tarfile.TarFile.next
     monkeypatch.setattr(tarfile.TarFile, "next", lambda self: (kept.append(len(self.members)), after(self))[1])
     (tmp_path / "x.tar").write_bytes(make_tar_of([make_tar_file(f"{number}.wav", b"") for number in range(50)]))
-    assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).files((".wav",)))) == 50
+    assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).list_files((".wav",)))) == 50
     assert max(kept) <= 1
 
 
@@ -75,4 +75,4 @@ def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
     """Resolving such a path ended in a traceback."""
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "root").mkdir()
-    assert FolderTree(tmp_path / "root").relative("../circle/a.wav") is None
+    assert FolderTree(tmp_path / "root").make_relative("../circle/a.wav") is None

@@ -24,7 +24,7 @@ from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.log import FitCallback
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
@@ -103,7 +103,7 @@ def make_corpora(root: Path) -> dict[str, Path]:
 def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
     """The store of a corpus."""
     if isinstance(kind, str):
-        kind = corpus(kind)
+        kind = load_corpus(kind)
     features = features or feature_set("mfcc40")
     return FeatureStore(
         prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store
@@ -242,7 +242,7 @@ class CommandResult:
     err: str
 
 
-def command(main: Callable[[], None], *arguments: object) -> CommandResult:
+def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
     """Run a command in this process as its program would."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]

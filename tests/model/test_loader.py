@@ -20,9 +20,9 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
+    assert_no_thread_left,
     assert_same_tensors,
     fit_small,
-    assert_no_thread_left,
 )
 
 CPU = torch.device("cpu")

@@ -13,20 +13,20 @@ import pytest
 
 from emodna.pipeline.download import Download, corpora, fetch
 from emodna.pipeline.errors import DownloadError
-from tests.pipeline.serving import (
+from tests.pipeline.download_server import (
     CONTENT,
     Reply,
     Request,
     Server,
-    serve_wrong_part,
-    serve_start,
-    serve_file,
-    serving,
+    ignore_range,
+    run_server,
     send_nothing,
     send_status,
+    serve_file,
+    serve_start,
     serve_web_page,
     serve_web_page_without_length,
-    ignore_range,
+    serve_wrong_part,
 )
 
 HOMEPAGE = "https://corpus.example"
@@ -39,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(corpora, "_PAUSE", 0.001)
     monkeypatch.setattr(corpora, "_TIMEOUT", (2.0, 0.2))
     monkeypatch.setattr(corpora, "_TRIES", 3)
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 
@@ -96,7 +96,7 @@ def test_another_file_of_its_name_is_neither_used_nor_touched(download: Download
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "replies",
     [
         [serve_start(CHUNK), serve_file],
         [serve_start(CHUNK), send_status(503), serve_file],
@@ -113,7 +113,7 @@ def test_a_download_goes_on_where_it_ended(
     assert set(server.ranges[1:]) == {f"bytes={CHUNK}-"}
 
 
-@pytest.mark.parametrize("answer", [serve_start(0), send_nothing, send_status(500)])
+@pytest.mark.parametrize("reply", [serve_start(0), send_nothing, send_status(500)])
 def test_a_server_that_fails_always_is_given_up_and_a_later_run_goes_on(
     server: Server, download: Download, tmp_path: Path, part: Path, reply: Reply
 ) -> None:
@@ -159,7 +159,7 @@ def test_two_at_once_get_it_once(server: Server, download: Download, tmp_path: P
     assert set(server.ranges) == {None}
 
 
-@pytest.mark.parametrize("answer", [ignore_range, send_status(416)], ids=["all again", "refused"])
+@pytest.mark.parametrize("reply", [ignore_range, send_status(416)], ids=["all again", "refused"])
 def test_a_server_that_does_not_send_the_rest_sends_all_again(
     server: Server, download: Download, tmp_path: Path, reply: Reply
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.files import is_temporary, make_temporary_path
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.gc import IN_USE, USEFUL, LeftoverKind, GarbageReport, list_store_folders, collect_garbage
+from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
 from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 NAMES = make_emodb_names(12)
@@ -25,7 +25,7 @@ HALF = "shard-0123456789abcdef.h5.4711.tmp"
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
@@ -33,13 +33,13 @@ from tests.pipeline.making import (
     CallbackLog,
     age,
     content,
-    make_emodb_names,
     find_features_offset,
     flip,
+    make_emodb_names,
     noise,
     prepare_corpus,
-    write_tiny_emodb,
     wav,
+    write_tiny_emodb,
 )
 
 NAMES = make_emodb_names(12)
@@ -449,7 +449,7 @@ class Own(PathCorpus):
     """A corpus of a user's own making, with columns of its own by the name of the file."""
 
     name = "own"
-    info = replace(corpus("emodb").info, utterances=None, speakers=None, sample_rate=None, counts={})
+    info = replace(load_corpus("emodb").info, utterances=None, speakers=None, sample_rate=None, counts={})
 
     def __init__(self, extra: Callable[[str], dict[str, Any]]) -> None:
         self._extra = extra

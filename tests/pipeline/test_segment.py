@@ -23,17 +23,17 @@ from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.audio.segment import (
     EnergySegmenter,
     Segmenter,
-    make_segment_id,
     get_recording_ids,
-    segmenter,
     get_segment_starts,
+    make_segment_id,
+    segmenter,
 )
 from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import LONG_AGO, Float32, CallbackLog, age, content, noise, prepare_corpus, wav
+from tests.pipeline.making import LONG_AGO, CallbackLog, Float32, age, content, noise, prepare_corpus, wav
 
 RATE = 22_050
 BLOCK = 0.01  # s
@@ -230,7 +230,7 @@ def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options
 
 @pytest.fixture
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
     monkeypatch.setattr(layout, "CUT_RECORDINGS_PER_SHARD", 2)
 
 
@@ -354,7 +354,7 @@ class TestStores:
     @pytest.mark.slow
     def test_have_the_same_bytes_after_a_kill(self, calls: Path, tmp_path: Path) -> None:
         """Also where the next run cuts otherwise: finished work of the killed one is of no use to it."""
-        command = [sys.executable, "-m", "tests.pipeline.interrupted", "after:write_journal:2", "SIGKILL"]
+        command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", "after:write_journal:2", "SIGKILL"]
         command += ["--folder", str(calls), "--cache", str(tmp_path / "cache"), "--segment", "energy", "--workers", "1"]
         folder = Path(str(tests.__file__)).parents[1]
         killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from emodna.cli.bench import command as bench_command
-from emodna.cli.bench.draw import COLOURS, draw, render_svg, render_file
+from emodna.cli.bench.draw import COLOURS, draw, render_file, render_svg
 from emodna.model.bench import figures
-from emodna.model.bench.figures import Choice, NoFigureDataError
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from tests.cli.bench.examples import make_experiment, pictures
-from tests.model.small import assert_one_line_error, command
+from tests.model.small import assert_one_line_error, run_command
 
 ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
 #: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
@@ -139,7 +139,7 @@ class TestDrawing:
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A benchmark, and figures by which nothing is worked out: two can be made, one has nothing, one fails."""
 
-    def figure(name: str, bench: Experiment, choice: Choice) -> FigureData:
+    def figure(name: str, bench: Experiment, choice: FigureOptions) -> FigureData:
         if name == "ranks":
             raise NoFigureDataError("no finished cell of dan")
         if name == "distances":
@@ -155,7 +155,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 class TestCommand:
     def test_writes_picture_and_numbers(self, shown: Experiment) -> None:
-        answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
+        answer = run_command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         (written,) = json.loads(answer.out)["written"]
         assert written["file"] == str(shown.out / "figures" / "pairs-arousal.png")
@@ -164,7 +164,7 @@ class TestCommand:
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
     def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Experiment) -> None:
-        answer = command(bench_command.main, "figure", "all", "--out", shown.out)
+        answer = run_command(bench_command.main, "figure", "all", "--out", shown.out)
         assert answer.code == 1  # one failed
         tasks = ("arousal", "valence")
         made = {f"{name}-{task}" for name in ("pairs", "steps") for task in tasks}
@@ -190,5 +190,5 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         Path("file").touch()
         place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
-        assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
+        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *place), says)
         assert not (shown.out / "figures").exists()

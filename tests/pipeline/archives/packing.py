@@ -105,7 +105,7 @@ def open_archive(content: bytes, path: Path, suffixes: tuple[str, ...] = (".wav"
 def read_all(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, bytes]:
     """Everything that a tree names, read."""
     found = {}
-    for path in tree.files(suffixes):
+    for path in tree.list_files(suffixes):
         with tree.open(path) as stream:
             found[path] = stream.read()
     return found

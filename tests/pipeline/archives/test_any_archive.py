@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
-from tests.pipeline.archives.packing import PACKERS, read_all, open_archive, pack, make_zip
+from tests.pipeline.archives.packing import PACKERS, make_zip, open_archive, pack, read_all
 from tests.pipeline.making import noise
 
 KINDS = list(PACKERS)
@@ -31,10 +31,10 @@ def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path
     tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
     visible = {name: each for name, each in members.items() if "__MACOSX" not in name.split("/")}
     assert read_all(tree) == visible
-    assert list(tree.files((".wav",))) == sorted(visible)
+    assert list(tree.list_files((".wav",))) == sorted(visible)
     assert tree.skip_counts == {}
     for name, content in visible.items():
-        stamp = tree.stamp(name)
+        stamp = tree.read_stamp(name)
         assert stamp is not None
         assert stamp.size == len(content)
 
@@ -52,7 +52,7 @@ def test_a_damaged_zip_never_gives_what_was_not_packed(method: int, tmp_path: Pa
             assert "\n" not in str(error)  # noqa: PT017
             seen.add("refused")
             continue
-        for path in tree.files(("",)):
+        for path in tree.list_files(("",)):
             try:
                 with tree.open(path) as stream:
                     assert stream.read() in (*whole.values(), b"")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.archives import FolderTree, ZipTree, get_data_root, find_default_root, open_tree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.archives import FolderTree, ZipTree, find_default_root, get_data_root, open_tree
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.archives.packing import read_all, read_files, pack, make_zip
+from tests.pipeline.archives.packing import make_zip, pack, read_all, read_files
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(6)
 #: One of each way of reading; `test_any_archive` has all kinds.
@@ -55,7 +55,7 @@ class TestAnArchive:
         (tmp_path / "root" / f"._emodb{kind}").write_bytes(b"a side file of macOS")
         tree = open_tree(tmp_path / "root", (".wav",))
         assert tree.root == alone.resolve()
-        assert [Path(path).name for path in tree.files((".wav",))] == sorted(NAMES)
+        assert [Path(path).name for path in tree.list_files((".wav",))] == sorted(NAMES)
 
     def test_leaves_nothing_behind_on_the_disk(
         self, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -67,7 +67,7 @@ class TestAnArchive:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
         before = sorted(tmp_path.rglob("*"))
         tree = open_tree(packed, (".wav",))
-        for path in tree.files((".wav",)):
+        for path in tree.list_files((".wav",)):
             with tree.open(path):
                 assert sorted(tmp_path.rglob("*")) == before
         del tree
@@ -79,7 +79,7 @@ class TestAnArchive:
         carried = pickle.loads(pickle.dumps(tree))
         assert read_all(carried) == expected == read_all(FolderTree(folder))
         assert carried.root == tree.root
-        assert [carried.stamp(path) for path in expected] == [tree.stamp(path) for path in expected]
+        assert [carried.read_stamp(path) for path in expected] == [tree.read_stamp(path) for path in expected]
 
     def test_is_read_by_many_threads_at_once(self, kind: str, folder: Path, tmp_path: Path) -> None:
         tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
@@ -109,7 +109,7 @@ class TestAnArchive:
         members |= {f"__MACOSX/EMO DB/wav/._{name}": b"\0\5\x16\7" for name in NAMES}
         members |= {f"EMO DB/wav/._{NAMES[0]}": b"\0\5\x16\7", "EMO DB/.DS_Store": b"", ".hidden/03a01Fa.wav": b""}
         tree = open_tree(pack(tmp_path / f"emodb{kind}", members), (".wav",))
-        scan = corpus("emodb").scan(tree)
+        scan = load_corpus("emodb").scan(tree)
         assert [each.path for each in scan.utterances] == [f"EMO DB/wav/{name}" for name in sorted(NAMES)]
         assert scan.skipped == {}
 
@@ -120,7 +120,7 @@ def test_label_files_are_read_out_of_archives(tmp_path: Path) -> None:
     for number, path in enumerate(builder.paths()):
         if number % 50 == 0:
             builder.add(tmp_path / "folder", path)
-    which = corpus("iemocap")
+    which = load_corpus("iemocap")
     packed = pack(tmp_path / "iemocap.tar.gz", read_files(tmp_path / "folder"))
     scan = which.scan(open_tree(packed, (*which.suffixes, *which.label_suffixes)))
     assert len(scan.utterances) > 50
@@ -165,7 +165,7 @@ def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.wav").write_bytes(b"")
     (tmp_path / "alias").symlink_to(tmp_path / "real")
-    assert list(open_tree(tmp_path, (".wav",)).files((".wav",))) == ["real/a.wav"]
+    assert list(open_tree(tmp_path, (".wav",)).list_files((".wav",))) == ["real/a.wav"]
 
 
 def test_below_data_unless_the_environment_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,15 +16,15 @@ from emodna.pipeline.archives import TarTree, Tree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
-    read_all,
-    open_archive,
-    pack,
-    patch_zip,
+    make_tar,
     make_tar_file,
     make_tar_link,
     make_tar_of,
-    make_tar,
     make_zip,
+    open_archive,
+    pack,
+    patch_zip,
+    read_all,
 )
 from tests.pipeline.making import noise, wav
 
@@ -59,7 +59,7 @@ class TestNames:
         assert read_all(tree) == {"a.wav": b"good"}
         assert tree.skip_counts == {LEADING_OUT: len(hostile)}
         for name in hostile:
-            assert tree.stamp(name) is None
+            assert tree.read_stamp(name) is None
             with pytest.raises(FileNotFoundError):
                 tree.open(name)
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.corpora import CORPORA, corpus
+from emodna.pipeline.corpora import CORPORA, load_corpus
 from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError
@@ -27,7 +27,7 @@ def test_every_registered_corpus_is_tested_here() -> None:
 
 def test_an_unknown_corpus_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(CorpusError, match="berlin: unknown; valid: " + ", ".join(NAMES)):
-        corpus("berlin")
+        load_corpus("berlin")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -53,7 +53,7 @@ def root(name: str, tmp_path: Path) -> Path:
 
 
 def scan_root(name: str, root: Path) -> Scan:
-    return corpus(name).scan(FolderTree(root))
+    return load_corpus(name).scan(FolderTree(root))
 
 
 def some_paths(builder: Builder) -> list[str]:
@@ -85,7 +85,7 @@ def test_every_utterance_has_its_language_its_code_and_its_file(name: str, full_
     utterances = full_scan.utterances
     assert {utterance.language for utterance in utterances} == {builder.published.language}
     codes = {(utterance.emotion_code, utterance.emotion) for utterance in utterances}
-    assert codes <= set(corpus(name).info.emotions.items())
+    assert codes <= set(load_corpus(name).info.emotions.items())
     ids = [utterance.id for utterance in utterances]
     assert ids == sorted(set(ids))
     assert {utterance.path for utterance in utterances} == set(builder.paths())
@@ -96,7 +96,7 @@ def test_its_store_has_the_published_balance(name: str, tmp_path: Path) -> None:
     published = BUILDERS[name].published
     # One recording under all names: utterances are told apart by their ids, never by their content.
     audio = wav(noise(0.1, published.sample_rate), published.sample_rate)
-    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", corpus(name))
+    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", load_corpus(name))
     store = FeatureStore(report.store)
     assert (len(store), report.rejected, report.warnings) == (published.utterances, 0, [])
     for task, ones in {"arousal": published.high, "valence": published.positive}.items():
@@ -185,7 +185,7 @@ def test_the_published_corpus_differs_in_nothing_and_another_copy_in_what_it_lac
     """Altered copies of several corpora circulate, most often at 22 050 Hz."""
     published = builder.published
     size, native = published.utterances, published.sample_rate
-    find_differences = corpus(name).find_differences
+    find_differences = load_corpus(name).find_differences
     assert find_differences(full_scan, {native: size}) == []
     assert find_differences(full_scan, {22_050: 7, native: size - 7}) == [
         f"7 files at 22050 Hz, published at {native} Hz: an altered copy?"
@@ -203,7 +203,7 @@ def test_the_published_corpus_differs_in_nothing_and_another_copy_in_what_it_lac
 
 
 def test_its_facts_are_complete_and_say_how_to_get_it(name: str, builder: Builder) -> None:
-    info = corpus(name).info
+    info = load_corpus(name).info
     assert all((info.title, info.licence, info.citation))
     assert (info.language, info.sample_rate) == (builder.published.language, builder.published.sample_rate)
     assert sum(info.counts.values()) == info.utterances == builder.published.utterances

@@ -9,19 +9,19 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Scan, Skip, Utterance
-from tests.pipeline.corpora.builders import list_casia_paths, write_file, list_savee_paths
+from tests.pipeline.corpora.builders import list_casia_paths, list_savee_paths, write_file
 
 
 def describe_path(name: str, path: str) -> Utterance | Skip | None:
-    return corpus(name).describe(PurePosixPath(path))  # type: ignore[attr-defined]
+    return load_corpus(name).describe(PurePosixPath(path))  # type: ignore[attr-defined]
 
 
 def scan_files(name: str, root: Path, paths: Iterable[str]) -> Scan:
     for path in paths:
         write_file(root / path)
-    return corpus(name).scan(FolderTree(root))
+    return load_corpus(name).scan(FolderTree(root))
 
 
 def utterance(path: str, id: str, speaker: str, gender: str, language: str, text: str, *emotion: str) -> Utterance:
@@ -128,7 +128,7 @@ class TestCasia:
         )
         assert {each.text for each in scan.utterances} == {"201", "250"}
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
-        assert "32 utterances beyond the free 1200" in corpus("casia").find_differences(scan, {16_000: 16})[0]
+        assert "32 utterances beyond the free 1200" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]
 
 
 def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.pipeline.archives import FolderTree, Stamp, Tree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Scan, Utterance
 from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.errors import AudioError, CorpusError
@@ -31,7 +31,7 @@ class MemoryTree(Tree):
         self.root = Path("/memory")
         self._files = files
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         return iter(sorted(path for path in self._files if path.lower().endswith(tuple(suffixes))))
 
     def open(self, path: str) -> BinaryIO:
@@ -40,10 +40,10 @@ class MemoryTree(Tree):
             raise content
         return io.BytesIO(content)
 
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         return Stamp(1, 0) if path in self._files else None
 
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         return path
 
 
@@ -64,7 +64,7 @@ def label_path(turn: str) -> str:
 
 
 def scan_files(files: Mapping[str, bytes | Exception], subset: str | None = None) -> Scan:
-    return corpus("iemocap", subset).scan(MemoryTree(files))
+    return load_corpus("iemocap", subset).scan(MemoryTree(files))
 
 
 def one(turn: str = TURN, content: bytes | None = None) -> Utterance:
@@ -213,7 +213,7 @@ class TestSubsets:
     def test_it_holds_its_codes_and_counts_the_others(
         self, subset: str | None, size: int, codes: str, full: Path
     ) -> None:
-        which = corpus("iemocap", subset)
+        which = load_corpus("iemocap", subset)
         scan = which.scan(FolderTree(full))
         assert len(scan) == size == which.info.utterances
         held = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
@@ -225,12 +225,12 @@ class TestSubsets:
 
     def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self) -> None:
         with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
-            corpus("iemocap", "six-class")
+            load_corpus("iemocap", "six-class")
         for subset, what in Iemocap.subsets.items():
-            which = corpus("iemocap", subset)
+            which = load_corpus("iemocap", subset)
             assert which.name == f"iemocap-{subset}"
             assert str(which.info.utterances) in what
-            assert (Iemocap.name, Iemocap.info.utterances, corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
+            assert (Iemocap.name, Iemocap.info.utterances, load_corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
 
     @pytest.mark.parametrize("subset", [None, "all"])
     def test_none_guesses_an_unknown_code(self, subset: str | None) -> None:
@@ -248,7 +248,7 @@ class TestSubsets:
         write_file(tmp_path / wav_path(other), wav(noise(seed=1)))
         write_file(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
         usual, everything = (
-            FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", corpus("iemocap", subset)).store)
+            FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", load_corpus("iemocap", subset)).store)
             for subset in (None, "all")
         )
         assert usual.column("id") == [TURN]

@@ -83,7 +83,7 @@ def ignore_range(request: Request) -> None:
     request.wfile.write(request.corpus.content)
 
 
-def status(code: int, **headers: object) -> Reply:
+def send_status(code: int, **headers: object) -> Reply:
     return lambda request: request.begin(code, **{"Content_Length": 0} | headers)
 
 
@@ -106,7 +106,7 @@ def serve_wrong_part(request: Request) -> None:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
+def run_server() -> Iterator[Server]:
     """Run a server for as long as the context lasts."""
     corpus = Server()
 
