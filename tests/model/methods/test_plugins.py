@@ -83,7 +83,7 @@ def keys(annotation, default, key="key"):
 #: Attributes that fail when a run begins, and a part of the error.
 FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
-    "@classmethod\n    def resolve_config(cls, config, data): return 1 / 0": " resolve_config() fails: ZeroDivisionError",
+    "@classmethod\n    def resolve_config(cls, config, data): return 1 / 0": "resolve_config() fails: ZeroDivision",
     "@classmethod\n    def resolve_config(cls, config, data): return config": "fails: TypeError",
     "@classmethod\n    def resolve_config(cls, config, data): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
