@@ -8,7 +8,7 @@ import click
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.archives import contents
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
@@ -37,7 +37,7 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
     def tell(line: str) -> None:
         common.note(f"{corpus.name}: {common.safe(line)}")
 
-    with counting(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
+    with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
         file = fetch(download, root, counter.reach, tell, homepage=facts.homepage)
     common.note(f"{corpus.name}: {common.safe(file)} is the published file ({download.checksum.partition(':')[0]})")

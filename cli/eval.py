@@ -66,7 +66,7 @@ def evaluate(
     """
     import torch
 
-    from emodna.cli.progress import counting
+    from emodna.cli.progress import count_progress
     from emodna.cli.scores import print_evaluation
     from emodna.model.evaluation.evaluate import evaluate_run
     from emodna.model.evaluation.intervals import Resampling
@@ -84,7 +84,7 @@ def evaluate(
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus
-        with counting(f"predicting {name}") as counter:
+        with count_progress(f"predicting {name}") as counter:
             told = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), told)
         document["predictions"] = None
@@ -131,10 +131,10 @@ def _draw(documents: list[dict[str, Any]], png: Path) -> None:
     if not judged:
         common.note(f"{common.safe(png)}: not drawn, no corpus has labels")
         return
-    from emodna.cli.picture import save
     from emodna.cli.scores import reliability_figure
+    from emodna.cli.store_figures import save_figure
 
-    save(reliability_figure(judged), png, "png")
+    save_figure(reliability_figure(judged), png, "png")
     common.note(f"wrote {common.safe(png)}")
 
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.charts import sparkline
-from emodna.cli.progress import duration
+from emodna.cli.charts import draw_sparkline
+from emodna.cli.progress import format_duration
 
 #: Logged steps over which the rate is taken.
 _RATE_MOMENTS: Final = 30
@@ -65,8 +65,8 @@ class Watcher:
             rate = (last - first) / (later - earlier)
             remaining = max((self.steps - last) / rate - (now - later), 0.0)
             facts += [f"{_number(rate)} steps/s", f"{_number(rate * self._utterances)} utterances/s"]
-            facts.append(f"ETA {duration(remaining)}")
-        return [*facts, f"elapsed {duration(now - self._start)}"]
+            facts.append(f"ETA {format_duration(remaining)}")
+        return [*facts, f"elapsed {format_duration(now - self._start)}"]
 
     def _reach(self, step: int) -> None:
         self.step = step
@@ -98,7 +98,7 @@ class _LiveWatcher(Watcher):
         terms = []
         for name, remembered in self._curves.copy().items():
             values = list(remembered)
-            drawn = sparkline(values, _CURVE, ascii_only=options.ascii_only)
+            drawn = draw_sparkline(values, _CURVE, ascii_only=options.ascii_only)
             terms.append(Text.from_markup(_term(name, values[-1])).append(f" {drawn}", style="cyan"))
         yield _side_by_side(terms)
 

@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import Command
-from emodna.cli.progress import Counter, counting
+from emodna.cli.progress import Counter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prep(
                     from emodna.cli.download import downloaded
 
                     where = downloaded(corpus, where, accepted=accept_licence)
-                with counting(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
+                with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     watcher = _ProgressWatcher(counter)
                     report = prepare(
                         corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait

@@ -68,7 +68,7 @@ def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw how often class 1 is true against its probability, and the number of utterances below it, per corpus."""
     from matplotlib.figure import Figure
 
-    from emodna.cli.picture import NEUTRAL, STORES
+    from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS
 
     figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")
     axes = figure.subplots(2, len(documents), sharex=True, squeeze=False, height_ratios=[3, 1])
@@ -76,14 +76,14 @@ def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
         rows, name = document["calibration"]["probability"], CLASS_NAMES[document["task"]][1]
         filled = [row for row in rows if row["count"]]
         means, shares = ([row[key] for row in filled] for key in ("mean", "share"))
-        curve.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
-        curve.vlines(means, means, shares, color=STORES[1], linewidth=1.5, alpha=0.6)
-        curve.plot(means, shares, marker="o", markersize=4, color=STORES[0])
+        curve.plot([0, 1], [0, 1], color=NEUTRAL_COLOUR, linewidth=1, linestyle="--")
+        curve.vlines(means, means, shares, color=STORE_COLOURS[1], linewidth=1.5, alpha=0.6)
+        curve.plot(means, shares, marker="o", markersize=4, color=STORE_COLOURS[0])
         curve.set(xlim=(0, 1), ylim=(-0.02, 1.02))
         seen = f" ({document['seen']})" if document["seen"] else ""
         curve.set_title(f"{document['corpus']}{seen}: ECE {document['calibration']['ece']:.3f}", parse_math=False)
         counts = [row["count"] for row in rows]
-        histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORES[0])
+        histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORE_COLOURS[0])
         histogram.set(xlabel=f"probability of {name} {document['task']}")
         if number == 0:
             curve.set(ylabel=f"share that is {name}")

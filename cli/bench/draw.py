@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.common import visible
-from emodna.cli.picture import NEUTRAL, STORES, save
+from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS, save_figure
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
 
-COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+COLOURS: Final = (*STORE_COLOURS, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
 #: No text is taken for a formula.
 _STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
@@ -30,7 +30,7 @@ _DASHES: Final = ("-", "--", ":", "-.")
 #: Colours of a drawing -> custom properties of a page, whose theme decides.
 _THEME: Final = {
     **{colour.lower(): f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
-    NEUTRAL: "var(--muted)",
+    NEUTRAL_COLOUR: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
 #: Text on a cell of a matrix, whose colour is the same in all themes.
@@ -53,7 +53,7 @@ def picture_file(picture: Picture, format: str) -> bytes:
     """Return a picture as a file: png, svg or pdf."""
     file = BytesIO()
     with rc_context(_STYLE):
-        save(draw(picture), file, format)
+        save_figure(draw(picture), file, format)
     return file.getvalue()
 
 
@@ -66,7 +66,7 @@ def page_svg(panel: Panel, identity: str) -> str:
     own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
     style: dict[Any, Any] = {**_STYLE, **own}
     with rc_context(style):
-        save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
+        save_figure(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
     root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
     for element in list(root.iter()):
@@ -151,7 +151,7 @@ def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], 
         if math.isfinite(value):
             dash = _DASHES[(references.index(name) + 1) % len(_DASHES)]
             along = axes.axvline if dots else axes.axhline
-            named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
+            named.setdefault(name, along(value, color=NEUTRAL_COLOUR, linestyle=dash, linewidth=1.2, zorder=0.5))
     if categories:
         _label(axes, categories, [])
         axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
@@ -210,7 +210,7 @@ def _draw_matrix(axes: Axes, mark: Matrix) -> None:
         cmap=colormaps["RdBu" if mark.diverging else "cividis"],
     )
     for (row, column), value in np.ndenumerate(values):
-        text, colour = "\u2013", NEUTRAL
+        text, colour = "\u2013", NEUTRAL_COLOUR
         if math.isfinite(value):
             red, green, blue, _ = cells.cmap(cells.norm(value))
             text, colour = f"{value:.{mark.digits}f}", _ON_CELLS[0.299 * red + 0.587 * green + 0.114 * blue > 0.5]

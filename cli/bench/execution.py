@@ -19,7 +19,7 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.cli.bench import counted
-from emodna.cli.progress import duration
+from emodna.cli.progress import format_duration
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
@@ -115,7 +115,7 @@ class Progress:
             self.took[run.method, run.task].append(answer.seconds)
             uar, remaining = (answer.result or {}).get("uar"), self.remaining
             score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
-            outcome = f"{score} ({answer.seconds:.0f} s{f', ETA {duration(remaining)}' if remaining else ''})"
+            outcome = f"{score} ({answer.seconds:.0f} s{f', ETA {format_duration(remaining)}' if remaining else ''})"
         else:
             outcome = f"[red]failed:[/red] {common.safe(answer.error)}"
         label = self.experiment.methods[run.method].label  # an oracle's scores go by no other name
@@ -139,8 +139,8 @@ class Progress:
         counts, remaining, total = self.counts, self.remaining, len(self.states)
         ended = counts["done"] + counts["failed"]
         facts = [f"{ended}/{total} cells", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
-        facts += [] if remaining is None else [f"ETA {duration(remaining)}"]
-        facts.append(f"elapsed {duration(time.monotonic() - self._began)}")
+        facts += [] if remaining is None else [f"ETA {format_duration(remaining)}"]
+        facts.append(f"elapsed {format_duration(time.monotonic() - self._began)}")
         yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
         bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
         bar.add_row(ProgressBar(total, ended))

@@ -13,7 +13,7 @@ from emodna.cli import common
 from emodna.cli.bench import counted, out_option
 from emodna.cli.bench.execution import Progress, command_on, run_json
 from emodna.cli.options import Command
-from emodna.cli.progress import duration
+from emodna.cli.progress import format_duration
 from emodna.model.bench.leftovers import Kind, Leftover, leftovers
 from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Experiment, MethodSpec
@@ -77,7 +77,7 @@ def status(out: Path, as_json: bool) -> None:
         table.add_row(common.safe(row["label"]), row["task"], *(str(number or "") for number in numbers))
     common.out.print(table)
     states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
-    eta = "" if remaining is None else f"; ETA {duration(remaining)}"
+    eta = "" if remaining is None else f"; ETA {format_duration(remaining)}"
     common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")

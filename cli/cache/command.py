@@ -13,7 +13,7 @@ from emodna.cli.cache.gc import collect_garbage
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
-        from emodna.cli.picture import save
+        from emodna.cli.store_figures import save_figure
 
-        save(utterance_figure(opened, id)[0], png, "png")
+        save_figure(utterance_figure(opened, id)[0], png, "png")
         common.note(f"wrote {common.safe(png)}")
 
 
@@ -140,7 +140,7 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     began = time.perf_counter()
     opened = common.open_store(cache, store)
     place = out or exports.default_place(opened, name)
-    with counting("exporting") as counter:
+    with count_progress("exporting") as counter:
         exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
     if as_json:
         common.print_json(

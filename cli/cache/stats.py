@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
@@ -42,9 +42,9 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
     opened = common.open_store(cache, store)
     if audio:
-        from emodna.pipeline.inspect.oddities import waveforms
+        from emodna.pipeline.inspect.anomalies import waveforms
 
-        with counting("reading audio") as counter:
+        with count_progress("reading audio") as counter:
             told = counter.begin(len(opened.columns(["path"])["path"].unique()))
             document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
     else:

@@ -110,7 +110,7 @@ def _print_scores(run: Run) -> None:
 
 def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
-    from emodna.cli.charts import curve, sparkline
+    from emodna.cli.charts import draw_curve, draw_sparkline
 
     if not curves:
         common.out.print("no line of metrics.jsonl yet")
@@ -122,14 +122,14 @@ def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
     wide = [each for each in values for _ in range(max(room // len(values), 1))]
-    for label, line in zip(labels, curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
+    for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
     heights = [[height for _, height in points] for points in curves.values()]
     print_table(
         [
             Column("logged", [safe_text(name) for name in curves]),
-            Column("curve", [Text(sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("curve", [Text(draw_sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]

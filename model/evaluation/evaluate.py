@@ -14,7 +14,7 @@ from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, o
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores, scores_of
-from emodna.pipeline.inspect.balance import UNKNOWN, coded
+from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 
 _NO_SCORES: Final = dict.fromkeys(SCORES)
@@ -83,7 +83,7 @@ def grouped(
     column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Groups:
     """Group rows by a column of the index, in order of names or `unknown`, with truth and predictions (rows,)."""
-    group, names = coded(store.columns([column])[column])
+    group, names = encode_names(store.columns([column])[column])
     counts = confusions(truth, predicted, group[rows], len(names))
     return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
 
