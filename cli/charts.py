@@ -28,7 +28,7 @@ def draw_sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> 
 
 def draw_curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
     """Draw a filled curve over its own range, top line first, in at most `width` columns: means of finite values."""
-    means = _means(values, width)
+    means = _average_columns(values, width)
     cells = _ASCII if ascii_only else _BLOCKS
     full = len(cells) - 1
     finite = [value for value in means if value is not None]
@@ -40,7 +40,7 @@ def draw_curve(values: Sequence[float], width: int, height: int, *, ascii_only: 
     ]
 
 
-def _means(values: Sequence[float], width: int) -> list[float | None]:
+def _average_columns(values: Sequence[float], width: int) -> list[float | None]:
     """Return the mean of each column's share of the values; None where nothing is finite."""
     columns = min(len(values), width)
     means: list[float | None] = []
@@ -51,7 +51,7 @@ def _means(values: Sequence[float], width: int) -> list[float | None]:
     return means
 
 
-def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, width: int, *, coloured: bool) -> Text:
+def draw_features(features: NDArray[np.float32], feature_set: FeatureSet, width: int, *, coloured: bool) -> Text:
     """Draw features [frames, dim] in `width` columns, in colours or shades of characters, as for a file.
 
     Time goes to the right, the values of a frame upwards, two per line of text; a waveform is a curve. Values on
@@ -59,7 +59,7 @@ def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, wid
     """
     columns = min(len(features), max(width - 1, 1))
     if features.shape[1] == 1:
-        image = _waveform(features[:, 0], columns)
+        image = _draw_waveform(features[:, 0], columns)
     else:
         image = np.stack([slot.mean(axis=0) for slot in np.array_split(features, columns)], axis=1)  # (dim, columns)
         if feature_set.one_scale:  # then neighbours can be averaged, too
@@ -81,17 +81,18 @@ def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, wid
     return text
 
 
-def _waveform(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+def _draw_waveform(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
     """Return an image (rows, columns) of a waveform about zero: 1 where the curve passes, else 0."""
     scale = max(float(np.abs(samples).max()), 1e-6)
     low, high = (
-        np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1) for bound in envelope(samples, columns)
+        np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1)
+        for bound in compute_envelope(samples, columns)
     )
     rows = np.arange(_ROWS)[:, None]
     return np.where((low <= rows) & (rows <= high), np.float32(1), np.float32(0))
 
 
-def envelope(samples: NDArray[np.float32], columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def compute_envelope(samples: NDArray[np.float32], columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the lowest and highest sample in each of some columns."""
     starts = np.arange(columns) * len(samples) // columns
     return np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
 
 #: What `ls` says of a corpus.
-_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores",
+_ROW_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores",
                 "next", "error")  # fmt: skip
 
 
-class _ListsByDefault(click.Group):
+class _ListByDefaultGroup(click.Group):
     """Without a subcommand, it is `ls`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -29,7 +29,7 @@ class _ListsByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListsByDefault, context_settings=common.CONTEXT)
+@click.group(cls=_ListByDefaultGroup, context_settings=common.CONTEXT)
 @click.version_option(package_name="emodna")
 def corpora() -> None:
     """Look at the corpora: what they are, how to get them, which are here. Without a command: ls."""
@@ -44,7 +44,7 @@ def list_corpora(cache: Path, as_json: bool) -> None:
     from emodna.pipeline.corpora import registered
 
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    rows = [_row(name, kind, cache) for name, kind in registered().items()]
+    rows = [_make_row(name, kind, cache) for name, kind in registered().items()]
     _add_next(rows, cache)
     if as_json:
         common.print_json(rows)
@@ -64,7 +64,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
     chosen = corpus(name)
     facts, download = chosen.facts, chosen.facts.download
-    row = _row(name, type(chosen), cache)
+    row = _make_row(name, type(chosen), cache)
     _add_next([row], cache)
     document = {
         "corpus": name,
@@ -100,12 +100,12 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     common.print_facts({**document, **words})
 
 
-def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
+def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
     from emodna.pipeline.archives import contents, default_root
     from emodna.pipeline.catalogue import stores
 
-    row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
+    row = dict.fromkeys(_ROW_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
         return row | {"error": str(kind)}
     root, facts = default_root(name), kind.facts
@@ -115,11 +115,11 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
         "download_bytes": facts.download and facts.download.bytes,
         "root": str(root.absolute()),
         "found": bool(contents(root)),
-        "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
+        "stores": [_describe_store(path) for path in stores(cache) if path.parent.name in named],
     }
 
 
-def _store(path: Path) -> dict[str, Any]:
+def _describe_store(path: Path) -> dict[str, Any]:
     """Describe a prepared store in short."""
     facts = common.describe_store(path)
     return {key: facts[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
@@ -167,20 +167,20 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         published.add_row(name, *(common.safe("-" if cell is None else cell) for cell in cells))
         here.add_row(
             name,
-            common.safe(_relative(row["root"])) if row["found"] else "not here",
-            "\n".join(map(_prepared, row["stores"])) or "-",
+            common.safe(_shorten_path(row["root"])) if row["found"] else "not here",
+            "\n".join(map(_format_store, row["stores"])) or "-",
             common.safe(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
 
 
-def _relative(path: str) -> str:
+def _shorten_path(path: str) -> str:
     """Return a path as a user would type it here."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
-def _prepared(store: dict[str, Any]) -> str:
+def _format_store(store: dict[str, Any]) -> str:
     """Return the utterances of a store, and what of them."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
     return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"

@@ -15,14 +15,14 @@ from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
 
 
-def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
+def download_corpus(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
     """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
 
     Unless the licence is `accepted`, a question on the terminal asks. A `DownloadError` says how else to get it.
     """
     facts = corpus.facts
     download = facts.download
-    if _is_there(root, download):
+    if _has_own_files(root, download):
         common.note(f"{corpus.name}: {common.safe(root)} is there already; nothing to download")
         return root
     if download is None:
@@ -31,8 +31,8 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
             f"{corpus.name}: not freely downloadable: {how}; emodna-corpora show {corpus.name} tells more"
         )
     if not (root / download.file).exists():
-        _show(corpus, download, root)
-        _ask(corpus, download, accepted=accepted)
+        _print_terms(corpus, download, root)
+        _require_licence(corpus, download, accepted=accepted)
 
     def tell(line: str) -> None:
         common.note(f"{corpus.name}: {common.safe(line)}")
@@ -44,13 +44,13 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
     return file
 
 
-def _is_there(root: Path, download: Download | None) -> bool:
+def _has_own_files(root: Path, download: Download | None) -> bool:
     """Return True if a root holds anything but what an earlier download put there."""
     ours = root / download.file if download else None
     return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
 
 
-def _show(corpus: Corpus, download: Download, root: Path) -> None:
+def _print_terms(corpus: Corpus, download: Download, root: Path) -> None:
     """Show what is about to come, from where, under which terms."""
     facts = corpus.facts
     algorithm = download.checksum.partition(":")[0]
@@ -69,7 +69,7 @@ def _show(corpus: Corpus, download: Download, root: Path) -> None:
         common.note(f"  {name:8}  {common.safe(value)}")
 
 
-def _ask(corpus: Corpus, download: Download, *, accepted: bool) -> None:
+def _require_licence(corpus: Corpus, download: Download, *, accepted: bool) -> None:
     """Have the licence accepted."""
     licence = corpus.facts.licence
     if accepted:

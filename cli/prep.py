@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import Command
-from emodna.cli.progress import Counter, count_progress
+from emodna.cli.progress import ProgressCounter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emodna.pipeline.prepare.extract import Outcome
 
 #: Option that names the corpora -> the options that go with it.
-_GOES_WITH: Final = {
+_COMPANIONS: Final = {
     "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
@@ -111,7 +111,7 @@ def prep(
     reason, and the rest goes on.
     """
     if workers and scheduler:
-        workers, scheduler = _nearer(workers, scheduler)
+        workers, scheduler = _choose_nearer(workers, scheduler)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
     others = {
         "--root": root,
@@ -122,7 +122,9 @@ def prep(
         "--segment": segment != "none",
     }
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
-    chosen = sources.own(manifest, folder, name, root) or sources.registered(names, subset, root, there=not download)
+    chosen = sources.find_own(manifest, folder, name, root) or sources.find_registered(
+        names, subset, root, there=not download
+    )
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare
@@ -134,15 +136,15 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    with _executor_start(workers, scheduler) as start:
+    with _open_executor(workers, scheduler) as start:
         for corpus, where in chosen:
             try:
                 if download:
-                    from emodna.cli.download import downloaded
+                    from emodna.cli.download import download_corpus
 
-                    where = downloaded(corpus, where, accepted=accept_licence)
+                    where = download_corpus(corpus, where, accepted=accept_licence)
                 with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
-                    watcher = _ProgressWatcher(counter)
+                    watcher = PrepareDisplay(counter)
                     report = prepare(
                         corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait
                     )
@@ -164,10 +166,10 @@ def prep(
     return int(failed or bool(refused))
 
 
-class _ProgressWatcher:
+class PrepareDisplay:
     """Count recordings, seconds of audio and rejections."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: ProgressCounter) -> None:
         self._counter, self._began = counter, time.monotonic()
         self._done = self._rejected = 0
         self._seconds = 0.0
@@ -187,7 +189,7 @@ class _ProgressWatcher:
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
 
 
-def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
+def _choose_nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
     """Return the one of two options that is set nearer to the user: command line, then environment, then file."""
     order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
     source = click.get_current_context().get_parameter_source
@@ -197,7 +199,7 @@ def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
     return (workers, None) if first < second else (None, scheduler)
 
 
-def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
+def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
     """Return the start of workers on this machine, or connect to a cluster."""
     if scheduler is None:
         from emodna.pipeline.prepare.executors import local_workers
@@ -218,8 +220,8 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
         valid = ", ".join(corpora.names())
         raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
     for other in others:
-        if other not in _GOES_WITH[meant[0]]:
-            fitting = " or ".join(option for option, with_it in _GOES_WITH.items() if other in with_it)
+        if other not in _COMPANIONS[meant[0]]:
+            fitting = " or ".join(option for option, with_it in _COMPANIONS.items() if other in with_it)
             raise click.UsageError(f"{other} goes with {fitting}, not with {meant[0]}")
     if "--accept-licence" in others and "--download" not in others:
         raise click.UsageError("--accept-licence goes with --download only")

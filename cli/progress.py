@@ -10,16 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from emodna.cli import common
 
 #: Seconds between two lines of a run without a terminal.
-_PLAIN_SECONDS: Final = 10.0
+_LINE_SECONDS: Final = 10.0
 
 
-class Counter:
+class ProgressCounter:
     """Count what is done, in a bar (none if disabled) by the name `what`; a line says the bar's `columns`, too."""
 
     def __init__(self, progress: Progress, what: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns
         self._id = progress.add_task(common.safe(what), total=None, tally="")
-        self._due = time.monotonic() + _PLAIN_SECONDS
+        self._due = time.monotonic() + _LINE_SECONDS
 
     def begin(self, total: int) -> Callable[[int], None]:
         """Set how many there are, and return `advance`."""
@@ -37,17 +37,17 @@ class Counter:
             (task,) = self._progress.tasks
             amounts = ", ".join(str(column.render(task)).strip() for column in self._columns)
             common.note(f"{task.description}: {amounts}")
-            self._due = time.monotonic() + _PLAIN_SECONDS
+            self._due = time.monotonic() + _LINE_SECONDS
 
 
 @contextmanager
-def count_progress(what: str, *columns: ProgressColumn) -> Iterator[Counter]:
+def count_progress(what: str, *columns: ProgressColumn) -> Iterator[ProgressCounter]:
     """Show how far a command is with something; without columns, how many are done of how many."""
     columns = columns or (MofNCompleteColumn(),)
     hidden = common.is_quiet() or not common.err.is_terminal
     all_columns = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
     with Progress(*all_columns, console=common.err, transient=True, disable=hidden) as progress:
-        yield Counter(progress, what, columns)
+        yield ProgressCounter(progress, what, columns)
 
 
 def format_duration(seconds: float) -> str:

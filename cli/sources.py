@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Source = tuple[Corpus, Path]
 
 
-def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
+def find_registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
     """Return the corpora of --corpus, each with its root; with `there`, a default root has to exist already."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import default_root
@@ -28,7 +28,7 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
         if value is not None and len(names) > 1:
             raise click.UsageError(f"{option} goes with one --corpus only")
     sources = []
-    for name in _that_are_there() if every else dict.fromkeys(names):
+    for name in _list_found() if every else dict.fromkeys(names):
         try:
             corpus = corpora.corpus(name, subset)
         except PluginError as error:
@@ -45,7 +45,7 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
     return sources
 
 
-def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
+def find_own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
     """Return the recordings of --manifest or --folder, and where they lie; none without either."""
     place = manifest or folder
     if place is None:
@@ -61,7 +61,7 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
     return [(Recordings(place, name), place)]
 
 
-def _that_are_there() -> list[str]:
+def _list_found() -> list[str]:
     """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import contents, data_root, default_root

@@ -10,7 +10,7 @@ import click
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import collect_garbage
-from emodna.cli.cache.plot import plot, utterance_figure
+from emodna.cli.cache.plot import draw_utterance, plot
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Command
 from emodna.cli.progress import count_progress
@@ -88,15 +88,15 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
     if as_json:
         common.print_json(facts)
     else:
-        from emodna.cli.charts import terminal_picture
+        from emodna.cli.charts import draw_features
 
         common.print_facts(facts)
         feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
-        common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
+        common.out.print(draw_features(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.store_figures import save_figure
 
-        save_figure(utterance_figure(opened, id)[0], png, "png")
+        save_figure(draw_utterance(opened, id)[0], png, "png")
         common.note(f"wrote {common.safe(png)}")
 
 
@@ -139,9 +139,9 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
 
     began = time.perf_counter()
     opened = common.open_store(cache, store)
-    place = out or exports.default_place(opened, name)
+    place = out or exports.make_default_path(opened, name)
     with count_progress("exporting") as counter:
-        exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
+        exported = exports.export_store(opened, name, place, force=force, on_progress=counter.begin(len(opened)))
     if as_json:
         common.print_json(
             {
@@ -160,7 +160,7 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
         common.out.print(f"{common.safe(place)}: {len(opened)} utterances, {size}")
-        common.out.print(f"open it by: {common.safe(exports.export_format(name).load.format(place=str(place)))}")
+        common.out.print(f"open it by: {common.safe(exports.load_format(name).load.format(place=str(place)))}")
     common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
 
 
@@ -176,8 +176,8 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "utterances": len(store),
         "audio_seconds": snapshot.counts["seconds"],
         "speakers": len(set(store.column("speaker")) - {None}),
-        "emotions": _counts(store.column("emotion")),
-        **{name: _counts(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
+        "emotions": _count_values(store.column("emotion")),
+        **{name: _count_values(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
         "rejected": store.rejected().to_pylist(),
         "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
@@ -190,14 +190,14 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     hours = snapshot.counts["seconds"] / 3600
     words: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
     for name in ("arousal", "valence", "sample_rate"):
-        words[name] = {_word(name, value): count for value, count in document[name].items()}
+        words[name] = {_format_value(name, value): count for value, count in document[name].items()}
     for name in ("parameters", "libraries", "segmentation"):
         words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
     words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
     common.print_facts({**document, **words})
 
 
-def _word(column: str, value: str) -> str:
+def _format_value(column: str, value: str) -> str:
     """Say a value of a column in words: the class of a label, the unit of a rate."""
     from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -206,7 +206,7 @@ def _word(column: str, value: str) -> str:
     return f"at {value} Hz" if column == "sample_rate" else value
 
 
-def _counts(values: list[Any]) -> dict[str, int]:
+def _count_values(values: list[Any]) -> dict[str, int]:
     """Count each value; unknown ones under `unlabelled`."""
     return dict(sorted(Counter("unlabelled" if value is None else str(value) for value in values).items()))
 

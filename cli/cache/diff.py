@@ -11,7 +11,7 @@ from emodna.cli.options import Command
 from emodna.cli.progress import count_progress
 
 #: How many of many are named.
-_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 
 
 @click.command(cls=Command)
@@ -28,66 +28,66 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     says emodna-cache verify.
     With --json everything that differs is listed; else the first few of each kind are named.
     """
-    from emodna.pipeline.inspect.diff import compare
+    from emodna.pipeline.inspect.diff import compare_stores
 
     one, other = common.open_store(cache, a), common.open_store(cache, b)
     with count_progress("comparing features") as counter:
-        difference = compare(one, other, counter.begin)
+        difference = compare_stores(one, other, counter.begin)
     if as_json:
         common.print_json(difference)
     else:
-        for line in _lines(difference):
+        for line in _format_lines(difference):
             common.out.print(common.safe(line))
     return int(not difference["same"])
 
 
-def _lines(difference: Mapping[str, Any]) -> list[str]:
+def _format_lines(difference: Mapping[str, Any]) -> list[str]:
     """Say each kind of difference in a line, and at the end if there is any."""
     counts, rejected, features = difference["utterances"], difference["rejected"], difference["features"]
     lines = [f"{side.upper()}: {difference[side]}: {counts[side]} utterances" for side in ("a", "b")]
     for name in ("origin", "libraries", "description", "parameters"):
-        lines += [f"{key}: {_sides(values)}" for key, values in difference[name].items()]
-    lines += _only(difference, "utterance")
+        lines += [f"{key}: {_format_sides(values)}" for key, values in difference[name].items()]
+    lines += _format_unmatched(difference, "utterance")
     for side in ("a", "b"):
         if columns := difference[f"columns_only_{side}"]:
             lines.append(f"columns only in {side.upper()}: {', '.join(columns)}")
-    lines += [_column(name, rows, "id") for name, rows in difference["columns"].items()]
+    lines += [_format_column(name, rows, "id") for name, rows in difference["columns"].items()]
     if audio := difference["audio"]:
-        lines.append(f"audio of {len(audio)} differs: {_first(audio)}")
+        lines.append(f"audio of {len(audio)} differs: {_join_first(audio)}")
     if difference["parameters"]:
         lines.append("features: not compared, since the parameters differ")
     elif features:
         line = f"features of {len(features)} differ though the audio is the same: "
-        line += _first([each["id"] for each in features])
+        line += _join_first([each["id"] for each in features])
         distances = [each["largest"] for each in features if each["largest"] is not None]
         if len(distances) < len(features):
             line += f"; {len(features) - len(distances)} have another number of frames"
         lines.append(line + (f"; the largest difference is {max(distances):.3g}" if distances else ""))
-    lines += _only(rejected, "rejected file")
+    lines += _format_unmatched(rejected, "rejected file")
     if rejected["reasons"]:
-        lines.append("rejected: " + _column("reason", rejected["reasons"], "path"))
+        lines.append("rejected: " + _format_column("reason", rejected["reasons"], "path"))
     return [*lines, "both hold the same" if difference["same"] else "they differ"]
 
 
-def _only(keys: Mapping[str, Any], row: str) -> list[str]:
+def _format_unmatched(keys: Mapping[str, Any], row: str) -> list[str]:
     lines = []
     for side in ("a", "b"):
         if only := keys[f"only_{side}"]:
             plural = "" if len(only) == 1 else "s"
-            lines.append(f"{len(only)} {row}{plural} only in {side.upper()}: {_first(only)}")
+            lines.append(f"{len(only)} {row}{plural} only in {side.upper()}: {_join_first(only)}")
     return lines
 
 
-def _column(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    some = [f"{row[key]} ({_sides(row)})" for row in rows[:_NAMED]]
-    return f"{name} of {len(rows)} differs: {_first(some, of=len(rows))}"
+def _format_column(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    some = [f"{row[key]} ({_format_sides(row)})" for row in rows[:_MAX_NAMED]]
+    return f"{name} of {len(rows)} differs: {_join_first(some, of=len(rows))}"
 
 
-def _sides(values: Mapping[str, Any]) -> str:
+def _format_sides(values: Mapping[str, Any]) -> str:
     return " -> ".join("-" if values.get(side) is None else str(values[side]) for side in ("a", "b"))
 
 
-def _first(names: Sequence[str], *, of: int | None = None) -> str:
+def _join_first(names: Sequence[str], *, of: int | None = None) -> str:
     """Name the first few of many."""
-    more = (of or len(names)) - len(names[:_NAMED])
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more else "")
+    more = (of or len(names)) - len(names[:_MAX_NAMED])
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more else "")

@@ -40,7 +40,7 @@ def collect_garbage(
     """
     from emodna.pipeline.store.gc import folders, tidy
 
-    chosen = [_folder(cache, store) for store in stores] or folders(cache)
+    chosen = [_find_folder(cache, store) for store in stores] or folders(cache)
     different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
     results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
@@ -48,19 +48,19 @@ def collect_garbage(
             {
                 "cache": str(cache.absolute()),
                 "deleted": delete,
-                "bytes": sum(_bytes(result.removed) for result in results),
-                "stores": [_json(result) for result in results],
+                "bytes": sum(_sum_bytes(result.removed) for result in results),
+                "stores": [_to_json(result) for result in results],
             }
         )
     else:
-        _print(results, delete=delete, verbose=verbose)
+        _print_report(results, delete=delete, verbose=verbose)
     for result in results:
         if result.skipped:
             common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
     return int(any(result.failed for result in results))
 
 
-def _folder(cache: Path, store: str) -> Path:
+def _find_folder(cache: Path, store: str) -> Path:
     """Return the folder of a store, also of one whose first run was interrupted."""
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store.gc import is_store_folder
@@ -68,50 +68,50 @@ def _folder(cache: Path, store: str) -> Path:
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
 
 
-def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
+def _print_report(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
     for result in results:
         store = common.safe(result.store)
         if result.removed:
             kinds = Counter(leftover.kind.value for leftover in result.removed)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            common.out.print(f"{store}: {_size(result.removed)}: {counts}")
+            common.out.print(f"{store}: {_format_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_name(result, leftover))}: {decimal(leftover.bytes)}")
+                common.out.print(f"  {common.safe(_relative_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
-            common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
+            common.out.print(f"{store}: kept {_format_size(kept)}: {common.safe(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
         common.out.print("nothing to remove")
     elif delete:
-        common.out.print(f"removed {_size(removed)}")
+        common.out.print(f"removed {_format_size(removed)}")
     else:
-        common.out.print(f"{_size(removed)} can be removed by --delete; nothing was changed")
+        common.out.print(f"{_format_size(removed)} can be removed by --delete; nothing was changed")
 
 
-def _size(leftovers: "Sequence[Leftover]") -> str:
+def _format_size(leftovers: "Sequence[Leftover]") -> str:
     plural = "" if len(leftovers) == 1 else "s"
-    return f"{len(leftovers)} file{plural}, {decimal(_bytes(leftovers))}"
+    return f"{len(leftovers)} file{plural}, {decimal(_sum_bytes(leftovers))}"
 
 
-def _bytes(leftovers: "Sequence[Leftover]") -> int:
+def _sum_bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
-def _name(result: "Tidied", leftover: "Leftover") -> str:
+def _relative_name(result: "Tidied", leftover: "Leftover") -> str:
     return leftover.path.relative_to(result.store).as_posix()
 
 
-def _json(result: "Tidied") -> dict[str, Any]:
+def _to_json(result: "Tidied") -> dict[str, Any]:
     def entry(file: "Leftover") -> dict[str, Any]:
-        return {"file": _name(result, file), "bytes": file.bytes, "kind": file.kind.value}
+        return {"file": _relative_name(result, file), "bytes": file.bytes, "kind": file.kind.value}
 
     return {
         "store": str(result.store),
         "corpus": result.store.parent.name,
         "feature_set": result.store.name,
-        "bytes": _bytes(result.removed),
+        "bytes": _sum_bytes(result.removed),
         "files": [entry(leftover) for leftover in result.removed],
         "kept": [{**entry(kept), "reason": kept.reason} for kept in result.kept],
         "skipped": result.skipped,

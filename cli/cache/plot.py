@@ -53,13 +53,13 @@ def plot(
         raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
         raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
-    from emodna.cli.store_figures import distributions_figure, save_figure, shift_figure
+    from emodna.cli.store_figures import draw_distributions, draw_shift, save_figure
 
     opened = common.open_store(cache, store)
     name = opened.snapshot.corpus
     if id is not None:
         name += f"-{id}"
-        figure, numbers = utterance_figure(opened, id)
+        figure, numbers = draw_utterance(opened, id)
     elif against is not None:
         other = common.open_store(cache, against)
         if opened.snapshot.parameters != other.snapshot.parameters:
@@ -68,9 +68,9 @@ def plot(
                 f"{opened.snapshot.feature_set}; two stores of the same features can be compared"
             )
         name += f"-{other.snapshot.corpus}-{task}"
-        figure, numbers = shift_figure(opened, other, task)
+        figure, numbers = draw_shift(opened, other, task)
     else:
-        figure, numbers = distributions_figure(opened)
+        figure, numbers = draw_distributions(opened)
     if out is None:  # named by what it shows, in letters that any folder can hold
         plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
         out = Path(f"{plain[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
@@ -81,9 +81,9 @@ def plot(
         common.out.print(f"wrote {common.safe(out)}")
 
 
-def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
+def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Draw features over time, with the utterance's labels in the title."""
-    from emodna.cli.store_figures import features_figure
+    from emodna.cli.store_figures import draw_features_over_time
     from emodna.pipeline.features import feature_set_from
     from emodna.pipeline.tables import rows_of
 
@@ -93,7 +93,7 @@ def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str
     known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
     title = f"{store.snapshot.corpus} {id}"
     about = ", ".join([*(str(each) for each in known if each), f"{facts['duration']:.2f} s, {facts['sample_rate']} Hz"])
-    figure = features_figure(features, feature_set, f"{title}\n{about}")
+    figure = draw_features_over_time(features, feature_set, f"{title}\n{about}")
     numbers = {
         "utterance": facts,
         "seconds_per_frame": feature_set.hop_length / feature_set.sample_rate,

@@ -12,10 +12,10 @@ from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
-_EXAMPLES: Final = 3
+_MAX_EXAMPLES: Final = 3
 #: Share of one class from which on a balance is to be looked at, and of its shares for women and men.
-_LOPSIDED: Final = 0.75
-_UNEVEN: Final = 0.2
+_LOPSIDED_SHARE: Final = 0.75
+_UNEVEN_DIFFERENCE: Final = 0.2
 
 
 @click.command(cls=Command)
@@ -38,24 +38,26 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
     """
     if root is not None and not audio:
         raise click.UsageError("--root goes with --audio")
-    from emodna.pipeline.inspect.report import statistics
+    from emodna.pipeline.inspect.report import compute_statistics
 
     opened = common.open_store(cache, store)
     if audio:
-        from emodna.pipeline.inspect.anomalies import waveforms
+        from emodna.pipeline.inspect.anomalies import measure_waveforms
 
         with count_progress("reading audio") as counter:
             told = counter.begin(len(opened.columns(["path"])["path"].unique()))
-            document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
+            document = compute_statistics(
+                opened, window=window, waveforms=measure_waveforms(opened, root, lambda: told(1))
+            )
     else:
-        document = statistics(opened, window=window)
+        document = compute_statistics(opened, window=window)
     if as_json:
         common.print_json(document)
     else:
-        _print(document)
+        _print_report(document)
 
 
-def _print(document: Mapping[str, Any]) -> None:
+def _print_report(document: Mapping[str, Any]) -> None:
     """Print what should be looked at first, then the figures."""
     speakers, durations = document["speakers"], document["durations"]
     without = f", {speakers['without']} utterances of nobody known" if speakers["without"] else ""
@@ -64,7 +66,7 @@ def _print(document: Mapping[str, Any]) -> None:
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
         f"{speakers['known']} speakers{without}"
     )
-    findings = list(_findings(document))
+    findings = list(_list_findings(document))
     common.out.print("\n[bold]Look at these[/bold]" if findings else "\nNothing stands out.")
     for finding in findings:
         common.out.print(f"  {finding}")
@@ -72,24 +74,24 @@ def _print(document: Mapping[str, Any]) -> None:
         common.out.print("  [dim](clipping, offset and silence at the ends: with --audio)[/dim]")
     _print_labels(document["labels"])
     facts = {
-        "emotions": _counted(document["emotions"]),
-        "gender": _counted(document["gender"]),
-        "languages": _counted(document["language"]),
-        "per speaker": _spread(speakers["utterances"], "utterances", digits=0),
-        "durations": f"{_spread(durations, 's')}; mean {durations['mean']:.2f} s",
+        "emotions": _format_counts(document["emotions"]),
+        "gender": _format_counts(document["gender"]),
+        "languages": _format_counts(document["language"]),
+        "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
+        "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
         "window": f"{durations['longer']} utterances are longer than {durations['window']:g} s: "
         f"{100 * durations['cut_share']:.1f} % of the audio is cut; {100 * durations['padding_share']:.1f} % of the "
         "windows is padding",
-        "sample rates": _counted(document["sample_rate"], " Hz"),
-        "channels": _counted(document["channels"]),
-        "peaks": _spread(document["peak_db"], "dB", digits=1),
-        "silence": _spread(document["silent_share"], "of the frames at the floor"),
-        "features": _values(document["features"]),
+        "sample rates": _format_counts(document["sample_rate"], " Hz"),
+        "channels": _format_counts(document["channels"]),
+        "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
+        "silence": _format_quartiles(document["silent_share"], "of the frames at the floor"),
+        "features": _format_features(document["features"]),
     }
     common.print_facts(facts)
 
 
-def _findings(document: Mapping[str, Any]) -> Iterator[str]:
+def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each kind of thing that should be looked at, as markup."""
     copies, audio = document["duplicates"], document["audio"] or {}
 
@@ -100,9 +102,9 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
     offset = [{**entry, "percent": 100 * entry["mean"]} for entry in audio.get("offset", [])]
     twice = "recordings that are there more than once"
     for says, found in (
-        (f"{twice}: byte for byte the same", [_group(group) for group in copies["audio"]]),
-        (f"{twice}: the same features from other files", [_group(group) for group in copies["features"]]),
-        (f"{twice}: the same recording, altered", [_group(group) for group in copies["altered"]]),
+        (f"{twice}: byte for byte the same", [_format_duplicates(group) for group in copies["audio"]]),
+        (f"{twice}: the same features from other files", [_format_duplicates(group) for group in copies["features"]]),
+        (f"{twice}: the same recording, altered", [_format_duplicates(group) for group in copies["altered"]]),
         ("all samples zero", document["silent"]),
         ("one level from beginning to end (a tone, a hum)", document["flat"]),
         (
@@ -124,30 +126,30 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("numbers of channels that are the exception", document["other_channels"]),
     ):
         if count := len(found):
-            more = f" ... and {count - _EXAMPLES} more" if count > _EXAMPLES else ""
-            yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(found[:_EXAMPLES]))}{more}"
+            more = f" ... and {count - _MAX_EXAMPLES} more" if count > _MAX_EXAMPLES else ""
+            yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(found[:_MAX_EXAMPLES]))}{more}"
     for task, balance in document["labels"].items():
-        yield from _imbalance(task, balance)
+        yield from _describe_imbalance(task, balance)
 
 
-def _group(group: Mapping[str, Any]) -> str:
+def _format_duplicates(group: Mapping[str, Any]) -> str:
     """Name the ids of one recording, with the columns that should not differ."""
     ids = group["ids"]
-    text = " = ".join(ids[:_EXAMPLES]) + (f" = {len(ids) - _EXAMPLES} more" if len(ids) > _EXAMPLES else "")
+    text = " = ".join(ids[:_MAX_EXAMPLES]) + (f" = {len(ids) - _MAX_EXAMPLES} more" if len(ids) > _MAX_EXAMPLES else "")
     notes = [f"{group['similarity']:.3f}"] * (group["similarity"] < 1)
     notes += [f"they differ in {', '.join(group['differ'])}"] * bool(group["differ"])
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
-def _imbalance(task: str, balance: Mapping[str, Any]) -> Iterator[str]:
+def _describe_imbalance(task: str, balance: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for labels that an answer can be guessed from."""
     share = balance["share"]
     if share is None:
         return
-    if max(share, 1 - share) >= _LOPSIDED:
+    if max(share, 1 - share) >= _LOPSIDED_SHARE:
         yield f"[yellow]{100 * max(share, 1 - share):4.0f}%[/yellow]  {task}: of one class"
     known = {name: each["share"] for name, each in balance["by_gender"].items() if each["share"] is not None}
-    if {"f", "m"} <= set(known) and abs(known["f"] - known["m"]) >= _UNEVEN:
+    if {"f", "m"} <= set(known) and abs(known["f"] - known["m"]) >= _UNEVEN_DIFFERENCE:
         yield (
             f"[yellow]{100 * abs(known['f'] - known['m']):4.0f}%[/yellow]  {task}: difference between women and men in "
             f"the share of {CLASS_NAMES[task][1]}: {100 * known['f']:.0f} % and {100 * known['m']:.0f} %"
@@ -167,32 +169,35 @@ def _print_labels(labels: Mapping[str, Any]) -> None:
         table.add_row(
             task,
             *(str(balance[key]) for key in ("0", "1", "unlabelled")),
-            *(_percent(share) for share in (balance["share"], *(gender.get(each, {}).get("share") for each in "fm"))),
-            f"{_percent(spread['min'])} to {_percent(spread['max'])}" if spread else "-",
+            *(
+                _format_percent(share)
+                for share in (balance["share"], *(gender.get(each, {}).get("share") for each in "fm"))
+            ),
+            f"{_format_percent(spread['min'])} to {_format_percent(spread['max'])}" if spread else "-",
         )
     common.out.print()
     common.out.print(table)
     common.out.print()
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _counted(counts: Mapping[str, int], unit: str = "") -> str:
+def _format_counts(counts: Mapping[str, int], unit: str = "") -> str:
     """Count each value, the most frequent first; of many only these."""
     shown = [f"{count} {value}{unit}" for value, count in list(counts.items())[:12]]
     return ", ".join([*shown, *[f"{len(counts) - 12} more kinds"] * (len(counts) > 12)])
 
 
-def _spread(quartiles: Mapping[str, float] | None, unit: str, *, digits: int = 2) -> str:
+def _format_quartiles(quartiles: Mapping[str, float] | None, unit: str, *, digits: int = 2) -> str:
     if quartiles is None:
         return "-"
     low, q1, median, q3, high = (f"{quartiles[key]:.{digits}f}" for key in ("min", "q1", "median", "q3", "max"))
     return f"{low} to {high} {unit}, half of them {q1} to {q3}, median {median}"
 
 
-def _values(features: Mapping[str, Any]) -> str:
+def _format_features(features: Mapping[str, Any]) -> str:
     """Show mean and deviation of the first values of a frame."""
     pairs = list(zip(features["mean"], features["std"], strict=True))
     shown = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])

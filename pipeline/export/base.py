@@ -16,15 +16,15 @@ from emodna.pipeline.store.snapshot import Snapshot
 from emodna.pipeline.tables import renamed
 
 #: Columns of the index that say where in the store an utterance lies: not where it lies in an export.
-_PLACES: Final = ("shard", "offset")
+_POSITION_COLUMNS: Final = ("shard", "offset")
 #: Values of features that are held in memory at a time, unless one utterance has more (64 MiB).
-BLOCK_VALUES: Final = 1 << 24
+MAX_BLOCK_VALUES: Final = 1 << 24
 #: Bytes of features after which a format of several files begins the next one.
-FILE_BYTES: Final = 256 << 20
+MAX_FILE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ExportFormat:
     """One format."""
 
     suffix: str
@@ -39,34 +39,34 @@ class Format:
     """Those of `own_files` that every export has: a folder without them was not written here."""
 
 
-def columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
+def select_columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
     """Return the columns of the index that go along, in order; those with a taken name get `own_` before it."""
-    table = store.table.drop_columns(list(_PLACES))
+    table = store.table.drop_columns(list(_POSITION_COLUMNS))
     return table.rename_columns(list(renamed(table.column_names, taken).values()))
 
 
-def plain(table: pa.Table) -> pa.Table:
+def simplify_columns(table: pa.Table) -> pa.Table:
     """Turn columns that are neither numbers, truth values nor text, as a user's own table may have, into text."""
-    return pa.table({name: _plain(table[name]) for name in table.column_names})
+    return pa.table({name: _simplify_column(table[name]) for name in table.column_names})
 
 
-def about_json(snapshot: Snapshot) -> str:
+def format_origin(snapshot: Snapshot) -> str:
     """Return a store's origin as JSON, but not where on this machine it was made, or when."""
     names = ("corpus", "feature_set", "parameters", "segmentation", "licence", "citation", "libraries", "fingerprint")
     return json.dumps({name: getattr(snapshot, name) for name in names}, indent=1)
 
 
-def numbered_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-    """Yield the blocks of a store (number of the file that takes it, rows, features): `FILE_BYTES` to a file."""
+def number_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    """Yield the blocks of a store (number of the file that takes it, rows, features): `MAX_FILE_BYTES` to a file."""
     number, size = 0, 0
-    for rows, features in store.blocks(BLOCK_VALUES):
-        if size and size + features.nbytes > FILE_BYTES:
+    for rows, features in store.blocks(MAX_BLOCK_VALUES):
+        if size and size + features.nbytes > MAX_FILE_BYTES:
             number, size = number + 1, 0
         size += features.nbytes
         yield number, rows, features
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _simplify_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if kind == pa.float16():
         return column.cast(pa.float32())

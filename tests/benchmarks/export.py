@@ -17,19 +17,19 @@ from tests.benchmarks.timing import timed
 _EXPORT = """
 import re, sys, threading, time
 from pathlib import Path
-from emodna.pipeline.export import export, export_format
+from emodna.pipeline.export import export_store, load_format
 from emodna.pipeline.store import FeatureStore
 
 def own_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 
 store, name, place = FeatureStore(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-export_format(name)
+load_format(name)
 before, peak = own_mb(), [0.0]
-def told(_):
+def count(_):
     peak[0] = max(peak[0], own_mb())
 began = time.perf_counter()
-done = export(store, name, place, force=False, told=told)
+done = export_store(store, name, place, force=False, on_progress=count)
 print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
 """
 

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
-from emodna.pipeline.inspect.anomalies import band_limits
-from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
-from emodna.pipeline.inspect.survey import survey
+from emodna.pipeline.inspect.anomalies import find_band_limits
+from emodna.pipeline.inspect.duplicates import find_altered_copies, find_equal_audio
+from emodna.pipeline.inspect.survey import survey_store
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import Snapshot, checksum
@@ -96,8 +96,8 @@ def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
     files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
     with tempfile.TemporaryDirectory() as folder:
         plain = _store(Path(folder) / "plain", name, ((path.name, *read_recording(path)) for path in files))
-        originals, equal = survey(plain)[1], same_audio(plain)
-        found = altered_copies(plain, originals, equal)
+        originals, equal = survey_store(plain)[1], find_equal_audio(plain)
+        found = find_altered_copies(plain, originals, equal)
         click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups equal byte for byte, "
                    f"{len(found)} taken for altered copies")  # fmt: skip
         for group in found:
@@ -144,14 +144,14 @@ def _recall(folder: Path, name: str, files: list[Path]) -> None:
             yield f"copy {path.name}", *ALTERATIONS[kind](samples, rate, random)
 
     store = _store(folder, name, recordings())
-    figures, equal = survey(store)[1], same_audio(store)
-    groups = [*equal, *altered_copies(store, figures, equal)]  # an alteration may change nothing
+    figures, equal = survey_store(store)[1], find_equal_audio(store)
+    groups = [*equal, *find_altered_copies(store, figures, equal)]  # an alteration may change nothing
     right, wrong, together = defaultdict(int), [], set()
     for group in groups:
         originals = {store.ids[row].removeprefix("copy ") for row in group.rows}
         together |= originals if len(originals) == 1 else set()
         wrong += [sorted(originals)] if len(originals) > 1 else []
-    limited = np.isfinite(band_limits(store, figures, feature_set(name)))
+    limited = np.isfinite(find_band_limits(store, figures, feature_set(name)))
     cut = defaultdict(int)
     for id, limit in zip(store.ids, limited, strict=True):
         cut[kinds[altered[id.removeprefix("copy ")]] if id.startswith("copy ") else "(originals)"] += int(limit)
@@ -209,9 +209,9 @@ def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100)
 def cost(store: FeatureStore) -> None:
     """Time of the two long parts, planted copies that were found, and memory of this process."""
     began = time.process_time()
-    figures = survey(store)[1]
+    figures = survey_store(store)[1]
     surveyed = time.process_time()
-    groups = altered_copies(store, figures, [])
+    groups = find_altered_copies(store, figures, [])
     done = time.process_time()
     found = sum(int(store.ids[row]) >= len(store) - 100 for group in groups for row in group.rows)
     click.echo(f"{surveyed - began:13.1f} | {done - surveyed:21.1f} | {found:20} | {_peak_mb():.0f}")

@@ -60,7 +60,7 @@ def test_a_wrong_format_names_the_right_ones(emodna_cache: Command) -> None:
 def test_without_a_terminal_progress_is_a_line_now_and_then(
     emodna_cache: Command, cache: Path, emodb_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
     size = len(FeatureStore(emodb_store))
     ran = emodna_cache("export", "emodb", "--to", "npz", "--cache", cache)
     assert ran.err.splitlines()[0] == f"exporting: {size}/{size}"

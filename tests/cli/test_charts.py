@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.cli.charts import draw_curve, draw_sparkline, terminal_picture
+from emodna.cli.charts import draw_curve, draw_features, draw_sparkline
 from emodna.pipeline.features import FEATURE_SETS
 from tests.pipeline.making import Float32
 
@@ -17,7 +17,7 @@ LINES = 20
 
 
 def lines(features: Float32, name: str, width: int = 61) -> list[str]:
-    return terminal_picture(features, FEATURE_SETS[name], width, coloured=False).plain.splitlines()
+    return draw_features(features, FEATURE_SETS[name], width, coloured=False).plain.splitlines()
 
 
 def sine(seconds: float, hertz: float = 2.0) -> Float32:
@@ -71,7 +71,7 @@ class TestTerminal:
         features = np.full((200, 128), -80.0, np.float32)
         assert len(lines(features, "logmel")) == LINES
         features[50:150, band] = 0.0
-        drawn = terminal_picture(features, FEATURE_SETS["logmel"], 61, coloured=True)
+        drawn = draw_features(features, FEATURE_SETS["logmel"], 61, coloured=True)
         rows = [str(span.style) for span in drawn.spans[30::60]]  # a column in the middle, from the top
         (lit,) = [number for number, style in enumerate(rows) if style != "color(17) on color(17)"]
         assert lit == pytest.approx(LINES - 1 - band * LINES / 128, abs=1)
@@ -94,5 +94,5 @@ class TestTerminal:
     def test_any_length_fits(self, name: str, coloured: bool) -> None:
         for frames in (1, 2, 59, 60, 61, 5000):
             features = np.random.default_rng(frames).normal(size=(frames, FEATURE_SETS[name].dim)).astype(np.float32)
-            drawn = terminal_picture(features, FEATURE_SETS[name], 61, coloured=coloured).plain.splitlines()
+            drawn = draw_features(features, FEATURE_SETS[name], 61, coloured=coloured).plain.splitlines()
             assert (len(drawn), {len(line) for line in drawn}) == (LINES, {min(frames, 60)})

@@ -133,7 +133,7 @@ class TestDownload:
         assert ran.err == ""
 
     def test_a_log_gets_a_line_now_and_then(self, emodna_prep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "_PLAIN_SECONDS", 0.0)
+        monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
         assert "harbour: 200.0/200.0 kB, " in emodna_prep(*OPTIONS).err
 
     def test_a_wrong_file_is_one_line_and_nothing_is_prepared(

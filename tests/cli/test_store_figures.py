@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emodna.cli.store_figures import features_figure
+from emodna.cli.store_figures import draw_features_over_time
 from emodna.pipeline.features import FeatureSet, LogMelSet, MfccSet, WaveSet
 from tests.pipeline.making import Float32
 
 
 def drawn(features: Float32, feature_set: FeatureSet) -> list[Any]:
     """Return matplotlib's axes."""
-    return features_figure(features, feature_set, "title").axes
+    return draw_features_over_time(features, feature_set, "title").axes
 
 
 class TestFeatures:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.inspect.diff import compare, compare_tables
+from emodna.pipeline.inspect.diff import compare_stores, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import checksum
@@ -27,7 +27,7 @@ NAMES = emodb_names(8)
 
 
 def compared(a: Path, b: Path) -> dict[str, Any]:
-    return compare(FeatureStore(a), FeatureStore(b), lambda _total: lambda _more: None)
+    return compare_stores(FeatureStore(a), FeatureStore(b), lambda _total: lambda _more: None)
 
 
 @pytest.fixture(scope="module")

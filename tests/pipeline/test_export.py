@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
-from emodna.pipeline.export import FORMATS, Exported, base, export
-from emodna.pipeline.export.webdataset import key_of
+from emodna.pipeline.export import FORMATS, ExportSize, base, export_store
+from emodna.pipeline.export.webdataset import make_key
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import age, features_offset, flip, noise, prepared, wav
@@ -70,14 +70,14 @@ def store(request: pytest.FixtureRequest, own: FeatureStore, emodb_store: Path) 
 def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether formats of several files begin a new one for each block; blocks are small then, too."""
     if request.param:
-        monkeypatch.setattr(base, "FILE_BYTES", 1)
-        monkeypatch.setattr(base, "BLOCK_VALUES", 1000)
+        monkeypatch.setattr(base, "MAX_FILE_BYTES", 1)
+        monkeypatch.setattr(base, "MAX_BLOCK_VALUES", 1000)
     return bool(request.param)
 
 
-def written(store: FeatureStore, name: str, place: Path, *, force: bool = False) -> Exported:
+def written(store: FeatureStore, name: str, place: Path, *, force: bool = False) -> ExportSize:
     counted: list[int] = []
-    exported = export(store, name, place, force=force, told=counted.append)
+    exported = export_store(store, name, place, force=force, on_progress=counted.append)
     assert sum(counted) == len(store)
     return exported
 
@@ -170,7 +170,7 @@ class TestWebDataset:
             gc.collect()
         assert [sample["json"]["id"] for sample in samples] == store.ids
         for row, sample in enumerate(samples):
-            assert sample["__key__"] == key_of(store.ids[row])
+            assert sample["__key__"] == make_key(store.ids[row])
             assert sample["npy"].dtype == np.float32
             assert np.array_equal(sample["npy"], store[row])
             expected = rows(store)[row]
@@ -191,7 +191,7 @@ class TestWebDataset:
 
     @given(st.lists(st.text(min_size=1), unique=True))
     def test_keys_of_different_ids_differ(self, ids: list[str]) -> None:
-        keys = [key_of(id) for id in ids]
+        keys = [make_key(id) for id in ids]
         assert len(set(keys)) == len(ids)
         assert all(re.fullmatch(r"[A-Za-z0-9_%~-]{1,120}", key) for key in keys)
 
@@ -259,7 +259,7 @@ class TestEveryFormat:
             exported = written(FeatureStore(own.path), name, place)
             files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
             contents.append([(path.relative_to(place), path.read_bytes()) for path in files])
-            assert exported == Exported(len(files), sum(path.stat().st_size for path in files))
+            assert exported == ExportSize(len(files), sum(path.stat().st_size for path in files))
         assert contents[0] == contents[1]
 
     def test_other_feature_sets_fit(self, own: FeatureStore, tmp_path: Path, name: str) -> None:

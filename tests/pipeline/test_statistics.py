@@ -17,9 +17,15 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
-from emodna.pipeline.inspect.anomalies import judge, waveforms
-from emodna.pipeline.inspect.report import statistics
-from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
+from emodna.pipeline.inspect.anomalies import measure_waveform, measure_waveforms
+from emodna.pipeline.inspect.report import compute_statistics
+from emodna.pipeline.inspect.survey import (
+    Moments,
+    compute_moments,
+    project_utterances,
+    standardise_difference,
+    survey_store,
+)
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import noise, prepared, wav
 
@@ -93,7 +99,7 @@ def planted(voices: list[Float32], tmp_path_factory: pytest.TempPathFactory) -> 
         "stereo.wav": wav(np.repeat(speech(93), 2), RATE, channels=2),
     }
     store = own(tmp_path_factory.mktemp("planted"), files)
-    return store, statistics(store, window=4.4, waveforms=waveforms(store, None, lambda: None))
+    return store, compute_statistics(store, window=4.4, waveforms=measure_waveforms(store, None, lambda: None))
 
 
 class TestFigures:
@@ -103,7 +109,7 @@ class TestFigures:
     ) -> None:
         store = own(tmp_path, {f"{n}.wav": wav(samples, RATE) for n, samples in enumerate(voices[:5])}, name=name)
         everything = np.concatenate([features.astype(np.float64) for features in store])
-        found = statistics(store, window=4.4)["features"]
+        found = compute_statistics(store, window=4.4)["features"]
         assert found["frames"] == len(everything)
         for key, expected in (
             ("mean", everything.mean(axis=0)),
@@ -115,9 +121,9 @@ class TestFigures:
 
     def test_blocks_of_any_size_give_the_same(self, emodb_store: Path) -> None:
         store = FeatureStore(emodb_store)
-        whole = overall(store)
+        whole = compute_moments(store)
         for values in (1, 1000, 20_000):
-            parts = Moments.none(store.dim)
+            parts = Moments.empty(store.dim)
             seen = []
             for rows, features in store.blocks(values):
                 parts.add(features)
@@ -130,14 +136,14 @@ class TestFigures:
 
     def test_a_deviation_far_from_zero_keeps_its_digits(self) -> None:
         values = (1e6 + np.random.default_rng(0).normal(size=(5000, 2))).astype(np.float32)
-        moments = Moments.none(2)
+        moments = Moments.empty(2)
         for part in np.array_split(values, 7):
             moments.add(part)
         np.testing.assert_allclose(moments.std, values.astype(np.float64).std(axis=0), rtol=1e-9)
 
     def test_balance_is_that_of_the_table(self, emodb_store: Path) -> None:
         store = FeatureStore(emodb_store)
-        found = statistics(store, window=0.5)
+        found = compute_statistics(store, window=0.5)
         rows = store.table.to_pylist()
         for task in ("arousal", "valence"):
             balance = found["labels"][task]
@@ -161,7 +167,7 @@ class TestFigures:
 
     @pytest.mark.parametrize("name", FEATURE_SETS)
     def test_one_unlabelled_utterance_is_a_store(self, tmp_path: Path, name: str) -> None:
-        found = statistics(own(tmp_path, {"a.wav": wav(noise())}, name=name), window=4.4)
+        found = compute_statistics(own(tmp_path, {"a.wav": wav(noise())}, name=name), window=4.4)
         assert found["utterances"] == 1
         assert found["labels"]["arousal"]["share"] is None
         assert found["labels"]["arousal"]["unlabelled"] == 1
@@ -221,7 +227,7 @@ class TestWhatIsFound:
         files = {f"{number}.wav": wav(samples, RATE) for number, samples in enumerate(voices[:8])}
         files["again.wav"] = wav(0.5 * voices[3][300:], RATE)
         files["telephone.wav"] = wav(resample(resample(voices[4], RATE, 8_000), 8_000, RATE), RATE)
-        found = statistics(own(tmp_path, files, name=name), window=4.4)
+        found = compute_statistics(own(tmp_path, files, name=name), window=4.4)
         groups = sorted(sorted(group["ids"]) for group in found["duplicates"]["altered"])
         assert groups == [["3.wav", "again.wav"], ["4.wav", "telephone.wav"]]
         assert [each["id"] for each in found["band_limited"]] == ["telephone.wav"]
@@ -229,7 +235,7 @@ class TestWhatIsFound:
     def test_copies_that_disagree_are_named(self, voices: list[Float32], tmp_path: Path) -> None:
         files = {"a.wav": wav(voices[0], RATE), "b.wav": wav(voices[0], RATE), "c.wav": wav(voices[1], RATE)}
         rows = "path,emotion,speaker\na.wav,anger,1\nb.wav,sadness,1\nc.wav,anger,2\n"
-        (group,) = statistics(own(tmp_path, files, rows=rows), window=4.4)["duplicates"]["audio"]
+        (group,) = compute_statistics(own(tmp_path, files, rows=rows), window=4.4)["duplicates"]["audio"]
         assert group["differ"] == ["emotion", "arousal"]
 
     def test_pieces_of_one_recording_are_no_copies(self, voices: list[Float32], tmp_path: Path) -> None:
@@ -237,7 +243,7 @@ class TestWhatIsFound:
         long = np.concatenate([voices[0], pause, voices[1], pause, voices[2]])
         files = {"a.wav": wav(long, RATE), "b.wav": wav(voices[5], RATE), "c.wav": wav(long, RATE)}
         store = own(tmp_path, files, segmenter=EnergySegmenter())
-        found = statistics(store, window=4.4, waveforms=waveforms(store, None, lambda: None))
+        found = compute_statistics(store, window=4.4, waveforms=measure_waveforms(store, None, lambda: None))
         assert len(store) > 6
         (group,) = found["duplicates"]["audio"]
         assert [id.partition("@")[0] for id in sorted(group["ids"])] == ["a.wav", "c.wav"]
@@ -247,22 +253,24 @@ class TestWhatIsFound:
 class TestWaveforms:
     def test_flat_tops_are_clipped_and_peaks_are_not(self) -> None:
         sine = np.sin(np.arange(22_050) * 0.05).astype(np.float32)
-        assert judge(0, sine, 22_050).clipped == 0
+        assert measure_waveform(0, sine, 22_050).clipped == 0
         clipped = 0.5 * np.clip(sine, -0.9, 0.9)  # turned down since
-        assert judge(0, clipped, 22_050).clipped == pytest.approx(22_050 * np.mean(np.abs(sine) > 0.9), rel=0.01)
+        assert measure_waveform(0, clipped, 22_050).clipped == pytest.approx(
+            22_050 * np.mean(np.abs(sine) > 0.9), rel=0.01
+        )
 
     def test_offset_and_zeros(self) -> None:
         samples = np.pad(noise(1.0, 8000), (800, 1600))
-        found = judge(7, samples, 8000)
+        found = measure_waveform(7, samples, 8000)
         assert (found.row, found.zeros_before, found.zeros_behind) == (7, 0.1, 0.2)
-        assert judge(0, np.full(8000, 0.01, np.float32), 8000).offset == pytest.approx(0.01)
-        assert judge(0, np.zeros(8000, np.float32), 8000).zeros_before == 1.0
+        assert measure_waveform(0, np.full(8000, 0.01, np.float32), 8000).offset == pytest.approx(0.01)
+        assert measure_waveform(0, np.zeros(8000, np.float32), 8000).zeros_before == 1.0
 
     def test_changed_and_missing_files_are_said_to_be(self, tmp_path: Path) -> None:
         store = own(tmp_path, {f"{n}.wav": wav(noise(seed=n)) for n in range(3)})
         (tmp_path / "0.wav").write_bytes(wav(noise(seed=9)))
         (tmp_path / "1.wav").unlink()
-        found = statistics(store, window=4.4, waveforms=waveforms(store, None, lambda: None))["audio"]
+        found = compute_statistics(store, window=4.4, waveforms=measure_waveforms(store, None, lambda: None))["audio"]
         assert [each["id"] for each in found["unusable"]] == ["0.wav", "1.wav"]
         assert "changed since" in found["unusable"][0]["reason"]
         assert "No such file" in found["unusable"][1]["reason"]
@@ -272,29 +280,29 @@ class TestWaveforms:
         (tmp_path / "there").rename(tmp_path / "elsewhere")
         moved = FeatureStore(tmp_path / "elsewhere" / store.path.relative_to(tmp_path / "there"))
         with pytest.raises(CorpusError, match=r"--audio: root .*there.*--root"):
-            list(waveforms(moved, None, lambda: None))
-        assert [each.problem for each in waveforms(moved, tmp_path / "elsewhere", lambda: None)] == [None]
+            list(measure_waveforms(moved, None, lambda: None))
+        assert [each.problem for each in measure_waveforms(moved, tmp_path / "elsewhere", lambda: None)] == [None]
 
 
 class TestShift:
     def test_the_difference_is_in_deviations(self) -> None:
         random = np.random.default_rng(0)
-        one, other = Moments.none(2), Moments.none(2)
+        one, other = Moments.empty(2), Moments.empty(2)
         one.add(random.normal([0, 5], [1, 2], (20_000, 2)).astype(np.float32))
         other.add(random.normal([1, 5], [1, 2], (20_000, 2)).astype(np.float32))
-        np.testing.assert_allclose(mean_difference(one, other), [1, 0], atol=0.03)
-        constant = Moments.none(1)
+        np.testing.assert_allclose(standardise_difference(one, other), [1, 0], atol=0.03)
+        constant = Moments.empty(1)
         constant.add(np.ones((5, 1), np.float32))
-        assert mean_difference(constant, constant).tolist() == [0.0]
+        assert standardise_difference(constant, constant).tolist() == [0.0]
 
     def test_the_plane_shows_two_corpora_apart_and_is_always_the_same(
         self, emodb_store: Path, ravdess_store: Path
     ) -> None:
-        parts = [survey(FeatureStore(store))[1] for store in (emodb_store, ravdess_store)]
-        rows, points, explained = plane(parts)
+        parts = [survey_store(FeatureStore(store))[1] for store in (emodb_store, ravdess_store)]
+        rows, points, explained = project_utterances(parts)
         assert [len(each) for each in points] == [len(part.cepstra) for part in parts]
         assert 0 < explained[1] <= explained[0] <= 1
-        again = plane(parts)
+        again = project_utterances(parts)
         assert all(np.array_equal(a, b) for a, b in zip(points, again[1], strict=True))
         assert [each.tolist() for each in rows] == [list(range(len(each))) for each in points]
 
@@ -303,7 +311,7 @@ def test_a_table_that_says_unknown_means_that_nothing_is_known(tmp_path: Path) -
     """It was counted over those of which the table says nothing."""
     rows = "path,speaker,language\na.wav,unknown,unknown\nb.wav,,\nc.wav,x,de\n"
     files = {f"{name}.wav": wav(speech(seed), RATE) for seed, name in enumerate("abc")}
-    found = statistics(own(tmp_path / "root", files, rows=rows), window=4.4)
+    found = compute_statistics(own(tmp_path / "root", files, rows=rows), window=4.4)
     assert (found["speakers"]["known"], found["speakers"]["without"]) == (1, 2)
     assert found["language"] == {"unknown": 2, "de": 1}
     assert {name: each["unlabelled"] for name, each in found["labels"]["arousal"]["by_speaker"].items()} == {
