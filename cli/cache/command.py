@@ -1,4 +1,4 @@
-"""emodna-cache: list, show, check and export feature stores; further commands lie beside this file."""
+"""Define `emodna-cache` and its commands to list, show, verify and export feature stores."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.group(context_settings=common.CONTEXT)
 @click.version_option(package_name="emodna")
 def cache() -> None:
-    """Look at feature stores. STORE is a corpus's name, or the path of a store."""
+    """Inspect, export and clean feature stores. STORE is the name of a corpus or the path of a store."""
 
 
 cache.add_command(diff)
@@ -32,11 +32,16 @@ cache.add_command(plot)
 cache.add_command(stats)
 
 
-@cache.command("ls", cls=Command)
+@cache.command(
+    "ls",
+    cls=Command,
+    groups={"Data": "cache"},
+    examples=("emodna-cache ls", "emodna-cache ls --cache /data/cache --json"),
+)
 @common.cache_option
 @common.common_options
 def list_stores(cache: Path, as_json: bool) -> None:
-    """List the stores of a cache."""
+    """List the stores in the cache."""
     from emodna.pipeline.catalogue import stores
 
     common.detail(f"cache {common.safe(cache)}")
@@ -45,7 +50,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
         common.print_json(rows)
         return
     if not rows:
-        common.out.print(f"no stores in {common.safe(cache)}; fill it by emodna-prep")
+        common.out.print(f"no stores in {common.safe(cache)}; prepare a corpus with emodna-prep")
         return
     from rich import box
     from rich.table import Table
@@ -56,41 +61,43 @@ def list_stores(cache: Path, as_json: bool) -> None:
     for heading in ("utterances", "rejected", "hours", "MB"):
         table.add_column(heading, justify="right")
     for row in rows:
-        facts = ["[red]damaged[/red]"]
+        counts = ["[red]damaged[/red]"]
         if not row["error"]:
             hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
-            facts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
-        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *facts)
+            counts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
+        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *counts)
     common.out.print(table)
 
 
-@cache.command(cls=Command)
+@cache.command(
+    cls=Command,
+    groups={"Data": "cache", "Output": "png"},
+    examples=("emodna-cache show ravdess", "emodna-cache show emodb 03a01Fa --png mfcc.png"),
+)
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option(
-    "--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the features as a PNG picture."
-)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
 @common.cache_option
 @common.common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
-    """Show what a store holds, or one utterance: its row, and its features as a picture."""
+    """Show a summary of a store, or the row and features of the utterance ID."""
     opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
-            raise click.UsageError("--png goes with the ID of an utterance")
+            raise click.UsageError("--png needs the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
     from emodna.pipeline.features import feature_set_from
     from emodna.pipeline.tables import rows_of
 
     row = opened.row_of(id)
-    facts = next(rows_of(opened.table.slice(row, 1)))
+    fields = next(rows_of(opened.table.slice(row, 1)))
     if as_json:
-        common.print_json(facts)
+        common.print_json(fields)
     else:
         from emodna.cli.charts import draw_features
 
-        common.print_facts(facts)
+        common.print_facts(fields)
         feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(draw_features(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
@@ -100,12 +107,16 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         common.note(f"wrote {common.safe(png)}")
 
 
-@cache.command(cls=Command)
+@cache.command(
+    cls=Command,
+    groups={"Data": "cache"},
+    examples=("emodna-cache verify ravdess", "emodna-cache verify emodb --json"),
+)
 @click.argument("store")
 @common.cache_option
 @common.common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
-    """Check every byte of a store; exit 1 if something is wrong."""
+    """Check every byte of a store. Exits 1 if it is damaged."""
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
@@ -114,40 +125,44 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
         for problem in problems:
             common.out.print(f"[red]damaged:[/red] {common.safe(problem)}")
     else:
-        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
+        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
 
 
-@cache.command(cls=Command)
+@cache.command(
+    cls=Command,
+    groups={"Data": "cache", "Output": "name out force"},
+    examples=("emodna-cache export ravdess --to parquet", "emodna-cache export ravdess --to hf --out ~/ravdess-hf"),
+)
 @click.argument("store")
-@click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format to write.")
+@click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File (parquet, npz) or folder (webdataset, hf) to write.  [default: named by corpus and features, here]",
+    help="File (parquet, npz) or folder (webdataset, hf).  [default: CORPUS-FEATURES in the current folder]",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @common.cache_option
 @common.common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
-    """Write a store as Parquet, as NumPy arrays, for WebDataset or for Hugging Face datasets.
+    """Export a store as Parquet, NumPy arrays, WebDataset or Hugging Face dataset.
 
-    Features and all that the index says of each utterance go along, with licence and citation. The export appears
-    whole or not at all. docs/EXPORT.md says what each format holds.
+    An export contains the features, all index columns, the licence and the citation. A failed export leaves nothing
+    behind. docs/EXPORT.md describes the formats.
     """
     from emodna.pipeline import export as exports
 
     began = time.perf_counter()
     opened = common.open_store(cache, store)
-    place = out or exports.make_default_path(opened, name)
+    destination = out or exports.make_default_path(opened, name)
     with count_progress("exporting") as counter:
-        exported = exports.export_store(opened, name, place, force=force, on_progress=counter.begin(len(opened)))
+        exported = exports.export_store(opened, name, destination, force=force, on_progress=counter.begin(len(opened)))
     if as_json:
         common.print_json(
             {
                 "store": str(opened.path),
                 "to": name,
-                "out": str(place.absolute()),
+                "out": str(destination.absolute()),
                 "utterances": len(opened),
                 "frames": int(opened.frames.sum(dtype="int64")),
                 "files": exported.files,
@@ -159,13 +174,14 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     else:
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.safe(place)}: {len(opened)} utterances, {size}")
-        common.out.print(f"open it by: {common.safe(exports.load_format(name).load.format(place=str(place)))}")
-    common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
+        common.out.print(f"{common.safe(destination)}: {len(opened)} utterances, {size}")
+        statement = exports.load_format(name).load.format(place=str(destination))
+        common.out.print(f"open it with: {common.safe(statement)}")
+    common.note(f"licence of the corpus and of this export: {common.safe(opened.snapshot.licence or 'unknown')}")
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    """Print counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
+    """Print counts per emotion and label, speakers, sample rates, rejected files, and the origin of the store."""
     from emodna.pipeline.store.layout import INDEX_SCHEMA
 
     snapshot = store.snapshot
@@ -198,7 +214,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
 
 
 def _format_value(column: str, value: str) -> str:
-    """Say a value of a column in words: the class of a label, the unit of a rate."""
+    """Return a value of a column as text: the class name of a label, a sample rate with its unit."""
     from emodna.pipeline.emotions import CLASS_NAMES
 
     if column in CLASS_NAMES and value.isdigit():
@@ -207,7 +223,7 @@ def _format_value(column: str, value: str) -> str:
 
 
 def _count_values(values: list[Any]) -> dict[str, int]:
-    """Count each value; unknown ones under `unlabelled`."""
+    """Count each value; None counts as `unlabelled`."""
     return dict(sorted(Counter("unlabelled" if value is None else str(value) for value in values).items()))
 
 

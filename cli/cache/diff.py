@@ -1,4 +1,4 @@
-"""emodna-cache diff: what differs between two stores."""
+"""Define `emodna-cache diff`, which compares two stores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,23 +10,28 @@ from emodna.cli import common
 from emodna.cli.options import Command
 from emodna.cli.progress import count_progress
 
-#: How many of many are named.
+#: Number of ids to name on a line.
 _MAX_NAMED: Final = 3
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    groups={"Data": "cache"},
+    examples=(
+        "emodna-cache diff iemocap iemocap-all",
+        "emodna-cache diff emodb /other/cache/emodb/mfcc40-22050hz-1d163ad7 --json",
+    ),
+)
 @click.argument("a")
 @click.argument("b")
 @common.cache_option
 @common.common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
-    """Say what differs between two stores: names of corpora, or paths.
+    """Compare the stores A and B: names of corpora, or paths of stores.
 
-    Like diff, exit 0 if both hold the same, and 1 if not (or if they cannot be compared: then standard output is
-    empty). When and from where they were made, and by which versions of libraries, is said but makes no difference.
-    Where the audio is the same, features are compared by their checksums in the index; whether every byte is there
-    says emodna-cache verify.
-    With --json everything that differs is listed; else the first few of each kind are named.
+    Exits 0 if they are equal, else 1. Prints the first few differences of each kind; --json lists all. Roots, times and
+    versions of libraries are printed, but are no differences. Features of equal audio are compared by their checksums
+    in the index; use emodna-cache verify to check every byte.
     """
     from emodna.pipeline.inspect.diff import compare_stores
 
@@ -42,7 +47,7 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
 
 
 def _format_lines(difference: Mapping[str, Any]) -> list[str]:
-    """Say each kind of difference in a line, and at the end if there is any."""
+    """Return a line for each kind of difference, and the verdict."""
     counts, rejected, features = difference["utterances"], difference["rejected"], difference["features"]
     lines = [f"{side.upper()}: {difference[side]}: {counts[side]} utterances" for side in ("a", "b")]
     for name in ("origin", "libraries", "description", "parameters"):
@@ -55,18 +60,18 @@ def _format_lines(difference: Mapping[str, Any]) -> list[str]:
     if audio := difference["audio"]:
         lines.append(f"audio of {len(audio)} differs: {_join_first(audio)}")
     if difference["parameters"]:
-        lines.append("features: not compared, since the parameters differ")
+        lines.append("features: not compared because their parameters differ")
     elif features:
-        line = f"features of {len(features)} differ though the audio is the same: "
+        line = f"features of {len(features)} differ, but not their audio: "
         line += _join_first([each["id"] for each in features])
         distances = [each["largest"] for each in features if each["largest"] is not None]
         if len(distances) < len(features):
-            line += f"; {len(features) - len(distances)} have another number of frames"
+            line += f"; {len(features) - len(distances)} differ in their number of frames"
         lines.append(line + (f"; the largest difference is {max(distances):.3g}" if distances else ""))
     lines += _format_unmatched(rejected, "rejected file")
     if rejected["reasons"]:
         lines.append("rejected: " + _format_column("reason", rejected["reasons"], "path"))
-    return [*lines, "both hold the same" if difference["same"] else "they differ"]
+    return [*lines, "equal" if difference["same"] else "different"]
 
 
 def _format_unmatched(keys: Mapping[str, Any], row: str) -> list[str]:
@@ -88,6 +93,6 @@ def _format_sides(values: Mapping[str, Any]) -> str:
 
 
 def _join_first(names: Sequence[str], *, of: int | None = None) -> str:
-    """Name the first few of many."""
+    """Return the first few names, and the number of others."""
     more = (of or len(names)) - len(names[:_MAX_NAMED])
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""emodna-cache gc: remove what earlier and interrupted runs left in the stores' folders."""
+"""Define `emodna-cache gc`, which deletes leftovers of earlier and interrupted preparations."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from emodna.pipeline.store.gc import Leftover, Tidied
 
 
-@click.command("gc", cls=Command)
-@click.argument("stores", nargs=-1, metavar="[STORE]...")
-@click.option("--delete", is_flag=True, help="Remove the files; without this, they are only listed.")
-@click.option(
-    "--unfinished", is_flag=True, help="Include the finished work of interrupted runs, which the next run would use."
+@click.command(
+    "gc",
+    cls=Command,
+    groups={"Data": "cache", "Output": "delete unfinished"},
+    examples=("emodna-cache gc", "emodna-cache gc ravdess --delete"),
 )
+@click.argument("stores", nargs=-1, metavar="[STORE]...")
+@click.option("--delete", is_flag=True, help="Delete the files instead of listing them.")
+@click.option("--unfinished", is_flag=True, help="Include shards that an interrupted emodna-prep could reuse.")
 @common.cache_option
 @common.common_options
 def collect_garbage(
@@ -31,17 +34,17 @@ def collect_garbage(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """List what no store needs any more, and with --delete remove it.
+    """List files that no store needs, or delete them with --delete.
 
-    That is, in the folders of the STOREs, or of all below the cache: shards and tables of earlier commits, and files
-    that a run had half written when it was killed. A store that is being written, is damaged or of another format
-    version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
-    name stay, wherever they lie. Exit 1 if something could not be removed.
+    Covers the given STOREs, or all stores in the cache. Leftovers are shards and tables of earlier versions, and
+    partial files of interrupted runs. Skips stores that are being written, are damaged or have another format version,
+    and keeps old files of stores that are being read. Never deletes files of other programs. Exits 1 if a file cannot
+    be deleted.
     """
     from emodna.pipeline.store.gc import folders, tidy
 
     chosen = [_find_folder(cache, store) for store in stores] or folders(cache)
-    different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
+    different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # resolves links
     results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
         common.print_json(
@@ -56,12 +59,12 @@ def collect_garbage(
         _print_report(results, delete=delete, verbose=verbose)
     for result in results:
         if result.skipped:
-            common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
+            common.note(f"skipped: {common.safe(result.store)}: {common.safe(result.skipped)}")
     return int(any(result.failed for result in results))
 
 
 def _find_folder(cache: Path, store: str) -> Path:
-    """Return the folder of a store, also of one whose first run was interrupted."""
+    """Return the folder of a store, also if its first preparation was interrupted."""
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store.gc import is_store_folder
 
@@ -83,11 +86,11 @@ def _print_report(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -
             common.out.print(f"{store}: kept {_format_size(kept)}: {common.safe(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
-        common.out.print("nothing to remove")
+        common.out.print("nothing to delete")
     elif delete:
-        common.out.print(f"removed {_format_size(removed)}")
+        common.out.print(f"deleted {_format_size(removed)}")
     else:
-        common.out.print(f"{_format_size(removed)} can be removed by --delete; nothing was changed")
+        common.out.print(f"{_format_size(removed)} can be deleted; add --delete to do so")
 
 
 def _format_size(leftovers: "Sequence[Leftover]") -> str:

@@ -1,4 +1,4 @@
-"""Stores in the formats of other tools. The registry: one module per format, loaded when it is asked for."""
+"""Export feature stores to the formats of other tools; the registry loads one module per format on demand."""
 
 import importlib
 from collections.abc import Callable
@@ -15,31 +15,31 @@ FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
 
 
 class ExportSize(NamedTuple):
-    """Size of an export."""
+    """Number of files and bytes of an export."""
 
     files: int
     bytes: int
 
 
 def load_format(name: str) -> "ExportFormat":
-    """Load one of `FORMATS`."""
+    """Return one of `FORMATS`; import its module."""
     found: ExportFormat = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
     return found
 
 
 def make_default_path(store: "FeatureStore", name: str) -> Path:
-    """Return the default place of an export: here, by the names of the corpus and the features."""
+    """Return the default path of an export: corpus and feature set, in the current folder."""
     return Path(f"{store.snapshot.corpus}-{store.path.name}{load_format(name).suffix}")
 
 
 def export_store(
     store: "FeatureStore", name: str, place: Path, *, force: bool, on_progress: Callable[[int], None]
 ) -> ExportSize:
-    """Write all of a store in one of `FORMATS`, to a file or folder; it is whole when it appears at its place.
+    """Write a store to a file or folder in one of `FORMATS`; a failed export leaves nothing behind.
 
     The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-    `on_progress` is called with the number of further utterances that have been written. Raises `ExportError`: the place is
-    taken, or is none for this format. Raises `StoreError`: features are damaged.
+    `on_progress` is called with the number of utterances written since its last call. Raises `ExportError` if `place`
+    exists without `force` or does not fit the format, and `StoreError` if features are damaged.
     """
     chosen = load_format(name)
     with replacing(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:

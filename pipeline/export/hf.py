@@ -1,4 +1,4 @@
-"""A folder for Hugging Face datasets: Parquet files, and the card that tells what their columns are."""
+"""Write a folder for Hugging Face datasets: Parquet files and a dataset card."""
 
 import re
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("features",)
 _CARD_FILE: Final = "README.md"
-#: Licences that the hub knows by a name of its own.
+#: Licences that have an identifier on the hub.
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(-NC)?(-SA|-ND)?) (\d\.\d)")
-#: Arrow's names of types where the hub's are others.
+#: Arrow type -> name of that type on the hub, if it differs.
 _TYPES: Final = {"float": "float32", "double": "float64"}
 
 
@@ -45,7 +45,7 @@ def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]
 
 
 def _format_card(store: FeatureStore, table: pa.Table) -> str:
-    """Write the card: YAML for the hub and its library, and a text for people."""
+    """Return the dataset card: YAML for the hub, then text for readers."""
     snapshot = store.snapshot
     if known := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
         licence = f"license: cc-{known[1].lower()}-{known[4]}\n"
@@ -93,7 +93,7 @@ configs:
 
 
 def _format_counts(table: pa.Table) -> str:
-    """Count each label, as tables in Markdown."""
+    """Return the counts of each label as Markdown tables."""
     tables = ""
     for column in ("emotion", "arousal", "valence", "gender"):
         counts = sorted((str(row["values"]), row["counts"]) for row in pc.value_counts(table[column]).to_pylist())
@@ -104,7 +104,7 @@ def _format_counts(table: pa.Table) -> str:
 
 
 def _indent(*lines: str) -> str:
-    """Indent text from outside: Markdown takes nothing in it for its own."""
+    """Indent outside text, so that Markdown does not interpret it."""
     return "".join(f"    {line}\n" for text in lines for line in text.splitlines() or [""])
 
 

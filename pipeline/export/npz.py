@@ -1,4 +1,4 @@
-"""One uncompressed .npz: all features end to end, where each utterance begins, and an array per column."""
+"""Write one uncompressed .npz: concatenated features, the offset of each utterance, and an array per column."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,16 +15,16 @@ from emodna.pipeline.export.base import ExportFormat, format_origin, select_colu
 from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("features", "offsets", "about")
-#: Before the name of a column, the array that says where it has no value.
+#: Prefix of the array that marks missing values of a column.
 _MISSING_PREFIX: Final = "missing_"
-#: Strings that are converted at a time.
+#: Number of strings to convert at a time.
 _ROWS: Final = 1 << 16
 
 
 def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) -> None:
-    """Stream array by array; a column with missing values has a second array, `missing_<column>`, true where they are.
+    """Write array by array; a column with missing values gets a boolean array `missing_<column>`.
 
-    There stand -1 (0 where unsigned), NaN, false and "" in the column itself.
+    The column itself then holds -1 (0 if unsigned), NaN, false or "".
     """
     names = store.table.column_names
     table = simplify_columns(select_columns(store, taken=[*_TAKEN, *(_MISSING_PREFIX + name for name in names)]))
@@ -67,7 +67,7 @@ def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray[Any, An
 
 @contextmanager
 def _open_array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """Open a member of the archive behind its header, to write values into; its time is always the same."""
+    """Open a new array in the archive for writing values; its time stamp is constant."""
     member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     with archive.open(member, "w", force_zip64=True) as stream:
         header = {"descr": kind, "fortran_order": False, "shape": shape}

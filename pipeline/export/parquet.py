@@ -1,4 +1,4 @@
-"""One Parquet file: the index with the features beside it, a row group per shard."""
+"""Write one Parquet file: the index columns and the features, one row group per block."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +16,9 @@ _TAKEN: Final = ("dim", "features")
 
 
 def open_writer(file: Path, schema: pa.Schema, features: str) -> pq.ParquetWriter:
-    """Open a Parquet file to write; `features` is the path of the column of their values.
+    """Open a Parquet file for writing; `features` is the path of the column of feature values.
 
-    Their bytes are laid out by significance, as which they compress best; only text is worth a dictionary.
+    Feature bytes are split by significance, which compresses best; only text columns use a dictionary.
     """
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=text, use_byte_stream_split=[features])

@@ -1,4 +1,4 @@
-"""A folder of tar files for WebDataset: of each utterance its features as .npy and its row as .json."""
+"""Write a folder of tar files for WebDataset: per utterance its features as .npy and its row as .json."""
 
 import hashlib
 import io
@@ -19,16 +19,16 @@ from emodna.pipeline.export import base
 from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns, simplify_columns
 from emodna.pipeline.store import FeatureStore
 
-#: A key has no more characters, so that it stays a file's name wherever the tar is unpacked.
+#: Largest length of a key, so that it is a valid file name on every system.
 _MAX_KEY_LENGTH: Final = 120
 _ORIGIN_FILE: Final = "about.json"
 
 
 def make_key(utterance_id: str) -> str:
-    """Return the key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
+    """Return the key of an utterance: its id, with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
 
-    WebDataset takes all behind the first dot of a name for its suffix. An id too long for a file's name is cut, with a
-    hash of the whole behind it.
+    Dots are encoded, too, since WebDataset reads the name from its first dot on as a suffix. A long id is cut, and its
+    hash appended.
     """
     key = quote(utterance_id, safe="", errors="surrogatepass").replace(".", "%2E")
     if len(key) > _MAX_KEY_LENGTH:
@@ -56,12 +56,12 @@ def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]
 
 
 def _is_not_finite(value: object) -> bool:
-    """Return True if JSON has no word for a value."""
+    """Return True for NaN and infinity, which JSON does not have."""
     return isinstance(value, float) and not math.isfinite(value)
 
 
 def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file whose owner and time are always the same."""
+    """Add a file with constant owner and time stamp."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
