@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Group, cache_option, common_options
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _ROW_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_by
                     "stores", "next", "error")  # fmt: skip
 
 
-class _ListByDefaultGroup(click.Group):
+class _ListByDefaultGroup(Group):
     """A group that runs `ls` if no subcommand is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -29,7 +29,7 @@ class _ListByDefaultGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListByDefaultGroup, context_settings=common.CONTEXT)
+@click.group(cls=_ListByDefaultGroup, examples=("emodna-corpora", "emodna-corpora show ravdess"))
 @click.version_option(package_name="emodna")
 def corpora() -> None:
     """List corpora, how to get them, and whether they are prepared. The default command is ls."""
@@ -37,12 +37,11 @@ def corpora() -> None:
 
 @corpora.command(
     "ls",
-    cls=Command,
     groups={"Data": "cache"},
     examples=("emodna-corpora ls", "emodna-corpora ls --cache /data/cache --json"),
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the command to run next."""
     from emodna.pipeline.archives import data_root
@@ -63,8 +62,8 @@ def list_corpora(cache: Path, as_json: bool) -> None:
     examples=("emodna-corpora show ravdess", "emodna-corpora show iemocap --json"),
 )
 @click.argument("name")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
     """Show the published facts of a corpus, how to get it, and its stores."""
     from emodna.pipeline.archives import data_root

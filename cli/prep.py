@@ -11,8 +11,9 @@ from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
 from emodna.cli.progress import ProgressCounter, count_progress
+from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ _JSON_KEYS: Final = (
 )
 
 
-@common.environment("EMODNA_PREP")
 @click.command(
     cls=Command,
-    context_settings=common.CONTEXT,
+    environment="EMODNA_PREP",
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds cache",
         "Features": "feature_set fixed_samples",
@@ -68,15 +68,15 @@ _JSON_KEYS: Final = (
     metavar="none|energy",
     help="energy: split own recordings at pauses.",
 )
-@common.cache_option
-@click.option("--feature-set", cls=common.FeatureSetOption, default="mfcc40", help="One of {names}.")
+@cache_option
+@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Audio channel, from 0.")
 @click.option(
     "--fixed-samples",
     type=click.IntRange(min=2048),
     help="Crop or pad each waveform to this length (paper: 96000).",
 )
-@click.option("--max-seconds", type=common.Seconds(), default=3600.0, help="Reject longer recordings.")
+@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer recordings.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -90,8 +90,8 @@ _JSON_KEYS: Final = (
 @click.option("--rehash", is_flag=True, help="Hash all audio and shards again.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process writes the store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def prep(
     names: tuple[str, ...],
     root: Path | None,
@@ -133,7 +133,7 @@ def prep(
     }
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
     chosen = sources.find_own(manifest, folder, name, root) or sources.find_registered(
-        names, subset, root, there=not download
+        names, subset, root, must_exist=not download
     )
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
@@ -159,7 +159,7 @@ def prep(
                         corpus, place, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
                     )
             except EmodnaError as error:  # continue with the other corpora
-                common.print_error(error)
+                common.print_error(word_error(error, click.get_current_context().command))
                 failed = True
                 if isinstance(error, WorkerError):
                     break

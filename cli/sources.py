@@ -43,8 +43,8 @@ def find_registered(
             hint = f"see how to get it: emodna-corpora show {name}"
             if corpus.facts.download is not None:
                 hint = "download it with --download"
-            remedy = f"set --root or $EMODNA_DATA to its place, or {hint}"
-            raise EmodnaError(f"not found: no {place}", where=name, remedy=remedy)
+            remedy = f"set --root or $EMODNA_DATA, or {hint}"
+            raise EmodnaError(f"corpus {name} not found", where=place, remedy=remedy)
         sources.append((corpus, place))
     return sources
 

@@ -11,7 +11,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, shared_facts
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
@@ -37,8 +37,8 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
     show_default=False,
 )
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
     """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
 

@@ -12,7 +12,7 @@ from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import collect_garbage
 from emodna.cli.cache.plot import draw_utterance, plot
 from emodna.cli.cache.stats import stats
-from emodna.cli.options import Command
+from emodna.cli.options import Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.export import FORMATS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
 
 
-@click.group(context_settings=common.CONTEXT)
+@click.group(cls=Group, examples=("emodna-cache ls", "emodna-cache stats ravdess"))
 @click.version_option(package_name="emodna")
 def cache() -> None:
     """Inspect, export and clean feature stores. STORE is the name of a corpus or the path of a store."""
@@ -34,12 +34,11 @@ cache.add_command(stats)
 
 @cache.command(
     "ls",
-    cls=Command,
     groups={"Data": "cache"},
     examples=("emodna-cache ls", "emodna-cache ls --cache /data/cache --json"),
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores in the cache."""
     from emodna.pipeline.catalogue import stores
@@ -70,15 +69,14 @@ def list_stores(cache: Path, as_json: bool) -> None:
 
 
 @cache.command(
-    cls=Command,
     groups={"Data": "cache", "Output": "png"},
     examples=("emodna-cache show ravdess", "emodna-cache show emodb 03a01Fa --png mfcc.png"),
 )
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
     """Show a summary of a store, or the row and features of the utterance ID."""
     opened = common.open_store(cache, store)
@@ -108,13 +106,12 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 
 
 @cache.command(
-    cls=Command,
     groups={"Data": "cache"},
     examples=("emodna-cache verify ravdess", "emodna-cache verify emodb --json"),
 )
 @click.argument("store")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
     """Check every byte of a store. Exits 1 if it is damaged."""
     opened = common.open_store(cache, store)
@@ -130,7 +127,6 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
 
 
 @cache.command(
-    cls=Command,
     groups={"Data": "cache", "Output": "name out force"},
     examples=("emodna-cache export ravdess --to parquet", "emodna-cache export ravdess --to hf --out ~/ravdess-hf"),
 )
@@ -142,8 +138,8 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     help="File (parquet, npz) or folder (webdataset, hf).  [default: CORPUS-FEATURES in the current folder]",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
     """Export a store as Parquet, NumPy arrays, WebDataset or Hugging Face dataset.
 

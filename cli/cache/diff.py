@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 from emodna.cli.progress import count_progress
 
 #: Number of ids to name on a line.
@@ -24,8 +24,8 @@ _MAX_NAMED: Final = 3
 )
 @click.argument("a")
 @click.argument("b")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     """Compare the stores A and B: names of corpora, or paths of stores.
 

@@ -9,7 +9,7 @@ import click
 from rich.filesize import decimal
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
     from emodna.pipeline.store.gc import Leftover, Tidied
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.argument("stores", nargs=-1, metavar="[STORE]...")
 @click.option("--delete", is_flag=True, help="Delete the files instead of listing them.")
 @click.option("--unfinished", is_flag=True, help="Include shards that an interrupted emodna-prep could reuse.")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def collect_garbage(
     stores: tuple[str, ...],
     delete: bool,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -24,15 +24,15 @@ _UNEVEN_DIFFERENCE: Final = 0.2
     examples=("emodna-cache stats ravdess", "emodna-cache stats calls --audio"),
 )
 @click.argument("store")
-@click.option("--window", type=common.Seconds(), default=4.4, help="Length of the training window in s.")
+@click.option("--window", type=Seconds(), default=4.4, help="Length of the training window in s.")
 @click.option("--audio", is_flag=True, help="Also check the audio: clipping, offset, silence.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     help="With --audio: its folder, ZIP or tar.  [default: as prepared]",
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
     """Print label balance, speakers, durations, levels and anomalies of a store.
 
@@ -83,9 +83,8 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
         "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
-        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: "
-        f"{100 * durations['cut_share']:.1f} % of the audio is cut off, {100 * durations['padding_share']:.1f} % of the "
-        "windows is padding",
+        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: it cuts off "
+        f"{100 * durations['cut_share']:.1f} % of the audio, and pads {100 * durations['padding_share']:.1f} % of the windows",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
