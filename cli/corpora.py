@@ -57,7 +57,6 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 
 
 @corpora.command(
-    cls=Command,
     groups={"Data": "cache"},
     examples=("emodna-corpora show ravdess", "emodna-corpora show iemocap --json"),
 )

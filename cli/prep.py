@@ -49,24 +49,24 @@ _JSON_KEYS: Final = (
     "names",
     multiple=True,
     metavar="NAME",
-    help="Corpus, or `all` that are found; repeatable.",
+    help="Corpus, or all (that are found); repeatable.",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Its folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    help="Folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Other selection of the corpus, with its own store.")
+@click.option("--subset", help="Other selection; it gets its own store.")
 @click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Own recordings: a folder, ZIP or tar, unlabelled.")
-@click.option("--name", help="Name for own recordings.  [default: from the path]")
+@click.option("--name", help="Name of own recordings.  [default: from path]")
 @click.option(
     "--segment",
     default="none",
     metavar="none|energy",
-    help="energy: split own recordings at pauses.",
+    help="energy: split audio at pauses.",
 )
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
@@ -80,7 +80,8 @@ _JSON_KEYS: Final = (
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Local worker processes.  [default: number of cores]",
+    show_default="all cores",
+    help="Local worker processes.",
 )
 @click.option(
     "--scheduler",

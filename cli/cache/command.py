@@ -78,7 +78,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
-    """Show a summary of a store, or the row and features of the utterance ID."""
+    """Show a store, or the row and features of the utterance ID."""
     opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
@@ -131,20 +131,22 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     examples=("emodna-cache export ravdess --to parquet", "emodna-cache export ravdess --to hf --out ~/ravdess-hf"),
 )
 @click.argument("store")
-@click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format.")
+@click.option(
+    "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File (parquet, npz) or folder (webdataset, hf).  [default: CORPUS-FEATURES in the current folder]",
+    help="File or folder.  [default: named after the store]",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
-    """Export a store as Parquet, NumPy arrays, WebDataset or Hugging Face dataset.
+    """Export a store to Parquet, NumPy, WebDataset or Hugging Face.
 
-    An export contains the features, all index columns, the licence and the citation. A failed export leaves nothing
-    behind. docs/EXPORT.md describes the formats.
+    An export contains features, index columns, licence and citation. parquet and npz are files, webdataset and hf are
+    folders. A failed export leaves nothing behind. docs/EXPORT.md describes the formats.
     """
     from emodna.pipeline import export as exports
 

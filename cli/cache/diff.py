@@ -27,11 +27,11 @@ _MAX_NAMED: Final = 3
 @cache_option
 @common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
-    """Compare the stores A and B: names of corpora, or paths of stores.
+    """Compare the stores A and B, and exit 1 if they differ.
 
-    Exits 0 if they are equal, else 1. Prints the first few differences of each kind; --json lists all. Roots, times and
-    versions of libraries are printed, but are no differences. Features of equal audio are compared by their checksums
-    in the index; use emodna-cache verify to check every byte.
+    Prints the first few differences of each kind; --json lists all. Different roots, times and versions of libraries
+    do not count. Features of equal audio are compared by the checksums in the index; emodna-cache verify checks every
+    byte.
     """
     from emodna.pipeline.inspect.diff import compare_stores
 

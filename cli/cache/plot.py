@@ -26,17 +26,17 @@ _FORMATS: Final = ("png", "svg", "pdf")
 )
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--against", metavar="STORE", help="Second store: draw the shift between the two.")
+@click.option("--against", metavar="STORE", help="Second store: draw the shift between both.")
 @click.option(
     "--task",
     type=click.Choice(TASKS),
     default="arousal",
-    help="With --against: task whose classes mark utterances.",
+    help="Task of the markers.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File: .png, .svg or .pdf.  [default: a PNG in the current folder]",
+    help="PNG, SVG or PDF file.  [default: a PNG here]",
 )
 @cache_option
 @common_options
@@ -49,9 +49,9 @@ def plot(
     cache: Path,
     as_json: bool,
 ) -> None:
-    """Draw the features of the utterance ID, the distributions of a store, or the shift between two stores.
+    """Draw an utterance, a store, or the shift between two stores.
 
-    Overwrites an existing file. --json prints the drawn numbers.
+    With --against, markers show the classes of --task. Overwrites an existing file. --json prints the drawn numbers.
     """
     if id is not None and against is not None:
         raise click.UsageError("--against compares stores; leave out the ID of the utterance")

@@ -24,17 +24,17 @@ _UNEVEN_DIFFERENCE: Final = 0.2
     examples=("emodna-cache stats ravdess", "emodna-cache stats calls --audio"),
 )
 @click.argument("store")
-@click.option("--window", type=Seconds(), default=4.4, help="Length of the training window in s.")
+@click.option("--window", type=Seconds(), default=4.4, help="Training window in s.")
 @click.option("--audio", is_flag=True, help="Also check the audio: clipping, offset, silence.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="With --audio: its folder, ZIP or tar.  [default: as prepared]",
+    help="Folder, ZIP or tar of the audio.  [default: as prepared]",
 )
 @cache_option
 @common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
-    """Print label balance, speakers, durations, levels and anomalies of a store.
+    """Print label balance, durations, levels and anomalies of a store.
 
     Anomalies are silent and flat recordings, missing frequency bands, rare sample rates, outliers, and duplicates:
     equal recordings, or copies altered in level, format or length. Clipping is visible only in the audio (--audio).
@@ -83,8 +83,8 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
         "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
-        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: it cuts off "
-        f"{100 * durations['cut_share']:.1f} % of the audio, and pads {100 * durations['padding_share']:.1f} % of the windows",
+        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: this cuts off "
+        f"{100 * durations['cut_share']:.1f} % of the audio, and {100 * durations['padding_share']:.1f} % is padding",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
