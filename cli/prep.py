@@ -173,8 +173,9 @@ def prep(
         common.print_json([{key: getattr(report, key) for key in _JSON_KEYS} for report in reports])
     refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
     if refused:
-        rejected = EmodnaError(f"rejected files: {', '.join(refused)}", remedy="emodna-cache show lists them")
-        common.print_error(rejected)
+        problem = f"rejected files: {', '.join(refused)}"
+        error = EmodnaError(problem, field="strict", remedy="list them with emodna-cache show")
+        common.print_error(word_error(error, click.get_current_context().command))
     return int(failed or bool(refused))
 
 

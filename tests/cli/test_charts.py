@@ -1,4 +1,4 @@
-"""Charts in the terminal: curves in block characters, and features as a picture."""
+"""Tests of charts in the terminal: curves of block characters, and features as images."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def sine(seconds: float, hertz: float = 2.0) -> Float32:
     return np.sin(2 * np.pi * hertz * times).astype(np.float32)[:, None]
 
 
-def test_a_line_that_falls_falls() -> None:
+def test_a_falling_curve_is_drawn_falling() -> None:
     assert draw_sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8, ascii_only=False) == "█▇▆▅▄▃▂▁"
 
 
-def test_columns_show_means_of_their_shares() -> None:
+def test_columns_show_means() -> None:
     assert draw_sparkline([0, 2, 9, 7], 2, ascii_only=False) == draw_sparkline([1, 8], 2, ascii_only=False) == "▁█"
 
 
-def test_what_is_not_finite_is_a_gap() -> None:
+def test_non_finite_values_are_gaps() -> None:
     assert draw_sparkline([1, math.nan, 2, math.inf], 4, ascii_only=False) == "▁ █ "
 
 
-def test_a_chart_is_filled_from_below() -> None:
+def test_a_curve_is_filled_from_below() -> None:
     assert draw_curve([0, 1, 2], 3, 2, ascii_only=False) == [" ▁█", "▁██"]
 
 
@@ -47,7 +47,7 @@ def test_a_chart_is_filled_from_below() -> None:
     st.integers(min_value=1, max_value=5),
     st.booleans(),
 )
-def test_any_values_fit_their_place(values: list[float], width: int, height: int, ascii_only: bool) -> None:
+def test_any_values_fit_width_and_height(values: list[float], width: int, height: int, ascii_only: bool) -> None:
     lines = draw_curve(values, width, height, ascii_only=ascii_only)
     assert len(lines) == height
     assert {len(line) for line in lines} == {min(width, len(values))}
@@ -56,18 +56,18 @@ def test_any_values_fit_their_place(values: list[float], width: int, height: int
 
 
 class TestTerminal:
-    def test_a_waveform_goes_up_and_down(self) -> None:
+    def test_a_waveform_is_drawn_as_a_curve(self) -> None:
         drawn = lines(sine(1.0, 1.0), "wave16k", 41)
         assert (len(drawn), {len(line) for line in drawn}) == (LINES, {40})
         assert "@" in drawn[0][5:15]
         assert "@" not in drawn[0][20:]
         assert "@" in drawn[-1][25:35]
         assert "@" not in drawn[-1][:20]
-        # A curve has no gap: each column is marked somewhere.
+        # every column has a mark
         assert all("@" in column for column in zip(*drawn, strict=True))
 
     @pytest.mark.parametrize("band", [0, 1, 64, 126, 127])
-    def test_every_mel_band_is_seen(self, band: int) -> None:
+    def test_every_mel_band_is_visible(self, band: int) -> None:
         features = np.full((200, 128), -80.0, np.float32)
         assert len(lines(features, "logmel")) == LINES
         features[50:150, band] = 0.0
@@ -76,7 +76,7 @@ class TestTerminal:
         (lit,) = [number for number, style in enumerate(rows) if style != "color(17) on color(17)"]
         assert lit == pytest.approx(LINES - 1 - band * LINES / 128, abs=1)
 
-    def test_every_coefficient_is_seen(self) -> None:
+    def test_every_coefficient_is_visible(self) -> None:
         for coefficient in range(40):
             features = np.zeros((60, 40), np.float32)
             features[20:40, coefficient] = 1.0
@@ -84,7 +84,7 @@ class TestTerminal:
             (lit,) = [number for number, line in enumerate(drawn) if line.strip()]
             assert lit == LINES - 1 - coefficient // 2
 
-    def test_coefficients_have_scales_of_their_own(self) -> None:
+    def test_coefficients_have_their_own_scales(self) -> None:
         features = np.random.default_rng(0).normal(size=(100, 40)).astype(np.float32)
         features[:, 1:] *= 1e-3
         assert all(len(set(line)) > 3 for line in lines(features, "mfcc40"))
