@@ -1,4 +1,4 @@
-"""Pictures by matplotlib: features of an utterance, distributions of a store, and the shift between two."""
+"""Draw figures with matplotlib: features of an utterance, distributions of a store, the shift between two stores."""
 
 import warnings
 from collections.abc import Sequence
@@ -26,27 +26,27 @@ from emodna.pipeline.inspect.survey import (
 )
 from emodna.pipeline.store import FeatureStore
 
-#: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
+#: Colours of two stores and two classes, and a neutral one (Okabe & Ito's palette for colour-blind readers).
 STORE_COLOURS: Final = ("#0072B2", "#D55E00")
-_CLASSES: Final = ("#56B4E9", "#E69F00")
+_CLASS_COLOURS: Final = ("#56B4E9", "#E69F00")
 NEUTRAL_COLOUR: Final = "#999999"
 _BINS: Final = 40
-#: Least range of a histogram, in s or dB: what differs by less is alike.
-_LEAST_RANGE: Final = 1.0
-#: Speakers that a chart can name.
-_MAX_NAMED: Final = 30
-#: Points of a waveform: more than a picture has pixels, and no more than a line can have.
-_COLUMNS: Final = 2000
-#: Decorator that lets matplotlib take no text for a formula: names come from outside.
+#: Least range of a histogram in s or dB, so that nearly equal values share a bin.
+_MIN_RANGE: Final = 1.0
+#: Largest number of speakers with a bar of their own.
+_MAX_SPEAKERS: Final = 30
+#: Columns of a long waveform: more than a figure has pixels.
+_MAX_COLUMNS: Final = 2000
+#: Decorator that keeps matplotlib from reading names as formulas.
 _no_formulas: Final = matplotlib.rc_context({"text.parse_math": False})
 
 
 @_no_formulas
 def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> Figure:
-    """Draw features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
+    """Draw features (frames, dim) over time in s: as a curve, a heat map, or both."""
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
-    # What has a scale of its own, c0 or a waveform, is a curve; the rest, if there is any, a heat map.
+    # c0 or a waveform, with its own scale, is a curve; other values are a heat map.
     curves = 1 if features.shape[1] == 1 or not feature_set.one_scale else 0
     maps = int(features.shape[1] > curves)
     axes = figure.subplots(curves + maps, 1, sharex=True, squeeze=False, height_ratios=[1] * curves + [3] * maps)[:, 0]
@@ -64,22 +64,22 @@ def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureS
 
 
 def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:
-    """Write a picture; whatever its names are written in."""
+    """Write a figure to a file; characters that the font lacks are no error."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # e.g. an id in another script
         figure.savefig(path, format=format, dpi=150)
 
 
 def _thin_curve(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return times and values of a curve that looks like all samples, however many there are."""
-    if len(samples) > 2 * _COLUMNS:
-        samples = np.stack(compute_envelope(samples, _COLUMNS), axis=1).reshape(-1)
+    """Return times and values of a curve; a long one is reduced to its envelope."""
+    if len(samples) > 2 * _MAX_COLUMNS:
+        samples = np.stack(compute_envelope(samples, _MAX_COLUMNS), axis=1).reshape(-1)
     return np.linspace(0, seconds, len(samples)), samples
 
 
 @_no_formulas
 def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
-    """Draw labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
+    """Draw labels, emotions, speakers, durations, peaks and features of a store; return figure and drawn numbers."""
     moments = compute_moments(store)
     features = feature_set_from(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
@@ -111,7 +111,7 @@ def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
 
 @_no_formulas
 def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Figure, dict[str, Any]]:
-    """Draw two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
+    """Draw features, their difference, durations, labels and a projection of two stores; return figure and numbers."""
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
@@ -135,8 +135,8 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
     _draw_histogram(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
-    shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
-    _draw_points(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
+    classes = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
+    _draw_points(figure.add_subplot(grid[1, 2]), points, classes, names, task, explained)
     numbers = {
         "against": str(other.path),
         "task": task,
@@ -164,10 +164,10 @@ def _list_moments(moments: Moments, features: FeatureSet) -> dict[str, Any]:
 
 
 def _count_bins(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
-    """Return counts of some groups of values in the same bins, or their shares."""
+    """Return the counts, or shares, of each group of values in common bins."""
     together = np.concatenate(groups)
     low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
-    spare = max(_LEAST_RANGE - (high - low), 0) / 2
+    spare = max(_MIN_RANGE - (high - low), 0) / 2
     edges = np.linspace(low - spare, high + spare, _BINS + 1)
     counts = [np.histogram(group, edges)[0] for group in groups]
     divided = [(each / max(each.sum(), 1)) if shares else each for each in counts]
@@ -175,7 +175,7 @@ def _count_bins(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict
 
 
 def _draw_histogram(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
-    """Draw a histogram, with title and labels of the axes."""
+    """Draw the histograms of `_count_bins`; `labels` are the title and axis labels."""
     axes.set(**labels)
     for counts, colour, name in zip(histogram["counts"], STORE_COLOURS, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
@@ -189,11 +189,11 @@ def _shorten(name: str) -> str:
 
 
 def _draw_labels(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Draw the shares of the classes of each task, a bar for each store."""
+    """Draw the class shares of each task as a stacked bar per store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
     words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
-    for (key, word), colour in zip(words.items(), (*_CLASSES, NEUTRAL_COLOUR), strict=True):
+    for (key, word), colour in zip(words.items(), (*_CLASS_COLOURS, NEUTRAL_COLOUR), strict=True):
         counts = np.array([entry[key] for _, entry, _ in bars])
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
@@ -217,9 +217,9 @@ def _draw_bars(axes: Axes, counts: dict[str, int], title: str) -> None:
 
 
 def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
-    """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
+    """Draw a bar per speaker; for many speakers, a histogram of their numbers of utterances."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
-    if len(each) > _MAX_NAMED:
+    if len(each) > _MAX_SPEAKERS:
         counts = _count_bins([np.array(list(each.values()))])
         _draw_histogram(
             axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers"
@@ -228,12 +228,12 @@ def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
         _draw_bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
     else:
-        axes.text(0.5, 0.5, "no speaker is known", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no known speakers", ha="center", va="center", transform=axes.transAxes)
         axes.set(title="speakers", xticks=[], yticks=[])
 
 
 def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
-    """Draw mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
+    """Draw mean and deviation of each value of a frame; c0 has its own axis."""
     dim = len(moments[0].mean)
     apart = 1 if not features.one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
@@ -242,7 +242,7 @@ def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
         colour, shift = STORE_COLOURS[number], spread * (2 * number - len(moments) + 1)
         place = np.arange(apart, dim)
         mean, std = each.mean[apart:], each.std[apart:]
-        if dim > 64:  # a band for each of so many would be a carpet
+        if dim > 64:  # too many for error bars
             axes.fill_between(place, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
             axes.plot(place, mean, color=colour, label=name or None)
         else:
@@ -270,7 +270,7 @@ def _draw_points(
     task: str,
     explained: Sequence[float],
 ) -> None:
-    """Draw utterances in their plane: a colour for each store, a mark for each class."""
+    """Draw the projected utterances, with a colour per store and a marker per class."""
     for place, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
         words = (*CLASS_NAMES[task], "unlabelled")
         for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):
