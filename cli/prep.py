@@ -174,8 +174,8 @@ def prep(
     refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
     if refused:
         problem = f"rejected files: {', '.join(refused)}"
-        error = EmodnaError(problem, field="strict", remedy="list them with emodna-cache show")
-        common.print_error(word_error(error, click.get_current_context().command))
+        refusal = EmodnaError(problem, field="strict", remedy="list them with emodna-cache show")
+        common.print_error(word_error(refusal, click.get_current_context().command))
     return int(failed or bool(refused))
 
 
