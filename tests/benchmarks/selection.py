@@ -101,7 +101,7 @@ def format_table(runs: dict[Run, dict[str, Choice]]) -> Iterator[str]:
             continue
         for name in mine[0]:
             yield f"| {title} ({len(mine)}) | {name} | {_format_row([judgement[name] for judgement in mine])} |"
-        yield f"| {title} ({len(mine)}) | *every constant answer* | | | 50.0 | |"
+        yield f"| {title} ({len(mine)}) | *every constant predictor* | | | 50.0 | |"
 
 
 def _format_row(chosen: Sequence[Choice]) -> str:
