@@ -44,11 +44,11 @@ def corpora() -> None:
 @common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the command to run next."""
-    from emodna.pipeline.archives import data_root
-    from emodna.pipeline.corpora import registered
+    from emodna.pipeline.archives import get_data_root
+    from emodna.pipeline.corpora import load_corpora
 
-    common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    rows = [_make_row(name, kind, cache) for name, kind in registered().items()]
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
+    rows = [_make_row(name, kind, cache) for name, kind in load_corpora().items()]
     _add_next(rows, cache)
     if as_json:
         common.print_json(rows)
@@ -65,28 +65,28 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 @common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
     """Show the published facts of a corpus, how to get it, and its stores."""
-    from emodna.pipeline.archives import data_root
-    from emodna.pipeline.corpora import corpus
+    from emodna.pipeline.archives import get_data_root
+    from emodna.pipeline.corpora import load_corpus
 
-    common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    chosen = corpus(name)
-    facts, download = chosen.facts, chosen.facts.download
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
+    chosen = load_corpus(name)
+    info, download = chosen.info, chosen.info.download
     row = _make_row(name, type(chosen), cache)
     _add_next([row], cache)
     document = {
         "corpus": name,
-        "title": facts.title,
-        "language": facts.language,
-        "utterances": facts.utterances,
-        "emotions": dict(facts.counts),
-        "speakers": facts.speakers,
-        "sample_rate": facts.sample_rate,
-        "layout": facts.layout,
+        "title": info.title,
+        "language": info.language,
+        "utterances": info.utterances,
+        "emotions": dict(info.counts),
+        "speakers": info.speakers,
+        "sample_rate": info.sample_rate,
+        "layout": info.layout,
         "subsets": dict(chosen.subsets),
-        "licence": facts.licence,
-        "citation": facts.citation,
-        "homepage": facts.homepage or None,
-        "obtain": facts.obtain or None,
+        "licence": info.licence,
+        "citation": info.citation,
+        "homepage": info.homepage or None,
+        "obtain": info.obtain or None,
         "download": download and asdict(download),
         **{key: row[key] for key in ("root", "found", "stores", "next")},
     }
@@ -96,7 +96,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
         common.print_json(document)
         return
     words: dict[str, object] = {
-        "sample_rate": f"{facts.sample_rate} Hz",
+        "sample_rate": f"{info.sample_rate} Hz",
         "subsets": [f"{subset}: {description}" for subset, description in chosen.subsets.items()],
         "found": "yes" if row["found"] else "no",
         "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
@@ -104,32 +104,32 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if download is not None:
         sources = "" if download.confirmed else ", confirmed by only one source"
         words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: published facts, root and stores; for a broken plug-in, only the error."""
-    from emodna.pipeline.archives import contents, default_root
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.archives import find_default_root, list_contents
+    from emodna.pipeline.catalogue import list_stores
 
     row = dict.fromkeys(_ROW_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
         return row | {"error": str(kind)}
-    root, facts = default_root(name), kind.facts
+    root, info = find_default_root(name), kind.info
     named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
     return row | {
-        **{key: getattr(facts, key) for key in ("language", "speakers", "utterances", "licence")},
-        "download_bytes": facts.download and facts.download.bytes,
+        **{key: getattr(info, key) for key in ("language", "speakers", "utterances", "licence")},
+        "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
-        "found": bool(contents(root)),
-        "stores": [_describe_store(path) for path in stores(cache) if path.parent.name in named],
+        "found": bool(list_contents(root)),
+        "stores": [_describe_store(path) for path in list_stores(cache) if path.parent.name in named],
     }
 
 
 def _describe_store(path: Path) -> dict[str, Any]:
     """Return the keys of a store that a row lists."""
-    facts = common.describe_store(path)
-    return {key: facts[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
+    info = common.describe_store(path)
+    return {key: info[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
 
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
@@ -165,18 +165,18 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for heading in ("corpus", "where", "prepared", "next"):
         here.add_column(heading, no_wrap=heading == "prepared", overflow="fold")
     for row in rows:
-        name = common.safe(row["corpus"])
+        name = common.escape(row["corpus"])
         if row["error"]:
-            here.add_row(name, "[red]broken[/red]", "", common.safe(row["error"]))
+            here.add_row(name, "[red]broken[/red]", "", common.escape(row["error"]))
             continue
         size = row["download_bytes"]
         cells = [row["language"], row["speakers"], row["utterances"], size and f"{size / 1e6:.0f}", row["licence"]]
-        published.add_row(name, *(common.safe("-" if cell is None else cell) for cell in cells))
+        published.add_row(name, *(common.escape("-" if cell is None else cell) for cell in cells))
         here.add_row(
             name,
-            common.safe(_shorten_path(row["root"])) if row["found"] else "not found",
+            common.escape(_shorten_path(row["root"])) if row["found"] else "not found",
             "\n".join(map(_format_store, row["stores"])) or "-",
-            common.safe(row["next"]),
+            common.escape(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
@@ -190,7 +190,7 @@ def _shorten_path(path: str) -> str:
 def _format_store(store: dict[str, Any]) -> str:
     """Return the number of utterances of a store, and its feature set."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
-    return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
+    return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
 
 
 def main() -> None:

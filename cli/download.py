@@ -9,7 +9,7 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from emodna.cli import common
 from emodna.cli.progress import count_progress
-from emodna.pipeline.archives import contents
+from emodna.pipeline.archives import list_contents
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError, Remedy
@@ -21,13 +21,13 @@ def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path
     Without `accept_licence`, asks on the terminal. Raises `DownloadError` if the corpus cannot be downloaded or its
     licence is not accepted.
     """
-    facts = corpus.facts
-    download = facts.download
+    info = corpus.info
+    download = info.download
     if _has_own_files(root, download):
-        common.note(f"{corpus.name}: {common.safe(root)} exists; nothing to download")
+        common.note(f"{corpus.name}: {common.escape(root)} exists; nothing to download")
         return root
     if download is None:
-        steps = re.split(r"(?<=\.)\s", facts.obtain)[0].rstrip(".") or f"see {facts.homepage or facts.citation}"
+        steps = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
         remedy = f"for details: emodna-corpora show {corpus.name}"
         raise DownloadError(f"not freely downloadable: {steps}", where=corpus.name, remedy=remedy)
     if not (root / download.file).exists():
@@ -36,13 +36,13 @@ def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path
             _ask_for_licence(corpus, download)
 
     def print_note(line: str) -> None:
-        common.note(f"{corpus.name}: {common.safe(line)}")
+        common.note(f"{corpus.name}: {common.escape(line)}")
 
     with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
-        file = fetch(download, root, counter.reach, print_note, homepage=facts.homepage)
+        file = fetch(download, root, counter.reach, print_note, homepage=info.homepage)
     common.note(
-        f"{corpus.name}: {common.safe(file)} has the published checksum ({download.checksum.partition(':')[0]})"
+        f"{corpus.name}: {common.escape(file)} has the published checksum ({download.checksum.partition(':')[0]})"
     )
     return file
 
@@ -50,31 +50,31 @@ def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path
 def _has_own_files(root: Path, download: Download | None) -> bool:
     """Return True if a root contains files that no earlier download put there."""
     ours = root / download.file if download else None
-    return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
+    return any(root / name != ours for name in list_contents(root)) if root.is_dir() else root.exists()
 
 
 def _print_terms(corpus: Corpus, download: Download, root: Path) -> None:
     """Print size, licence, citation and source of a download."""
-    facts = corpus.facts
+    info = corpus.info
     algorithm = download.checksum.partition(":")[0]
     lines = {
         "size": f"{download.bytes / 1e6:.0f} MB",
-        "licence": facts.licence,
-        "citation": facts.citation,
+        "licence": info.licence,
+        "citation": info.citation,
         "from": download.url,
         "to": root / download.file,
         "checksum": algorithm
         if download.confirmed
         else f"{algorithm}, confirmed by only one source; the number of utterances is checked, too",
     }
-    common.note(f"[bold]{corpus.name}[/bold]: {common.safe(facts.title)}")
+    common.note(f"[bold]{corpus.name}[/bold]: {common.escape(info.title)}")
     for name, value in lines.items():
-        common.note(f"  {name:8}  {common.safe(value)}")
+        common.note(f"  {name:8}  {common.escape(value)}")
 
 
 def _ask_for_licence(corpus: Corpus, download: Download) -> None:
     """Ask whether the user accepts the licence. Raises `DownloadError` if not."""
-    licence = corpus.facts.licence
+    licence = corpus.info.licence
     if not sys.stdin.isatty():
         remedy = Remedy("set {accept_licence} to accept it")
         raise DownloadError(f"requires that you accept its licence: {licence}", where=corpus.name, remedy=remedy)

@@ -17,9 +17,9 @@ from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
-    from emodna.pipeline.prepare import Report
-    from emodna.pipeline.prepare.executors import StartExecutor
-    from emodna.pipeline.prepare.extract import Outcome
+    from emodna.pipeline.prepare import PrepareReport
+    from emodna.pipeline.prepare.executors import ExecutorFactory
+    from emodna.pipeline.prepare.extract import ExtractionResult
 
 #: Option that selects corpora -> options that it allows.
 _COMPANIONS: Final = {
@@ -139,9 +139,9 @@ def prep(
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare
-    from emodna.pipeline.prepare.extract import Extraction
+    from emodna.pipeline.prepare.extract import ExtractionConfig
 
-    extraction = Extraction(
+    extraction = ExtractionConfig(
         features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
         max_seconds,
         segmenter(segment),
@@ -187,19 +187,19 @@ class PrepareDisplay:
         self._done = self._rejected = 0
         self._seconds = 0.0
 
-    def waiting(self, store: Path) -> None:
+    def on_wait(self, store: Path) -> None:
         """Print that another process writes the store."""
-        common.note(f"waiting: another emodna-prep is writing {common.safe(store)}")
+        common.note(f"waiting: another emodna-prep is writing {common.escape(store)}")
 
-    def planned(self, recordings: int) -> None:
+    def on_plan(self, recordings: int) -> None:
         """Set the number of recordings."""
         self._counter.begin(recordings)
 
-    def examined(self, outcomes: "Sequence[Outcome]") -> None:
+    def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         """Add the results of a batch of recordings."""
-        self._done += len(outcomes)
-        self._rejected += sum(outcome.rejection is not None for outcome in outcomes)
-        self._seconds += sum(utterance.duration for outcome in outcomes for utterance in outcome.facts)
+        self._done += len(results)
+        self._rejected += sum(outcome.rejection is not None for outcome in results)
+        self._seconds += sum(utterance.duration for outcome in results for utterance in outcome.facts)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -215,15 +215,15 @@ def _resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | No
     return (workers, None) if first < second else (None, scheduler)
 
 
-def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
+def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
     """Return a factory of local workers, or connect to a cluster."""
     if scheduler is None:
-        from emodna.pipeline.prepare.executors import local_workers
+        from emodna.pipeline.prepare.executors import make_local_factory
 
-        return nullcontext(local_workers(workers or common.cores()))
-    from emodna.pipeline.prepare.cluster import connected
+        return nullcontext(make_local_factory(workers or common.count_cores()))
+    from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
+    return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(selected: list[str], others: list[str]) -> None:
@@ -233,7 +233,7 @@ def _check_usage(selected: list[str], others: list[str]) -> None:
     if not selected:
         from emodna.pipeline import corpora
 
-        valid = ", ".join(corpora.names())
+        valid = ", ".join(corpora.list_corpus_names())
         raise click.UsageError(f"choose --corpus, --manifest or --folder; valid corpora: {valid}, all")
     for other in others:
         if other not in _COMPANIONS[selected[0]]:
@@ -243,26 +243,26 @@ def _check_usage(selected: list[str], others: list[str]) -> None:
         raise click.UsageError("--accept-licence needs --download")
 
 
-def _print_notes(report: "Report", *, verbose: bool) -> None:
+def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
     """Print warnings, skipped and rejected files on standard error."""
     for warning in report.warnings:
-        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.safe(warning)}")
+        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {count} files skipped: {common.safe(reason)}")
+        common.note(f"{report.corpus}: {count} files skipped: {common.escape(reason)}")
     listed = report.rejections if verbose else report.rejections[:5]
     for path, reason in listed:
-        common.note(f"[yellow]rejected:[/yellow] {common.safe(path)}: {common.safe(reason)}")
+        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
     if len(listed) < len(report.rejections):
         common.note(f"... and {len(report.rejections) - len(listed)} more (-v lists all)")
 
 
-def _print_summary(report: "Report") -> None:
+def _print_summary(report: "PrepareReport") -> None:
     parts = [
         f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)",
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
         f"{report.wall_seconds:.1f} s",
     ]
-    common.out.print("; ".join(parts) + f"\n{common.safe(report.store)}")
+    common.out.print("; ".join(parts) + f"\n{common.escape(report.store)}")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ class ProgressCounter:
 
     def __init__(self, progress: Progress, title: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns
-        self._id = progress.add_task(common.safe(title), total=None, tally="")
+        self._id = progress.add_task(common.escape(title), total=None, tally="")
         self._due = time.monotonic() + _LINE_SECONDS
 
     def begin(self, total: int) -> Callable[[int], None]:

@@ -19,7 +19,7 @@ def find_registered(
 ) -> "list[Source]":
     """Return the corpora of --corpus with their roots; `must_exist`: raise an error if a default root is missing."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives import default_root
+    from emodna.pipeline.archives import find_default_root
 
     every = "all" in names
     if every and not must_exist:
@@ -32,16 +32,16 @@ def find_registered(
     sources = []
     for name in _list_found() if every else dict.fromkeys(names):
         try:
-            corpus = corpora.corpus(name, subset)
+            corpus = corpora.load_corpus(name, subset)
         except PluginError as error:
             if not every:
                 raise
-            common.note(f"[yellow]warning:[/yellow] {common.safe(error)}")
+            common.note(f"[yellow]warning:[/yellow] {common.escape(error)}")
             continue
-        place = default_root(name) if root is None else root
+        place = find_default_root(name) if root is None else root
         if must_exist and root is None and not place.exists():
             hint = f"see how to get it: emodna-corpora show {name}"
-            if corpus.facts.download is not None:
+            if corpus.info.download is not None:
                 hint = "download it with --download"
             remedy = f"set --root or $EMODNA_DATA, or {hint}"
             raise EmodnaError(f"corpus {name} not found", where=place, remedy=remedy)
@@ -55,9 +55,9 @@ def find_own(manifest: Path | None, folder: Path | None, name: str | None, root:
     if place is None:
         return []
     from emodna.pipeline import corpora
-    from emodna.pipeline.corpora.own import Manifest, Recordings, default_name
+    from emodna.pipeline.corpora.own import Manifest, Recordings, derive_name
 
-    name = default_name(place) if name is None else name
+    name = derive_name(place) if name is None else name
     if corpora.find_selection(name) is not None:
         raise EmodnaError("is the name of a registered corpus", field="name", value=name, remedy="choose another name")
     if manifest is not None:
@@ -68,12 +68,12 @@ def find_own(manifest: Path | None, folder: Path | None, name: str | None, root:
 def _list_found() -> list[str]:
     """Return the names of the corpora whose default root exists; print the others."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives import contents, data_root, default_root
+    from emodna.pipeline.archives import find_default_root, get_data_root, list_contents
 
-    roots = {name: default_root(name) for name in corpora.names()}
-    absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]
+    roots = {name: find_default_root(name) for name in corpora.list_corpus_names()}
+    absent = [f"{name} ({where})" for name, where in roots.items() if not list_contents(where)]
     if absent:
-        common.note(f"not found: {common.safe(', '.join(absent))}")
+        common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
-        raise EmodnaError(f"no corpus found in {data_root()}", field="names", value="all")
-    return [name for name, where in roots.items() if contents(where)]
+        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all")
+    return [name for name, where in roots.items() if list_contents(where)]

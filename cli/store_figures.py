@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emodna.cli.charts import compute_envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
-from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance
 from emodna.pipeline.inspect.anomalies import is_silent
 from emodna.pipeline.inspect.survey import (
@@ -47,7 +47,7 @@ def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureS
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
     # c0 or a waveform, with its own scale, is a curve; other values are a heat map.
-    curves = 1 if features.shape[1] == 1 or not feature_set.one_scale else 0
+    curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
     maps = int(features.shape[1] > curves)
     axes = figure.subplots(curves + maps, 1, sharex=True, squeeze=False, height_ratios=[1] * curves + [3] * maps)[:, 0]
     if curves:
@@ -81,7 +81,7 @@ def _thin_curve(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[n
 def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     """Draw labels, emotions, speakers, durations, peaks and features of a store; return figure and drawn numbers."""
     moments = compute_moments(store)
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
     labels, speakers = balance.count_labels(store), balance.count_speakers(store)
     emotions = balance.count_values(table["emotion"])
@@ -115,7 +115,7 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     surveys = [survey_store(each) for each in stores]
     moments = [each for each, _ in surveys]
     difference = standardise_difference(*moments)
@@ -235,7 +235,7 @@ def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
 def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
     """Draw mean and deviation of each value of a frame; c0 has its own axis."""
     dim = len(moments[0].mean)
-    apart = 1 if not features.one_scale and dim > 1 else 0
+    apart = 1 if not features.has_one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
     twin = axes.twinx() if apart else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):

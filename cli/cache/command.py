@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
-from emodna.cli.cache.gc import collect_garbage
+from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import draw_utterance, plot
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Group, cache_option, common_options
@@ -27,7 +27,7 @@ def cache() -> None:
 
 
 cache.add_command(diff)
-cache.add_command(collect_garbage)
+cache.add_command(gc_command)
 cache.add_command(plot)
 cache.add_command(stats)
 
@@ -41,15 +41,15 @@ cache.add_command(stats)
 @common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores in the cache."""
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.catalogue import list_stores
 
-    common.detail(f"cache {common.safe(cache)}")
-    rows = [common.describe_store(path) for path in stores(cache)]
+    common.detail(f"cache {common.escape(cache)}")
+    rows = [common.describe_store(path) for path in list_stores(cache)]
     if as_json:
         common.print_json(rows)
         return
     if not rows:
-        common.out.print(f"no stores in {common.safe(cache)}; prepare a corpus with emodna-prep")
+        common.out.print(f"no stores in {common.escape(cache)}; prepare a corpus with emodna-prep")
         return
     from rich import box
     from rich.table import Table
@@ -64,7 +64,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
         if not row["error"]:
             hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
             counts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
-        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *counts)
+        table.add_row(common.escape(row["corpus"]), common.escape(row["feature_set"]), *counts)
     common.out.print(table)
 
 
@@ -85,24 +85,24 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
             raise click.UsageError("--png needs the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
-    from emodna.pipeline.features import feature_set_from
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.features import rebuild_feature_set
+    from emodna.pipeline.tables import iterate_rows
 
-    row = opened.row_of(id)
-    fields = next(rows_of(opened.table.slice(row, 1)))
+    row = opened.find_row(id)
+    fields = next(iterate_rows(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(fields)
     else:
         from emodna.cli.charts import draw_features
 
-        common.print_facts(fields)
-        feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
+        common.print_fields(fields)
+        feature_set, coloured = rebuild_feature_set(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(draw_features(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.store_figures import save_figure
 
         save_figure(draw_utterance(opened, id)[0], png, "png")
-        common.note(f"wrote {common.safe(png)}")
+        common.note(f"wrote {common.escape(png)}")
 
 
 @cache.command(
@@ -120,9 +120,9 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
         common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
     elif problems:
         for problem in problems:
-            common.out.print(f"[red]damaged:[/red] {common.safe(problem)}")
+            common.out.print(f"[red]damaged:[/red] {common.escape(problem)}")
     else:
-        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, no damage found")
+        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
 
 
@@ -172,10 +172,10 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     else:
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.safe(destination)}: {len(opened)} utterances, {size}")
+        common.out.print(f"{common.escape(destination)}: {len(opened)} utterances, {size}")
         statement = exports.load_format(name).load.format(place=str(destination))
-        common.out.print(f"open it with: {common.safe(statement)}")
-    common.note(f"licence of the corpus and of this export: {common.safe(opened.snapshot.licence or 'unknown')}")
+        common.out.print(f"open it with: {common.escape(statement)}")
+    common.note(f"licence of the corpus and of this export: {common.escape(opened.snapshot.licence or 'unknown')}")
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
@@ -208,7 +208,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     for name in ("parameters", "libraries", "segmentation"):
         words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
     words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _format_value(column: str, value: str) -> str:

@@ -42,7 +42,7 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
         common.print_json(difference)
     else:
         for line in _format_lines(difference):
-            common.out.print(common.safe(line))
+            common.out.print(common.escape(line))
     return int(not difference["same"])
 
 

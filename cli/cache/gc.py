@@ -12,7 +12,7 @@ from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
-    from emodna.pipeline.store.gc import Leftover, Tidied
+    from emodna.pipeline.store.gc import GarbageReport, Leftover
 
 
 @click.command(
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--unfinished", is_flag=True, help="Include shards that an interrupted emodna-prep could reuse.")
 @cache_option
 @common_options
-def collect_garbage(
+def gc_command(
     stores: tuple[str, ...],
     delete: bool,
     unfinished: bool,
@@ -41,11 +41,11 @@ def collect_garbage(
     and keeps old files of stores that are being read. Never deletes files of other programs. Exits 1 if a file cannot
     be deleted.
     """
-    from emodna.pipeline.store.gc import folders, tidy
+    from emodna.pipeline.store.gc import collect_garbage, list_store_folders
 
-    chosen = [_find_folder(cache, store) for store in stores] or folders(cache)
+    chosen = [_find_folder(cache, store) for store in stores] or list_store_folders(cache)
     different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # resolves links
-    results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
+    results = [collect_garbage(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
         common.print_json(
             {
@@ -59,7 +59,7 @@ def collect_garbage(
         _print_report(results, delete=delete, verbose=verbose)
     for result in results:
         if result.skipped:
-            common.note(f"skipped: {common.safe(result.store)}: {common.safe(result.skipped)}")
+            common.note(f"skipped: {common.escape(result.store)}: {common.escape(result.skipped)}")
     return int(any(result.failed for result in results))
 
 
@@ -71,19 +71,19 @@ def _find_folder(cache: Path, store: str) -> Path:
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
 
 
-def _print_report(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
+def _print_report(results: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
     for result in results:
-        store = common.safe(result.store)
+        store = common.escape(result.store)
         if result.removed:
             kinds = Counter(leftover.kind.value for leftover in result.removed)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             common.out.print(f"{store}: {_format_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_relative_name(result, leftover))}: {decimal(leftover.bytes)}")
+                common.out.print(f"  {common.escape(_relative_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
-            common.out.print(f"{store}: kept {_format_size(kept)}: {common.safe(reason)}")
+            common.out.print(f"{store}: kept {_format_size(kept)}: {common.escape(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
         common.out.print("nothing to delete")
@@ -102,11 +102,11 @@ def _sum_bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
-def _relative_name(result: "Tidied", leftover: "Leftover") -> str:
+def _relative_name(result: "GarbageReport", leftover: "Leftover") -> str:
     return leftover.path.relative_to(result.store).as_posix()
 
 
-def _to_json(result: "Tidied") -> dict[str, Any]:
+def _to_json(result: "GarbageReport") -> dict[str, Any]:
     def entry(file: "Leftover") -> dict[str, Any]:
         return {"file": _relative_name(result, file), "bytes": file.bytes, "kind": file.kind.value}
 

@@ -56,7 +56,7 @@ def plot(
     if id is not None and against is not None:
         raise click.UsageError("--against compares stores; leave out the ID of the utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
-        raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
+        raise click.UsageError(f"--out {common.escape(out)}: must end in .{', .'.join(_FORMATS)}")
     from emodna.cli.store_figures import draw_distributions, draw_shift, save_figure
 
     opened = common.open_store(cache, store)
@@ -82,18 +82,18 @@ def plot(
     if as_json:
         common.print_json({"file": str(out.absolute()), "store": str(opened.path), **numbers})
     else:
-        common.out.print(f"wrote {common.safe(out)}")
+        common.out.print(f"wrote {common.escape(out)}")
 
 
 def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Return the figure of an utterance's features, titled with its labels, and the drawn numbers."""
     from emodna.cli.store_figures import draw_features_over_time
-    from emodna.pipeline.features import feature_set_from
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.features import rebuild_feature_set
+    from emodna.pipeline.tables import iterate_rows
 
-    row = store.row_of(id)
-    fields = next(rows_of(store.table.slice(row, 1)))
-    features, feature_set = store[row], feature_set_from(store.snapshot.parameters)
+    row = store.find_row(id)
+    fields = next(iterate_rows(store.table.slice(row, 1)))
+    features, feature_set = store[row], rebuild_feature_set(store.snapshot.parameters)
     known = [fields["emotion"], f"speaker {fields['speaker']}" * (fields["speaker"] is not None), fields["gender"]]
     title = f"{store.snapshot.corpus} {id}"
     about = ", ".join(

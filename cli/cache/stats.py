@@ -66,7 +66,7 @@ def _print_report(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
     without = f", {speakers['without']} utterances without speaker" if speakers["without"] else ""
     common.out.print(
-        f"[bold]{common.safe(document['corpus'])}[/bold]  {common.safe(document['feature_set'])}  "
+        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
         f"{speakers['known']} speakers{without}"
     )
@@ -91,7 +91,7 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "silence": _format_quartiles(document["silent_share"], "of the frames at the floor"),
         "features": _format_features(document["features"]),
     }
-    common.print_facts(fields)
+    common.print_fields(fields)
 
 
 def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
     ):
         if count := len(found):
             more = f" ... and {count - _MAX_EXAMPLES} more" if count > _MAX_EXAMPLES else ""
-            yield f"[yellow]{count:5}[/yellow]  {kind}: {common.safe('; '.join(found[:_MAX_EXAMPLES]))}{more}"
+            yield f"[yellow]{count:5}[/yellow]  {kind}: {common.escape('; '.join(found[:_MAX_EXAMPLES]))}{more}"
     for task, balance in document["labels"].items():
         yield from _describe_imbalance(task, balance)
 

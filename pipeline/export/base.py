@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
-from emodna.pipeline.tables import renamed
+from emodna.pipeline.tables import choose_column_names
 
 #: Index columns that locate an utterance in the store; meaningless in an export.
 _POSITION_COLUMNS: Final = ("shard", "offset")
@@ -42,7 +42,7 @@ class ExportFormat:
 def select_columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
     """Return the index columns to export, in order; names in `taken` get the prefix `own_`."""
     table = store.table.drop_columns(list(_POSITION_COLUMNS))
-    return table.rename_columns(list(renamed(table.column_names, taken).values()))
+    return table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
 
 
 def simplify_columns(table: pa.Table) -> pa.Table:

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.segment import recordings_of
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.audio.segment import get_recording_ids
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import SpectrumAnalyser
 from emodna.pipeline.inspect.survey import UtteranceStatistics, compute_voice_weights
 from emodna.pipeline.store import FeatureStore
@@ -45,7 +45,7 @@ class DuplicateGroup:
 def find_equal_audio(store: FeatureStore) -> list[DuplicateGroup]:
     """Find files with equal bytes; segments of one recording do not count."""
     table = store.columns(["id", "audio_sha256"])
-    recordings = table["id"] if store.snapshot.segmentation is None else recordings_of(table["id"])
+    recordings = table["id"] if store.snapshot.segmentation is None else get_recording_ids(table["id"])
     groups = []
     for rows in _group_equal_values(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
         first: dict[str, int] = {}
@@ -112,7 +112,7 @@ class _ContourMatcher:
 
     def __init__(self, store: FeatureStore, utterances: UtteranceStatistics) -> None:
         self._store = store
-        self._analyse = SpectrumAnalyser(feature_set_from(store.snapshot.parameters))
+        self._analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
         deviations = utterances.sketch[:, utterances.sketch.shape[1] // 2 :].astype(np.float64)
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect import anomalies, balance, duplicates
 from emodna.pipeline.inspect.anomalies import MIN_OFFSET, MIN_ZEROS, WaveformStatistics
 from emodna.pipeline.inspect.survey import UtteranceStatistics, survey_store
@@ -26,7 +26,7 @@ def compute_statistics(
     `window` is the length of the training window in s; `waveforms` are measurements of the audio, if any. Raises
     `StoreError` if features are damaged.
     """
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     moments, utterances = survey_store(store)
     table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels"])
     silent = anomalies.is_silent(store)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
 from emodna.pipeline.store import FeatureStore
 
@@ -83,7 +83,7 @@ def compute_moments(store: FeatureStore) -> Moments:
 
 def survey_store(store: FeatureStore) -> tuple[Moments, UtteranceStatistics]:
     """Return the moments of all frames and the statistics of each utterance. Raises `StoreError` if damaged."""
-    analyse = SpectrumAnalyser(feature_set_from(store.snapshot.parameters))
+    analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
     moments = Moments.empty(store.dim)
     blocks = []
     for rows, features in store.blocks(BLOCK_VALUES):

@@ -7,8 +7,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
-from emodna.model.metrics import scores_of
+from emodna.model.evaluation.intervals import Resampling, resample_speakers, resample_utterances
+from emodna.model.metrics import compute_scores
 from tests.benchmarks.timing import Rounds, measure_cpu_time
 
 #: Speakers, and utterances of each: like SAVEE, EMODB, RAVDESS, and a larger corpus.
@@ -36,7 +36,7 @@ def measure_coverage(
     for _ in range(trials):
         counts = simulate_confusions(rng, speakers, each, deviation)
         for place, found in enumerate(
-            (over_utterances(counts.sum(axis=0), resampling), over_speakers(counts, resampling))
+            (resample_utterances(counts.sum(axis=0), resampling), resample_speakers(counts, resampling))
         ):
             held[place] += found["uar"][0] <= 100 * RECALL <= found["uar"][1]
     utterances, by_speakers = 100 * held / trials
@@ -48,7 +48,7 @@ def bootstrap_with_scipy(counts: NDArray[np.int64], resamples: int) -> object:
     kind = np.repeat(np.arange(4), counts)
 
     def statistic(rows: Any, axis: int) -> Any:
-        return scores_of(np.stack([(kind[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
+        return compute_scores(np.stack([(kind[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
 
     return scipy.stats.bootstrap(
         (np.arange(len(kind)),), statistic, n_resamples=resamples, method="percentile", rng=0, batch=200
@@ -71,7 +71,7 @@ def main(trials: int, rounds: int) -> None:
     whole, resampling = counts.sum(axis=0), Resampling()
     works = {
         "ours": lambda: measure_cpu_time(
-            lambda: (over_utterances(whole, resampling), over_speakers(counts, resampling))
+            lambda: (resample_utterances(whole, resampling), resample_speakers(counts, resampling))
         ),
         "scipy": lambda: measure_cpu_time(lambda: bootstrap_with_scipy(whole, 10_000)),
     }

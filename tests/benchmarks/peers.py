@@ -120,7 +120,7 @@ def extract_all(peer: Peer, paths: Sequence[Path]) -> None:
 def prepare_all(corpus: str, root: Path) -> None:
     """Prepare the corpus as a feature store."""
     with tempfile.TemporaryDirectory() as cache:
-        prepare_once(corpora.corpus(corpus), root, Path(cache), workers=1)
+        prepare_once(corpora.load_corpus(corpus), root, Path(cache), workers=1)
 
 
 def print_table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:

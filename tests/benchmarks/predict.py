@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
-from emodna.model.inference.inputs import named
+from emodna.model.inference.inputs import find_inputs
 from emodna.model.inference.predict import predict
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
@@ -48,7 +48,7 @@ def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
 
 def predict_together(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
     """Predict all files with `predict`."""
-    predictions = predict([model], named(map(str, files)), threads=threads)
+    predictions = predict([model], find_inputs(map(str, files)), threads=threads)
     return [each.probability for _, each in predictions if each.probability is not None]
 
 

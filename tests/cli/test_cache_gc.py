@@ -101,7 +101,7 @@ def test_finished_shards_of_interrupted_runs_are_kept(emodna_cache: Command, sto
 def test_skipped_stores_are_reported_and_the_others_cleaned(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
     (ravdess / OLD).write_bytes(bytes(300))
-    with shards.writer_lock(emodb, wait=False, on_wait=pytest.fail):
+    with shards.hold_writer_lock(emodb, wait=False, on_wait=pytest.fail):
         ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
     assert ran.code == 0
     assert ran.err.startswith(f"skipped: {emodb}: ")
