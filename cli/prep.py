@@ -13,7 +13,6 @@ from rich.progress import MofNCompleteColumn, TextColumn
 from emodna.cli import common, sources
 from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
 from emodna.cli.progress import ProgressCounter, count_progress
-from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def prep(
                         corpus, place, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
                     )
             except EmodnaError as error:  # continue with the other corpora
-                common.print_error(word_error(error, click.get_current_context().command))
+                common.print_error(error)
                 failed = True
                 if isinstance(error, WorkerError):
                     break
@@ -174,8 +173,7 @@ def prep(
     refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
     if refused:
         problem = f"rejected files: {', '.join(refused)}"
-        refusal = EmodnaError(problem, field="strict", remedy="list them with emodna-cache show")
-        common.print_error(word_error(refusal, click.get_current_context().command))
+        common.print_error(EmodnaError(problem, field="strict", remedy="list them with emodna-cache show"))
     return int(failed or bool(refused))
 
 
