@@ -12,7 +12,7 @@ import click
 from emodna.cli import common
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.files import writing_atomically
+from emodna.pipeline.files import open_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,7 +129,7 @@ def check_file(path: Path) -> None:
 @contextmanager
 def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
     """Write the answers to a file by its ending; it appears when it is complete."""
-    with writing_atomically(path) as stream:
+    with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
             with _as_parquet(stream, names, manifest) as add:
                 yield add

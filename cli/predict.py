@@ -159,12 +159,12 @@ def _inputs(
     if manifest is None:
         return named(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, renamed, rows_of
+    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
-    table = table.rename_columns(list(renamed(table.column_names, taken).values()))
+    table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return listed(rows_of(table), tree), table.drop_columns("path")
+    return listed(iterate_rows(table), tree), table.drop_columns("path")
 
 
 @dataclass

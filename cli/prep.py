@@ -214,7 +214,7 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
     if not meant:
         from emodna.pipeline import corpora
 
-        valid = ", ".join(corpora.names())
+        valid = ", ".join(corpora.list_corpus_names())
         raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
     for other in others:
         if other not in _GOES_WITH[meant[0]]:

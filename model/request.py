@@ -274,14 +274,14 @@ def _check_size(kind: type[Method], facts: RunFacts) -> None:
 
 def _make_method(request: FitRequest, kind: type[Method], config: Any, facts: RunFacts) -> tuple[Settled, Method]:
     """Make the method with a configuration that fits the run; blame another package for a method that is none."""
-    with methods.blaming(request.method, "settled()"):
+    with methods.wrap_plugin_errors(request.method, "settled()"):
         settled = kind.settled(config, facts)
         if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
             raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
         if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
     # What a method draws without a generator of its own follows from the seed, too.
-    with methods.blaming(request.method, "()"), seeded(request.seed, "method"):
+    with methods.wrap_plugin_errors(request.method, "()"), seeded(request.seed, "method"):
         method: Method = kind(facts.dim, settled.config, request.seed)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")

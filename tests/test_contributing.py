@@ -23,7 +23,7 @@ from emodna.model.methods.aligning import Domains
 from tests.cli.running import script
 from tests.model.small import SETTINGS, command, logged_lines
 from tests.pipeline.making import noise, wav
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02.wav")
@@ -80,7 +80,7 @@ def test_the_corpus_of_another_package_is_used_like_a_built_in_one(
 ) -> None:
     announced = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
     text = (package / "emodna_studio.py").read_text()
-    monkeypatch.syspath_prepend(plug(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
+    monkeypatch.syspath_prepend(install_plugin(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
     monkeypatch.chdir(tmp_path)
     commands = {"emodna-corpora": corpora.main, "emodna-prep": prep.main}
     use(lambda name, *words: use_here(commands[name], *words), tmp_path)
@@ -100,7 +100,7 @@ def test_the_method_of_another_package_is_used_like_a_built_in_one(
 ) -> None:
     text = CONTRIBUTING.read_text()
     (announced,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
-    folder = plug(
+    folder = install_plugin(
         tmp_path / "installed",
         tomllib.loads(announced)["project"]["entry-points"]["emodna.methods"],
         group="emodna.methods",

@@ -116,7 +116,7 @@ def run(
             raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
     from emodna.model.bench.runner import exclusive
-    from emodna.pipeline.catalogue import folder_name
+    from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.store import FeatureStore
 
     shared_settings(parsed)
@@ -126,7 +126,7 @@ def run(
     stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
     where = execution.resolve_execution(workers, scheduler, threads, device)
     decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
-    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
+    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed, where.kind, decisive_threads)
     asked = _plan(out, stores, wishes, seeds, conditions)
     with exclusive(out):
         experiment, runs = _merged(asked)
@@ -183,18 +183,18 @@ def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[st
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
     """Stores of the corpora, in order of their names."""
-    from emodna.pipeline.catalogue import find_store, folder_name, stores
+    from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
     else:
-        found = {path.parent.name: path for path in stores(cache) if path.name == folder_name(feature_set)}
+        found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
             raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
         there = f"only {next(iter(found))} has" if found else "no corpus has"
         raise EmodnaError(
-            f"{there} features {folder_name(feature_set)}, and a pair needs two corpora",
+            f"{there} features {resolve_folder_name(feature_set)}, and a pair needs two corpora",
             field="cache",
             value=cache,
             remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),

@@ -37,10 +37,10 @@ cache.add_command(stats)
 @common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores of a cache."""
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.catalogue import list_stores
 
     common.detail(f"cache {common.safe(cache)}")
-    rows = [common.describe_store(path) for path in stores(cache)]
+    rows = [common.describe_store(path) for path in list_stores(cache)]
     if as_json:
         common.print_json(rows)
         return
@@ -81,10 +81,10 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         _show_store(opened, as_json=as_json)
         return
     from emodna.pipeline.features import feature_set_from
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.tables import iterate_rows
 
     row = opened.row_of(id)
-    facts = next(rows_of(opened.table.slice(row, 1)))
+    facts = next(iterate_rows(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
     else:

@@ -85,10 +85,10 @@ def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str
     """Draw features over time, with the utterance's labels in the title."""
     from emodna.cli.picture import features_figure
     from emodna.pipeline.features import feature_set_from
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.tables import iterate_rows
 
     row = store.row_of(id)
-    facts = next(rows_of(store.table.slice(row, 1)))
+    facts = next(iterate_rows(store.table.slice(row, 1)))
     features, feature_set = store[row], feature_set_from(store.snapshot.parameters)
     known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
     title = f"{store.snapshot.corpus} {id}"

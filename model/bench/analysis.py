@@ -28,7 +28,7 @@ from emodna.model.inference.predictions import utterances_of
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.run_folder import read_json, write_json
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.threads import torch_on_one_thread
+from emodna.pipeline.threads import limit_torch_to_one_thread
 
 LIMIT: Final = 1000
 """Utterances of each corpus that are used: UMAP's time and the kernel matrix's memory grow with their square."""
@@ -88,7 +88,7 @@ def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | Non
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
-    with torch_on_one_thread():
+    with limit_torch_to_one_thread():
         return _sides(experiment, run, lambda store, read: finished.model_for(store).embeddings(read))
 
 

@@ -22,7 +22,7 @@ from emodna.model.bench.spec import (
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import labelled
-from emodna.model.methods import blaming, method
+from emodna.model.methods import method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
@@ -106,7 +106,7 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     if spec.steps is not None:
         changed["steps"] = spec.steps
     # Its supervision depends on the configuration, so a method is built, which takes no memory here.
-    with blaming(spec.name, "()"), torch.device("meta"):
+    with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = kind(kind.min_dim, config, 0).supervision
     label = labelled(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
     return MethodInfo(label, kind.our_reading, supervision)

@@ -64,7 +64,7 @@ def _below(place: Path) -> Iterator[Input]:
     problem = f"no audio in it; looked for {' '.join(AUDIO_SUFFIXES)}"
     try:
         tree = open_tree(place, AUDIO_SUFFIXES)
-        for path in tree.files(AUDIO_SUFFIXES):
+        for path in tree.list_files(AUDIO_SUFFIXES):
             problem = ""
             yield Input(str(place / path), partial(tree.open, path))
     except CorpusError as error:
@@ -86,7 +86,7 @@ def _open(file: Path) -> BinaryIO:
 
 
 def _open_listed(tree: Tree, path: str) -> BinaryIO:
-    found = tree.relative(path) if path else None
+    found = tree.make_relative(path) if path else None
     if found is None:
         raise AudioError(f"lies outside the root {tree.root}; --root changes it" if path else "no path")
     return tree.open(found)

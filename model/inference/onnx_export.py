@@ -22,7 +22,7 @@ from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.files import replacing
+from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
     import onnx
@@ -61,7 +61,7 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
-    with replacing(place, force=force) as fresh:
+    with replace_atomically(place, force=force) as fresh:
         fresh.write_bytes(_serialised(model, metadata))
         difference, compared = _compare(fresh, model)
         return ExportedModel(fresh.stat().st_size, difference, compared, metadata)

@@ -19,7 +19,7 @@ from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Pieces, decode, resample, resample_pieces
 from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
-from emodna.pipeline.threads import extracting_threads
+from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of one recording that are made at a time.
 _TOGETHER: Final = 16
@@ -81,7 +81,7 @@ def predict(
     answers of one channel stand before those of the next. The memory used does not depend on the number of recordings
     nor, with windows, on their length. The answers are the same, bit for bit, for any number of CPU `threads`.
     """
-    with extracting_threads(threads) as pool:
+    with open_extraction_threads(threads) as pool:
         try:
             questions = _questions(inputs, models, windows, pool, threads)
             yield from _answers(questions, models, pool, threads)

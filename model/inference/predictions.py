@@ -15,7 +15,7 @@ from emodna.model.metrics import classified
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
-from emodna.pipeline.tables import renamed
+from emodna.pipeline.tables import choose_column_names
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
 _DESCRIBING: Final = (
@@ -67,7 +67,7 @@ def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np
     labels = classified(probabilities).astype(np.int8)
     columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
     added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
-    columns |= {new: store.table[name] for name, new in renamed([*_DESCRIBING, *added], columns).items()}
+    columns |= {new: store.table[name] for name, new in choose_column_names([*_DESCRIBING, *added], columns).items()}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

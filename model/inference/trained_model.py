@@ -16,7 +16,7 @@ from emodna.model.config import PADDINGS, configured
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import blaming, method_of, package_of
+from emodna.model.methods import method_of, package_of, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
 from emodna.model.reproducibility import float32_throughout, without_autocast
 from emodna.model.run_folder import RunFolder
@@ -131,7 +131,10 @@ class TrainedModel:
             features = feature_set_from(facts["features"])
             framer = _framer(facts, tensors, features)
             kind = method_of(path, facts["method"], facts.get("package"))
-            with torch.device("meta"), blaming(kind.name, "()"):  # no memory before the file's tensors are known to fit
+            with (
+                torch.device("meta"),
+                wrap_plugin_errors(kind.name, "()"),
+            ):  # no memory before the file's tensors are known to fit
                 method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except RunError:

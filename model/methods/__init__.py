@@ -74,13 +74,13 @@ METHODS: Final[Mapping[str, "type[Method]"]] = _Methods()
 def method(name: str) -> "type[Method]":
     """Import and return the method of this name; `ConfigError` if there is none, `PluginError` if it is unusable."""
     if name in METHODS:
-        if hidden := plugins.announced(ENTRY_POINTS).get(name):
+        if hidden := plugins.find_entry_points(ENTRY_POINTS).get(name):
             _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
         return METHODS[name]
     check_name(name)
     from emodna.model.methods.catalog import load_method
 
-    return load_method(plugins.announced(ENTRY_POINTS)[name])
+    return load_method(plugins.find_entry_points(ENTRY_POINTS)[name])
 
 
 def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
@@ -101,10 +101,10 @@ def package_of(name: str) -> dict[str, str]:
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
-def blaming(name: str, what: str) -> AbstractContextManager[None]:
+def wrap_plugin_errors(name: str, what: str) -> AbstractContextManager[None]:
     """Turn every failure in here into a `PluginError` that names the package, if another one brings the method."""
     entry = _entry(name)
-    return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
+    return plugins.wrap_plugin_errors(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
 def check_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
@@ -120,7 +120,7 @@ def check_name(name: str, *, option: str = "--method", adding: str = "--method {
 
 def names() -> list[str]:
     """Return the names of all methods, those of other packages last. Nothing is imported."""
-    return [*METHODS, *(name for name in plugins.announced(ENTRY_POINTS) if name not in METHODS)]
+    return [*METHODS, *(name for name in plugins.find_entry_points(ENTRY_POINTS) if name not in METHODS)]
 
 
 def registered() -> "Mapping[str, type[Method] | PluginError]":
@@ -136,4 +136,4 @@ def registered() -> "Mapping[str, type[Method] | PluginError]":
 
 def _entry(name: str) -> EntryPoint | None:
     """Return the entry point of a method; None for those of this package."""
-    return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)
+    return None if name in METHODS else plugins.find_entry_points(ENTRY_POINTS).get(name)

@@ -9,7 +9,7 @@ import torch
 
 from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_keys
 from emodna.model.errors import ConfigError
-from emodna.model.methods import blaming, package_of, registered
+from emodna.model.methods import package_of, registered, wrap_plugin_errors
 from emodna.model.methods.aligning import additions
 from emodna.model.methods.base import Method, Phase
 from emodna.pipeline import plugins
@@ -64,13 +64,13 @@ def load_method(entry: EntryPoint) -> type[Method]:
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
     for name, says, holds in _ATTRIBUTES:
         if not hasattr(kind, name):
-            raise plugins.broken(entry, f"{entry.value} has no `{name}`, {says}")
+            raise plugins.make_plugin_error(entry, f"{entry.value} has no `{name}`, {says}")
         if not holds(value := getattr(kind, name)):
-            raise plugins.broken(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {says}")
+            raise plugins.make_plugin_error(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {says}")
     try:
         check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
-        raise plugins.broken(entry, f"{entry.value}: defaults: {error}") from error
+        raise plugins.make_plugin_error(entry, f"{entry.value}: defaults: {error}") from error
     return kind
 
 
@@ -79,7 +79,7 @@ def _is_oracle(name: str, kind: type[Method]) -> bool:
     if kind.supervision is Method.supervision:
         return False
     # That depends on the configuration, so it is asked of a method, which takes no memory here.
-    with blaming(name, "()"), torch.device("meta"):
+    with wrap_plugin_errors(name, "()"), torch.device("meta"):
         return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
 
 

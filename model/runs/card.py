@@ -20,11 +20,11 @@ from emodna.model.methods import method_of
 from emodna.model.methods.base import Supervision
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
-from emodna.pipeline.cards import markdown_text, yaml_text
+from emodna.pipeline.cards import escape_markdown, quote_yaml
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import feature_set_from
-from emodna.pipeline.files import replacing, write_atomically
+from emodna.pipeline.files import replace_atomically, write_atomically
 from emodna.pipeline.store import FeatureStore
 
 _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
@@ -41,7 +41,7 @@ def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, t
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
     """Write the card of a finished run anew; return its size in bytes. `ExportError` if the place is taken."""
     content = card(run).encode()
-    with replacing(place, force=force) as fresh:
+    with replace_atomically(place, force=force) as fresh:
         fresh.write_bytes(content)
     return len(content)
 
@@ -67,12 +67,12 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else Markup(markdown_text(value)),  # noqa: S704
+        finalize=lambda value: value if isinstance(value, Markup) else Markup(escape_markdown(value)),  # noqa: S704
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["yaml"] = lambda value: Markup(yaml_text(value))  # noqa: S704
+    environment.filters["yaml"] = lambda value: Markup(quote_yaml(value))  # noqa: S704
     return environment.get_template("card.md.j2")
 
 

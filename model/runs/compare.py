@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run, flat, trained_on
-from emodna.pipeline.tables import positions
+from emodna.pipeline.tables import find_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def truth_of(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     store = trained_on(run, str(run.asked["tgt"])).store
     if store is None:
         return None
-    rows = positions(ids, store.table["id"])
+    rows = find_positions(ids, store.table["id"])
     truth: NDArray[np.int8] = store.labels(str(run.asked["task"]))[rows]
     return truth
 

@@ -24,7 +24,7 @@ from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explained
 from emodna.pipeline.prepare.executors import RESUMABLE, Executor, StartExecutor
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine, examine_all, library_versions
-from emodna.pipeline.threads import hold_to_one_thread
+from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -236,7 +236,7 @@ class _ClusterRun:
 
 def _size(tree: Tree, job: Job) -> str:
     """Return the size of a recording's file."""
-    stamp = tree.stamp(job.path)
+    stamp = tree.read_stamp(job.path)
     return "no such file" if stamp is None else f"{stamp.size} bytes"
 
 
@@ -282,7 +282,7 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
     with _opening:
         tree, extraction = _open(order)
     if not hasattr(_held, "held"):
-        hold_to_one_thread()
+        limit_to_one_thread()
         _held.held = True
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
     outcomes = examine_all(batch, tree, extraction)

@@ -25,7 +25,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import sweep
 from emodna.pipeline.store.shards import write_table
 from emodna.pipeline.store.snapshot import Snapshot, checksum, encoded
-from emodna.pipeline.tables import batches, positions
+from emodna.pipeline.tables import find_positions, iterate_batches
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -71,8 +71,8 @@ def commit(
         parameters=parameters,
         libraries=library_versions(),
         root=str(root),
-        licence=corpus.facts.licence,
-        citation=corpus.facts.citation,
+        licence=corpus.info.licence,
+        citation=corpus.info.citation,
         counts={
             "utterances": len(index),
             "rejected": len(rejections),
@@ -97,7 +97,7 @@ def commit(
 def _index(corpus: Corpus, scan: Scan, facts: pa.Table, shards: NDArray[np.int64], *, segmented: bool) -> pa.Table:
     """One row per utterance, in order of (shard, id); a piece is described as its recording is."""
     recordings = recordings_of(facts["id"]) if segmented else facts["id"]
-    described = scan.table.take(pa.array(positions(recordings, scan.table["id"])))
+    described = scan.table.take(pa.array(find_positions(recordings, scan.table["id"])))
     emotion = pc.index_in(described["emotion"], value_set=pa.array(EMOTIONS))
     computed = {
         "corpus": pa.repeat(corpus.name, len(facts)),
@@ -119,7 +119,7 @@ def _fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
     """SHA-256 of a store's content, whatever the versions of the libraries that wrote its files."""
     digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
     for column in ("id", "speaker", "gender", "language", "emotion", "audio_sha256", "feature_crc"):
-        for number, batch in enumerate(batches(index[column])):  # the column as one JSON array
+        for number, batch in enumerate(iterate_batches(index[column])):  # the column as one JSON array
             digest.update(f"{', ' if number else '['}{json.dumps(batch)[1:-1]}".encode())
         digest.update(b"]")
     return digest.hexdigest()

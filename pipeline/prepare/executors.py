@@ -20,7 +20,7 @@ from typing import Any, Final
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine_all
-from emodna.pipeline.threads import extracting_threads, hold_to_one_thread
+from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 
 #: Recordings per worker from which on processes are worth their start.
 _WORTH_A_PROCESS: Final = 100
@@ -50,7 +50,7 @@ def local_workers(count: int) -> StartExecutor:
     """Return the start of processes if there is enough work for each, else of threads."""
 
     def start(tree: Tree, extraction: Extraction, due: int) -> AbstractContextManager[Executor]:
-        many = count > 1 and due >= count * _WORTH_A_PROCESS and tree.opens_at_once
+        many = count > 1 and due >= count * _WORTH_A_PROCESS and tree.is_quick_to_open
         return (local_processes if many else local_threads)(count)(tree, extraction, due)
 
     return start
@@ -61,7 +61,7 @@ def local_threads(count: int) -> StartExecutor:
 
     @contextmanager
     def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
-        with extracting_threads(count) as pool:
+        with open_extraction_threads(count) as pool:
             yield Executor(pool, 2 * count, partial(examine_all, tree=tree, extraction=extraction))
 
     return start
@@ -119,7 +119,7 @@ def _examine_by(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[Outc
 def _serve(connection: Connection, tree: Tree, extraction: Extraction) -> None:
     """Answer one batch after the other in a worker process, until its parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches it, too: its parent ends it
-    hold_to_one_thread()
+    limit_to_one_thread()
     with suppress(EOFError, OSError):
         while True:
             jobs = connection.recv()

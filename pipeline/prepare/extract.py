@@ -23,7 +23,7 @@ from emodna.pipeline.audio.decode import Recording, decode, resample, sample_at
 from emodna.pipeline.audio.segment import Segmenter, piece_id
 from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.files import naming
+from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store.shards import feature_crc
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
@@ -146,7 +146,7 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
     Raises OSError, which names the file, if the machine fails at the moment: no descriptor, no memory, no network.
     """
     try:
-        with naming(tree.root / job.path):
+        with name_in_errors(tree.root / job.path):
             return _examine(job, tree, extraction)
     except MemoryError as error:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(tree.root / job.path)) from error
@@ -159,7 +159,7 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
 
 
 def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
-    now, stamp = time.time_ns(), tree.stamp(job.path)
+    now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -147,7 +147,7 @@ def prepare(
         rejected=len(rejections),
         audio_seconds=math.fsum(facts["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
-        skipped={**scan.skipped, **tree.left_out},
+        skipped={**scan.skipped, **tree.skip_counts},
         rejections=rejections,
         warnings=_warnings(corpus, history, scan, plan.gone, facts, sorted(progress.unread)),
     )
@@ -275,4 +275,4 @@ def _warnings(
     if len(silent):
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
     rates = {each["values"]: each["counts"] for each in pc.value_counts(facts["sample_rate"]).to_pylist()}
-    return [*lines, *corpus.differences(scan, rates)]
+    return [*lines, *corpus.find_differences(scan, rates)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
-from emodna.pipeline.files import naming
+from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
 
@@ -86,7 +86,7 @@ def checksum(content: Mapping[str, Any]) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with naming(path), path.open("rb") as stream:
+    with name_in_errors(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -128,7 +128,7 @@ def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
     for _ in range(1 + rounds):  # the first loads libraries and makes filters
         with tempfile.TemporaryDirectory() as cache, Stopwatch() as stopwatch:
             began = time.process_time()
-            report = prepared(corpora.corpus(corpus), root, Path(cache), workers)
+            report = prepared(corpora.load_corpus(corpus), root, Path(cache), workers)
             runs.append((time.process_time() - began - stopwatch.overhead, stopwatch.seconds()))
     total, seconds = min(runs[1:], key=lambda run: run[0])
     seconds["everything else"] = total - sum(seconds.values())

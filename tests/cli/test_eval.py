@@ -13,7 +13,7 @@ import pytest
 from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
@@ -77,7 +77,7 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepared(root, folder, corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepared(root, folder, load_corpus(name), features=feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}

@@ -12,7 +12,7 @@ from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -30,8 +30,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_r
     """A cache that holds two small corpora in all feature sets but the default, and a link to those in that."""
     folder = tmp_path_factory.mktemp("caches")
     for name in OTHERS:
-        prepared(ravdess_root, folder, corpus("ravdess"), features=feature_set(name))
-        prepared(emodb_root, folder, corpus("emodb"), features=feature_set(name))
+        prepared(ravdess_root, folder, load_corpus("ravdess"), features=feature_set(name))
+        prepared(emodb_root, folder, load_corpus("emodb"), features=feature_set(name))
     for each in cache.glob("*/*"):
         (folder / each.parent.name / each.name).symlink_to(each)
     return folder

@@ -25,7 +25,7 @@ from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.log import Watcher
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
@@ -104,7 +104,7 @@ def make_corpora(root: Path) -> dict[str, Path]:
 def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
     """The store of a corpus."""
     if isinstance(kind, str):
-        kind = corpus(kind)
+        kind = load_corpus(kind)
     features = features or feature_set("mfcc40")
     return FeatureStore(prepare(kind, root, cache, Extraction(features), Silent(), workers=local_threads(1)).store)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import Segmenter
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import Report, prepare
@@ -121,7 +121,9 @@ def prepared(
     """Prepare a corpus, EMODB unless told otherwise."""
     extraction = Extraction(features or MfccSet(), max_seconds, segmenter)
     start = local_threads(workers) if isinstance(workers, int) else workers
-    return prepare(which or corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=start, **options)
+    return prepare(
+        which or load_corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=start, **options
+    )
 
 
 def content(store: Path) -> dict[str, str]:

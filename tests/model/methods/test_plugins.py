@@ -31,7 +31,7 @@ from tests.model.small import (
     command,
     fit_small,
 )
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 GOOD = """
 from dataclasses import dataclass, field
@@ -108,7 +108,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **modules: str) -> None:
-    plug(path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules))
+    install_plugin(
+        path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules)
+    )
 
 
 class TestRegistry:
@@ -120,7 +122,9 @@ class TestRegistry:
         assert list(registered()) == names()
         assert package_of("floor") == {"emodna-floor": "1.0"}
         assert package_of("dan") == {}
-        plug(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
+        install_plugin(
+            path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
+        )
         del sys.modules["floor_good"]
         method("floor")
         assert "floor_other" not in sys.modules
@@ -164,7 +168,7 @@ def test_one_that_cannot_be_loaded_is_one_line(path: Path, name: str, value: str
 def test_one_that_is_not_described_as_it_should_be_is_one_line(path: Path) -> None:
     wrong = {f"wrong{number}": body for number, body in enumerate(WRONG)}
     modules = {f"floor_{name}": derived(body, name) for name, body in wrong.items()}
-    plug(
+    install_plugin(
         path,
         {n: f"floor_{n}:Derived" for n in wrong},
         group=ENTRY_POINTS,
