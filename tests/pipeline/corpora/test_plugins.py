@@ -96,7 +96,7 @@ def test_a_built_in_corpus_wins(path: Path) -> None:
         ("studio", "studio_raises:Studio", "cannot import studio_raises:Studio: RuntimeError: on two lines"),
         ("studio", "studio_exits:Studio", "cannot import studio_exits:Studio: SystemExit: 3"),
         ("studio", "studio_good:number", "studio_good:number is not a subclass of Corpus"),
-        ("studio", "studio_good:Unnamed", "calls itself 'emodb', its entry point 'studio'"),
+        ("studio", "studio_good:Unnamed", "has the name 'emodb', but its entry point 'studio'"),
         ("unfinished", "studio_good:Unfinished", "does not define describe"),
         ("factless", "studio_good:Factless", "has no `info`"),
         ("Studio 1", "studio_good:Studio", "not a valid name"),
