@@ -62,7 +62,7 @@ def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
 def _load(entry: EntryPoint) -> type[Corpus]:
     kind = plugins.load(entry, Corpus)  # type: ignore[type-abstract]
     if not isinstance(getattr(kind, "info", None), CorpusInfo):
-        raise plugins.make_plugin_error(entry, f"{entry.value} must have a class attribute `info`, a CorpusInfo")
+        raise plugins.make_plugin_error(entry, f"{entry.value} has no `info` of type CorpusInfo")
     return kind
 
 
