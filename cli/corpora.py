@@ -43,7 +43,7 @@ def list_corpora(cache: Path, as_json: bool) -> None:
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpora
 
-    common.detail(f"data {common.safe(get_data_root())}, cache {common.safe(cache)}")
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
     rows = [_row(name, kind, cache) for name, kind in load_corpora().items()]
     _add_next(rows, cache)
     if as_json:
@@ -61,7 +61,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpus
 
-    common.detail(f"data {common.safe(get_data_root())}, cache {common.safe(cache)}")
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
     chosen = load_corpus(name)
     info, download = chosen.info, chosen.info.download
     row = _row(name, type(chosen), cache)
@@ -97,7 +97,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if download is not None:
         sources = "" if download.confirmed else ", confirmed by one source only"
         words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
@@ -158,18 +158,18 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for heading in ("corpus", "where", "prepared", "next"):
         here.add_column(heading, no_wrap=heading == "prepared", overflow="fold")
     for row in rows:
-        name = common.safe(row["corpus"])
+        name = common.escape(row["corpus"])
         if row["error"]:
-            here.add_row(name, "[red]broken[/red]", "", common.safe(row["error"]))
+            here.add_row(name, "[red]broken[/red]", "", common.escape(row["error"]))
             continue
         size = row["download_bytes"]
         cells = [row["language"], row["speakers"], row["utterances"], size and f"{size / 1e6:.0f}", row["licence"]]
-        published.add_row(name, *(common.safe("-" if cell is None else cell) for cell in cells))
+        published.add_row(name, *(common.escape("-" if cell is None else cell) for cell in cells))
         here.add_row(
             name,
-            common.safe(_relative(row["root"])) if row["found"] else "not here",
+            common.escape(_relative(row["root"])) if row["found"] else "not here",
             "\n".join(map(_prepared, row["stores"])) or "-",
-            common.safe(row["next"]),
+            common.escape(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
@@ -183,7 +183,7 @@ def _relative(path: str) -> str:
 def _prepared(store: dict[str, Any]) -> str:
     """Return the utterances of a store, and what of them."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
-    return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
+    return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
 
 
 def main() -> None:

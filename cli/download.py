@@ -8,7 +8,7 @@ import click
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.archives import list_contents
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
@@ -23,7 +23,7 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
     info = corpus.info
     download = info.download
     if _is_there(root, download):
-        common.note(f"{corpus.name}: {common.safe(root)} is there already; nothing to download")
+        common.note(f"{corpus.name}: {common.escape(root)} is there already; nothing to download")
         return root
     if download is None:
         how = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
@@ -35,12 +35,12 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
         _ask(corpus, download, accepted=accepted)
 
     def tell(line: str) -> None:
-        common.note(f"{corpus.name}: {common.safe(line)}")
+        common.note(f"{corpus.name}: {common.escape(line)}")
 
-    with counting(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
+    with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
         file = fetch(download, root, counter.reach, tell, homepage=info.homepage)
-    common.note(f"{corpus.name}: {common.safe(file)} is the published file ({download.checksum.partition(':')[0]})")
+    common.note(f"{corpus.name}: {common.escape(file)} is the published file ({download.checksum.partition(':')[0]})")
     return file
 
 
@@ -64,9 +64,9 @@ def _show(corpus: Corpus, download: Download, root: Path) -> None:
         if download.confirmed
         else f"{algorithm}, confirmed by one source only; the number of utterances will be checked, too",
     }
-    common.note(f"[bold]{corpus.name}[/bold]: {common.safe(info.title)}")
+    common.note(f"[bold]{corpus.name}[/bold]: {common.escape(info.title)}")
     for name, value in lines.items():
-        common.note(f"  {name:8}  {common.safe(value)}")
+        common.note(f"  {name:8}  {common.escape(value)}")
 
 
 def _ask(corpus: Corpus, download: Download, *, accepted: bool) -> None:

@@ -34,7 +34,7 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
         except PluginError as error:
             if not every:
                 raise
-            common.note(f"[yellow]warning:[/yellow] left out: {common.safe(error)}")
+            common.note(f"[yellow]warning:[/yellow] left out: {common.escape(error)}")
             continue
         where = find_default_root(name) if root is None else root
         if there and root is None and not where.exists():
@@ -69,7 +69,7 @@ def _that_are_there() -> list[str]:
     roots = {name: find_default_root(name) for name in corpora.list_corpus_names()}
     absent = [f"{name} ({where})" for name, where in roots.items() if not list_contents(where)]
     if absent:
-        common.note(f"not found: {common.safe(', '.join(absent))}")
+        common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
         raise EmodnaError(f"--corpus all: no corpus has its default root below {get_data_root()}")
     return [name for name, where in roots.items() if list_contents(where)]

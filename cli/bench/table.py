@@ -12,12 +12,12 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
 from emodna.cli.options import Command, common_options, config_option
-from emodna.model.bench.spec import Experiment, shared_facts
+from emodna.model.bench.spec import Experiment, list_shared_recordings
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Cell, Column, Line, Table
+    from emodna.model.bench.tables import Cell, Column, TableRow, Table
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -68,33 +68,33 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         return
     forms: dict[str, Callable[[Table], str]] = {
         "text": formats.text,
-        "markdown": formats.markdown,
-        "latex": formats.latex,
-        "csv": table_csv,
-        "json": lambda made: common.json_text(document(made)) + "\n",
+        "markdown": formats.format_markdown,
+        "latex": formats.format_latex,
+        "csv": format_csv,
+        "json": lambda made: common.format_json(make_document(made)) + "\n",
     }
     written = forms[_ALSO.get(form, form)](found)
     if to is None:
         click.echo(written, nl=False)
     else:
         write_atomically(to, written.encode())
-        common.note(f"wrote {common.safe(to)}")
+        common.note(f"wrote {common.escape(to)}")
 
 
 # JSON and CSV
 
 
-def document(made: "Table") -> dict[str, Any]:
+def make_document(made: "Table") -> dict[str, Any]:
     """Return a table as a JSON document, with nothing rounded."""
     from emodna.cli.bench.notes import command
 
     experiment = made.experiment
     columns = {column.name: column for block in made.blocks for _, column in block.columns}
 
-    def cells(line: "Line") -> dict[str, Any]:
+    def cells(line: "TableRow") -> dict[str, Any]:
         found: dict[str, Any] = {}
         for (task, column, score), cell in line.cells.items():
-            found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
+            found.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
         return found
 
     return {
@@ -104,17 +104,17 @@ def document(made: "Table") -> dict[str, Any]:
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells(line)}
+            line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
             for line in made.of("entry", "floor", "ceiling")
         },
         "not_shown": [str(spec) for spec in made.not_shown],
-        "shared": shared_facts(made.shared),
+        "shared": list_shared_recordings(made.shared_recordings),
         "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.of("constant")},
         "missing": {
             "cells": sum(gap.runs for gap in made.gaps),
             "gaps": [
                 {
-                    "why": gap.why,
+                    "why": gap.reason,
                     "tasks": gap.tasks,
                     "rows": [str(spec) for spec in gap.methods],
                     "pairs": gap.pairs,
@@ -129,13 +129,13 @@ def document(made: "Table") -> dict[str, Any]:
     }
 
 
-def table_csv(made: "Table") -> str:
+def format_csv(made: "Table") -> str:
     """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
 
-    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
+    Seeds are joined by blanks; `shared_recordings` counts the recordings of the targets that are in their sources, too, over the
     pairs of a mean.
     """
-    shared = made.shared
+    shared_recordings = made.shared_recordings
     lines = [
         {
             "table": made.name,
@@ -143,12 +143,12 @@ def table_csv(made: "Table") -> str:
             "kind": line.kind,
             "row": line.name,
             "label": line.label,
-            **_facts(line, "paper_row"),
+            **_describe_method(line, "paper_row"),
             "column": column.name,
             "metric": score,
-            **_numbers(cell, column),
+            **_describe_cell(cell, column),
             "seeds": " ".join(map(str, cell.seeds)),
-            "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
+            "shared": sum(shared_recordings.get(pair, 0) for pair in cell.pairs),
         }
         for line in made.lines
         for (task, column, score), cell in line.cells.items()
@@ -157,13 +157,16 @@ def table_csv(made: "Table") -> str:
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: str(value).lower() if isinstance(value, bool) else common.csv_cell(value) for key, value in line.items()}
+        {
+            key: str(value).lower() if isinstance(value, bool) else common.to_csv_cell(value)
+            for key, value in line.items()
+        }
         for line in lines
     )
     return stream.getvalue()
 
 
-def _facts(line: "Line", paper_key: str) -> dict[str, Any]:
+def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
     info = line.info
     return {
         paper_key: line.paper,
@@ -172,7 +175,7 @@ def _facts(line: "Line", paper_key: str) -> dict[str, Any]:
     }
 
 
-def _numbers(cell: "Cell", column: "Column") -> dict[str, Any]:
+def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
     """Return a cell by the names that JSON and CSV have."""
     cited = cell.cited
     return {

@@ -61,7 +61,7 @@ class Scan:
     """The utterances of a corpus below a root."""
 
     table: pa.Table
-    """One row per utterance, sorted by id: `layout.DESCRIBED_SCHEMA`, then the corpus's own columns."""
+    """One row per utterance, sorted by id: `layout.SCAN_SCHEMA`, then the corpus's own columns."""
     skipped: Mapping[str, int]
     """Number of skipped files by reason."""
 
@@ -73,12 +73,12 @@ class Scan:
     def utterances(self) -> Sequence[Utterance]:
         """Return the utterances as objects. Each call makes new ones."""
         own = self.select_own_columns().to_pylist() or [{}] * len(self)
-        rows = self.table.select(layout.DESCRIBED_SCHEMA.names).to_pylist()
+        rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
 
     def select_own_columns(self) -> pa.Table:
         """Return the corpus's own columns."""
-        return self.table.drop_columns(layout.DESCRIBED_SCHEMA.names)
+        return self.table.drop_columns(layout.SCAN_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +241,7 @@ def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
     """
     parts = list(_make_tables(iter(utterances)))
     try:
-        return pa.concat_tables(parts, promote_options="permissive") if parts else layout.DESCRIBED_SCHEMA.empty_table()
+        return pa.concat_tables(parts, promote_options="permissive") if parts else layout.SCAN_SCHEMA.empty_table()
     except pa.ArrowException as error:
         raise CorpusError(f"own columns: values of different types ({error})") from error
 
@@ -260,7 +260,7 @@ def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
             check_column_names(first.extra)
         if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
             raise CorpusError(f"own columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}", where=odd.id)
-        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.DESCRIBED_SCHEMA}
+        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:
                 columns[name] = pa.array([each.extra[name] for each in rows])

@@ -19,12 +19,12 @@ from emodna.cli import predict as predict_command
 from emodna.model.inference.predict import predict_files
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.audio.decode import decode, resample
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
 
 
-def export(*arguments: object) -> Answer:
+def export(*arguments: object) -> CommandResult:
     return command(export_command.main, *arguments)
 
 

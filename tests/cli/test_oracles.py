@@ -10,19 +10,19 @@ from emodna.cli import eval as eval_command
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.cli.runs import command as runs_command
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 
 
-def fit(cache: Path, *arguments: object) -> Answer:
+def fit(cache: Path, *arguments: object) -> CommandResult:
     settings = [part for value in SMALL for part in ("--set", value)]
     corpora = ("--src", "ravdess", "--tgt", "emodb", "--cache", cache)
     return command(fit_command.main, *corpora, "--threads", 1, "--steps", 2, *settings, *arguments)
 
 
 @pytest.fixture(scope="module")
-def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answer]]:
+def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, CommandResult]]:
     """Runs of the upper bound, of Emo-DNA with the target's labels, and of Source Only; what each printed."""
     folder = tmp_path_factory.mktemp("runs")
     asked = {
@@ -34,7 +34,7 @@ def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 
 
 @pytest.fixture
-def folder(made: tuple[Path, dict[str, Answer]]) -> Path:
+def folder(made: tuple[Path, dict[str, CommandResult]]) -> Path:
     return made[0]
 
 
@@ -53,7 +53,7 @@ class TestFit:
         ],
     )
     def test_marks_an_oracle(
-        self, name: str, method: str, supervision: str, made: tuple[Path, dict[str, Answer]]
+        self, name: str, method: str, supervision: str, made: tuple[Path, dict[str, CommandResult]]
     ) -> None:
         answer = made[1][name]
         assert answer.code == 0
@@ -64,7 +64,7 @@ class TestFit:
         assert "\u2026" not in answer.out  # a long name cuts no figure off
         assert json.loads((made[0] / name / "result.json").read_text())["supervision"] == supervision
 
-    def test_marks_no_method(self, made: tuple[Path, dict[str, Answer]]) -> None:
+    def test_marks_no_method(self, made: tuple[Path, dict[str, CommandResult]]) -> None:
         answer = made[1]["floor"]
         assert "oracle" not in answer.out + answer.err
         assert json.loads((made[0] / "floor" / "result.json").read_text())["supervision"] == "source"

@@ -19,13 +19,13 @@ import soundfile
 
 from emodna.cli import predict as predict_command
 from emodna.model.inference.trained_model import TrainedModel
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, command
 from tests.pipeline.archives.packing import pack
 
 KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
 
-def predict(*arguments: object) -> Answer:
+def predict(*arguments: object) -> CommandResult:
     """Run the command, without the line that says how fast it was."""
     return command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 

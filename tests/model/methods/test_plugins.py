@@ -18,8 +18,8 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
-from emodna.model.methods.catalog import MethodDescription, describe_methods
+from emodna.model.methods import ENTRY_POINTS, METHODS, method, list_method_names, find_package, load_methods
+from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -85,7 +85,7 @@ FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
     "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
     "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "Settled",
+    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }
@@ -116,12 +116,12 @@ def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **
 class TestRegistry:
     def test_has_it_behind_its_own(self, path: Path) -> None:
         install(path)
-        assert names() == [*METHODS, "floor"]
+        assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
         assert method("floor").summary == "a floor of one's own"
-        assert list(registered()) == names()
-        assert package_of("floor") == {"emodna-floor": "1.0"}
-        assert package_of("dan") == {}
+        assert list(load_methods()) == list_method_names()
+        assert find_package("floor") == {"emodna-floor": "1.0"}
+        assert find_package("dan") == {}
         install_plugin(
             path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
         )
@@ -133,9 +133,9 @@ class TestRegistry:
 
     def test_prefers_its_own(self, path: Path) -> None:
         install(path, name="dan")
-        assert method("dan") is METHODS["dan"] is registered()["dan"]
-        assert names() == list(METHODS)
-        assert package_of("dan") == {}
+        assert method("dan") is METHODS["dan"] is load_methods()["dan"]
+        assert list_method_names() == list(METHODS)
+        assert find_package("dan") == {}
         assert "floor_good" not in sys.modules
 
 
@@ -224,7 +224,7 @@ class TestList:
         body = "supervision = property(lambda self: 'oracle-labels')"
         install(path, "floor_oracle:Derived", floor_oracle=derived(body))
         found = describe_methods()["floor"]
-        assert isinstance(found, MethodDescription)
+        assert isinstance(found, MethodInfo)
         assert found.oracle
         assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 
@@ -235,7 +235,7 @@ def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) 
     install(path)
     where, asked = tmp_path / "runs" / "one", {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(source, target, where, watcher=InterruptAt(2), **asked)  # type: ignore[arg-type]
+        fit_small(source, target, where, callback=InterruptAt(2), **asked)  # type: ignore[arg-type]
     fit_small(source, target, where, resume=True, **asked)  # type: ignore[arg-type]
     return where
 

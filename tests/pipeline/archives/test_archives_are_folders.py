@@ -15,9 +15,9 @@ from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import make_zip, pack, read_all, read_files
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import LONG_AGO, age, content, emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
 
-NAMES = emodb_names(6)
+NAMES = make_emodb_names(6)
 #: One kind per way of reading; `test_any_archive` has all kinds.
 KINDS = (".zip", ".tar", ".tar.gz")
 
@@ -25,14 +25,14 @@ KINDS = (".zip", ".tar", ".tar.gz")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("folder")
-    tiny_emodb(root, NAMES)
+    write_tiny_emodb(root, NAMES)
     (root / "readme.txt").write_text("not audio")
     return root
 
 
 @pytest.fixture(scope="module")
 def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(folder, tmp_path_factory.mktemp("cache")).store
+    return prepare_corpus(folder, tmp_path_factory.mktemp("cache")).store
 
 
 def archive(path: Path, folder: Path) -> Path:
@@ -43,7 +43,7 @@ def archive(path: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 class TestAnArchive:
     def test_gives_the_same_store_as_its_folder(self, kind: str, folder: Path, store: Path, tmp_path: Path) -> None:
-        report = prepared(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
+        report = prepare_corpus(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (6, 6, 0)
         assert content(report.store) == content(store)
         assert FeatureStore(report.store).snapshot.fingerprint == FeatureStore(store).snapshot.fingerprint
@@ -91,15 +91,15 @@ class TestAnArchive:
 
     def test_after_a_change_only_changed_members_are_extracted(self, kind: str, folder: Path, tmp_path: Path) -> None:
         packed = archive(tmp_path / f"emodb{kind}", folder)
-        prepared(packed, tmp_path / "cache")
+        prepare_corpus(packed, tmp_path / "cache")
         members = read_files(folder)
         members[f"wav/{NAMES[2]}"] = wav(noise(seed="changed"))  # of the same size
         pack(packed, dict(reversed(members.items())))
         age([packed], seconds=LONG_AGO + 60)
-        report = prepared(packed, tmp_path / "cache")
+        report = prepare_corpus(packed, tmp_path / "cache")
         assert (report.reused, report.extracted) == (5, 1)
         pack(packed, {name: each for name, each in members.items() if NAMES[0] not in name})
-        report = prepared(packed, tmp_path / "cache")
+        report = prepare_corpus(packed, tmp_path / "cache")
         assert (report.utterances, report.extracted) == (5, 0)
 
     def test_may_have_an_extra_folder_and_files_of_macos(self, kind: str, folder: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_several_archives_are_an_error_that_lists_them(tmp_path: Path) -> None:
 
 
 def test_an_archive_beside_its_unpacked_files_is_ignored(folder: Path, tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES[:2])
+    write_tiny_emodb(tmp_path / "root", NAMES[:2])
     archive(tmp_path / "root" / "emodb.zip", folder)
     assert isinstance(open_tree(tmp_path / "root", (".wav",)), FolderTree)
 

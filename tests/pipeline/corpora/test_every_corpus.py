@@ -16,7 +16,7 @@ from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import BUILDERS, Builder, write_file
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = sorted(CORPORA)
 
@@ -99,7 +99,7 @@ def test_store_has_the_published_numbers_of_classes(name: str, tmp_path: Path) -
     published = BUILDERS[name].published
     # One recording under all names: ids do not depend on the content.
     audio = wav(noise(0.1, published.sample_rate), published.sample_rate)
-    report = prepared(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", load_corpus(name))
+    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", load_corpus(name))
     store = FeatureStore(report.store)
     assert (len(store), report.rejected, report.warnings) == (published.utterances, 0, [])
     for task, ones in {"arousal": published.high, "valence": published.positive}.items():
