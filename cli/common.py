@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 
 from emodna.pipeline.errors import EmodnaError, StoreError, explain_os_error
 
@@ -40,7 +40,7 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 def escape(text: object) -> str:
     """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
-    return escape(visible(text))
+    return markup.escape(visible(text))
 
 
 #: What makes a spreadsheet take a cell for a formula.

@@ -70,7 +70,7 @@ def use(run: Callable[..., Any], home: Path) -> None:
 
 def use_here(main: Callable[[], None], *words: object) -> Any:
     """Return the JSON of a command in this process."""
-    answer = command(main, *words)
+    answer = run_command(main, *words)
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 

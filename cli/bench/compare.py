@@ -73,7 +73,7 @@ def compare(
     specs = [MethodSpec.parse(text) for text in methods]
     reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = made(match(scores, specs), reference, resampling)
+    comparison = made(match_scores(scores, specs), reference, resampling)
     if as_json:
         common.print_json(_make_document(comparison, experiment, metric, task, resampling))
     else:

@@ -99,7 +99,7 @@ class BenchDisplay:
                 total += max(known.get((run.method, run.task), usual) - spent, 0.0)
         return total / self.workers
 
-    def began(self, run: RunSpec) -> None:
+    def on_run_start(self, run: RunSpec) -> None:
         """Count a run as running."""
         self.states[run], self._started[run] = "running", time.monotonic()
 
@@ -124,7 +124,7 @@ class BenchDisplay:
         words = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
         common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
 
-    def told(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Print a line."""
         common.note(common.escape(line))
 

@@ -84,7 +84,7 @@ def figure(
     written, left_out, failed = [], {}, False
     for name, task in itertools.product(wanted, tasks):
         try:
-            picture = figures.make_figure(name, experiment, figures.Choice(task, src, tgt, seed, specs))
+            picture = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
             file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
             write_atomically(file, render_file(picture, format))

@@ -140,11 +140,11 @@ def format_our_number(table: Table, line: TableRow, spot: CellPosition) -> Numbe
 
 def format_paper_number(cell: Cell) -> Number:
     """Return the paper's number, in brackets if ours cannot be compared with it."""
-    if cell.cited is None:
+    if cell.paper_score is None:
         return Number()
     text, arrow = f"{_format_number(cell.cited.mean)}{_format_std(cell.cited.std)}", _choose_arrow(cell.cited_gain)
     before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
-    return Number(text, after + _UNMARKED, cell.cited_best, before)
+    return Number(text, after + _UNMARKED, cell.paper_best, before)
 
 
 def format_signed(value: float) -> str:
@@ -168,7 +168,7 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
     """Yield the lines of a block: ours, and below each the paper's numbers and the differences."""
     spots = [(task, column, score) for task, column in block.columns for score in block.scores]
     before = None
-    for line in table.lines:
+    for line in table.rows:
         part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
         cells = [line.cells.get(spot, Cell()) for spot in spots]
         yield FormattedRow(

@@ -112,7 +112,7 @@ def drop(
     Experiment.read(out)  # where there is none, no folder is made for it
     with lock_experiment(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.read(text) for text in methods]  # they need not be installed
+        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # they need not be installed
         _check_known("--methods", specs, experiment.methods)
         _check_known("--corpora", corpora, experiment.corpora)
         left = experiment.drop(specs, corpora, seeds)

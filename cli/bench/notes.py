@@ -24,7 +24,7 @@ def caption(table: Table) -> str:
 
 def notes(table: Table) -> Iterator[str]:
     """Yield how to read a table: conditions, arithmetic, and the signs that occur in it."""
-    cells = [cell for line in table.lines for cell in line.cells.values()]
+    cells = [cell for line in table.rows for cell in line.cells.values()]
     seeds = table.experiment.seeds
     yield _describe_conditions(table)
     yield "WAR is accuracy; F1 is that of class 1 (high, positive); a constant answer has a UAR of 50."
@@ -69,23 +69,23 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         yield "< below the best constant answer on the same pairs."
     if any(cell.difference is not None for cell in cells):
         yield "difference: ours less the paper's."
-    if any(cell.cited and not cell.comparable for cell in cells):
+    if any(cell.paper_score and not cell.comparable for cell in cells):
         yield "[brackets]: the paper's number, which is of all its pairs; ours is not, so the two cannot be compared."
-    if any(cell.gain is not None or cell.cited_gain is not None for cell in cells):
+    if any(cell.gain is not None or cell.paper_gain is not None for cell in cells):
         yield "\u2191 \u2193: better or worse than the same method without L_SCL."
     if table.name == "sensitivity":
         yield "difference: UAR less that of the first row, over the same pairs and seeds."
     if table.name == "pairs":
         shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
-        always = next(line.label for line in table.of("constant"))
+        always = next(line.label for line in table.select_rows("constant"))
         yield f"{', '.join(shares)}: how much of the target is called so; how much of it is so: WAR of {always}."
-    labels = [line.label for line in table.lines]
+    labels = [line.label for line in table.rows]
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): knows the target's labels."
     if any(f"({OUR_READING})" in label for label in labels):
         yield f"({OUR_READING}): the original leaves open how it is done, or could not be read."
     own = [name for name in table.experiment.corpora if name not in paper.CORPORA]
-    if own and any(column.cited for block in table.blocks for _, column in block.columns):
+    if own and any(column.in_paper for block in table.blocks for _, column in block.columns):
         yield f"{', '.join(own)}: not of the paper's corpora; the paper's columns and the average are without them."
 
 

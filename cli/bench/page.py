@@ -275,8 +275,10 @@ def _build_paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence
         of_paper = name in PAPER_TABLES
         if of_paper and not set(PAPER_TABLES[name].tasks) & set(tasks):
             continue
-        made = table(experiment, name, found)
-        there = [line for line in made.of("entry") if any(each.mean is not None for each in line.cells.values())]
+        made = make_table(experiment, name, found)
+        there = [
+            line for line in made.select_rows("entry") if any(each.mean is not None for each in line.cells.values())
+        ]
         if len(there) < (1 if of_paper else 2):  # one setting alone is no study of settings
             empty.append(f"{caption(made)} Too few of its cells are done.")
             continue
@@ -322,7 +324,7 @@ def _make_columns(made: Table, spot: CellPosition, head: str) -> Iterator[tuple[
         for cell, text in zip(cells, ours, strict=True)
     ]
     yield head, head, items
-    if any(cell.cited for cell in cells):
+    if any(cell.paper_score for cell in cells):
         items = [
             PageCell(format_paper_number(cell).written({}), cell.cited.mean, f"muted{' best' * cell.cited_best}")
             if cell.cited
@@ -377,7 +379,7 @@ def _build_figures(
             if entry.uses_models:
                 progress(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
             try:
-                picture = figures.make_figure(name, experiment, figures.Choice(task=task))
+                picture = figures.make_figure(name, experiment, figures.FigureOptions(task=task))
             except EmodnaError as error:
                 lacking.append(f"{name}, {task}: {error}")
                 continue

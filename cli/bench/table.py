@@ -60,7 +60,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
     check_folder(to)
     from emodna.cli.bench import formats
-    from emodna.model.bench.tables import table as made
+    from emodna.model.bench.tables import make_table as made
 
     found = made(Experiment.read(out), name)
     if to is None and form == "text" and common.out.is_terminal:
@@ -102,7 +102,7 @@ def make_document(made: "Table") -> dict[str, Any]:
         "title": made.title,
         "bench": str(experiment.out.absolute()),
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
-        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
+        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
             line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
             for line in made.of("entry", "floor", "ceiling")
@@ -111,7 +111,7 @@ def make_document(made: "Table") -> dict[str, Any]:
         "shared": list_shared_recordings(made.shared_recordings),
         "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.of("constant")},
         "missing": {
-            "cells": sum(gap.runs for gap in made.gaps),
+            "cells": sum(gap.run_count for gap in made.gaps),
             "gaps": [
                 {
                     "why": gap.reason,
@@ -150,7 +150,7 @@ def format_csv(made: "Table") -> str:
             "seeds": " ".join(map(str, cell.seeds)),
             "shared": sum(shared_recordings.get(pair, 0) for pair in cell.pairs),
         }
-        for line in made.lines
+        for line in made.rows
         for (task, column, score), cell in line.cells.items()
     ]
     stream = io.StringIO()
@@ -169,7 +169,7 @@ def format_csv(made: "Table") -> str:
 def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
     info = line.info
     return {
-        paper_key: line.paper,
+        paper_key: line.paper_name,
         "our_reading": info.our_reading if info else None,
         "supervision": info.supervision if info else None,
     }
@@ -177,7 +177,7 @@ def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
 
 def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
     """Return a cell by the names that JSON and CSV have."""
-    cited = cell.cited
+    cited = cell.paper_score
     return {
         "mean": cell.mean,
         "std": cell.std,
@@ -192,5 +192,5 @@ def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
         "comparable": cell.comparable,
         "difference": cell.difference,
         "gain": cell.gain,
-        "paper_gain": cell.cited_gain,
+        "paper_gain": cell.paper_gain,
     }

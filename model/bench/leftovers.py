@@ -30,7 +30,7 @@ class Leftover:
     reason_to_keep: str | None = None
     """Reason why it stays, if it does."""
 
-    def remove(self) -> None:
+    def delete(self) -> None:
         """Delete it."""
         if self.path.is_dir():
             shutil.rmtree(self.path)
@@ -38,7 +38,7 @@ class Leftover:
             self.path.unlink(missing_ok=True)
 
 
-def leftovers(experiment: Experiment) -> list[Leftover]:
+def find_leftovers(experiment: Experiment) -> list[Leftover]:
     """Return all of them, in order of their paths."""
     return sorted(_find(experiment), key=lambda each: each.path)
 

@@ -68,7 +68,7 @@ class PaperRow:
     """A row of one of the paper's tables."""
 
     method: MethodSpec
-    paper: str
+    paper_name: str
     """Its name in paper.csv."""
     base: MethodSpec | None = None
     """Table 5: the method without L_SCL, from which arrows are drawn."""

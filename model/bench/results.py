@@ -100,7 +100,7 @@ def read_run_results(experiment: Experiment, runs: Iterable[RunSpec] | None = No
     return [read_run_result(experiment, run) for run in (experiment.runs if runs is None else runs)]
 
 
-def results(
+def collect_results(
     experiment: Experiment,
     outcomes: Sequence[RunResult] | None = None,
     *,
@@ -189,7 +189,7 @@ class Scores:
         values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
         for (spec, scenario, seed), row in zip(places, rows, strict=True):
             values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
-        return cls(tuple(map(MethodSpec.read, specs)), tuple(scenarios), tuple(seeds), values)
+        return cls(tuple(map(MethodSpec.parse_unchecked, specs)), tuple(scenarios), tuple(seeds), values)
 
 
 def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
@@ -236,7 +236,7 @@ class Gap:
     seeds: tuple[int, ...]
 
     @property
-    def runs(self) -> int:
+    def run_count(self) -> int:
         """Number of runs."""
         return len(self.tasks) * len(self.methods) * len(self.pairs) * len(self.seeds)
 

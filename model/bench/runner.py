@@ -51,13 +51,13 @@ _RESUMABLE: Final = "finished cells are kept, the same command goes on from ther
 class BenchCallback(Protocol):
     """Is told how the runs go."""
 
-    def began(self, run: RunSpec) -> None:
+    def on_run_start(self, run: RunSpec) -> None:
         """A worker has begun it."""
 
     def ended(self, run: RunSpec, answer: RunReply) -> None:
         """It has ended."""
 
-    def told(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Tell the user a line."""
 
 
@@ -174,7 +174,7 @@ def execute_runs(
 
     Raises WorkerError if the scheduler is gone, or the workers can execute no run.
     """
-    out, hash_of_file = str(experiment.out.absolute()), digest(experiment.out) or ""
+    out, hash_of_file = str(experiment.out.absolute()), hash_experiment(experiment.out) or ""
     # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
     alike: dict[str, list[RunSpec]] = {}
     for run in runs:
@@ -190,7 +190,7 @@ def execute_runs(
             if here:
                 seen = now
             elif now - seen > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
-                watcher.told(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
+                callback.on_message(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
                 seen = float("inf")  # told once
             # No more runs are under way than there are workers: one that dies takes no run with it but its own.
             while left and len(flying) < here:
@@ -201,7 +201,7 @@ def execute_runs(
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)
-                watcher.began(run)
+                callback.on_run_start(run)
             with suppress(Empty):
                 future = landed.get(timeout=_LOOK_SECONDS)
                 run, _ = flying.pop(future)
@@ -209,7 +209,7 @@ def execute_runs(
                 _record_failure(experiment.failure_file(run), answer)
                 for each in alike[experiment.run_name(run)]:
                     found[each] = answer
-                    watcher.ended(each, answer)
+                    callback.on_run_end(each, answer)
     except BaseException as error:
         if flying:
             _stop_runs(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])

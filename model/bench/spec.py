@@ -56,7 +56,7 @@ class MethodSpec:
         return spec
 
     @classmethod
-    def read(cls, text: str) -> "MethodSpec":
+    def parse_unchecked(cls, text: str) -> "MethodSpec":
         """Read a spec like `parse`, but accept a method that is not installed (any more).
 
         Raises ConfigError for another form, a key given twice, or an invalid number of steps.
@@ -189,7 +189,7 @@ class Experiment:
                 for name, facts in content["corpora"].items()
             }
             # Finished runs can be shown without the package that their method came from.
-            specs = {text: MethodSpec.read(text) for text in content["rows"]}
+            specs = {text: MethodSpec.parse_unchecked(text) for text in content["rows"]}
             runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
             if unknown := {name for run in runs for name in run.pair} - corpora.keys():
                 raise KeyError(*unknown)  # noqa: TRY301
@@ -235,7 +235,7 @@ class Experiment:
                     "--out"
                 )
 
-    def extended(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
+    def merge(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
         """Return it with another one's corpora and methods and with further runs; present runs stay.
 
         Raises BenchError if two method specs are the same under two spellings.

@@ -51,7 +51,7 @@ class Column:
     """`casia`, `average_by_source`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
     pairs: tuple[Pair, ...]
     """Pairs that belong to it, present or not."""
-    cited: bool = False
+    in_paper: bool = False
     """True if the paper has it."""
 
 
@@ -74,11 +74,11 @@ class Cell:
     """The paper's number."""
     gain: float | None = None
     """Table 5: gain from L_SCL, over exactly these pairs and seeds."""
-    cited_gain: float | None = None
+    paper_gain: float | None = None
     """The same in the paper."""
     best: bool = False
     """True of the best of the column's entries, where all are of the same pairs."""
-    cited_best: bool = False
+    paper_best: bool = False
     """The same in the paper."""
 
     @property
@@ -91,7 +91,9 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours less the paper's, where both are of the same pairs."""
-        return self.mean - self.cited.mean if self.cited and self.mean is not None and self.complete else None
+        return (
+            self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
+        )
 
     @property
     def comparable(self) -> bool:
@@ -112,7 +114,7 @@ class TableRow:
     """The method spec as text, or a constant's name."""
     label: str
     """With (our reading) and (oracle)."""
-    paper: str | None
+    paper_name: str | None
     """Its name in the paper."""
     info: MethodInfo | None
     """None of a constant, and of a method that the experiment does not have."""
@@ -159,10 +161,10 @@ class Table:
 
     def of(self, *kinds: RowKind) -> Iterator[TableRow]:
         """Yield its lines of some kinds."""
-        return (line for line in self.lines if line.kind in kinds)
+        return (line for line in self.rows if line.kind in kinds)
 
 
-def table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
+def make_table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
     """Make a table of an experiment, by its name in `TABLE_NAMES`.
 
     `found` holds the results of all runs, with those of `CLASS_1_SHARE`, if they have been read already.
@@ -236,7 +238,7 @@ def make_columns(experiment: Experiment) -> list[Column]:
         *(from_(name, name, cited, cited=True) for name in paper.CORPORA),
         *(from_(name, f"{name} ->", pairs) for name in own),
         *(Column(f"-> {name}", tuple(pair for pair in pairs if pair[1] == name)) for name in own),
-        Column(AVERAGE, tuple(cited), cited=True),
+        Column(AVERAGE, tuple(cited), in_paper=True),
     ]
 
 
@@ -334,7 +336,9 @@ class _TableBuilder:
             tuple(blocks),
             (*_mark_best(lines), *self._make_constant_rows()),
             find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
-            tuple(each for each in paper.CORPORA if each not in corpora) if any(each.cited for each in columns) else (),
+            tuple(each for each in paper.CORPORA if each not in corpora)
+            if any(each.in_paper for each in columns)
+            else (),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {line.name for line in lines}),
         )
 
@@ -426,10 +430,10 @@ def _mark_best(lines: Sequence[TableRow]) -> list[TableRow]:
         ours = [each[spot] for each in entries if each[spot].mean is not None]
         alike = len({cell.pairs for cell in ours}) == 1
         top = max(cell.mean or 0.0 for cell in ours) - _SAME if alike and len(ours) > 1 else inf
-        cited_top = max((cited.mean for each in entries if (cited := each[spot].cited)), default=inf)
+        cited_top = max((cited.mean for each in entries if (cited := each[spot].paper_score)), default=inf)
         for each in entries:
             cell = each[spot]
             best = cell.mean is not None and cell.mean >= top and cell.mark is None
-            cited_best = cell.cited is not None and cell.cited.mean >= cited_top
-            each[spot] = replace(cell, best=best, cited_best=cited_best)
+            paper_best = cell.paper_score is not None and cell.paper_score.mean >= cited_top
+            each[spot] = replace(cell, best=best, paper_best=paper_best)
     return [replace(line, cells=mine) for line, mine in zip(lines, cells, strict=True)]

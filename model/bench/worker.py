@@ -157,12 +157,12 @@ def _execute(order: RunOrder) -> RunReply:
 
 def _find_refusal(order: RunOrder) -> str | None:
     """Return why this worker can execute no run of the experiment; None if it can."""
-    own = versions()
+    own = read_versions()
     different = [name for name, version in order.versions.items() if own[name] != version]
     if different:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
         return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
-    if digest(Path(order.out)) != order.digest:
+    if hash_experiment(Path(order.out)) != order.digest:
         return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
     for name in () if order.local else order.run.pair:  # here, a store that is gone fails the runs that need it
         store = _read_experiment(order.out, order.digest).corpora[name].store
@@ -192,12 +192,12 @@ def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
     yield is_cancelled
 
 
-def versions() -> Mapping[str, str]:
+def read_versions() -> Mapping[str, str]:
     """Return the versions of the packages that a run's numbers depend on."""
     return {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
-def digest(out: Path) -> str | None:
+def hash_experiment(out: Path) -> str | None:
     """Return the digest of an experiment's bench.json; None if it cannot be read."""
     try:
         return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()

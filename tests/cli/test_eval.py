@@ -147,7 +147,7 @@ class TestMistakes:
 
     def test_no_run_and_no_corpus(self, run: Path, cache: Path, tmp_path: Path) -> None:
         assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
-        answer = command(eval_command.main, run)
+        answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err
 

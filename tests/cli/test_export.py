@@ -66,7 +66,7 @@ class TestOnnx:
         self, run: Path, session: onnxruntime.InferenceSession, emodb_root: Path
     ) -> None:
         files = sorted((emodb_root / "wav").glob("*.wav"))
-        said = json.loads(command(predict_command.main, run, *files, "--json", "--threads", 1).out)
+        said = json.loads(run_command(predict_command.main, run, *files, "--json", "--threads", 1).out)
         found = [float(session.run(["probability"], {"waveform": waveform(file)[None]})[0][0]) for file in files]
         assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
         assert np.ptp(found) > 1e-3

@@ -132,11 +132,11 @@ def test_predict_takes_files_of_such_names(run: Path, recordings: Path) -> None:
     good = [recordings / name for name in FILES]
     good.append(Path(os.fsdecode(os.fsencode(recordings) + b"/\xff\xfe.wav")))
     files = [*good, *(recordings / "bad" / name for name in FILES)]
-    answer = command(predict_command.main, "--json", "--threads", 1, run, *files)
+    answer = run_command(predict_command.main, "--json", "--threads", 1, run, *files)
     found = json.loads(answer.out)
     assert [each["file"] for each in found] == [str(file) for file in files]
     assert [each["error"] is None for each in found] == [each in good for each in files]
-    printed = command(predict_command.main, "--threads", 1, run, *files)
+    printed = run_command(predict_command.main, "--threads", 1, run, *files)
     assert printed.code == 1
     assert all(each.isprintable() or each == "\n" for each in printed.out + printed.err)
     for file in good[:-1]:

@@ -18,7 +18,7 @@ SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 def fit(cache: Path, *arguments: object) -> CommandResult:
     settings = [part for value in SMALL for part in ("--set", value)]
     corpora = ("--src", "ravdess", "--tgt", "emodb", "--cache", cache)
-    return command(fit_command.main, *corpora, "--threads", 1, "--steps", 2, *settings, *arguments)
+    return run_command(fit_command.main, *corpora, "--threads", 1, "--steps", 2, *settings, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def folder(made: tuple[Path, dict[str, CommandResult]]) -> Path:
 
 
 def answered(main: Any, *arguments: object) -> Any:
-    answer = command(main, *arguments, "--json")
+    answer = run_command(main, *arguments, "--json")
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 
@@ -86,17 +86,17 @@ class TestRuns:
     def test_list_them_as_oracles(self, folder: Path) -> None:
         found = {Path(row["run"]).name: row["supervision"] for row in answered(runs_command.main, "ls", folder)}
         assert found == {"bound": "oracle-folds", "labels": "oracle-labels", "floor": "source"}
-        text = command(runs_command.main, "ls", folder, "--sort", "uar").out
+        text = run_command(runs_command.main, "ls", folder, "--sort", "uar").out
         for method in ("upper-bound (oracle)", "emo-dna (oracle)", "source-only "):
             assert method in text
         assert "source-only (oracle)" not in text
 
     def test_show_and_compare_them_as_oracles(self, folder: Path) -> None:
-        text = command(runs_command.main, "show", folder / "bound").out
+        text = run_command(runs_command.main, "show", folder / "bound").out
         assert "upper-bound (oracle)" in text
         assert "oracle-folds" in text
         runs = [folder / name for name in ("bound", "floor")]
-        assert "upper-bound (oracle)" in command(runs_command.main, "compare", *runs).out
+        assert "upper-bound (oracle)" in run_command(runs_command.main, "compare", *runs).out
         document = answered(runs_command.main, "compare", *runs)
         assert [row["supervision"] for row in document["runs"]] == ["oracle-folds", "source"]
         assert document["differs"]["supervision"] == ["oracle-folds", "source"]
@@ -104,7 +104,7 @@ class TestRuns:
 
 def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cache: Path) -> None:
     corpora = ("--corpus", "emodb", "--corpus", "ravdess", "--cache", cache, "--resamples", 100)
-    answer = command(eval_command.main, folder / "bound", *corpora)
+    answer = run_command(eval_command.main, folder / "bound", *corpora)
     assert answer.code == 0, answer.err
     assert answer.out.count("upper-bound (oracle)") == 4
     assert "oracle: the run was trained on it, with its labels" in answer.err
@@ -116,10 +116,10 @@ def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cac
 def test_predictions_of_them_are_told_to_be_an_oracle_s(folder: Path, emodb_root: Path) -> None:
     recording = next(emodb_root.glob("wav/*.wav"))
     for name, method in (("bound", "upper-bound (oracle)"), ("labels", "emo-dna (oracle)")):
-        answer = command(predict_command.main, folder / name, recording, "--threads", 1)
+        answer = run_command(predict_command.main, folder / name, recording, "--threads", 1)
         assert answer.code == 0, answer.err
         assert method in answer.err
-    assert "oracle" not in command(predict_command.main, folder / "floor", recording, "--threads", 1).err
+    assert "oracle" not in run_command(predict_command.main, folder / "floor", recording, "--threads", 1).err
 
 
 def test_tensorboard_s_settings_say_so(folder: Path) -> None:

@@ -18,7 +18,7 @@ from tests.model.small import (
     Interruption,
     SilentCallback,
     assert_one_line_error,
-    command,
+    run_command,
 )
 
 LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "step"]

@@ -20,6 +20,7 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
+    assert_no_thread_left,
     assert_same_tensors,
     fit_small,
     assert_no_thread_left,

@@ -18,6 +18,7 @@ from emodna.model.methods.pseudo_labels import (
     SclConfig,
     OracleLabels,
     PseudoLabelContrast,
+    SclConfig,
     make_labeller,
 )
 from tests.model.small import make_batches

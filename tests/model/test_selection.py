@@ -86,7 +86,7 @@ class TestLast:
     def test_is_the_default_and_has_the_bits_of_a_run_without_snapshots(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr(selection, "probabilities_of")  # the criteria are not asked
+        monkeypatch.delattr(selection, "predict_store")  # the criteria are not asked
         run, plain = tmp_path / "run", tmp_path / "plain"
         fit(pair, plain, settings={"learning_rate": "0.01"})
         result = fit(pair, run, oracle_analysis=True)

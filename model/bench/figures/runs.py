@@ -140,7 +140,7 @@ def losses(experiment: Experiment, choice: Choice) -> FigureData:
 
 def _draw_over_steps(
     experiment: Experiment,
-    choice: Choice,
+    choice: FigureOptions,
     name: str,
     title: str,
     keys: Mapping[str, str] | None,

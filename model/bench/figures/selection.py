@@ -1,4 +1,4 @@
-"""Choice of the runs and scores of a figure, and the sentences of its note about them."""
+"""FigureOptions of the runs and scores of a figure, and the sentences of its note about them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MIN_SCORE_SPAN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FigureOptions:
     """Content of a figure; None leaves it to the figure."""
 
     task: Task = "arousal"
@@ -57,7 +57,7 @@ def select_methods(experiment: Experiment, choice: Choice, scores: Scores) -> li
 def match_methods(scores: Scores, methods: Sequence[MethodSpec]) -> MatchedScores:
     """Return `match` of some methods; raises NothingToShow if they have no scenario in common."""
     try:
-        return match(scores, methods)
+        return match_scores(scores, methods)
     except BenchError as error:
         raise NoFigureDataError(str(error)) from error
 

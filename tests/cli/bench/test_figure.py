@@ -155,7 +155,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 class TestCommand:
     def test_writes_picture_and_numbers(self, shown: Experiment) -> None:
-        answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
+        answer = run_command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         (written,) = json.loads(answer.out)["written"]
         assert written["file"] == str(shown.out / "figures" / "pairs-arousal.png")
@@ -164,7 +164,7 @@ class TestCommand:
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
     def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Experiment) -> None:
-        answer = command(bench_command.main, "figure", "all", "--out", shown.out)
+        answer = run_command(bench_command.main, "figure", "all", "--out", shown.out)
         assert answer.code == 1  # one failed
         tasks = ("arousal", "valence")
         made = {f"{name}-{task}" for name in ("pairs", "steps") for task in tasks}
@@ -190,5 +190,5 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         Path("file").touch()
         place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
-        assert_one_line_error(command(bench_command.main, "figure", *arguments, *place), says)
+        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *place), says)
         assert not (shown.out / "figures").exists()

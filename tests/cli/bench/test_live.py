@@ -40,7 +40,7 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
     experiment = three_corpora(tmp_path)
     progress = BenchDisplay(experiment, dict.fromkeys(experiment.runs, "waiting"))
     for run in experiment.runs[:6]:
-        progress.began(run)
+        progress.on_run_start(run)
     first = experiment.run_folder(experiment.runs[0])
     first.path.mkdir(parents=True)
     first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')

@@ -63,7 +63,7 @@ def replace_figures() -> Iterator[None]:
     """Figures of every mark, one that has nothing to show, and one whose files are damaged."""
     made = {picture.name: picture for picture in pictures()}
 
-    def figure(name: str, _bench: object, choice: figures.Choice) -> Any:
+    def figure(name: str, _bench: object, choice: figures.FigureOptions) -> Any:
         if name == "empty":
             raise figures.NoFigureDataError("no finished cell of emo-dna")
         if name == "damaged" or choice.task == "valence":

@@ -354,7 +354,7 @@ class TestACluster:
         options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
         assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
-        mine = runner.versions()
-        monkeypatch.setattr(runner, "versions", lambda: {**mine, "torch": "0.4.1"})
+        mine = runner.read_versions()
+        monkeypatch.setattr(runner, "read_versions", lambda: {**mine, "torch": "0.4.1"})
         assert_one_line_error(bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()

@@ -19,7 +19,7 @@ from rich.console import Console
 from emodna.cli.bench.formats import print_text
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
-from emodna.model.bench.tables import table
+from emodna.model.bench.tables import make_table
 from tests.cli.running import Command
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 
@@ -98,7 +98,7 @@ def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
     def shown(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
-            print_text(table(whole, "2"), console)
+            print_text(make_table(whole, "2"), console)
         return captured.get()
 
     narrow, wide = shown(80, terminal=True), shown(1000, terminal=False)

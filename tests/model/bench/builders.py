@@ -68,7 +68,7 @@ def write_experiment(
 ) -> Experiment:
     """An experiment of which nothing is run; corpora that are not known have 10 utterances of either class."""
     conditions = conditions or Conditions(1000, "mfcc40-x")
-    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.read(spec) for spec in methods]
+    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse_unchecked(spec) for spec in methods]
     facts = {}
     for name in corpora:
         arousal, valence = classes.get(name, ((10, 10), (10, 10)))
@@ -166,7 +166,7 @@ def train_experiment(
 ) -> Experiment:
     """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
-    wish = (["arousal"], list(map(MethodSpec.read, TRAINED)))
+    wish = (["arousal"], list(map(MethodSpec.parse_unchecked, TRAINED)))
     experiment = plan_experiment(out, [source, target], [wish], 1, conditions)
     experiment.write()
     for run in experiment.runs:

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from emodna.model.bench.compare import (
     group_indistinct,
     compare,
+    group_indistinct,
     holm,
     match,
     bootstrap_mean_interval,
@@ -46,13 +47,13 @@ def scores(found: Mapping[MethodSpec, Mapping[Scenario, Mapping[int, float]]]) -
 
 class TestMatch:
     def test_takes_scenarios_and_seeds_that_all_methods_have(self) -> None:
-        found = match(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}, TWO: {1: 90}}}), [A, B])
+        found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}, TWO: {1: 90}}}), [A, B])
         assert found.scenarios == (ONE,)
         assert found.seeds == {ONE: (0,)}
         assert found.scores.tolist() == [[60.0, 55.0]]
 
     def test_says_what_it_left_out(self) -> None:
-        found = match(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}}}), [A, B])
+        found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}}}), [A, B])
         assert found.left_out == (
             "emodb -> ravdess, arousal, seed 0: not of dan",
             "ravdess -> emodb, arousal, seed 1: not of dan",
@@ -60,7 +61,7 @@ class TestMatch:
 
     def test_of_nothing_in_common_says_what_each_has(self) -> None:
         with pytest.raises(BenchError, match=r"scenarios of each: emo-dna: 1, dan: 1, dann: 0"):
-            match(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
+            match_scores(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
 
 
 def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
 def test_differences_are_to_the_reference() -> None:
     keys: list[Scenario] = [("arousal", f"s{place:02}", "t") for place in range(6)]
     found = compare(
-        match(
+        match_scores(
             scores(
                 {
                     A: {key: {0: 50.0} for key in keys},

@@ -17,7 +17,7 @@ def average(table: str, task: str, method: str, score: str) -> float:
 
 
 def test_all_of_its_tables_are_there_and_nothing_else() -> None:
-    assert Counter(place.table for place in cited()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
+    assert Counter(place.table for place in load_paper_scores()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
     asked = {
         PaperScoreKey(number, task, entry.paper, source, score)
         for number, preset in PAPER_TABLES.items()
@@ -26,7 +26,7 @@ def test_all_of_its_tables_are_there_and_nothing_else() -> None:
         for source in ((*CORPORA, AVERAGE) if preset.layout == "sources" else (AVERAGE,))
         for score in paper.SCORES
     }
-    assert asked == set(cited())
+    assert asked == set(load_paper_scores())
 
 
 def test_what_it_prints_as_its_main_result() -> None:

@@ -24,7 +24,7 @@ PLACE = {name: place for place, name in enumerate(CORPORA)}
 
 def figure(found: Table, row: str, column: str = AVERAGE, score: str = "war", task: Task | None = None) -> Cell:
     """A figure of a table; of its first task, unless told otherwise."""
-    (line,) = (line for line in found.lines if line.name == row)
+    (line,) = (line for line in found.rows if line.name == row)
     task = task or found.blocks[0].columns[0][0]
     (spot,) = (spot for spot in line.cells if (spot[0], spot[1].name, spot[2]) == (task, column, score))
     return line.cells[spot]
@@ -71,7 +71,7 @@ def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
 
 def test_means_over_targets_then_sources(tmp_path: Path) -> None:
     """Of source 0, targets 1 to 5: 10 + mean(1..5) = 13, and 16 in seed 1; of source 5: 60 + mean(0..4) = 62."""
-    found = table(made(tmp_path, ["dann"]), "2")
+    found = make_table(made(tmp_path, ["dann"]), "2")
     assert figure(found, "dann", "casia").mean == pytest.approx(14.5)
     assert figure(found, "dann", "savee").mean == pytest.approx(63.5)
     assert figure(found, "dann", AVERAGE).mean == pytest.approx(10 + 25 + 2.5 + 1.5)
@@ -85,7 +85,7 @@ def test_means_over_targets_then_sources(tmp_path: Path) -> None:
 
 def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: Path) -> None:
     """Every pair moves by 20 between the seeds, in turn upwards and downwards: their mean does not."""
-    found = table(made(tmp_path, ["dann"], opposed), "2")
+    found = make_table(made(tmp_path, ["dann"], opposed), "2")
     # 30 pairs, as many up as down; of a source, 5 pairs: 3 one way and 2 the other, 4 in the mean.
     assert figure(found, "dann", AVERAGE).std == pytest.approx(0)
     assert [figure(found, "dann", name).std for name in CORPORA] == pytest.approx([4 / sqrt(2)] * 6)
@@ -105,16 +105,18 @@ def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> N
 @pytest.mark.parametrize(("war", "mark"), [(62.0, "below"), (62.66, "same"), (62.72, "same"), (63.0, None)])
 def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str | None) -> None:
     """The target's majority has a WAR of 62.69 in arousal: what reads 62.7, too, is as good."""
-    assert figure(table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
+    assert figure(make_table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
 
 
 def test_the_best_of_a_column(tmp_path: Path) -> None:
-    found = table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2")
+    found = make_table(
+        made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2"
+    )
     assert figure(found, "dan").best
     assert not figure(found, "dann").best
     assert not figure(found, "upper-bound").best
-    assert figure(found, "emo-dna").cited_best
-    assert not figure(found, "dan").cited_best
+    assert figure(found, "emo-dna").paper_best
+    assert not figure(found, "dan").paper_best
 
 
 def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
@@ -122,11 +124,11 @@ def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
     bench = made(
         tmp_path, rows, lambda run: 50.0 + 2 * bool(run.method.settings) * (-1 if run.method.name == "cdan" else 1)
     )
-    found = table(bench, "5")
+    found = make_table(bench, "5")
     assert figure(found, "dann:add=scl").gain == pytest.approx(2)
     assert figure(found, "cdan:add=scl").gain == pytest.approx(-2)
     assert figure(found, "jan:add=scl").gain is None
-    assert (figure(found, "cdan:add=scl").cited_gain or 0) < 0 < (figure(found, "dann:add=scl").cited_gain or 0)
+    assert (figure(found, "cdan:add=scl").paper_gain or 0) < 0 < (figure(found, "dann:add=scl").paper_gain or 0)
 
 
 def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path
     assert figure(found, "dan", "emodb").best
     (gap,) = (gap for gap in found.gaps if gap.reason == "failed")
     assert (gap.tasks, gap.pairs, gap.seeds, gap.error) == (("arousal",), (("casia", "savee"),), (0, 1), "no memory")
-    assert gap.runs == 2
+    assert gap.run_count == 2
 
 
 def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: P
 
     conditions = Conditions(300, "mfcc40-x")
     bench = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
-    found = table(bench, "sensitivity")
+    found = make_table(bench, "sensitivity")
     second = str(rows[1])
     assert [block.columns[0][1].name for block in found.blocks] == ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]
     assert figure(found, second, score="uar").mean == pytest.approx((54 + 62) / 2)
@@ -233,5 +235,5 @@ def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_ha
 def test_the_order_of_the_runs_is_no_matter(tmp_path: Path) -> None:
     bench = made(tmp_path, ["dann", "upper-bound"])
     mixed = replace(bench, runs=tuple(random.Random(1).sample(bench.runs, len(bench.runs))))
-    assert table(mixed, "2").lines == table(bench, "2").lines
-    assert table(mixed, "2").gaps == table(bench, "2").gaps
+    assert make_table(mixed, "2").rows == make_table(bench, "2").rows
+    assert make_table(mixed, "2").gaps == make_table(bench, "2").gaps

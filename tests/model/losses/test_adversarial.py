@@ -12,6 +12,7 @@ from emodna.model.losses.adversarial import (
     domain_loss,
     dual_reward,
     ganin_weight,
+    known_cross_entropy,
     reverse_gradient,
     reward,
 )

@@ -28,8 +28,8 @@ from tests.model.small import (
     Stores,
     assert_one_line_error,
     assert_same_tensors,
-    command,
     fit_small,
+    run_command,
 )
 from tests.plugins import install_plugin
 
@@ -37,7 +37,7 @@ GOOD = """
 from dataclasses import dataclass, field
 from emodna.model.config import Weight
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Method, Settled
+from emodna.model.methods.base import Method, ResolvedConfig
 from emodna.model.methods.source_only import SourceOnly, SourceOnlyConfig
 
 @dataclass(frozen=True)
@@ -200,23 +200,23 @@ def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(path: Path, pair: Store
 class TestList:
     def test_has_it_with_its_package(self, path: Path) -> None:
         install(path)
-        told = " ".join(command(fit_command.main, "--list-methods").out.split())
+        told = " ".join(run_command(fit_command.main, "--list-methods").out.split())
         assert "floor a floor of one's own nobody 2026 of the package emodna-floor 1.0" in told
-        listed = json.loads(command(fit_command.main, "--list-methods", "--json").out)[-1]
+        listed = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert listed["method"] == "floor"
         assert listed["package"] == {"emodna-floor": "1.0"}
         assert listed["settings"]["floor_weight"] == 1.0
 
     def test_shows_one_that_is_broken_and_goes_on(self, path: Path) -> None:
         install(path, floor_good="raise RuntimeError('\\x1b[31m')")
-        answer = command(fit_command.main, "--list-methods")
+        answer = run_command(fit_command.main, "--list-methods")
         assert answer.code == 0
         assert answer.err == ""
         assert "\x1b" not in answer.out
         told = " ".join(answer.out.split())
         assert "floor the plug-in of emodna-floor 1.0 is broken: cannot import" in told
         assert METHODS["dan"].summary in told
-        last = json.loads(command(fit_command.main, "--list-methods", "--json").out)[-1]
+        last = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert last["method"] == "floor"
         assert "is broken" in last["error"]
 
@@ -226,7 +226,7 @@ class TestList:
         found = describe_methods()["floor"]
         assert isinstance(found, MethodInfo)
         assert found.oracle
-        assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
+        assert "(oracle)" in run_command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 
 
 @pytest.fixture
@@ -248,11 +248,11 @@ class TestRuns:
         assert json.loads((run / "config.json").read_text())["versions"]["emodna-floor"] == "1.0"
         assert "the method floor " in (run / "MODEL_CARD.md").read_text()
         for words in (["ls", run.parent], ["show", run], ["compare", run, run.parent / "whole"]):
-            answer = command(runs_command.main, *words)
+            answer = run_command(runs_command.main, *words)
             assert answer.code == 0
             assert "floor" in answer.out
-        assert command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
-        answer = command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
+        assert run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
+        answer = run_command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
         assert answer.code == 0
         assert 0 < json.loads(answer.out)[0]["probability"] < 1
 
@@ -265,12 +265,12 @@ class TestRuns:
         made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed here"
         assert str(refused.value) == f"{run / 'model.safetensors'}: {made}"
         recording = next(roots["emodb"].rglob("*.wav"))
-        assert_one_line_error(command(predict_command.main, run, recording), made)
+        assert_one_line_error(run_command(predict_command.main, run, recording), made)
         told = "made by the method 'floor', which is not installed here"
-        exported = command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
+        exported = run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
         assert_one_line_error(exported, str(run), told)
         for words in (["ls", run.parent], ["show", run]):
-            assert "floor" in command(runs_command.main, *words).out
+            assert "floor" in run_command(runs_command.main, *words).out
 
     def test_name_the_plug_in_where_it_is_broken(self, run: Path, path: Path) -> None:
         for text in ("import floor_gone", GOOD + "\nFloor.__init__ = lambda self, *_: 1 / 0"):

@@ -82,7 +82,7 @@ class TestOverSteps:
         return bench
 
     def test_threshold_is_a_mean_over_seeds_at_the_steps_of_all(self, tmp_path: Path) -> None:
-        picture = make_figure("threshold", self.bench(tmp_path), Choice())
+        picture = make_figure("threshold", self.bench(tmp_path), FigureOptions())
         (panel,) = picture.panels
         threshold, confident = panel.marks
         assert isinstance(threshold, LineMark)
@@ -96,7 +96,7 @@ class TestOverSteps:
 
     def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
         rows = tuple(map(MethodSpec.parse, ("dan:add=scl", "emo-dna", "jan")))
-        picture = make_figure("threshold", self.bench(tmp_path), Choice(methods=rows, seed=0))
+        picture = make_figure("threshold", self.bench(tmp_path), FigureOptions(methods=rows, seed=0))
         first, second = picture.panels
         assert (first.title, second.title) == ("dan:add=scl, ravdess -> emodb", "emo-dna, ravdess -> emodb")
         assert [mark.name for mark in first.marks] == ["confident share"]  # a fixed threshold is not logged
@@ -122,7 +122,7 @@ class TestOverSteps:
         picture = make_figure("threshold", bench, Choice())
         assert len(picture.panels) == 6
         assert "Pairs that are not shown: s6 -> emodb." in picture.note
-        (panel,) = make_figure("threshold", bench, Choice(src="s6")).panels
+        (panel,) = make_figure("threshold", bench, FigureOptions(src="s6")).panels
         assert panel.title == "emo-dna, s6 -> emodb"
 
     @pytest.mark.parametrize(

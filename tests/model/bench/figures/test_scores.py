@@ -88,7 +88,7 @@ class TestPairs:
         picture = make_figure("pairs", bench, Choice())
         assert [panel.title for panel in picture.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
         assert "Not shown: jan." in picture.note
-        picture = make_figure("pairs", bench, Choice(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
+        picture = make_figure("pairs", bench, FigureOptions(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
         assert [panel.title for panel in picture.panels] == ["jan: UAR"]
         assert "Nothing finished of bsp." in picture.note
 
