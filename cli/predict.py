@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import predictions
-from emodna.cli import common
+from emodna.cli import common, predictions
 from emodna.cli.options import Command, Seconds, common_options, config_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -157,7 +156,7 @@ def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the other columns of the manifest, with names that are not taken."""
-    from emodna.model.inference.inputs import find_table_inputs, find_inputs
+    from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
         return find_inputs(audio), None

@@ -21,8 +21,8 @@ from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import assign_labels
-from emodna.model.reproducibility import use_deterministic_algorithms, force_float32
-from emodna.model.request import FitRequest, FitPlan, resolve_request
+from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
+from emodna.model.request import FitPlan, FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
 from emodna.model.training.log import FitCallback, record_events
@@ -123,14 +123,14 @@ def make_streams(plan: FitPlan) -> Streams:
     """Make the streams of a run. Here alone an oracle, and nothing else, is given labels of the target."""
     request, train, target = plan.request, plan.train, plan.request.target
     sources = [(each.store, each.labels) for each in plan.splits]
-    source_framers, target_framer = compute_statistics(train.normalisation, sources, target)
+    source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
     def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
         framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
         return CorpusWindows(store, framer, plan.facts.languages)
 
-    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, source_framers, strict=True)]
-    targets = windows(target, target_framer)
+    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, source_statistics, strict=True)]
+    targets = windows(target, target_statistics)
     batches = {"batch_size": train.batch_size, "seed": request.seed}
     source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches)
     target_stream: Stream[Batch] = TargetStream(targets, **batches)

@@ -21,7 +21,7 @@ import torch
 from emodna.cli import corpora, fit, predict, prep
 from emodna.model.methods.alignment import DomainPair
 from tests.cli.running import run_script
-from tests.model.small import SETTINGS, command, read_log
+from tests.model.small import SETTINGS, read_log, run_command
 from tests.pipeline.making import noise, wav
 from tests.plugins import install_plugin
 

@@ -64,12 +64,12 @@ def compare(
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
     from emodna.model.bench.compare import compare as made
-    from emodna.model.bench.compare import match
-    from emodna.model.bench.results import Scores, results, select_scores
+    from emodna.model.bench.compare import match_scores
+    from emodna.model.bench.results import Scores, collect_results, select_scores
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
-    scores = Scores.of(select_scores(results(experiment, tasks=[task] if task else [])), metric)
+    scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
     specs = [MethodSpec.parse(text) for text in methods]
     reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
@@ -182,7 +182,7 @@ def _format_signed(points: float) -> str:
 def _print_comparison(found: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs.table import Column, print_table, make_text
+    from emodna.cli.runs.table import Column, make_text, print_table
 
     common.out.print(common.escape(format_comparison_title(found, experiment, metric)))
     labels, *numbers = zip(*format_comparison_rows(found, experiment), strict=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emodna.cli.common import visible
 from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS, save_figure
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 
 COLOURS: Final = (*STORE_COLOURS, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""

@@ -50,7 +50,7 @@ class Execution:
 
 def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
     """Return the execution that options ask for; raise EmodnaError or click.UsageError if there is none."""
-    from emodna.model.bench.runner import start_local_workers, connect_remote_workers
+    from emodna.model.bench.runner import connect_remote_workers, start_local_workers
 
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
@@ -103,7 +103,7 @@ class BenchDisplay:
         """Count a run as running."""
         self.states[run], self._started[run] = "running", time.monotonic()
 
-    def ended(self, run: RunSpec, answer: "RunReply") -> None:
+    def on_run_end(self, run: RunSpec, answer: "RunReply") -> None:
         """Count a run, and print it."""
         self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
         self._started.pop(run, None)
@@ -181,7 +181,7 @@ def execute_experiment(
 
     The command began at `began`, by time.monotonic; for `restart` see `execute_runs`.
     """
-    from emodna.model.bench.results import to_finite_float, read_run_results
+    from emodna.model.bench.results import read_run_results, to_finite_float
     from emodna.model.bench.runner import execute_runs
 
     before = read_run_results(experiment, runs)

@@ -71,7 +71,7 @@ def figure(
 
     wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:
-        figures.check_method_name(name)
+        figures.check_figure_name(name)
     experiment = Experiment.read(out)
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *experiment.corpora):

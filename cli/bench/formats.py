@@ -18,7 +18,7 @@ from emodna.cli.bench import format_count
 from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.tables import DIFFERENCE, Block, Cell, Column, TableRow, CellPosition, Table
+from emodna.model.bench.tables import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
 from emodna.pipeline.emotions import Task
 
 #: Wider than any table: a file has no width.
@@ -142,7 +142,10 @@ def format_paper_number(cell: Cell) -> Number:
     """Return the paper's number, in brackets if ours cannot be compared with it."""
     if cell.paper_score is None:
         return Number()
-    text, arrow = f"{_format_number(cell.cited.mean)}{_format_std(cell.cited.std)}", _choose_arrow(cell.cited_gain)
+    text, arrow = (
+        f"{_format_number(cell.paper_score.mean)}{_format_std(cell.paper_score.std)}",
+        _choose_arrow(cell.paper_gain),
+    )
     before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
     return Number(text, after + _UNMARKED, cell.paper_best, before)
 
@@ -174,8 +177,8 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
         yield FormattedRow(
             line.label, [format_our_number(table, line, spot) for spot in spots], rule_above=before not in (None, part)
         )
-        if any(cell.cited for cell in cells):
-            called = f"paper: {line.paper}" if line.paper not in (None, line.name) else "paper"
+        if any(cell.paper_score for cell in cells):
+            called = f"paper: {line.paper_name}" if line.paper_name not in (None, line.name) else "paper"
             yield FormattedRow(called, [format_paper_number(cell) for cell in cells], below=True)
         if any(cell.comparable for cell in cells):
             differences = [cell.difference for cell in cells]
@@ -288,7 +291,7 @@ def _render(template: str, table: Table, escape: Callable[[str], str], written: 
         autoescape=False,  # noqa: S701 - it is no HTML
     )
     environment.filters["visible"] = lambda words: Markup(common.visible(words))  # noqa: S704
-    runs = sum(gap.runs for gap in table.gaps)
+    runs = sum(gap.run_count for gap in table.gaps)
     incomplete = [f"{format_count(runs, 'cell')} {'is' if runs == 1 else 'are'} missing"] if runs else []
     incomplete += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
     return environment.get_template(template).render(

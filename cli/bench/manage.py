@@ -11,10 +11,10 @@ from rich.table import Table
 
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
-from emodna.cli.bench.execution import BenchDisplay, format_command, describe_run
+from emodna.cli.bench.execution import BenchDisplay, describe_run, format_command
 from emodna.cli.options import Command, common_options
 from emodna.cli.progress import format_duration
-from emodna.model.bench.leftovers import LeftoverKind, Leftover, leftovers
+from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
@@ -162,11 +162,11 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     experiment = Experiment.read(out)
     failed = False
     with lock_experiment(out) if delete else nullcontext():
-        found = leftovers(experiment)
+        found = find_leftovers(experiment)
         for each in found if delete else ():
             try:
                 if each.reason_to_keep is None:
-                    each.remove()
+                    each.delete()
             except OSError as error:
                 common.print_error(f"{error.filename or each.path}: {explain_os_error(error)}")
                 failed = True

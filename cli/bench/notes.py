@@ -7,8 +7,8 @@ from pathlib import Path
 from emodna.cli.bench import format_count
 from emodna.model.bench import paper
 from emodna.model.bench.paper import PAPER_TABLES
-from emodna.model.bench.results import RUNNABLE_REASONS, GAP_REASONS, Gap
-from emodna.model.bench.spec import MAX_NAMES, shorten_list, note_shared_recordings
+from emodna.model.bench.results import GAP_REASONS, RUNNABLE_REASONS, Gap
+from emodna.model.bench.spec import MAX_NAMES, note_shared_recordings, shorten_list
 from emodna.model.bench.tables import Cell, Table
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.label import ORACLE, OUR_READING
@@ -129,7 +129,7 @@ def _repeat_option(option: str, values: Iterable[object]) -> list[str]:
 
 def _describe_gap(gap: Gap) -> str:
     error = f": {gap.error}" if gap.error else ""
-    runs = format_count(gap.runs, "cell")
+    runs = format_count(gap.run_count, "cell")
     methods = ", ".join(map(str, gap.methods))
     pairs = format_count(gap.pairs, "pair")
     if len(gap.pairs) <= MAX_NAMES:

@@ -26,21 +26,21 @@ from emodna.cli.bench.compare import (
 )
 from emodna.cli.bench.draw import render_svg
 from emodna.cli.bench.formats import (
-    format_heading,
-    describe_hidden_columns,
     count_known_pairs,
+    describe_hidden_columns,
+    format_heading,
     format_our_number,
     format_paper_number,
     format_signed,
 )
 from emodna.cli.bench.notes import caption, missing, notes
 from emodna.model.bench import figures
-from emodna.model.bench.compare import compare, match
+from emodna.model.bench.compare import compare, match_scores
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Panel
 from emodna.model.bench.paper import PAPER_TABLES
-from emodna.model.bench.figure_data import DotMark, HeatmapMark, Panel, FigureData
-from emodna.model.bench.results import CONSTANTS, RunResult, Scores, read_run_results, results, select_scores
+from emodna.model.bench.results import CONSTANTS, RunResult, Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, note_shared_recordings
-from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, CellPosition, Table, table
+from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, CellPosition, Table, make_table
 from emodna.model.errors import BenchError, RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
@@ -178,7 +178,7 @@ def build_page(
     """
     wanted = [task for task in TASKS if task in (tasks or experiment.tasks)]
     every = read_run_results(experiment)
-    found = results(experiment, every, with_class_1_share=True)
+    found = collect_results(experiment, every, with_class_1_share=True)
     outcomes = [outcome for outcome in every if outcome.run.task in wanted]
     sections = [
         build_overview(experiment, outcomes, wanted),
@@ -300,7 +300,7 @@ def _build_paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence
 def _tabulate_block(identity: str, made: Table, block: Block) -> PageTable:
     """Show our numbers in a column and the paper's in one beside it, so that both can be sorted."""
     columns, groups, whole_names = ["method"], [("", 1)], [""]
-    rows = [[PageCell(line.label, look="" if line.kind == "entry" else "muted")] for line in made.lines]
+    rows = [[PageCell(line.label, look="" if line.kind == "entry" else "muted")] for line in made.rows]
     for task, column in block.columns:
         if not count_known_pairs(made, column):
             continue
@@ -317,8 +317,8 @@ def _tabulate_block(identity: str, made: Table, block: Block) -> PageTable:
 
 def _make_columns(made: Table, spot: CellPosition, head: str) -> Iterator[tuple[str, str, list[PageCell]]]:
     """Yield heading, whole heading and cells of each column: ours, the paper's, and their difference."""
-    cells, nothing = [line.cells.get(spot, Cell()) for line in made.lines], PageCell(MISSING)
-    ours = [format_our_number(made, line, spot).written({}) for line in made.lines]
+    cells, nothing = [line.cells.get(spot, Cell()) for line in made.rows], PageCell(MISSING)
+    ours = [format_our_number(made, line, spot).written({}) for line in made.rows]
     items = [
         nothing if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
         for cell, text in zip(cells, ours, strict=True)
@@ -326,8 +326,8 @@ def _make_columns(made: Table, spot: CellPosition, head: str) -> Iterator[tuple[
     yield head, head, items
     if any(cell.paper_score for cell in cells):
         items = [
-            PageCell(format_paper_number(cell).written({}), cell.cited.mean, f"muted{' best' * cell.cited_best}")
-            if cell.cited
+            PageCell(format_paper_number(cell).written({}), cell.paper_score.mean, f"muted{' best' * cell.paper_best}")
+            if cell.paper_score
             else nothing
             for cell in cells
         ]
@@ -346,9 +346,9 @@ def _build_comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[T
         name = " and ".join(some)
         identity = f"comparison-{name.replace(' ', '-')}"
         try:
-            scores = Scores.of(select_scores(_select_tasks(found, some)), _METRIC)
+            scores = Scores.from_table(select_scores(_select_tasks(found, some)), _METRIC)
             reference, methods = choose_methods(experiment, scores, [], None)
-            made = compare(match(scores, methods), reference)
+            made = compare(match_scores(scores, methods), reference)
         except BenchError as error:
             lacking.append(f"{name}: {error}")
             continue

@@ -9,7 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
 from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
-from emodna.model.bench.paper import UPPER_BOUND, PAPER_TABLES, SENSITIVITY_METHODS
+from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
 from emodna.model.errors import BenchError
@@ -249,4 +249,4 @@ def _merge_experiments(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     runs = [
         ceilings.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in asked.runs
     ]
-    return there.extended(asked, runs), runs
+    return there.merge(asked, runs), runs

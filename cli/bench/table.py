@@ -17,7 +17,7 @@ from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Cell, Column, TableRow, Table
+    from emodna.model.bench.tables import Cell, Column, Table, TableRow
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -105,11 +105,11 @@ def make_document(made: "Table") -> dict[str, Any]:
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
             line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
-            for line in made.of("entry", "floor", "ceiling")
+            for line in made.select_rows("entry", "floor", "ceiling")
         },
         "not_shown": [str(spec) for spec in made.not_shown],
         "shared": list_shared_recordings(made.shared_recordings),
-        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.of("constant")},
+        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.select_rows("constant")},
         "missing": {
             "cells": sum(gap.run_count for gap in made.gaps),
             "gaps": [

@@ -126,7 +126,7 @@ def list_default_methods(experiment: Experiment, scores: Scores) -> list[MethodS
     return [spec for spec, info in experiment.methods.items() if not info.oracle and spec in scores.methods]
 
 
-def match(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores:
+def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores:
     """Reduce scores to the scenarios and seeds that all of some methods have; raises BenchError if there are none."""
     methods = tuple(dict.fromkeys(methods))
     nothing = np.full(scores.values.shape[1:], np.nan)

@@ -43,7 +43,7 @@ class PaperScore(NamedTuple):
 
 
 @cache
-def cited() -> Mapping[PaperScoreKey, PaperScore]:
+def load_paper_scores() -> Mapping[PaperScoreKey, PaperScore]:
     """Return all numbers of the paper's tables."""
     text = resources.files("emodna.model.bench").joinpath("paper.csv").read_text(encoding="utf-8")
     return {
@@ -56,7 +56,7 @@ def cited() -> Mapping[PaperScoreKey, PaperScore]:
 
 def find_paper_score(task: str, method: str, score: str, source: str = AVERAGE) -> PaperScore | None:
     """Return the number of a method over all scenarios of a task, or over those of one source."""
-    return cited().get(PaperScoreKey("2" if task == "arousal" else "3", task, method, source, score))
+    return load_paper_scores().get(PaperScoreKey("2" if task == "arousal" else "3", task, method, source, score))
 
 
 Layout = Literal["sources", "averages"]

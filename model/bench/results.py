@@ -179,7 +179,7 @@ class Scores:
     """(methods, scenarios, seeds), in percent; nan where there is none."""
 
     @classmethod
-    def of(cls, table: pa.Table, metric: str = "uar") -> "Scores":
+    def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
         """Arrange the rows of `select_scores` that are of a metric; of methods with scores only."""
         rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
         places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]

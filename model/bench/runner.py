@@ -19,7 +19,7 @@ from uuid import uuid4
 import filelock
 
 from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.bench.worker import RunReply, RunOrder, digest, execute_order, versions
+from emodna.model.bench.worker import RunOrder, RunReply, execute_order, hash_experiment, read_versions
 from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
@@ -54,7 +54,7 @@ class BenchCallback(Protocol):
     def on_run_start(self, run: RunSpec) -> None:
         """A worker has begun it."""
 
-    def ended(self, run: RunSpec, answer: RunReply) -> None:
+    def on_run_end(self, run: RunSpec, answer: RunReply) -> None:
         """It has ended."""
 
     def on_message(self, line: str) -> None:
@@ -165,7 +165,7 @@ def is_running(experiment: Experiment) -> bool:
 
 
 def execute_runs(
-    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, watcher: BenchCallback, *, restart: bool = False
+    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, callback: BenchCallback, *, restart: bool = False
 ) -> dict[RunSpec, RunReply]:
     """Execute runs, in their order as workers get free, and return the outcome of each.
 
@@ -197,7 +197,9 @@ def execute_runs(
                 run = left.popleft()
                 busy = Counter(device for _, device in flying.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                order = RunOrder(out, hash_of_file, run, versions(), workers.threads, device, workers.local, restart)
+                order = RunOrder(
+                    out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart
+                )
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)

@@ -51,7 +51,7 @@ class MethodSpec:
 
         Raises ConfigError for another form, a key given twice, or an unknown method.
         """
-        spec = cls.read(text)
+        spec = cls.parse_unchecked(text)
         check_method_name(spec.name, option="--methods", adding="{}:add=scl")
         return spec
 

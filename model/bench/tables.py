@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from emodna.model.bench import paper
 from emodna.model.bench.paper import (
     AVERAGE,
-    UPPER_BOUND,
     BASELINES,
     PAPER_TABLES,
     SENSITIVITY_METHODS,
-    PaperScore,
+    UPPER_BOUND,
     PaperRow,
+    PaperScore,
     PaperScoreKey,
 )
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, find_gaps, results, select_scores
+from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
@@ -70,7 +70,7 @@ class Cell:
     """True if these are all that belong into the column."""
     constant: float | None = None
     """The best constant predictor on exactly these pairs."""
-    cited: PaperScore | None = None
+    paper_score: PaperScore | None = None
     """The paper's number."""
     gain: float | None = None
     """Table 5: gain from L_SCL, over exactly these pairs and seeds."""
@@ -145,7 +145,7 @@ class Table:
     title: str
     experiment: Experiment
     blocks: tuple[Block, ...]
-    lines: tuple[TableRow, ...]
+    rows: tuple[TableRow, ...]
     gaps: tuple[Gap, ...]
     absent: tuple[str, ...]
     """The paper's corpora that the experiment does not have."""
@@ -159,7 +159,7 @@ class Table:
         run = {run.pair for run in self.experiment.runs if (run.task, run.pair) in spots}
         return {pair: count for pair, count in self.experiment.shared_recordings.items() if pair in run}
 
-    def of(self, *kinds: RowKind) -> Iterator[TableRow]:
+    def select_rows(self, *kinds: RowKind) -> Iterator[TableRow]:
         """Yield its lines of some kinds."""
         return (line for line in self.rows if line.kind in kinds)
 
@@ -169,7 +169,7 @@ def make_table(experiment: Experiment, name: str, found: pa.Table | None = None)
 
     `found` holds the results of all runs, with those of `CLASS_1_SHARE`, if they have been read already.
     """
-    found = results(experiment, with_class_1_share=name == "pairs") if found is None else found
+    found = collect_results(experiment, with_class_1_share=name == "pairs") if found is None else found
     if name in PAPER_TABLES:
         return _make_paper_table(experiment, found, name)
     return _make_sensitivity_table(experiment, found) if name == "sensitivity" else _make_pairs_table(experiment, found)
@@ -321,7 +321,9 @@ class _TableBuilder:
                 else Cell()
             )
         info = self.experiment.methods.get(spec)
-        return TableRow(kind, str(spec), info.label if info else str(spec), entry.paper if entry else None, info, cells)
+        return TableRow(
+            kind, str(spec), info.label if info else str(spec), entry.paper_name if entry else None, info, cells
+        )
 
     def table(self, title: str, blocks: Sequence[Block], lines: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
         """Put the table together, with the constants below the methods."""
@@ -362,14 +364,16 @@ class _TableBuilder:
         if entry is None:
             return cell
         cited = (
-            paper.cited().get(PaperScoreKey(self.name, task, entry.paper, column.name, score)) if column.cited else None
+            paper.load_paper_scores().get(PaperScoreKey(self.name, task, entry.paper_name, column.name, score))
+            if column.in_paper
+            else None
         )
         if entry.base is None:
-            return replace(cell, cited=cited)
+            return replace(cell, paper_score=cited)
         gains = self._compute_gains(spec, entry.base, task, column, score)
         before = paper.find_paper_score(task, entry.base.name, score)
-        cited_gain = cited.mean - before.mean if cited and before else None
-        return replace(cell, cited=cited, gain=fmean(gains.values()) if gains else None, cited_gain=cited_gain)
+        paper_gain = cited.mean - before.mean if cited and before else None
+        return replace(cell, paper_score=cited, gain=fmean(gains.values()) if gains else None, paper_gain=paper_gain)
 
     def _compute_gains(
         self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str

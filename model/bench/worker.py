@@ -117,12 +117,12 @@ def train_run(
 
 def execute_order(order: RunOrder) -> RunReply:
     """Execute a run or resume it; called on a worker."""
-    on_start = time.monotonic()
+    start = time.monotonic()
     if (reason := _find_refusal(order)) is not None:
         return RunReply("refused", error=f"{get_worker_name()} {reason}")
     with _process_lock:
         try:
-            return replace(_execute(order), seconds=time.monotonic() - on_start)
+            return replace(_execute(order), seconds=time.monotonic() - start)
         except KeyboardInterrupt:
             return RunReply("stopped")
         except EmodnaError as error:
@@ -138,7 +138,11 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _stop_when_cancelled}
+        options: dict[str, Any] = {
+            "threads": order.threads,
+            "device": order.device,
+            "stop_listener": _stop_when_cancelled,
+        }
         with threadpool_limits(order.threads):
             return RunReply("done", train_run(experiment, order.run, **options))
 

@@ -16,9 +16,9 @@ from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import load_method_of_run, find_package, wrap_plugin_errors
+from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.reproducibility import force_float32, disable_autocast
+from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError

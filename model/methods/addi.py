@@ -18,8 +18,8 @@ from emodna.model.methods.base import (
     NetworkMethod,
     ParameterGroup,
     Phase,
-    make_emotion_network,
     find_graph_obstacle,
+    make_emotion_network,
 )
 from emodna.model.networks.discriminators import make_code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier

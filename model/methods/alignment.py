@@ -14,7 +14,7 @@ from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.losses.kernels import Bandwidth, KernelOptions, KernelReduction
 from emodna.model.losses.mmd import Estimator
 from emodna.model.methods.base import Method
-from emodna.model.methods.pseudo_labels import SclConfig, ContrastiveMethod, ContrastiveConfig, PseudoLabelContrast
+from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast, SclConfig
 from emodna.model.networks.passes import pass_both
 
 

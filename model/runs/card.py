@@ -15,7 +15,7 @@ from markupsafe import Markup
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import SOURCE_SUPERVISION, ORACLE, SCORE_NAMES, read_label
+from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora

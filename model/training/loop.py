@@ -19,7 +19,7 @@ from emodna.model.methods.base import Method, Phase, find_phase
 from emodna.model.reproducibility import derive_seed
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.training.acceleration import CapturedUpdate, compile_losses, keep_freed_memory
-from emodna.model.training.log import MetricsLog, FitCallback
+from emodna.model.training.log import FitCallback, MetricsLog
 from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
 
@@ -102,7 +102,7 @@ def train(
         state.save(run.resume, done)
 
     with Loader(source, target, range(done, steps), device, residency) as loader, stop_listener() as stop:
-        on_start = time.perf_counter()
+        start = time.perf_counter()
         while done < steps:
             source_batch, target_batch = next(loader)
             terms = take_step(source_batch, target_batch, find_phase(method.phases, done, steps))
@@ -121,7 +121,7 @@ def train(
                 saved = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
-        timing = Timing(done - first, time.perf_counter() - on_start, loader.blocked_seconds)
+        timing = Timing(done - first, time.perf_counter() - start, loader.blocked_seconds)
     save_checkpoint()
     return timing
 

@@ -25,8 +25,8 @@ from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUMABLE, Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import (
     ExtractionConfig,
-    Job,
     ExtractionResult,
+    Job,
     examine,
     examine_all,
     get_library_versions,

@@ -19,7 +19,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import feature_crc
-from emodna.pipeline.store.snapshot import Snapshot, hash_file, has_content, read_snapshot
+from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
 #: Key in a journal file's metadata: how its recordings were cut.
 _SEGMENTATION: Final = b"segmentation"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo, Job
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values

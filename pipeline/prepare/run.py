@@ -28,7 +28,7 @@ from emodna.pipeline.prepare.history import History, read_features, write_journa
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
-from emodna.pipeline.store.shards import map_shard, write_shard, hold_writer_lock
+from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
 
 #: Recordings per batch: enough to make the cost of handing it over vanish, few enough to balance the workers.
 _BATCH: Final = 16

@@ -10,7 +10,7 @@ from typing import Final
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import is_temporary
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.shards import try_to_lock, hold_writer_lock
+from emodna.pipeline.store.shards import hold_writer_lock, try_to_lock
 from emodna.pipeline.store.snapshot import Snapshot, read_snapshot
 
 #: Reasons why a leftover stays.

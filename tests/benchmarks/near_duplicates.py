@@ -28,7 +28,6 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
 from emodna.pipeline.inspect.anomalies import band_limits
 from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
-from emodna.pipeline.inspect.anomalies import band_limits
 from emodna.pipeline.inspect.survey import survey
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table

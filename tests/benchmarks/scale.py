@@ -28,7 +28,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, UtteranceInfo, Job, ExtractionResult
+from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult, Job, UtteranceInfo
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.shards import feature_crc
 from tests.model.small import SilentCallback

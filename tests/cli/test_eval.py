@@ -17,7 +17,7 @@ from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, command
+from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
 KEYS = [
@@ -48,7 +48,7 @@ def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def evaluate(run: Path, cache: Path, *arguments: object) -> CommandResult:
-    return command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
+    return run_command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
 
 
 def documents(answer: CommandResult) -> list[dict[str, Any]]:

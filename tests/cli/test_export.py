@@ -19,13 +19,13 @@ from emodna.cli import predict as predict_command
 from emodna.model.inference.predict import predict_files
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.audio.decode import decode, resample
-from tests.model.small import CommandResult, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
 
 
 def export(*arguments: object) -> CommandResult:
-    return command(export_command.main, *arguments)
+    return run_command(export_command.main, *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.model.small import assert_one_line_error, command
+from tests.model.small import assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
 #: Half a second of each: about as long as the utterances, so that some are cropped and some padded.

@@ -17,7 +17,7 @@ from emodna.model.evaluation.criteria import CRITERIA
 from emodna.model.methods import METHODS
 from emodna.model.request import FitPlan
 from emodna.pipeline.errors import EmodnaError
-from tests.model.small import CommandResult, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 ASKED = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "select", "selected_step"]
@@ -27,7 +27,7 @@ SCORES = ["war", "f1", "uar", "macro_f1"]
 
 
 def fit(*arguments: object) -> CommandResult:
-    return command(fit_command.main, *arguments)
+    return run_command(fit_command.main, *arguments)
 
 
 def settings(*values: str) -> list[str]:

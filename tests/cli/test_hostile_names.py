@@ -14,7 +14,7 @@ from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, CommandResult
-from tests.model.small import SETTINGS, SilentCallback, command
+from tests.model.small import SETTINGS, SilentCallback, run_command
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = [

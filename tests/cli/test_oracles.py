@@ -10,7 +10,7 @@ from emodna.cli import eval as eval_command
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.cli.runs import command as runs_command
-from tests.model.small import CommandResult, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 

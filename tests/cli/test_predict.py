@@ -19,7 +19,7 @@ import soundfile
 
 from emodna.cli import predict as predict_command
 from emodna.model.inference.trained_model import TrainedModel
-from tests.model.small import CommandResult, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
 KEYS = ["file", "start", "end", "task", "probability", "label", "error"]

@@ -15,7 +15,7 @@ from emodna.cli.prep import prep
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, shards
 from tests.cli.running import Command, run_script
-from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 KEYS = ["corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds"]
 NAMES = make_emodb_names(6)

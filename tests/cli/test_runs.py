@@ -26,7 +26,7 @@ SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
 
 
 def runs(*arguments: object) -> CommandResult:
-    return command(runs_command.main, *arguments)
+    return run_command(runs_command.main, *arguments)
 
 
 def answer_json(*arguments: object) -> Any:

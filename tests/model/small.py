@@ -243,7 +243,7 @@ class CommandResult:
     err: str
 
 
-def command(main: Callable[[], None], *arguments: object) -> CommandResult:
+def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
     """Run a command in this process as its program would."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]

@@ -24,7 +24,7 @@ from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
-from tests.model.small import InterruptAt, Interruption, Stores, make_batches, fit_small, read_log
+from tests.model.small import InterruptAt, Interruption, Stores, fit_small, make_batches, read_log
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -118,14 +118,14 @@ def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
     sums: list[torch.Tensor] = []
     with Loader(sources, targets, range(50), CUDA, residency) as loader:
         for _ in range(50):
-            make_batches = next(loader)
+            both = next(loader)
             for _ in range(5):
                 busy = (busy @ busy).tanh()  # the device falls behind the host, which asks for further batches
-            for batch in make_batches:
+            for batch in both:
                 assert batch.features.is_cuda
                 sums.append(batch.features.double().sum((-1, -2)))
                 sums.append(batch.lengths.double())
-            del make_batches, batch
+            del both, batch
     expected = [
         each
         for step in range(50)

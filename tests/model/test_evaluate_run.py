@@ -20,7 +20,7 @@ from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, fit_small, make_manifest_store, prepare_store
+from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
 CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)

@@ -32,16 +32,16 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
-    make_damaged_copies,
-    read_emotions,
+    expect_run_error,
     fit_small,
+    get_supervision,
+    make_damaged_copies,
     make_manifest_store,
-    read_log,
-    read_model,
     prepare_store,
     quick_if_representative,
-    expect_run_error,
-    get_supervision,
+    read_emotions,
+    read_log,
+    read_model,
 )
 
 EVERY_STEP = {"checkpoint_seconds": "0"}

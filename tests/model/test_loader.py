@@ -23,7 +23,6 @@ from tests.model.small import (
     assert_no_thread_left,
     assert_same_tensors,
     fit_small,
-    assert_no_thread_left,
 )
 
 CPU = torch.device("cpu")

@@ -36,10 +36,10 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     assert_same_tensors,
-    make_batches,
-    read_emotions,
     fit_small,
+    make_batches,
     make_manifest_store,
+    read_emotions,
     read_log,
     read_model,
 )

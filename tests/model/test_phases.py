@@ -75,7 +75,7 @@ def train_duel(streams: Streams, run: Path, *, steps: int = 8, callback: SilentC
     method = Duel()
     run.mkdir(exist_ok=True)
     config = TrainConfig(log_every=1, checkpoint_seconds=0)
-    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "watcher": callback or SilentCallback()}
+    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "callback": callback or SilentCallback()}
     train(method, *streams, config, **parts)
     return method
 

@@ -15,7 +15,6 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.pseudo_labels import (
     AdaptiveThreshold,
-    SclConfig,
     OracleLabels,
     PseudoLabelContrast,
     SclConfig,

@@ -32,9 +32,9 @@ from tests.model.small import (
     Interruption,
     Stores,
     assert_same_tensors,
-    read_emotions,
     fit_small,
     make_manifest_store,
+    read_emotions,
 )
 
 STEPS = 9

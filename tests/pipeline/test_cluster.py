@@ -23,7 +23,7 @@ from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.prepare import cluster as cluster_module
 from emodna.pipeline.prepare.cluster import connect_cluster
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import ExtractionConfig, Job, ExtractionResult
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from emodna.pipeline.store import layout
 from tests.cli.running import run_script
 from tests.pipeline.clusters import Cluster, can_hide_files, cluster, wait_until
@@ -35,8 +35,8 @@ from tests.pipeline.making import (
     noise,
     pcm16,
     prepare_corpus,
-    write_tiny_emodb,
     wav,
+    write_tiny_emodb,
 )
 
 NAMES = make_emodb_names(24)

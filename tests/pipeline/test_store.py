@@ -18,7 +18,7 @@ from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import make_emodb_names, flip, prepare_corpus, write_tiny_emodb
+from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 COLUMNS = {
     **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),

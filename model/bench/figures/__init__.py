@@ -4,9 +4,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from emodna.model.bench.figures.selection import Choice as Choice
-from emodna.model.bench.figures.selection import NoFigureDataError as NoFigureDataError
 from emodna.model.bench.figure_data import FigureData
+from emodna.model.bench.figures.selection import FigureOptions as FigureOptions
+from emodna.model.bench.figures.selection import NoFigureDataError as NoFigureDataError
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 
@@ -52,18 +52,18 @@ FIGURES: Final[Mapping[str, FigureInfo]] = {
 """Every figure, in display order."""
 
 
-def make_figure(name: str, experiment: Experiment, choice: Choice) -> FigureData:
+def make_figure(name: str, experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Make a figure.
 
     Raises NothingToShow if no finished run has what it shows, and BenchError for an unknown name or a changed store.
     """
-    check_method_name(name)
+    check_figure_name(name)
     module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
     picture: FigureData = getattr(module, name.replace("-", "_"))(experiment, choice)
     return picture
 
 
-def check_method_name(name: str) -> None:
+def check_figure_name(name: str) -> None:
     """Raise BenchError, which lists the valid names, for an unknown name."""
     if name not in FIGURES:
         raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")

@@ -9,15 +9,15 @@ from typing import Any, Final
 from emodna.model.bench import analysis
 from emodna.model.bench.analysis import MAX_UTTERANCES, UMAP, Distances
 from emodna.model.bench.compare import SOURCE_ONLY
+from emodna.model.bench.figure_data import DotMark, FigureData, Panel, ScatterMark
 from emodna.model.bench.figures.selection import (
-    Choice,
+    FigureOptions,
     NoFigureDataError,
-    select_finished_runs,
+    format_pair,
     join_names,
     no_data_error,
-    format_pair,
+    select_finished_runs,
 )
-from emodna.model.bench.figure_data import DotMark, Panel, FigureData, ScatterMark
 from emodna.model.bench.results import read_run_result
 from emodna.model.bench.spec import MAX_NAMES, Experiment, MethodSpec, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
@@ -58,18 +58,18 @@ _DISTANCES_NOTE: Final = (
 )
 
 
-def features_methods(experiment: Experiment, choice: Choice) -> FigureData:
+def features_methods(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2); raises as `_draw_umaps`."""
     return _draw_umaps("features-methods", "Emotion features by method", experiment, choice, _METHODS)
 
 
-def features_parts(experiment: Experiment, choice: Choice) -> FigureData:
+def features_parts(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the emotion features of parts of Emo-DNA (the paper's Figure 3); raises as `_draw_umaps`."""
     return _draw_umaps("features-parts", "Emotion features by parts of Emo-DNA", experiment, choice, _PARTS)
 
 
 def _draw_umaps(
-    name: str, title: str, experiment: Experiment, choice: Choice, usual: Mapping[MethodSpec, str]
+    name: str, title: str, experiment: Experiment, choice: FigureOptions, usual: Mapping[MethodSpec, str]
 ) -> FigureData:
     """Draw UMAP of the emotion features of some methods, corpora by marker and classes by colour.
 
@@ -84,7 +84,7 @@ def _draw_umaps(
     runs = _select_runs_of_pair(experiment, choice, titles)
     first = next(iter(runs.values()))
     if choice.methods is None and len(runs) == 1:
-        here = Choice(first.task, first.src, first.tgt, first.seed)
+        here = FigureOptions(first.task, first.src, first.tgt, first.seed)
         there = dict.fromkeys(run.method for run in select_finished_runs(experiment, here))
         hint = " ".join(f"--methods {method}" for method in list(there)[:MAX_NAMES])
         raise NoFigureDataError(
@@ -123,7 +123,7 @@ def _draw_umaps(
 
 
 def _select_runs_of_pair(
-    experiment: Experiment, choice: Choice, titles: Mapping[MethodSpec, str]
+    experiment: Experiment, choice: FigureOptions, titles: Mapping[MethodSpec, str]
 ) -> dict[MethodSpec, RunSpec]:
     """Return the finished runs of one pair and seed, in the order of the methods."""
     found: dict[tuple[str, str, int], dict[MethodSpec, RunSpec]] = {}
@@ -142,7 +142,7 @@ def _make_scatter(run: RunSpec, place: Mapping[str, Any]) -> ScatterMark:
     return ScatterMark(f"{place['corpus']} ({role}), {called}", place["x"], place["y"], place["ids"], colour, marker)
 
 
-def distances(experiment: Experiment, choice: Choice) -> FigureData:
+def distances(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw distances before and after adaptation: of one pair, or over all finished ones; of the first seed.
 
     Raises NothingToShow if no finished run of the choice has features, and BenchError if a store has changed.

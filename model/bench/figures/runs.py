@@ -9,23 +9,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA
+from emodna.model.bench.figure_data import FigureData, HeatmapMark, LineMark, Panel
 from emodna.model.bench.figures.selection import (
-    Choice,
+    FigureOptions,
     NoFigureDataError,
-    select_finished_runs,
-    limit_methods,
-    join_names,
-    no_data_error,
     describe_omitted_methods,
     format_pair,
+    join_names,
+    limit_methods,
+    no_data_error,
+    select_finished_runs,
 )
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.figure_data import LineMark, HeatmapMark, Panel, FigureData
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import predictions, read_truth
-from emodna.model.runs.listing import read_curves, open_run
+from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Pairs that are shown unless one is chosen.
@@ -37,7 +37,7 @@ LogValues = Mapping[str, Mapping[int, float]]
 """Key of metrics.jsonl -> step -> value."""
 
 
-def confusion(experiment: Experiment, choice: Choice) -> FigureData:
+def confusion(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw how often each class of the target was called what, in percent of the class, a panel per method."""
     there = [
         run
@@ -92,7 +92,7 @@ def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]
     return confusions(truth[labelled].astype(np.int64), called[labelled].astype(np.int64)).reshape(2, 2)
 
 
-def threshold(experiment: Experiment, choice: Choice) -> FigureData:
+def threshold(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the threshold (Eq. 6), and the share of the target batch that reaches it (Eq. 7), over the steps."""
     return _draw_over_steps(
         experiment,
@@ -105,7 +105,7 @@ def threshold(experiment: Experiment, choice: Choice) -> FigureData:
     )
 
 
-def prototypes(experiment: Experiment, choice: Choice) -> FigureData:
+def prototypes(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the cosines of the prototypes of Eq. 4 that stand in Eq. 5, over the steps."""
     return _draw_over_steps(
         experiment,
@@ -125,7 +125,7 @@ def prototypes(experiment: Experiment, choice: Choice) -> FigureData:
     )
 
 
-def losses(experiment: Experiment, choice: Choice) -> FigureData:
+def losses(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw each term of the loss as it is weighted, and their total, over the steps."""
     return _draw_over_steps(
         experiment,

@@ -11,23 +11,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA, MIN_SCENARIOS, SOURCE_ONLY, MatchedScores, bootstrap_mean_interval, rank
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel
 from emodna.model.bench.figures.selection import (
     MIN_SCORE_SPAN,
-    Choice,
+    FigureOptions,
     NoFigureDataError,
-    select_results,
-    describe_scenarios,
-    select_finished_runs,
-    limit_methods,
     describe_left_out,
-    join_names,
-    match_methods,
-    select_methods,
-    no_data_error,
     describe_omitted_methods,
+    describe_scenarios,
     format_pair,
+    join_names,
+    limit_methods,
+    match_methods,
+    no_data_error,
+    select_finished_runs,
+    select_methods,
+    select_results,
 )
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData
 from emodna.model.bench.results import Scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair
 from emodna.model.errors import RunError
@@ -50,14 +50,14 @@ Spread = tuple[float, float | None, float | None]
 """Mean over pairs and seeds; the lowest and the highest seed's mean over the pairs, None of one seed."""
 
 
-def ranks(experiment: Experiment, choice: Choice) -> FigureData:
+def ranks(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw mean ranks over the chosen task's scenarios, and over both tasks' where both are there.
 
     A critical-difference plot after Demsar 2006, JMLR 7:1-30, with the methods below each other, so that long names
     have room.
     """
     everything = select_results(experiment, choice, TASKS)
-    own = Scores.of(everything.filter(pc.field("task") == choice.task))
+    own = Scores.from_table(everything.filter(pc.field("task") == choice.task))
     methods = select_methods(experiment, choice, own)
     if len(methods) < 2:
         raise NoFigureDataError(
@@ -66,7 +66,7 @@ def ranks(experiment: Experiment, choice: Choice) -> FigureData:
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
-    for title, scores in ((choice.task, own), (" and ".join(TASKS), Scores.of(everything))):
+    for title, scores in ((choice.task, own), (" and ".join(TASKS), Scores.from_table(everything))):
         found = match_methods(scores, methods)
         if panels and len({task for task, _, _ in found.scenarios}) < len(TASKS):
             break
@@ -108,10 +108,10 @@ def _draw_ranks_panel(experiment: Experiment, found: MatchedScores, title: str) 
     }
 
 
-def pairs(experiment: Experiment, choice: Choice) -> FigureData:
+def pairs(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR of each source on each target, a panel per method, and the same less Source Only's."""
     found = select_results(experiment, choice)
-    there = select_methods(experiment, choice, Scores.of(found))
+    there = select_methods(experiment, choice, Scores.from_table(found))
     methods = limit_methods(there, choice)
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
@@ -165,9 +165,9 @@ def pairs(experiment: Experiment, choice: Choice) -> FigureData:
     )
 
 
-def languages(experiment: Experiment, choice: Choice) -> FigureData:
+def languages(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR of each method over pairs of one language and of two, and its gain over Source Only."""
-    scores = Scores.of(select_results(experiment, choice))
+    scores = Scores.from_table(select_results(experiment, choice))
     methods = select_methods(experiment, choice, scores)
     floor = SOURCE_ONLY in scores.methods
     found = match_methods(scores, [*methods, *([SOURCE_ONLY] if floor else [])])
@@ -217,12 +217,12 @@ def languages(experiment: Experiment, choice: Choice) -> FigureData:
     )
 
 
-def sensitivity(experiment: Experiment, choice: Choice) -> FigureData:
+def sensitivity(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR with each changed setting beside the defaults', and curves over the numeric ones."""
     base = choice.methods[0] if choice.methods else EMO_DNA
     if base.settings:
         raise NoFigureDataError(f"sensitivity of {base}: a method without settings is what others are compared with")
-    scores = Scores.of(select_results(experiment, choice))
+    scores = Scores.from_table(select_results(experiment, choice))
     if base not in scores.methods:
         raise no_data_error(choice, f"of {base}, with whose defaults settings are compared")
     changed = [
@@ -285,7 +285,7 @@ def _make_curves(
     return curves
 
 
-def _read_defaults(experiment: Experiment, choice: Choice, base: MethodSpec) -> dict[str, float]:
+def _read_defaults(experiment: Experiment, choice: FigureOptions, base: MethodSpec) -> dict[str, float]:
     """Return the numeric settings of a method, as one of its runs has them."""
     for run in select_finished_runs(experiment, replace(choice, methods=(base,))):
         try:

@@ -7,9 +7,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, match, list_default_methods
+from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, list_default_methods, match_scores
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.results import Scores, read_run_results, results, select_scores
+from emodna.model.bench.results import Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec, shorten_list
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
@@ -29,20 +29,20 @@ class FigureOptions:
     methods: tuple[MethodSpec, ...] | None = None
 
 
-class NoFigureDataError(BenchError):  # noqa: N818 - it is no fault
+class NoFigureDataError(BenchError):
     """No finished run has what a figure shows."""
 
 
-def select_results(experiment: Experiment, choice: Choice, tasks: Sequence[Task] = ()) -> pa.Table:
+def select_results(experiment: Experiment, choice: FigureOptions, tasks: Sequence[Task] = ()) -> pa.Table:
     """Return the rows of `select_scores` of the chosen source, target and seed; of the chosen task unless others are given."""
-    found = select_scores(results(experiment, tasks=tasks or [choice.task]))
+    found = select_scores(collect_results(experiment, tasks=tasks or [choice.task]))
     for column in ("src", "tgt", "seed"):
         if (value := getattr(choice, column)) is not None:
             found = found.filter(pc.field(column) == value)
     return found
 
 
-def select_methods(experiment: Experiment, choice: Choice, scores: Scores) -> list[MethodSpec]:
+def select_methods(experiment: Experiment, choice: FigureOptions, scores: Scores) -> list[MethodSpec]:
     """Return the chosen methods that have scores; unless some are chosen, all but oracles.
 
     Raises NothingToShow if there is none.
@@ -55,21 +55,21 @@ def select_methods(experiment: Experiment, choice: Choice, scores: Scores) -> li
 
 
 def match_methods(scores: Scores, methods: Sequence[MethodSpec]) -> MatchedScores:
-    """Return `match` of some methods; raises NothingToShow if they have no scenario in common."""
+    """Return `match_scores` of some methods; raises NothingToShow if they have no scenario in common."""
     try:
         return match_scores(scores, methods)
     except BenchError as error:
         raise NoFigureDataError(str(error)) from error
 
 
-def limit_methods(methods: Sequence[MethodSpec], choice: Choice) -> list[MethodSpec]:
+def limit_methods(methods: Sequence[MethodSpec], choice: FigureOptions) -> list[MethodSpec]:
     """Return chosen methods as they are, of others the first four, with Source Only and Emo-DNA before all."""
     if choice.methods is not None:
         return list(methods)
     return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:4]
 
 
-def select_finished_runs(experiment: Experiment, choice: Choice) -> list[RunSpec]:
+def select_finished_runs(experiment: Experiment, choice: FigureOptions) -> list[RunSpec]:
     """Return the chosen runs that are done. The upper bound was run from one source for all."""
     runs = [
         run
@@ -83,7 +83,7 @@ def select_finished_runs(experiment: Experiment, choice: Choice) -> list[RunSpec
     return [outcome.run for outcome in read_run_results(experiment, runs) if outcome.state == "done"]
 
 
-def no_data_error(choice: Choice, what: str) -> NoFigureDataError:
+def no_data_error(choice: FigureOptions, what: str) -> NoFigureDataError:
     """Return the error that no finished run has what a figure shows."""
     where: list[str] = [choice.task]
     for name, value in (("source", choice.src), ("target", choice.tgt), ("seed", choice.seed)):
@@ -110,7 +110,7 @@ def describe_left_out(found: MatchedScores) -> str:
 
 
 def describe_omitted_methods(
-    experiment: Experiment, choice: Choice, there: Sequence[MethodSpec], shown: Sequence[MethodSpec]
+    experiment: Experiment, choice: FigureOptions, there: Sequence[MethodSpec], shown: Sequence[MethodSpec]
 ) -> str:
     """Return a sentence on chosen methods that have nothing to show, or on those that found no room; empty without."""
     omitted = [method for method in choice.methods or there if method not in shown]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 from emodna.model.bench.spec import Conditions, Experiment
 from tests.model.bench.builders import fail_run, write_experiment, write_run
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from emodna.model.bench.worker import RunReply, RunOrder
+from emodna.model.bench.worker import RunOrder, RunReply
 
 
 def kill_worker(order: RunOrder) -> RunReply:

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from emodna.cli.bench import command as bench_command
-from emodna.cli.bench.draw import COLOURS, draw, render_svg, render_file
+from emodna.cli.bench.draw import COLOURS, draw, render_file, render_svg
 from emodna.model.bench import figures
-from emodna.model.bench.figures import Choice, NoFigureDataError
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from tests.cli.bench.examples import make_experiment, pictures
-from tests.model.small import assert_one_line_error, command
+from tests.model.small import assert_one_line_error, run_command
 
 ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
 #: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
@@ -139,7 +139,7 @@ class TestDrawing:
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """A benchmark, and figures by which nothing is worked out: two can be made, one has nothing, one fails."""
 
-    def figure(name: str, bench: Experiment, choice: Choice) -> FigureData:
+    def figure(name: str, bench: Experiment, choice: FigureOptions) -> FigureData:
         if name == "ranks":
             raise NoFigureDataError("no finished cell of dan")
         if name == "distances":

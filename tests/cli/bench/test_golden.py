@@ -37,7 +37,7 @@ from tests.cli.bench.golden.folders import (
 from tests.cli.bench.golden.normal import differences, normal, written
 from tests.cli.running import Command, CommandResult
 from tests.model.bench.builders import make_run
-from tests.model.small import command
+from tests.model.small import run_command
 
 GOLDEN = Path(__file__).with_name("golden")
 #: Whether golden files are written, and not compared with.
@@ -311,7 +311,7 @@ def tiny_run(cache: Path) -> list[str]:
 def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """What it leaves behind, and what it said. Only for reading."""
     out = tmp_path_factory.mktemp("trained") / "bench"
-    answer = command(bench_command.main, *tiny_run(cache), "--out", out)
+    answer = run_command(bench_command.main, *tiny_run(cache), "--out", out)
     return out, CommandResult(int(answer.code or 0), answer.out, answer.err)
 
 

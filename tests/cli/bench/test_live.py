@@ -44,7 +44,7 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
     first = experiment.run_folder(experiment.runs[0])
     first.path.mkdir(parents=True)
     first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')
-    progress.ended(experiment.runs[5], RunReply("failed", error="no memory"))
+    progress.on_run_end(experiment.runs[5], RunReply("failed", error="no memory"))
     lines = drawn(progress)
     assert lines[0].startswith("1/24 cells  1 failed  elapsed 0:00")
     assert lines[2:] == [
@@ -61,8 +61,8 @@ def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: P
     assert progress.seconds_left is None
     for name, seconds in zip(METHODS, (30.0, 10.0), strict=True):
         run = next(run for run in experiment.runs if run.method.name == name)
-        progress.began(run)
-        progress.ended(run, RunReply("done", seconds=seconds))
+        progress.on_run_start(run)
+        progress.on_run_end(run, RunReply("done", seconds=seconds))
     # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
     assert progress.seconds_left == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 
@@ -71,8 +71,8 @@ def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     experiment = three_corpora(tmp_path)
     progress = BenchDisplay(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
     with progress.show():  # no terminal, so no display
-        progress.ended(experiment.runs[0], RunReply("done", {"uar": 62.55}, seconds=31.2))
-        progress.ended(experiment.runs[1], RunReply("failed", error="[bold]no\x1b[31m"))
+        progress.on_run_end(experiment.runs[0], RunReply("done", {"uar": 62.55}, seconds=31.2))
+        progress.on_run_end(experiment.runs[1], RunReply("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()
     assert first == "1/4 casia -> emodb, arousal, [red]dan[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
     assert second == "2/4 casia -> emovo, arousal, [red]dan[/red], seed 0: failed: [bold]no\\x1b[31m"

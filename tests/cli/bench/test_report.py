@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING, build_page, html, make_cell, build_overview
+from emodna.cli.bench.page import MISSING, build_overview, build_page, html, make_cell
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError

@@ -24,7 +24,7 @@ from emodna.model.bench.runner import Workers, execute_runs, start_local_workers
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from tests.cli.bench.kill_worker import kill_worker
 from tests.model.bench.builders import write_experiment
-from tests.model.small import CommandResult, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.clusters import Cluster, cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
@@ -33,7 +33,7 @@ SAME = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.saf
 
 
 def bench(*arguments: object) -> CommandResult:
-    return command(bench_command.main, *arguments)
+    return run_command(bench_command.main, *arguments)
 
 
 def tiny(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), seeds: int = 1) -> list[object]:

@@ -146,7 +146,7 @@ def repeat_uars(
 
 
 def make_run(asked: RunKey) -> RunSpec:
-    return RunSpec(*asked[:3], MethodSpec.read(asked[3]), asked[4])
+    return RunSpec(*asked[:3], MethodSpec.parse_unchecked(asked[3]), asked[4])
 
 
 def write_log(experiment: Experiment, asked: RunKey, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -19,15 +19,15 @@ from emodna.model.bench import analysis
 from emodna.model.bench.analysis import (
     CorpusFeatures,
     compute_distances,
+    compute_input_means,
     compute_run_distances,
     extract_features,
-    compute_input_means,
     proxy_a_distance,
     sample_rows,
     squared_mmd,
 )
-from emodna.model.bench.figures import Choice, NoFigureDataError, make_figure
 from emodna.model.bench.figure_data import DotMark, FigureData, ScatterMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.inference.trained_model import TrainedModel
@@ -176,7 +176,7 @@ class TestPlanes:
     def test_mark_corpus_and_class_of_every_utterance(
         self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        choice = Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
+        choice = FigureOptions(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
         picture = make_figure("features-methods", small_experiment, choice)
         assert [panel.title for panel in picture.panels] == [small_experiment.methods[MethodSpec("emo-dna")].label]
         looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, ScatterMark)]
@@ -192,12 +192,12 @@ class TestPlanes:
 
     def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
-            make_figure("features-parts", small_experiment, Choice())
+            make_figure("features-parts", small_experiment, FigureOptions())
 
     def test_are_worked_out_once_and_anew_where_the_file_is_damaged(
         self, small_experiment: Experiment, counted: list[int]
     ) -> None:
-        choice = Choice(methods=(MethodSpec("source-only"),))
+        choice = FigureOptions(methods=(MethodSpec("source-only"),))
         first = make_figure("features-parts", small_experiment, choice)
         counted.clear()
         assert make_figure("features-parts", small_experiment, choice) == first
@@ -209,9 +209,9 @@ class TestPlanes:
 
     def test_without_a_finished_run_say_which_would_do(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
-            make_figure("features-parts", small_experiment, Choice(src="emodb"))
+            make_figure("features-parts", small_experiment, FigureOptions(src="emodb"))
         with pytest.raises(NoFigureDataError, match="of dann"):
-            make_figure("features-parts", small_experiment, Choice(methods=(MethodSpec("dann"),)))
+            make_figure("features-parts", small_experiment, FigureOptions(methods=(MethodSpec("dann"),)))
 
     def test_of_a_method_without_features_are_left_out(
         self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
@@ -219,14 +219,14 @@ class TestPlanes:
         monkeypatch.setattr(analysis, "hash_model", lambda *_: "another model")
         monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
         with pytest.raises(NoFigureDataError, match=r"emo-dna \(has no features"):
-            make_figure("features-methods", small_experiment, Choice(methods=(MethodSpec("emo-dna"),)))
+            make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
 
     def test_without_umap_say_how_to_get_it(
         self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
-            make_figure("features-methods", small_experiment, Choice(methods=(MethodSpec("emo-dna"),)))
+            make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
         assert not isinstance(caught.value, NoFigureDataError)
 
 
@@ -244,7 +244,7 @@ def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
 
 class TestDistancesFigure:
     def test_shows_each_method_beside_source_only(self, small_experiment: Experiment) -> None:
-        picture = make_figure("distances", small_experiment, Choice())
+        picture = make_figure("distances", small_experiment, FigureOptions())
         assert len(picture.panels) == 4
         values = []
         for panel in picture.panels:
@@ -266,4 +266,4 @@ class TestDistancesFigure:
 
     def test_is_nothing_without_finished_runs(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match="valence"):
-            make_figure("distances", small_experiment, Choice(task="valence"))
+            make_figure("distances", small_experiment, FigureOptions(task="valence"))

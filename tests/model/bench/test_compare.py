@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from emodna.model.bench.compare import (
-    group_indistinct,
+    bootstrap_mean_interval,
     compare,
     group_indistinct,
     holm,
-    match,
-    bootstrap_mean_interval,
+    list_default_methods,
+    match_scores,
     nemenyi,
     rank,
     signed_rank,
-    list_default_methods,
 )
-from emodna.model.bench.results import Scenario, Scores, results, select_scores
+from emodna.model.bench.results import Scenario, Scores, collect_results, select_scores
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import Resampling
@@ -67,7 +66,7 @@ class TestMatch:
 def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
     uars = repeat_uars({"dan": 60.0, "upper-bound": 80.0, "dann": 50.0}, [("emodb", "ravdess")])
     experiment = fake_experiment(tmp_path, uars)
-    assert list_default_methods(experiment, Scores.of(select_scores(results(experiment)))) == [B, C]
+    assert list_default_methods(experiment, Scores.from_table(select_scores(collect_results(experiment)))) == [B, C]
 
 
 def test_differences_are_to_the_reference() -> None:

@@ -14,7 +14,7 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, make_manifest_store
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def plan(
@@ -43,7 +43,7 @@ class TestSharedRecordings:
         assert experiment.shared_recordings == {}
         other = {**experiment.corpora, "own": replace(experiment.corpora["emodb"], name="own")}
         there = replace(experiment, corpora=other, shared_recordings={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
-        assert there.extended(experiment, experiment.runs).shared_recordings == {("own", "emodb"): 2}
+        assert there.merge(experiment, experiment.runs).shared_recordings == {("own", "emodb"): 2}
 
 
 class TestSourcesWithoutLabels:

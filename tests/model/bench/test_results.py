@@ -15,8 +15,8 @@ from emodna.model.bench.results import (
     SCHEMA,
     RunResult,
     Scores,
+    collect_results,
     read_run_result,
-    results,
     select_scores,
 )
 from emodna.model.bench.spec import MethodSpec
@@ -33,7 +33,7 @@ def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: P
     waiting, failed, *_ = bench.runs
     finish_runs(bench, lambda run: 60.0 + run.seed, [waiting, failed])
     fail_run(bench, failed, "no memory")
-    found = results(bench)
+    found = collect_results(bench)
     assert found.schema == SCHEMA
     assert found.num_rows == len(bench.runs) * len(SCORE_NAMES)
     (row,) = rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
@@ -48,7 +48,7 @@ def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: P
         (None, None),
         (None, "no memory"),
     ]
-    with_class_1_share = rows(results(bench, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
+    with_class_1_share = rows(collect_results(bench, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
     assert len(with_class_1_share) == len(bench.runs) // 2
     assert {row["value"] for row in with_class_1_share} == {None}  # no predictions are there
 
@@ -56,13 +56,15 @@ def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: P
 def test_the_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
     bench = write_experiment(tmp_path, ["dann", "upper-bound"], corpora=("casia", "emodb", "savee"), seeds=1)
     finish_runs(bench, lambda run: None if run.tgt == "savee" else 50.0)
-    found = Scores.of(select_scores(results(bench, tasks=["arousal"])), "uar")
+    found = Scores.from_table(select_scores(collect_results(bench, tasks=["arousal"])), "uar")
     assert (found.methods, found.seeds) == ((MethodSpec("dann"), MethodSpec("upper-bound")), (0,))
     assert [scenario[1:] for scenario in found.scenarios] == [
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert Scores.of(select_scores(results(write_experiment(tmp_path / "none", ["dann"])))).values.shape == (0, 0, 0)
+    assert Scores.from_table(
+        select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))
+    ).values.shape == (0, 0, 0)
 
 
 def test_a_result_that_lacks_a_score_is_a_failed_run(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.model.bench.paper import AVERAGE, UPPER_BOUND, CORPORA, SENSITIVITY_METHODS
+from emodna.model.bench.paper import AVERAGE, CORPORA, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
-from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average_by_source, choose_pairs_and_seeds, table
+from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average_by_source, choose_pairs_and_seeds, make_table
 from emodna.pipeline.emotions import Task
 from tests.model.bench.builders import CLASSES, Score, fail_run, finish_runs, write_experiment
 
@@ -52,7 +52,7 @@ def made(
 def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
     """METHODS 1.3."""
     bench = write_experiment(tmp_path, ["dann"])
-    arousal, valence = table(bench, "2"), table(bench, "3")
+    arousal, valence = make_table(bench, "2"), make_table(bench, "3")
 
     def shown(found: Table, name: str, score: str) -> list[str]:
         return [f"{figure(found, name, column, score).mean:.1f}" for column in (*CORPORA, AVERAGE)]
@@ -95,7 +95,7 @@ def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> N
     """It is run once per target, here with the target's place as its score."""
     bench = made(tmp_path, ["dann", UPPER_BOUND], lambda run: 10.0 * PLACE[run.tgt])
     assert sum(run.method == UPPER_BOUND for run in bench.runs) == 2 * 2 * 6
-    found = table(bench, "2")
+    found = make_table(bench, "2")
     assert figure(found, "upper-bound", "casia").mean == pytest.approx(30)
     assert figure(found, "upper-bound", "savee").mean == pytest.approx(20)
     assert len(figure(found, "upper-bound").pairs) == 30
@@ -137,7 +137,7 @@ def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> 
     cells = [run for run in bench.runs if run.task == "valence" or "savee" not in (run.src, run.tgt)]
     bench = replace(bench, runs=tuple(cells))
     finish_runs(bench, steady)
-    arousal, valence = (table(bench, name) for name in ("2", "3"))
+    arousal, valence = (make_table(bench, name) for name in ("2", "3"))
     there = figure(arousal, "always_high", "emodb")
     assert (there.pairs, there.mean) == ((("emodb", "ravdess"),), pytest.approx(100 * 960 / 1440))
     assert figure(arousal, "always_high", "savee").mean is None
@@ -150,7 +150,7 @@ def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
     bench = write_experiment(tmp_path, ["dann"])
     (hole,) = (run for run in bench.runs if (run.src, run.tgt, run.task, run.seed) == ("casia", "savee", "arousal", 1))
     finish_runs(bench, steady, [hole])
-    found = table(bench, "2")
+    found = make_table(bench, "2")
     there = figure(found, "dann", "casia")
     assert (there.mean, there.std, there.seeds) == (pytest.approx(13), None, (0,))
     assert there.comparable
@@ -166,7 +166,7 @@ def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path
     finish_runs(bench, lambda run: 50 + steady(run), holes)
     for run in holes:
         fail_run(bench, run, "no memory")
-    found = table(bench, "2")
+    found = make_table(bench, "2")
     there = figure(found, "dann", "casia")
     assert there.mean == pytest.approx(60 + 2.5 + 1.5)  # targets 1 to 4
     assert (len(there.pairs), there.comparable, there.seeds) == (4, False, (0, 1))
@@ -181,7 +181,7 @@ def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
     classes = {**CLASSES, "savee": ((0, 0), (0, 0))}
     bench = write_experiment(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
     finish_runs(bench, lambda run: None if run.tgt in ("savee", "emovo") else 50.0)
-    found = table(bench, "2")
+    found = make_table(bench, "2")
     reason = {gap.reason: {tgt for _, tgt in gap.pairs} for gap in found.gaps if MethodSpec("dann") in gap.methods}
     assert reason == {"unlabelled": {"savee"}, "failed": {"emovo"}}
     assert len(figure(found, "dann", "casia").pairs) == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench import worker
-from emodna.model.bench.worker import RunOrder, digest, execute_order, versions
+from emodna.model.bench.worker import RunOrder, execute_order, hash_experiment, read_versions
 from tests.model.bench.builders import write_experiment
 
 
@@ -18,7 +18,14 @@ def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
     bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
     order = RunOrder(
-        str(tmp_path), digest(tmp_path) or "", bench.runs[0], versions(), 1, "cpu", local=local, restart=False
+        str(tmp_path),
+        hash_experiment(tmp_path) or "",
+        bench.runs[0],
+        read_versions(),
+        1,
+        "cpu",
+        local=local,
+        restart=False,
     )
     answer = execute_order(order)
     assert answer.kind == kind

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.losses.adversarial import (
-    known_cross_entropy,
     domain_loss,
     dual_reward,
     ganin_weight,

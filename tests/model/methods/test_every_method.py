@@ -25,7 +25,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, make_batches, fit_small
+from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]

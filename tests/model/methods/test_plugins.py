@@ -18,7 +18,7 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, method, list_method_names, find_package, load_methods
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
 from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
@@ -83,9 +83,9 @@ def keys(annotation, default, key="key"):
 #: Of what is called for a run, and what is said of it.
 FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
-    "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
-    "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "ResolvedConfig",
+    "@classmethod\n    def resolve_config(cls, config, facts): return 1 / 0": " resolve_config() fails: ZeroDivisionError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return config": "fails: TypeError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }

@@ -22,10 +22,10 @@ from tests.model.bench.builders import (
     RunKey,
     begin_run,
     fail_run,
-    write_log,
-    write_experiment,
-    write_predictions,
     make_run,
+    write_experiment,
+    write_log,
+    write_predictions,
     write_run,
 )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodna.model.bench.figures import Choice, NoFigureDataError, make_figure
-from emodna.model.bench.figure_data import LineMark, HeatmapMark
+from emodna.model.bench.figure_data import HeatmapMark, LineMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import RunKey, fake_experiment, write_log, write_predictions
@@ -30,7 +30,7 @@ class TestConfusion:
         # All right with seed 0; with seed 1 all is called high. The order of the rows must not matter.
         write_predictions(bench, asked("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
         write_predictions(bench, asked("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
-        picture = make_figure("confusion", bench, Choice())
+        picture = make_figure("confusion", bench, FigureOptions())
         assert picture.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
         assert picture.facts["seeds"] == {"emo-dna": [0, 1]}
         (matrix,) = picture.panels[0].marks
@@ -44,8 +44,8 @@ class TestConfusion:
         bench = self.bench(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
         for row in ("emo-dna", "dan", "upper-bound"):
             write_predictions(bench, asked(row), target.ids, [1] * len(target))
-        assert [panel.title for panel in make_figure("confusion", bench, Choice()).panels] == ["emo-dna", "dan"]
-        chosen = Choice(src="savee", tgt="emodb", methods=(MethodSpec("upper-bound"), MethodSpec("jan")))
+        assert [panel.title for panel in make_figure("confusion", bench, FigureOptions()).panels] == ["emo-dna", "dan"]
+        chosen = FigureOptions(src="savee", tgt="emodb", methods=(MethodSpec("upper-bound"), MethodSpec("jan")))
         picture = make_figure("confusion", bench, chosen)  # which is run from one source for all
         assert [panel.title for panel in picture.panels] == ["upper-bound"]
         assert "Nothing finished of jan." in picture.note
@@ -54,11 +54,11 @@ class TestConfusion:
         bench = fake_experiment(tmp_path, {asked("emo-dna"): 60.0})
         write_predictions(bench, asked("emo-dna"), target.ids, [1] * len(target))
         with pytest.raises(NoFigureDataError, match="the store of emodb is gone or has changed"):
-            make_figure("confusion", bench, Choice())
+            make_figure("confusion", bench, FigureOptions())
 
     def test_of_an_unfinished_benchmark_is_nothing_to_show(self, tmp_path: Path) -> None:
         with pytest.raises(NoFigureDataError, match="no finished cell with predictions"):
-            make_figure("confusion", fake_experiment(tmp_path, {asked("emo-dna"): None}), Choice())
+            make_figure("confusion", fake_experiment(tmp_path, {asked("emo-dna"): None}), FigureOptions())
 
 
 class TestOverSteps:
@@ -105,7 +105,7 @@ class TestOverSteps:
         assert "Nothing finished of jan." in picture.note
 
     def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
-        (panel,) = make_figure("losses", self.bench(tmp_path), Choice()).panels
+        (panel,) = make_figure("losses", self.bench(tmp_path), FigureOptions()).panels
         lines = [mark for mark in panel.marks if isinstance(mark, LineMark)]
         assert [(line.name, line.y[0], line.colour) for line in lines] == [
             ("emotion", 0.25, 0),
@@ -119,7 +119,7 @@ class TestOverSteps:
         bench = fake_experiment(tmp_path, {asked("emo-dna", src=src): 60.0 for src in sources}, languages=languages)
         for src in sources:
             write_log(bench, asked("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
-        picture = make_figure("threshold", bench, Choice())
+        picture = make_figure("threshold", bench, FigureOptions())
         assert len(picture.panels) == 6
         assert "Pairs that are not shown: s6 -> emodb." in picture.note
         (panel,) = make_figure("threshold", bench, FigureOptions(src="s6")).panels
@@ -132,4 +132,4 @@ class TestOverSteps:
         bench = fake_experiment(tmp_path, {asked("dan"): 60.0})
         write_log(bench, asked("dan"), [{"step": 1, "odd": 0.5}])
         with pytest.raises(NoFigureDataError, match=f"no finished cell of any method logs {what}"):
-            make_figure(name, bench, Choice())
+            make_figure(name, bench, FigureOptions())

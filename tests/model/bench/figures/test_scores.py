@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.figures import Choice, NoFigureDataError, make_figure
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark
+from emodna.model.bench.figure_data import DotMark, HeatmapMark, LineMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import MethodSpec
 from tests.model.bench.builders import RunKey, fake_experiment, repeat_uars
 
@@ -16,14 +16,14 @@ PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emo
 def test_nothing_finished_is_nothing_to_show(name: str, tmp_path: Path) -> None:
     bench = fake_experiment(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
     with pytest.raises(NoFigureDataError, match="no finished cell of"):
-        make_figure(name, bench, Choice())
+        make_figure(name, bench, FigureOptions())
 
 
 class TestRanks:
     def test_are_of_the_task_and_of_both_and_a_bar_joins_what_does_not_differ(self, tmp_path: Path) -> None:
         uars = repeat_uars({"emo-dna": 70.0, "dan": 60.0}, PAIRS, ("arousal", "valence"))
         bench = fake_experiment(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
-        picture = make_figure("ranks", bench, Choice())
+        picture = make_figure("ranks", bench, FigureOptions())
         arousal, both = picture.panels
         ranks, bar = arousal.marks
         assert isinstance(ranks, DotMark)
@@ -42,8 +42,8 @@ class TestRanks:
     def test_leave_oracles_out_unless_they_are_chosen(self, tmp_path: Path) -> None:
         rows = {"emo-dna": 70.0, "dan": 60.0, "upper-bound": 90.0}
         bench = fake_experiment(tmp_path, repeat_uars(rows, [("emodb", "ravdess")]))
-        chosen = Choice(methods=(MethodSpec("upper-bound"), MethodSpec("dan")))
-        for choice, methods in ((Choice(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
+        chosen = FigureOptions(methods=(MethodSpec("upper-bound"), MethodSpec("dan")))
+        for choice, methods in ((FigureOptions(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
             (ranks, *_) = make_figure("ranks", bench, choice).panels[0].marks
             assert isinstance(ranks, DotMark)
             assert ranks.categories == methods
@@ -53,7 +53,7 @@ class TestRanks:
         with pytest.raises(
             NoFigureDataError, match="need two methods with finished cells of arousal, not emo-dna alone"
         ):
-            make_figure("ranks", bench, Choice())
+            make_figure("ranks", bench, FigureOptions())
 
 
 def cells(
@@ -66,7 +66,7 @@ class TestPairs:
     def test_are_means_over_seeds_and_gains_over_the_seeds_in_common(self, tmp_path: Path) -> None:
         uars = cells({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
         bench = fake_experiment(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
-        picture = make_figure("pairs", bench, Choice())
+        picture = make_figure("pairs", bench, FigureOptions())
         titles = [panel.title for panel in picture.panels]
         assert titles == [
             *("source-only: UAR", "emo-dna: UAR", "dan: UAR"),
@@ -85,7 +85,7 @@ class TestPairs:
     def test_are_four_rows_unless_chosen(self, tmp_path: Path) -> None:
         rows = dict.fromkeys(("dan", "dann", "cdan", "jan", "emo-dna"), 60.0)
         bench = fake_experiment(tmp_path, repeat_uars(rows, PAIRS))
-        picture = make_figure("pairs", bench, Choice())
+        picture = make_figure("pairs", bench, FigureOptions())
         assert [panel.title for panel in picture.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
         assert "Not shown: jan." in picture.note
         picture = make_figure("pairs", bench, FigureOptions(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
@@ -99,7 +99,7 @@ class TestLanguages:
         for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
             uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
         same, other = (
-            panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), Choice()).panels
+            panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
         )
         assert [mark.name for mark in same] == ["same language", "different languages"]
         dots = [mark for mark in (*same, *other) if isinstance(mark, DotMark)]
@@ -108,7 +108,7 @@ class TestLanguages:
 
     def test_without_a_pair_of_one_language_show_the_others_and_say_so(self, tmp_path: Path) -> None:
         bench = fake_experiment(tmp_path, cells({"dan": [60.0]}))
-        picture = make_figure("languages", bench, Choice())
+        picture = make_figure("languages", bench, FigureOptions())
         (panel,) = picture.panels
         (dots,) = panel.marks
         assert isinstance(dots, DotMark)
@@ -117,18 +117,20 @@ class TestLanguages:
 
     def test_several_languages_are_one_only_if_they_are_the_same(self, tmp_path: Path) -> None:
         bench = fake_experiment(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
-        assert make_figure("languages", bench, Choice()).facts["groups"]["same language"] == []
+        assert make_figure("languages", bench, FigureOptions()).facts["groups"]["same language"] == []
 
     def test_of_which_one_is_not_known_are_left_out_and_told(self, tmp_path: Path) -> None:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
         uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
-        picture = make_figure("languages", fake_experiment(tmp_path / "some", uars, languages=languages), Choice())
+        picture = make_figure(
+            "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
+        )
         assert picture.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
         assert "language is not known: calls, own (a manifest names them in its column language)" in picture.note
         none = fake_experiment(tmp_path / "none", uars, languages={**languages, "emodb": None})
         with pytest.raises(NoFigureDataError, match="of known languages; calls, emodb, own \\("):
-            make_figure("languages", none, Choice())
+            make_figure("languages", none, FigureOptions())
 
 
 class TestSensitivity:
@@ -141,7 +143,7 @@ class TestSensitivity:
             for pair in PAIRS[:2]
             for seed in range(seeds)
         }
-        return make_figure("sensitivity", fake_experiment(out, uars), Choice())
+        return make_figure("sensitivity", fake_experiment(out, uars), FigureOptions())
 
     def test_is_of_one_changed_setting_beside_the_defaults(self, tmp_path: Path) -> None:
         picture = self.picture(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
@@ -172,8 +174,8 @@ class TestSensitivity:
     def test_without_a_changed_setting_is_nothing_to_show(self, tmp_path: Path) -> None:
         bench = fake_experiment(tmp_path, cells({"emo-dna": [60.0]}))
         with pytest.raises(NoFigureDataError, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
-            make_figure("sensitivity", bench, Choice())
+            make_figure("sensitivity", bench, FigureOptions())
         with pytest.raises(NoFigureDataError, match="of dan, with whose defaults"):
-            make_figure("sensitivity", bench, Choice(methods=(MethodSpec("dan"),)))
+            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec("dan"),)))
         with pytest.raises(NoFigureDataError, match="a method without settings"):
-            make_figure("sensitivity", bench, Choice(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))
+            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))
