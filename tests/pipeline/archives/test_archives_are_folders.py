@@ -15,7 +15,7 @@ from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import make_zip, pack, read_all, read_files
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(6)
 #: One kind per way of reading; `test_any_archive` has all kinds.
