@@ -118,4 +118,4 @@ class TestShow:
             assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
 
     def test_an_unknown_corpus_is_one_line(self, emodna_corpora: Command) -> None:
-        assert "corpus berlin: unknown; valid: casia, emodb" in emodna_corpora("show", "berlin").error()
+        assert "berlin: unknown corpus; valid: casia, emodb" in emodna_corpora("show", "berlin").error()

@@ -74,9 +74,9 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
-            (("--folder", "absent"), "root absent: no such folder or file"),
-            (("--folder", "calls.csv"), "root calls.csv: neither a folder nor a ZIP or tar file"),
-            (("--folder", "calls", "--name", "My Calls"), "--name My Calls: only lower-case letters"),
+            (("--folder", "absent"), "absent: not found"),
+            (("--folder", "calls.csv"), "calls.csv: neither a folder nor a ZIP or tar file"),
+            (("--folder", "calls", "--name", "My Calls"), "--name My Calls: must consist of lower-case letters"),
             (("--folder", "calls", "--name", "emodb"), "--name emodb: taken by a registered corpus"),
             (("--folder", "calls", "--name", "iemocap-all"), "--name iemocap-all: taken by a registered corpus"),
             (("--folder", "calls", "--segment", "loud"), "--segment loud: unknown; valid: none, energy"),
@@ -106,7 +106,7 @@ class TestManifests:
         for path in (str(calls / "a.wav"), "../calls/a.wav"):
             (here / "calls.csv").write_text(f"path\n{path}\n")
             line = emodna_prep("--manifest", "calls.csv", "--root", "packed.zip").error()
-            assert f"row 1: {path} lies outside the root {here}/packed.zip" in line
+            assert f"row 1: {path} is outside the root {here}/packed.zip" in line
 
 
 class TestSubsets:
@@ -126,9 +126,9 @@ class TestSubsets:
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
-            (("iemocap", "--subset", "most"), "--subset most: iemocap has happiness-only, seven-class, all"),
-            (("emodb", "--subset", "all"), "--subset all: emodb has no subsets"),
-            (("nobody", "--subset", "all"), "corpus nobody: unknown"),
+            (("iemocap", "--subset", "most"), "--subset most: unknown subset; valid: happiness-only, seven-class, all"),
+            (("emodb", "--subset", "all"), "emodb: --subset all: "),
+            (("nobody", "--subset", "all"), "nobody: unknown corpus"),
         ],
     )
     def test_that_do_not_exist_are_one_line(

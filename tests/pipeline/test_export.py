@@ -272,8 +272,9 @@ class TestEveryFormat:
         place = tmp_path / "x"
         written(own, name, place)
         before = sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")])
-        with pytest.raises(ExportError, match="replace it by --force"):
+        with pytest.raises(ExportError) as caught:
             written(own, name, place)
+        assert (caught.value.field, caught.value.value) == ("out", place)
         assert sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")]) == before
         written(own, name, place, force=True)
         assert sorted(path for path in [place, *place.rglob("*")]) == [path for path, _ in before]
@@ -304,7 +305,7 @@ class TestPlace:
             (place / "mine").mkdir()
             (place / "mine" / "thesis.txt").write_text("years")
             for force in (False, True):
-                with pytest.raises(ExportError, match=r"holds files that no export wrote, such as mine/thesis\.txt"):
+                with pytest.raises(ExportError, match=r"mine/thesis\.txt"):
                     written(own, name, place, force=force)
             assert (place / "mine" / "thesis.txt").read_text() == "years"
 
@@ -314,7 +315,7 @@ class TestPlace:
     ) -> None:
         (tmp_path / mine).write_text("mine")
         for force in (False, True):
-            with pytest.raises(ExportError, match=f"holds files that no export wrote, such as {mine}"):
+            with pytest.raises(ExportError, match=mine):
                 written(own, name, tmp_path, force=force)
         assert (tmp_path / mine).read_text() == "mine"
 
@@ -322,8 +323,8 @@ class TestPlace:
     def test_a_file_is_no_folder_nor_the_other_way_round(self, own: FeatureStore, tmp_path: Path, force: bool) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("mine")
-        with pytest.raises(ExportError, match="is a folder; this format is a single file"):
+        with pytest.raises(ExportError, match="is a folder"):
             written(own, "npz", tmp_path / "folder", force=force)
-        with pytest.raises(ExportError, match="is no folder; this format is one"):
+        with pytest.raises(ExportError, match="is a file"):
             written(own, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"
