@@ -27,9 +27,7 @@ _UNEVEN_DIFFERENCE: Final = 0.2
 @click.option("--window", type=Seconds(), default=4.4, help="Training window in s.")
 @click.option("--audio", is_flag=True, help="Also check the audio: clipping, offset, silence.")
 @click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar of the audio.  [default: as prepared]",
+    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: as prepared]"
 )
 @cache_option
 @common_options
@@ -109,10 +107,7 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("duplicates: altered copies", [_format_duplicates(group) for group in copies["altered"]]),
         ("silent (all samples are zero)", document["silent"]),
         ("flat (constant level: a tone, a hum)", document["flat"]),
-        (
-            "band-limited (resampled or compressed)",
-            each(limited, "{id} (nothing above {khz:g} kHz)"),
-        ),
+        ("band-limited (resampled or compressed)", each(limited, "{id} (nothing above {khz:g} kHz)")),
         ("clipped", each(audio.get("clipped", []), "{id} ({samples} samples)")),
         ("offset (mean in % of full scale)", each(offset, "{id} ({percent:+.1f} %)")),
         (
