@@ -75,14 +75,15 @@ def _print_report(document: Mapping[str, Any]) -> None:
     if document["audio"] is None:
         common.out.print("  [dim](--audio also checks clipping, offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
+    cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
+    padding = f"{100 * durations['padding_share']:.1f} % of the windows is padding"
     fields = {
         "emotions": _format_counts(document["emotions"]),
         "gender": _format_counts(document["gender"]),
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
         "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
-        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: this cuts off "
-        f"{100 * durations['cut_share']:.1f} % of the audio, and {100 * durations['padding_share']:.1f} % is padding",
+        "window": f"{durations['longer']} utterances are longer than {durations['window']:g} s; {cut}, {padding}",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
