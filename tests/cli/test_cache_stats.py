@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodna.pipeline.corpora.own_recordings import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from tests.cli.running import Command
 from tests.pipeline.making import noise, prepare_corpus, wav
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline.corpora.own_store import Manifest
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
 from emodna.pipeline.export import FORMATS, ExportSize, base, export_store
 from emodna.pipeline.export.webdataset import make_key
