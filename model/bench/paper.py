@@ -81,13 +81,13 @@ class PaperTable:
     title: str
     tasks: tuple[Task, ...]
     layout: Layout
-    entries: tuple[PaperRow, ...]
+    rows: tuple[PaperRow, ...]
 
     @property
     def methods(self) -> list[MethodSpec]:
         """Methods of its rows, the methods without L_SCL, the baselines and the upper bound."""
-        bases = [entry.base for entry in self.entries if entry.base is not None]
-        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *BASELINES, UPPER_BOUND]))
+        bases = [row.base for row in self.rows if row.base is not None]
+        return list(dict.fromkeys([*(row.method for row in self.rows), *bases, *BASELINES, UPPER_BOUND]))
 
 
 BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))

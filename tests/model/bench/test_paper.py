@@ -19,11 +19,11 @@ def average(table: str, task: str, method: str, score: str) -> float:
 def test_all_of_its_tables_are_there_and_nothing_else() -> None:
     assert Counter(place.table for place in load_paper_scores()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
     asked = {
-        PaperScoreKey(number, task, entry.paper_name, source, score)
-        for number, preset in PAPER_TABLES.items()
-        for task in preset.tasks
-        for entry in preset.entries
-        for source in ((*CORPORA, AVERAGE) if preset.layout == "sources" else (AVERAGE,))
+        PaperScoreKey(number, task, row.paper_name, source, score)
+        for number, paper_table in PAPER_TABLES.items()
+        for task in paper_table.tasks
+        for row in paper_table.rows
+        for source in ((*CORPORA, AVERAGE) if paper_table.layout == "sources" else (AVERAGE,))
         for score in paper.SCORES
     }
     assert asked == set(load_paper_scores())
