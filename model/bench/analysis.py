@@ -24,11 +24,11 @@ from emodna.model.bench.grid import open_store
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError, RunError, TrainingError
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import utterances_of
+from emodna.model.inference.predictions import read_utterances
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.run_folder import read_json, write_json
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.threads import torch_on_one_thread
+from emodna.pipeline.threads import limit_torch_to_one_thread
 
 MAX_UTTERANCES: Final = 1000
 """Utterances of each corpus at most. Time of UMAP and memory of the kernel matrix grow with their square."""
@@ -86,8 +86,8 @@ def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatur
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
-    with torch_on_one_thread():
-        return _collect_features(experiment, run, lambda store, read: finished.model_for(store).embeddings(read))
+    with limit_torch_to_one_thread():
+        return _collect_features(experiment, run, lambda store, read: finished.adapt_model(store).embeddings(read))
 
 
 def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures]:
@@ -107,7 +107,7 @@ def _collect_features(
         store = open_store(experiment, corpus)
         labels = store.labels(run.task)
         rows = sample_rows(labels)
-        values = values_of(store, utterances_of(store, rows=rows))
+        values = values_of(store, read_utterances(store, rows=rows))
         if values is None:
             return None
         sides.append(CorpusFeatures(corpus, [store.ids[row] for row in rows], labels[rows], values))
@@ -259,7 +259,7 @@ def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np
 
 def hash_model(experiment: Experiment, run: RunSpec) -> str:
     """Return the SHA-256 of a finished run's model."""
-    return hashlib.sha256(experiment.run_folder(run).finished_model().read_bytes()).hexdigest()
+    return hashlib.sha256(experiment.run_folder(run).find_model().read_bytes()).hexdigest()
 
 
 def _load_or_compute(

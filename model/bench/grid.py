@@ -21,8 +21,8 @@ from emodna.model.bench.spec import (
 )
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
-from emodna.model.label import labelled
-from emodna.model.methods import blaming, method
+from emodna.model.label import make_label
+from emodna.model.methods import method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
@@ -109,9 +109,9 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     if spec.steps is not None:
         changed["steps"] = spec.steps
     # Supervision depends on the configuration, so the method is built, without memory for its weights.
-    with blaming(spec.name, "()"), torch.device("meta"):
+    with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = kind(kind.min_dim, config, 0).supervision
-    label = labelled(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
+    label = make_label(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
     return MethodInfo(label, kind.our_reading, supervision)
 
 

@@ -24,7 +24,13 @@ from emodna.model.errors import BenchError, StartGpuWorkers
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import Remedy, WorkerError
-from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, GONE, Call, connection, say_nothing
+from emodna.pipeline.prepare.cluster import (
+    CONNECT_SECONDS,
+    CONNECTION_ERRORS,
+    PickledCall,
+    connect_client,
+    silence_dask_logging,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -92,7 +98,7 @@ class Workers:
         """Send an order to the least busy worker. If that worker dies, another one executes the order."""
         return self.client.submit(
             pickle.loads,
-            pickle.dumps(Call(execute_order, order)),
+            pickle.dumps(PickledCall(execute_order, order)),
             key=f"run-{uuid4()}",
             resources=dict(self.resources) or None,
         )
@@ -104,7 +110,7 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
     import dask.config
     from distributed import Client, LocalCluster
 
-    say_nothing()
+    silence_dask_logging()
     # Torch reads these variables at import; values of the user could give each worker all cores.
     pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
     settings = {
@@ -135,8 +141,8 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
 
 @contextmanager
 def connect_remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
-    """Connect to the workers of a cluster, present and future; raises as `connection`."""
-    with connection(scheduler, "emodna-bench") as client:
+    """Connect to the workers of a cluster, present and future; raises as `connect_client`."""
+    with connect_client(scheduler, "emodna-bench") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
 
@@ -214,7 +220,7 @@ def execute_runs(
         if active:
             _stop_runs(workers, list(active), [experiment.run_folder(run) for run, _ in active.values()])
         is_file_error = isinstance(error, OSError) and error.errno is not None
-        if isinstance(error, GONE) and not is_file_error:
+        if isinstance(error, CONNECTION_ERRORS) and not is_file_error:
             raise WorkerError("connection to the workers lost", where=workers.location, remedy=_RESUMABLE) from error
         raise
     return replies
@@ -226,7 +232,7 @@ def _read_reply(future: "Future[Any]", location: str) -> RunReply:
 
     try:
         reply: RunReply = future.result()
-    except GONE:
+    except CONNECTION_ERRORS:
         raise
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
@@ -256,7 +262,7 @@ def _record_failure(failure_file: Path, reply: RunReply) -> None:
 
 def _stop_runs(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
     """Cancel active runs, and wait until they have written checkpoints."""
-    with suppress(*GONE):
+    with suppress(*CONNECTION_ERRORS):
         workers.client.cancel(futures)
     until = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < until and any(map(is_locked, folders)):

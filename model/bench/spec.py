@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.label import is_oracle
-from emodna.model.methods import check_name
+from emodna.model.methods import check_method_name
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import Remedy
@@ -53,7 +53,7 @@ class MethodSpec:
         Raises ConfigError for another form, a repeated key, or an unknown method.
         """
         spec = cls.parse_unchecked(text)
-        check_name(spec.name, option="--methods", adding="{}:add=scl")
+        check_method_name(spec.name, option="--methods", adding="{}:add=scl")
         return spec
 
     @classmethod

@@ -18,11 +18,11 @@ from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.prepare.cluster import worker_name
+from emodna.pipeline.prepare.cluster import get_worker_name
 
 if TYPE_CHECKING:
-    from emodna.model.training.log import Watcher
-    from emodna.model.training.loop import Listening
+    from emodna.model.training.log import FitCallback
+    from emodna.model.training.loop import StopListener
 
 #: Packages that must have the same versions for runs to be comparable.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
@@ -71,19 +71,19 @@ class RunReply:
 class _SilentWatcher:
     """A callback that prints nothing; metrics.jsonl has the progress."""
 
-    def began(self, done: int) -> None: ...
+    def on_start(self, done: int) -> None: ...
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None: ...
+    def on_log(self, step: int, values: Mapping[str, float]) -> None: ...
 
 
 def train_run(
     experiment: Experiment,
     run: RunSpec,
-    watcher: "Watcher | None" = None,
+    callback: "FitCallback | None" = None,
     *,
     threads: int | None = 1,
     device: str | None = None,
-    listening: "Listening | None" = None,
+    stop_listener: "StopListener | None" = None,
 ) -> dict[str, Any]:
     """Train and evaluate a run, or resume it, and return the content of its result.json.
 
@@ -99,7 +99,7 @@ def train_run(
     from emodna.model.bench.grid import open_store
     from emodna.model.fit import fit
     from emodna.model.request import FitRequest
-    from emodna.model.training.loop import never_stopping
+    from emodna.model.training.loop import never_stop
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
     request = FitRequest(
@@ -115,14 +115,14 @@ def train_run(
         out=folder.path,
         resume=folder.config.exists(),
     )
-    return fit(request, watcher or _SilentWatcher(), listening or never_stopping)
+    return fit(request, callback or _SilentWatcher(), stop_listener or never_stop)
 
 
 def execute_order(order: RunOrder) -> RunReply:
     """Execute or resume a run; called on a worker."""
     start = time.monotonic()
     if (reason := _find_refusal(order)) is not None:
-        return RunReply("refused", error=f"{worker_name()} {reason}")
+        return RunReply("refused", error=f"{get_worker_name()} {reason}")
     with _process_lock:
         try:
             return replace(_execute(order), seconds=time.monotonic() - start)
@@ -141,7 +141,11 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _stop_when_cancelled}
+        options: dict[str, Any] = {
+            "threads": order.threads,
+            "device": order.device,
+            "stop_listener": _stop_when_cancelled,
+        }
         with threadpool_limits(order.threads):
             return RunReply("done", train_run(experiment, order.run, **options))
 

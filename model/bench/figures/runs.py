@@ -24,8 +24,8 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
-from emodna.model.runs.compare import predictions, truth_of
-from emodna.model.runs.listing import curves, open_run
+from emodna.model.runs.compare import predictions, read_truth
+from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Most pairs in a figure.
@@ -85,7 +85,7 @@ def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]
     table = predictions(opened)
     if not isinstance(table, pa.Table):
         raise RunError(table)
-    truth = truth_of(opened, table["id"])
+    truth = read_truth(opened, table["id"])
     if truth is None:
         raise RunError(f"the store of {run.tgt}, which has the labels, is missing or has changed", where=run)
     labelled, predicted = truth >= 0, np.asarray(table["label"])
@@ -190,7 +190,7 @@ def _read_logs(
     logged: dict[RunSpec, LogValues] = {}
     for run in runs:
         try:
-            found = curves(open_run(experiment.run_folder(run).path))
+            found = read_curves(open_run(experiment.run_folder(run).path))
         except RunError:
             continue
         names = list(found)

@@ -32,7 +32,7 @@ from emodna.model.bench.results import Scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
-from emodna.model.runs.listing import flat, open_run
+from emodna.model.runs.listing import flatten, open_run
 from emodna.pipeline.emotions import TASKS
 
 #: Distance of the bars from the worst mean rank and from each other, in ranks.
@@ -291,7 +291,7 @@ def _read_defaults(experiment: Experiment, options: FigureOptions, base: MethodS
     """Read the numeric settings of a method from one of its runs."""
     for run in select_finished_runs(experiment, replace(options, methods=(base,))):
         try:
-            settings = flat(open_run(experiment.run_folder(run).path).decisive)
+            settings = flatten(open_run(experiment.run_folder(run).path).decisive)
         except RunError:
             continue
         return {key.rpartition(".")[2]: float(each) for key, each in settings.items() if type(each) in (int, float)}

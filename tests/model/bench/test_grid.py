@@ -14,7 +14,7 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def plan(
@@ -28,9 +28,9 @@ class TestSharedRecordings:
     def test_are_counted_by_ordered_pair_where_the_source_has_their_labels(
         self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = dict(list(emotions_of(target).items())[:3])
+        emotions = dict(list(read_emotions(target).items())[:3])
         first = next(iter(emotions))
-        own = listed(roots["emodb"], {**emotions, first: ""}, tmp_path / "cache")
+        own = make_manifest_store(roots["emodb"], {**emotions, first: ""}, tmp_path / "cache")
         experiment = plan(tmp_path / "bench", [target, own])
         assert experiment.shared_recordings == {("emodb", "own"): 3, ("own", "emodb"): 2}
         experiment.write()
@@ -50,7 +50,7 @@ class TestSourcesWithoutLabels:
     def test_are_only_targets(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        bare = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path, name="calls")
+        bare = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path, name="calls")
         experiment = plan(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
         assert [run.pair for run in experiment.runs if run.method == MethodSpec("dan")] == [
             *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
@@ -68,7 +68,7 @@ class TestSourcesWithoutLabels:
 
 
 def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-    own = listed(roots["emodb"], emotions_of(target), tmp_path / "cache")
+    own = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path / "cache")
     experiment = plan(tmp_path / "bench", [own, target])
     assert {name: corpus.language for name, corpus in experiment.corpora.items()} == {"own": None, "emodb": "de"}
     experiment.write()

@@ -15,7 +15,7 @@ from tests.model.bench.builders import write_experiment
 def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "worker_name", lambda: "worker a:1")
+    monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
     bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
     order = RunOrder(
         str(tmp_path),
