@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
-    from emodna.model.methods.catalog import MethodDescription
+    from emodna.model.methods.catalog import MethodInfo
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
@@ -29,8 +29,7 @@ _MARKS: Final = """
 [scl]: takes `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
 
-@common.environment("EMODNA_FIT")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_FIT")
 @click.option(
     "--src",
     "sources",
@@ -50,10 +49,10 @@ _MARKS: Final = """
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
 @click.option("--compile", is_flag=True, help="Put the losses through torch.compile; on a CPU, needs a C++ compiler.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
-@common.cache_option
+@cache_option
 @click.option(
     "--feature-set",
-    cls=common.FeatureSetOption,
+    cls=FeatureSetOption,
     help="{names}, or the full folder name of a store.  [default: mfcc40]",
 )
 @click.option(
@@ -84,8 +83,8 @@ _MARKS: Final = """
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def fit(
     sources: tuple[str, ...],
     target: str | None,
@@ -106,35 +105,35 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
-    parsed = common.parse_settings(settings)
+    parsed = parse_settings(settings)
     if add:
         if parsed.get("add", add) != add:
             raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")
         parsed["add"] = add
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
-    from emodna.cli.fit_progress import watching
-    from emodna.model.config import shared_settings
-    from emodna.model.methods import check_name
+    from emodna.cli.fit_progress import show_progress
+    from emodna.model.config import apply_shared_settings
+    from emodna.model.methods import check_method_name
     from emodna.model.run_folder import JOIN, RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
-    check_name(asked["method"])
-    shared_settings(parsed)
+    check_method_name(asked["method"])
+    apply_shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if asked["out"] is not None:
         RunFolder(asked["out"]).check_free(resume=asked["resume"])
-    from emodna.model.fit import carry_out
+    from emodna.model.fit import execute_plan
     from emodna.model.request import FitRequest, resolve_request
 
-    request = FitRequest(stores[:-1], stores[-1], device=common.torch_device(device), settings=parsed, **asked)
+    request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **asked)
     for store in stores:
-        common.detail(f"store {common.safe(store.path)}")
+        common.detail(f"store {common.escape(store.path)}")
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    with watching(title, request.steps, utterances=plan.utterances) as watcher:
-        result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
+    with show_progress(title, request.steps, utterances=plan.utterances) as display:
+        result = execute_plan(plan, display, common.stop_on_interrupt)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
@@ -150,20 +149,20 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
         common.out.print(f"chosen by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
         common.out.print(
-            f"{common.safe(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
-            f"{utterances} predictions (id, probability, label): {common.safe(predictions)}"
+            f"{common.escape(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
+            f"{utterances} predictions (id, probability, label): {common.escape(predictions)}"
         )
         return
-    from emodna.cli.scores import score_table
+    from emodna.cli.scores import make_score_table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
     scored = f"{labelled} utterances" if labelled == utterances else f"{labelled} labelled of {utterances} utterances"
-    common.out.print(f"{common.safe(title)}; {scored}\n")
-    common.out.print(score_table(result))
+    common.out.print(f"{common.escape(title)}; {scored}\n")
+    common.out.print(make_score_table(result))
     common.out.print()
     if (said := _ORACLES.get(result.get("supervision", ""))) is not None:
         common.out.print(said)
-    common.out.print(common.safe(result["run"]))
+    common.out.print(common.escape(result["run"]))
 
 
 def _print_oracle(oracle: dict[str, Any]) -> None:
@@ -199,12 +198,12 @@ def _print_methods(*, as_json: bool) -> None:
     table = Table.grid("", "", padding=(0, 2, 0, 0))
     table.width = min(common.out.width, _WIDEST)
     for name, each in found.items():
-        table.add_row(common.safe(name), "\n".join(map(common.safe, _paragraphs(each))))
+        table.add_row(common.escape(name), "\n".join(map(common.escape, _paragraphs(each))))
     common.out.print(table)
     common.out.print(_MARKS, markup=False)
 
 
-def _paragraphs(each: "MethodDescription | PluginError") -> Iterator[str]:
+def _paragraphs(each: "MethodInfo | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return

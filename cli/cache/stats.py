@@ -7,8 +7,8 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.options import Command, Seconds, cache_option, common_options
+from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
@@ -20,15 +20,15 @@ _UNEVEN: Final = 0.2
 
 @click.command(cls=Command)
 @click.argument("store")
-@click.option("--window", type=common.Seconds(), default=4.4, help="Length in s of the training window.")
+@click.option("--window", type=Seconds(), default=4.4, help="Length in s of the training window.")
 @click.option("--audio", is_flag=True, help="Also read the audio again: clipping, offset, digital silence at the ends.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     help="Where the audio lies now: a folder, a ZIP or a tar.  [default: where it was prepared]",
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
     """Balance, speakers, durations, levels, and what should be looked at.
 
@@ -42,9 +42,9 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
     opened = common.open_store(cache, store)
     if audio:
-        from emodna.pipeline.inspect.oddities import waveforms
+        from emodna.pipeline.inspect.anomalies import waveforms
 
-        with counting("reading audio") as counter:
+        with count_progress("reading audio") as counter:
             told = counter.begin(len(opened.columns(["path"])["path"].unique()))
             document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
     else:
@@ -60,7 +60,7 @@ def _print(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
     without = f", {speakers['without']} utterances of nobody known" if speakers["without"] else ""
     common.out.print(
-        f"[bold]{common.safe(document['corpus'])}[/bold]  {common.safe(document['feature_set'])}  "
+        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
         f"{speakers['known']} speakers{without}"
     )
@@ -86,7 +86,7 @@ def _print(document: Mapping[str, Any]) -> None:
         "silence": _spread(document["silent_share"], "of the frames at the floor"),
         "features": _values(document["features"]),
     }
-    common.print_facts(facts)
+    common.print_fields(facts)
 
 
 def _findings(document: Mapping[str, Any]) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
     ):
         if count := len(found):
             more = f" ... and {count - _EXAMPLES} more" if count > _EXAMPLES else ""
-            yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(found[:_EXAMPLES]))}{more}"
+            yield f"[yellow]{count:5}[/yellow]  {says}: {common.escape('; '.join(found[:_EXAMPLES]))}{more}"
     for task, balance in document["labels"].items():
         yield from _imbalance(task, balance)
 
