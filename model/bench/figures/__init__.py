@@ -68,4 +68,4 @@ def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> Fi
 def check_figure_name(name: str) -> None:
     """Raise a BenchError if a name is unknown."""
     if name not in FIGURES:
-        raise BenchError("unknown figure", field="names", value=name, valid=FIGURES)
+        raise BenchError("unknown", field="figure", value=name, valid=FIGURES)
