@@ -149,8 +149,8 @@ class TestShow:
             assert part in answer.out
 
     def test_of_no_run_is_one_line(self, tmp_path: Path) -> None:
-        assert_one_line_error(runs("show", tmp_path), "not a run's folder", "emodna-runs ls")
-        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: no such folder")
+        assert_one_line_error(runs("show", tmp_path), "not a run's folder")
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: folder not found")
 
 
 class TestCompare:
@@ -169,14 +169,14 @@ class TestCompare:
         assert 0 <= document["pairs"][0]["p"] <= 1
         assert document["pairs"][0]["problem"] is None
         assert document["pairs"][1]["utterances"] is None
-        assert "stopped: not done" in document["pairs"][1]["problem"]
+        assert "stopped: not finished" in document["pairs"][1]["problem"]
 
     def test_text_shows_scores_differences_seeds_and_pairs(self, made: Path) -> None:
         answer = runs("compare", made / "one", made / "deep" / "two", made / "other")
         assert answer.code == 0
         for part in (f"A  {made / 'one'}", "best constants", "differs", "over seeds", "\u00b1", "McNemar p"):
             assert part in answer.out
-        assert "A C  not the same task" in answer.out
+        assert "A C  different tasks" in answer.out
 
     def test_of_equal_runs_says_so(self, made: Path) -> None:
         assert "the same configuration" in runs("compare", made / "one", made / "one").out

@@ -12,7 +12,7 @@ import yaml
 
 from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.card import card
+from emodna.model.runs.card import render_card
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, read_emotions
 
@@ -37,10 +37,10 @@ def change(file: Path, edit: Callable[[Any], object]) -> None:
 
 class TestTheCardOfARun:
     def test_lies_in_its_folder_and_is_what_its_files_give(self, trained_run: Path) -> None:
-        assert (trained_run / "MODEL_CARD.md").read_text() == card(RunFolder(trained_run))
+        assert (trained_run / "MODEL_CARD.md").read_text() == render_card(RunFolder(trained_run))
 
     def test_tells_the_hub_what_it_asks_for(self, trained_run: Path) -> None:
-        front, _ = parts(card(RunFolder(trained_run)))
+        front, _ = parts(render_card(RunFolder(trained_run)))
         assert (front["license"], front["license_name"]) == ("other", "terms-of-the-corpora")
         assert front["language"] == ["de", "en"]
         assert (front["library_name"], front["pipeline_tag"]) == ("emodna", "audio-classification")
@@ -57,7 +57,7 @@ class TestTheCardOfARun:
 
     def test_shows_the_scores_beside_those_of_the_constants(self, trained_run: Path) -> None:
         result = json.loads((trained_run / "result.json").read_text())
-        text = card(RunFolder(trained_run))
+        text = render_card(RunFolder(trained_run))
         for name, row in {result["label"]: result, **result["constant"]}.items():
             cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
             assert f"| {name.replace('_', ' ')} | {cells} |".replace("_", r"\_") in text
@@ -66,7 +66,7 @@ class TestTheCardOfARun:
     def test_says_what_the_model_was_made_of(
         self, trained_run: Path, source: FeatureStore, target: FeatureStore
     ) -> None:
-        text = card(RunFolder(trained_run))
+        text = render_card(RunFolder(trained_run))
         assert "| ravdess | source | 32 |" in text
         assert "| emodb | target | 32 |" in text
         for store in (source, target):
@@ -85,7 +85,7 @@ class TestTheCardOfARun:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        (python, _onnx) = re.findall(r"```python\n(.*?)```", card(RunFolder(trained_run)), re.DOTALL)
+        (python, _onnx) = re.findall(r"```python\n(.*?)```", render_card(RunFolder(trained_run)), re.DOTALL)
         (tmp_path / "RUN").symlink_to(trained_run)
         shutil.copy(sorted((roots["emodb"] / "wav").glob("*.wav"))[0], tmp_path / "speech.wav")
         monkeypatch.chdir(tmp_path)
@@ -102,7 +102,7 @@ def test_of_several_sources_and_a_target_without_labels(
     front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
     assert "model-index" not in front
     assert front["datasets"] == ["ravdess", "second", "own"]
-    assert "Not known: own has no labels of arousal." in text
+    assert "Not known: own has no arousal labels." in text
     assert "from the labels of ravdess + second, for recordings such as own." in text
     assert "| second | source | 32 |" in text
     assert "| own | target | 32 |" in text
@@ -115,9 +115,9 @@ def test_text_from_outside_stays_text(run: RunFolder) -> None:
         for corpus in document["corpora"]:
             corpus.update(licence=hostile, citation=hostile, languages=[hostile])
 
-    before = parts(card(run))[1]
+    before = parts(render_card(run))[1]
     change(run.corpora, put)
-    front, text = parts(card(run))
+    front, text = parts(render_card(run))
     assert front["language"] == [hostile]
     headings = re.compile(r"^#.*$|^---.*$", re.MULTILINE)
     assert headings.findall(text) == headings.findall(before)
@@ -138,7 +138,7 @@ def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
     ):
         change(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
         assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
-        assert ("**Not for commercial use**, by the terms of ravdess and emodb." in card(run)) == forbids
+        assert ("**Not for commercial use**, by the terms of ravdess and emodb." in render_card(run)) == forbids
 
 
 def test_the_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:

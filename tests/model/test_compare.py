@@ -94,10 +94,10 @@ class TestPairs:
         config = tmp_path / "task" / "config.json"
         config.write_text(config.read_text().replace('"arousal"', '"valence"'))
         for run, says in (
-            (changed(seeds[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]), "not the same utterances"),
-            (changed(seeds[1], tmp_path / "other", ids=["strange", *ids[1:]]), "not the same utterances"),
+            (changed(seeds[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]), "different utterances"),
+            (changed(seeds[1], tmp_path / "other", ids=["strange", *ids[1:]]), "different utterances"),
             (open_run(tmp_path / "half"), "predictions.parquet: cannot be read"),
-            (open_run(tmp_path / "task"), "not the same task"),
+            (open_run(tmp_path / "task"), "different tasks"),
         ):
             assert says in str(compare_pairs([seeds[0], run])[0, 1].problem)
 

@@ -64,7 +64,7 @@ class TestStates:
         assert read_curves(run) == read_curves(whole)
         assert set(run.scores.values()) == {None}
         assert summarise_seeds([run, whole]) == []
-        assert "not done" in str(compare_pairs([run, whole])[0, 1].problem)
+        assert "not finished" in str(compare_pairs([run, whole])[0, 1].problem)
         assert (find_differences([run, whole]) == {}) == (name == "result.json")
         assert [find_training_store(run, corpus).state for corpus in run.corpora] == ["same"] * len(run.corpora)
 
@@ -92,7 +92,7 @@ class TestFind:
         assert list(found) == sorted(found)
 
     def test_of_no_folder_and_opening_what_is_no_run_are_errors(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match="nowhere: no such folder"):
+        with pytest.raises(RunError, match="nowhere: folder not found"):
             list(find_runs([tmp_path / "nowhere"]))
         for place in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(RunError, match="not a run's folder"):
