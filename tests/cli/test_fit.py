@@ -179,7 +179,7 @@ class TestMistakes:
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
             (["--add", "scl"], ["--add scl: not for emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
             (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl: conflicts with --set add=none"]),
-            (["--method", "dan", "--set", "scl_weight=0.5"], ["scl_weight=0.5: only with --add scl"]),
+            (["--method", "dan", "--set", "scl_weight=0.5"], ["--set scl_weight=0.5: has no effect", "--add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
             (["--method", "caam", "--set", "frames=30"], ["--set frames=30: caam needs at least 38"]),

@@ -131,7 +131,7 @@ class TestMissingLabels:
 
 
 def test_labels_without_l_scl_are_refused(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="threshold=oracle-labels: only with --add scl"):
+    with pytest.raises(ConfigError, match="threshold=oracle-labels: has no effect; it needs add=scl"):
         fit_small(source, target, tmp_path, method="dan", settings={"threshold": "oracle-labels"})
 
 
