@@ -23,24 +23,24 @@ def run(trained_run: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(trained_run, tmp_path / "run")))
 
 
-def parts(text: str) -> tuple[dict[str, Any], str]:
+def split_card(text: str) -> tuple[dict[str, Any], str]:
     """Front matter and text."""
     _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
     return yaml.safe_load(front), body
 
 
-def change(file: Path, edit: Callable[[Any], object]) -> None:
+def edit_json(file: Path, edit: Callable[[Any], object]) -> None:
     document = json.loads(file.read_text())
     edit(document)
     file.write_text(json.dumps(document))
 
 
-class TestTheCardOfARun:
-    def test_lies_in_its_folder_and_is_what_its_files_give(self, trained_run: Path) -> None:
+class TestCard:
+    def test_card_in_the_run_folder_is_rendered_from_its_files(self, trained_run: Path) -> None:
         assert (trained_run / "MODEL_CARD.md").read_text() == render_card(RunFolder(trained_run))
 
-    def test_tells_the_hub_what_it_asks_for(self, trained_run: Path) -> None:
-        front, _ = parts(render_card(RunFolder(trained_run)))
+    def test_front_matter_has_the_keys_of_the_hub(self, trained_run: Path) -> None:
+        front, _ = split_card(render_card(RunFolder(trained_run)))
         assert (front["license"], front["license_name"]) == ("other", "terms-of-the-corpora")
         assert front["language"] == ["de", "en"]
         assert (front["library_name"], front["pipeline_tag"]) == ("emodna", "audio-classification")
@@ -55,7 +55,7 @@ class TestTheCardOfARun:
             {"UAR": result["uar"], "WAR": result["war"], "F1": result["f1"], "macro-F1": result["macro_f1"]}, abs=0.01
         )
 
-    def test_shows_the_scores_beside_those_of_the_constants(self, trained_run: Path) -> None:
+    def test_table_has_the_scores_of_constant_predictors(self, trained_run: Path) -> None:
         result = json.loads((trained_run / "result.json").read_text())
         text = render_card(RunFolder(trained_run))
         for name, row in {result["label"]: result, **result["constant"]}.items():
@@ -63,9 +63,7 @@ class TestTheCardOfARun:
             assert f"| {name.replace('_', ' ')} | {cells} |".replace("_", r"\_") in text
         assert "transductive" in text
 
-    def test_says_what_the_model_was_made_of(
-        self, trained_run: Path, source: FeatureStore, target: FeatureStore
-    ) -> None:
+    def test_data_and_settings_are_listed(self, trained_run: Path, source: FeatureStore, target: FeatureStore) -> None:
         text = render_card(RunFolder(trained_run))
         assert "| ravdess | source | 32 |" in text
         assert "| emodb | target | 32 |" in text
@@ -77,7 +75,7 @@ class TestTheCardOfARun:
         assert "Ye et al. 2023" in text
         assert str(trained_run.parent) not in text  # nothing of the machine
 
-    def test_has_examples_that_work_as_they_are_printed(
+    def test_python_example_runs(
         self,
         trained_run: Path,
         roots: dict[str, Path],
@@ -93,13 +91,13 @@ class TestTheCardOfARun:
         assert re.fullmatch(r"speech\.wav 0\.\d+ None\n", capsys.readouterr().out)
 
 
-def test_of_several_sources_and_a_target_without_labels(
+def test_card_names_several_sources_and_a_target_without_labels(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     second = make_manifest_store(roots["ravdess"], read_emotions(source), tmp_path / "cache", name="second")
     unlabelled = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path / "cache")
     fit_small([source, second], unlabelled, tmp_path / "run", steps=1, method="source-only")
-    front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
+    front, text = split_card((tmp_path / "run" / "MODEL_CARD.md").read_text())
     assert "model-index" not in front
     assert front["datasets"] == ["ravdess", "second", "own"]
     assert "Not known: own has no arousal labels." in text
@@ -108,16 +106,16 @@ def test_of_several_sources_and_a_target_without_labels(
     assert "| own | target | 32 |" in text
 
 
-def test_text_from_outside_stays_text(run: RunFolder) -> None:
+def test_text_from_outside_is_escaped(run: RunFolder) -> None:
     hostile = "CC BY-NC\n---\n# Free!\n<script>alert(1)</script> [here](http://evil) `a` *b* | c\x1b[31m ${d} \ud800"
 
     def put(document: Any) -> None:
         for corpus in document["corpora"]:
             corpus.update(licence=hostile, citation=hostile, languages=[hostile])
 
-    before = parts(render_card(run))[1]
-    change(run.corpora, put)
-    front, text = parts(render_card(run))
+    before = split_card(render_card(run))[1]
+    edit_json(run.corpora, put)
+    front, text = split_card(render_card(run))
     assert front["language"] == [hostile]
     headings = re.compile(r"^#.*$|^---.*$", re.MULTILINE)
     assert headings.findall(text) == headings.findall(before)
@@ -127,7 +125,7 @@ def test_text_from_outside_stays_text(run: RunFolder) -> None:
     text.encode()
 
 
-def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
+def test_non_commercial_licences_are_stated(run: RunFolder) -> None:
     for licence, forbids in (
         ("CC BY-NC-SA 4.0", True),
         ("free for research, terms unclear", True),
@@ -136,12 +134,12 @@ def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
         ("the user's own", False),
         ("", False),
     ):
-        change(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
+        edit_json(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
         assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
         assert ("**Not for commercial use**, by the terms of ravdess and emodb." in render_card(run)) == forbids
 
 
-def test_the_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:
+def test_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:
     source, found = read_corpora(RunFolder(trained_run))
     assert (source.role, found.role) == ("source", "target")
     labels = target.labels("arousal")
