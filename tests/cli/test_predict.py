@@ -130,7 +130,7 @@ class TestManifest:
         assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: no such file")
         assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: no such folder")
         (tmp_path / "x.csv").write_text("file\na.wav\n")
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path'; its columns: file")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: file")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)
