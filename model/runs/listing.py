@@ -99,7 +99,7 @@ def find_runs(places: Iterable[Path]) -> Iterator[Run]:
     """Yield the runs in and below some folders, sorted by path. Raise a RunError if a folder does not exist."""
     for place in places:
         if not place.is_dir():
-            raise RunError("folder not found", where=place)
+            raise RunError("not found", where=place)
         for parent, folders, names in os.walk(place):
             folder = RunFolder(Path(parent))
             folders.sort()

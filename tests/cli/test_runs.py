@@ -152,7 +152,7 @@ class TestShow:
 
     def test_missing_run_is_one_line(self, tmp_path: Path) -> None:
         assert_one_line_error(runs("show", tmp_path), "not a run's folder")
-        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: folder not found")
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: not found")
 
 
 class TestCompare:
