@@ -132,8 +132,8 @@ class Block:
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of the scores of each column."""
-        with_class_1_share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
-        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: with_class_1_share}
+        share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
+        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: share}
         return tuple(names[score] for score in self.scores)
 
 

@@ -68,7 +68,7 @@ class RunReply:
         return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
 
 
-class _SilentWatcher:
+class _SilentCallback:
     """A callback that prints nothing; metrics.jsonl has the progress."""
 
     def on_start(self, done: int) -> None: ...
@@ -115,7 +115,7 @@ def train_run(
         out=folder.path,
         resume=folder.config.exists(),
     )
-    return fit(request, callback or _SilentWatcher(), stop_listener or never_stop)
+    return fit(request, callback or _SilentCallback(), stop_listener or never_stop)
 
 
 def execute_order(order: RunOrder) -> RunReply:

@@ -1,4 +1,4 @@
-"""What a worker says of a cell that it cannot run."""
+"""Tests of replies of workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
         local=local,
         restart=False,
     )
-    answer = execute_order(order)
-    assert answer.kind == kind
-    assert "/stores/casia/mfcc40-x" in str(answer.error)
-    assert answer.traceback is None
+    reply = execute_order(order)
+    assert reply.kind == kind
+    assert "/stores/casia/mfcc40-x" in str(reply.error)
+    assert reply.traceback is None
