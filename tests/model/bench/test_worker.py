@@ -17,16 +17,8 @@ def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
 ) -> None:
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
     experiment = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
-    order = RunOrder(
-        str(tmp_path),
-        hash_experiment(tmp_path) or "",
-        experiment.runs[0],
-        read_versions(),
-        1,
-        "cpu",
-        local=local,
-        restart=False,
-    )
+    digest = hash_experiment(tmp_path) or ""
+    order = RunOrder(str(tmp_path), digest, experiment.runs[0], read_versions(), 1, "cpu", local, restart=False)
     reply = execute_order(order)
     assert reply.kind == kind
     assert "/stores/casia/mfcc40-x" in str(reply.error)
