@@ -43,13 +43,7 @@ _JSON_KEYS: Final = (
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
 )
-@click.option(
-    "--corpus",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="Corpus, or all (that are found); repeatable.",
-)
+@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Corpus, or all (that are found); repeatable.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
@@ -61,32 +55,16 @@ _JSON_KEYS: Final = (
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Own recordings: a folder, ZIP or tar, unlabelled.")
 @click.option("--name", help="Name of own recordings.  [default: from path]")
-@click.option(
-    "--segment",
-    default="none",
-    metavar="none|energy",
-    help="energy: split audio at pauses.",
-)
+@click.option("--segment", default="none", metavar="none|energy", help="energy: split audio at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Audio channel, from 0.")
 @click.option(
-    "--fixed-samples",
-    type=click.IntRange(min=2048),
-    help="Crop or pad each waveform to this length (paper: 96000).",
+    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad each waveform to this length (paper: 96000)."
 )
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer recordings.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    show_default="all cores",
-    help="Local worker processes.",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS|FILE",
-    help="Use the Dask cluster of this scheduler.",
-)
+@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Local worker processes.")
+@click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 @click.option("--rehash", is_flag=True, help="Hash all audio and shards again.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process writes the store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
@@ -141,9 +119,7 @@ def prep(
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
-        max_seconds,
-        segmenter(segment),
+        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples), max_seconds, segmenter(segment)
     )
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:

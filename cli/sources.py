@@ -59,7 +59,9 @@ def find_own(manifest: Path | None, folder: Path | None, name: str | None, root:
 
     name = derive_name(place) if name is None else name
     if corpora.find_selection(name) is not None:
-        raise EmodnaError("is the name of a registered corpus", field="name", value=name, remedy="choose another name")
+        raise EmodnaError(
+            "already the name of a registered corpus", field="name", value=name, remedy="choose another name"
+        )
     if manifest is not None:
         return [(Manifest(place, name), root or place.parent)]
     return [(Recordings(place, name), place)]
