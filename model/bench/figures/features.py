@@ -182,20 +182,11 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
             earlier = [[value(before.get(run)) for run in runs] for runs in groups]
             later = [[value(found[run]) for run in runs if run.method != SOURCE_ONLY] for runs in groups]
             input_distances = [each for each in map(value, inputs.values()) if each is not None]
-            panels.append(
-                Panel(
-                    f"{title}{', within classes' * within}",
-                    [
-                        _make_dots("before: Source Only", labels, earlier, 0),
-                        _make_dots("after: the method", labels, later, 1),
-                    ],
-                    x_label=title,
-                    references=[("input features (mean per utterance)", fmean(input_distances))]
-                    if input_distances
-                    else [],
-                    least_width=least_width,
-                )
-            )
+            before_dots = _make_dots("before: Source Only", labels, earlier, 0)
+            marks = [before_dots, _make_dots("after: the method", labels, later, 1)]
+            references = [("input features (mean per utterance)", fmean(input_distances))] if input_distances else []
+            heading = f"{title}{', within classes' * within}"
+            panels.append(Panel(heading, marks, title, references=references, least_width=least_width))
     pair_text = format_pair(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
     spread = "Means over the pairs; bars: lowest to highest pair. " if len(pairs) > 1 else ""
     lacking = f" Pairs that not all methods have are left out: {shorten_list(left_out)}." if left_out else ""
