@@ -1,4 +1,4 @@
-"""What docs/METHODS.md says of settings is so."""
+"""The settings in docs/METHODS.md exist and are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""emodna-eval as its users meet it: scores on the screen and as JSON, files, pictures, mistakes."""
+"""emodna-eval: text, JSON, files, pictures and errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(finished_run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def own_cache(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that also holds `calls`, without labels, and `staff`, with labels and a speaker of an odd name."""
+    """Return a cache that also has `calls`, without labels, and `staff`, with labels and a hostile speaker name."""
     folder = Path(shutil.copytree(cache, tmp_path_factory.mktemp("own") / "cache"))
     files = sorted(path.relative_to(emodb_root) for path in emodb_root.glob("wav/*.wav"))
     for name, header, cells in (
@@ -100,7 +100,7 @@ class TestText:
             assert any(line.startswith(beginning) for line in lines)
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
-        assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
+        assert "gender" not in answer.out  # it is unknown, and a single row is not shown
         assert "no arousal labels: nothing to score" in evaluate(run, own_cache, "--corpus", "calls").out
 
     def test_use_in_training_is_noted_unless_quiet(self, run: Path, cache: Path) -> None:

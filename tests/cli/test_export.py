@@ -1,4 +1,4 @@
-"""emodna-export as its users meet it: one file that answers as emodna does, and the card written anew."""
+"""emodna-export: an ONNX file that predicts like emodna, and the model card."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def export(*arguments: object) -> CommandResult:
 
 @pytest.fixture(scope="module")
 def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of a finished run, to export into."""
+    """Return a copy of a finished run."""
     return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("export") / "run"))
 
 
 @pytest.fixture(scope="module")
 def document(run: Path) -> dict[str, Any]:
-    """What --json says of the run's file, where it goes by default."""
+    """Return the JSON of an export to the default file."""
     answer = export(run, "--to", "onnx", "--json")
     assert (answer.code, answer.err) == (0, "")
     document: dict[str, Any] = json.loads(answer.out)
@@ -70,7 +70,7 @@ class TestOnnx:
         found = [float(session.run(["probability"], {"waveform": read_waveform(file)[None]})[0][0]) for file in files]
         assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
         assert np.ptp(found) > 1e-3
-        # Beside silence, too.
+        # Also in a batch with silence.
         speech = read_waveform(files[0])
         probability, logits = session.run(None, {"waveform": np.stack([speech, 0 * speech])})
         assert probability.tolist() == pytest.approx([found[0], np.nan], abs=1e-6, nan_ok=True)

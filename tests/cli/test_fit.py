@@ -1,4 +1,4 @@
-"""emodna-fit as its users meet it: output for people and for scripts, settings, mistakes."""
+"""emodna-fit: text, JSON, settings and errors."""
 
 import json
 import shutil
@@ -36,20 +36,20 @@ def settings(*values: str) -> list[str]:
 
 @pytest.fixture
 def short_run(cache: Path, tmp_path: Path) -> list[object]:
-    """Options of a short run into `tmp_path / "run"`."""
+    """Return the options of a short run into `tmp_path / "run"`."""
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run"]
     return [*options, "--threads", 1, "--steps", 2, *settings(*SMALL)]
 
 
 @pytest.fixture
 def own_cache(cache: Path, tmp_path: Path) -> Path:
-    """A copy of the cache, to be damaged."""
+    """Return a copy of the cache."""
     return Path(shutil.copytree(cache, tmp_path / "cache"))
 
 
 @pytest.fixture
 def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """The content of config.json that some options come to, without a training."""
+    """Return a function that resolves options to the content of config.json, without training."""
     plans: list[FitPlan] = []
 
     def keep(plan: FitPlan, *_: object) -> None:
@@ -231,13 +231,13 @@ def test_damaged_stores_are_named(pattern: str, corpus: str, own_cache: Path, sh
     for position in range(len(content) // 2, len(content) // 2 + 64):
         content[position] ^= 0xFF
     file.write_bytes(content)
-    # Enough steps to meet every utterance.
+    # Enough steps to read every utterance.
     answer = fit(*short_run, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
     assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
 
 
 class TestPrecedence:
-    """Option, environment, TOML, default."""
+    """Options override the environment, which overrides TOML files, which override defaults."""
 
     @pytest.fixture
     def toml(self, tmp_path: Path) -> Path:

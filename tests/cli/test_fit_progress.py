@@ -1,4 +1,4 @@
-"""What a user sees of a training that goes on."""
+"""Progress of a training on standard error."""
 
 import io
 import re
@@ -14,7 +14,7 @@ TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
 
 class Clock:
-    """A clock that goes when it is told."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -24,8 +24,6 @@ class Clock:
 
 
 class TestPace:
-    """Rates and times of a session."""
-
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()
@@ -54,7 +52,7 @@ Training = Callable[..., str]
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Training:
-    """What a short training shows on a console."""
+    """Return a function that returns the progress of a short training as text."""
 
     def show(title: str = "a -> b", *, done: int = 0, quiet: bool = False, **console: object) -> str:
         file = io.StringIO()

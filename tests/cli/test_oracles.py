@@ -1,4 +1,4 @@
-"""Runs that learnt from the target's labels: wherever a result of theirs is shown, the word oracle stands beside it."""
+"""Results of runs that used the target's labels are marked "oracle" everywhere."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def fit(cache: Path, *arguments: object) -> CommandResult:
 
 @pytest.fixture(scope="module")
 def trained_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, CommandResult]]:
-    """Runs of the upper bound, of Emo-DNA with the target's labels, and of Source Only; what each printed."""
+    """Return the folder and outputs of three runs: upper bound, Emo-DNA with the target's labels, Source Only."""
     folder = tmp_path_factory.mktemp("runs")
     asked = {
         "bound": ("--method", "upper-bound"),
@@ -61,7 +61,7 @@ class TestFit:
         assert row.startswith(method)
         assert "oracle: trained with" in answer.out
         assert "oracle: " in answer.err.splitlines()[0]
-        assert "\u2026" not in answer.out  # a long name cuts no figure off
+        assert "\u2026" not in answer.out  # no number is cut off by a long name
         assert json.loads((trained_runs[0] / name / "result.json").read_text())["supervision"] == supervision
 
     def test_methods_are_not_marked(self, trained_runs: tuple[Path, dict[str, CommandResult]]) -> None:
@@ -74,7 +74,7 @@ class TestFit:
         assert_one_line_error(answer, "--select snd", "upper-bound")
 
     def test_fixed_threshold_is_accepted(self, cache: Path, tmp_path: Path) -> None:
-        # A new network is sure of nothing: no pseudo-label counts, and the run is finite all the same.
+        # A new network is uncertain: no pseudo-label is used, and the losses are finite.
         answer = fit(cache, "--set", "threshold=fixed:0.9", "--out", tmp_path / "run", "--json")
         assert json.loads(answer.out)["supervision"] == "source"
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

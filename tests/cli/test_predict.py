@@ -1,4 +1,4 @@
-"""emodna-predict as its users meet it."""
+"""emodna-predict: text, JSON, tables, windows and errors."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
 
 def predict(*arguments: object) -> CommandResult:
-    """Run the command, without the line that says how fast it was."""
+    """Run the command without the throughput line."""
     return run_command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 
 
@@ -74,11 +74,11 @@ def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path
 
 
 class TestManifest:
-    """The rows of a table, with its columns beside the answers."""
+    """Predictions for the rows of a table, with its columns."""
 
     @pytest.fixture
     def table(self, files: list[Path], tmp_path: Path) -> Path:
-        """Four rows: of two recordings, the second among two that cannot be answered."""
+        """Return a table of four rows; the second and the third cannot be predicted."""
         for file, name in zip(files, ("b.wav", "a [bold]é.wav"), strict=False):
             shutil.copy(file, tmp_path / name)
         rows = ["label,path,emotion,agent", "old,b.wav,anger,[red]x", 'new,absent.wav,,"1,2"', ",,,\x1b[31mred"]
@@ -102,7 +102,7 @@ class TestManifest:
         assert found[1]["error"] == "cannot be read: No such file or directory"
         assert found[2]["error"] == "no path"
         assert {key: found[0][key] for key in KEYS[1:]} == {key: alone[key] for key in KEYS[1:]}
-        # A word that is no emotion of ours is no reason to leave a recording out: nobody asks for its label.
+        # An unknown emotion does not matter: labels are not used.
         assert (found[3]["emotion"], found[3]["label"] in ("low", "high")) == ("hangry", True)
 
     def test_text_is_an_escaped_line_per_row(self, run: Path, table: Path) -> None:
@@ -189,7 +189,7 @@ def test_also_adds_predictions_of_another_run(runs: dict[str, Path], files: list
 
 def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     content = files[0].read_bytes()
-    streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
+    streamed = bytearray(content)  # written by a program that cannot seek back to set the lengths
     streamed[4:8] = streamed[40:44] = b"\xff" * 4
     (expected,) = json.loads(predict(run, files[0], "--json").out)
     for each in (content, streamed):
@@ -198,8 +198,6 @@ def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pyte
 
 
 class TestTables:
-    """--out and --csv."""
-
     @pytest.fixture
     def manifest_arguments(self, run: Path, files: list[Path], tmp_path: Path) -> list[object]:
         columns = {

@@ -1,4 +1,4 @@
-"""emodna-runs: what its users and their scripts get."""
+"""emodna-runs: lists, single runs and comparisons, as text and JSON."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def read_json(*arguments: object) -> Any:
 
 @pytest.fixture(scope="module")
 def trained_runs(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four runs: Source Only with two seeds, Emo-DNA interrupted at step 2 of 3, and one with sources turned round."""
+    """Return a folder of four runs: three of Source Only, and one of Emo-DNA interrupted at step 2 of 3."""
     folder = tmp_path_factory.mktemp("runs")
     stores = [FeatureStore(store) for store in (ravdess_store, emodb_store)]
     for name, asked in {
@@ -58,7 +58,7 @@ def trained_runs(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytes
 
 @pytest.fixture
 def copy(trained_runs: Path, tmp_path: Path) -> Path:
-    """A copy of all runs, to be damaged."""
+    """Return a copy of all runs."""
     return Path(shutil.copytree(trained_runs, tmp_path / "runs"))
 
 

@@ -1,4 +1,4 @@
-"""Scores of groups: against those of each group's utterances alone."""
+"""Scores and recalls of groups of utterances."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_scores_of_a_group_equal_the_scores_of_its_utterances(
 ) -> None:
     values = np.array(target.column(column))
     found = break_down_scores(group_confusions(column, target, np.arange(len(target)), truth, predictions))
-    assert list(found) == sorted(set(values))  # all are known
+    assert list(found) == sorted(set(values))  # there is no unknown value
     for name, row in found.items():
         here = values == name
         assert (row["count"], row["high"]) == (here.sum(), truth[here].sum())
@@ -63,7 +63,7 @@ def test_unknown_speakers_form_a_group(target: FeatureStore, roots: dict[str, Pa
     found = break_down_scores(group_confusions("speaker", store, rows, truth, truth))
     assert list(found) == ["s0", "s1", "unknown"]
     assert found["unknown"]["count"] == sum(store.column("speaker")[row] is None for row in rows)
-    # Of one class the recall of the other is not known.
+    # UAR needs both classes.
     assert [(row["uar"], row["war"]) for row in found.values()] == [(None, 100)] * 3
 
 

@@ -1,4 +1,4 @@
-"""Calibration: a case computed by hand, naive loops, scikit-learn, and the edges of the bins."""
+"""Calibration, against hand-computed values, naive loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ probability_lists = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_
 
 
 def test_calibration_equals_hand_computed_values() -> None:
-    # Confidences .9 .9 .8 .6, of which the answers are right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
-    # (8/15, 9/15] hold 2, 1, 1 with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
+    # Confidences .9 .9 .8 .6; predictions right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
+    # (8/15, 9/15] have 2, 1, 1 utterances with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
     found = compute_calibration(np.array([1, 0, 0, 1]), np.array([0.9, 0.9, 0.2, 0.6]))
     assert found["ece"] == pytest.approx((2 * 0.4 + 0.2 + 0.4) / 4)
     assert found["mce"] == pytest.approx(0.4)

@@ -1,4 +1,4 @@
-"""The model card: all that the run knows, in a form that the hub reads, and nothing that a corpus could smuggle in."""
+"""Model cards: content, front matter, and escaping of text from outside."""
 
 import json
 import re
@@ -19,12 +19,12 @@ from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> RunFolder:
-    """A copy of the finished run, to be changed."""
+    """Return a copy of the finished run."""
     return RunFolder(Path(shutil.copytree(trained_run, tmp_path / "run")))
 
 
 def split_card(text: str) -> tuple[dict[str, Any], str]:
-    """Front matter and text."""
+    """Return front matter and text."""
     _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
     return yaml.safe_load(front), body
 
@@ -73,7 +73,7 @@ class TestCard:
             assert store.snapshot.licence in text
         assert r"settings other than the defaults: batch\_size = 8, frames = 32, log\_every = 1, channels = 8" in text
         assert "Ye et al. 2023" in text
-        assert str(trained_run.parent) not in text  # nothing of the machine
+        assert str(trained_run.parent) not in text  # no local path
 
     def test_python_example_runs(
         self,

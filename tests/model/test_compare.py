@@ -1,4 +1,4 @@
-"""Runs side by side: differences, means over seeds, and pairs of predictions."""
+"""Comparison of runs: differences, means over seeds, and pairs of predictions."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from tests.model.small import fit_small
 
 @pytest.fixture(scope="module")
 def seed_runs(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Two runs of Source Only that differ by their seed, and one of more steps."""
+    """Return two runs of Source Only with different seeds, and one with more steps."""
     runs = tmp_path_factory.mktemp("seeds")
     for name, seed, steps in (("a", 0, 4), ("b", 1, 4), ("c", 0, 5)):
         fit_small(source, target, runs / name, method="source-only", seed=seed, steps=steps)
@@ -29,7 +29,7 @@ def seed_runs(source: FeatureStore, target: FeatureStore, tmp_path_factory: pyte
 
 
 def copy_with_predictions(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[str] | None = None) -> Run:
-    """A copy of a run with other predictions."""
+    """Return a copy of a run with other predictions."""
     shutil.copytree(run.folder.path, place)
     table = pq.read_table(place / "predictions.parquet")
     columns = {"id": table["id"] if ids is None else ids, "label": table["label"] if labels is None else labels}
@@ -72,7 +72,7 @@ class TestPairs:
             ids = [target.ids[row] for row in order]
             runs.append(
                 copy_with_predictions(seed_runs[0], tmp_path / name, labels[order], ids)
-            )  # the order of rows says nothing
+            )  # rows may have any order
         found = compare_pairs(runs)[0, 1]
         n = len(truth)
         assert found == RunPair(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))

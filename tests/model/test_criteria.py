@@ -1,4 +1,4 @@
-"""The label-free criteria: values by hand, naive loops, and what they say of degenerate predictions."""
+"""Label-free criteria, against hand-computed values and naive loops, and for degenerate predictions."""
 
 import math
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ probability_arrays = st.builds(make_probabilities, st.integers(2, 12), st.intege
     [
         (make_binary(0.5, 0.5), math.log(2), 0.0),
         (make_binary(0.0, 1.0), 0.0, math.log(2)),
-        (make_binary(1.0, 1.0), 0.0, 0.0),  # one answer for all, however certain, tells nothing
+        (make_binary(1.0, 1.0), 0.0, 0.0),  # a constant prediction has no information
         (make_binary(0.25), 0.562335, 0.0),  # -(1/4 ln 1/4 + 3/4 ln 3/4)
         (make_binary(0.25, 0.75), 0.562335, math.log(2) - 0.562335),
         (make_binary(0.0, 0.0, 0.0, 1.0), 0.0, 0.562335),
@@ -94,7 +94,7 @@ class TestSoftNeighbourhoodDensity:
         found = soft_neighbourhood_density(make_binary(0.0, 0.0, 1.0, 1.0), temperature=1.0)
         assert found == pytest.approx(naive_entropy(weights))
         assert found == pytest.approx(0.975328, abs=1e-6)
-        # At 0.05 the other class weighs e^-20: as if it were not there.
+        # At 0.05 the weight of the other class, e^-20, is negligible.
         assert soft_neighbourhood_density(make_binary(0.0, 0.0, 1.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
 
     @settings(deadline=None)
@@ -120,7 +120,7 @@ class TestSoftNeighbourhoodDensity:
             soft_neighbourhood_density(probabilities, seed=seed, max_utterances=100) for seed in (3, 3, 4)
         )
         assert first == again != other
-        # As many neighbours as the sample has, spread as the whole.
+        # The sample has a quarter of the neighbours, with the same distribution.
         assert first == pytest.approx(soft_neighbourhood_density(probabilities) - math.log(4), abs=0.2)
 
 

@@ -1,4 +1,4 @@
-"""A finished run on corpora: those it has seen, one it has not, and such as it cannot be used on."""
+"""Evaluation of a finished run on corpora of its training and on others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_run(run: Path) -> FinishedRun:
 
 @pytest.fixture(scope="module")
 def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Half of the target's recordings under another name, with a speaker each."""
+    """Return a corpus of half of the target's recordings, each with its own speaker."""
     emotions = dict(list(read_emotions(target).items())[::2])
     return make_manifest_store(
         roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions}

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against a naive loop, how often they hold the truth, and what must not change them."""
+"""Bootstrap intervals: a naive loop, coverage, and invariances."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ speakers_counts = st.lists(
 
 
 def unroll(counts: Counts) -> tuple[Counts, Counts]:
-    """Truth and predictions that have these confusions (4,)."""
+    """Return truth and predictions with these confusions (4,)."""
     return np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
 
 
 def make_corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, Counts, Counts]:
-    """Speaker, truth and prediction of random utterances; some speakers are understood better than others."""
+    """Return speaker, truth and prediction of random utterances, with error rates that differ between speakers."""
     rng = np.random.default_rng(seed)
     speaker = np.repeat(np.arange(speakers), each)
     truth = rng.integers(0, 2, len(speaker))
@@ -43,7 +43,7 @@ class TestReference:
         speaker, truth, predicted = make_corpus(0)
         counts = confusions(truth, predicted, speaker, 6)
         kinds = np.unique(counts, axis=0)
-        assert len(kinds) == 6  # so that a kind is a speaker
+        assert len(kinds) == 6  # each kind is one speaker
         rng, found = np.random.default_rng(FEW.seed), []
         for drawn in rng.multinomial(6, [1 / 6] * 6, size=FEW.resamples):
             rows = [kinds[kind] for kind, times in enumerate(drawn) for _ in range(times)]
@@ -58,7 +58,7 @@ class TestReference:
 
 
 class TestCoverage:
-    """How often an interval holds the true score: near 95 %."""
+    """Share of intervals that contain the true score: about 95 %."""
 
     def test_independent_utterances_are_covered(self) -> None:
         rng, resampling = np.random.default_rng(0), Resampling(resamples=300)
@@ -72,7 +72,7 @@ class TestCoverage:
         rng, resampling = np.random.default_rng(1), Resampling(resamples=300)
         held = {"speakers": 0, "utterances": 0}
         for _ in range(100):
-            right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # of 20 of each class, of 40 speakers
+            right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # (40 speakers, 2 classes) of 20 utterances
             counts = np.stack([right[:, 0], 20 - right[:, 0], 20 - right[:, 1], right[:, 1]], axis=1)
             for unit, found in (
                 ("speakers", resample_speakers(counts, resampling)),
@@ -125,7 +125,7 @@ class TestTooFew:
         assert "only one " in found["why"]
 
     def test_rare_class_leaves_uar_without_interval(self) -> None:
-        # Of two speakers one is always high, the other always low: every second resample lacks a class.
+        # Each speaker has one class, so half of the resamples lack a class.
         found = resample_speakers(np.array([[10, 0, 0, 0], [0, 0, 5, 5]]), FEW)
         assert found["uar"] is None
         assert "lack a class" in found["why"]

@@ -1,4 +1,4 @@
-"""Runs as they are found on disk: finished, at work, interrupted, damaged, or no runs at all."""
+"""Runs on disk: finished, running, interrupted or damaged."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.model.small import InterruptAt, Interruption, fit_small
 
 @pytest.fixture(scope="module")
 def interrupted(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stopped in step 4 of 9; its checkpoint is of step 3."""
+    """Return a run that was interrupted in step 4 of 9, with a checkpoint of step 3."""
     run = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.raises(Interruption):
         fit_small(source, target, run, steps=9, callback=InterruptAt(4), settings={"checkpoint_seconds": "0"})
@@ -27,7 +27,7 @@ def interrupted(source: FeatureStore, target: FeatureStore, tmp_path_factory: py
 
 @pytest.fixture
 def copy(trained_run: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be damaged."""
+    """Return a copy of the finished run."""
     return Path(shutil.copytree(trained_run, tmp_path / "copy"))
 
 
@@ -59,7 +59,7 @@ class TestStates:
         run = open_run(copy)
         assert run.state == "damaged"
         assert f"{copy / name}: damaged" in str(run.problem)
-        # The rest can be read as that of any run.
+        # The rest can be read.
         whole = open_run(trained_run)
         assert read_curves(run) == read_curves(whole)
         assert set(run.scores.values()) == {None}
@@ -73,7 +73,7 @@ class TestStates:
         for content in (b"", b"dear diary", bytes(100)):
             (run / "resume.safetensors").write_bytes(content)
             assert "resume.safetensors: damaged" in str(open_run(run).problem)
-        (run / "resume.safetensors").unlink()  # killed before its first
+        (run / "resume.safetensors").unlink()  # killed before its first checkpoint
         assert (open_run(run).state, open_run(run).step) == ("interrupted", 0)
 
 
@@ -83,7 +83,7 @@ class TestFind:
             shutil.copytree(trained_run, tmp_path / place)
         (tmp_path / "c" / "config.json").write_text("{")
         (tmp_path / "a" / "model").mkdir()
-        (tmp_path / "a" / "model" / "config.json").write_text('{"architectures": ["Wav2Vec2"]}')  # somebody else's
+        (tmp_path / "a" / "model" / "config.json").write_text('{"architectures": ["Wav2Vec2"]}')  # not a run
         (tmp_path / "a" / "model" / "model.safetensors").write_bytes(b"")
         (tmp_path / "a" / "config.json").write_text("{")
         (tmp_path / "a" / "loop").symlink_to(tmp_path)

@@ -1,4 +1,4 @@
-"""Choosing a snapshot: by what may be known, without a bit from the target's labels, and the oracle apart."""
+"""Selection of a model snapshot without target labels, and the oracle analysis."""
 
 import json
 import random
@@ -38,7 +38,7 @@ from tests.model.small import (
 )
 
 STEPS = 9
-#: Learns fast enough for the snapshots to differ.
+#: Settings of a training that is fast enough for different snapshots.
 FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
 VALIDATED = {**FAST, "validation": "0.25"}
 EVERY_STEP = {"checkpoint_seconds": "0"}
@@ -49,7 +49,7 @@ def fit(pair: Stores, run: Path, **request: Any) -> dict[str, Any]:
 
 
 def resolve_config(pair: Stores, **request: Any) -> dict[str, Any]:
-    """The configuration of a run that is not begun."""
+    """Return the configuration of a run without training it."""
     return resolve_request(FitRequest([pair[0]], pair[1], method="source-only", settings=SETTINGS, **request)).config
 
 
@@ -59,7 +59,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_outputs(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
-    """What the choice decides, and what it was made of."""
+    """Return the files that the selection reads and writes."""
     probabilities = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
     snapshots = {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
     files = ((run / name).read_bytes() for name in ("model.safetensors", "selection.json"))
@@ -68,7 +68,7 @@ def read_outputs(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]
 
 @pytest.fixture(scope="module")
 def selected_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose snapshot was chosen by SND."""
+    """Return a run with a snapshot selected by SND."""
     run = tmp_path_factory.mktemp("validated") / "run"
     fit(pair, run, select="snd", settings=VALIDATED)
     return run
@@ -76,7 +76,7 @@ def selected_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def analysed_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, with an analysis by the target's labels."""
+    """Return the same run with an oracle analysis."""
     run = tmp_path_factory.mktemp("analysed") / "run"
     fit(pair, run, select="snd", settings=VALIDATED, oracle_analysis=True)
     return run
@@ -86,7 +86,7 @@ class TestLast:
     def test_last_is_the_default_and_equals_a_run_without_snapshots(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr(selection, "predict_store")  # the criteria are not asked
+        monkeypatch.delattr(selection, "predict_store")  # the criteria are not computed
         run, plain = tmp_path / "run", tmp_path / "plain"
         fit(pair, plain, settings={"learning_rate": "0.01"})
         result = fit(pair, run, oracle_analysis=True)
@@ -113,7 +113,7 @@ class TestSelection:
         state, _ = checkpoint.load_tensors(selected_run / "snapshots" / f"step-{step:06d}.safetensors")
         saved, _ = checkpoint.load_tensors(selected_run / "model.safetensors")
         assert_same_tensors(checkpoint.strip_prefix("method", saved), state)
-        # Predictions and scores are that model's.
+        # Predictions and scores are of the selected model.
         written = pq.read_table(selected_run / "predictions.parquet")
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         assert predict_store(model, pair[1]).tolist() == written["probability"].to_pylist()
@@ -134,13 +134,13 @@ class TestSelection:
             state, _ = checkpoint.load_tensors(snapshots.path(step))
             assert_same_tensors(model.method.state_dict(), state)
             steps.add(step)
-        assert len(steps) > 1  # else this says little
+        assert len(steps) > 1  # otherwise the test is weak
 
     def test_agreement_is_with_the_mean_prediction_of_all_snapshots(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
-        # On its own recordings, and after a while, the answers differ.
+        # On the source's own recordings, and after some steps, the predictions differ.
         same = make_manifest_store(roots["ravdess"], read_emotions(pair[0]), tmp_path / "same")
         settings = {**FAST, "snapshot_every": "8"}
         fit((pair[0], same), run, select="pseudo-label-agreement", steps=24, settings=settings)
@@ -155,7 +155,7 @@ class TestSelection:
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
         assert [row["pseudo-label-agreement"] for row in rows] == pytest.approx(expected)
         assert [row["class_1_share"] for row in rows] == [np.mean(each >= 0.5) for each in found.values()]
-        assert len(set(expected)) > 1  # else this says little
+        assert len(set(expected)) > 1  # otherwise the test is weak
 
     def test_last_of_equal_snapshots_is_selected(self) -> None:
         table = [{"step": step, "x": value} for step, value in ((1, 3.0), (2, 5.0), (3, 5.0), (4, 3.0))]
@@ -285,7 +285,7 @@ class TestValidation:
             part = split(store, "arousal", 0.5, 0)
             own = Statistics.of_corpora([(store, np.flatnonzero(part.labels >= 0))])
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)
-            assert not np.allclose(model.framer.statistics.mean, own.mean)  # the target's
+            assert not np.allclose(model.framer.statistics.mean, own.mean)  # those of the target
             given = [(store[row], float(store.peak_db[row])) for row in part.held_out.tolist()]
             predicted = replace(model, framer=framer).probabilities(given) >= 0.5
             found.append(scores(part.truth, predicted.astype(np.int64)).uar)
