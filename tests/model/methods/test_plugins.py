@@ -157,7 +157,7 @@ def assert_broken(name: str, reason: str) -> None:
         ("floor", "floor_good:Absent", "cannot import floor_good:Absent: AttributeError"),
         ("floor", "floor_raises:Floor", "cannot import floor_raises:Floor: RuntimeError: on two lines"),
         ("floor", "floor_good:number", "floor_good:number is not a subclass of Method"),
-        ("floor", "floor_good:Unnamed", "calls itself 'source-only', its entry point 'floor'"),
+        ("floor", "floor_good:Unnamed", "has the name 'source-only', but its entry point 'floor'"),
         ("unfinished", "floor_good:Unfinished", "does not define losses, predict"),
         ("Floor 1", "floor_good:Floor", "not a valid name"),
     ],
