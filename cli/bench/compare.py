@@ -1,4 +1,4 @@
-"""emodna-bench compare: compare methods over all scenarios."""
+"""emodna-bench compare: test differences between methods for significance."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, 
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import Remedy
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -21,27 +22,33 @@ if TYPE_CHECKING:
     from emodna.model.evaluation.intervals import Resampling
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
-"""Headings of the middle cells of `comparison_rows`."""
-#: Lines of what was left out; --json has all.
+"""Headings of the columns between mean score and mean rank."""
+#: Printed lines about scenarios that are left out.
 _SHOWN: Final = 5
-#: Scenarios below which intervals are said to be too narrow.
+#: With fewer scenarios, a note says that the bootstrap intervals are too narrow.
 _FEW: Final = 10
-_DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values and intervals are too optimistic"
+_DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-values and intervals are too optimistic"
 
 
-@click.command(cls=Command)
-@click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Score that is compared.")
-@click.option("--task", type=click.Choice(TASKS), help="Scenarios of one task.  [default: of both]")
+@click.command(
+    cls=Command,
+    groups={"Data": "out task methods against metric resamples seed"},
+    examples=(
+        "emodna-bench compare",
+        "emodna-bench compare --task arousal --metric f1 --methods dann:add=scl --against dann",
+    ),
+)
+@click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Metric to compare.")
+@click.option("--task", type=click.Choice(TASKS), help="Task to compare.  [default: both]")
 @click.option(
     "--methods",
-    "methods",
     multiple=True,
-    metavar="ROW",
-    help="METHOD or METHOD:KEY=VALUE,...; repeatable.  [default: all with scores, but no oracles]",
+    metavar="SPEC",
+    help="Method spec to compare; repeatable.  [default: all with scores, without oracles]",
 )
-@click.option("--against", metavar="ROW", help="What the others are compared with.  [default: emo-dna, else the first]")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
+@click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Resamples of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @out_option
 @common.common_options
 def compare(
@@ -54,14 +61,17 @@ def compare(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Compare methods over scenarios: ordered pairs of corpora by tasks, each by its mean over the seeds.
+    """Compare methods with a reference method and with each other.
 
-    Each method against one: mean difference with its 95 % interval (paired bootstrap over the scenarios), Wilcoxon's
-    signed-rank test, and Holm's correction for the number of methods. All methods among each other: mean ranks,
-    Friedman's test, Nemenyi's critical difference (5 %).
+    A scenario is an ordered pair of corpora in one task; its score is the mean over the seeds. The comparison uses the
+    scenarios and seeds that all compared methods have.
 
-    Only scenarios that all compared methods have count, with the seeds that all have. Scenarios that share a corpus are
-    not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
+    For each method: mean difference to the reference with a 95 % interval (paired bootstrap over the scenarios),
+    Wilcoxon's signed-rank test, and Holm's correction for the number of methods. For all methods together: mean ranks,
+    Friedman's test, and Nemenyi's critical difference at 5 %.
+
+    All tests assume independent scenarios. Scenarios that share a corpus are not independent, so p-values and intervals
+    are too optimistic.
     """
     from emodna.model.bench.compare import compare as made
     from emodna.model.bench.compare import match
@@ -83,41 +93,44 @@ def compare(
 def chosen(
     experiment: Experiment, scores: "Scores", methods: list[MethodSpec], against: MethodSpec | None
 ) -> tuple[MethodSpec, list[MethodSpec]]:
-    """Return the reference of a comparison, and all methods that are compared, with the reference.
+    """Return the reference method and all methods to compare, including the reference.
 
-    Raise BenchError of methods that the experiment does not have, or of fewer than two.
+    Raise BenchError if the experiment lacks one of the methods, or if fewer than two remain.
     """
     from emodna.model.bench.compare import EMO_DNA, usual_methods
 
-    for option, spec in [*(("--methods", spec) for spec in methods), *([("--against", against)] if against else [])]:
+    for field, spec in [*(("methods", spec) for spec in methods), *([("against", against)] if against else [])]:
         if spec not in experiment.methods:
-            valid = ", ".join(map(str, experiment.methods))
-            raise BenchError(f"{option} {spec}: not in the benchmark; valid: {valid}")
+            raise BenchError("not in the experiment", field=field, value=str(spec), valid=experiment.methods)
     usual = methods or usual_methods(experiment, scores)
     reference = against
     if reference is None:
         reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(usual), None)
     together = list(dict.fromkeys([*usual, *([reference] if reference else [])]))
     if methods and together == [reference]:
-        default = " (the default)" if against is None else ""
-        raise BenchError(f"--methods {reference}: --against is the same one{default}, and nothing is left to compare")
+        raise BenchError(
+            "the only method is the reference",
+            field="methods",
+            value=str(reference),
+            remedy=Remedy("choose another method, or another {against}"),
+        )
     if reference is None or len(together) < 2:
-        have = ", ".join(map(str, together)) or "none"
-        raise BenchError(f"{experiment.out}: a comparison needs two methods with finished cells (here: {have})")
+        found = ", ".join(map(str, together)) or "none"
+        raise BenchError(f"needs at least two methods with finished runs, found {found}", where=experiment.out)
     return reference, together
 
 
 def comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
-    """Return the line above a comparison."""
+    """Return the title of a comparison."""
     reference = experiment.methods[found.reference].label
     scenarios = counted(found.matched.scenarios, "scenario")
     return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
 
 
 def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
-    """Return the lines of a comparison, best first: label, mean score, one cell per `HEADINGS`, and mean rank.
+    """Return the rows of a comparison, best first: label, mean score, one cell per item of `HEADINGS`, mean rank.
 
-    Each cell is its text and the number it is of; the reference has empty texts where it would be compared with itself.
+    A cell is a text and its number. The reference has empty cells below `HEADINGS`.
     """
     matched, ranks = found.matched, found.ranking.mean_ranks
     against = {each.method: each for each in found.methods}
@@ -141,36 +154,36 @@ def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tu
 
 
 def remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
-    """Yield what has to be known of a comparison, in sentences."""
+    """Yield the notes below a comparison."""
     matched, ranking = found.matched, found.ranking
     for why in dict.fromkeys(each.test.why for each in found.methods if each.test.why is not None):
         labels = [experiment.methods[each.method].label for each in found.methods if each.test.why == why]
-        whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
+        whom = "" if len(labels) == len(found.methods) else f" for {', '.join(labels)}"
         yield f"no Wilcoxon test{whom}: {why}"
     n = len(matched.scenarios)
     if found.why_no_interval is not None:
         yield f"no interval: {found.why_no_interval}"
     elif n < _FEW:
-        yield f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then"
+        yield f"only {n} scenarios: the bootstrap intervals are too narrow"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference
     if difference is not None and not ranking.attainable:
-        yield f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios"
+        yield f"Nemenyi: critical difference {difference:.2f}; too few scenarios to reach it"
     elif difference is not None:
-        yield f"Nemenyi: mean ranks that are {difference:.2f} apart differ"
+        yield f"Nemenyi: mean ranks differ significantly if they are at least {difference:.2f} apart"
         for group in ranking.groups:
             labels = [experiment.methods[matched.methods[place]].label for place in group]
-            yield f"not told apart: {', '.join(labels)}"
+            yield f"no significant difference between: {', '.join(labels)}"
     yield from shared_notes(_shared(found, experiment))
     yield _DEPENDENT
     yield from (f"left out: {left}" for left in matched.left_out[:_SHOWN])
     if len(matched.left_out) > _SHOWN:
-        yield f"left out: {len(matched.left_out) - _SHOWN} more, see --json"
+        yield f"left out: {len(matched.left_out) - _SHOWN} more; --json lists all"
 
 
 def _shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
-    """Return the shared recordings of the pairs of its scenarios."""
+    """Return the numbers of shared recordings of the compared pairs."""
     pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
     return {pair: count for pair, count in experiment.shared.items() if pair in pairs}
 

@@ -1,4 +1,4 @@
-"""Pictures of an experiment, drawn by matplotlib: as files, and as SVG elements of a page."""
+"""Figures of an experiment, drawn by matplotlib as files and as SVG elements of an HTML page."""
 
 import math
 import re
@@ -21,36 +21,36 @@ from emodna.cli.picture import NEUTRAL, STORES, save
 from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
 
 COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-"""Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
-#: No text is taken for a formula.
+"""Palette of Okabe & Ito, pale colours last. Further series repeat a colour with another marker or dash."""
+#: Labels may hold "$", so matplotlib must not parse formulas.
 _STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
-#: Filled ones first: small and many, they are seen best.
+#: Filled markers, which remain visible when small.
 _MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
 _DASHES: Final = ("-", "--", ":", "-.")
-#: Colours of a drawing -> custom properties of a page, whose theme decides.
+#: Colour of a drawing -> CSS custom property, so that the theme of the page sets it.
 _THEME: Final = {
     **{colour.lower(): f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
     NEUTRAL: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
-#: Text on a cell of a matrix, whose colour is the same in all themes.
+#: Whether a heatmap cell is light -> colour of its text, in all themes.
 _ON_CELLS: Final = {True: "#111111", False: "#eeeeee"}
 
-#: Inches: a line of text, all panels side by side.
+#: Inches: height of a text line, and width of all panels in a row.
 _LINE: Final = 0.19
 _ROOM: Final = 13.0
-#: Characters of 8 point to an inch, about.
+#: Characters per inch at 8 pt, approximately.
 _PER_INCH: Final = 15
-#: Longest line of a label, longest column that is not turned, longest name in the legend.
+#: Characters: widest label line, longest column name that is not rotated, longest name in the legend.
 _LABEL: Final = 30
 _UPRIGHT: Final = 8
 _NAME: Final = 60
-#: No line ends between these.
+#: Words that stay on one line.
 _TOGETHER: Final = re.compile(r"\b(seeds?) (?=\d)")
 
 
 def picture_file(picture: Picture, format: str) -> bytes:
-    """Return a picture as a file: png, svg or pdf."""
+    """Return a figure as the bytes of a png, svg or pdf file."""
     file = BytesIO()
     with rc_context(_STYLE):
         save(draw(picture), file, format)
@@ -58,16 +58,16 @@ def picture_file(picture: Picture, format: str) -> bytes:
 
 
 def page_svg(panel: Panel, identity: str) -> str:
-    """Return a panel, without its title, as an SVG element for a page, whose theme has the colours of `_THEME`.
+    """Return a panel without its title as an SVG element for the page, coloured by the page's theme.
 
-    Ids in the drawing are derived from `identity`, which is unique on the page.
+    `identity` is unique on the page; the ids in the SVG derive from it.
     """
     file = BytesIO()
     own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
     style: dict[Any, Any] = {**_STYLE, **own}
     with rc_context(style):
         save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
-    root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
+    root = ET.fromstring(file.getvalue())  # noqa: S314 - made by matplotlib
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
     for element in list(root.iter()):
         element.tag = element.tag.rpartition("}")[2]  # HTML needs no namespaces
@@ -91,7 +91,7 @@ def page_svg(panel: Panel, identity: str) -> str:
 
 
 def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
-    """Draw a picture; a single panel is at least `least_width` inches wide."""
+    """Draw a figure; a single panel is at least `least_width` inches wide."""
     panels = picture.panels
     width, height = (max(sizes) for sizes in zip(*map(_size, panels), strict=True))
     width = max(width, least_width) if len(panels) == 1 else width
@@ -130,7 +130,7 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], named: dict[str, Artist]) -> None:
-    """Draw a panel, and add what the legend names to `named`."""
+    """Draw a panel, and add its legend entries to `named`."""
     dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
     apart = [mark for mark in dots if not mark.joined]
     categories = _categories(dots)
@@ -154,7 +154,7 @@ def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], 
             named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
     if categories:
         _label(axes, categories, [])
-        axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
+        axes.set_ylim(len(categories) - 0.5, -0.5)  # first category on top
         axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
     axes.set_title("\n".join(_fold(panel.title, wide)), size="x-large")
     axes.set_xlabel(visible(panel.x_label), size="large")
@@ -180,15 +180,15 @@ def _draw_line(axes: Axes, mark: Line) -> Artist:
 def _draw_points(axes: Axes, mark: Points, together: int) -> Artist:
     marker = _MARKERS[mark.marker % len(_MARKERS)]
     look: dict[str, Any] = {"color": _colour(mark.colour), "marker": marker, "linestyle": ""}
-    size = min(max(8000 / max(together, 1), 7.0), 36.0) ** 0.5  # the more, the smaller
+    size = min(max(8000 / max(together, 1), 7.0), 36.0) ** 0.5  # smaller if there are more points
     axes.plot(_finite(mark.x), _finite(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **look)
     return axes.plot([], [], markersize=6, **look)[0]
 
 
 def _draw_dots(axes: Axes, mark: Dots, categories: Sequence[str], shift: float) -> Artist:
-    """Draw one series, `shift` below the middle of each category."""
+    """Draw one series, `shift` below the centre of each category."""
     places = np.arange(len(mark.categories), dtype=np.float64)
-    if list(mark.categories) != list(categories[: len(places)]):  # else in order, though two may have one name
+    if list(mark.categories) != list(categories[: len(places)]):  # equal lists keep their order: names may repeat
         places = np.array([categories.index(name) for name in mark.categories], np.float64)
     places, values, colour = places + shift, _finite(mark.values), _colour(mark.colour)
     if mark.low is not None and mark.high is not None:
@@ -215,13 +215,13 @@ def _draw_matrix(axes: Axes, mark: Matrix) -> None:
             red, green, blue, _ = cells.cmap(cells.norm(value))
             text, colour = f"{value:.{mark.digits}f}", _ON_CELLS[0.299 * red + 0.587 * green + 0.114 * blue > 0.5]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour)
-    axes.invert_yaxis()  # the first on top
+    axes.invert_yaxis()  # first row on top
     _label(axes, mark.rows, mark.columns, middle=0.5)
     axes.figure.colorbar(cells, ax=axes, fraction=0.04, pad=0.02)
 
 
 def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
-    """Put names at the ticks; long ones of columns are turned."""
+    """Label the ticks; rotate long column names."""
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
     axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])
     if columns:
@@ -230,7 +230,7 @@ def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], middle: floa
 
 
 def _size(panel: Panel) -> tuple[float, float]:
-    """Return width and height of a panel in inches: long names take room from what is drawn."""
+    """Return the width and height of a panel in inches, with room for long names."""
     match panel.marks:
         case [Matrix() as mark]:
             turned = 0.7 * _text_width(mark.columns) if _is_long(mark.columns) else 0.0
@@ -244,7 +244,7 @@ def _size(panel: Panel) -> tuple[float, float]:
 
 
 def _categories(dots: Sequence[Dots]) -> list[str]:
-    """Return the categories of the first series, and what others add."""
+    """Return the categories of the first series, then new ones of the other series."""
     found: list[str] = []
     for mark in dots:
         found += mark.categories if not found else [name for name in mark.categories if name not in found]
@@ -260,7 +260,7 @@ def _text_width(names: Sequence[str]) -> float:
 
 
 def _fold(text: str, width: int) -> list[str]:
-    """Return the lines of a text from outside, made harmless."""
+    """Wrap a text from outside into lines without control characters."""
     together = _TOGETHER.sub("\\1\u00a0", visible(text))
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, max(width, 10))]
 
@@ -270,6 +270,6 @@ def _colour(number: int) -> str:
 
 
 def _finite(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """Return numbers, with NaN, which is not drawn, in place of what is unknown or infinite."""
+    """Return numbers with NaN, which is not drawn, in place of None and infinity."""
     found = np.array([math.nan if value is None else value for value in values], np.float64)
     return np.where(np.isfinite(found), found, math.nan)

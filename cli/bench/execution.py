@@ -1,4 +1,4 @@
-"""Execution of an experiment's runs for emodna-bench run and retry: options, progress, and a summary."""
+"""Execution of an experiment's runs for emodna-bench run and retry, with progress and a summary."""
 
 import json
 import os
@@ -29,33 +29,41 @@ if TYPE_CHECKING:
     from emodna.model.bench.runner import Workers
     from emodna.model.bench.worker import Answer
 
-#: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
+#: Runs per GPU: one small network leaves a GPU idle, many exhaust its memory.
 _PER_GPU: Final = 4
-#: Errors that are printed; all are in the JSON and in `emodna-bench status`.
+#: Printed errors; the JSON and `emodna-bench status` list all.
 _SHOWN: Final = 10
-#: Runs at work that the display names.
+#: Running runs that the display lists.
 _RUNNING: Final = 4
-#: Bytes at the end of metrics.jsonl in which there is a whole line.
+#: Bytes read from the end of metrics.jsonl; they hold at least one complete line.
 _TAIL: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Place and manner of execution."""
+    """A device kind and a way to start workers."""
 
     kind: Literal["cpu", "cuda"]
     start: "Callable[[int], AbstractContextManager[Workers]]"
-    """Starts workers for a number of runs, or connects to them."""
+    """Function that starts workers for a number of runs, or connects to them."""
 
 
 def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
-    """Return the execution that options ask for; raise EmodnaError or click.UsageError if there is none."""
+    """Return the execution that the options describe.
+
+    Raises
+    ------
+    EmodnaError
+        If the device is not available.
+    click.UsageError
+        If workers and scheduler are both set.
+    """
     from emodna.model.bench.runner import local_workers, remote_workers
 
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
     if scheduler and device not in ("auto", "cpu", "cuda"):
-        raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
+        raise EmodnaError("not valid for a cluster", field="device", value=device, valid=("auto", "cpu", "cuda"))
     here = None if scheduler and device != "auto" else common.torch_device(device)
     kind: Literal["cpu", "cuda"] = "cuda" if (here.type if here else device) == "cuda" else "cpu"
     if scheduler or here is None:
@@ -71,23 +79,23 @@ def resolve_execution(workers: int | None, scheduler: str | None, threads: int, 
 
 
 class Progress:
-    """Progress of some runs: a line for each that has ended, the time that is left, and a display for a terminal."""
+    """Progress of runs: a line for each finished run, the remaining time, and a live display on a terminal."""
 
     def __init__(self, experiment: Experiment, states: "dict[RunSpec, State]", workers: int = 1) -> None:
         self.experiment, self.states, self.workers = experiment, states, workers
         self.took: dict[tuple[object, str], list[float]] = defaultdict(list)
-        """Seconds of the finished runs by method and task, which take alike."""
+        """Seconds of finished runs by (method, task); such runs take about equally long."""
         self._started: dict[RunSpec, float] = {}
         self._began = time.monotonic()
 
     @property
     def counts(self) -> "Counter[State]":
-        """Runs by state."""
+        """Number of runs by state."""
         return Counter(self.states.values())
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until the last run ends, by the mean of those like it; None before one has ended."""
+        """Estimated seconds until all runs are finished; None before the first one is."""
         known = {key: sum(each) / len(each) for key, each in self.took.items()}
         if not known:
             return None
@@ -100,11 +108,11 @@ class Progress:
         return total / self.workers
 
     def began(self, run: RunSpec) -> None:
-        """Count a run as running."""
+        """Mark a run as running."""
         self.states[run], self._started[run] = "running", time.monotonic()
 
     def ended(self, run: RunSpec, answer: "Answer") -> None:
-        """Count a run, and print it."""
+        """Update the state of a run and print its result."""
         self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
         self._started.pop(run, None)
         if answer.kind == "busy":
@@ -114,11 +122,11 @@ class Progress:
         if answer.kind == "done":
             self.took[run.method, run.task].append(answer.seconds)
             uar, remaining = (answer.result or {}).get("uar"), self.remaining
-            score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
+            score = "target has no labels" if uar is None else f"UAR {uar:.1f}"
             outcome = f"{score} ({answer.seconds:.0f} s{f', ETA {duration(remaining)}' if remaining else ''})"
         else:
             outcome = f"[red]failed:[/red] {common.safe(answer.error)}"
-        label = self.experiment.methods[run.method].label  # an oracle's scores go by no other name
+        label = self.experiment.methods[run.method].label  # which marks oracles
         words = common.safe(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
         common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
 
@@ -128,7 +136,7 @@ class Progress:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the display while the runs are executed, if standard error is a terminal."""
+        """Show the live display in this context if standard error is a terminal."""
         if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
             yield
         else:
@@ -138,11 +146,11 @@ class Progress:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         counts, remaining, total = self.counts, self.remaining, len(self.states)
         ended = counts["done"] + counts["failed"]
-        facts = [f"{ended}/{total} cells", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
+        facts = [f"{ended}/{total} runs", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
         facts += [] if remaining is None else [f"ETA {duration(remaining)}"]
         facts.append(f"elapsed {duration(time.monotonic() - self._began)}")
         yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
-        bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
+        bar = Table.grid(expand=True)  # adds the line end that a bare ProgressBar lacks
         bar.add_row(ProgressBar(total, ended))
         yield bar
         for run in sorted(self._started, key=self._started.__getitem__)[:_RUNNING]:
@@ -151,14 +159,14 @@ class Progress:
 
 
 def _steps_done(run: RunFolder) -> int:
-    """Return the steps that a run at work has logged, read off the end of its metrics.jsonl."""
+    """Return the last step in the metrics.jsonl of a running run; 0 if there is none."""
     try:
         with run.metrics.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
             lines = file.read().splitlines()
     except OSError:
         return 0
-    for line in reversed(lines):  # the last one may be half written, the first one half read
+    for line in reversed(lines):  # the first and the last may be incomplete
         try:
             return int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError):
@@ -175,15 +183,15 @@ def carry_out(
     again: bool,
     as_json: bool,
 ) -> int:
-    """Write bench.json, execute what is left of some runs, and print a summary; return the command's exit code.
+    """Write bench.json, execute unfinished runs, print a summary, and return the command's exit code.
 
-    The command began at `began`, by time.monotonic; for `again` see `execute`.
+    `began` is the start of the command by time.monotonic; for `again` see `execute`.
     """
     from emodna.model.bench.results import number_or_none, read_outcomes
     from emodna.model.bench.runner import execute
 
     before = read_outcomes(experiment, runs)
-    if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
+    if again:  # recorded errors stay until the runs are done, so an interrupted command can be repeated
         before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
     progress = Progress(experiment, {each.run: each.state for each in before})
     left = [run for run, state in progress.states.items() if state in ("interrupted", "waiting")]
@@ -198,8 +206,8 @@ def carry_out(
         with progress.shown(), execution.start(len(left)) as workers:
             count = workers.count()
             progress.workers = count or 1
-            common.note(f"{counted(left, 'cell')}, {counted(count, 'worker')}, into {common.safe(experiment.out)}")
-            experiment.write()  # not before there are workers: a slip in --scheduler would leave a plan behind
+            common.note(f"{counted(left, 'run')}, {counted(count, 'worker')}, into {common.safe(experiment.out)}")
+            experiment.write()  # after the workers started: a wrong --scheduler leaves no experiment behind
             answers = execute(experiment, left, workers, progress, again=again)
     ran = [run for run, answer in answers.items() if answer.kind == "done"]
     errors |= {run: str(answer.error) for run, answer in answers.items() if answer.kind == "failed"}
@@ -218,44 +226,43 @@ def carry_out(
         common.print_json(summary)
     else:
         common.out.print(
-            f"{summary['done']} of {summary['cells']} cells done, {summary['ran']} of them now, "
+            f"{summary['done']} of {summary['cells']} runs done, {summary['ran']} of them now, "
             f"in {summary['wall_seconds']:.0f} s\n{common.safe(experiment.out)}"
         )
     for run, error in list(errors.items())[:_SHOWN]:
         common.note(f"[red]failed:[/red] {common.safe(run)}: {common.safe(error)}")
     if len(errors) > _SHOWN:
-        common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
+        common.note(f"... and {len(errors) - _SHOWN} more; emodna-bench status lists all")
     if errors:
-        common.print_error(f"{counted(errors, 'cell')} failed; {command_on(experiment.out, 'retry')} tries them again")
+        common.print_error(f"{counted(errors, 'run')} failed; try again with: {command_on(experiment.out, 'retry')}")
     return 1 if errors else 0
 
 
 def tell_of_skipped(progress: Progress, left: Sequence[RunSpec]) -> None:
-    """Tell which runs are not executed now, and which of those that are left have steps of their own."""
+    """Print which runs are not executed, and which methods set their own number of steps."""
     counts, conditions = progress.counts, progress.experiment.conditions
     if done := counts["done"]:
-        common.note(f"{counted(done, 'cell')} {'is' if done == 1 else 'are'} done already")
+        common.note(f"{counted(done, 'run')} already done")
     if failed := counts["failed"]:
-        them = f"{counted(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
-        common.note(f"{them} not tried again; {common.safe(command_on(progress.experiment.out, 'retry'))} does")
+        retry = common.safe(command_on(progress.experiment.out, "retry"))
+        common.note(f"skipped {counted(failed, 'run')} that failed before; try again with: {retry}")
     for run, state in progress.states.items():
         if state == "running":
             _tell_busy(run)
     own = dict.fromkeys(str(run.method) for run in left if run.method.steps not in (None, conditions.steps))
     if own:
-        has = "has steps of its own" if len(own) == 1 else "have steps of their own"
-        common.note(f"{common.safe(', '.join(own))} {has}")
+        common.note(f"own number of steps: {common.safe(', '.join(own))}")
 
 
 def _tell_busy(run: RunSpec) -> None:
-    common.note(f"left out: {common.safe(run)}: another process is at work at it")
+    common.note(f"skipped {common.safe(run)}: another process is training it")
 
 
 def run_json(run: RunSpec) -> dict[str, Any]:
-    """Return a run as JSON has it."""
+    """Return a run as an object of the JSON output."""
     return {"src": run.src, "tgt": run.tgt, "task": run.task, "method": str(run.method), "seed": run.seed}
 
 
 def command_on(out: Path, name: str) -> str:
-    """Return a command of emodna-bench as it is typed for the benchmark in a folder."""
+    """Return the command line of an emodna-bench command for an experiment's folder."""
     return f"emodna-bench {name}" + ("" if out == Path("bench") else f" --out {out}")

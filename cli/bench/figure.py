@@ -1,4 +1,4 @@
-"""emodna-bench figure: figures of a benchmark, as files, and the numbers behind them."""
+"""emodna-bench figure: draw figures of an experiment into files, with their numbers as JSON."""
 
 import itertools
 from dataclasses import asdict
@@ -19,29 +19,33 @@ _ALL: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
-@click.command(cls=Command)
-@click.argument("names", nargs=-1, metavar="[NAME]...|all")
+@click.command(
+    cls=Command,
+    groups={"Data": "out tasks src tgt seed methods", "Output": "format to"},
+    examples=("emodna-bench figure", "emodna-bench figure ranks languages --task arousal --format svg"),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...|all", help="Figures to draw.  [default: list all names]")
 @click.option(
     "--task",
     "tasks",
     multiple=True,
     type=click.Choice(TASKS),
-    help="Whose classes are shown; repeatable.  [default: those of the benchmark]",
+    help="Task; repeatable.  [default: all tasks of the experiment]",
 )
-@click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
-@click.option("--tgt", metavar="CORPUS", help="Target.  [default: what the figure finds]")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the runs.  [default: what the figure finds]")
+@click.option("--src", metavar="CORPUS", help="Source corpus.  [default: chosen by the figure]")
+@click.option("--tgt", metavar="CORPUS", help="Target corpus.  [default: chosen by the figure]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the runs.  [default: chosen by the figure]")
 @click.option(
     "--methods",
     multiple=True,
-    metavar="METHOD[:KEY=VALUE,...]",
-    help="Rows that are shown, in this order; repeatable.  [default: the figure's own]",
+    metavar="SPEC",
+    help="Method spec to show, in this order; repeatable.  [default: chosen by the figure]",
 )
-@click.option("--format", type=click.Choice(_FORMATS), default="png", help="Of the pictures.")
+@click.option("--format", type=click.Choice(_FORMATS), default="png", help="File format.")
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the pictures.  [default: figures in that of the benchmark]",
+    help="Folder to write to.  [default: <out>/figures]",
 )
 @out_option
 @common.config_option
@@ -58,10 +62,10 @@ def figure(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Draw figures of what is finished; without NAME, list them.
+    """Draw figures from finished runs, or list all figures.
 
-    Each is NAME-TASK.png, with the numbers behind it in NAME-TASK.json beside it. What takes long to work out of a run
-    is kept in the benchmark's folder. Existing pictures are overwritten.
+    Writes NAME-TASK.png and its numbers, NAME-TASK.json; existing files are overwritten. Slow analyses of a run are
+    cached in the folder of the experiment.
     """
     if not names:
         _list_figures(as_json=as_json)
@@ -73,11 +77,11 @@ def figure(
     for name in wanted:
         figures.check_name(name)
     experiment = Experiment.read(out)
-    for option, corpus in (("--src", src), ("--tgt", tgt)):
+    for field, corpus in (("src", src), ("tgt", tgt)):
         if corpus not in (None, *experiment.corpora):
-            raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(experiment.corpora)}")
+            raise EmodnaError("not in the experiment", field=field, value=corpus, valid=experiment.corpora)
     if src is not None and src == tgt:
-        raise EmodnaError(f"--src {src} --tgt {tgt}: source and target are the same; a pair has two corpora")
+        raise EmodnaError("the source is the target", field="tgt", value=tgt, remedy="choose two different corpora")
     specs = tuple(map(MethodSpec.parse, methods)) or None
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"

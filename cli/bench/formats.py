@@ -1,4 +1,4 @@
-"""Forms of a table of an experiment: text for the terminal, Markdown and LaTeX."""
+"""Tables of an experiment as text for the terminal, Markdown and LaTeX."""
 
 import io
 import re
@@ -21,9 +21,9 @@ from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.tables import DIFFERENCE, Block, Cell, Column, Line, Spot, Table
 from emodna.pipeline.emotions import Task
 
-#: Wider than any table: a file has no width.
+#: Characters per line of a file, wider than any table.
 _WIDE: Final = 1000
-#: The column of labels folds where not even one group of columns fits beside it.
+#: Least width of the label column, which folds if the terminal is narrow.
 _LEAST: Final = 16
 _LATEX: Final = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -44,9 +44,9 @@ _LATEX: Final = {
 }
 _LATEX_SPECIAL: Final = re.compile("|".join(re.escape(each) for each in sorted(_LATEX, key=len, reverse=True)))
 
-#: In place of a mark, so that numbers stand below each other.
+#: A figure space in place of a mark, so that numbers line up.
 _UNMARKED: Final = "\u2007"
-#: Signs of each form in numbers.
+#: Unicode sign in a number -> its replacement, by format.
 _TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _UNMARKED: " "})
 _MARKDOWN_SIGNS: Final = str.maketrans(
     {
@@ -71,27 +71,28 @@ _LATEX_SIGNS: Final = str.maketrans(
 
 
 class Number(NamedTuple):
-    """A number of a table in Unicode, with the signs around it."""
+    """A number of a table in Unicode, with its signs."""
 
     text: str = ""
     after: str = ""
-    """Mark, arrow, and what the number lacks; a figure space is where a mark might be."""
+    """Mark or figure space, arrow, and counts of missing pairs and seeds."""
     bold: bool = False
     before: str = ""
 
     def written(self, signs: Mapping[int, str], bold: str = "{}") -> str:
-        """Return it in one form, with the signs of that form in place of those in Unicode."""
+        """Return the number with its signs replaced by those of a format."""
         text = self.text.translate(signs)
         text = bold.format(text) if self.bold else text
         return f"{self.before.translate(signs)}{text}{self.after.translate(signs)}"
 
 
 class Shown(NamedTuple):
-    """A line of a block; the paper's numbers and differences stand below a line of ours."""
+    """A row of a block, ready to print."""
 
     label: str
     numbers: Sequence[Number]
     below: bool = False
+    """True for the paper's numbers and the differences, which follow a row of ours."""
     rule_above: bool = False
 
 
@@ -99,19 +100,19 @@ class Shown(NamedTuple):
 
 
 def known_pairs(table: Table, column: Column) -> int:
-    """Return how many of a column's pairs the experiment's corpora make."""
+    """Return the number of a column's pairs whose corpora are in the experiment."""
     return sum(set(pair) <= set(table.experiment.corpora) for pair in column.pairs)
 
 
 def hidden_columns(table: Table) -> Iterator[str]:
-    """Yield a note on the columns without a pair, if there are any."""
+    """Yield a note on columns without a pair of this experiment, if there are any."""
     columns = [column for block in table.blocks for _, column in block.columns]
     if names := dict.fromkeys(column.name for column in columns if not known_pairs(table, column)):
-        yield f"Columns without a pair here are left out: {', '.join(names)}."
+        yield f"Columns without a pair of this experiment are left out: {', '.join(names)}."
 
 
 def heading(table: Table, block: Block, task: Task, column: Column) -> str:
-    """Return the heading of a column: its name, and how many of its pairs there can be; an arrow tells sources."""
+    """Return the heading of a column: its name, an arrow after a source, and k/n if only k of its n pairs exist."""
     name = f"{column.name.upper()} ->" if column.name in paper.CORPORA else column.name
     name = "Average" if name == AVERAGE else name
     if len({task for task, _ in block.columns}) > 1:
@@ -121,7 +122,7 @@ def heading(table: Table, block: Block, task: Task, column: Column) -> str:
 
 
 def our_number(table: Table, line: Line, spot: Spot) -> Number:
-    """Return our number with deviation, mark, arrow and what it lacks."""
+    """Return our number with deviation, mark, arrow, and counts of missing pairs and seeds."""
     cell, (_, column, score) = line.cells.get(spot), spot
     if cell is None:
         return Number()
@@ -139,7 +140,7 @@ def our_number(table: Table, line: Line, spot: Spot) -> Number:
 
 
 def paper_number(cell: Cell) -> Number:
-    """Return the paper's number, in brackets if ours cannot be compared with it."""
+    """Return the paper's number, in brackets if it is not comparable with ours."""
     if cell.cited is None:
         return Number()
     text, arrow = f"{_number(cell.cited.mean)}{_std(cell.cited.std)}", _arrow(cell.cited_gain)
@@ -148,7 +149,7 @@ def paper_number(cell: Cell) -> Number:
 
 
 def signed(value: float) -> str:
-    """Return a difference."""
+    """Return a difference with its sign."""
     return f"{value:+.1f}".replace("-", "\u2212")
 
 
@@ -165,7 +166,7 @@ def _arrow(gain: float | None) -> str:
 
 
 def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
-    """Yield the lines of a block: ours, and below each the paper's numbers and the differences."""
+    """Yield the rows of a block: each of ours, followed by the paper's numbers and the differences."""
     spots = [(task, column, score) for task, column in block.columns for score in block.scores]
     before = None
     for line in table.lines:
@@ -188,7 +189,7 @@ def shown_lines(table: Table, block: Block) -> Iterator[Shown]:
 
 
 def print_text(table: Table, console: Console) -> None:
-    """Print a table; columns of corpora that the experiment does not have are left out, and a line says so."""
+    """Print a table without the columns of corpora that are not in the experiment; a note lists those columns."""
     console.print(f"[bold]{common.safe(caption(table))}[/bold]")
     for block in table.blocks:
         shown = tuple(each for each in block.columns if known_pairs(table, each[1]))
@@ -197,7 +198,7 @@ def print_text(table: Table, console: Console) -> None:
             console.print(band)
     console.print()
     for note in hidden_columns(table):
-        console.print(f"{common.safe(note)} Other forms have them (--format).")
+        console.print(f"{common.safe(note)} The other formats have them (--format).")
     for note in notes(table):
         console.print(common.safe(note))
     for gap in missing(table):
@@ -205,7 +206,7 @@ def print_text(table: Table, console: Console) -> None:
 
 
 def text(table: Table) -> str:
-    """Return a table as text for a file, of any width."""
+    """Return a table as text for a file, with lines of any length."""
     console = Console(file=io.StringIO(), width=_WIDE, soft_wrap=True, highlight=False, emoji=False)
     with console.capture() as captured:
         print_text(table, console)
@@ -213,7 +214,7 @@ def text(table: Table) -> str:
 
 
 def _bands(table: Table, block: Block, console: Console) -> Iterator[Grid]:
-    """Cut a block between its columns so that each part fits the terminal."""
+    """Split a block between columns into parts that fit the terminal."""
     columns = list(block.columns)
     while columns:
         for count in range(len(columns), 0, -1):
@@ -246,7 +247,7 @@ def _grid(table: Table, block: Block) -> Grid:
 
 
 def markdown(table: Table) -> str:
-    """Return a table in Markdown, as GitHub reads it."""
+    """Return a table in GitHub-flavoured Markdown."""
 
     def escape(words: str) -> str:
         words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -256,7 +257,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table in LaTeX with booktabs, as the paper prints it: a float with a tabular for each block."""
+    """Return a table in LaTeX with booktabs: a float with one tabular per block."""
 
     def escape(words: str) -> str:
         return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
@@ -265,7 +266,7 @@ def latex(table: Table) -> str:
 
 
 def _rendered(template: str, table: Table, escape: Callable[[str], str], written: Callable[[Number], str]) -> str:
-    """Render a table by a template, all texts of which are escaped."""
+    """Render a template for a table; all texts are escaped."""
     import jinja2
     from markupsafe import Markup
 
@@ -285,12 +286,12 @@ def _rendered(template: str, table: Table, escape: Callable[[str], str], written
         keep_trailing_newline=True,
         finalize=finalised,
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - it is no HTML
+        autoescape=False,  # noqa: S701 - not HTML
     )
     environment.filters["visible"] = lambda words: Markup(common.visible(words))  # noqa: S704
     runs = sum(gap.runs for gap in table.gaps)
-    incomplete = [f"{counted(runs, 'cell')} {'is' if runs == 1 else 'are'} missing"] if runs else []
-    incomplete += [f"corpora that are missing: {', '.join(table.absent)}"] if table.absent else []
+    incomplete = [counted(runs, "missing run")] if runs else []
+    incomplete += [f"missing corpora: {', '.join(table.absent)}"] if table.absent else []
     return environment.get_template(template).render(
         name=table.name,
         caption=caption(table),

@@ -1,4 +1,4 @@
-"""emodna-bench status, drop and clean: look at an experiment, take parts out, remove what is not needed."""
+"""emodna-bench status, drop and clean: show, shrink and clean up an experiment."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -21,17 +21,19 @@ from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explained
 
 _KINDS: Final[dict[Kind, str]] = {
-    "old": "of other stores, methods or seeds than the benchmark has",
-    "failed": "of cells that failed",
-    "temporary": "half written",
+    "old": "not in the experiment any more",
+    "failed": "from failed runs",
+    "temporary": "incomplete",
 }
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, groups={"Data": "out"}, examples=("emodna-bench status", "emodna-bench status --out bench --json")
+)
 @out_option
 @common.common_options
 def status(out: Path, as_json: bool) -> None:
-    """Say how far a benchmark is: its cells by state, and why some failed."""
+    """Show the progress of an experiment, and the errors of failed runs."""
     from emodna.model.bench.results import read_outcomes
     from emodna.model.bench.runner import is_at_work
 
@@ -78,20 +80,22 @@ def status(out: Path, as_json: bool) -> None:
     common.out.print(table)
     states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
     eta = "" if remaining is None else f"; ETA {duration(remaining)}"
-    common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
+    common.out.print(f"\n{len(found)} runs: {states}{'; running now' if running else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")
     if failed:
-        common.out.print(f"{common.safe(command_on(out, 'retry'))} tries them again")
+        common.out.print(f"try again with: {common.safe(command_on(out, 'retry'))}")
 
 
-@click.command(cls=Command)
-@out_option
-@click.option(
-    "--methods", multiple=True, metavar="METHOD[:KEY=VALUE,...]", help="A row, as status --json names it; repeatable."
+@click.command(
+    cls=Command,
+    groups={"Data": "out methods corpora seeds"},
+    examples=("emodna-bench drop --methods dann:add=scl", "emodna-bench drop --corpora savee --seeds 2"),
 )
-@click.option("--corpora", multiple=True, metavar="CORPUS", help="With all pairs that it is in; repeatable.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many to keep: 0, 1, ...")
+@out_option
+@click.option("--methods", multiple=True, metavar="SPEC", help="Method spec to drop; repeatable.")
+@click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds to keep: 0, 1, ...")
 @common.common_options
 def drop(
     out: Path,
@@ -100,21 +104,21 @@ def drop(
     seeds: int | None,
     as_json: bool,
 ) -> None:
-    """Take methods, corpora or seeds out of a benchmark.
+    """Drop methods, corpora or seeds from an experiment.
 
-    Its tables, figures and commands know them no more. Runs stay in their folders: `emodna-bench run` with the same
-    options finds them done, and `emodna-bench clean --delete` removes them.
+    The folders of finished runs stay: `emodna-bench run` can add them again without training, and `emodna-bench clean
+    --delete` deletes them.
     """
     if not (methods or corpora or seeds):
-        raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
+        raise click.UsageError("nothing to drop: set --methods, --corpora or --seeds")
     from emodna.model.bench.runner import exclusive
 
-    Experiment.read(out)  # where there is none, no folder is made for it
+    Experiment.read(out)  # before the lock creates the folder
     with exclusive(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.read(text) for text in methods]  # they need not be installed
-        _check_known("--methods", specs, experiment.methods)
-        _check_known("--corpora", corpora, experiment.corpora)
+        specs = [MethodSpec.read(text) for text in methods]  # of packages that may be uninstalled
+        _check_known("methods", specs, experiment.methods)
+        _check_known("corpora", corpora, experiment.corpora)
         left = experiment.without(specs, corpora, seeds)
         left.write()
     dropped = [run for run in experiment.runs if run not in set(left.runs)]
@@ -122,40 +126,39 @@ def drop(
     orphans = {run.tgt for run in dropped if run.method == CEILING and run.src in corpora} & left.corpora.keys()
     if orphans and CEILING not in specs:
         common.note(
-            f"upper-bound of {common.safe(', '.join(sorted(orphans)))} was run from a corpus that is dropped; "
-            "emodna-bench run --methods upper-bound adds it again"
+            f"dropped upper-bound of {common.safe(', '.join(sorted(orphans)))}, whose source is a dropped corpus; "
+            "add it again with: emodna-bench run --methods upper-bound"
         )
     if as_json:
         common.print_json(
             {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.runs), "kept_runs": runs}
         )
         return
-    common.out.print(f"dropped {counted(dropped, 'cell')}; {counted(left.runs, 'cell')} left")
+    common.out.print(f"dropped {counted(dropped, 'run')}, {counted(left.runs, 'run')} left")
     if runs:
-        common.out.print(
-            f"{counted(runs, 'run')} of {'it' if len(dropped) == 1 else 'them'} still there; "
-            f"{common.safe(command_on(out, 'clean'))} lists and removes what is not needed"
-        )
+        common.out.print(f"kept {counted(runs, 'run folder')}; to delete, see: {common.safe(command_on(out, 'clean'))}")
 
 
-def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> None:
-    """Refuse methods or corpora that an experiment does not have."""
+def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> None:
+    """Raise BenchError if an experiment lacks one of the methods or corpora."""
     known = list(known)
-    if unknown := sorted(each for each in asked if each not in known):
-        raise BenchError(f"{option} {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, known))}")
+    if unknown := sorted(each for each in values if each not in known):
+        raise BenchError("not in the experiment", field=field, value=str(unknown[0]), valid=known)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, groups={"Data": "out delete"}, examples=("emodna-bench clean", "emodna-bench clean --delete")
+)
 @out_option
-@click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
+@click.option("--delete", is_flag=True, help="Delete the leftovers.  [default: only list them]")
 @common.common_options
 @click.pass_context
 def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
-    """List what no cell of the benchmark needs, and with --delete remove it.
+    """List or delete leftovers of an experiment.
 
-    That is: runs that none of its cells names, say of a store that has changed since, what cells that failed have left
-    (why they failed stays known), and half-written files. What is at work stays, and so does what emodna-bench did not
-    name. Exit 1 if something could not be removed.
+    Leftovers are folders of runs that the experiment does not have any more (for example, after a change of a feature
+    store), folders of failed runs, and incomplete files. Recorded errors, running runs, and files that emodna-bench did
+    not write are kept. Exits with 1 if a leftover cannot be deleted.
     """
     from emodna.model.bench.runner import exclusive
 
@@ -193,11 +196,11 @@ def _print_leftovers(found: list[Leftover], *, delete: bool, verbose: bool) -> N
         if each.kept is not None:
             common.out.print(f"kept {common.safe(each.path)}: {common.safe(each.kept)}")
     if not gone:
-        common.out.print("nothing to remove")
+        common.out.print("no leftovers")
     elif delete:
-        common.out.print(f"removed {_size(gone)}")
+        common.out.print(f"deleted {_size(gone)}")
     else:
-        common.out.print(f"{_size(gone)} can be removed by --delete; nothing was changed")
+        common.out.print(f"nothing deleted; --delete deletes {_size(gone)}")
 
 
 def _size(these: list[Leftover]) -> str:

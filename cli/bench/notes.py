@@ -1,4 +1,4 @@
-"""Caption, notes and gaps of a table of an experiment, in plain sentences that each format escapes in its own way."""
+"""Caption, notes and gaps of a table of an experiment, as plain text that each format escapes."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,39 +16,39 @@ from emodna.pipeline.emotions import TASKS
 
 
 def caption(table: Table) -> str:
-    """Return the caption."""
+    """Return the caption of a table."""
     if table.name in PRESETS:
-        return f"Table {table.name} of Ye et al. 2023 (arXiv 2308.02190): {table.title}. Ours beside the paper's, in %."
+        return f"Table {table.name} of Ye et al. 2023 (arXiv 2308.02190): {table.title}. Ours and the paper's, in %."
     return f"{table.title}, in %."
 
 
 def notes(table: Table) -> Iterator[str]:
-    """Yield how to read a table: conditions, arithmetic, and the signs that occur in it."""
+    """Yield the notes of a table: conditions, definitions, and the meaning of its signs."""
     cells = [cell for line in table.lines for cell in line.cells.values()]
     seeds = table.experiment.seeds
     yield _conditions(table)
-    yield "WAR is accuracy; F1 is that of class 1 (high, positive); a constant answer has a UAR of 50."
+    yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
     if table.name in PRESETS:
-        yield "Mean over the targets of each source, then over the sources."
+        yield "Averages: over the targets of each source, then over the sources."
     if any(cell.std is not None for cell in cells):
-        yield "\u00b1: standard deviation (n - 1) over the seeds, of that mean."
+        yield "\u00b1: standard deviation (n - 1) of the average over the seeds."
     elif len(seeds) == 1:
         yield "One seed: no standard deviation."
     if any(cell.seeds and cell.seeds != seeds for cell in cells):
-        yield "A seed counts only where it has all pairs of a mean: fewer are told in the cell."
+        yield "k seeds: average of k seeds; a seed counts if it has all pairs of the average."
     if any(cell.mean is not None and not cell.complete for cell in cells):
-        yield "n/m: so many pairs are there of those that belong into the mean."
+        yield "k/n: average of k of the n pairs."
     yield from _signs(table, cells)
     yield from (f"{note}." for note in shared_notes(table.shared))
     if table.not_shown:
         labels = [table.experiment.methods[spec].label for spec in table.not_shown]
-        yield f"Not in this table: {few(labels)}; emodna-bench table pairs shows every row."
+        yield f"Not in this table: {few(labels)}; emodna-bench table pairs shows all methods."
 
 
 def _conditions(table: Table) -> str:
     conditions, seeds = table.experiment.conditions, table.experiment.seeds
     usual = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
-    count = f" (the paper: {paper.SEEDS} runs)" if table.name in PRESETS else ""
+    count = f" (paper: {paper.SEEDS} runs)" if table.name in PRESETS else ""
     parts = [
         f"{conditions.steps} steps{usual}",
         f"{_seeds(seeds)}{count}",
@@ -63,53 +63,53 @@ def _conditions(table: Table) -> str:
 def _signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
     marks = {cell.mark for cell in cells}
     if "same" in marks:
-        below = "; < below it" if "below" in marks else ""
-        yield f"= no better than the best constant answer on the same pairs{below}."
+        below = "; <: worse than it" if "below" in marks else ""
+        yield f"=: equal to the best constant predictor on the same pairs{below}."
     elif "below" in marks:
-        yield "< below the best constant answer on the same pairs."
+        yield "<: worse than the best constant predictor on the same pairs."
     if any(cell.difference is not None for cell in cells):
-        yield "difference: ours less the paper's."
+        yield "difference: ours minus the paper's."
     if any(cell.cited and not cell.comparable for cell in cells):
-        yield "[brackets]: the paper's number, which is of all its pairs; ours is not, so the two cannot be compared."
+        yield "[brackets]: the paper's average over all its pairs; not comparable, because ours has fewer pairs."
     if any(cell.gain is not None or cell.cited_gain is not None for cell in cells):
         yield "\u2191 \u2193: better or worse than the same method without L_SCL."
     if table.name == "sensitivity":
-        yield "difference: UAR less that of the first row, over the same pairs and seeds."
+        yield "difference: UAR minus the UAR of the first row, over the same pairs and seeds."
     if table.name == "pairs":
         shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
         always = next(line.label for line in table.of("constant"))
-        yield f"{', '.join(shares)}: how much of the target is called so; how much of it is so: WAR of {always}."
+        yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
     labels = [line.label for line in table.lines]
     if any(f"({ORACLE})" in label for label in labels):
-        yield f"({ORACLE}): knows the target's labels."
+        yield f"({ORACLE}): uses target labels."
     if any(f"({OUR_READING})" in label for label in labels):
-        yield f"({OUR_READING}): the original leaves open how it is done, or could not be read."
+        yield f"({OUR_READING}): the original paper leaves details open, or was not available."
     own = [name for name in table.experiment.corpora if name not in paper.CORPORA]
     if own and any(column.cited for block in table.blocks for _, column in block.columns):
-        yield f"{', '.join(own)}: not of the paper's corpora; the paper's columns and the average are without them."
+        yield f"Not a corpus of the paper, and not in its columns or the average: {', '.join(own)}."
 
 
 def missing(table: Table) -> Iterator[str]:
-    """Yield what a table lacks, and the command that would mend it."""
+    """Yield the gaps of a table, and the command that fills them."""
     if table.absent:
-        yield f"not in this benchmark: {', '.join(table.absent)}"
+        yield f"not in this experiment: {', '.join(table.absent)}"
     yield from (_gap(gap) for why in WHY for gap in table.gaps if gap.why == why)
     if wanted := command(table):
-        yield f"to run what is missing: {wanted}"
+        yield f"to fill the gaps: {wanted}"
 
 
 def command(table: Table) -> str | None:
-    """Return the command that runs what is missing; None if nothing is."""
+    """Return the command that runs the missing runs; None if no run is missing."""
     gaps = [gap for gap in table.gaps if gap.why in RUNNABLE]
     experiment, conditions = table.experiment, table.experiment.conditions
-    if gaps and all(gap.why == "failed" for gap in gaps):  # run leaves out what has failed
+    if gaps and all(gap.why == "failed" for gap in gaps):  # emodna-bench run skips failed runs
         return shlex.join(["emodna-bench", "retry", "--out", str(experiment.out)])
     if not (gaps or table.absent):
         return None
     specs = dict.fromkeys(spec for gap in gaps for spec in gap.methods)
     parts = ["emodna-bench", "run"]
     parts += ["--table", table.name] if table.name != "pairs" else _repeated("--methods", specs)
-    if table.name not in PRESETS:  # otherwise its tasks are those of the table
+    if table.name not in PRESETS:  # the other tables set their tasks
         parts += _repeated("--tasks", [task for task in TASKS if any(task in gap.tasks for gap in gaps)])
     parts += _repeated("--corpora", experiment.corpora)
     parts += ["--seeds", str(len(experiment.seeds))]
@@ -129,7 +129,7 @@ def _repeated(option: str, values: Iterable[object]) -> list[str]:
 
 def _gap(gap: Gap) -> str:
     error = f": {gap.error}" if gap.error else ""
-    runs = counted(gap.runs, "cell")
+    runs = counted(gap.runs, "run")
     methods = ", ".join(map(str, gap.methods))
     pairs = counted(gap.pairs, "pair")
     if len(gap.pairs) <= NAMED:
@@ -138,7 +138,7 @@ def _gap(gap: Gap) -> str:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    """Return `seed 0`, `seeds 0 to 4` or `seeds 0, 2, 3`."""
+    """Return "seed 0", "seeds 0 to 4" or "seeds 0, 2, 3"."""
     run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
     numbers = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {numbers}"

@@ -1,4 +1,4 @@
-"""emodna-bench run and retry: every ordered pair of corpora, by tasks, methods and seeds."""
+"""emodna-bench run and retry: execute the runs of an experiment."""
 
 import time
 from pathlib import Path
@@ -20,61 +20,79 @@ if TYPE_CHECKING:
     from emodna.model.bench.grid import Wish
     from emodna.pipeline.store import FeatureStore
 
-#: Of --table, beside those of the paper.
+#: Value of --table for the study of Emo-DNA's settings.
 _SENSITIVITY: Final = "sensitivity"
-#: What --set is not for: key -> option.
-_OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "threads": "--threads"}
+#: Key that --set refuses -> remedy.
+_REFUSED_SETTINGS: Final = {
+    "steps": "use {steps}",
+    "seed": "use {seeds}",
+    "seeds": "use {seeds}",
+    "threads": "use {threads}",
+}
 
 _workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
+    help="Number of parallel runs.  [default: one per core; on CUDA at most 4 per GPU]",
 )
 _scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
+    help="Run on a Dask cluster: address of its scheduler, or its .json file.",
 )
 _device_option = click.option(
-    "--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."
+    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
 
 
 @common.environment("EMODNA_BENCH_RUN")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(
+    cls=Command,
+    context_settings=common.CONTEXT,
+    groups={
+        "Data": "corpora tasks cache",
+        "Features": "feature_set",
+        "Training": "methods tables seeds steps settings",
+        "Workers": "workers scheduler device threads",
+        "Output": "out",
+    },
+    examples=(
+        "emodna-bench run --corpora emodb --corpora ravdess --methods dan --methods dann:add=scl --seeds 2",
+        "emodna-bench run --table 2 --set frames=64 --out bench-64",
+    ),
+)
 @click.option(
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpora, of which all ordered pairs are run; repeatable.  "
-    "[default: those of the benchmark in --out, or all in the cache]",
+    help="Prepared corpus; repeatable.  [default: those of the experiment in --out, else all in the cache]",
 )
 @click.option(
     "--tasks",
     multiple=True,
     type=click.Choice(TASKS),
-    help="What to recognise; repeatable.  [default: both, or those of --table]",
+    help="Task; repeatable.  [default: both, or those of --table]",
 )
 @click.option(
     "--methods",
     multiple=True,
-    metavar="METHOD[:KEY=VALUE,...]",
-    help="A method, with its own settings, such as dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
+    metavar="SPEC",
+    help="Method spec, e.g. dann:add=scl; repeatable.  [default: the methods of tables 2 and 3]",
 )
 @click.option(
     "--table",
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="What a table of the paper, or the study of settings, is made of; repeatable.",
+    help="Run the methods of a table of the paper, or the study of settings; repeatable.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
 @click.option(
     "--feature-set",
     cls=common.FeatureSetOption,
-    help="{names}, or the full folder name of the stores.  [default: mfcc40]",
+    help="{names}, or the name of a store's folder.  [default: mfcc40]",
 )
 @common.cache_option
 @out_option
@@ -103,19 +121,20 @@ def run(
     device: str,
     as_json: bool,
 ) -> None:
-    """Run all ordered pairs of corpora by tasks, methods and seeds, each as emodna-fit would.
+    """Train and evaluate methods on all ordered pairs of corpora.
 
-    Killed and started again, it goes on: finished cells stay, interrupted ones go on from their checkpoints. More
-    corpora, methods or seeds go into the same --out. A cell that fails is written down, and the others go on.
+    An experiment is the grid of pairs, tasks, methods and seeds; each run is the same as one of emodna-fit. Run the
+    command again to resume: finished runs are kept, interrupted ones continue from their checkpoints. Use the same
+    --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue.
     """
     began = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed = common.parse_settings(settings)
-    for key, option in _OPTIONS.items():
+    for key, remedy in _REFUSED_SETTINGS.items():
         if key in parsed:
-            raise EmodnaError(f"--set {key}: use {option}")
-    # What needs no torch comes first: a mistake should not wait seconds for its answer.
+            raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
+    # Checks that need no torch come first: they report mistakes at once.
     from emodna.model.bench.runner import exclusive
     from emodna.pipeline.catalogue import folder_name
     from emodna.pipeline.store import FeatureStore
@@ -126,7 +145,7 @@ def run(
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
     where = execution.resolve_execution(workers, scheduler, threads, device)
-    decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
+    decisive_threads = threads if where.kind == "cpu" else 1  # irrelevant on CUDA
     conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
     asked = _plan(out, stores, wishes, seeds, conditions)
     with exclusive(out):
@@ -139,7 +158,11 @@ def run(
 
 
 @common.environment("EMODNA_BENCH_RETRY")
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    groups={"Data": "out", "Workers": "workers scheduler device"},
+    examples=("emodna-bench retry", "emodna-bench retry --out bench --workers 2"),
+)
 @out_option
 @_workers_option
 @_scheduler_option
@@ -155,9 +178,9 @@ def retry(
     device: str,
     as_json: bool,
 ) -> None:
-    """Run the cells of a benchmark again that failed.
+    """Run the failed runs of an experiment again.
 
-    Each goes on from its checkpoint if that can be used, and begins anew otherwise.
+    Each run continues from its checkpoint if that is usable, or starts over.
     """
     began = time.monotonic()
     from emodna.model.bench.results import read_outcomes
@@ -166,7 +189,9 @@ def retry(
     experiment = Experiment.read(out)
     where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
     if where.kind != experiment.conditions.device:
-        raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
+        raise BenchError(
+            f"the experiment was run on {experiment.conditions.device}", where=out, field="device", value=device
+        )
     with exclusive(out):
         failed = [each.run for each in read_outcomes(experiment) if each.state == "failed"]
         code = execution.carry_out(experiment, failed, where, began=began, again=True, as_json=as_json)
@@ -174,7 +199,7 @@ def retry(
 
 
 def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[Wish]":
-    """Return which methods are run in which tasks."""
+    """Return the methods to run, with their tasks."""
     if not tables:
         methods = methods or [*PRESETS["2"].methods, *PRESETS["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
@@ -184,7 +209,7 @@ def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[st
 
 
 def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Stores of the corpora, in order of their names."""
+    """Return the folders of the corpora's stores, sorted by corpus."""
     from emodna.pipeline.catalogue import find_store, folder_name, stores
 
     if corpora:
@@ -193,10 +218,10 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
         found = {path.parent.name: path for path in stores(cache) if path.name == folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
-            raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
-        there = f"only {next(iter(found))} has" if found else "no corpus has"
+            raise EmodnaError("needs at least two corpora", field="corpora", value=corpora[0])
+        there = f"found only {next(iter(found))}" if found else "found none"
         raise EmodnaError(
-            f"{there} features {folder_name(feature_set)}, and a pair needs two corpora",
+            f"needs at least two corpora with the feature set {folder_name(feature_set)}, {there}",
             field="cache",
             value=cache,
             remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
@@ -207,9 +232,9 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
 def _plan(
     out: Path, stores: "list[FeatureStore]", wishes: "list[Wish]", seeds: int, conditions: Conditions
 ) -> Experiment:
-    """Plan the experiment of all wishes together, and tell what can be no source.
+    """Plan the experiment, and print which corpora cannot be sources.
 
-    Raise BenchError if no corpus can be one, and the errors of `plan_experiment`.
+    Raise BenchError if no corpus can be a source, and the errors of `plan_experiment`.
     """
     from emodna.model.bench.grid import plan_experiment
 
@@ -221,17 +246,17 @@ def _plan(
         if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
     }
     if not experiment.runs:
-        told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
-        raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
+        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
+        raise BenchError(f"no corpus can be a source: {found}", remedy="prepare a corpus with labels of both classes")
     for name, reasons in without.items():
-        common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
+        common.note(f"{common.safe(name)} has {' and '.join(reasons)}: used as a target only")
     return experiment
 
 
 def _merged(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
-    """Return what was asked for together with what is in its folder, and the runs to be executed.
+    """Return the planned experiment merged with the one in its folder, and the runs to execute.
 
-    Raise BenchError if the folder's experiment is of other conditions, and has begun.
+    Raise BenchError if that one has other conditions and has runs.
     """
     if not Experiment.exists(asked.out):
         return asked, list(asked.runs)
@@ -240,7 +265,7 @@ def _merged(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     if there.conditions != asked.conditions and not begun:
         return asked, list(asked.runs)
     there.check_conditions(asked.conditions)
-    # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
+    # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
     ceilings = {
         (run.tgt, run.task, run.seed): run for run in there.runs if run.method == CEILING and run.src in asked.corpora
     }

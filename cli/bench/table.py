@@ -1,4 +1,4 @@
-"""emodna-bench table: the paper's tables, ours beside the paper's numbers."""
+"""emodna-bench table: the paper's tables with our scores."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
 from emodna.cli.options import Command
 from emodna.model.bench.spec import Experiment, shared_facts
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
@@ -25,39 +25,46 @@ _ALSO: Final = {"md": "markdown", "tex": "latex"}
 _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
-@click.command(cls=Command)
-@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES))
+@click.command(
+    cls=Command,
+    groups={"Data": "out", "Output": "form to"},
+    examples=("emodna-bench table 2", "emodna-bench table pairs --to pairs.csv"),
+)
+@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES), help="Table to show.")
 @out_option
 @click.option(
     "--format",
     "form",
     type=click.Choice([*FORMATS, *_ALSO]),
-    help="Form of the table; md is markdown, tex latex.  [default: as the suffix of --to says: .md, .tex, .csv, .json, "
-    ".txt; printed: text]",
+    help="Format; md is markdown, tex is latex.  [default: by the suffix of --to, else text]",
     show_default=False,
 )
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print it]")
 @common.config_option
 @common.common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
-    """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
+    """Show a table of the paper with our scores.
 
-    2 and 3 compare methods in arousal and valence, 4 leaves out parts of Emo-DNA, 5 adds its contrastive loss to other
-    methods, 6 varies its pseudo-labels; `pairs` has all rows that were run, pair by pair. Each number is the mean over
-    the targets of a source, then over the sources; its standard deviation is that of this mean over the seeds. A
-    benchmark that is not finished has its table, too: it says what is missing, and where ours cannot be compared with
+    2 and 3 compare methods in arousal and valence, 4 is the ablation of Emo-DNA, 5 adds its contrastive loss to other
+    methods, and 6 varies its pseudo-labels. `sensitivity` varies settings of Emo-DNA, and `pairs` shows all methods
+    pair by pair.
+
+    Scores are averaged over the targets of each source, then over the sources; the standard deviation is over the
+    seeds. The table of an unfinished experiment lists the missing runs, and marks scores that are not comparable with
     the paper's.
     """
     if as_json and form not in (None, "json"):
-        raise click.UsageError(f"--json and --format {form}: give one of them")
+        raise click.UsageError(f"--json and --format {form} exclude each other")
     if as_json and to is not None:
-        raise click.UsageError("--json prints; to write a file, give --to with --format json")
+        raise click.UsageError("--json and --to exclude each other: to write a JSON file, use --format json")
     if as_json:
         form = "json"
     elif form is None:
         form = "text" if to is None else _BY_SUFFIX.get(to.suffix.lower())
     if form is None:
-        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
+        raise EmodnaError(
+            "unknown suffix", field="to", value=to, valid=_BY_SUFFIX, remedy=Remedy("choose another, or set {form}")
+        )
     check_folder(to)
     from emodna.cli.bench import formats
     from emodna.model.bench.tables import table as made
@@ -85,7 +92,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
 
 
 def document(made: "Table") -> dict[str, Any]:
-    """Return a table as a JSON document, with nothing rounded."""
+    """Return a table as a JSON document with unrounded numbers."""
     from emodna.cli.bench.notes import command
 
     experiment = made.experiment
@@ -130,10 +137,9 @@ def document(made: "Table") -> dict[str, Any]:
 
 
 def table_csv(made: "Table") -> str:
-    """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
+    """Return a table as CSV, one line per number; numbers are unrounded, missing ones are empty.
 
-    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
-    pairs of a mean.
+    `seeds` are separated by blanks. `shared` is the number of the targets' recordings that are also in their sources.
     """
     shared = made.shared
     lines = [
@@ -173,7 +179,7 @@ def _facts(line: "Line", paper_key: str) -> dict[str, Any]:
 
 
 def _numbers(cell: "Cell", column: "Column") -> dict[str, Any]:
-    """Return a cell by the names that JSON and CSV have."""
+    """Return the values of a cell by their keys in JSON and CSV."""
     cited = cell.cited
     return {
         "mean": cell.mean,
