@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import counted, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, shared_notes
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
@@ -50,7 +50,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Resamples of the bootstrap.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @out_option
-@common.common_options
+@common_options
 def compare(
     metric: str,
     task: Task | None,

@@ -12,7 +12,7 @@ from rich.table import Table
 from emodna.cli import common
 from emodna.cli.bench import counted, out_option
 from emodna.cli.bench.execution import Progress, command_on, run_json
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.cli.progress import duration
 from emodna.model.bench.leftovers import Kind, Leftover, leftovers
 from emodna.model.bench.paper import CEILING
@@ -31,7 +31,7 @@ _KINDS: Final[dict[Kind, str]] = {
     cls=Command, groups={"Data": "out"}, examples=("emodna-bench status", "emodna-bench status --out bench --json")
 )
 @out_option
-@common.common_options
+@common_options
 def status(out: Path, as_json: bool) -> None:
     """Show the progress of an experiment, and the errors of failed runs."""
     from emodna.model.bench.results import read_outcomes

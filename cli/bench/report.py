@@ -31,8 +31,8 @@ _FILE = "report.html"
     default=True,
     help="Show figures of the models' features; takes minutes the first time.",
 )
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def report(
     out: Path,
     to: Path | None,

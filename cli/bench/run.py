@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
 from emodna.model.bench.paper import CEILING, PRESETS, SENSITIVITY
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, shared_notes
 from emodna.model.config import DEFAULT_STEPS, shared_settings
@@ -94,14 +94,14 @@ _device_option = click.option(
     cls=common.FeatureSetOption,
     help="{names}, or the name of a store's folder.  [default: mfcc40]",
 )
-@common.cache_option
+@cache_option
 @out_option
 @_workers_option
 @_scheduler_option
 @_device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def run(
     context: click.Context,
@@ -167,8 +167,8 @@ def run(
 @_workers_option
 @_scheduler_option
 @_device_option
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def retry(
     context: click.Context,

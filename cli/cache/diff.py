@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 from emodna.cli.progress import counting
 
 #: How many of many are named.
@@ -17,8 +17,8 @@ _NAMED: Final = 3
 @click.command(cls=Command)
 @click.argument("a")
 @click.argument("b")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     """Say what differs between two stores: names of corpora, or paths.
 

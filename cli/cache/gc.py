@@ -9,7 +9,7 @@ import click
 from rich.filesize import decimal
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
     from emodna.pipeline.store.gc import Leftover, Tidied
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--unfinished", is_flag=True, help="Include the finished work of interrupted runs, which the next run would use."
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def collect_garbage(
     stores: tuple[str, ...],
     delete: bool,

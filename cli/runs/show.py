@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, print_table, safe_text, value
 from emodna.model.runs.listing import Run, RunData, curves, files, flat, not_default, open_run, trained_on
@@ -21,7 +21,7 @@ _TERM: Final = 30
 
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
-@common.common_options
+@common_options
 def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     found = open_run(run)
@@ -108,16 +108,16 @@ def _print_scores(run: Run) -> None:
     common.out.print(score_table({"label": run.label, **run.scores, "constant": run.constants}))
 
 
-def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
     from emodna.cli.charts import curve, sparkline
 
-    if not curves:
+    if not logged:
         common.out.print("no line of metrics.jsonl yet")
         return
     poor = common.out.options.ascii_only
-    main = "total" if "total" in curves else next(iter(curves))
-    steps, values = zip(*curves[main], strict=True)
+    main = "total" if "total" in logged else next(iter(logged))
+    steps, values = zip(*logged[main], strict=True)
     labels = [f"{max(values):.3g}", *[""] * (_HEIGHT - 2), f"{min(values):.3g}"]
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
@@ -125,10 +125,10 @@ def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     for label, line in zip(labels, curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
-    heights = [[height for _, height in points] for points in curves.values()]
+    heights = [[height for _, height in points] for points in logged.values()]
     print_table(
         [
-            Column("logged", [safe_text(name) for name in curves]),
+            Column("logged", [safe_text(name) for name in logged]),
             Column("curve", [Text(sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emodna.cli import common
+from emodna.cli import common, options
 from emodna.cli.bench.execution import Progress, tell_of_skipped
 from emodna.model.bench.spec import Experiment, MethodInfo
 from emodna.model.bench.worker import Answer
@@ -19,7 +19,7 @@ METHODS = ("dan", "dann")
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
-    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
+    options.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
 
 
 def three_corpora(out: Path) -> Experiment:
