@@ -14,7 +14,10 @@ from emodna.cli.bench.table import table
 from emodna.cli.options import Group
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples=("emodna-bench run --corpora emodb --corpora ravdess --methods dan --seeds 1", "emodna-bench table 2"),
+)
 @click.version_option(package_name="emodna")
 def bench() -> None:
     """Run experiments on all pairs of corpora, and compare them with the paper."""

@@ -96,7 +96,7 @@ def status(out: Path, as_json: bool) -> None:
 @click.option("--methods", multiple=True, metavar="SPEC", help="Method spec to drop; repeatable.")
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds to keep: 0, 1, ...")
-@common.common_options
+@common_options
 def drop(
     out: Path,
     methods: tuple[str, ...],
@@ -151,7 +151,7 @@ def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> Non
 )
 @out_option
 @click.option("--delete", is_flag=True, help="Delete the leftovers.  [default: only list them]")
-@common.common_options
+@common_options
 @click.pass_context
 def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
     """List or delete leftovers of an experiment.

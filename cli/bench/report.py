@@ -6,7 +6,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, counted, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.files import write_atomically

@@ -45,10 +45,9 @@ _device_option = click.option(
 )
 
 
-@common.environment("EMODNA_BENCH_RUN")
 @click.command(
     cls=Command,
-    context_settings=common.CONTEXT,
+    environment="EMODNA_BENCH_RUN",
     groups={
         "Data": "corpora tasks cache",
         "Features": "feature_set",
@@ -91,7 +90,7 @@ _device_option = click.option(
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
 @click.option(
     "--feature-set",
-    cls=common.FeatureSetOption,
+    cls=FeatureSetOption,
     help="{names}, or the name of a store's folder.  [default: mfcc40]",
 )
 @cache_option
@@ -130,7 +129,7 @@ def run(
     began = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
-    parsed = common.parse_settings(settings)
+    parsed = parse_settings(settings)
     for key, remedy in _REFUSED_SETTINGS.items():
         if key in parsed:
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
@@ -157,9 +156,9 @@ def run(
     context.exit(code)
 
 
-@common.environment("EMODNA_BENCH_RETRY")
 @click.command(
     cls=Command,
+    environment="EMODNA_BENCH_RETRY",
     groups={"Data": "out", "Workers": "workers scheduler device"},
     examples=("emodna-bench retry", "emodna-bench retry --out bench --workers 2"),
 )

@@ -40,8 +40,8 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
     show_default=False,
 )
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print it]")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
     """Show a table of the paper with our scores.
 
