@@ -1,4 +1,4 @@
-"""The page of an experiment: tables, figures and all cells as one HTML file that loads nothing."""
+"""The HTML page of an experiment: tables, figures and all runs in one self-contained file."""
 
 import base64
 import hashlib
@@ -36,12 +36,12 @@ from emodna.pipeline.errors import EmodnaError
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _HERE: Final = Path(__file__).parent
-#: The one score in which no constant predictor looks good.
+#: Metric of the comparison; constant predictors have 50 in it.
 _METRIC: Final = "uar"
 _LOOKS: Final = {"done": "", "failed": "bad"}
 
 
-# Parts of the page, which page.html lays out
+# Parts of the page; the template is page.html
 
 
 class Item(NamedTuple):
@@ -49,13 +49,13 @@ class Item(NamedTuple):
 
     text: str
     number: float | None = None
-    """Sort key; None comes last."""
+    """Sort key; None sorts last."""
     look: str = ""
-    """Class of page.css."""
+    """CSS class of page.css."""
 
 
 def item(value: Item | str | float | None, digits: int = 1) -> Item:
-    """Return a cell with a text or a number, a whole one without decimals; what is missing is a dash."""
+    """Return a cell of a text or number; integers have no decimals, missing values become a dash."""
     match value:
         case Item():
             return value
@@ -70,28 +70,28 @@ def item(value: Item | str | float | None, digits: int = 1) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table that can be sorted; its first column names the rows."""
+    """A sortable table; its first column names the rows."""
 
     id: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Item]]
     groups: Sequence[tuple[str, int]] = ()
-    """Headings above the columns, each with the number of columns that it spans."""
+    """Headings above the columns, each with its column span."""
     whole_names: Sequence[str] = ()
-    """Names of the columns in a file, or read out, if those above them do not say enough."""
+    """Full names of the columns, for CSV and screen readers; empty if `columns` suffices."""
     filtered: Sequence[str] = ()
-    """Columns whose values can be chosen from a list, if there are many rows."""
+    """Columns with a filter, if the table has many rows."""
 
     @property
     def numeric(self) -> list[bool]:
-        """True of columns with numbers, or with nothing."""
+        """Flags of the columns that hold only numbers and missing values."""
         columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
         return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
 
 
 class Figure(NamedTuple):
-    """A picture, and its numbers as tables if they are few."""
+    """A figure, with its numbers as tables if they are few."""
 
     id: str
     title: str
@@ -101,7 +101,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A part of the page with its own heading."""
 
     id: str
     title: str
@@ -111,7 +111,7 @@ class Section:
     figures: Sequence[Figure] = ()
     notes: Sequence[str] = ()
     missing: Sequence[str] = ()
-    """Parts that would stand here but are not there yet, and why."""
+    """Missing parts of the section, with reasons."""
     parts: Sequence["Section"] = ()
 
 
@@ -120,19 +120,19 @@ class Page(NamedTuple):
 
     experiment: Experiment
     outcomes: Sequence[Outcome]
-    """Outcomes that the page shows."""
+    """Results of the runs that the page shows."""
     sections: Sequence[Section]
 
 
 def html(page: Page) -> str:
-    """Return the page as one HTML document, which may load nothing and runs no script but its own."""
+    """Return the page as an HTML document; its policy forbids loading files and running other scripts."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    # A browser hashes what lies between the tags, so nothing may be added to it there.
+    # Browsers hash the text between the script tags, so the template must not add anything to it.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     return environment.get_template("page.html").render(
         page=page, style=style, script=script, script_hash=digest, version=version("emodna"), svg=page_svg, words=_words
@@ -140,22 +140,22 @@ def html(page: Page) -> str:
 
 
 def _words(panel: Panel) -> str:
-    """Return the content of a panel, to be read out."""
+    """Return a description of a panel for screen readers."""
     axes = " by ".join(filter(None, [panel.y_label, panel.x_label]))
     marks = ("matrix" if isinstance(mark, Matrix) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
     return ". ".join(filter(None, [panel.title, axes, ", ".join(marks)]))
 
 
-# The content
+# Content of the page
 
 
 def build_page(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Page:
-    """Make the page of an experiment, of some of its tasks or, if none are named, of all.
+    """Return the page of an experiment for some of its tasks, or for all if `tasks` is empty.
 
-    `progress` is told what is being computed where that takes long; without `features`, what has to be computed from
-    the trained models is left out.
+    `progress` receives a message before each slow computation. Without `features`, the page has no figures that need
+    the trained models.
     """
     wanted = [task for task in TASKS if task in (tasks or experiment.tasks)]
     every = read_outcomes(experiment)
@@ -176,7 +176,7 @@ def _of_tasks(found: pa.Table, tasks: Sequence[Task]) -> pa.Table:
 
 
 def overview(experiment: Experiment, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> Section:
-    """Show corpora, methods, conditions and states."""
+    """Return the section on corpora, methods, conditions and states."""
     conditions, pairs = experiment.conditions, {outcome.run.pair for outcome in outcomes}
     states = Counter(outcome.state for outcome in outcomes)
     settings = ", ".join(f"{key}={value}" for key, value in conditions.settings.items())
@@ -188,14 +188,14 @@ def overview(experiment: Experiment, outcomes: Sequence[Outcome], tasks: Sequenc
         "settings for all": settings or "the defaults",
         "feature set": conditions.feature_set,
         "device": conditions.device,
-        "cells": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
-        "training time of all cells": _duration(sum(outcome.seconds or 0.0 for outcome in outcomes)),
+        "runs": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
+        "training time of all runs": _duration(sum(outcome.seconds or 0.0 for outcome in outcomes)),
         "versions": _versions(experiment, outcomes),
     }
     shared = {pair: count for pair, count in experiment.shared.items() if pair in pairs}
     return Section(
         "about",
-        "What this is",
+        "Overview",
         facts=list(facts.items()),
         sheets=[_corpora(experiment, tasks), _methods(experiment, outcomes)],
         notes=[f"{note}." for note in shared_notes(shared)],
@@ -218,8 +218,8 @@ def _corpora(experiment: Experiment, tasks: Sequence[Task]) -> Sheet:
 
 
 def _methods(experiment: Experiment, outcomes: Sequence[Outcome]) -> Sheet:
-    columns = ["method", "as --methods spells it", "uses target labels", "our reading"]
-    columns += ["cells done", "cells", "seconds per cell"]
+    columns = ["method", "method spec", "uses target labels", "our reading"]
+    columns += ["runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
         own = [outcome for outcome in outcomes if outcome.run.method == method]
@@ -236,7 +236,7 @@ def _duration(seconds: float) -> str:
 
 
 def _versions(experiment: Experiment, outcomes: Sequence[Outcome]) -> str:
-    """List the versions that runs were made with: more than one of a package is worth knowing."""
+    """Return the package versions of the finished runs, joined; a package can have several."""
     seen: set[str] = set()
     for outcome in outcomes:
         if outcome.state == "done":
@@ -249,7 +249,7 @@ def _versions(experiment: Experiment, outcomes: Sequence[Outcome]) -> str:
 
 
 def _paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
-    """Show all tables in which at least one of our numbers stands."""
+    """Return the section of all tables that have at least one of our scores."""
     parts: list[Section] = []
     empty: list[str] = []
     for name in TABLE_NAMES:
@@ -258,8 +258,8 @@ def _paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]
             continue
         made = table(experiment, name, found)
         there = [line for line in made.of("entry") if any(each.mean is not None for each in line.cells.values())]
-        if len(there) < (1 if of_paper else 2):  # one setting alone is no study of settings
-            empty.append(f"{caption(made)} Too few of its cells are done.")
+        if len(there) < (1 if of_paper else 2):  # a study of settings needs two
+            empty.append(f"{caption(made)} Too few of its runs are done.")
             continue
         parts.append(
             Section(
@@ -275,7 +275,7 @@ def _paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]
 
 
 def _block(identity: str, made: Table, block: Block) -> Sheet:
-    """Show our numbers in a column and the paper's in one beside it, so that both can be sorted."""
+    """Return a table with our numbers and the paper's in separate columns, so that both can be sorted."""
     columns, groups, whole_names = ["method"], [("", 1)], [""]
     rows = [[Item(line.label, look="" if line.kind == "entry" else "muted")] for line in made.lines]
     for task, column in block.columns:
@@ -293,7 +293,7 @@ def _block(identity: str, made: Table, block: Block) -> Sheet:
 
 
 def _columns_at(made: Table, spot: Spot, head: str) -> Iterator[tuple[str, str, list[Item]]]:
-    """Yield heading, whole heading and cells of each column: ours, the paper's, and their difference."""
+    """Yield heading, full heading and cells of three columns: ours, the paper's, and the difference."""
     cells, nothing = [line.cells.get(spot, Cell()) for line in made.lines], Item(MISSING)
     ours = [our_number(made, line, spot).written({}) for line in made.lines]
     items = [
@@ -316,7 +316,7 @@ def _columns_at(made: Table, spot: Spot, head: str) -> Iterator[tuple[str, str, 
 
 
 def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
-    """Compare methods over the scenarios of all tasks, and of each."""
+    """Return the section that compares methods over all tasks, and in each task."""
     parts: list[Section] = []
     lacking: list[str] = []
     for some in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
@@ -342,7 +342,7 @@ def _comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) 
 def _figures(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Section:
-    """Show all figures that the finished runs allow."""
+    """Return the section of all figures that the finished runs allow."""
     shown: list[Figure] = []
     lacking: list[str] = []
     for name, entry in figures.FIGURES.items():
@@ -351,7 +351,7 @@ def _figures(
             continue
         for task in tasks:
             if entry.of_models:
-                progress(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
+                progress(f"{name}, {task}: computing features; takes minutes the first time (skip with --no-features)")
             try:
                 picture = figures.make_figure(name, experiment, figures.Choice(task=task))
             except EmodnaError as error:
@@ -365,7 +365,7 @@ def _figures(
 
 
 def _numbers(identity: str, panel: Panel) -> Sheet | None:
-    """Return the numbers of a panel that has few of them: a matrix, or dots."""
+    """Return the numbers of a panel as a table; None unless it is a heatmap or a dot plot."""
     match panel.marks:
         case [Matrix() as matrix]:
             lines = zip(matrix.rows, matrix.values, strict=True)
@@ -385,7 +385,7 @@ def _numbers(identity: str, panel: Panel) -> Sheet | None:
 
 
 def _cells(found: pa.Table) -> Section:
-    """Show all runs, and before them those that are missing or failed, with the reason."""
+    """Return the section of all runs; unfinished and failed ones come first, with their errors."""
     described = ["source", "target", "task", "method", "seed", "state"]
     every, undone = [], []
     key = itemgetter("src", "tgt", "task", "label", "seed", "state")
@@ -401,8 +401,8 @@ def _cells(found: pa.Table) -> Section:
         if state != "done":
             undone.append([*first, Item(uar["error"] or MISSING, look="prose")])
     columns = [*described, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
-    sheets = [Sheet("all-cells", "All cells", columns, every, filtered=described)]
+    sheets = [Sheet("all-runs", "All runs", columns, every, filtered=described)]
     if undone:
         columns = [*described, "error"]
-        sheets.insert(0, Sheet("undone", "Missing and failed cells", columns, undone, filtered=described))
-    return Section("cells", "All cells", sheets=sheets)
+        sheets.insert(0, Sheet("unfinished", "Unfinished and failed runs", columns, undone, filtered=described))
+    return Section("cells", "All runs", sheets=sheets)
