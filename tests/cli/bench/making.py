@@ -1,4 +1,4 @@
-"""A benchmark that nobody ran, with names and errors that no page should trust, and a picture of every mark."""
+"""A made-up experiment with hostile names and errors, and figures of all kinds of marks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Poin
 from emodna.model.bench.spec import Conditions, Experiment
 from tests.model.bench.builders import fail, planned, write_run
 
-#: Longer than any sensible name, and HTML.
+#: A corpus name that is HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
-#: Ends a script, begins a comment, and has a character that JavaScript once took for a line's end.
+#: Ends a script, starts a comment, and holds a line separator of JavaScript.
 NASTY = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
 ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 
 def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
-    """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
+    """Write an experiment on all pairs of some corpora; its last run failed, the one before is waiting."""
     bench = planned(
         out,
         ROWS,
@@ -40,7 +40,7 @@ def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: in
 
 
 def pictures() -> list[Picture]:
-    """Every mark, alone and among its like, with names from outside in all places."""
+    """Return figures of all kinds of marks, with hostile names in all places."""
     steps = [float(step) for step in range(0, 200, 10)]
     falling = [math.exp(-step / 60) for step in steps]
     drawn = random.Random(0)

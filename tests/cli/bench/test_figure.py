@@ -1,4 +1,4 @@
-"""emodna-bench figure, and how pictures are drawn."""
+"""Tests of emodna-bench figure and of the drawing of figures."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.cli.bench.making import make_bench, pictures
 from tests.model.small import assert_one_line_error, command
 
 ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
-#: A formula that is none, a terminal's escape, XML, and a letter that the font lacks.
+#: An invalid formula, a terminal escape, XML, and a character missing in the font.
 HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
 
 class TestDrawing:
     @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-    def test_every_format(self, format: str, start: bytes) -> None:
+    def test_renders_png_svg_and_pdf(self, format: str, start: bytes) -> None:
         found = picture_file(pictures()[1], format)
         assert found.startswith(start)
         assert len(found) < 300_000
 
-    def test_texts_from_outside_are_texts(self) -> None:
+    def test_hostile_texts_are_escaped(self) -> None:
         marks = [
             Points(HOSTILE, [0, 1, math.nan], [0, math.inf, 1], texts=[HOSTILE] * 3),
             Line(f"{HOSTILE} 2", [0, 1], [1, math.nan], [0, 0], [1, 2]),
@@ -52,7 +52,7 @@ class TestDrawing:
             assert "<b>" not in svg
 
     @ALL
-    def test_of_a_page_it_has_the_colours_of_the_theme_and_ids_of_its_own(self, picture: Picture) -> None:
+    def test_page_svg_uses_theme_colours_and_unique_ids(self, picture: Picture) -> None:
         svg = page_svg(picture.panels[0], "one")
         assert svg.startswith("<svg")
         assert svg == page_svg(picture.panels[0], "one")
@@ -68,19 +68,19 @@ class TestDrawing:
         for mark in empty:
             assert picture_file(Picture("x", "", [Panel("", [mark])]), "png")
 
-    def test_the_legend_names_what_looks_alike_once(self) -> None:
+    def test_legend_lists_each_series_once(self) -> None:
         panel = Panel("", [Points("low", [0], [0]), Points("high", [0], [0], colour=1)], references=[("chance", 50)])
         figure = draw(Picture("x", "", [panel, panel]))
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["low", "high", "chance"]
 
-    def test_twelve_series_are_told_apart(self) -> None:
+    def test_twelve_series_look_different(self) -> None:
         lines = [Line(str(number), [0, 1], [0, number], colour=number) for number in range(12)]
         axes = draw(Picture("x", "", [Panel("", lines)])).axes[0]
         looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
         assert len(looks) == 12
         assert len(COLOURS) == len(set(COLOURS))
 
-    def test_dots_stand_in_their_category_the_first_on_top(self) -> None:
+    def test_dots_are_in_their_category_with_the_first_on_top(self) -> None:
         marks = [Dots("one", ["a", "b", "c"], [1, None, 3]), Dots("other", ["c", "d"], [5, 6], colour=1)]
         axes = draw(Picture("x", "", [Panel("", marks)])).axes[0]
         assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
@@ -90,7 +90,7 @@ class TestDrawing:
         assert [round(float(place)) for place in second.get_ydata()] == [2, 3]
         assert first.get_ydata()[2] < second.get_ydata()[0]
 
-    def test_joined_dots_are_a_bar_down_the_middle_of_their_categories(self) -> None:
+    def test_joined_dots_form_a_bar_at_the_centre_of_their_categories(self) -> None:
         marks = [Dots("rank", ["a", "b", "c"], [1, 2, 3]), Dots("alike", ["b", "c"], [3.3, 3.3], joined=True)]
         dots, bar = draw(Picture("x", "", [Panel("", marks)])).axes[0].lines
         assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
@@ -102,7 +102,7 @@ class TestDrawing:
         assert min(cells.cmap(cells.norm(0.0))[:3]) > 0.9
         assert cells.cmap(cells.norm(-5.0)) != cells.cmap(cells.norm(5.0))
 
-    def test_a_reference_lies_across_dots_and_along_lines(self) -> None:
+    def test_reference_is_vertical_for_dots_and_horizontal_for_lines(self) -> None:
         references = [("chance", 50.0)]
         across = draw(Picture("x", "", [Panel("", [Dots("a", ["r"], [60.0])], references=references)])).axes[0]
         along = draw(Picture("x", "", [Panel("", [Line("a", [0, 1], [60, 61])], references=references)])).axes[0]
@@ -117,11 +117,11 @@ class TestDrawing:
         assert draw(Picture("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
         assert draw(Picture("x", "", [wide])).axes[0].get_xlim()[0] < 58
 
-    def test_no_line_of_a_title_ends_between_seed_and_its_number(self) -> None:
+    def test_title_does_not_break_between_seed_and_its_number(self) -> None:
         figure = draw(Picture("x", "x" * 49 + " seed 0", [Panel("", [Line("", [0], [0])])]))
         assert figure.legends[0].get_title().get_text().splitlines()[1] == "seed 0"
 
-    def test_a_matrix_says_its_values_the_first_row_on_top(self) -> None:
+    def test_heatmap_shows_its_values_with_the_first_row_on_top(self) -> None:
         matrix = Matrix(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
         axes = draw(Picture("x", "", [Panel("", [matrix])])).axes[0]
         assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
@@ -135,7 +135,7 @@ class TestDrawing:
 
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """A benchmark, and figures by which nothing is worked out: two can be made, one has nothing, one fails."""
+    """Write an experiment, and replace the figures: two can be drawn, one has no data, one fails."""
 
     def figure(name: str, bench: Experiment, choice: Choice) -> Picture:
         if name == "ranks":
@@ -152,7 +152,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 class TestCommand:
-    def test_writes_picture_and_numbers(self, shown: Experiment) -> None:
+    def test_writes_figure_and_numbers(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
         assert answer.code == 0
         (written,) = json.loads(answer.out)["written"]
@@ -161,7 +161,7 @@ class TestCommand:
         numbers = json.loads(Path(written["numbers"]).read_text())
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
-    def test_all_makes_what_can_be_made_and_says_what_not(self, shown: Experiment) -> None:
+    def test_all_draws_possible_figures_and_lists_the_others(self, shown: Experiment) -> None:
         answer = command(bench_command.main, "figure", "all", "--out", shown.out)
         assert answer.code == 1  # one failed
         tasks = ("arousal", "valence")
@@ -182,7 +182,7 @@ class TestCommand:
             (["pairs", "--to", "file/below"], "file"),
         ],
     )
-    def test_a_mistake_is_one_line(
+    def test_user_mistake_prints_one_line(
         self, shown: Experiment, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)

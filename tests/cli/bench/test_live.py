@@ -1,4 +1,4 @@
-"""Progress of runs: what is said before and while they are executed."""
+"""Tests of the progress display of runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def three_corpora(out: Path) -> Experiment:
-    """Two methods in both tasks on all pairs of three corpora."""
+    """Return an experiment of two methods in both tasks on all pairs of three corpora."""
     made = planned(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
     infos = {spec: MethodInfo(f"[red]{spec}[/red]", False, "source") for spec in made.methods}
     return Experiment(out, made.conditions, made.corpora, infos, made.runs)
@@ -36,7 +36,7 @@ def drawn(progress: Progress, *, width: int = 80, height: int = 24) -> list[str]
     return captured.get().rstrip("\n").split("\n")
 
 
-def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_path: Path) -> None:
+def test_live_display_shows_progress_and_steps_of_running_runs(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
     progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
     for run in experiment.runs[:6]:
@@ -46,7 +46,7 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
     first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')
     progress.ended(experiment.runs[5], Answer("failed", error="no memory"))
     lines = drawn(progress)
-    assert lines[0].startswith("1/24 cells  1 failed  elapsed 0:00")
+    assert lines[0].startswith("1/24 runs  1 failed  elapsed 0:00")
     assert lines[2:] == [
         "    60/1000  casia -> emodb, arousal, dan, seed 0",
         *(f"     0/1000  {run}" for run in experiment.runs[1:4]),
@@ -54,7 +54,7 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
     assert max(map(len, lines)) <= 80
 
 
-def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: Path) -> None:
+def test_remaining_time_is_estimated_from_similar_runs(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
     progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
     progress.workers = 2
@@ -63,11 +63,11 @@ def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: P
         run = next(run for run in experiment.runs if run.method.name == name)
         progress.began(run)
         progress.ended(run, Answer("done", seconds=seconds))
-    # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
+    # Left are 5 runs of each method in arousal, and 6 in valence, which get the mean of the known durations.
     assert progress.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 
 
-def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_each_finished_run_prints_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
     progress = Progress(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
     with progress.shown():  # no terminal, so no display
@@ -78,10 +78,10 @@ def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert second == "2/4 casia -> emovo, arousal, [red]dan[/red], seed 0: failed: [bold]no\\x1b[31m"
 
 
-def test_what_is_told_before_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_runs_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = planned(tmp_path, ["dan", "dan:steps=1000", "dan:steps=30"], corpora=("casia", "emodb"))
     first, second, *left = experiment.runs
     tell_of_skipped(Progress(experiment, {first: "done"}), left)
-    assert capsys.readouterr().err == "1 cell is done already\ndan:steps=30 has steps of its own\n"
+    assert capsys.readouterr().err == "1 run already done\nown number of steps: dan:steps=30\n"
     tell_of_skipped(Progress(experiment, {first: "done", second: "done"}), [first])
-    assert capsys.readouterr().err == "2 cells are done already\n"
+    assert capsys.readouterr().err == "2 runs already done\n"

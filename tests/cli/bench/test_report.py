@@ -1,4 +1,4 @@
-"""The page: one file with everything on it, and nothing in it that runs or loads."""
+"""Tests of the HTML page: complete, self-contained and safe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cli.running import Command
 
 
 class Read(HTMLParser):
-    """What a browser would make of a page: its elements, and the text of scripts and of table rows."""
+    """A parsed page: its elements, scripts and table rows."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Read(HTMLParser):
 
 @contextmanager
 def with_pictures() -> Iterator[None]:
-    """Figures of every mark, one that has nothing to show, and one whose files are damaged."""
+    """Replace the figures by examples of all marks, one without data, and one with damaged files."""
     made = {picture.name: picture for picture in pictures()}
 
     def figure(name: str, _bench: object, choice: figures.Choice) -> Any:
@@ -80,12 +80,12 @@ def with_pictures() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
-    """The page, made once: it is large."""
+    """Return the parsed page."""
     with with_pictures():
         return Read(html(build_page(make_bench(tmp_path_factory.mktemp("bench")), [], print, features=False)))
 
 
-def test_the_page_loads_nothing_and_its_policy_lets_only_its_own_script_run(read: Read) -> None:
+def test_page_loads_no_files_and_allows_only_its_own_script(read: Read) -> None:
     assert [*read.attributes("src"), *read.attributes("srcset"), *read.attributes("action")] == []
     assert all(href.startswith(("#", "data:")) for href in read.attributes("href"))
     assert not {"img", "iframe", "object", "embed", "form"} & {tag for tag, _ in read.tags}
@@ -97,13 +97,13 @@ def test_the_page_loads_nothing_and_its_policy_lets_only_its_own_script_run(read
     assert rules["script-src"] == "'sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() + "'"
 
 
-def test_strings_from_outside_are_text(read: Read) -> None:
+def test_hostile_strings_are_escaped(read: Read) -> None:
     assert not [name for _, attrs in read.tags for name in attrs if name.startswith("on")]
     assert [HOSTILE, "de", "100", "40", "60", "60.0", "70", "30", "30.0"] in read.rows
     assert any(row[-1] == f"no such thing: {NASTY}" for row in read.rows if row)
 
 
-def test_every_panel_is_drawn_and_few_numbers_are_tables(read: Read) -> None:
+def test_panels_are_drawn_and_small_ones_have_tables(read: Read) -> None:
     plots = [attrs["aria-label"] for _, attrs in read.tags if attrs.get("class") == "plot"]
     assert len(plots) == [tag for tag, _ in read.tags].count("svg") == sum(len(each.panels) for each in pictures())
     assert plots[0] == f"threshold. share by step. line dan, line {HOSTILE}"
@@ -111,20 +111,20 @@ def test_every_panel_is_drawn_and_few_numbers_are_tables(read: Read) -> None:
     assert ["source-only", "arousal", "61.00", "58.00", "64.00"] in read.rows
 
 
-def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
+def test_page_has_all_sections_and_runs(read: Read) -> None:
     ids = read.attributes("id")
     assert len(ids) == len(set(ids))
-    wanted = "about tables table-2 comparison figures cells corpora methods undone all-cells figure-matrix-arousal"
+    wanted = "about tables table-2 comparison figures cells corpora methods unfinished all-runs figure-matrix-arousal"
     assert set(wanted.split()) <= set(ids)
     cells = [row for row in read.rows if len(row) == 13][1:]
     assert len(cells) == 32
     assert cells[0][:6] == ["emodb", HOSTILE, "valence", "source-only", "0", "done"]
-    assert cells[0][10:] == ["70.0", "46.2", "5.0"]  # constants of 70 negative and 30 positive utterances
+    assert cells[0][10:] == ["70.0", "46.2", "5.0"]  # constant predictors of 70 negative and 30 positive utterances
     assert [row[5] for row in cells[-2:]] == ["waiting", "failed"]
     assert [row[5] for row in read.rows if len(row) == 7][-2:] == ["waiting", "failed"]
 
 
-def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp_path: Path) -> None:
+def test_overview_notes_shared_recordings(tmp_path: Path) -> None:
     bench = replace(make_bench(tmp_path, seeds=1), shared={("emodb", HOSTILE): 107})
     about = overview(bench, read_outcomes(bench), ["arousal"])
     assert about.notes == [
@@ -133,14 +133,14 @@ def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp
     ]
 
 
-def test_of_a_task_without_runs_there_is_a_page(tmp_path: Path) -> None:
+def test_page_of_a_task_without_runs(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, seeds=1)
     bench = replace(bench, runs=tuple(run for run in bench.runs if run.task == "arousal"))
     read = Read(html(build_page(bench, ["valence"], print, features=False)))
     assert [row for row in read.rows if len(row) == 13][1:] == []
 
 
-def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
+def test_command_lists_missing_parts(emodna_bench: Command, tmp_path: Path) -> None:
     make_bench(tmp_path / "bench")
     with with_pictures():
         ran = emodna_bench("report", "--task", "arousal", "--no-features", "--to", "here.html", "--json")
@@ -153,14 +153,14 @@ def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
     assert "valence" not in Read((tmp_path / "here.html").read_text()).rows[1]
 
 
-def test_errors_are_one_line_and_nothing_is_worked_out(emodna_bench: Command, tmp_path: Path) -> None:
+def test_user_mistake_prints_one_line(emodna_bench: Command, tmp_path: Path) -> None:
     assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
     make_bench(tmp_path / "bench", seeds=1)
     ran = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
-    assert ran.error().endswith(f"gone/x.html: there is no folder {tmp_path}/gone")
+    assert ran.error().endswith(f"gone/x.html: folder {tmp_path}/gone not found")
 
 
 @pytest.mark.parametrize(("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
-def test_a_number_or_a_dash(value: float | None, shown: str) -> None:
+def test_make_cell_shows_a_number_or_a_dash(value: float | None, shown: str) -> None:
     assert item(value).text == shown
     assert (item(value).number is None) == (shown == MISSING)

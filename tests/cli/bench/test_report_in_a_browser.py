@@ -1,4 +1,4 @@
-"""The page in a real browser: what a reader does with it, that nothing is loaded, and nothing goes wrong."""
+"""Tests of the HTML page in a real browser."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.cli.running import Command
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'emodna[browser]'")
 
-CELLS = "#all-cells"
+CELLS = "#all-runs"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium: the system's, or playwright's own."""
+    """Start the Chromium of the system or of playwright."""
     with playwright.sync_playwright() as started:
         names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
         places = [*map(shutil.which, names), started.chromium.executable_path]
@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @dataclass
 class Visit:
-    """An open page, and what went wrong in it."""
+    """An open page and the problems that it reported."""
 
     page: Any
     troubles: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Visit:
 def visit(
     browser: Any, emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Visit]:
-    """A page with pictures of every mark, opened in a window of this width and theme; nothing may go wrong in it."""
+    """Open a page with all kinds of figures in a window of this width and theme; fail if it reports a problem."""
     width, theme = getattr(request, "param", (1280, "light"))
     made = {picture.name: picture for picture in pictures()}
     monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(made, figures.FIGURES["ranks"]))
@@ -86,14 +86,14 @@ def visit(
     assert visited.troubles == []
 
 
-def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> None:
+def test_heading_sorts_numbers_with_missing_values_last(visit: Visit) -> None:
     uar = visit.heading("UAR")
     uar.click()
     rising = visit.column(6)
     known = [float(value) for value in rising[:-2]]
     assert rising[-2:] == [MISSING, MISSING]
     assert known == sorted(known)
-    assert {len(str(int(value))) for value in known} == {1, 2}  # as text they would be in another order
+    assert {len(str(int(value))) for value in known} == {1, 2}  # text order would differ
     assert uar.evaluate("button => button.parentElement.ariaSort") == "ascending"
     uar.press("Enter")
     falling = visit.column(6)
@@ -107,10 +107,10 @@ def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> N
     before = visit.column(6)
     visit.heading("method").click()
     both = list(zip(visit.column(3), visit.column(6), strict=True))
-    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # equal rows keep their order
+    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # the sort is stable
 
 
-def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None:
+def test_filters_hide_rows_and_update_the_count(visit: Visit) -> None:
     count = visit.page.locator(f"{CELLS} output")
     assert count.text_content() == "16 of 16 rows"
     visit.page.fill(f"{CELLS} input", "ONERROR fixed")
@@ -127,17 +127,17 @@ def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None
     assert len(visit.column(4, shown=False)) == 16
 
 
-def test_shown_rows_are_copied_as_csv(visit: Visit) -> None:
+def test_visible_rows_are_copied_as_csv(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.fill(f"{CELLS} input", "dan")
     visit.page.click(f"{CELLS} .copy")
-    visit.page.wait_for_function("document.querySelector('#all-cells .copy').textContent === 'Copied'")
+    visit.page.wait_for_function("document.querySelector('#all-runs .copy').textContent === 'Copied'")
     head, *lines = visit.page.evaluate("navigator.clipboard.readText()").split("\n")
     assert head.strip().startswith("source,target,task,method,seed,state,UAR,WAR")
     assert len([line for line in lines if line]) == int(visit.page.text_content(f"{CELLS} output").split()[0])
 
 
-def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
+def test_theme_button_changes_page_and_plots(visit: Visit) -> None:
     def colours() -> list[str]:
         found: list[str] = visit.page.evaluate(
             """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
@@ -164,7 +164,7 @@ def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
 @pytest.mark.parametrize(
     "visit", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
 )
-def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit, tmp_path: Path) -> None:
+def test_page_fits_the_window_and_its_text_is_readable(visit: Visit, tmp_path: Path) -> None:
     for details in visit.page.query_selector_all("details"):
         details.evaluate("each => each.open = true")
     assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -194,7 +194,7 @@ def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit,
 
 
 @pytest.mark.parametrize("visit", [(390, "light")], indirect=True)
-def test_on_a_phone_a_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
+def test_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
     box = visit.page.locator(f"{CELLS} .box")
     before = box.locator("tbody th").first.bounding_box()["x"]
     box.evaluate("each => each.scrollLeft = 300")

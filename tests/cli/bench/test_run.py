@@ -1,4 +1,4 @@
-"""emodna-bench run, retry, drop and clean on three corpora: complete, killed and resumed, extended, refused."""
+"""Tests of emodna-bench run, retry, drop and clean on three corpora."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.model.small import Answer, assert_one_line_error, command
 from tests.pipeline.clusters import Cluster, cluster, until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
-#: What must depend neither on kills nor on who ran a cell.
+#: Files of a run that depend neither on interruptions nor on the worker.
 SAME = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.safetensors")
 
 
@@ -37,7 +37,7 @@ def bench(*arguments: object) -> Answer:
 
 
 def tiny(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), seeds: int = 1) -> list[object]:
-    """Options of a run of small networks."""
+    """Return the arguments of a command that trains small networks."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     asked = [part for method in methods for part in ("--methods", method)]
     where = ["--cache", cache, "--out", out, "--device", "cpu"]
@@ -52,7 +52,7 @@ TRIPLE = pair("casia", "emodb", "emovo")
 
 
 def process(*arguments: object) -> subprocess.Popen[str]:
-    """The command as a group of processes of its own."""
+    """Start the command in its own process group."""
     program = Path(sys.executable).with_name("emodna-bench")
     return subprocess.Popen(
         [program, *map(str, arguments)],
@@ -64,19 +64,19 @@ def process(*arguments: object) -> subprocess.Popen[str]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """What the runs of a benchmark left, as far as it must be the same each time."""
+    """Return the reproducible files of all runs."""
     return {f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in SAME}
 
 
 def finished(out: Path) -> dict[str, int]:
-    """Files of finished cells, with the time of each."""
+    """Return the files of finished runs with their modification times."""
     marks = list((out / "runs").glob("*/done"))
     return {str(path): path.stat().st_mtime_ns for mark in marks for path in mark.parent.iterdir()}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def workers() -> Iterator[Workers]:
-    """Have all commands of this process use the same two workers, which take seconds to start."""
+    """Start two workers for all commands of this process: starting them takes seconds."""
     with local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "local_workers", lambda *_: nullcontext(workers))
         yield workers
@@ -84,34 +84,34 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture(scope="module")
 def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """All six pairs of three corpora, undisturbed. Only for reading."""
+    """Run all six pairs of three corpora; tests must not change the folder."""
     out = tmp_path_factory.mktemp("whole") / "bench"
     return out, bench(*tiny(six_cache, out), *TRIPLE, "--json")
 
 
 @pytest.fixture
 def own(whole: tuple[Path, Answer], tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Return a copy of the finished experiment."""
     return Path(shutil.copytree(whole[0], tmp_path / "bench"))
 
 
-def test_all_pairs(whole: tuple[Path, Answer]) -> None:
+def test_runs_all_pairs(whole: tuple[Path, Answer]) -> None:
     out, answer = whole
     assert answer.code == 0
     summary = json.loads(answer.out)
     assert (summary["out"], summary["cells"], summary["done"], summary["ran"]) == (str(out), 6, 6, 6)
     assert 0 < summary["cell_seconds"] < 2 * summary["wall_seconds"]
     first, second, *rest = answer.err.splitlines()
-    assert first == f"6 cells, 2 workers, into {out}"
+    assert first == f"6 runs, 2 workers, into {out}"
     assert second.startswith("1/6 ")
     assert ", arousal, dan, seed 0: UAR " in second
     assert len(rest) == 5
 
 
-def test_interrupted_runs_go_on_and_finished_ones_stay(six_cache: Path, whole: tuple[Path, Answer], own: Path) -> None:
+def test_interrupted_runs_resume_and_finished_ones_stay(six_cache: Path, whole: tuple[Path, Answer], own: Path) -> None:
     there = Experiment.read(own)
     begun, untouched = (there.run_folder(run) for run in there.runs[:2])
-    for path in (begun.done, begun.result, begun.model, begun.predictions):  # as a kill before the evaluation leaves it
+    for path in (begun.done, begun.result, begun.model, begun.predictions):  # as after a kill before the evaluation
         path.unlink()
     shutil.rmtree(untouched.path)
     before = finished(own)
@@ -125,7 +125,7 @@ def test_interrupted_runs_go_on_and_finished_ones_stay(six_cache: Path, whole: t
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
+def test_resuming_after_a_kill_gives_the_same_files(
     six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
 ) -> None:
     options = [*tiny(six_cache, tmp_path / "bench"), *TRIPLE]
@@ -144,7 +144,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
     assert contents(tmp_path / "bench") == contents(whole[0])
 
 
-def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_cache: Path, own: Path) -> None:
+def test_second_run_extends_the_experiment_and_retry_repeats_failed_runs(six_cache: Path, own: Path) -> None:
     options = [*tiny(six_cache, own, methods=("source-only",)), *pair()]
     spoilt = Experiment.read(own).run_folder(RunSpec("casia", "emodb", "arousal", MethodSpec("source-only"), 0)).path
     spoilt.mkdir()
@@ -155,17 +155,17 @@ def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_c
     assert (summary["cells"], summary["done"]) == (2, 1)
     (failed,) = summary["failed"]
     assert (failed["src"], failed["tgt"], failed["method"]) == ("casia", "emodb", "source-only")
-    assert answer.err.splitlines()[-1].startswith("error: 1 cell failed; emodna-bench retry")
+    assert answer.err.splitlines()[-1].startswith("error: 1 run failed; try again with: emodna-bench retry")
     extended = Experiment.read(own)
     assert [run.method.name for run in extended.runs] == [*["dan"] * 6, *["source-only"] * 2]
     (record,) = (own / "failures").iterdir()
     assert json.loads(record.read_text())["error"] == failed["error"]
 
-    told = bench(*options)  # nothing is left that is to be run
+    told = bench(*options)  # no run is left
     assert told.code == 1
-    assert "1 cell that failed before is not tried again; emodna-bench retry" in told.err
+    assert "skipped 1 run that failed before; try again with: emodna-bench retry" in told.err
     shown = bench("status", "--out", own).out
-    assert "8 cells: 7 done, 1 failed" in shown
+    assert "8 runs: 7 done, 1 failed" in shown
     assert failed["error"] in shown
 
     found = json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]
@@ -178,20 +178,20 @@ def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_c
     assert not record.exists()
 
 
-def test_clean_leaves_a_run_at_work(own: Path) -> None:
+def test_clean_keeps_a_running_run(own: Path) -> None:
     there = Experiment.read(own)
-    old = there.run_folder(there.runs[0]).path  # as if it were of a store that has changed since
+    old = there.run_folder(there.runs[0]).path  # as after a change of its store
     old = old.rename(old.with_name(old.name[:-8] + "00000000"))
     with filelock.FileLock(old / ".lock"):
         cleaned = bench("clean", "--out", own, "--delete")
     assert f"kept {old}: a run is at work in it" in cleaned.out
     assert old.exists()
-    assert bench("clean", "--out", own, "--delete").out.splitlines()[-1].startswith("removed 1 run, ")
+    assert bench("clean", "--out", own, "--delete").out.splitlines()[-1].startswith("deleted 1 run, ")
     assert not old.exists()
 
 
 class Planned:
-    """In the place of what carries out: only plans, and remembers what it was to run."""
+    """A stand-in for `carry_out` that writes and records the experiment without running it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.experiment: Experiment | None = None
@@ -204,8 +204,8 @@ class Planned:
         return 0
 
 
-class TestMoreOfIt:
-    def test_without_corpora_it_is_those_of_the_benchmark(
+class TestExtending:
+    def test_default_corpora_are_those_of_the_experiment(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         only_planned = Planned(monkeypatch)
@@ -215,7 +215,7 @@ class TestMoreOfIt:
         assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
         assert set(Experiment.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
-    def test_conditions_may_change_until_a_cell_has_begun(
+    def test_conditions_can_change_before_the_first_run(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         only_planned = Planned(monkeypatch)
@@ -229,11 +229,11 @@ class TestMoreOfIt:
 
 
 class TestDrop:
-    def test_says_whose_upper_bound_is_lost(self, tmp_path: Path) -> None:
+    def test_prints_lost_upper_bounds(self, tmp_path: Path) -> None:
         planned(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
         told = bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
         assert json.loads(told.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
-        assert "upper-bound of emodb, emovo was run from a corpus that is dropped" in told.err
+        assert "dropped upper-bound of emodb, emovo" in told.err
 
 
 class TestRefused:
@@ -244,7 +244,7 @@ class TestRefused:
             (["--set", "batch_size=4"], "--set batch_size=4"),
         ],
     )
-    def test_other_conditions_in_the_same_folder(
+    def test_other_conditions_in_the_same_folder_are_an_error(
         self, six_cache: Path, whole: tuple[Path, Answer], options: list[object], says: str
     ) -> None:
         before = (whole[0] / "bench.json").read_bytes()
@@ -255,23 +255,25 @@ class TestRefused:
         ("options", "says"),
         [
             (["--methods", "dam"], "dan"),
-            (["--corpora", "casia"], "a pair needs two corpora"),
-            (["--feature-set", "logmel"], "no corpus has features logmel"),
+            (["--corpora", "casia"], "--corpora casia: needs at least two corpora"),
+            (["--feature-set", "logmel"], "with the feature set logmel"),
             (["--device", "tpu"], "--device tpu"),
-            (["--set", "seed=5"], "--set seed: use --seeds"),
+            (["--set", "seed=5"], "--set seed: not a setting of an experiment; use --seeds"),
         ],
     )
-    def test_a_slip_writes_nothing(self, six_cache: Path, tmp_path: Path, options: list[object], says: str) -> None:
+    def test_user_mistake_writes_nothing(
+        self, six_cache: Path, tmp_path: Path, options: list[object], says: str
+    ) -> None:
         out = tmp_path / "bench"
         assert_one_line_error(bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
         assert not out.exists()
 
-    def test_a_scheduler_that_is_not_there_leaves_no_plan_behind(self, six_cache: Path, tmp_path: Path) -> None:
+    def test_missing_scheduler_writes_no_experiment(self, six_cache: Path, tmp_path: Path) -> None:
         options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", tmp_path / "none.json"]
         assert_one_line_error(bench(*options), "none.json: no Dask scheduler")
         assert not (tmp_path / "bench" / "bench.json").exists()
 
-    def test_two_at_once(self, six_cache: Path, own: Path) -> None:
+    def test_locked_experiment_is_an_error(self, six_cache: Path, own: Path) -> None:
         with filelock.FileLock(own / ".lock"):
             for options in (
                 tiny(six_cache, own),
@@ -280,10 +282,10 @@ class TestRefused:
                 ["drop", "--out", own, "--corpora", "casia"],
             ):
                 assert_one_line_error(bench(*options), "another emodna-bench is at work")
-            assert "a run is at work" in bench("status", "--out", own).out
+            assert "running now" in bench("status", "--out", own).out
 
 
-def test_a_run_at_which_another_process_is_at_work_is_left_out(six_cache: Path, own: Path) -> None:
+def test_locked_run_is_skipped(six_cache: Path, own: Path) -> None:
     there = Experiment.read(own)
     run = there.run_folder(there.runs[0])
     run.done.unlink()
@@ -292,12 +294,10 @@ def test_a_run_at_which_another_process_is_at_work_is_left_out(six_cache: Path, 
     assert answer.code == 0
     summary = json.loads(answer.out)
     assert (summary["done"], summary["failed"], len(summary["skipped"])) == (5, [], 1)
-    assert "another process is at work at it" in answer.err
+    assert "another process is training it" in answer.err
 
 
-def test_a_run_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
-    own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_that_kills_its_worker_fails_alone(own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     there = Experiment.read(own)
     monkeypatch.setattr(runner, "execute_order", deadly)
     answers = execute(there, there.runs[:3], workers, mock.Mock())
@@ -309,7 +309,7 @@ def test_a_run_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_path: Path) -> None:
+def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
     options = [*tiny(six_cache, out, steps=100_000), *pair(), "--set", "checkpoint_seconds=1000", "--workers", 1]
     running = process(*options)
@@ -318,7 +318,7 @@ def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_pa
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=120)
     assert running.returncode == 130
-    assert err.splitlines()[-1] == "interrupted; the same command goes on where it ended"
+    assert err.splitlines()[-1] == "interrupted; run the same command again to resume"
     assert "Traceback" not in err
     there = Experiment.read(out)
     assert [each.state for each in read_outcomes(there)] == ["interrupted", "waiting"]
@@ -328,15 +328,15 @@ def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_pa
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler and a worker process."""
+    """Start a scheduler and a worker process."""
     with cluster(tmp_path_factory.mktemp("cluster") / "running") as running:
         running.add_worker(threads=2)
         yield running
 
 
 @pytest.mark.slow
-class TestACluster:
-    def test_runs_the_cells_to_the_same_bytes(
+class TestCluster:
+    def test_cluster_gives_the_same_files(
         self, running: Cluster, six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
     ) -> None:
         out = tmp_path / "bench"
@@ -346,7 +346,7 @@ class TestACluster:
         expected = contents(whole[0])
         assert all(expected[name] == content for name, content in contents(out).items())
 
-    def test_without_a_gpu_or_with_other_versions_is_one_line(
+    def test_missing_gpu_or_other_versions_print_one_line(
         self, running: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]

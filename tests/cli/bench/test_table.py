@@ -1,4 +1,4 @@
-"""emodna-bench table: its forms, and what they say of an experiment that is not finished. golden/ has its JSON."""
+"""Formats and notes of emodna-bench table, also for unfinished experiments; golden/ has its JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from emodna.model.bench.tables import table
 from tests.cli.running import Command
 from tests.model.bench.builders import fail, finish, planned
 
-#: A corpus of somebody's own: every sign that one of the forms takes for something else.
+#: A corpus name with all special characters of the formats.
 HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'
 
 
@@ -33,7 +33,7 @@ def score(cell: RunSpec) -> float:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Some methods of tables 2 and 5 in arousal; one seed of one pair failed. A corpus of one's own besides."""
+    """Write some methods of tables 2 and 5 in arousal, with an own corpus; one run failed."""
     rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", CEILING]
     corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
     bench = planned(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, tasks=["arousal"])
@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """What two prepared corpora give: table 2 without some methods."""
+    """Write an experiment on two corpora with some methods of table 2."""
     rows = ["source-only", "dann", "dan", "emo-dna", CEILING]
     conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
     bench = planned(tmp_path_factory.mktemp("pair"), rows, corpora=("emodb", "ravdess"), seeds=1, conditions=conditions)
@@ -54,15 +54,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Columns and rows of each tabular."""
+    """Yield the number of columns and the rows of each tabular."""
     for columns, body in re.findall(r"\\begin\{tabular\}\{(l(?:r)+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
         yield len(columns), [line for line in body.splitlines() if line.endswith(r" \\")]
 
 
 @pytest.mark.parametrize("name", ["2", "pairs"])
-def test_latex_is_sound(emodna_bench: Command, whole: Experiment, name: str) -> None:
+def test_latex_is_well_formed(emodna_bench: Command, whole: Experiment, name: str) -> None:
     text = emodna_bench("table", name, "--out", whole.out, "--format", "latex").out
-    # A percent sign that is not escaped begins a comment.
+    # An unescaped percent sign starts a comment.
     shown = "\n".join(re.sub(r"(?<!\\)%.*", "", line) for line in text.splitlines())
     found = list(tabulars(shown))
     assert len(found) >= 2
@@ -92,7 +92,7 @@ def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command
     assert r"x\|&amp;%\$\#\_\{\}\~^&lt;b&gt;\*\`" in text
 
 
-def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
+def test_narrow_terminal_shows_all_numbers(whole: Experiment) -> None:
     def shown(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
@@ -106,7 +106,7 @@ def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
     assert sorted(figures.findall(narrow)) == sorted(figures.findall(wide))
 
 
-def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
+def test_suffix_sets_the_format(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
     for suffix, start in ((".md", "**Table 2"), (".tex", "% "), (".csv", "table,task"), (".json", "{"), (".txt", "Ta")):
         path = tmp_path / f"table{suffix}"
         ran = emodna_bench("table", "2", "--out", pair.out, "--to", path)
@@ -119,7 +119,7 @@ def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Experimen
         assert printed[0] == printed[1]
 
 
-def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Experiment) -> None:
+def test_table_of_two_corpora_states_its_limits(emodna_bench: Command, pair: Experiment) -> None:
     text = emodna_bench("table", "2", "--out", pair.out).out
     assert "EMODB -> 1/5" in text
     assert "Average 2/30" in text
@@ -132,8 +132,7 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
     assert "settings channels=8" in text
     assert "upper-bound (oracle)" in text
     assert (
-        "not planned: 16 cells of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; "
-        in text
+        "not planned: 16 runs of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; " in text
     )
     assert "emodna-bench run --table 2 --corpora emodb --corpora ravdess --seeds 1 --steps 300 --set channels=8" in text
     markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
@@ -147,23 +146,21 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Exper
     both = emodna_bench("table", "pairs", "--out", pair.out).out
     assert "always high / positive " in both
     assert re.search(r"UAR +WAR +F1 +macro-F1 +% positive", both)
-    assert "% high, % positive: how much of the target is called so" in both
+    assert "% high, % positive: share of the target predicted as this class" in both
 
 
-def test_a_failed_run_is_called_failed(emodna_bench: Command, whole: Experiment) -> None:
+def test_failed_run_is_listed_as_failed(emodna_bench: Command, whole: Experiment) -> None:
     ran = emodna_bench("table", "2", "--out", whole.out)
     (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
-    assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
+    assert "failed: 1 run of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
     assert "(1 seed)" in ran.out
     pairs = emodna_bench("table", "pairs", "--out", whole.out).out
-    assert f"to run what is missing: emodna-bench retry --out {whole.out}" in pairs
+    assert f"to fill the gaps: emodna-bench retry --out {whole.out}" in pairs
     latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
-    assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
+    assert re.search(r"Incomplete: \d+ missing runs\.", latex)
 
 
-def test_recordings_that_a_source_shares_with_its_target_are_told(
-    emodna_bench: Command, pair: Experiment, tmp_path: Path
-) -> None:
+def test_shared_recordings_are_noted(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
     shared = replace(pair, out=tmp_path, shared={("emodb", "ravdess"): 107})
     shared.write()
     says = "107 recordings of the target are in the source, too, with their labels"
@@ -178,7 +175,7 @@ def test_recordings_that_a_source_shares_with_its_target_are_told(
     }
 
 
-def test_it_needs_no_torch(pair: Experiment) -> None:
+def test_table_does_not_import_torch(pair: Experiment) -> None:
     program = (
         "import sys; from emodna.cli.bench.command import bench\n"
         f"bench(['table', '2', '--out', {str(pair.out)!r}], standalone_mode=False)\n"
@@ -187,9 +184,7 @@ def test_it_needs_no_torch(pair: Experiment) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_what_would_run_the_rest_keeps_the_threads_and_asks_for_nothing_that_cannot_be_learnt(
-    emodna_bench: Command, tmp_path: Path
-) -> None:
+def test_suggested_command_keeps_threads_and_skips_unlabelled_sources(emodna_bench: Command, tmp_path: Path) -> None:
     unlabelled = {"emodb": ((0, 0), (9, 9)), "casia": ((9, 9), (9, 9))}
     conditions = Conditions(1000, "mfcc40-x", threads=2)
     made = planned(

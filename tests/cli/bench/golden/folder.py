@@ -1,4 +1,4 @@
-"""Experiments in all states, whose JSON the golden files hold. All numbers are drawn from seeds."""
+"""Experiments in all states for the golden files, with seeded random numbers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.model.bench.builders import (
     write_run,
 )
 
-#: A formula, markup of HTML, of rich and of LaTeX: what a corpus of one's own may be called in an edited file.
+#: A corpus name that is a formula and markup of HTML, rich and LaTeX.
 HOSTILE = "=<b>[red]&$x_1"
-#: What an error may hold.
+#: A hostile error.
 NASTY = "no such thing: </script> [bold]| \u2028 50 % of $x_1"
 FEATURE_SET = "mfcc40-22050hz-1d163ad7"
-#: How far above chance the methods lie, about; others 4 points.
+#: Approximate advantage over chance in points; 4 for other methods.
 BETTER: Mapping[str, float] = {"source-only": 2.0, "emo-dna": 9.0, "upper-bound": 25.0, "dann:add=scl": 6.0}
-#: A corpus of one's own has no labels of valence, and its language is not known.
+#: An own corpus without valence labels and with an unknown language.
 OWN: Mapping[str, Any] = {
     "classes": {**CLASSES, HOSTILE: ((20, 30), (0, 0))},
     "languages": {**LANGUAGES, HOSTILE: None},
@@ -48,19 +48,19 @@ def asked_of(run: RunSpec) -> Asked:
 
 
 def is_learnable(run: RunSpec) -> bool:
-    """Return False where the source of a run, or the target of the upper bound, has no labels."""
+    """Return False if the source of a run, or the target of the upper bound, has no labels."""
     return run.task == "arousal" or not (run.src == HOSTILE or (run.method == CEILING and run.tgt == HOSTILE))
 
 
 def scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
-    """Return all scores in percent from the numbers of utterances of class 0 and 1, and of those called rightly."""
+    """Return all scores in percent from the numbers of utterances and of correct predictions of class 0 and 1."""
     confusion = np.array([[right[0], counts[0] - right[0], counts[1] - right[1], right[1]]])
     found = scores_of(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
     return {key: None if value is None else round(value, 3) for key, value in zip(SCORES, found, strict=True)}
 
 
 def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None, **more: Any) -> None:
-    """Write the result of a run; `more` stands in result.json instead."""
+    """Write the result of a run; `more` overrides values of result.json."""
     counts, drawn = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(asked_of(run)))
     better = BETTER.get(str(run.method), 4.0)
     recalls = [min(max(0.5 + (better + drawn.gauss(0, 5)) / 100, 0), 1) for _ in counts]
@@ -70,14 +70,14 @@ def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureSto
 
 
 def draw_predictions(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> None:
-    """Write predictions of the target's own utterances where it is there, else of any 15."""
+    """Write predictions for the target's utterances if its store is there, else for 15 made-up ids."""
     drawn = random.Random(f"predictions {asked_of(run)!r}")
     ids = stores[run.tgt].ids if run.tgt in stores else [f"{run.tgt} {place}" for place in range(15)]
     predict(experiment, asked_of(run), ids, [int(round(drawn.random(), 3) >= 0.5) for _ in ids])
 
 
 def logged(asked: Asked) -> Iterator[dict[str, Any]]:
-    """Yield lines of metrics.jsonl: terms of the loss, their total, then what the method monitors."""
+    """Yield lines of metrics.jsonl: loss terms, their total, then monitored values."""
     method, drawn = asked[3], random.Random(f"log {asked!r}")
     ours = method.partition(":")[0] == "emo-dna"
     for step in (10, 20, 30)[: 2 if asked[4] == 1 else 3]:
@@ -98,9 +98,15 @@ def logged(asked: Asked) -> Iterator[dict[str, Any]]:
 
 
 def paper_folder(out: Path) -> Experiment:
-    """The six corpora of the paper, nearly all of which is done: something of each of its tables, and no failure."""
+    """Write a nearly finished experiment on the paper's six corpora, with a part of each table and no failed run."""
     whole = ["source-only", "source-only:target_bn=true", "dann", "dann:add=scl", "emo-dna", "upper-bound"]
-    part = ["cdan", "addi", "v3", "emo-dna:threshold=none", "emo-dna:steps=1000"]  # the last is emo-dna's own runs
+    part = [
+        "cdan",
+        "addi",
+        "v3",
+        "emo-dna:threshold=none",
+        "emo-dna:steps=1000",
+    ]  # the last equals emo-dna
     experiment = planned(
         out,
         [*whole, *part],
@@ -116,9 +122,12 @@ def paper_folder(out: Path) -> Experiment:
 
 
 def own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
-    """Three of the paper's corpora and one of one's own that has labels of arousal alone: runs in all states."""
+    """Write an experiment on three of the paper's corpora and an own one without valence labels, in all run states."""
     both = ["source-only", "dan", "dan:add=scl", "emo-dna", "upper-bound"]
-    oracle, gone = "emo-dna:threshold=oracle-labels", "studio-net:depth=3"  # a method of no package here
+    oracle, gone = (
+        "emo-dna:threshold=oracle-labels",
+        "studio-net:depth=3",
+    )  # of a package that is not installed
 
     def is_wanted(run: RunSpec) -> bool:
         most = run.seed < 2 or (run.task == "arousal" and str(run.method) in ("source-only", "emo-dna"))
@@ -164,12 +173,12 @@ def own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
     damaged.write_text(damaged.read_text().replace('"macro_f1"', '"macro F1"'))
     experiment.run_folder(run_of(("ravdess", "emodb", "arousal", gone, 0))).result.write_text("nonsense")
     with experiment.run_folder(run_of(("emodb", "ravdess", "arousal", "emo-dna", 0))).metrics.open("a") as lines:
-        lines.write('{"step": 40, "emot')  # as a kill leaves it
+        lines.write('{"step": 40, "emot')  # as after a kill
     return experiment
 
 
 def settings_folder(out: Path) -> Experiment:
-    """One setting of Emo-DNA at a time, on two pairs, with two threads each."""
+    """Write an experiment that changes one setting of Emo-DNA at a time, on two pairs."""
     changed = ("padding=mask", "normalisation=none", "threshold_momentum=0.9", "threshold_momentum=0.999")
     experiment = planned(
         out,
@@ -187,13 +196,13 @@ def settings_folder(out: Path) -> Experiment:
 
 
 def constant(corpus: str, task: Task) -> dict[str, float | None]:
-    """Return the scores of calling everything class 1."""
+    """Return the scores of always predicting class 1."""
     low, high = CLASSES[corpus][task == "valence"]
     return scores((low, high), (0, high))
 
 
 def leave_behind(experiment: Experiment) -> None:
-    """Put in what no run needs any more, and what looks alike but is somebody's."""
+    """Add leftovers, and similar files of the user."""
     out, old = experiment.out, "emodb-ravdess-arousal-dan-s0-00000000"
     for number in range(3):
         folder = out / "runs" / f"{old[:-1]}{number}"

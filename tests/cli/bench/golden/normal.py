@@ -1,4 +1,4 @@
-"""What of a JSON document is frozen, how it is written down, and how it is compared."""
+"""Normal form of JSON documents in golden files, and their comparison."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: Keys of a number in a table, in their order: such an object is frozen as the list of its values.
+#: Keys of a number in a table; such an object is stored as the list of its values.
 NUMBER = (
     "mean", "std", "seeds", "pairs", "of", "constant", "mark", "best",
     "paper_mean", "paper_std", "comparable", "difference", "gain", "paper_gain",
 )  # fmt: skip
-#: Longer lists of numbers, and of the texts of points, are frozen by their length, their first ones and the sum of all.
+#: Longer lists of numbers or texts are stored as length, first items and sum.
 LONG = 12
 FIRST = 3
-#: Volatile wherever they stand.
+#: Keys of values that differ between runs.
 TIMES = frozenset({"wall_seconds", "cell_seconds", "bytes"})
 CLOSE = 1e-9
 WIDTH = 120
 
 
 def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brief: bool = False, key: str = "") -> Any:
-    """A document without what differs from machine to machine or from day to day.
+    """Return a document without values that differ between machines or days.
 
     Parameters
     ----------
     places
-        Folder -> what stands in its place.
+        Folder -> placeholder.
     trained
-        Whether it tells of real trainings: then no number with a fraction counts, nor the hash in a cell's name.
+        True for real trainings: drops decimal numbers and the hashes in names of runs.
     brief
-        Whether it is a table with many columns.
+        True for a table with many columns.
     """
     match value:
         case dict() if tuple(value) == NUMBER and not trained:
@@ -62,13 +62,13 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
 
 
 def in_order(number: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
-    """The values of a number in a table, without the nulls at the end."""
+    """Return the values of a number in a table, without trailing nulls."""
     values = [normal(each, places) for each in number.values()]
     return values[: 1 + max((place for place, each in enumerate(values) if each is not None), default=-1)]
 
 
 def summed(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> dict[str, Any]:
-    """The first and the last column as they are, and of those between, score by score, what their numbers add up to."""
+    """Return the first and the last column, and the sums of the columns between them."""
     names = list(columns)
     shown = {name: normal(columns[name], places) for name in (names[0], names[-1])}
     between = [columns[name] for name in names[1:-1]]
@@ -80,7 +80,7 @@ def summed(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) 
 
 
 def amount(value: Any) -> float:
-    """A number for anything that stands in a table, so that it can be added up."""
+    """Return a number for a value of a table, so that columns can be summed."""
     match value:
         case None:
             return 0.0
@@ -90,7 +90,7 @@ def amount(value: Any) -> float:
 
 
 def digested(key: str, values: list[Any], places: Mapping[str, str], *, trained: bool) -> dict[str, Any] | None:
-    """A long list of numbers, or of the texts of points, in short; None of anything else."""
+    """Return a summary of a list of numbers, or of texts of points; None for other lists."""
     first = [normal(each, places, trained=trained) for each in values[:FIRST]]
     if key == "texts":
         return {"<texts>": len(values), "first": first, "characters": sum(map(len, values))}
@@ -100,12 +100,12 @@ def digested(key: str, values: list[Any], places: Mapping[str, str], *, trained:
 
 
 def rounded(value: float) -> float:
-    """To 12 digits: far more than are compared."""
+    """Round to 12 digits, more than are compared."""
     return float(f"{value:.12g}")
 
 
 def differences(golden: Any, found: Any, at: str = "") -> Iterator[str]:
-    """Where two documents differ: keys and their order, types, texts, whole numbers; others by more than 1e-9."""
+    """Yield the differences of two documents; floats may differ by 1e-9, the order of keys counts."""
     if type(golden) is not type(found):
         yield f"{at}: {golden!r:.200} became {found!r:.200}"
     elif isinstance(golden, dict):
@@ -127,7 +127,7 @@ def differences(golden: Any, found: Any, at: str = "") -> Iterator[str]:
 
 
 def written(value: Any, indent: int = 0, before: int = 0) -> str:
-    """JSON, with whatever finds room in a line on one."""
+    """Return JSON with short values on one line."""
     flat = json.dumps(value, separators=(",", ": "))
     if indent + before + len(flat) <= WIDTH or not isinstance(value, dict | list) or not value:
         return flat
