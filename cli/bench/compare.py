@@ -109,7 +109,7 @@ def chosen(
     together = list(dict.fromkeys([*usual, *([reference] if reference else [])]))
     if methods and together == [reference]:
         raise BenchError(
-            "the only method is the reference",
+            "is the reference itself",
             field="methods",
             value=str(reference),
             remedy=Remedy("choose another method, or another {against}"),

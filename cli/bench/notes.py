@@ -18,7 +18,8 @@ from emodna.pipeline.emotions import TASKS
 def caption(table: Table) -> str:
     """Return the caption of a table."""
     if table.name in PRESETS:
-        return f"Table {table.name} of Ye et al. 2023 (arXiv 2308.02190): {table.title}. Ours and the paper's, in %."
+        paper_name = "Ye et al. 2023 (arXiv 2308.02190)"
+        return f"Table {table.name} of {paper_name}: {table.title}. Our scores and the paper's in %."
     return f"{table.title}, in %."
 
 
