@@ -12,13 +12,13 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
-from emodna.cli.progress import Counter, counting
+from emodna.cli.progress import Counter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
-    from emodna.pipeline.prepare import Report
-    from emodna.pipeline.prepare.executors import StartExecutor
-    from emodna.pipeline.prepare.extract import Outcome
+    from emodna.pipeline.prepare import PrepareReport
+    from emodna.pipeline.prepare.executors import ExecutorFactory
+    from emodna.pipeline.prepare.extract import ExtractionResult
 
 #: Option that names the corpora -> the options that go with it.
 _GOES_WITH: Final = {
@@ -125,9 +125,9 @@ def prep(
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare
-    from emodna.pipeline.prepare.extract import Extraction
+    from emodna.pipeline.prepare.extract import ExtractionConfig
 
-    extraction = Extraction(
+    extraction = ExtractionConfig(
         features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
         max_seconds,
         segmenter(segment),
@@ -140,7 +140,7 @@ def prep(
                     from emodna.cli.download import downloaded
 
                     where = downloaded(corpus, where, accepted=accept_licence)
-                with counting(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
+                with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     watcher = _ProgressWatcher(counter)
                     report = prepare(
                         corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait
@@ -171,16 +171,16 @@ class _ProgressWatcher:
         self._done = self._rejected = 0
         self._seconds = 0.0
 
-    def waiting(self, store: Path) -> None:
-        common.note(f"waiting for another emodna-prep on {common.safe(store)}")
+    def on_wait(self, store: Path) -> None:
+        common.note(f"waiting for another emodna-prep on {common.escape(store)}")
 
-    def planned(self, recordings: int) -> None:
+    def on_plan(self, recordings: int) -> None:
         self._counter.begin(recordings)
 
-    def examined(self, outcomes: "Sequence[Outcome]") -> None:
-        self._done += len(outcomes)
-        self._rejected += sum(outcome.rejection is not None for outcome in outcomes)
-        self._seconds += sum(facts.duration for outcome in outcomes for facts in outcome.facts)
+    def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
+        self._done += len(results)
+        self._rejected += sum(outcome.rejection is not None for outcome in results)
+        self._seconds += sum(facts.duration for outcome in results for facts in outcome.facts)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -196,15 +196,15 @@ def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
     return (workers, None) if first < second else (None, scheduler)
 
 
-def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
+def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
     """Return the start of workers on this machine, or connect to a cluster."""
     if scheduler is None:
-        from emodna.pipeline.prepare.executors import local_workers
+        from emodna.pipeline.prepare.executors import make_local_factory
 
-        return nullcontext(local_workers(workers or common.cores()))
-    from emodna.pipeline.prepare.cluster import connected
+        return nullcontext(make_local_factory(workers or common.count_cores()))
+    from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
+    return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:
@@ -214,7 +214,7 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
     if not meant:
         from emodna.pipeline import corpora
 
-        valid = ", ".join(corpora.names())
+        valid = ", ".join(corpora.list_corpus_names())
         raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
     for other in others:
         if other not in _GOES_WITH[meant[0]]:
@@ -224,26 +224,26 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
         raise click.UsageError("--accept-licence goes with --download only")
 
 
-def _print_notes(report: "Report", *, verbose: bool) -> None:
+def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
     """Print on standard error what a user should know but a script should not have to parse."""
     for warning in report.warnings:
-        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.safe(warning)}")
+        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {count} files left out: {common.safe(reason)}")
+        common.note(f"{report.corpus}: {count} files left out: {common.escape(reason)}")
     shown = report.rejections if verbose else report.rejections[:5]
     for path, reason in shown:
-        common.note(f"[yellow]rejected:[/yellow] {common.safe(path)}: {common.safe(reason)}")
+        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
     if len(shown) < len(report.rejections):
         common.note(f"... and {len(report.rejections) - len(shown)} more (-v names them all)")
 
 
-def _print_summary(report: "Report") -> None:
+def _print_summary(report: "PrepareReport") -> None:
     parts = [
         f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)",
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
         f"{report.wall_seconds:.1f} s",
     ]
-    common.out.print("; ".join(parts) + f"\n{common.safe(report.store)}")
+    common.out.print("; ".join(parts) + f"\n{common.escape(report.store)}")
 
 
 def main() -> None:

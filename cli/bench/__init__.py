@@ -23,7 +23,7 @@ def check_folder(to: Path | None) -> None:
         raise EmodnaError(f"folder {to.parent} not found", field="to", value=to)
 
 
-def counted(things: Sized | int, word: str) -> str:
+def format_count(things: Sized | int, word: str) -> str:
     """Return "1 run" or "2 runs"."""
     number = things if isinstance(things, int) else len(things)
     return f"{number} {word}{'s' * (number != 1)}"

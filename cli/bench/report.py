@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import check_folder, counted, out_option
+from emodna.cli.bench import check_folder, format_count, out_option
 from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
@@ -65,6 +65,6 @@ def report(
         )
         return
     for line in missing:
-        common.detail(common.safe(line))
-    left_out = f"; {counted(missing, 'part')} left out, listed on the page" if missing else ""
-    common.out.print(f"wrote {common.safe(path)} ({len(written) / 1e6:.1f} MB){left_out}")
+        common.detail(common.escape(line))
+    left_out = f"; {format_count(missing, 'part')} left out, listed on the page" if missing else ""
+    common.out.print(f"wrote {common.escape(path)} ({len(written) / 1e6:.1f} MB){left_out}")

@@ -9,11 +9,11 @@ import click
 
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
-from emodna.cli.cache.gc import collect_garbage
+from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Command, Group, cache_option, common_options
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def cache() -> None:
 
 
 cache.add_command(diff)
-cache.add_command(collect_garbage)
+cache.add_command(gc_command)
 cache.add_command(plot)
 cache.add_command(stats)
 
@@ -37,15 +37,15 @@ cache.add_command(stats)
 @common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores of a cache."""
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.catalogue import list_stores
 
-    common.detail(f"cache {common.safe(cache)}")
-    rows = [common.describe_store(path) for path in stores(cache)]
+    common.detail(f"cache {common.escape(cache)}")
+    rows = [common.describe_store(path) for path in list_stores(cache)]
     if as_json:
         common.print_json(rows)
         return
     if not rows:
-        common.out.print(f"no stores in {common.safe(cache)}; fill it by emodna-prep")
+        common.out.print(f"no stores in {common.escape(cache)}; fill it by emodna-prep")
         return
     from rich import box
     from rich.table import Table
@@ -60,7 +60,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
         if not row["error"]:
             hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
             facts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
-        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *facts)
+        table.add_row(common.escape(row["corpus"]), common.escape(row["feature_set"]), *facts)
     common.out.print(table)
 
 
@@ -80,24 +80,24 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
             raise click.UsageError("--png goes with the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
-    from emodna.pipeline.features import feature_set_from
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.features import rebuild_feature_set
+    from emodna.pipeline.tables import iterate_rows
 
-    row = opened.row_of(id)
-    facts = next(rows_of(opened.table.slice(row, 1)))
+    row = opened.find_row(id)
+    facts = next(iterate_rows(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
     else:
         from emodna.cli.charts import terminal_picture
 
-        common.print_facts(facts)
-        feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
+        common.print_fields(facts)
+        feature_set, coloured = rebuild_feature_set(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
-        from emodna.cli.picture import save
+        from emodna.cli.store_figures import save_figure
 
-        save(utterance_figure(opened, id)[0], png, "png")
-        common.note(f"wrote {common.safe(png)}")
+        save_figure(utterance_figure(opened, id)[0], png, "png")
+        common.note(f"wrote {common.escape(png)}")
 
 
 @cache.command(cls=Command)
@@ -112,9 +112,9 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
         common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
     elif problems:
         for problem in problems:
-            common.out.print(f"[red]damaged:[/red] {common.safe(problem)}")
+            common.out.print(f"[red]damaged:[/red] {common.escape(problem)}")
     else:
-        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
+        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, every byte as it was written")
     return int(bool(problems))
 
 
@@ -140,7 +140,7 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     began = time.perf_counter()
     opened = common.open_store(cache, store)
     place = out or exports.default_place(opened, name)
-    with counting("exporting") as counter:
+    with count_progress("exporting") as counter:
         exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
     if as_json:
         common.print_json(
@@ -159,9 +159,9 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     else:
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.safe(place)}: {len(opened)} utterances, {size}")
-        common.out.print(f"open it by: {common.safe(exports.export_format(name).load.format(place=str(place)))}")
-    common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
+        common.out.print(f"{common.escape(place)}: {len(opened)} utterances, {size}")
+        common.out.print(f"open it by: {common.escape(exports.export_format(name).load.format(place=str(place)))}")
+    common.note(f"the corpus's licence holds for the copy: {common.escape(opened.snapshot.licence or 'not known')}")
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
@@ -194,7 +194,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     for name in ("parameters", "libraries", "segmentation"):
         words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
     words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _word(column: str, value: str) -> str:

@@ -12,7 +12,7 @@ from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
-    from emodna.pipeline.store.gc import Leftover, Tidied
+    from emodna.pipeline.store.gc import Leftover, GarbageReport
 
 
 @click.command("gc", cls=Command)
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @cache_option
 @common_options
-def collect_garbage(
+def gc_command(
     stores: tuple[str, ...],
     delete: bool,
     unfinished: bool,
@@ -38,11 +38,11 @@ def collect_garbage(
     version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
     name stay, wherever they lie. Exit 1 if something could not be removed.
     """
-    from emodna.pipeline.store.gc import folders, tidy
+    from emodna.pipeline.store.gc import list_store_folders, collect_garbage
 
-    chosen = [_folder(cache, store) for store in stores] or folders(cache)
+    chosen = [_folder(cache, store) for store in stores] or list_store_folders(cache)
     different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
-    results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
+    results = [collect_garbage(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
         common.print_json(
             {
@@ -56,7 +56,7 @@ def collect_garbage(
         _print(results, delete=delete, verbose=verbose)
     for result in results:
         if result.skipped:
-            common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
+            common.note(f"left alone: {common.escape(result.store)}: {common.escape(result.skipped)}")
     return int(any(result.failed for result in results))
 
 
@@ -68,19 +68,19 @@ def _folder(cache: Path, store: str) -> Path:
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
 
 
-def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
+def _print(results: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
     for result in results:
-        store = common.safe(result.store)
+        store = common.escape(result.store)
         if result.removed:
             kinds = Counter(leftover.kind.value for leftover in result.removed)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             common.out.print(f"{store}: {_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_name(result, leftover))}: {decimal(leftover.bytes)}")
+                common.out.print(f"  {common.escape(_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
-            common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
+            common.out.print(f"{store}: kept {_size(kept)}: {common.escape(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
         common.out.print("nothing to remove")
@@ -99,11 +99,11 @@ def _bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
-def _name(result: "Tidied", leftover: "Leftover") -> str:
+def _name(result: "GarbageReport", leftover: "Leftover") -> str:
     return leftover.path.relative_to(result.store).as_posix()
 
 
-def _json(result: "Tidied") -> dict[str, Any]:
+def _json(result: "GarbageReport") -> dict[str, Any]:
     def entry(file: "Leftover") -> dict[str, Any]:
         return {"file": _name(result, file), "bytes": file.bytes, "kind": file.kind.value}
 

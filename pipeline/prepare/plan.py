@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.prepare.extract import Extraction, Facts, Job
+from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo, Job
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
-from emodna.pipeline.tables import NOWHERE, positions, values
+from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ShardPlan:
     due: NDArray[np.int64]
     """Those of them whose audio has to be looked at."""
     known: slice
-    """Facts that earlier runs found of the shard's utterances: rows of `Plan.known`."""
+    """Facts that earlier runs found of the shard's utterances: rows of `PreparationPlan.known`."""
     whole: bool
     """True if one shard file holds exactly what is known."""
 
@@ -40,18 +40,18 @@ class ShardPlan:
         return self.whole and not len(self.due)
 
 
-class Plan:
+class PreparationPlan:
     """Work to be done for a store: the recordings of a scan, less what its history says of them already."""
 
-    def __init__(self, scan: Scan, tree: Tree, history: History, extraction: Extraction) -> None:
+    def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]
-        count = layout.shard_count(len(scan), cut=extraction.segmenter is not None)
-        shard = np.fromiter((layout.shard_of(id, count) for id in values(self._ids)), np.int64, len(scan))
-        owner = positions(history.recordings, self._ids)
-        self.gone: list[str] = sorted(pc.unique(history.recordings.filter(pa.array(owner == NOWHERE))).to_pylist())
+        count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
+        shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
+        owner = find_positions(history.recordings, self._ids)
+        self.missing_recordings: list[str] = sorted(pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist())
         """Recordings of earlier runs that are there no more."""
         order = pc.sort_indices(history.facts["id"]).to_numpy()
-        order = order[owner[order] != NOWHERE]
+        order = order[owner[order] != NOT_FOUND]
         order = order[np.argsort(shard[owner[order]], kind="stable")]
         self.known: pa.Table = history.facts.take(pa.array(order)).combine_chunks()
         """Facts of the utterances of recordings that are there, in order of (shard, id)."""
@@ -69,7 +69,7 @@ class Plan:
         rows = pa.array(recordings)
         described = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
         mine = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
-        facts = [Facts(**row) for row in self.known[shard.known].filter(pa.array(mine)).to_pylist()]
+        facts = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(mine)).to_pylist()]
         owner = self._owner[shard.known][mine]
         return [Job(id, path, tuple(facts[at] for at in np.flatnonzero(owner == row))) for row, id, path in described]
 
@@ -79,12 +79,12 @@ class Plan:
         By size and time its audio is the one that they come from, and no utterance is longer than `max_seconds`.
         """
         recordings, first = np.unique(self._owner, return_index=True)
-        state = positions(self._paths.take(pa.array(recordings)), audio["path"])
-        recordings, first, state = (each[state != NOWHERE] for each in (recordings, first, state))
+        state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
+        recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
         then = audio.take(pa.array(state))
-        paths = values(self._paths.take(pa.array(recordings)))
+        paths = iterate_values(self._paths.take(pa.array(recordings)))
         now = np.fromiter(
-            (tree.stamp(path) or (NOWHERE, NOWHERE) for path in paths), np.dtype((np.int64, 2)), len(recordings)
+            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths), np.dtype((np.int64, 2)), len(recordings)
         )
         up_to_date = np.zeros(len(self._ids), bool)
         up_to_date[recordings] = (

@@ -14,12 +14,12 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
-from emodna.model.methods.base import Method, Phase, RunFacts
+from emodna.model.methods.base import Method, Phase, DataSummary
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
 Step = Callable[[], object]
@@ -56,10 +56,10 @@ class Inputs:
         config = TrainConfig()
         self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
         statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
-        silence = feature_set_from(self.source.snapshot.parameters).silence
+        silence = rebuild_feature_set(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
         labels = self.source.labels("arousal")
-        facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)
+        facts = DataSummary.of([(self.source, labels)], self.target, config.frames, config.batch_size)
         self.languages = facts.languages
         self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
         self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)

@@ -44,7 +44,7 @@ from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc
-from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
+from emodna.pipeline.store.snapshot import compute_checksum, encode_document, hash_file
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store
 from tests.pipeline.archives.packing import PACKERS
@@ -143,8 +143,8 @@ def archives(generator: Generator) -> str:
     path.write_bytes(mutated(packed[kind], list(packed.values()), generator))
     refused = False
     tree = open_tree(path, (".wav",))
-    for name in tree.files((".wav",)):
-        _require(tree.relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
+    for name in tree.list_files((".wav",)):
+        _require(tree.make_relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
         try:
             tree.open(name).close()
         except AudioError as error:
@@ -245,11 +245,11 @@ def _resealed(store: Path) -> Path:
     content = json.loads((store / layout.STORE_JSON).read_bytes())
     for file in content["files"]:
         path = store / file["name"]
-        file["sha256"], file["size"] = file_sha256(path), path.stat().st_size
-        file["name"] = layout.content_name(path.name.split("-")[0], file["sha256"], path.suffix)
+        file["sha256"], file["size"] = hash_file(path), path.stat().st_size
+        file["name"] = layout.make_content_name(path.name.split("-")[0], file["sha256"], path.suffix)
         path.rename(store / file["name"])
     content.pop("checksum")
-    (store / layout.STORE_JSON).write_bytes(encoded(content | {"checksum": checksum(content)}))
+    (store / layout.STORE_JSON).write_bytes(encode_document(content | {"checksum": compute_checksum(content)}))
     return store
 
 
@@ -257,7 +257,7 @@ def _resealed(store: Path) -> Path:
 def side_files(generator: Generator) -> str:
     """A side file that is damaged is not believed: the history of a store is the truth or nothing."""
     store = _copy()
-    paths = sorted(store.rglob(f"*{layout.SEALED_SUFFIX}"))
+    paths = sorted(store.rglob(f"*{layout.CHECKSUMMED_SUFFIX}"))
     path = _pick(paths, generator)
     path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
     history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
@@ -293,7 +293,7 @@ def tables(generator: Generator) -> str:
     path = _folder() / f"table{name}"
     path.write_bytes(mutated(made[name], list(made.values()), generator))
     scan = Manifest(path, "mine").scan(FolderTree(_folder()))
-    _require(len(scan.own_columns()) in (0, len(scan.utterances)), "columns of another length")
+    _require(len(scan.select_own_columns()) in (0, len(scan.utterances)), "columns of another length")
     _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
     return "read"
 
@@ -317,9 +317,9 @@ def iemocap_labels(generator: Generator) -> str:
             audio.parent.mkdir(parents=True, exist_ok=True)
             audio.touch()
     labels.write_bytes(mutated(_LABELS, [_LABELS, bytes(range(256))], generator))
-    corpus = corpora.corpus("iemocap", "all")
+    corpus = corpora.load_corpus("iemocap", "all")
     scan = corpus.scan(corpus.open(root))
-    scan.own_columns()
+    scan.select_own_columns()
     return f"{len(scan.utterances)} labels"
 
 
@@ -339,7 +339,7 @@ def names(generator: Generator) -> str:
     name = _pick(sorted(_NAMES), generator)
     spelled = mutated(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
     path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
-    corpus: Corpus = corpora.corpus(name)
+    corpus: Corpus = corpora.load_corpus(name)
     if not isinstance(corpus, PathCorpus):
         return "no path corpus"
     described = corpus.describe(path)

@@ -17,11 +17,11 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import FEATURE_SETS, feature_set
-from emodna.pipeline.inspect.oddities import judge, waveforms
+from emodna.pipeline.inspect.anomalies import judge, waveforms
 from emodna.pipeline.inspect.report import statistics
 from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 Float32 = NDArray[np.float32]
 RATE = 22_050
@@ -56,7 +56,7 @@ def own(
     for path, content in files.items():
         (folder / path).write_bytes(content)
     (folder / "own.csv").write_text(rows or "path\n" + "".join(f"{path}\n" for path in files))
-    report = prepared(
+    report = prepare_corpus(
         folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=feature_set(name), **options
     )
     return FeatureStore(report.store)

@@ -18,8 +18,8 @@ from emodna.pipeline.corpora.base import Scan, Utterance
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tables import ROWS_AT_ONCE
-from tests.pipeline.making import noise, prepared, wav
+from emodna.pipeline.tables import ROWS_PER_BATCH
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 
 def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
@@ -28,18 +28,18 @@ def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
     return path
 
 
-def scanned(manifest: Path, root: Path | None = None) -> Scan:
+def scan_table(manifest: Path, root: Path | None = None) -> Scan:
     return Manifest(manifest, "mine").scan(FolderTree(root or manifest.parent))
 
 
 def utterances(manifest: Path, root: Path | None = None) -> list[Utterance]:
-    return list(scanned(manifest, root).utterances)
+    return list(scan_table(manifest, root).utterances)
 
 
 def refusal(manifest: Path, root: Path | None = None) -> str:
     """Why a table is refused: one line that names it."""
     with pytest.raises(CorpusError) as refused:
-        scanned(manifest, root)
+        scan_table(manifest, root)
     text = str(refused.value)
     assert "\n" not in text
     assert str(manifest) in text
@@ -109,7 +109,7 @@ class TestReading:
 
     def test_an_unknown_emotion_is_left_out_and_counted_and_none_is_unlabelled(self, tmp_path: Path) -> None:
         text = "path,emotion\na.wav,anger\nb.wav,angry\nc.wav,angry\nd.wav,joy\ne.wav,\nf.wav,  \n"
-        scan = scanned(table(tmp_path, text))
+        scan = scan_table(table(tmp_path, text))
         assert [(each.path, each.emotion) for each in scan.utterances] == [
             ("a.wav", "anger"),
             ("e.wav", None),
@@ -143,7 +143,7 @@ class TestPaths:
         (tmp_path / "good.wav").write_bytes(wav(noise(0.2)))
         names = ["good.wav", "folder.wav", ".", "nul\0.wav", "x" * 300 + ".wav"]
         pq.write_table(pa.table({"path": names}), tmp_path / "t.parquet")
-        report = prepared(tmp_path, tmp_path / "cache", Manifest(tmp_path / "t.parquet", "mine"))
+        report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "t.parquet", "mine"))
         assert FeatureStore(report.store).ids == ["good.wav"]
         assert sorted(path for path, _ in report.rejections) == sorted(names[1:])
 
@@ -215,7 +215,7 @@ class TestStores:
         }
         pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
         manifest = Manifest(tmp_path / "mine.parquet", "mine")
-        own = FeatureStore(prepared(tmp_path, tmp_path / "cache", manifest).store).table
+        own = FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", manifest).store).table
         assert own.column_names[-5:] == ["feature_crc", "age", "valence_rating", "Wer?", "room"]
         rows = sorted(own.select(list(columns)).to_pylist(), key=lambda row: str(row["path"]))
         assert [tuple(row.values()) for row in rows] == [
@@ -227,7 +227,7 @@ class TestStores:
         rows = [{"path": "a.wav", "emotion": "fear"}, {"path": "b.wav", "emotion": "calm"}]
         for emotion in ("fear", "anger"):
             rows[0]["emotion"] = emotion
-            report = prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
+            report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
         assert (report.reused, report.extracted) == (2, 0)
         assert sorted(FeatureStore(report.store).column("emotion")) == ["anger", "calm"]
 
@@ -241,7 +241,7 @@ class TestStores:
         ]
         manifest = self.write(tmp_path, rows)
         (tmp_path / "a.wav").rename(tmp_path / "other.wav")
-        report = prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
+        report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
         assert report.rejections == [("a.wav", "cannot be read: No such file or directory")]
         store = FeatureStore(report.store)
         labels = {row["path"]: (row["emotion"], row["arousal"], row["valence"]) for row in store.table.to_pylist()}
@@ -251,16 +251,16 @@ class TestStores:
     def test_ids_of_any_text_are_kept(self, tmp_path: Path) -> None:
         ids = ["日本語", "a\nb", "[bold]", "x" * 300, "\u0301", "'\"\\", "spaces  inside"]
         rows = [{"path": f"{number}.wav", "id": id} for number, id in enumerate(ids)]
-        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store)
+        store = FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store)
         assert sorted(store.ids) == sorted(ids)
         assert store.verify() == []
 
 
 def test_rows_are_read_some_at_a_time_and_a_mistake_far_below_is_named(tmp_path: Path) -> None:
-    count = ROWS_AT_ONCE + 10
+    count = ROWS_PER_BATCH + 10
     rows = "".join(f"{number}.wav,{number % 7}\n" for number in range(count))
-    scan = scanned(table(tmp_path, f"path,room\n{rows}"))
-    assert len(scan) == len(scan.own_columns()) == count
+    scan = scan_table(table(tmp_path, f"path,room\n{rows}"))
+    assert len(scan) == len(scan.select_own_columns()) == count
     assert f"row {count + 1}: ../out.wav lies" in refusal(table(tmp_path, f"path,room\n{rows}../out.wav,1\n"))
 
 
@@ -283,7 +283,7 @@ def test_columns_of_any_type_give_rows_or_one_line(values: pa.Array, tmp_path: P
         columns: dict[str, Any] = {"path": ["p.wav", "q.wav"]} | {column: values}
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
         try:
-            scan = scanned(tmp_path / "t.parquet")
+            scan = scan_table(tmp_path / "t.parquet")
         except CorpusError as error:
             assert "\n" not in str(error)  # noqa: PT017
             assert column in ("path", "emotion")  # the others take any
@@ -295,6 +295,6 @@ def test_views_are_read_as_what_they_show(tmp_path: Path) -> None:
     """Arrow's own types for text that others hold; their rows could not be chosen."""
     views = {"path": pa.array(["b.wav", "a.wav"], pa.string_view()), "own": pa.array([b"b", None], pa.binary_view())}
     pq.write_table(pa.table(views), tmp_path / "t.parquet")
-    scan = scanned(tmp_path / "t.parquet")
+    scan = scan_table(tmp_path / "t.parquet")
     assert [each.path for each in scan.utterances] == ["a.wav", "b.wav"]
-    assert scan.own_columns()["own"].to_pylist() == [None, b"b"]
+    assert scan.select_own_columns()["own"].to_pylist() == [None, b"b"]

@@ -10,12 +10,12 @@ import soundfile
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
-from emodna.pipeline.corpora.own import Recordings, default_name
+from emodna.pipeline.corpora.own import Recordings, derive_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import pack
-from tests.pipeline.corpora.builders import put
-from tests.pipeline.making import age, noise, prepared, wav
+from tests.pipeline.corpora.builders import write_file
+from tests.pipeline.making import age, noise, prepare_corpus, wav
 
 #: Ending -> format and subtype of libsndfile.
 FORMATS = {
@@ -51,7 +51,7 @@ class TestFormats:
                 path = f"{ending}/{rate} Hz/{channels}.{ending}"
                 record(tmp_path / "mine" / path, rate, channels)
                 written[path] = (rate, channels)
-        report = prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
+        report = prepare_corpus(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
         assert report.rejections == []
         store = FeatureStore(report.store)
         rows = store.table.to_pylist()
@@ -69,7 +69,7 @@ class TestFormats:
 
     def test_are_taken_by_their_ending_in_any_case(self, tmp_path: Path) -> None:
         for name in ("a.WAV", "b.Flac", "c.ogg", "d.MP3", "e.txt", "f.wav.bak", "g", "h.csv", "wav"):
-            put(tmp_path / name)
+            write_file(tmp_path / name)
         paths = [each.path for each in Recordings(tmp_path, "mine").scan(FolderTree(tmp_path)).utterances]
         assert paths == ["a.WAV", "b.Flac", "c.ogg", "d.MP3"]
         assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in AUDIO_SUFFIXES)
@@ -79,7 +79,7 @@ def test_names_that_differ_in_ending_or_case_stay_apart(tmp_path: Path) -> None:
     names = ["a.wav", "A.wav", "a.flac", "b/a.wav", "a b.wav", "ä.wav", "a\u0308.wav"]
     members = {name: wav(noise(seed=name)) for name in names}
     age([pack(tmp_path / "mine.zip", members)])
-    report = prepared(tmp_path / "mine.zip", tmp_path / "cache", Recordings(tmp_path / "mine.zip", "mine"))
+    report = prepare_corpus(tmp_path / "mine.zip", tmp_path / "cache", Recordings(tmp_path / "mine.zip", "mine"))
     assert sorted(FeatureStore(report.store).ids) == sorted(names)
 
 
@@ -94,7 +94,7 @@ def test_names_that_differ_in_ending_or_case_stay_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_corpus_is_named_after_any_archive(place: str, name: str) -> None:
-    assert default_name(Path(place)) == name
+    assert derive_name(Path(place)) == name
 
 
 @pytest.mark.parametrize(("folder", "name"), [("v1.2 calls", "v1-2-calls"), ("calls.zip", "calls-zip"), ("...", "own")])
@@ -102,9 +102,9 @@ def test_a_corpus_is_named_after_any_folder_also_the_one_it_is_called_in(
     folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / folder).mkdir()
-    assert default_name(tmp_path / folder) == name
+    assert derive_name(tmp_path / folder) == name
     monkeypatch.chdir(tmp_path / folder)
-    assert default_name(Path()) == name
+    assert derive_name(Path()) == name
 
 
 @pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n", "all"])

@@ -3,11 +3,11 @@
 import os
 import signal
 
-from emodna.model.bench.worker import Answer, Order
+from emodna.model.bench.worker import RunOrder, RunReply
 
 
-def deadly(order: Order) -> Answer:
+def kill_worker(order: RunOrder) -> RunReply:
     """Kill the worker if the run is from CASIA to EMODB, as if it ran out of memory; else return a score."""
     if order.run.pair == ("casia", "emodb"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return Answer("done", {"uar": 50.0})
+    return RunReply("done", {"uar": 50.0})
