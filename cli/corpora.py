@@ -102,7 +102,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
-    from emodna.pipeline.archives import list_contents, find_default_root
+    from emodna.pipeline.archives import find_default_root, list_contents
     from emodna.pipeline.catalogue import list_stores
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}

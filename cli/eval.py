@@ -130,8 +130,8 @@ def _draw(documents: list[dict[str, Any]], png: Path) -> None:
     if not judged:
         common.note(f"{common.escape(png)}: not drawn, no corpus has labels")
         return
-    from emodna.cli.store_figures import save_figure
     from emodna.cli.scores import draw_reliability
+    from emodna.cli.store_figures import save_figure
 
     save_figure(draw_reliability(judged), png, "png")
     common.note(f"wrote {common.escape(png)}")

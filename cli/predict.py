@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import predictions
-from emodna.cli import common
+from emodna.cli import common, predictions
 from emodna.cli.options import Command, Seconds, common_options, config_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -88,7 +87,9 @@ def predict(
     for model, folder in zip(models, runs, strict=True):
         method, supervision = model.method.name, model.method.supervision
         if is_oracle(supervision):
-            common.note(f"{common.escape(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target")
+            common.note(
+                f"{common.escape(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target"
+            )
         common.detail(
             f"{mark_oracle(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )
@@ -155,12 +156,12 @@ def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the other columns of the manifest, with names that are not taken."""
-    from emodna.model.inference.inputs import find_table_inputs, find_inputs
+    from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
         return find_inputs(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, choose_column_names, iterate_rows
+    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))

@@ -64,7 +64,7 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
 def _that_are_there() -> list[str]:
     """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives import list_contents, get_data_root, find_default_root
+    from emodna.pipeline.archives import find_default_root, get_data_root, list_contents
 
     roots = {name: find_default_root(name) for name in corpora.list_corpus_names()}
     absent = [f"{name} ({where})" for name, where in roots.items() if not list_contents(where)]

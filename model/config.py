@@ -46,7 +46,9 @@ Weight = Annotated[
 Number = Annotated[int, Constraint("0 or more", lambda value: value >= 0)]
 Share = Annotated[float, Constraint("at least 0 and below 1", lambda value: 0 <= value < 1)]
 Momentum = Annotated[float, Constraint("between 0 and 1", lambda value: 0 < value < 1)]
-Window = Annotated[int, Constraint("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)]
+Window = Annotated[
+    int, Constraint("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
 from emodna.model.metrics import assign_labels
-from emodna.model.reproducibility import use_deterministic_algorithms, force_float32
-from emodna.model.request import FitRequest, FitPlan, resolve_request
+from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
+from emodna.model.request import FitPlan, FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
 from emodna.model.training.log import FitCallback, record_events
@@ -80,7 +80,9 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
         return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
 
 
-def _train(plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: StopListener) -> tuple[TrainedModel, Sources, Timing]:
+def _train(
+    plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: StopListener
+) -> tuple[TrainedModel, Sources, Timing]:
     """Train the method; return the model, how each source's utterances become its input, and the time it took."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
@@ -101,7 +103,9 @@ def _train(plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: 
             cuda_graph=request.cuda_graph,
         )
     settings = as_settings(plan.settled.config)
-    model = TrainedModel(method.eval(), settings, request.task, request.target.dim, streams.target_framer, plan.features)
+    model = TrainedModel(
+        method.eval(), settings, request.task, request.target.dim, streams.target_framer, plan.features
+    )
     return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 
 

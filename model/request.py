@@ -21,7 +21,7 @@ from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.folds import Folds, split_into_folds
 from emodna.model.label import make_label
 from emodna.model.methods.alignment import list_additions
-from emodna.model.methods.base import Method, DataSummary, ResolvedConfig, Supervision
+from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
@@ -272,7 +272,9 @@ def _check_size(kind: type[Method], facts: DataSummary) -> None:
         )
 
 
-def _make_method(request: FitRequest, kind: type[Method], config: Any, facts: DataSummary) -> tuple[ResolvedConfig, Method]:
+def _make_method(
+    request: FitRequest, kind: type[Method], config: Any, facts: DataSummary
+) -> tuple[ResolvedConfig, Method]:
     """Make the method with a configuration that fits the run; blame another package for a method that is none."""
     with methods.wrap_plugin_errors(request.method, "resolve_config()"):
         settled = kind.resolve_config(config, facts)

@@ -42,7 +42,9 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
         raise make_plugin_error(entry, f"{entry.value} does not define {missing}")
     if (name := getattr(kind, "name", None)) != entry.name:
-        raise make_plugin_error(entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same")
+        raise make_plugin_error(
+            entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same"
+        )
     return kind
 
 

@@ -21,7 +21,7 @@ import torch
 from emodna.cli import corpora, fit, predict, prep
 from emodna.model.methods.alignment import DomainPair
 from tests.cli.running import run_script
-from tests.model.small import SETTINGS, run_command, read_log
+from tests.model.small import SETTINGS, read_log, run_command
 from tests.pipeline.making import noise, wav
 from tests.plugins import install_plugin
 
@@ -130,5 +130,7 @@ def test_that_method_computes_what_it_says(shift: float, tmp_path: Path, monkeyp
     source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))
     expected = np.square(np.cov(source.T) - np.cov(target.T)).sum() / (4 * 8**2)
     features = DomainPair(torch.from_numpy(source), torch.from_numpy(target))
-    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer_losses(features, features, torch.tensor(0))
+    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer_losses(
+        features, features, torch.tensor(0)
+    )
     torch.testing.assert_close(found["coral"].item(), expected)

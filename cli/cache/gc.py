@@ -12,7 +12,7 @@ from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
-    from emodna.pipeline.store.gc import Leftover, GarbageReport
+    from emodna.pipeline.store.gc import GarbageReport, Leftover
 
 
 @click.command("gc", cls=Command)
@@ -38,7 +38,7 @@ def gc_command(
     version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
     name stay, wherever they lie. Exit 1 if something could not be removed.
     """
-    from emodna.pipeline.store.gc import list_store_folders, collect_garbage
+    from emodna.pipeline.store.gc import collect_garbage, list_store_folders
 
     chosen = [_folder(cache, store) for store in stores] or list_store_folders(cache)
     different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one

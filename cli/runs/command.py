@@ -51,7 +51,8 @@ def list_runs(
     found = [
         run
         for run in there
-        if all(value in (None, run.identity[key]) for key, value in wanted.items()) and (src is None or src in run.sources)
+        if all(value in (None, run.identity[key]) for key, value in wanted.items())
+        and (src is None or src in run.sources)
     ]
     found.sort(key=_key(sort))
     if as_json:

@@ -12,13 +12,13 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, print_table, make_text
+from emodna.cli.runs.table import Column, make_text, print_table
 from emodna.cli.scores import format_percent
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run, open_run
 
 if TYPE_CHECKING:
-    from emodna.model.runs.compare import SeedSummary, RunPair
+    from emodna.model.runs.compare import RunPair, SeedSummary
 
 
 @click.command(cls=Command)
@@ -32,7 +32,7 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
-    from emodna.model.runs.compare import find_differences, summarise_seeds, compare_pairs
+    from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
 
     found = [open_run(run) for run in runs]
     differs, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)

@@ -10,8 +10,17 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, print_table, make_text, value
-from emodna.model.runs.listing import Run, TrainingStore, read_curves, files, flatten, find_changed_settings, open_run, find_training_store
+from emodna.cli.runs.table import Column, make_text, print_table, value
+from emodna.model.runs.listing import (
+    Run,
+    TrainingStore,
+    files,
+    find_changed_settings,
+    find_training_store,
+    flatten,
+    open_run,
+    read_curves,
+)
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -36,7 +45,9 @@ def _json(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
     return {
         **table.as_json(run),
         "constant": run.constants,
-        "not_default": {key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()},
+        "not_default": {
+            key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()
+        },
         "config": run.config,
         "data": [
             {"corpus": each.corpus, "store": each.path, "fingerprint": each.fingerprint, "state": each.state}

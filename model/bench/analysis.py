@@ -196,7 +196,9 @@ def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
     """Return the distances of the mean input features of a run's utterances; raises as `open_store`."""
     key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
     name = f"input-{run.src}-{run.tgt}-{run.task}"
-    return _load_or_compute(experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run)))
+    return _load_or_compute(
+        experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run))
+    )
 
 
 def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distances:
@@ -266,7 +268,9 @@ def hash_model(experiment: Experiment, run: RunSpec) -> str:
     return hashlib.sha256(experiment.run_folder(run).find_model().read_bytes()).hexdigest()
 
 
-def _load_or_compute(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]) -> _T:
+def _load_or_compute(
+    experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]
+) -> _T:
     """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
     path = experiment.out / "analysis" / f"{name}.json"
 

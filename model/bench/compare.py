@@ -225,7 +225,11 @@ def rank(scores: NDArray[np.float64]) -> Ranking:
         chi_squared, p = map(float, friedmanchisquare(*scores.T))
     difference = nemenyi(k, n) if k > 1 and n else None
     return Ranking(
-        tuple(mean.tolist()), chi_squared, p, difference, () if difference is None else group_indistinct(mean, difference)
+        tuple(mean.tolist()),
+        chi_squared,
+        p,
+        difference,
+        () if difference is None else group_indistinct(mean, difference),
     )
 
 

@@ -22,7 +22,7 @@ from emodna.model.bench.spec import (
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import make_label
-from emodna.model.methods import wrap_plugin_errors, method
+from emodna.model.methods import method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
@@ -48,7 +48,9 @@ def plan_experiment(
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
-    runs = dict.fromkeys(run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds))
+    runs = dict.fromkeys(
+        run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)
+    )
     in_order = tuple(sorted(runs, key=lambda run: run.seed))
     return Experiment(out, conditions, corpora, infos, in_order, count_shared_recordings(stores))
 
@@ -130,7 +132,9 @@ def _generate_runs(
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if corpora[src].find_missing_labels(task) or (spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)):
+            if corpora[src].find_missing_labels(task) or (
+                spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)
+            ):
                 continue
             if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)

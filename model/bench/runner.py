@@ -19,12 +19,18 @@ from uuid import uuid4
 import filelock
 
 from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.bench.worker import RunReply, RunOrder, hash_experiment, execute_order, read_versions
+from emodna.model.bench.worker import RunOrder, RunReply, execute_order, hash_experiment, read_versions
 from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, CONNECTION_ERRORS, PickledCall, connect_client, silence_dask_logging
+from emodna.pipeline.prepare.cluster import (
+    CONNECT_SECONDS,
+    CONNECTION_ERRORS,
+    PickledCall,
+    connect_client,
+    silence_dask_logging,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -191,7 +197,9 @@ def execute_runs(
                 run = left.popleft()
                 busy = Counter(device for _, device in flying.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                order = RunOrder(out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart)
+                order = RunOrder(
+                    out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart
+                )
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)
@@ -207,7 +215,9 @@ def execute_runs(
     except BaseException as error:
         if flying:
             _stop_runs(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
-        if isinstance(error, CONNECTION_ERRORS) and not (isinstance(error, OSError) and error.errno is not None):  # of a file
+        if isinstance(error, CONNECTION_ERRORS) and not (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # of a file
             raise WorkerError(f"lost the connection to the workers at {workers.place}: {_RESUMABLE}") from error
         raise
     return found

@@ -247,14 +247,16 @@ class Experiment:
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
             # The other one has just counted the recordings of its own corpora.
             shared_recordings={
-                **{pair: count for pair, count in self.shared_recordings.items() if not other.corpora.keys() >= set(pair)},
+                **{
+                    pair: count
+                    for pair, count in self.shared_recordings.items()
+                    if not other.corpora.keys() >= set(pair)
+                },
                 **other.shared_recordings,
             },
         )
 
-    def drop(
-        self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None
-    ) -> "Experiment":
+    def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
         """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
 
         Raises BenchError if nothing is left.

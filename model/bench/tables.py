@@ -16,8 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
-from emodna.model.bench.paper import AVERAGE, UPPER_BOUND, BASELINES, PAPER_TABLES, SENSITIVITY_METHODS, PaperScore, PaperRow, PaperScoreKey
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, find_gaps, collect_results, select_scores
+from emodna.model.bench.paper import (
+    AVERAGE,
+    BASELINES,
+    PAPER_TABLES,
+    SENSITIVITY_METHODS,
+    UPPER_BOUND,
+    PaperRow,
+    PaperScore,
+    PaperScoreKey,
+)
+from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
@@ -82,7 +91,9 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours less the paper's, where both are of the same pairs."""
-        return self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
+        return (
+            self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
+        )
 
     @property
     def comparable(self) -> bool:
@@ -187,7 +198,9 @@ def _make_sensitivity_table(experiment: Experiment, found: pa.Table) -> Table:
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
     maker = _TableBuilder(experiment, found, "sensitivity", tasks, _make_pair_columns(pairs))
     lines = [maker.line("entry", spec, minus=first) for spec in SENSITIVITY_METHODS]
-    return maker.table("One setting at a time", maker.blocks("uar", DIFFERENCE, "war", "f1"), lines, SENSITIVITY_METHODS)
+    return maker.table(
+        "One setting at a time", maker.blocks("uar", DIFFERENCE, "war", "f1"), lines, SENSITIVITY_METHODS
+    )
 
 
 def _make_pairs_table(experiment: Experiment, found: pa.Table) -> Table:
@@ -235,7 +248,9 @@ def _make_pair_columns(pairs: tuple[Pair, ...]) -> list[Column]:
     return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
 
 
-def choose_pairs_and_seeds(have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+def choose_pairs_and_seeds(
+    have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
+) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
     """Choose pairs and seeds for a mean: as many of some pairs as one seed has; none if nothing is there.
 
     Seeds are comparable over the same pairs only. So the seed that has most pairs decides, the lowest of several, and
@@ -306,7 +321,9 @@ class _TableBuilder:
                 else Cell()
             )
         info = self.experiment.methods.get(spec)
-        return TableRow(kind, str(spec), info.label if info else str(spec), entry.paper_name if entry else None, info, cells)
+        return TableRow(
+            kind, str(spec), info.label if info else str(spec), entry.paper_name if entry else None, info, cells
+        )
 
     def table(self, title: str, blocks: Sequence[Block], lines: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
         """Put the table together, with the constants below the methods."""
@@ -321,7 +338,9 @@ class _TableBuilder:
             tuple(blocks),
             (*_mark_best(lines), *self._make_constant_rows()),
             find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
-            tuple(each for each in paper.CORPORA if each not in corpora) if any(each.in_paper for each in columns) else (),
+            tuple(each for each in paper.CORPORA if each not in corpora)
+            if any(each.in_paper for each in columns)
+            else (),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {line.name for line in lines}),
         )
 
@@ -344,7 +363,11 @@ class _TableBuilder:
             cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
         if entry is None:
             return cell
-        cited = paper.load_paper_scores().get(PaperScoreKey(self.name, task, entry.paper_name, column.name, score)) if column.in_paper else None
+        cited = (
+            paper.load_paper_scores().get(PaperScoreKey(self.name, task, entry.paper_name, column.name, score))
+            if column.in_paper
+            else None
+        )
         if entry.base is None:
             return replace(cell, paper_score=cited)
         gains = self._compute_gains(spec, entry.base, task, column, score)
@@ -352,7 +375,9 @@ class _TableBuilder:
         paper_gain = cited.mean - before.mean if cited and before else None
         return replace(cell, paper_score=cited, gain=fmean(gains.values()) if gains else None, paper_gain=paper_gain)
 
-    def _compute_gains(self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str) -> dict[int, float]:
+    def _compute_gains(
+        self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
+    ) -> dict[int, float]:
         """Return how far a method is above another one on the same pairs, by seed; empty where nothing is common."""
         pairs, ours = self._compute_means(spec, task, column, score)
         same_pairs, others = self._compute_means(base, task, column, score)
@@ -362,7 +387,9 @@ class _TableBuilder:
         """Return the means of the constants over the pairs whose targets have labels."""
         found = [(pair, self._constants.get((task, pair[1], score))) for pair in pairs]
         known = {pair: constants for pair, constants in found if constants}
-        return {name: average_by_source({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS if known}
+        return {
+            name: average_by_source({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS if known
+        }
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
         """Make the lines of the constants, on all pairs of a column that have runs in the task.

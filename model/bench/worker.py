@@ -138,7 +138,11 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "stop_listener": _stop_when_cancelled}
+        options: dict[str, Any] = {
+            "threads": order.threads,
+            "device": order.device,
+            "stop_listener": _stop_when_cancelled,
+        }
         with threadpool_limits(order.threads):
             return RunReply("done", train_run(experiment, order.run, **options))
 

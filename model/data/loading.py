@@ -54,7 +54,10 @@ class Loader:
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         kept = choose_resident_streams(residency, (source, target), len(steps), device)
         with self._use_copy_stream():
-            self._source, self._target = self._make_batch_function(source, kept), self._make_batch_function(target, kept)
+            self._source, self._target = (
+                self._make_batch_function(source, kept),
+                self._make_batch_function(target, kept),
+            )
         # Batches out of the host's memory are there at once; a thread would only take turns with the step.
         ahead = 0 if self._copies is None and len(kept) == 2 else _AHEAD
         self._pairs = prefetch(self._load_pair, steps, ahead)

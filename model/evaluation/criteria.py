@@ -127,7 +127,9 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "percent of target utterances labelled as by the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: 100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean()),
+            lambda evidence: (
+                100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean())
+            ),
         ),
     }
 )

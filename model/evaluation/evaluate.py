@@ -13,7 +13,7 @@ from emodna.model.evaluation.calibration import calibration
 from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, resample_speakers, resample_utterances
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
-from emodna.model.metrics import SCORES, assign_labels, confusions, constant_scores, scores, compute_scores
+from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
 from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 

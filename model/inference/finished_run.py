@@ -39,7 +39,9 @@ class FinishedRun:
         try:
             decisive = config["decisive"]
             description = {name: decisive[name] for name in _FACTS}
-            description["supervision"] = config.get("supervision", SOURCE_SUPERVISION)  # runs of earlier versions do not name it
+            description["supervision"] = config.get(
+                "supervision", SOURCE_SUPERVISION
+            )  # runs of earlier versions do not name it
             description["label"] = read_label(config)
             description["normalisation"] = decisive["train"]["normalisation"]
             return cls(path, model, description, decisive["fingerprints"])

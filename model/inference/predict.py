@@ -161,7 +161,9 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare_input(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
+def _prepare_input(
+    recording: Input, models: Sequence[TrainedModel], windows: Windows | None
+) -> Iterator[_PendingPrediction]:
     """Yield the questions about one recording: for each channel that models take, part by part and model by model."""
     for channel in dict.fromkeys(model.features.channel for model in models):
         takers = {number: model for number, model in enumerate(models) if model.features.channel == channel}

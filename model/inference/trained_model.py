@@ -16,9 +16,9 @@ from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import wrap_plugin_errors, load_method_of_run, find_package
+from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.reproducibility import force_float32, disable_autocast
+from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -83,7 +83,9 @@ class TrainedModel:
         return iter(lambda: list(islice(windows, BATCH)), [])
 
     @torch.inference_mode()
-    def _run_network(self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]) -> Tensor | None:
+    def _run_network(
+        self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
+    ) -> Tensor | None:
         """Return the output (n, width) of a part of the method."""
         # A single window is rounded unlike one among others: its matrix products become products with a vector.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
@@ -131,7 +133,10 @@ class TrainedModel:
             features = rebuild_feature_set(facts["features"])
             framer = _rebuild_framer(facts, tensors, features)
             kind = load_method_of_run(path, facts["method"], facts.get("package"))
-            with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):  # no memory before the file's tensors are known to fit
+            with (
+                torch.device("meta"),
+                wrap_plugin_errors(kind.name, "()"),
+            ):  # no memory before the file's tensors are known to fit
                 method = kind(facts["dim"], build_config(kind.defaults, facts["method_config"]), 0)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except RunError:

@@ -52,7 +52,9 @@ def domain_loss(
     are constants to the gradient. By default all count alike.
     """
     # -ln sigmoid(z) where the domain is the source, -ln(1 - sigmoid(z)) where it is the target.
-    return (_average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")) / 2
+    return (
+        _average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")
+    ) / 2
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

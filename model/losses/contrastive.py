@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emodna.model.losses import check_positive, check_choice, widen
+from emodna.model.losses import check_choice, check_positive, widen
 
 Reduction = Literal["mean", "sum"]
 """Over utterances: the mean, or the sum that the paper writes."""

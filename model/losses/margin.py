@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_positive, check_choice, widen
+from emodna.model.losses import check_choice, check_positive, widen
 
 LabelKind = Literal["hard", "soft"]
 """Answers that the second classifier is compared with: the class that the first one prefers, or its probabilities."""

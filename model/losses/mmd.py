@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emodna.model.losses import check_choice
-from emodna.model.losses.kernels import KernelOptions, heuristic_kernel, joint_distances, count_square_rows
+from emodna.model.losses.kernels import KernelOptions, count_square_rows, heuristic_kernel, joint_distances
 
 Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
 """Estimator of the squared discrepancy from the kernel matrix: see `squared_mmd`."""

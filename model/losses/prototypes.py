@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from emodna.model.losses import check_positive, check_choice, widen
+from emodna.model.losses import check_choice, check_positive, widen
 
 Negative = Literal["same", "cross", "both"]
 """Corpus prototype that is the negative of an emotion prototype: of its own corpus, the other one, or both."""

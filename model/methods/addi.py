@@ -18,8 +18,8 @@ from emodna.model.methods.base import (
     NetworkMethod,
     ParameterGroup,
     Phase,
-    make_emotion_network,
     find_graph_obstacle,
+    make_emotion_network,
 )
 from emodna.model.networks.discriminators import make_code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
@@ -81,7 +81,10 @@ class Addi(NetworkMethod):
                 self.network = ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
         with use_seed(seed, "code discriminators"):
             self.discriminators = nn.ModuleDict(
-                {name: make_code_discriminator(config.channels, config.discriminator_hidden) for name in ("first", "second")}
+                {
+                    name: make_code_discriminator(config.channels, config.discriminator_hidden)
+                    for name in ("first", "second")
+                }
             )
         self._monitored: dict[str, Tensor] = {}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Weight
 from emodna.model.losses.adversarial import domain_loss, ganin_weight, reverse_gradient
-from emodna.model.methods.alignment import AlignmentMethod, AlignmentConfig, DomainPair
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
 from emodna.model.networks.discriminators import Discriminator, DiscriminatorNorm
 from emodna.model.reproducibility import use_seed
 

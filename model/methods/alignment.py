@@ -14,7 +14,7 @@ from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.losses.kernels import Bandwidth, KernelOptions, KernelReduction
 from emodna.model.losses.mmd import Estimator
 from emodna.model.methods.base import Method
-from emodna.model.methods.pseudo_labels import SclConfig, ContrastiveMethod, ContrastiveConfig, PseudoLabelContrast
+from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast, SclConfig
 from emodna.model.networks.passes import pass_both
 
 
@@ -92,7 +92,9 @@ class AlignmentMethod(ContrastiveMethod):
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return Eq. 2, the method's own terms, and L_SCL if it is added."""
         n = len(source.labels)
-        logits, emotion = pass_both(self.network, self.network.classify_and_embed, source, target, self.config.batch_norm)
+        logits, emotion = pass_both(
+            self.network, self.network.classify_and_embed, source, target, self.config.batch_norm
+        )
         features, answers = DomainPair(emotion[:n], emotion[n:]), DomainPair(logits[:n], logits[n:])
         terms = {"emotion": F.cross_entropy(answers.source, source.labels)}
         for name, term in self.transfer_losses(features, answers, step).items():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emodna.model.config import Weight
 from emodna.model.losses.regularizers import squared_spectral_norm
-from emodna.model.methods.adversarial import AdversarialMethod, AdversarialConfig
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.cdan import CdanE, Conditioning
 

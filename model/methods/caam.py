@@ -13,7 +13,7 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import LabelKind, agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, DataSummary, ResolvedConfig
+from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig
 from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, init_glorot
 from emodna.model.reproducibility import use_seed
 

@@ -9,7 +9,7 @@ import torch
 
 from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_keys
 from emodna.model.errors import ConfigError
-from emodna.model.methods import wrap_plugin_errors, find_package, load_methods
+from emodna.model.methods import find_package, load_methods, wrap_plugin_errors
 from emodna.model.methods.alignment import list_additions
 from emodna.model.methods.base import Method, Phase
 from emodna.pipeline import plugins

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emodna.model.config import Count
 from emodna.model.errors import ConfigError
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
-from emodna.model.methods.adversarial import AdversarialMethod, AdversarialConfig
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.base import CLASSES, DataSummary, ResolvedConfig
 from emodna.model.reproducibility import use_seed

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emodna.model.config import Weight
 from emodna.model.losses.mmd import mk_mmd
-from emodna.model.methods.alignment import AlignmentMethod, AlignmentConfig, DomainPair, KernelConfig
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair, KernelConfig
 
 
 @dataclass(frozen=True)

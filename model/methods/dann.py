@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from emodna.model.methods.adversarial import AdversarialMethod, AdversarialConfig
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
 from emodna.model.methods.alignment import DomainPair
 
 

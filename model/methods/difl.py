@@ -14,7 +14,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import UNKNOWN, known_cross_entropy, reverse_gradient
 from emodna.model.losses.regularizers import center_loss
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, DataSummary, ResolvedConfig, find_graph_obstacle
+from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig, find_graph_obstacle
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
 from emodna.model.reproducibility import use_seed

@@ -15,7 +15,7 @@ from emodna.model.losses.contrastive import Reduction
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import Negative, PrototypeMean, decoupling_loss, prototype
 from emodna.model.methods.alignment import KernelConfig
-from emodna.model.methods.pseudo_labels import ContrastiveMethod, ContrastiveConfig, PseudoLabelContrast
+from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.reproducibility import use_seed

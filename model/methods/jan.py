@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emodna.model.config import Positive, Weight
 from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, LayerOutputs, joint_mmd
-from emodna.model.methods.alignment import AlignmentMethod, AlignmentConfig, DomainPair, KernelConfig
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair, KernelConfig
 
 
 @dataclass(frozen=True)

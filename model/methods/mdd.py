@@ -9,7 +9,7 @@ from emodna.model.config import Count, Positive, Weight
 from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.alignment import AlignmentMethod, AlignmentConfig, DomainPair
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
 from emodna.model.methods.base import CLASSES
 from emodna.model.reproducibility import use_seed
 

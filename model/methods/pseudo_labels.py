@@ -6,7 +6,7 @@ from typing import Annotated, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from emodna.model.config import Count, Momentum, Positive, Constraint, Weight
+from emodna.model.config import Constraint, Count, Momentum, Positive, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive

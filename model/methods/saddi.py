@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emodna.model.config import Count, Constraint, Weight
+from emodna.model.config import Constraint, Count, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reward
 from emodna.model.methods.addi import DISCRIMINATORS, TURNS, Addi, AddiConfig

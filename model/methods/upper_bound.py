@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from emodna.model.config import Constraint
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import EncoderConfig, Method, DataSummary, ResolvedConfig, SharedEncoder, Supervision
+from emodna.model.methods.base import DataSummary, EncoderConfig, Method, ResolvedConfig, SharedEncoder, Supervision
 
 Folds = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
 

@@ -29,7 +29,9 @@ class Conv1d(nn.Conv1d):
         if not _is_fast_path(x):
             return super().forward(x)
         flat = {"stride": (1, *self.stride), "padding": (0, *self.padding), "dilation": (1, *self.dilation)}
-        convolved: Tensor = F.conv2d(_to_channels_last(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat)
+        convolved: Tensor = F.conv2d(
+            _to_channels_last(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat
+        )
         return convolved.squeeze(2)
 
 

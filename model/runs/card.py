@@ -15,7 +15,7 @@ from markupsafe import Markup
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import SOURCE_SUPERVISION, ORACLE, SCORE_NAMES, read_label
+from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
@@ -76,7 +76,9 @@ def _load_template() -> jinja2.Template:
     return environment.get_template("card.md.j2")
 
 
-def _collect_variables(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> dict[str, Any]:
+def _collect_variables(
+    config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
+) -> dict[str, Any]:
     """Collect the template's variables."""
     decisive, method = config["decisive"], str(read_label(config))
     task: Task = decisive["task"]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.label import SCORE_NAMES
-from emodna.model.runs.listing import Run, flatten, find_training_store
+from emodna.model.runs.listing import Run, find_training_store, flatten
 from emodna.pipeline.tables import find_positions
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import SOURCE_SUPERVISION, SCORE_NAMES, read_label
+from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.errors import EmodnaError
 

@@ -128,7 +128,9 @@ class EventRecorder:
 
 
 @contextmanager
-def record_events(callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> Iterator[EventRecorder]:
+def record_events(
+    callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool
+) -> Iterator[EventRecorder]:
     """Write events beside what a watcher is told; see `EventRecorder`."""
     recorder = EventRecorder(callback, folder, config, wanted=wanted)
     usual = threading.excepthook

@@ -19,7 +19,7 @@ from emodna.model.methods.base import Method, Phase, find_phase
 from emodna.model.reproducibility import derive_seed
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.training.acceleration import CapturedUpdate, compile_losses, keep_freed_memory
-from emodna.model.training.log import MetricsLog, FitCallback
+from emodna.model.training.log import FitCallback, MetricsLog
 from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
 

@@ -26,7 +26,7 @@ from emodna.pipeline.corpora.base import (
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.plugins import is_valid_name
-from emodna.pipeline.tables import read_table, iterate_rows
+from emodna.pipeline.tables import iterate_rows, read_table
 
 #: Columns with a meaning; any other is carried into the store's index as it is.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")

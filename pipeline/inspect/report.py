@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import rebuild_feature_set
-from emodna.pipeline.inspect import anomalies
-from emodna.pipeline.inspect import balance, duplicates
+from emodna.pipeline.inspect import anomalies, balance, duplicates
 from emodna.pipeline.inspect.anomalies import OFFSET, ZEROS, Waveform
 from emodna.pipeline.inspect.survey import Utterances, survey
 from emodna.pipeline.store import FeatureStore

@@ -1,5 +1,5 @@
 """Prepare a corpus: scan its files, extract features, commit the store."""
 
-from emodna.pipeline.prepare.run import PrepareReport, PrepareCallback, prepare
+from emodna.pipeline.prepare.run import PrepareCallback, PrepareReport, prepare
 
-__all__ = ["PrepareReport", "PrepareCallback", "prepare"]
+__all__ = ["PrepareCallback", "PrepareReport", "prepare"]

@@ -23,7 +23,14 @@ from weakref import WeakSet
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUMABLE, Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import ExtractionConfig, Job, ExtractionResult, examine, examine_all, get_library_versions
+from emodna.pipeline.prepare.extract import (
+    ExtractionConfig,
+    ExtractionResult,
+    Job,
+    examine,
+    examine_all,
+    get_library_versions,
+)
 from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
@@ -203,7 +210,9 @@ class _ClusterRun:
         except (ImportError, AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
                 where = "" if error.filename is None else f"{error.filename}: "
-                raise WorkerError(f"a worker at {self._scheduler}: {where}{explain_os_error(error)}; {RESUMABLE}") from error
+                raise WorkerError(
+                    f"a worker at {self._scheduler}: {where}{explain_os_error(error)}; {RESUMABLE}"
+                ) from error
             raise WorkerError(
                 f"a worker at {self._scheduler} cannot load emodna ({error}): "
                 "every worker needs the environment that emodna-prep runs in"
@@ -315,7 +324,9 @@ def _refuse_differences(asked: Mapping[str, str]) -> None:
     different = [name for name, version in asked.items() if here.get(name) != version]
     if different:
         there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
-        raise WorkerError(f"{get_worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
+        raise WorkerError(
+            f"{get_worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same"
+        )
 
 
 def _cpu() -> str:

@@ -25,7 +25,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_leftovers
 from emodna.pipeline.store.shards import write_table
 from emodna.pipeline.store.snapshot import Snapshot, compute_checksum, encode_document
-from emodna.pipeline.tables import iterate_batches, find_positions
+from emodna.pipeline.tables import find_positions, iterate_batches
 
 #: Shards whose utterances share one index file.
 _SHARDS_PER_INDEX: Final = 512

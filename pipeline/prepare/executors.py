@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.extract import ExtractionConfig, Job, ExtractionResult, examine_all
-from emodna.pipeline.threads import open_extraction_threads, limit_to_one_thread
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine_all
+from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 
 #: Recordings per worker from which on processes are worth their start.
 _WORTH_A_PROCESS: Final = 100

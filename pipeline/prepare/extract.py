@@ -188,7 +188,11 @@ def _extract(
         # Found in what was recorded: the pieces are the same for all feature sets.
         cuts = extraction.segmenter.pieces(recording.samples, recording.sample_rate)
         pieces = [
-            (make_segment_id(recording_id, start), samples[time_to_sample(start, rate) : time_to_sample(stop, rate)], stop - start)
+            (
+                make_segment_id(recording_id, start),
+                samples[time_to_sample(start, rate) : time_to_sample(stop, rate)],
+                stop - start,
+            )
             for start, stop in cuts
         ]
     for id, piece, duration in pieces:

@@ -19,7 +19,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import feature_crc
-from emodna.pipeline.store.snapshot import Snapshot, hash_file, has_content, read_snapshot
+from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
 #: Key in a journal file's metadata: how its recordings were cut.
 _SEGMENTATION: Final = b"segmentation"
@@ -83,7 +83,9 @@ class History:
         """Id of each fact's recording."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         same_root = self.snapshot is not None and self.snapshot.root == str(root)
-        known = read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
+        known = (
+            read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
+        )
         self.audio = known or layout.AUDIO_STAT_SCHEMA.empty_table()
         """State of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo, Job
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
@@ -48,7 +48,9 @@ class PreparationPlan:
         count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
         shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
         owner = find_positions(history.recordings, self._ids)
-        self.missing_recordings: list[str] = sorted(pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist())
+        self.missing_recordings: list[str] = sorted(
+            pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist()
+        )
         """Recordings of earlier runs that are there no more."""
         order = pc.sort_indices(history.facts["id"]).to_numpy()
         order = order[owner[order] != NOT_FOUND]
@@ -84,7 +86,9 @@ class PreparationPlan:
         then = audio.take(pa.array(state))
         paths = iterate_values(self._paths.take(pa.array(recordings)))
         now = np.fromiter(
-            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths), np.dtype((np.int64, 2)), len(recordings)
+            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths),
+            np.dtype((np.int64, 2)),
+            len(recordings),
         )
         up_to_date = np.zeros(len(self._ids), bool)
         up_to_date[recordings] = (

@@ -28,7 +28,7 @@ from emodna.pipeline.prepare.history import History, read_features, write_journa
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
-from emodna.pipeline.store.shards import map_shard, write_shard, hold_writer_lock
+from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
 
 #: Recordings per batch: enough to make the cost of handing it over vanish, few enough to balance the workers.
 _BATCH: Final = 16
@@ -180,7 +180,11 @@ class _Progress:
 
 
 def _examine_shards(
-    plan: PreparationPlan, unfinished: Sequence[int], extraction: ExtractionConfig, executor: Executor, callback: PrepareCallback
+    plan: PreparationPlan,
+    unfinished: Sequence[int],
+    extraction: ExtractionConfig,
+    executor: Executor,
+    callback: PrepareCallback,
 ) -> Iterator[tuple[int, list[ExtractionResult]]]:
     """Have the recordings of some shards examined; yield each shard's place in the plan when all of them are."""
     # One recording that is cut into utterances is work enough for a batch.
@@ -227,7 +231,9 @@ def _finish_shard(
     mapped = functools.cache(map_shard)
     results = []
     for job in plan.jobs(shard, shard.recordings):
-        outcome = opened.get(job.id) or ExtractionResult(job, job.known)  # its audio needed no look: the earlier facts stand
+        outcome = opened.get(job.id) or ExtractionResult(
+            job, job.known
+        )  # its audio needed no look: the earlier facts stand
         if outcome.facts and not outcome.features:
             try:
                 features = tuple(read_features(mapped(store / each.file), each) for each in outcome.facts)
@@ -267,7 +273,9 @@ def _warnings(
     if history.has_other_segmentation:
         lines.append("the earlier store was cut into utterances otherwise (--segment): it was replaced")
     if missing_recordings:
-        lines.append(f"{len(missing_recordings)} recordings of the earlier store are gone (the first: {missing_recordings[0]})")
+        lines.append(
+            f"{len(missing_recordings)} recordings of the earlier store are gone (the first: {missing_recordings[0]})"
+        )
     if unread:
         path, reason = unread[0]
         lines.append(f"{len(unread)} recordings stay as they were in the store (the first: {path}: {reason})")

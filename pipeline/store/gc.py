@@ -10,7 +10,7 @@ from typing import Final
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import is_temporary
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.shards import try_to_lock, hold_writer_lock
+from emodna.pipeline.store.shards import hold_writer_lock, try_to_lock
 from emodna.pipeline.store.snapshot import Snapshot, read_snapshot
 
 #: Reasons why a leftover stays.
@@ -94,7 +94,9 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
         if not delete:
             is_read = _is_held(store / layout.READER_LOCK)
             in_use = [replace(each, reason=IN_USE) for each in due if is_read and each.is_data]
-            return GarbageReport(store, tuple(each for each in due if not (is_read and each.is_data)), (*useful, *in_use))
+            return GarbageReport(
+                store, tuple(each for each in due if not (is_read and each.is_data)), (*useful, *in_use)
+            )
         if not due:
             return GarbageReport(store, kept=tuple(useful))
         with hold_writer_lock(store, wait=False, on_wait=lambda: None):

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index, read_checksummed, list_side_files
+from emodna.pipeline.store.index import Index, list_side_files, read_checksummed
 from emodna.pipeline.store.shards import feature_crc, map_shard
-from emodna.pipeline.store.snapshot import Snapshot, verify_file, encode_document, read_snapshot
+from emodna.pipeline.store.snapshot import Snapshot, encode_document, read_snapshot, verify_file
 
 #: Ids that a mistyped one is compared with, at most: a second's work.
 _IDS_TO_COMPARE: Final = 20_000

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explain_os_error, is_system_error
+from emodna.pipeline.errors import (
+    ForeignStoreError,
+    StoreError,
+    UnreadableStoreError,
+    explain_os_error,
+    is_system_error,
+)
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile

@@ -14,7 +14,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
-from emodna.model.methods.base import Method, Phase, DataSummary
+from emodna.model.methods.base import DataSummary, Method, Phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.audio.decode import decode, resample

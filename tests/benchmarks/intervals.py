@@ -68,7 +68,9 @@ def main(trials: int, rounds: int) -> None:
     counts = simulated(rng, 24, 60, 0.1)
     whole, resampling = counts.sum(axis=0), Resampling()
     works = {
-        "ours": lambda: cpu_seconds(lambda: (resample_utterances(whole, resampling), resample_speakers(counts, resampling))),
+        "ours": lambda: cpu_seconds(
+            lambda: (resample_utterances(whole, resampling), resample_speakers(counts, resampling))
+        ),
         "scipy": lambda: cpu_seconds(lambda: of_scipy(whole, 10_000)),
     }
     taken = Rounds(works, rounds)

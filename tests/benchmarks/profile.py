@@ -54,7 +54,9 @@ CORE = ("decode", "resample", "FFT", "hash")
 
 def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
     """Prepare a corpus with the default features, in this process, whose libraries are loaded."""
-    return prepare(corpus, root, cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=make_local_factory(workers))
+    return prepare(
+        corpus, root, cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=make_local_factory(workers)
+    )
 
 
 class Stopwatch:

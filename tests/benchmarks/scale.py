@@ -28,7 +28,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, UtteranceInfo, Job, ExtractionResult
+from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult, Job, UtteranceInfo
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.shards import feature_crc
 from tests.model.small import SilentCallback
@@ -83,7 +83,9 @@ class Place:
     def prepare(self) -> str:
         """Bring the store up to date."""
         corpus = Recordings(self.root, "scale")
-        report = prepare(corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_imagining)
+        report = prepare(
+            corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_imagining
+        )
         return f"{report.extracted} new"
 
     def open(self) -> str:

@@ -82,7 +82,9 @@ class TestLs:
     def test_a_broken_plug_in_is_listed_with_its_reason(
         self, emodna_corpora: Command, emodna_prep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.syspath_prepend(install_plugin(tmp_path / "path", {"broken": "broken_corpus:Absent"}, broken_corpus=""))
+        monkeypatch.syspath_prepend(
+            install_plugin(tmp_path / "path", {"broken": "broken_corpus:Absent"}, broken_corpus="")
+        )
         rows = {row["corpus"]: row for row in emodna_corpora("--json").json}
         assert list(rows["broken"]) == KEYS
         assert rows["broken"]["error"].startswith("broken: the plug-in of emodna-studio 1.0 is broken: ")

@@ -15,8 +15,8 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
+from tests.pipeline.download_server import run_server, serve_file, serve_start
 from tests.pipeline.making import prepare_corpus
-from tests.pipeline.download_server import serve_start, serve_file, run_server
 
 
 def test_a_download_is_prepared_in_place(

@@ -9,7 +9,7 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.archives.packing import read_files, patch_zip, make_tar_file, make_tar_link, make_tar_of, make_zip
+from tests.pipeline.archives.packing import make_tar_file, make_tar_link, make_tar_of, make_zip, patch_zip, read_files
 from tests.pipeline.making import noise, wav
 
 GOOD = ["a.wav", "A.wav", "b/c d.wav", "two\nlines.wav", "[red]x[/].wav", "ü.wav"]

@@ -121,7 +121,10 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, in a folder of such a name."""
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     folder = tmp_path_factory.mktemp("runs") / "[red]\nrun"
-    run_fit(FitRequest([source], target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder), SilentCallback())
+    run_fit(
+        FitRequest([source], target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder),
+        SilentCallback(),
+    )
     return folder
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.archives.packing import read_files, pack
+from tests.pipeline.archives.packing import pack, read_files
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
-from tests.pipeline.making import age, make_emodb_names, noise, write_tiny_emodb, wav
+from tests.pipeline.making import age, make_emodb_names, noise, wav, write_tiny_emodb
 from tests.pipeline.test_segment import bursts
 
 EXCLUDE = "exclude each other"

@@ -17,7 +17,7 @@ from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import CallbackLog, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import CallbackLog, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(12)
 

@@ -10,7 +10,16 @@ import pytest
 
 from emodna.pipeline.archives import FolderTree, open_tree
 from emodna.pipeline.errors import CorpusError
-from tests.pipeline.archives.packing import COMPRESSORS, read_all, open_archive, patch_zip, make_tar_file, make_tar_of, make_tar, make_zip
+from tests.pipeline.archives.packing import (
+    COMPRESSORS,
+    make_tar,
+    make_tar_file,
+    make_tar_of,
+    make_zip,
+    open_archive,
+    patch_zip,
+    read_all,
+)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -54,7 +63,9 @@ def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
     """Fuzzing found a traceback."""
-    content = patch_zip(make_zip({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"})
+    content = patch_zip(
+        make_zip({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"}
+    )
     tree = open_archive(content, tmp_path / "x.zip")
     assert read_all(tree) == {"b.wav": b"b"}
     assert tree.skip_counts == {"name that leads out of the archive": 1}

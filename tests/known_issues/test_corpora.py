@@ -8,7 +8,7 @@ import pytest
 
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Skip
-from tests.pipeline.archives.packing import read_files, pack
+from tests.pipeline.archives.packing import pack, read_files
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age
 

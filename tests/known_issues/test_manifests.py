@@ -14,7 +14,7 @@ import pytest
 from emodna.pipeline.corpora.own import Manifest, derive_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 
 def write_table(folder: Path, columns: dict[str, object]) -> Path:

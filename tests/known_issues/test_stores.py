@@ -18,7 +18,7 @@ from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import write_shard
 from emodna.pipeline.store.snapshot import compute_checksum, hash_file
-from tests.pipeline.making import age, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 from tests.pipeline.test_segment import bursts
 
 NAMES = make_emodb_names(3)

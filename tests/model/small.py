@@ -106,7 +106,9 @@ def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: Feature
     if isinstance(kind, str):
         kind = load_corpus(kind)
     features = features or feature_set("mfcc40")
-    return FeatureStore(prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store)
+    return FeatureStore(
+        prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store
+    )
 
 
 def make_manifest_store(

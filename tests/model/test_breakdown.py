@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.evaluate import break_down_emotions, group_confusions, break_down_scores
+from emodna.model.evaluation.evaluate import break_down_emotions, break_down_scores, group_confusions
 from emodna.model.metrics import SCORES, scores
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, make_manifest_store
+from tests.model.small import make_manifest_store, read_emotions
 
 Labels = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, fit_small, make_manifest_store
+from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from tests.model.small import assert_same_tensors, make_damaged_copies, expect_run_error
+from tests.model.small import assert_same_tensors, expect_run_error, make_damaged_copies
 
 FACTS = {"step": 3, "name": "emo-dna", "nested": {"a": [1, 2.5, None]}}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model.metrics import SCORE_NAMES
-from emodna.model.runs.compare import RunPair, find_differences, mcnemar, summarise_seeds, compare_pairs
+from emodna.model.runs.compare import RunPair, compare_pairs, find_differences, mcnemar, summarise_seeds
 from emodna.model.runs.listing import Run, open_run
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small

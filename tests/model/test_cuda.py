@@ -24,7 +24,7 @@ from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
-from tests.model.small import InterruptAt, Interruption, Stores, make_batches, fit_small, read_log
+from tests.model.small import InterruptAt, Interruption, Stores, fit_small, make_batches, read_log
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -20,7 +20,7 @@ from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, fit_small, make_manifest_store, prepare_store
+from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
 CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)
@@ -34,7 +34,9 @@ def finished(run: Path) -> FinishedRun:
 def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Half of the target's recordings under another name, with a speaker each."""
     emotions = dict(list(read_emotions(target).items())[::2])
-    return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions})
+    return make_manifest_store(
+        roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions}
+    )
 
 
 class TestSeen:
@@ -53,7 +55,11 @@ class TestSeen:
         for name in ("emodb", "renamed"):
             (run / "config.json").write_text((run / "config.json").read_text().replace('"emodb"', f'"{name}"'))
             assert finished(run).description["tgt"] == name
-            assert [finished(run).find_role(store) for store in (source, target, unseen)] == ["source", "target", "source"]
+            assert [finished(run).find_role(store) for store in (source, target, unseen)] == [
+                "source",
+                "target",
+                "source",
+            ]
 
 
 class TestEvaluation:

@@ -32,16 +32,16 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
-    make_damaged_copies,
-    read_emotions,
+    expect_run_error,
     fit_small,
+    get_supervision,
+    make_damaged_copies,
     make_manifest_store,
-    read_log,
-    read_model,
     prepare_store,
     quick_if_representative,
-    expect_run_error,
-    get_supervision,
+    read_emotions,
+    read_log,
+    read_model,
 )
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
@@ -241,7 +241,9 @@ fit(request, Watcher())
         source, target = pair
         first, changed = read_emotions(target), read_emotions(target)
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
-        stores = [make_manifest_store(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))]
+        stores = [
+            make_manifest_store(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))
+        ]
         with pytest.raises(Interruption):
             fit_small(source, stores[0], tmp_path / "run", callback=InterruptAt(1))
         with pytest.raises(RunError, match=r"fingerprints\.own"):

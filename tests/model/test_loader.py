@@ -20,9 +20,9 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
+    assert_no_thread_left,
     assert_same_tensors,
     fit_small,
-    assert_no_thread_left,
 )
 
 CPU = torch.device("cpu")
@@ -67,7 +67,10 @@ def test_batches_are_those_of_the_streams_however_they_come(
 ) -> None:
     steps, how = range(first, first + 3), framer(padding, own=own)
     fresh = streams(pair, batch_size, seed, how, skipped)
-    with assert_no_thread_left(), Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader:
+    with (
+        assert_no_thread_left(),
+        Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader,
+    ):
         for step in steps:
             for given, stream in zip(next(loader), fresh, strict=True):
                 expected = stream.batch(step)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from emodna.model.evaluation.evaluate import evaluate
-from emodna.model.metrics import SCORES, Scores, confusions, constant_scores, scores, compute_scores
+from emodna.model.metrics import SCORES, Scores, compute_scores, confusions, constant_scores, scores
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, make_manifest_store
+from tests.model.small import make_manifest_store, read_emotions
 
 Labels = NDArray[np.int64]
 

@@ -83,7 +83,9 @@ class TestEmotionEncoder:
         x = make_noise(2, inputs, 12)
         y = x
         for layer in block.convs:
-            y = F.relu(apply_norm(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm))
+            y = F.relu(
+                apply_norm(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm)
+            )
         # A 1x1 convolution only where the channels differ.
         shortcut = x if inputs == outputs else F.conv1d(x, block.residual.weight, block.residual.bias)
         torch.testing.assert_close(block(x), F.relu(y + shortcut))

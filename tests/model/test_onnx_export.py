@@ -114,7 +114,9 @@ class TestAFileThatIsWrong:
         (folder / "model.onnx").write_bytes(b"earlier")
         patch.setattr(onnx_export, "_serialise", lambda *_: b"no model")
         if answers is not None:
-            patch.setattr(onnx_export, "_predict", lambda _, batches: [np.full(len(batch), answers) for batch in batches])
+            patch.setattr(
+                onnx_export, "_predict", lambda _, batches: [np.full(len(batch), answers) for batch in batches]
+            )
         with pytest.raises(ExportError) as error:
             write_onnx(made(feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]

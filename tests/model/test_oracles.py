@@ -36,10 +36,10 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     assert_same_tensors,
-    make_batches,
-    read_emotions,
     fit_small,
+    make_batches,
     make_manifest_store,
+    read_emotions,
     read_log,
     read_model,
 )
@@ -162,7 +162,9 @@ class TestUpperBound:
             assert_same_tensors(first, other)
         for network in model.networks:
             torch.nn.init.normal_(network.network.classifier.weight)
-        answers = [model.get_fold_model(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)]
+        answers = [
+            model.get_fold_model(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)
+        ]
         product = torch.stack(answers).prod(0) ** (1 / 3)
         expected = product / product.sum(1, keepdim=True)
         found = model.predict(labelled.features, labelled.lengths).softmax(1)
@@ -286,7 +288,9 @@ class TestUpperBoundRun:
         assert result["uar"] == scores(truth, assign_labels(probabilities)).uar
 
     def test_owes_nothing_to_the_source(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        half = make_manifest_store(Path(source.snapshot.root), dict(list(read_emotions(source).items())[::2]), tmp_path, name="half")
+        half = make_manifest_store(
+            Path(source.snapshot.root), dict(list(read_emotions(source).items())[::2]), tmp_path, name="half"
+        )
         asked: dict[str, Any] = {"method": "upper-bound", "steps": 2, "settings": {"normalisation": "none"}}
         for name, each in (("a", source), ("b", half)):
             fit_small(each, target, tmp_path / name, **asked)

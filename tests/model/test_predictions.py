@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from emodna.model.inference.predictions import write_predictions
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, fit_small, make_manifest_store
+from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 FIRST = ["id", "probability", "label"]
 DESCRIBING = ["path", "duration", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion"]

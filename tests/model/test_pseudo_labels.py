@@ -15,9 +15,9 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.pseudo_labels import (
     AdaptiveThreshold,
-    SclConfig,
     OracleLabels,
     PseudoLabelContrast,
+    SclConfig,
     make_labeller,
 )
 from tests.model.small import make_batches

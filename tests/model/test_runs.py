@@ -10,8 +10,8 @@ import pytest
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.compare import find_differences, summarise_seeds, compare_pairs
-from emodna.model.runs.listing import Run, read_curves, find_runs, find_changed_settings, open_run, find_training_store
+from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
+from emodna.model.runs.listing import Run, find_changed_settings, find_runs, find_training_store, open_run, read_curves
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small
 

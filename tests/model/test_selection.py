@@ -32,9 +32,9 @@ from tests.model.small import (
     Interruption,
     Stores,
     assert_same_tensors,
-    read_emotions,
     fit_small,
     make_manifest_store,
+    read_emotions,
 )
 
 STEPS = 9
@@ -264,7 +264,9 @@ class TestValidation:
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The second source has no speakers.
-        third = make_manifest_store(roots["emodb"], dict(list(read_emotions(pair[1]).items())[:12]), tmp_path, name="third")
+        third = make_manifest_store(
+            roots["emodb"], dict(list(read_emotions(pair[1]).items())[:12]), tmp_path, name="third"
+        )
         stores, run = [pair[0], third], tmp_path / "run"
         settings = {**FAST, "snapshot_every": "20", "validation": "0.5", "normalisation": "per-corpus"}
         request: dict[str, Any] = {"method": "source-only", "steps": 20, "select": "source-accuracy"}

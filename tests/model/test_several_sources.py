@@ -16,7 +16,7 @@ from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, read_emotions, fit_small, make_manifest_store, read_model
+from tests.model.small import InterruptAt, Interruption, fit_small, make_manifest_store, read_emotions, read_model
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 

@@ -15,7 +15,7 @@ from emodna.model.data.stream import CorpusWindows, Sampler, SourceStream, Targe
 from emodna.model.data.windows import Framer
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import assert_same_tensors, read_emotions, make_manifest_store
+from tests.model.small import assert_same_tensors, make_manifest_store, read_emotions
 
 FRAMES = 24
 LANGUAGES = ("de", "en")

@@ -15,7 +15,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small, quick_if_representative, expect_run_error, get_supervision
+from tests.model.small import expect_run_error, fit_small, get_supervision, quick_if_representative
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, Phase
 from emodna.model.training.loop import Update
-from emodna.model.training.state import make_optimizers, get_optimizer_tensors
+from emodna.model.training.state import get_optimizer_tensors, make_optimizers
 from tests.model.methods.test_every_method import batches_for, small
 from tests.model.small import assert_same_tensors, quick_if_representative
 

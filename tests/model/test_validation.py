@@ -8,7 +8,7 @@ import pytest
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import TrainingError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, make_manifest_store
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def speakers(store: FeatureStore, rows: np.ndarray) -> list[str]:

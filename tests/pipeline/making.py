@@ -121,7 +121,9 @@ def prepare_corpus(
     """Prepare a corpus, EMODB unless told otherwise."""
     extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
-    return prepare(which or load_corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options)
+    return prepare(
+        which or load_corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options
+    )
 
 
 def content(store: Path) -> dict[str, str]:

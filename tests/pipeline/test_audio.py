@@ -17,7 +17,7 @@ import soundfile
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import decode as audio
-from emodna.pipeline.audio.decode import RecordingReader, Recording, decode, resample
+from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, examine

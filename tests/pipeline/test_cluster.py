@@ -23,11 +23,21 @@ from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.prepare import cluster as cluster_module
 from emodna.pipeline.prepare.cluster import connect_cluster
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import ExtractionConfig, Job, ExtractionResult
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from emodna.pipeline.store import layout
 from tests.cli.running import run_script
 from tests.pipeline.clusters import Cluster, can_hide_files, cluster, wait_until
-from tests.pipeline.making import CallbackLog, age, content, make_emodb_names, noise, pcm16, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import (
+    CallbackLog,
+    age,
+    content,
+    make_emodb_names,
+    noise,
+    pcm16,
+    prepare_corpus,
+    wav,
+    write_tiny_emodb,
+)
 
 NAMES = make_emodb_names(24)
 #: Statements that change the module of this name on a worker, and that bring it back.
@@ -176,7 +186,10 @@ def test_without_workers_a_run_waits_and_without_a_scheduler_it_ends(pool: Path,
         with pytest.raises(KeyboardInterrupt), connect_cluster(empty.address, interrupt) as start:
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         assert told[0].startswith(f"waiting for workers: none at {empty.address}")
-        with pytest.raises(WorkerError) as caught, connect_cluster(empty.address, lambda _: empty.scheduler.kill()) as start:
+        with (
+            pytest.raises(WorkerError) as caught,
+            connect_cluster(empty.address, lambda _: empty.scheduler.kill()) as start,
+        ):
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"lost the connection to the scheduler at {empty.address}: finished shards are kept")
@@ -208,7 +221,10 @@ def test_the_finished_work_of_a_run_whose_scheduler_was_killed_is_used(
 
                 yield replace(executor, examine=examine)
 
-        with pytest.raises(WorkerError, match="lost the connection"), connect_cluster(mortal.address, [].append) as start:
+        with (
+            pytest.raises(WorkerError, match="lost the connection"),
+            connect_cluster(mortal.address, [].append) as start,
+        ):
             prepare_corpus(pool / "root", cache, workers=kill)
     report = prepare_corpus(pool / "root", cache, wait=False)
     assert report.reused >= 2

@@ -21,7 +21,7 @@ from emodna.pipeline.inspect.diff import compare, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import compute_checksum
-from tests.pipeline.making import age, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import age, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(8)
 

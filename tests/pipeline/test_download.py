@@ -18,15 +18,15 @@ from tests.pipeline.download_server import (
     Reply,
     Request,
     Server,
-    serve_wrong_part,
-    serve_start,
-    serve_file,
+    ignore_range,
     run_server,
     send_nothing,
     send_status,
+    serve_file,
+    serve_start,
     serve_web_page,
     serve_web_page_without_length,
-    ignore_range,
+    serve_wrong_part,
 )
 
 HOMEPAGE = "https://corpus.example"

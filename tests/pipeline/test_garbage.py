@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.files import is_temporary, make_temporary_path
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.gc import IN_USE, USEFUL, LeftoverKind, GarbageReport, list_store_folders, collect_garbage
+from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
 from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 NAMES = make_emodb_names(12)

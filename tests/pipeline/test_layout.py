@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline.store.layout import UTTERANCES_PER_SHARD, count_shards, assign_shard
+from emodna.pipeline.store.layout import UTTERANCES_PER_SHARD, assign_shard, count_shards
 
 SHARDS = st.integers(0, 14).map(lambda exponent: 2**exponent)
 

@@ -33,13 +33,13 @@ from tests.pipeline.making import (
     CallbackLog,
     age,
     content,
-    make_emodb_names,
     find_features_offset,
     flip,
+    make_emodb_names,
     noise,
     prepare_corpus,
-    write_tiny_emodb,
     wav,
+    write_tiny_emodb,
 )
 
 NAMES = make_emodb_names(12)

@@ -20,13 +20,20 @@ from hypothesis import strategies as st
 
 import tests
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.audio.segment import EnergySegmenter, Segmenter, make_segment_id, get_recording_ids, segmenter, get_segment_starts
+from emodna.pipeline.audio.segment import (
+    EnergySegmenter,
+    Segmenter,
+    get_recording_ids,
+    get_segment_starts,
+    make_segment_id,
+    segmenter,
+)
 from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import LONG_AGO, Float32, CallbackLog, age, content, noise, prepare_corpus, wav
+from tests.pipeline.making import LONG_AGO, CallbackLog, Float32, age, content, noise, prepare_corpus, wav
 
 RATE = 22_050
 BLOCK = 0.01  # s

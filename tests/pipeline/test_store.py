@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.catalogue import find_store, resolve_store, list_stores
+from emodna.pipeline.catalogue import find_store, list_stores, resolve_store
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import make_emodb_names, flip, prepare_corpus, write_tiny_emodb
+from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 COLUMNS = {
     **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),

@@ -22,8 +22,8 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import executors
-from emodna.pipeline.prepare.executors import make_process_factory, make_local_factory
-from emodna.pipeline.prepare.extract import ExtractionConfig, Job, ExtractionResult
+from emodna.pipeline.prepare.executors import make_local_factory, make_process_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from tests.pipeline.making import CallbackLog, age, content, noise, prepare_corpus, wav
 
 RECORDINGS = 48

@@ -4,9 +4,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from emodna.model.bench.figure_data import FigureData
 from emodna.model.bench.figures.selection import FigureOptions as FigureOptions
 from emodna.model.bench.figures.selection import NoFigureDataError as NoFigureDataError
-from emodna.model.bench.figure_data import FigureData
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 

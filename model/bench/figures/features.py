@@ -9,8 +9,15 @@ from typing import Any, Final
 from emodna.model.bench import analysis
 from emodna.model.bench.analysis import MAX_UTTERANCES, UMAP, Distances
 from emodna.model.bench.compare import SOURCE_ONLY
-from emodna.model.bench.figures.selection import FigureOptions, NoFigureDataError, select_finished_runs, join_names, no_data_error, format_pair
-from emodna.model.bench.figure_data import DotMark, Panel, FigureData, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, Panel, ScatterMark
+from emodna.model.bench.figures.selection import (
+    FigureOptions,
+    NoFigureDataError,
+    format_pair,
+    join_names,
+    no_data_error,
+    select_finished_runs,
+)
 from emodna.model.bench.results import read_run_result
 from emodna.model.bench.spec import MAX_NAMES, Experiment, MethodSpec, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
@@ -61,7 +68,9 @@ def features_parts(experiment: Experiment, choice: FigureOptions) -> FigureData:
     return _draw_umaps("features-parts", "Emotion features by parts of Emo-DNA", experiment, choice, _PARTS)
 
 
-def _draw_umaps(name: str, title: str, experiment: Experiment, choice: FigureOptions, usual: Mapping[MethodSpec, str]) -> FigureData:
+def _draw_umaps(
+    name: str, title: str, experiment: Experiment, choice: FigureOptions, usual: Mapping[MethodSpec, str]
+) -> FigureData:
     """Draw UMAP of the emotion features of some methods, corpora by marker and classes by colour.
 
     Unless the choice says more, the pair is the paper's, CASIA -> EMODB, if any of the methods is finished there; else
@@ -143,7 +152,9 @@ def distances(experiment: Experiment, choice: FigureOptions) -> FigureData:
     every = {run: analysis.compute_run_distances(experiment, run) for run in select_finished_runs(experiment, choice)}
     found = {run: each for run, each in every.items() if each is not None}
     if not found:
-        raise no_data_error(choice, "of a method with features" if choice.methods is None else f"of {join_names(choice.methods)}")
+        raise no_data_error(
+            choice, "of a method with features" if choice.methods is None else f"of {join_names(choice.methods)}"
+        )
     methods = [method for method in choice.methods or experiment.methods if any(run.method == method for run in found)]
     there = list(dict.fromkeys(run.pair for run in found))
     have = [{run.pair for run in found if run.method == method} for method in methods]
@@ -171,7 +182,10 @@ def distances(experiment: Experiment, choice: FigureOptions) -> FigureData:
             panels.append(
                 Panel(
                     f"{title}{', within classes' * within}",
-                    [_make_dots("before: Source Only", labels, earlier, 0), _make_dots("after: the method", labels, later, 1)],
+                    [
+                        _make_dots("before: Source Only", labels, earlier, 0),
+                        _make_dots("after: the method", labels, later, 1),
+                    ],
                     x_label=title,
                     references=[("the input itself (mean per utterance)", fmean(outside))] if outside else [],
                     least_width=least_width,

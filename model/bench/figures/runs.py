@@ -9,23 +9,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA
+from emodna.model.bench.figure_data import FigureData, HeatmapMark, LineMark, Panel
 from emodna.model.bench.figures.selection import (
     FigureOptions,
     NoFigureDataError,
-    select_finished_runs,
-    limit_methods,
-    join_names,
-    no_data_error,
     describe_omitted_methods,
     format_pair,
+    join_names,
+    limit_methods,
+    no_data_error,
+    select_finished_runs,
 )
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.figure_data import LineMark, HeatmapMark, Panel, FigureData
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import predictions, read_truth
-from emodna.model.runs.listing import read_curves, open_run
+from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Pairs that are shown unless one is chosen.

@@ -11,23 +11,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA, MIN_SCENARIOS, SOURCE_ONLY, MatchedScores, bootstrap_mean_interval, rank
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel
 from emodna.model.bench.figures.selection import (
     MIN_SCORE_SPAN,
     FigureOptions,
     NoFigureDataError,
-    select_results,
-    describe_scenarios,
-    select_finished_runs,
-    limit_methods,
     describe_left_out,
-    join_names,
-    match_methods,
-    select_methods,
-    no_data_error,
     describe_omitted_methods,
+    describe_scenarios,
     format_pair,
+    join_names,
+    limit_methods,
+    match_methods,
+    no_data_error,
+    select_finished_runs,
+    select_methods,
+    select_results,
 )
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark, Panel, FigureData
 from emodna.model.bench.results import Scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair
 from emodna.model.errors import RunError
@@ -60,7 +60,9 @@ def ranks(experiment: Experiment, choice: FigureOptions) -> FigureData:
     own = Scores.from_table(everything.filter(pc.field("task") == choice.task))
     methods = select_methods(experiment, choice, own)
     if len(methods) < 2:
-        raise NoFigureDataError(f"ranks need two methods with finished cells of {choice.task}, not {join_names(methods)} alone")
+        raise NoFigureDataError(
+            f"ranks need two methods with finished cells of {choice.task}, not {join_names(methods)} alone"
+        )
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
@@ -90,7 +92,9 @@ def _draw_ranks_panel(experiment: Experiment, found: MatchedScores, title: str) 
     marks = [DotMark("mean rank", [labels[place] for place in order], [mean[place] for place in order])]
     for number, group in enumerate(ranking.groups, 1):
         at = [max(mean) + number * _BAR_STEP] * len(group)
-        marks.append(DotMark(f"not told apart ({number})", [labels[place] for place in group], at, colour=1, joined=True))
+        marks.append(
+            DotMark(f"not told apart ({number})", [labels[place] for place in group], at, colour=1, joined=True)
+        )
     n, difference = len(found.scenarios), ranking.critical_difference
     reach = "" if ranking.is_attainable else f", out of reach of {len(mean)} methods"
     critical = "" if difference is None else f", critical difference {difference:.2f}{reach}"
@@ -241,7 +245,11 @@ def sensitivity(experiment: Experiment, choice: FigureOptions) -> FigureData:
     bars = "; bars: the lowest and the highest seed's mean over the pairs" if low[0] is not None else ""
     note = f"{experiment.methods[base].label}, mean over {over}{bars}.{describe_left_out(found)}"
     return FigureData(
-        "sensitivity", f"Settings of {base}, {choice.task}", panels, note, {"task": choice.task, **describe_scenarios(found)}
+        "sensitivity",
+        f"Settings of {base}, {choice.task}",
+        panels,
+        note,
+        {"task": choice.task, **describe_scenarios(found)},
     )
 
 
@@ -257,7 +265,9 @@ def _compute_spreads(scores: Scores, found: MatchedScores) -> dict[MethodSpec, S
     return spreads
 
 
-def _make_curves(spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]) -> dict[str, LineMark]:
+def _make_curves(
+    spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]
+) -> dict[str, LineMark]:
     """Return a curve for each setting that is there with enough numeric values."""
     by_key: dict[str, dict[float, Spread]] = {}
     for method, spread in spreads.items():

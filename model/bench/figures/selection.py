@@ -7,9 +7,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, match_scores, list_default_methods
+from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, list_default_methods, match_scores
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.results import Scores, read_run_results, collect_results, select_scores
+from emodna.model.bench.results import Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec, shorten_list
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import Task
@@ -29,7 +29,7 @@ class FigureOptions:
     methods: tuple[MethodSpec, ...] | None = None
 
 
-class NoFigureDataError(BenchError):  # noqa: N818 - it is no fault
+class NoFigureDataError(BenchError):
     """No finished run has what a figure shows."""
 
 
@@ -117,7 +117,11 @@ def describe_omitted_methods(
     labels = [experiment.methods[each].label if each in experiment.methods else str(each) for each in omitted]
     if not omitted:
         return ""
-    return f" Not shown: {shorten_list(labels)}." if choice.methods is None else f" Nothing finished of {shorten_list(labels)}."
+    return (
+        f" Not shown: {shorten_list(labels)}."
+        if choice.methods is None
+        else f" Nothing finished of {shorten_list(labels)}."
+    )
 
 
 def format_pair(pair: Pair) -> str:

@@ -86,7 +86,9 @@ def write_experiment(
         for run in grid
         if wanted(run) and (run.method != UPPER_BOUND or first.setdefault((run.task, run.tgt), run.src) == run.src)
     )
-    experiment = Experiment(out, conditions, facts, {spec: make_info(spec) for spec in asked}, runs, shared_recordings or {})
+    experiment = Experiment(
+        out, conditions, facts, {spec: make_info(spec) for spec in asked}, runs, shared_recordings or {}
+    )
     experiment.write()
     return experiment
 
@@ -159,7 +161,9 @@ def write_predictions(experiment: Experiment, asked: RunKey, ids: Sequence[str],
     pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), folder.predictions)
 
 
-def train_experiment(out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2) -> Experiment:
+def train_experiment(
+    out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2
+) -> Experiment:
     """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
     wish = (["arousal"], list(map(MethodSpec.parse_unchecked, TRAINED)))

@@ -19,15 +19,15 @@ from emodna.model.bench import analysis
 from emodna.model.bench.analysis import (
     CorpusFeatures,
     compute_distances,
+    compute_input_means,
     compute_run_distances,
     extract_features,
-    compute_input_means,
     proxy_a_distance,
     sample_rows,
     squared_mmd,
 )
-from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.figure_data import DotMark, FigureData, ScatterMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.inference.trained_model import TrainedModel
@@ -68,7 +68,9 @@ class TestFeatures:
     def test_of_a_store_that_has_changed_are_refused(self, small_experiment: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_experiment.corpora.items()}
         with pytest.raises(BenchError, match="has changed"):
-            compute_input_means(replace(small_experiment, out=tmp_path, corpora=corpora), find_run(small_experiment, "emo-dna"))
+            compute_input_means(
+                replace(small_experiment, out=tmp_path, corpora=corpora), find_run(small_experiment, "emo-dna")
+            )
 
     def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
         assert sample_rows(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
@@ -138,7 +140,9 @@ def test_classes_are_compared_with_their_like() -> None:
     assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
 
 
-def test_distances_are_worked_out_once_for_each_model(small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_are_worked_out_once_for_each_model(
+    small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = find_run(small_experiment, "source-only")
     first = compute_run_distances(small_experiment, run)
     monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
@@ -217,7 +221,9 @@ class TestPlanes:
         with pytest.raises(NoFigureDataError, match=r"emo-dna \(has no features"):
             make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
 
-    def test_without_umap_say_how_to_get_it(self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_umap_say_how_to_get_it(
+        self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
             make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from emodna.model.bench.compare import (
-    group_indistinct,
-    compare,
-    holm,
-    match_scores,
     bootstrap_mean_interval,
+    compare,
+    group_indistinct,
+    holm,
+    list_default_methods,
+    match_scores,
     nemenyi,
     rank,
     signed_rank,
-    list_default_methods,
 )
 from emodna.model.bench.results import Scenario, Scores, collect_results, select_scores
 from emodna.model.bench.spec import MethodSpec

@@ -14,7 +14,7 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import read_emotions, make_manifest_store
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def plan(

@@ -45,7 +45,10 @@ def test_its_averages_are_the_means_of_its_columns(table: str, task: str) -> Non
         for method in METHODS
         for score in paper.SCORES
         for printed in [average(table, task, method, score)]
-        for mean in [sum(load_paper_scores()[PaperScoreKey(table, task, method, each, score)].mean for each in CORPORA) / len(CORPORA)]
+        for mean in [
+            sum(load_paper_scores()[PaperScoreKey(table, task, method, each, score)].mean for each in CORPORA)
+            / len(CORPORA)
+        ]
         if abs(printed - mean) > 0.1 + 1e-9
     }
     assert off == {}

@@ -9,7 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, SCHEMA, RunResult, Scores, read_run_result, collect_results, select_scores
+from emodna.model.bench.results import (
+    CLASS_1_SHARE,
+    CONSTANTS,
+    SCHEMA,
+    RunResult,
+    Scores,
+    collect_results,
+    read_run_result,
+    select_scores,
+)
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.metrics import SCORE_NAMES
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
@@ -53,7 +62,9 @@ def test_the_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert Scores.from_table(select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))).values.shape == (0, 0, 0)
+    assert Scores.from_table(
+        select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))
+    ).values.shape == (0, 0, 0)
 
 
 def test_a_result_that_lacks_a_score_is_a_failed_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.model.bench.paper import AVERAGE, UPPER_BOUND, CORPORA, SENSITIVITY_METHODS
+from emodna.model.bench.paper import AVERAGE, CORPORA, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
 from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average_by_source, choose_pairs_and_seeds, make_table
 from emodna.pipeline.emotions import Task
@@ -109,7 +109,9 @@ def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str |
 
 
 def test_the_best_of_a_column(tmp_path: Path) -> None:
-    found = make_table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2")
+    found = make_table(
+        made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2"
+    )
     assert figure(found, "dan").best
     assert not figure(found, "dann").best
     assert not figure(found, "upper-bound").best

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.losses.adversarial import (
-    known_cross_entropy,
     domain_loss,
     dual_reward,
     ganin_weight,
+    known_cross_entropy,
     reverse_gradient,
     reward,
 )

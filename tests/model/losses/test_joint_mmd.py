@@ -100,7 +100,9 @@ class TestInvariants:
     def test_constant_probabilities_leave_mk_mmd(self, estimator: Any) -> None:
         source, target = features(5, 3, 0), features(5, 3, 1, shift=0.7)
         constant = torch.tensor([[0.3, 0.7]] * 5, dtype=torch.float64)
-        value = joint_mmd(LayerOutputs(source, constant), LayerOutputs(target, constant), estimator=estimator, kernels=3)
+        value = joint_mmd(
+            LayerOutputs(source, constant), LayerOutputs(target, constant), estimator=estimator, kernels=3
+        )
         torch.testing.assert_close(value, mk_mmd(source, target, estimator=estimator, kernels=3))
 
 

@@ -52,7 +52,8 @@ class TestTurns:
 
     def test_the_discriminators_moves_nothing_but_them_not_even_running_statistics(self) -> None:
         both, encoder_s = (
-            find_changed(small(Addi), make_batches(), Phase(turns=turns)) for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
+            find_changed(small(Addi), make_batches(), Phase(turns=turns))
+            for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
         )
         assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
 

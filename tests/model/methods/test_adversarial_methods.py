@@ -11,7 +11,13 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS
-from emodna.model.methods.adversarial import AdversarialMethod, Adversary, AdversaryConfig, ReversalConfig, reversal_weight
+from emodna.model.methods.adversarial import (
+    AdversarialMethod,
+    Adversary,
+    AdversaryConfig,
+    ReversalConfig,
+    reversal_weight,
+)
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.bsp import Bsp
 from emodna.model.methods.cdan import Cdan, CdanE, Conditioning

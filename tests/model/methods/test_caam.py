@@ -14,7 +14,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.networks.capsules import MIN_SIZE
 from emodna.model.run_folder import read_json
 from emodna.model.training.state import make_optimizers
-from tests.model.small import Stores, make_batches, fit_small
+from tests.model.small import Stores, fit_small, make_batches
 
 PAIR = make_batches(dim=MIN_SIZE, frames=MIN_SIZE)
 INPUTS = torch.cat([each.features for each in PAIR])

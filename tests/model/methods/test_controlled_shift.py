@@ -31,7 +31,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.adversarial import ReversalConfig
-from emodna.model.methods.alignment import AlignmentMethod, AlignmentConfig, list_additions
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, list_additions
 from emodna.model.methods.base import Method, find_phase
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.training.loop import Update

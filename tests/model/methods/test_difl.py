@@ -20,10 +20,10 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import (
     assert_same_tensors,
-    make_batches,
-    read_emotions,
     fit_small,
+    make_batches,
     make_manifest_store,
+    read_emotions,
 )
 
 HEADS = ("corpus", "gender", "language")

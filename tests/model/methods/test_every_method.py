@@ -25,7 +25,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, make_batches, fit_small
+from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
@@ -279,7 +279,9 @@ def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in METHODS.values() if list_additions(kind)], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in METHODS.values() if list_additions(kind)], ids=lambda kind: kind.name
+)
 def test_an_added_term_leaves_the_others_of_the_first_step(kind: type[Method]) -> None:
     plain, added = (small(kind, add=word) for word in ("none", "scl"))
     assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})

@@ -18,7 +18,7 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, method, list_method_names, find_package, load_methods
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
 from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
@@ -28,8 +28,8 @@ from tests.model.small import (
     Stores,
     assert_one_line_error,
     assert_same_tensors,
-    run_command,
     fit_small,
+    run_command,
 )
 from tests.plugins import install_plugin
 
@@ -108,7 +108,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **modules: str) -> None:
-    install_plugin(path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules))
+    install_plugin(
+        path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules)
+    )
 
 
 class TestRegistry:
@@ -120,7 +122,9 @@ class TestRegistry:
         assert list(load_methods()) == list_method_names()
         assert find_package("floor") == {"emodna-floor": "1.0"}
         assert find_package("dan") == {}
-        install_plugin(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
+        install_plugin(
+            path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
+        )
         del sys.modules["floor_good"]
         method("floor")
         assert "floor_other" not in sys.modules

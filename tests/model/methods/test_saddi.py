@@ -12,7 +12,7 @@ from emodna.model.methods.base import Phase
 from emodna.model.methods.saddi import Saddi
 from tests.model.methods.test_addi import find_changed, select_part, train_steps
 from tests.model.methods.test_every_method import Pair, small
-from tests.model.small import Stores, assert_same_tensors, make_batches, fit_small, read_log
+from tests.model.small import Stores, assert_same_tensors, fit_small, make_batches, read_log
 
 PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
 STEP = torch.tensor(0)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from emodna.model.checkpoint import load_tensors
 from emodna.model.methods.source_only import SourceOnly
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import Stores, assert_same_tensors, make_batches, fit_small
+from tests.model.small import Stores, assert_same_tensors, fit_small, make_batches
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
-from tests.pipeline.archives.packing import PACKERS, read_all, open_archive, pack, make_zip
+from tests.pipeline.archives.packing import PACKERS, make_zip, open_archive, pack, read_all
 from tests.pipeline.making import noise
 
 KINDS = list(PACKERS)

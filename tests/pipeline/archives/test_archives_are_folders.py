@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.archives import FolderTree, ZipTree, get_data_root, find_default_root, open_tree
+from emodna.pipeline.archives import FolderTree, ZipTree, find_default_root, get_data_root, open_tree
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.archives.packing import read_all, read_files, pack, make_zip
+from tests.pipeline.archives.packing import make_zip, pack, read_all, read_files
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb, wav
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(6)
 #: One of each way of reading; `test_any_archive` has all kinds.

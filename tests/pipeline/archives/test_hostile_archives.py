@@ -16,15 +16,15 @@ from emodna.pipeline.archives import TarTree, Tree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
-    read_all,
-    open_archive,
-    pack,
-    patch_zip,
+    make_tar,
     make_tar_file,
     make_tar_link,
     make_tar_of,
-    make_tar,
     make_zip,
+    open_archive,
+    pack,
+    patch_zip,
+    read_all,
 )
 from tests.pipeline.making import noise, wav
 
@@ -84,7 +84,11 @@ class TestTarMembers:
 
     def test_symbolic_links_are_left_out(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
-        links = [make_tar_link("b.wav", "a.wav"), make_tar_link("c.wav", str(tmp_path / "secret.wav")), make_tar_link("d", "/")]
+        links = [
+            make_tar_link("b.wav", "a.wav"),
+            make_tar_link("c.wav", str(tmp_path / "secret.wav")),
+            make_tar_link("d", "/"),
+        ]
         content = make_tar_of([make_tar_file("a.wav", b"a"), *links, make_tar_file("d/e.wav", b"e")], compression)
         tree = open_archive(content, tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a", "d/e.wav": b"e"}
@@ -126,7 +130,9 @@ class TestTarMembers:
             "GNU.sparse.numblocks": "1",
             "GNU.sparse.map": f"{2**50 - 8},8",
         }
-        tree = open_archive(make_tar_of([(info, b"12345678"), make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
+        tree = open_archive(
+            make_tar_of([(info, b"12345678"), make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar"
+        )
         assert read_all(tree) == {"a.wav": b"a"}
         assert tree.skip_counts == {"neither a file nor a folder": 1}
 
@@ -167,7 +173,9 @@ class TestZipMembers:
     def test_whose_declared_size_is_a_lie_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
         content = make_zip({"a.wav": noise(0.1).tobytes()[:99]}, method)
         declared = struct.pack("<I", size)
-        tree = open_archive(patch_zip(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip")
+        tree = open_archive(
+            patch_zip(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip"
+        )
         assert "damaged in its archive: " in reason(tree)
 
     def test_that_share_their_bytes_are_a_bomb(self, tmp_path: Path) -> None:

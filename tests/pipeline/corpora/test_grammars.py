@@ -11,7 +11,7 @@ import pytest
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Scan, Skip, Utterance
-from tests.pipeline.corpora.builders import list_casia_paths, write_file, list_savee_paths
+from tests.pipeline.corpora.builders import list_casia_paths, list_savee_paths, write_file
 
 
 def describe_path(name: str, path: str) -> Utterance | Skip | None:
@@ -123,7 +123,9 @@ class TestCasia:
     def test_the_full_corpus_is_named_and_only_its_free_part_used(self, tmp_path: Path) -> None:
         speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
         paths = product(speakers, ("angry", "sad"), (1, 200, 201, 250, 251, 400))
-        scan = scan_files("casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths])
+        scan = scan_files(
+            "casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths]
+        )
         assert {each.text for each in scan.utterances} == {"201", "250"}
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
         assert "32 utterances beyond the free 1200" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]

@@ -251,7 +251,9 @@ class TestStores:
     def test_ids_of_any_text_are_kept(self, tmp_path: Path) -> None:
         ids = ["日本語", "a\nb", "[bold]", "x" * 300, "\u0301", "'\"\\", "spaces  inside"]
         rows = [{"path": f"{number}.wav", "id": id} for number, id in enumerate(ids)]
-        store = FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store)
+        store = FeatureStore(
+            prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store
+        )
         assert sorted(store.ids) == sorted(ids)
         assert store.verify() == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from emodna.pipeline import corpora
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.corpora import CORPORA, load_corpus, list_corpus_names, load_corpora
+from emodna.pipeline.corpora import CORPORA, list_corpus_names, load_corpora, load_corpus
 from emodna.pipeline.errors import CorpusError, PluginError, StoreError
 from tests.plugins import install_plugin
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emodna.model.bench.figure_data import HeatmapMark, LineMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
-from emodna.model.bench.figure_data import LineMark, HeatmapMark
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import RunKey, fake_experiment, write_log, write_predictions

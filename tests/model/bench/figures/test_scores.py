@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from emodna.model.bench.figure_data import DotMark, HeatmapMark, LineMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
-from emodna.model.bench.figure_data import DotMark, LineMark, HeatmapMark
 from emodna.model.bench.spec import MethodSpec
 from tests.model.bench.builders import RunKey, fake_experiment, repeat_uars
 
@@ -50,7 +50,9 @@ class TestRanks:
 
     def test_of_one_method_are_nothing_to_show(self, tmp_path: Path) -> None:
         bench = fake_experiment(tmp_path, repeat_uars({"emo-dna": 70.0}, PAIRS))
-        with pytest.raises(NoFigureDataError, match="need two methods with finished cells of arousal, not emo-dna alone"):
+        with pytest.raises(
+            NoFigureDataError, match="need two methods with finished cells of arousal, not emo-dna alone"
+        ):
             make_figure("ranks", bench, FigureOptions())
 
 
@@ -96,7 +98,9 @@ class TestLanguages:
         uars: dict[RunKey, float | None] = {}
         for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
             uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
-        same, other = (panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels)
+        same, other = (
+            panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
+        )
         assert [mark.name for mark in same] == ["same language", "different languages"]
         dots = [mark for mark in (*same, *other) if isinstance(mark, DotMark)]
         assert [mark.values for mark in dots] == [[50.0, 60.5], [50.0, 62.5], [10.5], [12.5]]
@@ -119,7 +123,9 @@ class TestLanguages:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
         uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
-        picture = make_figure("languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions())
+        picture = make_figure(
+            "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
+        )
         assert picture.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
         assert "language is not known: calls, own (a manifest names them in its column language)" in picture.note
         none = fake_experiment(tmp_path / "none", uars, languages={**languages, "emodb": None})
