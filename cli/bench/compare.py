@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
 """Headings of the columns between mean score and mean rank."""
 #: Printed lines about scenarios that are left out.
-_SHOWN: Final = 5
+_MAX_LEFT_OUT: Final = 5
 #: With fewer scenarios, a note says that the bootstrap intervals are too narrow.
-_FEW: Final = 10
+_FEW_SCENARIOS: Final = 10
 _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-values and intervals are too optimistic"
 
 
@@ -73,8 +73,7 @@ def compare(
     All tests assume independent scenarios. Scenarios that share a corpus are not independent, so p-values and intervals
     are too optimistic.
     """
-    from emodna.model.bench.compare import compare as made
-    from emodna.model.bench.compare import match_scores
+    from emodna.model.bench import compare as bench_compare
     from emodna.model.bench.results import Scores, collect_results, select_scores
     from emodna.model.evaluation.intervals import Resampling
 
@@ -83,7 +82,7 @@ def compare(
     specs = [MethodSpec.parse(text) for text in methods]
     reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = made(match_scores(scores, specs), reference, resampling)
+    comparison = bench_compare.compare(bench_compare.match_scores(scores, specs), reference, resampling)
     if as_json:
         common.print_json(_make_document(comparison, experiment, metric, task, resampling))
     else:
@@ -102,68 +101,68 @@ def choose_methods(
     for field, spec in [*(("methods", spec) for spec in methods), *([("against", against)] if against else [])]:
         if spec not in experiment.methods:
             raise BenchError("not in the experiment", field=field, value=str(spec), valid=experiment.methods)
-    usual = methods or list_default_methods(experiment, scores)
+    candidates = methods or list_default_methods(experiment, scores)
     reference = against
     if reference is None:
-        reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(usual), None)
-    together = list(dict.fromkeys([*usual, *([reference] if reference else [])]))
-    if methods and together == [reference]:
+        reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(candidates), None)
+    compared_methods = list(dict.fromkeys([*candidates, *([reference] if reference else [])]))
+    if methods and compared_methods == [reference]:
         raise BenchError(
             "is the reference itself",
             field="methods",
             value=str(reference),
             remedy=Remedy("choose another method, or another {against}"),
         )
-    if reference is None or len(together) < 2:
-        found = ", ".join(map(str, together)) or "none"
+    if reference is None or len(compared_methods) < 2:
+        found = ", ".join(map(str, compared_methods)) or "none"
         raise BenchError(f"needs at least two methods with finished runs, found {found}", where=experiment.out)
-    return reference, together
+    return reference, compared_methods
 
 
-def format_comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
+def format_comparison_title(comparison: "Comparison", experiment: Experiment, metric: str) -> str:
     """Return the title of a comparison."""
-    reference = experiment.methods[found.reference].label
-    scenarios = format_count(found.matched.scenarios, "scenario")
+    reference = experiment.methods[comparison.reference].label
+    scenarios = format_count(comparison.matched.scenarios, "scenario")
     return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
 
 
-def format_comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
+def format_comparison_rows(comparison: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
     """Return the rows of a comparison, best first: label, mean score, one cell per item of `HEADINGS`, mean rank.
 
     A cell is a text and its number. The reference has empty cells below `HEADINGS`.
     """
-    matched, ranks = found.matched, found.ranking.mean_ranks
-    against = {each.method: each for each in found.methods}
+    matched, ranks = comparison.matched, comparison.ranking.mean_ranks
+    comparisons = {each.method: each for each in comparison.methods}
     means = matched.scores.mean(axis=0).tolist()
-    lines = []
-    for place in sorted(range(len(ranks)), key=ranks.__getitem__):
-        each = against.get(matched.methods[place])
-        compared: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
+    rows = []
+    for index in sorted(range(len(ranks)), key=ranks.__getitem__):
+        each = comparisons.get(matched.methods[index])
+        cells: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
         if each is not None:
-            compared = [
+            cells = [
                 (_format_signed(each.difference), each.difference),
                 (" to ".join(map(_format_signed, each.interval)), each.interval[0]) if each.interval else ("-", None),
                 (str(each.better), each.better),
                 (str(each.worse), each.worse),
                 *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
             ]
-        label = experiment.methods[matched.methods[place]].label
-        score, rank = (f"{means[place]:.1f}", means[place]), (f"{ranks[place]:.2f}", ranks[place])
-        lines.append([(label, None), score, *compared, rank])
-    return lines
+        label = experiment.methods[matched.methods[index]].label
+        score, rank = (f"{means[index]:.1f}", means[index]), (f"{ranks[index]:.2f}", ranks[index])
+        rows.append([(label, None), score, *cells, rank])
+    return rows
 
 
-def format_remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
+def format_comparison_notes(comparison: "Comparison", experiment: Experiment) -> Iterator[str]:
     """Yield the notes below a comparison."""
-    matched, ranking = found.matched, found.ranking
-    for why in dict.fromkeys(each.test.why for each in found.methods if each.test.why is not None):
-        labels = [experiment.methods[each.method].label for each in found.methods if each.test.why == why]
-        whom = "" if len(labels) == len(found.methods) else f" for {', '.join(labels)}"
-        yield f"no Wilcoxon test{whom}: {why}"
+    matched, ranking = comparison.matched, comparison.ranking
+    for reason in dict.fromkeys(each.test.why for each in comparison.methods if each.test.why is not None):
+        labels = [experiment.methods[each.method].label for each in comparison.methods if each.test.why == reason]
+        scope = "" if len(labels) == len(comparison.methods) else f" for {', '.join(labels)}"
+        yield f"no Wilcoxon test{scope}: {reason}"
     n = len(matched.scenarios)
-    if found.missing_interval_reason is not None:
-        yield f"no interval: {found.missing_interval_reason}"
-    elif n < _FEW:
+    if comparison.missing_interval_reason is not None:
+        yield f"no interval: {comparison.missing_interval_reason}"
+    elif n < _FEW_SCENARIOS:
         yield f"only {n} scenarios: the bootstrap intervals are too narrow"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
@@ -173,18 +172,18 @@ def format_remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]
     elif difference is not None:
         yield f"Nemenyi: mean ranks differ significantly if they are at least {difference:.2f} apart"
         for group in ranking.groups:
-            labels = [experiment.methods[matched.methods[place]].label for place in group]
+            labels = [experiment.methods[matched.methods[index]].label for index in group]
             yield f"no significant difference between: {', '.join(labels)}"
-    yield from note_shared_recordings(_select_shared(found, experiment))
+    yield from note_shared_recordings(_select_shared(comparison, experiment))
     yield _DEPENDENT
-    yield from (f"left out: {left}" for left in matched.left_out[:_SHOWN])
-    if len(matched.left_out) > _SHOWN:
-        yield f"left out: {len(matched.left_out) - _SHOWN} more; --json lists all"
+    yield from (f"left out: {each}" for each in matched.left_out[:_MAX_LEFT_OUT])
+    if len(matched.left_out) > _MAX_LEFT_OUT:
+        yield f"left out: {len(matched.left_out) - _MAX_LEFT_OUT} more; --json lists all"
 
 
-def _select_shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
+def _select_shared(comparison: "Comparison", experiment: Experiment) -> dict[Pair, int]:
     """Return the numbers of shared recordings of the compared pairs."""
-    pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
+    pairs = {(src, tgt) for _, src, tgt in comparison.matched.scenarios}
     return {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
 
 
@@ -192,40 +191,40 @@ def _format_signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
-def _print_comparison(found: "Comparison", experiment: Experiment, metric: str) -> None:
+def _print_comparison(comparison: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
     from emodna.cli.runs.table import Column, make_text, print_table
 
-    common.out.print(common.escape(format_comparison_title(found, experiment, metric)))
-    labels, *numbers = zip(*format_comparison_rows(found, experiment), strict=True)
+    common.out.print(common.escape(format_comparison_title(comparison, experiment, metric)))
+    labels, *numbers = zip(*format_comparison_rows(comparison, experiment), strict=True)
     hidden_first = {"better": 3, "worse": 3, "Wilcoxon p": 2, "Holm p": 1}
     columns = [Column("method", [make_text(label) for label, _ in labels], folds=True)]
     for head, cells in zip((SCORE_NAMES[metric], *HEADINGS, "mean rank"), numbers, strict=True):
         columns.append(Column(head, [Text(text) for text, _ in cells], hidden_first.get(head, 0), right=True))
     print_table(columns)
-    for line in format_remarks(found, experiment):
+    for line in format_comparison_notes(comparison, experiment):
         common.out.print(common.escape(line))
 
 
 def _make_document(
-    found: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
+    comparison: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from emodna.model.evaluation.intervals import LEVEL
 
-    matched, ranking = found.matched, found.ranking
-    select_scores = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
+    matched, ranking = comparison.matched, comparison.ranking
+    rows = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
     return {
         "metric": metric,
         "task": task,
-        "against": str(found.reference),
+        "against": str(comparison.reference),
         "scenarios": [
             {"task": task_, "src": src, "tgt": tgt, "seeds": seeds}
             for (task_, src, tgt), seeds in matched.seeds.items()
         ],
         "left_out": matched.left_out,
         "note": _DEPENDENT,
-        "shared": list_shared_recordings(_select_shared(found, experiment)),
+        "shared": list_shared_recordings(_select_shared(comparison, experiment)),
         "bootstrap": {"level": LEVEL, **asdict(resampling)},
         "wilcoxon": {"alternative": "two-sided", "zero_method": "wilcox"},
         "methods": [
@@ -236,24 +235,24 @@ def _make_document(
                 "mean": mean,
                 "mean_rank": rank,
             }
-            for spec, mean, rank in select_scores
+            for spec, mean, rank in rows
         ],
         "comparisons": [
             {
                 "method": str(each.method),
                 "difference": each.difference,
                 "interval": each.interval,
-                "why_no_interval": found.missing_interval_reason,
+                "why_no_interval": comparison.missing_interval_reason,
                 "better": each.better,
                 "worse": each.worse,
                 **asdict(each.test),
                 "p_holm": each.p_holm,
             }
-            for each in found.methods
+            for each in comparison.methods
         ],
         "friedman": {"chi_squared": ranking.chi_squared, "p": ranking.p},
         "nemenyi": {
             "critical_difference": ranking.critical_difference,
-            "groups": [[str(matched.methods[place]) for place in group] for group in ranking.groups],
+            "groups": [[str(matched.methods[index]) for index in group] for group in ranking.groups],
         },
     }

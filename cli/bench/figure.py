@@ -15,7 +15,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
-_ALL: Final = "all"
+_ALL_FIGURES: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
@@ -73,8 +73,8 @@ def figure(
     from emodna.cli.bench.draw import render_file
     from emodna.model.bench import figures
 
-    wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
-    for name in wanted:
+    wanted_names = list(figures.FIGURES) if _ALL_FIGURES in names else list(dict.fromkeys(names))
+    for name in wanted_names:
         figures.check_figure_name(name)
     experiment = Experiment.read(out)
     for field, corpus in (("src", src), ("tgt", tgt)):
@@ -85,28 +85,28 @@ def figure(
     specs = tuple(map(MethodSpec.parse, methods)) or None
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"
-    written, left_out, failed = [], {}, False
-    for name, task in itertools.product(wanted, tasks):
+    written_files, left_out, failed = [], {}, False
+    for name, task in itertools.product(wanted_names, tasks):
         try:
-            picture = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
-            file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
+            data = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
+            file, numbers = (to / f"{data.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, render_file(picture, format))
-            write_atomically(numbers, common.format_json(asdict(picture)).encode() + b"\n")
-            written.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
+            write_atomically(file, render_file(data, format))
+            write_atomically(numbers, common.format_json(asdict(data)).encode() + b"\n")
+            written_files.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
         except EmodnaError as error:
-            if _ALL not in names and len(tasks) == 1:
+            if _ALL_FIGURES not in names and len(tasks) == 1:
                 raise
             left_out[f"{name}, {task}"] = str(error)
             failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
-        common.print_json({"written": written, "left_out": left_out})
+        common.print_json({"written": written_files, "left_out": left_out})
     else:
-        for each in written:
+        for each in written_files:
             common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")
-        for label, why in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(why)}")
-    if failed or not written:
+        for label, reason in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(reason)}")
+    if failed or not written_files:
         raise click.exceptions.Exit(1)
 
 

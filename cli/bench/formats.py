@@ -15,7 +15,7 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.cli.bench import format_count
-from emodna.cli.bench.notes import caption, missing, notes
+from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.tables import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
@@ -79,7 +79,7 @@ class Number(NamedTuple):
     bold: bool = False
     before: str = ""
 
-    def written(self, signs: Mapping[int, str], bold: str = "{}") -> str:
+    def format(self, signs: Mapping[int, str], bold: str = "{}") -> str:
         """Return the number with its signs replaced by those of a format."""
         text = self.text.translate(signs)
         text = bold.format(text) if self.bold else text
@@ -99,15 +99,15 @@ class FormattedRow(NamedTuple):
 # Numbers
 
 
-def count_known_pairs(table: Table, column: Column) -> int:
+def count_existing_pairs(table: Table, column: Column) -> int:
     """Return the number of a column's pairs whose corpora are in the experiment."""
     return sum(set(pair) <= set(table.experiment.corpora) for pair in column.pairs)
 
 
-def describe_hidden_columns(table: Table) -> Iterator[str]:
+def note_hidden_columns(table: Table) -> Iterator[str]:
     """Yield a note on columns without a pair of this experiment, if there are any."""
     columns = [column for block in table.blocks for _, column in block.columns]
-    if names := dict.fromkeys(column.name for column in columns if not count_known_pairs(table, column)):
+    if names := dict.fromkeys(column.name for column in columns if not count_existing_pairs(table, column)):
         yield f"Columns without a pair of this experiment are left out: {', '.join(names)}."
 
 
@@ -117,25 +117,25 @@ def format_heading(table: Table, block: Block, task: Task, column: Column) -> st
     name = "Average" if name == AVERAGE else name
     if len({task for task, _ in block.columns}) > 1:
         name = task if column.name == AVERAGE else f"{task}, {name}"
-    known = count_known_pairs(table, column)
-    return name if known == len(column.pairs) else f"{name} {known}/{len(column.pairs)}"
+    count = count_existing_pairs(table, column)
+    return name if count == len(column.pairs) else f"{name} {count}/{len(column.pairs)}"
 
 
-def format_our_number(table: Table, line: TableRow, spot: CellPosition) -> Number:
+def format_our_number(table: Table, row: TableRow, position: CellPosition) -> Number:
     """Return our number with deviation, mark, arrow, and counts of missing pairs and seeds."""
-    cell, (_, column, score) = line.cells.get(spot), spot
+    cell, (_, column, score) = row.cells.get(position), position
     if cell is None:
         return Number()
     if cell.mean is None:
         return Number("-", _UNMARKED)
     number = format_signed(cell.mean) if score == DIFFERENCE else _format_number(cell.mean)
-    known = count_known_pairs(table, column)
-    fewer = [f"{len(cell.pairs)}/{known}"] if len(cell.pairs) < known else []
+    pairs = count_existing_pairs(table, column)
+    counts = [f"{len(cell.pairs)}/{pairs}"] if len(cell.pairs) < pairs else []
     if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
-        fewer.append(format_count(cell.seeds, "seed"))
+        counts.append(format_count(cell.seeds, "seed"))
     mark = {"same": "=", "below": "<", None: _UNMARKED}[cell.mark]
-    lacks = f" ({', '.join(fewer)})" if fewer else ""
-    after = f"{mark}{_choose_arrow(cell.gain)}{lacks}"
+    suffix = f" ({', '.join(counts)})" if counts else ""
+    after = f"{mark}{_choose_arrow(cell.gain)}{suffix}"
     return Number(number + _format_std(cell.std), after, cell.best)
 
 
@@ -143,10 +143,8 @@ def format_paper_number(cell: Cell) -> Number:
     """Return the paper's number, in brackets if it is not comparable with ours."""
     if cell.paper_score is None:
         return Number()
-    text, arrow = (
-        f"{_format_number(cell.paper_score.mean)}{_format_std(cell.paper_score.std)}",
-        _choose_arrow(cell.paper_gain),
-    )
+    text = f"{_format_number(cell.paper_score.mean)}{_format_std(cell.paper_score.std)}"
+    arrow = _choose_arrow(cell.paper_gain)
     before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
     return Number(text, after + _UNMARKED, cell.paper_best, before)
 
@@ -170,22 +168,24 @@ def _choose_arrow(gain: float | None) -> str:
 
 def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
     """Yield the rows of a block: each of ours, followed by the paper's numbers and the differences."""
-    spots = [(task, column, score) for task, column in block.columns for score in block.scores]
-    before = None
-    for line in table.rows:
-        part = "bounds" if line.kind in ("floor", "ceiling") else line.kind
-        cells = [line.cells.get(spot, Cell()) for spot in spots]
+    positions = [(task, column, score) for task, column in block.columns for score in block.scores]
+    group_before = None
+    for row in table.rows:
+        group = "bounds" if row.kind in ("floor", "ceiling") else row.kind
+        cells = [row.cells.get(position, Cell()) for position in positions]
         yield FormattedRow(
-            line.label, [format_our_number(table, line, spot) for spot in spots], rule_above=before not in (None, part)
+            row.label,
+            [format_our_number(table, row, position) for position in positions],
+            rule_above=group_before not in (None, group),
         )
         if any(cell.paper_score for cell in cells):
-            called = f"paper: {line.paper_name}" if line.paper_name not in (None, line.name) else "paper"
-            yield FormattedRow(called, [format_paper_number(cell) for cell in cells], below=True)
+            label = f"paper: {row.paper_name}" if row.paper_name not in (None, row.name) else "paper"
+            yield FormattedRow(label, [format_paper_number(cell) for cell in cells], below=True)
         if any(cell.comparable for cell in cells):
             differences = [cell.difference for cell in cells]
             numbers = [Number() if each is None else Number(format_signed(each), _UNMARKED) for each in differences]
             yield FormattedRow("difference", numbers, below=True)
-        before = part
+        group_before = group
 
 
 # Text
@@ -193,22 +193,22 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
 
 def print_text(table: Table, console: Console) -> None:
     """Print a table without the columns of corpora that are not in the experiment; a note lists those columns."""
-    console.print(f"[bold]{common.escape(caption(table))}[/bold]")
+    console.print(f"[bold]{common.escape(format_caption(table))}[/bold]")
     for block in table.blocks:
-        shown = tuple(each for each in block.columns if count_known_pairs(table, each[1]))
+        visible_columns = tuple(each for each in block.columns if count_existing_pairs(table, each[1]))
         console.print(f"\n{common.escape(block.title)}")
-        for band in _split_block(table, replace(block, columns=shown or block.columns), console):
-            console.print(band)
+        for part in _split_block(table, replace(block, columns=visible_columns or block.columns), console):
+            console.print(part)
     console.print()
-    for note in describe_hidden_columns(table):
+    for note in note_hidden_columns(table):
         console.print(f"{common.escape(note)} The other formats have them (--format).")
-    for note in notes(table):
+    for note in format_notes(table):
         console.print(common.escape(note))
-    for gap in missing(table):
+    for gap in format_gaps(table):
         console.print(f"[yellow]-[/yellow] {common.escape(gap)}")
 
 
-def text(table: Table) -> str:
+def format_text(table: Table) -> str:
     """Return a table as text for a file, with lines of any length."""
     console = Console(file=io.StringIO(), width=_WIDE, soft_wrap=True, highlight=False, emoji=False)
     with console.capture() as captured:
@@ -234,15 +234,15 @@ def _make_grid(table: Table, block: Block) -> Grid:
     grid.add_column("", overflow="fold", min_width=_LEAST)
     for task, column in block.columns:
         group = format_heading(table, block, task, column)
-        for place, head in enumerate(block.headings):
-            title = common.visible(group) if place == 0 else ""
+        for index, head in enumerate(block.headings):
+            title = common.visible(group) if index == 0 else ""
             grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
-    for line in format_rows(table, block):
-        if line.rule_above:
+    for row in format_rows(table, block):
+        if row.rule_above:
             grid.add_section()
-        numbers = [Text(number.written(_TEXT_SIGNS), style="bold" if number.bold else "") for number in line.numbers]
-        label = Text(f"{'  ' * line.below}{common.visible(line.label)}")
-        grid.add_row(label, *numbers, style="dim" if line.below else "")
+        numbers = [Text(number.format(_TEXT_SIGNS), style="bold" if number.bold else "") for number in row.numbers]
+        label = Text(f"{'  ' * row.below}{common.visible(row.label)}")
+        grid.add_row(label, *numbers, style="dim" if row.below else "")
     return grid
 
 
@@ -256,7 +256,7 @@ def format_markdown(table: Table) -> str:
         words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", words)
 
-    return _render("table.md.j2", table, escape, lambda number: number.written(_MARKDOWN_SIGNS, "**{}**"))
+    return _render("table.md.j2", table, escape, lambda number: number.format(_MARKDOWN_SIGNS, "**{}**"))
 
 
 def format_latex(table: Table) -> str:
@@ -265,17 +265,17 @@ def format_latex(table: Table) -> str:
     def escape(words: str) -> str:
         return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
 
-    return _render("table.tex.j2", table, escape, lambda number: number.written(_LATEX_SIGNS, r"\textbf{{{}}}"))
+    return _render("table.tex.j2", table, escape, lambda number: number.format(_LATEX_SIGNS, r"\textbf{{{}}}"))
 
 
-def _render(template: str, table: Table, escape: Callable[[str], str], written: Callable[[Number], str]) -> str:
+def _render(template: str, table: Table, escape: Callable[[str], str], format_number: Callable[[Number], str]) -> str:
     """Render a template for a table; all texts are escaped."""
     import jinja2
     from markupsafe import Markup
 
     def finalise(value: object) -> object:
         if isinstance(value, Number):
-            return written(value)
+            return format_number(value)
         return value if isinstance(value, Markup) else escape(str(value))
 
     environment = jinja2.Environment(
@@ -297,17 +297,17 @@ def _render(template: str, table: Table, escape: Callable[[str], str], written: 
     incomplete += [f"missing corpora: {', '.join(table.absent)}"] if table.absent else []
     return environment.get_template(template).render(
         name=table.name,
-        caption=caption(table),
+        caption=format_caption(table),
         blocks=[
             {
                 "title": block.title,
                 "groups": [format_heading(table, block, task, column) for task, column in block.columns],
                 "heads": block.headings,
-                "lines": list(format_rows(table, block)),
+                "rows": list(format_rows(table, block)),
             }
             for block in table.blocks
         ],
-        notes=list(notes(table)),
-        missing=list(missing(table)),
+        notes=list(format_notes(table)),
+        gaps=list(format_gaps(table)),
         incomplete="; ".join(incomplete),
     )

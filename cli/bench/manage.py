@@ -20,7 +20,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 
-_KINDS: Final[dict[LeftoverKind, str]] = {
+_KIND_NAMES: Final[dict[LeftoverKind, str]] = {
     "old": "not in the experiment any more",
     "failed": "from failed runs",
     "temporary": "incomplete",
@@ -38,15 +38,15 @@ def status(out: Path, as_json: bool) -> None:
     from emodna.model.bench.runner import is_running
 
     experiment = Experiment.read(out)
-    found, running = read_run_results(experiment), is_running(experiment)
-    progress = BenchDisplay(experiment, {each.run: each.state for each in found})
-    progress.workers = max(progress.counts["running"], 1)
+    results, is_active = read_run_results(experiment), is_running(experiment)
+    display = BenchDisplay(experiment, {each.run: each.state for each in results})
+    display.workers = max(display.counts["running"], 1)
     by_row: dict[Any, Counter[str]] = defaultdict(Counter)  # in the experiment's order
-    for each in found:
+    for each in results:
         by_row[each.run.method, each.run.task][each.state] += 1
         if each.seconds is not None:
-            progress.durations[each.run.method, each.run.task].append(each.seconds)
-    seconds_left = progress.seconds_left if running else None
+            display.durations[each.run.method, each.run.task].append(each.seconds)
+    seconds_left = display.seconds_left if is_active else None
     rows = [
         {
             "method": str(method),
@@ -58,13 +58,13 @@ def status(out: Path, as_json: bool) -> None:
         }
         for (method, task), states in by_row.items()
     ]
-    failed = [each for each in found if each.state == "failed"]
+    failed = [each for each in results if each.state == "failed"]
     if as_json:
         document = {
             "out": str(out.absolute()),
-            "running": running,
-            "cells": len(found),
-            "states": dict(progress.counts),
+            "running": is_active,
+            "cells": len(results),
+            "states": dict(display.counts),
             "rows": rows,
             "failed": [{**describe_run(each.run), "error": each.error} for each in failed],
             "eta_seconds": seconds_left,
@@ -78,9 +78,9 @@ def status(out: Path, as_json: bool) -> None:
         numbers = (row["done"], row["failed"], row["cells"] - row["done"] - row["failed"])
         table.add_row(common.escape(row["label"]), row["task"], *(str(number or "") for number in numbers))
     common.out.print(table)
-    states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
+    states = ", ".join(f"{count} {state}" for state, count in display.counts.items())
     eta = "" if seconds_left is None else f"; ETA {format_duration(seconds_left)}"
-    common.out.print(f"\n{len(found)} runs: {states}{'; running now' if running else ''}{eta}")
+    common.out.print(f"\n{len(results)} runs: {states}{'; running now' if is_active else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.escape(each.run)}: {common.escape(each.error)}")
     if failed:
@@ -119,11 +119,13 @@ def drop(
         specs = [MethodSpec.parse_unchecked(text) for text in methods]  # of packages that may be uninstalled
         _check_known("methods", specs, experiment.methods)
         _check_known("corpora", corpora, experiment.corpora)
-        left = experiment.drop(specs, corpora, seeds)
-        left.write()
-    dropped = [run for run in experiment.runs if run not in set(left.runs)]
+        remainder = experiment.drop(specs, corpora, seeds)
+        remainder.write()
+    dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
-    orphans = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora} & left.corpora.keys()
+    orphans = {
+        run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora
+    } & remainder.corpora.keys()
     if orphans and UPPER_BOUND not in specs:
         common.note(
             f"dropped upper-bound of {common.escape(', '.join(sorted(orphans)))}, whose source is a dropped corpus; "
@@ -131,10 +133,10 @@ def drop(
         )
     if as_json:
         common.print_json(
-            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.runs), "kept_runs": runs}
+            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(remainder.runs), "kept_runs": runs}
         )
         return
-    common.out.print(f"dropped {format_count(dropped, 'run')}, {format_count(left.runs, 'run')} left")
+    common.out.print(f"dropped {format_count(dropped, 'run')}, {format_count(remainder.runs, 'run')} left")
     if runs:
         common.out.print(
             f"kept {format_count(runs, 'run folder')}; to delete, see: {common.escape(format_command(out, 'clean'))}"
@@ -167,8 +169,8 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     experiment = Experiment.read(out)
     failed = False
     with lock_experiment(out) if delete else nullcontext():
-        found = find_leftovers(experiment)
-        for each in found if delete else ():
+        leftovers = find_leftovers(experiment)
+        for each in leftovers if delete else ():
             try:
                 if each.reason_to_keep is None:
                     each.delete()
@@ -178,34 +180,34 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     if as_json:
         documents = [
             {"path": str(each.path.absolute()), "bytes": each.bytes, "kind": each.kind, "kept": each.reason_to_keep}
-            for each in found
+            for each in leftovers
         ]
         common.print_json({"out": str(out.absolute()), "deleted": delete, "leftovers": documents})
     else:
-        _print_leftovers(found, delete=delete, verbose=verbose)
+        _print_leftovers(leftovers, delete=delete, verbose=verbose)
     context.exit(int(failed))
 
 
-def _print_leftovers(found: list[Leftover], *, delete: bool, verbose: bool) -> None:
-    gone = [each for each in found if each.reason_to_keep is None]
-    for kind, words in _KINDS.items():
-        these = [each for each in gone if each.kind == kind]
-        if these:
-            common.out.print(f"{_format_size(these)} {words}")
-        for each in these if verbose else ():
+def _print_leftovers(leftovers: list[Leftover], *, delete: bool, verbose: bool) -> None:
+    deletable = [each for each in leftovers if each.reason_to_keep is None]
+    for kind, name in _KIND_NAMES.items():
+        of_kind = [each for each in deletable if each.kind == kind]
+        if of_kind:
+            common.out.print(f"{_format_size(of_kind)} {name}")
+        for each in of_kind if verbose else ():
             common.out.print(f"  {common.escape(each.path)}: {each.bytes / 1e6:.1f} MB")
-    for each in found:
+    for each in leftovers:
         if each.reason_to_keep is not None:
             common.out.print(f"kept {common.escape(each.path)}: {common.escape(each.reason_to_keep)}")
-    if not gone:
+    if not deletable:
         common.out.print("no leftovers")
     elif delete:
-        common.out.print(f"deleted {_format_size(gone)}")
+        common.out.print(f"deleted {_format_size(deletable)}")
     else:
-        common.out.print(f"nothing deleted; --delete deletes {_format_size(gone)}")
+        common.out.print(f"nothing deleted; --delete deletes {_format_size(deletable)}")
 
 
-def _format_size(these: list[Leftover]) -> str:
-    runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in these)
-    words = [format_count(number, word) for number, word in ((runs, "run"), (len(these) - runs, "file")) if number]
-    return f"{' and '.join(words)}, {sum(each.bytes for each in these) / 1e6:.1f} MB"
+def _format_size(leftovers: list[Leftover]) -> str:
+    runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in leftovers)
+    counts = [format_count(count, word) for count, word in ((runs, "run"), (len(leftovers) - runs, "file")) if count]
+    return f"{' and '.join(counts)}, {sum(each.bytes for each in leftovers) / 1e6:.1f} MB"

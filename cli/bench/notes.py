@@ -15,7 +15,7 @@ from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
 
-def caption(table: Table) -> str:
+def format_caption(table: Table) -> str:
     """Return the caption of a table."""
     if table.name in PAPER_TABLES:
         paper_name = "Ye et al. 2023 (arXiv 2308.02190)"
@@ -23,9 +23,9 @@ def caption(table: Table) -> str:
     return f"{table.title}, in %."
 
 
-def notes(table: Table) -> Iterator[str]:
+def format_notes(table: Table) -> Iterator[str]:
     """Yield the notes of a table: conditions, definitions, and the meaning of its signs."""
-    cells = [cell for line in table.rows for cell in line.cells.values()]
+    cells = [cell for row in table.rows for cell in row.cells.values()]
     seeds = table.experiment.seeds
     yield _describe_conditions(table)
     yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
@@ -48,10 +48,10 @@ def notes(table: Table) -> Iterator[str]:
 
 def _describe_conditions(table: Table) -> str:
     conditions, seeds = table.experiment.conditions, table.experiment.seeds
-    usual = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
+    default = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
     count = f" (paper: {paper.SEEDS} runs)" if table.name in PAPER_TABLES else ""
     parts = [
-        f"{conditions.steps} steps{usual}",
+        f"{conditions.steps} steps{default}",
         f"{_format_seeds(seeds)}{count}",
         f"features {conditions.feature_set}",
         f"device {conditions.device}",
@@ -78,28 +78,28 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         yield "difference: UAR minus the UAR of the first row, over the same pairs and seeds."
     if table.name == "pairs":
         shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
-        always = next(line.label for line in table.select_rows("constant"))
+        always = next(row.label for row in table.select_rows("constant"))
         yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
-    labels = [line.label for line in table.rows]
+    labels = [row.label for row in table.rows]
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): uses target labels."
     if any(f"({OUR_READING})" in label for label in labels):
         yield f"({OUR_READING}): the original paper leaves details open, or was not available."
-    own = [name for name in table.experiment.corpora if name not in paper.CORPORA]
-    if own and any(column.in_paper for block in table.blocks for _, column in block.columns):
-        yield f"Not a corpus of the paper, and not in its columns or the average: {', '.join(own)}."
+    own_corpora = [name for name in table.experiment.corpora if name not in paper.CORPORA]
+    if own_corpora and any(column.in_paper for block in table.blocks for _, column in block.columns):
+        yield f"Not a corpus of the paper, and not in its columns or the average: {', '.join(own_corpora)}."
 
 
-def missing(table: Table) -> Iterator[str]:
+def format_gaps(table: Table) -> Iterator[str]:
     """Yield the gaps of a table, and the command that fills them."""
     if table.absent:
         yield f"not in this experiment: {', '.join(table.absent)}"
     yield from (_describe_gap(gap) for reason in GAP_REASONS for gap in table.gaps if gap.reason == reason)
-    if wanted := command(table):
-        yield f"to fill the gaps: {wanted}"
+    if command := make_command(table):
+        yield f"to fill the gaps: {command}"
 
 
-def command(table: Table) -> str | None:
+def make_command(table: Table) -> str | None:
     """Return the command that runs the missing runs; None if no run is missing."""
     gaps = [gap for gap in table.gaps if gap.reason in RUNNABLE_REASONS]
     experiment, conditions = table.experiment, table.experiment.conditions
@@ -140,6 +140,6 @@ def _describe_gap(gap: Gap) -> str:
 
 def _format_seeds(seeds: Sequence[int]) -> str:
     """Return "seed 0", "seeds 0 to 4" or "seeds 0, 2, 3"."""
-    run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    numbers = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    is_range = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    numbers = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {numbers}"

@@ -45,19 +45,19 @@ def report(
     The page loads nothing from the network. It lists the parts that are missing because their runs are not finished.
     """
     check_folder(to)
-    from emodna.cli.bench.page import build_page, html
+    from emodna.cli.bench.page import build_page, render_page
 
     page = build_page(Experiment.read(out), tasks, common.note, features=features)
     path = to or out / _FILE
-    written = html(page).encode("utf-8", "backslashreplace")
-    write_atomically(path, written)
+    content = render_page(page).encode("utf-8", "backslashreplace")
+    write_atomically(path, content)
     sections = [each for section in page.sections for each in (section, *section.parts)]
     missing = [line for section in sections for line in section.missing]
     if as_json:
         common.print_json(
             {
                 "page": str(path.absolute()),
-                "bytes": len(written),
+                "bytes": len(content),
                 "sections": [section.id for section in sections],
                 "figures": [figure.id for section in sections for figure in section.figures],
                 "missing": missing,
@@ -67,4 +67,4 @@ def report(
     for line in missing:
         common.detail(common.escape(line))
     left_out = f"; {format_count(missing, 'part')} left out, listed on the page" if missing else ""
-    common.out.print(f"wrote {common.escape(path)} ({len(written) / 1e6:.1f} MB){left_out}")
+    common.out.print(f"wrote {common.escape(path)} ({len(content) / 1e6:.1f} MB){left_out}")

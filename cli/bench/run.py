@@ -126,35 +126,37 @@ def run(
     command again to resume: finished runs are kept, interrupted ones continue from their checkpoints. Use the same
     --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
-    parsed = parse_settings(settings)
+    parsed_settings = parse_settings(settings)
     for key, remedy in _REFUSED_SETTINGS.items():
-        if key in parsed:
+        if key in parsed_settings:
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
     # Checks that need no torch come first: they report mistakes at once.
     from emodna.model.bench.runner import lock_experiment
     from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.store import FeatureStore
 
-    apply_shared_settings(parsed)
-    method_groups = _resolve_wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
+    apply_shared_settings(parsed_settings)
+    method_groups = _group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _find_stores(cache, corpora, feature_set)]
-    where = execution.resolve_execution(workers, scheduler, threads, device)
-    decisive_threads = threads if where.kind == "cpu" else 1  # irrelevant on CUDA
-    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed, where.kind, decisive_threads)
-    asked = _plan_experiment(out, stores, method_groups, seeds, conditions)
+    resources = execution.resolve_resources(workers, scheduler, threads, device)
+    decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
+    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed_settings, resources.kind, decisive_threads)
+    new_experiment = _plan_experiment(out, stores, method_groups, seeds, conditions)
     with lock_experiment(out):
-        experiment, runs = _merge_experiments(asked)
+        experiment, runs = _merge_experiments(new_experiment)
         pairs = {run.pair for run in runs}
         for line in note_shared_recordings(
             {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
         ):
             common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
-        code = execution.execute_experiment(experiment, runs, where, began=began, restart=False, as_json=as_json)
+        code = execution.execute_experiment(
+            experiment, runs, resources, start_time=start_time, restart=False, as_json=as_json
+        )
     context.exit(code)
 
 
@@ -183,24 +185,26 @@ def retry(
 
     Each run continues from its checkpoint if that is usable, or starts over.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     from emodna.model.bench.results import read_run_results
     from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
-    where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
-    if where.kind != experiment.conditions.device:
+    resources = execution.resolve_resources(workers, scheduler, experiment.conditions.threads, device)
+    if resources.kind != experiment.conditions.device:
         raise BenchError(
             f"the experiment was run on {experiment.conditions.device}", where=out, field="device", value=device
         )
     with lock_experiment(out):
         failed = [each.run for each in read_run_results(experiment) if each.state == "failed"]
-        code = execution.execute_experiment(experiment, failed, where, began=began, restart=True, as_json=as_json)
+        code = execution.execute_experiment(
+            experiment, failed, resources, start_time=start_time, restart=True, as_json=as_json
+        )
     context.exit(code)
 
 
-def _resolve_wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
-    """Return the methods to run, with their tasks."""
+def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
+    """Return the methods of each group of tasks."""
     if not tables:
         methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
@@ -220,9 +224,9 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None)
     if len(found) < 2:
         if corpora:
             raise EmodnaError("needs at least two corpora", field="corpora", value=corpora[0])
-        there = f"found only {next(iter(found))}" if found else "found none"
+        found_text = f"found only {next(iter(found))}" if found else "found none"
         raise EmodnaError(
-            f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {there}",
+            f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {found_text}",
             field="cache",
             value=cache,
             remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
@@ -240,39 +244,37 @@ def _plan_experiment(
     from emodna.model.bench.grid import plan_experiment
 
     experiment = plan_experiment(out, stores, method_groups, seeds, conditions)
-    asked = [task for task in TASKS if any(task in tasks for tasks, _ in method_groups)]
-    without = {
+    tasks = [task for task in TASKS if any(task in group_tasks for group_tasks, _ in method_groups)]
+    missing_labels = {
         corpus.name: reasons
         for corpus in experiment.corpora.values()
-        if (reasons := [reason for task in asked if (reason := corpus.find_missing_labels(task))])
+        if (reasons := [reason for task in tasks if (reason := corpus.find_missing_labels(task))])
     }
     if not experiment.runs:
-        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
+        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in missing_labels.items())
         raise BenchError(f"no corpus can be a source: {found}", remedy="prepare a corpus with labels of both classes")
-    for name, reasons in without.items():
+    for name, reasons in missing_labels.items():
         common.note(f"{common.escape(name)} has {' and '.join(reasons)}: used as a target only")
     return experiment
 
 
-def _merge_experiments(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
+def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     """Return the planned experiment merged with the one in its folder, and the runs to execute.
 
     Raise BenchError if that one has other conditions and has runs.
     """
-    if not Experiment.exists(asked.out):
-        return asked, list(asked.runs)
-    there = Experiment.read(asked.out)
-    begun = any(there.run_folder(run).path.exists() for run in there.runs)
-    if there.conditions != asked.conditions and not begun:
-        return asked, list(asked.runs)
-    there.check_conditions(asked.conditions)
+    if not Experiment.exists(new.out):
+        return new, list(new.runs)
+    old = Experiment.read(new.out)
+    has_runs = any(old.run_folder(run).path.exists() for run in old.runs)
+    if old.conditions != new.conditions and not has_runs:
+        return new, list(new.runs)
+    old.check_conditions(new.conditions)
     # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
-    ceilings = {
-        (run.tgt, run.task, run.seed): run
-        for run in there.runs
-        if run.method == UPPER_BOUND and run.src in asked.corpora
+    upper_bounds = {
+        (run.tgt, run.task, run.seed): run for run in old.runs if run.method == UPPER_BOUND and run.src in new.corpora
     }
     runs = [
-        ceilings.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in asked.runs
+        upper_bounds.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in new.runs
     ]
-    return there.merge(asked, runs), runs
+    return old.merge(new, runs), runs

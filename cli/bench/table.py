@@ -67,58 +67,65 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         )
     check_folder(to)
     from emodna.cli.bench import formats
-    from emodna.model.bench.tables import make_table as made
+    from emodna.model.bench.tables import make_table
 
-    found = made(Experiment.read(out), name)
+    table = make_table(Experiment.read(out), name)
     if to is None and form == "text" and common.out.is_terminal:
-        formats.print_text(found, common.out)
+        formats.print_text(table, common.out)
         return
-    forms: dict[str, Callable[[Table], str]] = {
-        "text": formats.text,
+    formatters: dict[str, Callable[[Table], str]] = {
+        "text": formats.format_text,
         "markdown": formats.format_markdown,
         "latex": formats.format_latex,
         "csv": format_csv,
-        "json": lambda made: common.format_json(make_document(made)) + "\n",
+        "json": lambda table: common.format_json(make_document(table)) + "\n",
     }
-    written = forms[_ALSO.get(form, form)](found)
+    text = formatters[_ALSO.get(form, form)](table)
     if to is None:
-        click.echo(written, nl=False)
+        click.echo(text, nl=False)
     else:
-        write_atomically(to, written.encode())
+        write_atomically(to, text.encode())
         common.note(f"wrote {common.escape(to)}")
 
 
 # JSON and CSV
 
 
-def make_document(made: "Table") -> dict[str, Any]:
+def make_document(table: "Table") -> dict[str, Any]:
     """Return a table as a JSON document with unrounded numbers."""
-    from emodna.cli.bench.notes import command
+    from emodna.cli.bench.notes import make_command
 
-    experiment = made.experiment
-    columns = {column.name: column for block in made.blocks for _, column in block.columns}
+    experiment = table.experiment
+    columns = {column.name: column for block in table.blocks for _, column in block.columns}
 
-    def cells(line: "TableRow") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for (task, column, score), cell in line.cells.items():
-            found.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
-        return found
+    def group_cells(row: "TableRow") -> dict[str, Any]:
+        groups: dict[str, Any] = {}
+        for (task, column, score), cell in row.cells.items():
+            groups.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
+        return groups
 
     return {
-        "table": made.name,
-        "title": made.title,
+        "table": table.name,
+        "title": table.title,
         "bench": str(experiment.out.absolute()),
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
-            for line in made.select_rows("entry", "floor", "ceiling")
+            row.name: {
+                "label": row.label,
+                "kind": row.kind,
+                **_describe_method(row, "paper"),
+                "cells": group_cells(row),
+            }
+            for row in table.select_rows("entry", "floor", "ceiling")
         },
-        "not_shown": [str(spec) for spec in made.not_shown],
-        "shared": list_shared_recordings(made.shared_recordings),
-        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.select_rows("constant")},
+        "not_shown": [str(spec) for spec in table.not_shown],
+        "shared": list_shared_recordings(table.shared_recordings),
+        "constants": {
+            row.name: {"label": row.label, "cells": group_cells(row)} for row in table.select_rows("constant")
+        },
         "missing": {
-            "cells": sum(gap.run_count for gap in made.gaps),
+            "cells": sum(gap.run_count for gap in table.gaps),
             "gaps": [
                 {
                     "why": gap.reason,
@@ -128,36 +135,36 @@ def make_document(made: "Table") -> dict[str, Any]:
                     "seeds": gap.seeds,
                     "error": gap.error,
                 }
-                for gap in made.gaps
+                for gap in table.gaps
             ],
-            "corpora": made.absent,
-            "command": command(made),
+            "corpora": table.absent,
+            "command": make_command(table),
         },
     }
 
 
-def format_csv(made: "Table") -> str:
+def format_csv(table: "Table") -> str:
     """Return a table as CSV, one line per number; numbers are unrounded, missing ones are empty.
 
-    `seeds` are separated by blanks. `shared_recordings` is the number of the targets' recordings that are also in their sources.
+    Blanks separate `seeds`; `shared` is the number of recordings of the targets that are also in their sources.
     """
-    shared_recordings = made.shared_recordings
+    shared_recordings = table.shared_recordings
     lines = [
         {
-            "table": made.name,
+            "table": table.name,
             "task": task,
-            "kind": line.kind,
-            "row": line.name,
-            "label": line.label,
-            **_describe_method(line, "paper_row"),
+            "kind": row.kind,
+            "row": row.name,
+            "label": row.label,
+            **_describe_method(row, "paper_row"),
             "column": column.name,
             "metric": score,
             **_describe_cell(cell, column),
             "seeds": " ".join(map(str, cell.seeds)),
             "shared": sum(shared_recordings.get(pair, 0) for pair in cell.pairs),
         }
-        for line in made.rows
-        for (task, column, score), cell in line.cells.items()
+        for row in table.rows
+        for (task, column, score), cell in row.cells.items()
     ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
@@ -172,10 +179,10 @@ def format_csv(made: "Table") -> str:
     return stream.getvalue()
 
 
-def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
-    info = line.info
+def _describe_method(row: "TableRow", paper_key: str) -> dict[str, Any]:
+    info = row.info
     return {
-        paper_key: line.paper_name,
+        paper_key: row.paper_name,
         "our_reading": info.our_reading if info else None,
         "supervision": info.supervision if info else None,
     }
@@ -183,7 +190,7 @@ def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
 
 def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
     """Return the values of a cell by their keys in JSON and CSV."""
-    cited = cell.paper_score
+    paper_score = cell.paper_score
     return {
         "mean": cell.mean,
         "std": cell.std,
@@ -193,8 +200,8 @@ def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
         "constant": cell.constant,
         "mark": cell.mark,
         "best": cell.best,
-        "paper_mean": cited.mean if cited else None,
-        "paper_std": cited.std if cited else None,
+        "paper_mean": paper_score.mean if paper_score else None,
+        "paper_std": paper_score.std if paper_score else None,
         "comparable": cell.comparable,
         "difference": cell.difference,
         "gain": cell.gain,

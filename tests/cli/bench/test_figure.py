@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emodna.cli.bench import command as bench_command
-from emodna.cli.bench.draw import COLOURS, draw, render_file, render_svg
+from emodna.cli.bench.draw import COLOURS, draw_figure, render_file, render_svg
 from emodna.model.bench import figures
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError
@@ -72,19 +72,19 @@ class TestDrawing:
         panel = Panel(
             "", [ScatterMark("low", [0], [0]), ScatterMark("high", [0], [0], colour=1)], references=[("chance", 50)]
         )
-        figure = draw(FigureData("x", "", [panel, panel]))
+        figure = draw_figure(FigureData("x", "", [panel, panel]))
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["low", "high", "chance"]
 
     def test_twelve_series_look_different(self) -> None:
         lines = [LineMark(str(number), [0, 1], [0, number], colour=number) for number in range(12)]
-        axes = draw(FigureData("x", "", [Panel("", lines)])).axes[0]
+        axes = draw_figure(FigureData("x", "", [Panel("", lines)])).axes[0]
         looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
         assert len(looks) == 12
         assert len(COLOURS) == len(set(COLOURS))
 
     def test_dots_are_in_their_category_with_the_first_on_top(self) -> None:
         marks = [DotMark("one", ["a", "b", "c"], [1, None, 3]), DotMark("other", ["c", "d"], [5, 6], colour=1)]
-        axes = draw(FigureData("x", "", [Panel("", marks)])).axes[0]
+        axes = draw_figure(FigureData("x", "", [Panel("", marks)])).axes[0]
         assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
         assert axes.yaxis_inverted()
         first, second = axes.get_lines()
@@ -94,20 +94,24 @@ class TestDrawing:
 
     def test_joined_dots_form_a_bar_at_the_centre_of_their_categories(self) -> None:
         marks = [DotMark("rank", ["a", "b", "c"], [1, 2, 3]), DotMark("alike", ["b", "c"], [3.3, 3.3], joined=True)]
-        dots, bar = draw(FigureData("x", "", [Panel("", marks)])).axes[0].lines
+        dots, bar = draw_figure(FigureData("x", "", [Panel("", marks)])).axes[0].lines
         assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
         assert (list(bar.get_ydata()), bar.get_linestyle(), bar.get_marker()) == ([1, 2], "-", "None")
 
     def test_the_middle_of_a_diverging_scale_is_pale(self) -> None:
         matrix = HeatmapMark(["a"], ["b"], [[0.0]], -5, 5, diverging=True)
-        (cells, *_) = draw(FigureData("x", "", [Panel("", [matrix])])).axes[0].collections
+        (cells, *_) = draw_figure(FigureData("x", "", [Panel("", [matrix])])).axes[0].collections
         assert min(cells.cmap(cells.norm(0.0))[:3]) > 0.9
         assert cells.cmap(cells.norm(-5.0)) != cells.cmap(cells.norm(5.0))
 
     def test_reference_is_vertical_for_dots_and_horizontal_for_lines(self) -> None:
         references = [("chance", 50.0)]
-        across = draw(FigureData("x", "", [Panel("", [DotMark("a", ["r"], [60.0])], references=references)])).axes[0]
-        along = draw(FigureData("x", "", [Panel("", [LineMark("a", [0, 1], [60, 61])], references=references)])).axes[0]
+        across = draw_figure(
+            FigureData("x", "", [Panel("", [DotMark("a", ["r"], [60.0])], references=references)])
+        ).axes[0]
+        along = draw_figure(
+            FigureData("x", "", [Panel("", [LineMark("a", [0, 1], [60, 61])], references=references)])
+        ).axes[0]
         assert list(across.get_lines()[1].get_xdata()) == [50, 50]
         assert list(along.get_lines()[1].get_ydata()) == [50, 50]
 
@@ -115,17 +119,17 @@ class TestDrawing:
         dots = Panel("", [DotMark("a", ["r", "s"], [60.0, 60.08])], references=[("r", 60.0)], least_width=2.0)
         line = Panel("", [LineMark("a", [0, 1], [60, 60.08])], least_width=2.0)
         wide = Panel("", [DotMark("a", ["r", "s"], [60.0, 60.08], [58.0, None], [61.0, None])], least_width=2.0)
-        assert draw(FigureData("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
-        assert draw(FigureData("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
-        assert draw(FigureData("x", "", [wide])).axes[0].get_xlim()[0] < 58
+        assert draw_figure(FigureData("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
+        assert draw_figure(FigureData("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
+        assert draw_figure(FigureData("x", "", [wide])).axes[0].get_xlim()[0] < 58
 
     def test_title_does_not_break_between_seed_and_its_number(self) -> None:
-        figure = draw(FigureData("x", "x" * 49 + " seed 0", [Panel("", [LineMark("", [0], [0])])]))
+        figure = draw_figure(FigureData("x", "x" * 49 + " seed 0", [Panel("", [LineMark("", [0], [0])])]))
         assert figure.legends[0].get_title().get_text().splitlines()[1] == "seed 0"
 
     def test_heatmap_shows_its_values_with_the_first_row_on_top(self) -> None:
         matrix = HeatmapMark(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
-        axes = draw(FigureData("x", "", [Panel("", [matrix])])).axes[0]
+        axes = draw_figure(FigureData("x", "", [Panel("", [matrix])])).axes[0]
         assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
             ((0.5, 0.5), "1.3"),
             ((1.5, 0.5), "\u2013"),

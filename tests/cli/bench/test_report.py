@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING, build_overview, build_page, html, make_cell
+from emodna.cli.bench.page import MISSING, build_overview, build_page, make_cell, render_page
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError
@@ -82,7 +82,9 @@ def replace_figures() -> Iterator[None]:
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """Return the parsed page."""
     with replace_figures():
-        return Read(html(build_page(make_experiment(tmp_path_factory.mktemp("bench")), [], print, features=False)))
+        return Read(
+            render_page(build_page(make_experiment(tmp_path_factory.mktemp("bench")), [], print, features=False))
+        )
 
 
 def test_page_loads_no_files_and_allows_only_its_own_script(read: Read) -> None:
@@ -136,7 +138,7 @@ def test_overview_notes_shared_recordings(tmp_path: Path) -> None:
 def test_page_of_a_task_without_runs(tmp_path: Path) -> None:
     bench = make_experiment(tmp_path, seeds=1)
     bench = replace(bench, runs=tuple(run for run in bench.runs if run.task == "arousal"))
-    read = Read(html(build_page(bench, ["valence"], print, features=False)))
+    read = Read(render_page(build_page(bench, ["valence"], print, features=False)))
     assert [row for row in read.rows if len(row) == 13][1:] == []
 
 
