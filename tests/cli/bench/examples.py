@@ -20,7 +20,7 @@ ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
     """Write an experiment on all pairs of some corpora; its last run failed, the one before is waiting."""
-    bench = write_experiment(
+    experiment = write_experiment(
         out,
         ROWS,
         corpora=corpora,
@@ -30,24 +30,24 @@ def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seed
         languages=dict.fromkeys(corpora, "de"),
         conditions=Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
     )
-    drawn = random.Random(0)
-    for place, run in enumerate(bench.runs[:-2]):
-        uar = round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3)
+    rng = random.Random(0)
+    for index, run in enumerate(experiment.runs[:-2]):
+        uar = round(rng.uniform(11, 99) if index % 5 else 1 + index / 5, 3)
         scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
-        write_run(bench, run, {**scores, "wall_seconds": 5.0})
-    fail_run(bench, bench.runs[-1], f"no such thing: {NASTY}")
-    return bench
+        write_run(experiment, run, {**scores, "wall_seconds": 5.0})
+    fail_run(experiment, experiment.runs[-1], f"no such thing: {NASTY}")
+    return experiment
 
 
-def pictures() -> list[FigureData]:
+def make_figures() -> list[FigureData]:
     """Return figures of all kinds of marks, with hostile names in all places."""
     steps = [float(step) for step in range(0, 200, 10)]
     falling = [math.exp(-step / 60) for step in steps]
-    drawn = random.Random(0)
+    rng = random.Random(0)
 
-    def cloud(name: str, at: float, number: int) -> ScatterMark:
-        x, y = ([drawn.gauss(at, 0.6) for _ in range(60)] for _ in range(2))
-        return ScatterMark(name, x, y, [f"{name} {place} {NASTY}" for place in range(60)], colour=number, marker=number)
+    def cloud(name: str, centre: float, number: int) -> ScatterMark:
+        x, y = ([rng.gauss(centre, 0.6) for _ in range(60)] for _ in range(2))
+        return ScatterMark(name, x, y, [f"{name} {index} {NASTY}" for index in range(60)], colour=number, marker=number)
 
     curves = Panel(
         "threshold",

@@ -18,10 +18,10 @@ from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Lin
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
-from tests.cli.bench.examples import make_experiment, pictures
+from tests.cli.bench.examples import make_experiment, make_figures
 from tests.model.small import assert_one_line_error, run_command
 
-ALL = pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.name)
+ALL = pytest.mark.parametrize("data", make_figures(), ids=lambda data: data.name)
 #: An invalid formula, a terminal escape, XML, and a character missing in the font.
 HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 
@@ -29,7 +29,7 @@ HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
 class TestDrawing:
     @pytest.mark.parametrize(("format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
     def test_renders_png_svg_and_pdf(self, format: str, start: bytes) -> None:
-        found = render_file(pictures()[1], format)
+        found = render_file(make_figures()[1], format)
         assert found.startswith(start)
         assert len(found) < 300_000
 
@@ -52,11 +52,11 @@ class TestDrawing:
             assert "<b>" not in svg
 
     @ALL
-    def test_page_svg_uses_theme_colours_and_unique_ids(self, picture: FigureData) -> None:
-        svg = render_svg(picture.panels[0], "one")
+    def test_page_svg_uses_theme_colours_and_unique_ids(self, data: FigureData) -> None:
+        svg = render_svg(data.panels[0], "one")
         assert svg.startswith("<svg")
-        assert svg == render_svg(picture.panels[0], "one")
-        ids, others = (set(re.findall('id="([^"]*)"', each)) for each in (svg, render_svg(picture.panels[0], "two")))
+        assert svg == render_svg(data.panels[0], "one")
+        ids, others = (set(re.findall('id="([^"]*)"', each)) for each in (svg, render_svg(data.panels[0], "two")))
         assert not ids & others
         assert set(re.findall(r"(?:url\(|href=\")#([\w-]+)", svg)) == ids
         assert not re.search(r"https?:|<style|<metadata", svg)
@@ -140,46 +140,47 @@ class TestDrawing:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """Write an experiment, and replace the figures: two can be drawn, one has no data, one fails."""
 
-    def figure(name: str, bench: Experiment, choice: FigureOptions) -> FigureData:
+    def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> FigureData:
         if name == "ranks":
             raise NoFigureDataError("no finished cell of dan")
         if name == "distances":
             raise BenchError("UMAP: needs umap-learn")
         line = LineMark("UAR", [0, 1], [0.5, math.nan])
-        return FigureData(name, f"{len(bench.runs)} cells", [Panel("", [line])], facts=asdict(choice))
+        return FigureData(name, f"{len(experiment.runs)} runs", [Panel("", [line])], facts=asdict(options))
 
-    shown = dict.fromkeys(("pairs", "ranks", "steps", "distances"), figures.FIGURES["ranks"])
-    monkeypatch.setattr(figures, "FIGURES", shown)
-    monkeypatch.setattr(figures, "make_figure", figure)
+    entries = dict.fromkeys(("pairs", "ranks", "steps", "distances"), figures.FIGURES["ranks"])
+    monkeypatch.setattr(figures, "FIGURES", entries)
+    monkeypatch.setattr(figures, "make_figure", make_figure)
     return make_experiment(tmp_path / "bench", ("emodb", "ravdess"), seeds=1)
 
 
 class TestCommand:
-    def test_writes_figure_and_numbers(self, shown: Experiment) -> None:
-        answer = run_command(bench_command.main, "figure", "pairs", "--task", "arousal", "--out", shown.out, "--json")
-        assert answer.code == 0
-        (written,) = json.loads(answer.out)["written"]
-        assert written["file"] == str(shown.out / "figures" / "pairs-arousal.png")
+    def test_writes_figure_and_numbers(self, experiment: Experiment) -> None:
+        options = ["--task", "arousal", "--out", experiment.out, "--json"]
+        result = run_command(bench_command.main, "figure", "pairs", *options)
+        assert result.code == 0
+        (written,) = json.loads(result.out)["written"]
+        assert written["file"] == str(experiment.out / "figures" / "pairs-arousal.png")
         assert Path(written["file"]).read_bytes().startswith(b"\x89PNG")
         numbers = json.loads(Path(written["numbers"]).read_text())
         assert numbers["panels"][0]["marks"][0]["y"] == [0.5, None]
 
-    def test_all_draws_possible_figures_and_lists_the_others(self, shown: Experiment) -> None:
-        answer = run_command(bench_command.main, "figure", "all", "--out", shown.out)
-        assert answer.code == 1  # one failed
+    def test_all_draws_possible_figures_and_lists_the_others(self, experiment: Experiment) -> None:
+        result = run_command(bench_command.main, "figure", "all", "--out", experiment.out)
+        assert result.code == 1  # one failed
         tasks = ("arousal", "valence")
         made = {f"{name}-{task}" for name in ("pairs", "steps") for task in tasks}
-        assert {path.stem for path in (shown.out / "figures").iterdir()} == made
+        assert {path.stem for path in (experiment.out / "figures").iterdir()} == made
         for task in tasks:
-            assert f"left out: ranks, {task}: no finished cell of dan" in answer.err
-            assert f"left out: distances, {task}: UMAP: needs umap-learn" in answer.err
-        assert "Traceback" not in answer.err
+            assert f"left out: ranks, {task}: no finished cell of dan" in result.err
+            assert f"left out: distances, {task}: UMAP: needs umap-learn" in result.err
+        assert "Traceback" not in result.err
 
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "text"),
         [
             (["nothing"], "figure nothing: unknown; valid: pairs, ranks, steps, distances"),
             (["distances"], "needs umap-learn"),
@@ -189,10 +190,10 @@ class TestCommand:
         ],
     )
     def test_user_mistake_prints_one_line(
-        self, shown: Experiment, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, experiment: Experiment, arguments: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("file").touch()
-        place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(shown.out)])]
-        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *place), says)
-        assert not (shown.out / "figures").exists()
+        place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(experiment.out)])]
+        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *place), text)
+        assert not (experiment.out / "figures").exists()

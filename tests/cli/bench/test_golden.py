@@ -34,7 +34,7 @@ from tests.cli.bench.golden.folders import (
     make_paper_folder,
     make_settings_folder,
 )
-from tests.cli.bench.golden.normal import differences, normal, written
+from tests.cli.bench.golden.normalise import find_differences, format_json, normalise
 from tests.cli.running import Command, CommandResult
 from tests.model.bench.builders import make_run
 from tests.model.small import run_command
@@ -81,7 +81,7 @@ CASES: Mapping[str, Sequence[str]] = {
 #: Wide tables, stored as first column, last column and sums.
 BRIEF = ("own-table-2", "own-table-pairs", "paper-table-3")
 #: Commands that change their folder, and therefore run on a copy.
-CHANGING: Mapping[str, Sequence[str]] = {
+CHANGING_CASES: Mapping[str, Sequence[str]] = {
     "own-drop": ["drop", "--methods", "dan:add=scl", "--methods", "studio-net:depth=3", "--json"],
     "own-drop-corpora": ["drop", "--corpora", HOSTILE, "--seeds", "2", "--json"],
     "own-clean": ["clean", "--json"],
@@ -92,7 +92,7 @@ TEXTS = [
     *(("paper", "5", suffix) for suffix in ("csv", "tex")),
 ]
 #: Folder and arguments of commands that fail.
-REFUSED: Sequence[tuple[str, Sequence[str]]] = [
+FAILING_COMMANDS: Sequence[tuple[str, Sequence[str]]] = [
     ("none", ["table", "2"]),
     ("none", ["status"]),
     ("none", ["drop", "--seeds", "1"]),
@@ -149,57 +149,57 @@ def places(tmp_path: Path, emodb_store: Path, root: Path) -> dict[str, str]:
     return {str(root): "<root>", str(emodb_store.parent.parent): "<cache>", str(tmp_path): "<here>"}
 
 
-def check_golden(name: str, found: Any) -> None:
+def check_golden(name: str, output: Any) -> None:
     """Compare an output with its golden file, or write the file."""
     path = GOLDEN / f"{name}.json"
     if WRITE:
-        path.write_text(written(found) + "\n")
+        path.write_text(format_json(output) + "\n")
         return
-    lines = list(differences(json.loads(path.read_text()), json.loads(json.dumps(found))))
+    lines = list(find_differences(json.loads(path.read_text()), json.loads(json.dumps(output))))
     assert not lines, "\n".join([f"{name}: {len(lines)} differences", *lines[:20]])
 
 
 def freeze(
     arguments: Sequence[str],
-    answer: CommandResult,
+    result: CommandResult,
     places: Mapping[str, str],
     *,
     trained: bool = False,
     brief: bool = False,
 ) -> Any:
     """Return the output of a command in the form of a golden file."""
-    assert answer.out == json.dumps(answer.json, indent=2) + "\n", answer.err
+    assert result.out == json.dumps(result.json, indent=2) + "\n", result.err
     return {
-        "command": normal(f"emodna-bench {shlex.join(arguments)}", places),
-        "code": answer.code,
-        "printed": normal(answer.json, places, trained=trained, brief=brief),
+        "command": normalise(f"emodna-bench {shlex.join(arguments)}", places),
+        "code": result.code,
+        "printed": normalise(result.json, places, trained=trained, brief=brief),
     }
 
 
 def run_and_freeze(
-    name: str, asked: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **how: bool
+    name: str, case: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **options: bool
 ) -> Any:
     """Run a command, and return its output and the numbers of its figures in the form of a golden file."""
-    arguments = [each.replace("$out", str(out)) for each in [*asked, "--out", "$out"]]
-    answer = emodna_bench(*arguments)
-    found = freeze(arguments, answer, places, brief=name in BRIEF, **how)
-    if asked[0] == "report":  # the size of the HTML page
-        found["printed"]["bytes"] = "<bytes>"
-    if asked[0] == "figure":
-        files = [Path(each["numbers"]) for each in answer.json["written"]]
+    arguments = [each.replace("$out", str(out)) for each in [*case, "--out", "$out"]]
+    result = emodna_bench(*arguments)
+    output = freeze(arguments, result, places, brief=name in BRIEF, **options)
+    if case[0] == "report":  # the size of the HTML page
+        output["printed"]["bytes"] = "<bytes>"
+    if case[0] == "figure":
+        files = [Path(each["numbers"]) for each in result.json["written"]]
         numbers = {str(file.relative_to(out)): json.loads(file.read_text()) for file in files}
-        found["files"] = normal(numbers, places, **how)
-    return found
+        output["files"] = normalise(numbers, places, **options)
+    return output
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the drawing of figures, which is slow and does not affect the JSON."""
     monkeypatch.setattr("emodna.cli.bench.draw.render_file", lambda *_: b"")
     monkeypatch.setattr("emodna.cli.bench.page.render_svg", lambda *_: "")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("name", CASES)
 def test_json_matches_golden(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
@@ -208,31 +208,31 @@ def test_json_matches_golden(
     check_golden(name, run_and_freeze(name, CASES[name], out, emodna_bench, places))
 
 
-@pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.parametrize("name", CHANGING_CASES)
 def test_changing_command_matches_golden(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], tmp_path: Path
 ) -> None:
     folder = folders["own"]
-    mine = replace(folder, out=tmp_path / "bench")
-    unwanted = shutil.ignore_patterns("figures", "report.html")
-    shutil.copytree(folder.out, mine.out, ignore=unwanted, copy_function=os.link)  # fast; no file is overwritten
+    copy = replace(folder, out=tmp_path / "bench")
+    ignore = shutil.ignore_patterns("figures", "report.html")
+    shutil.copytree(folder.out, copy.out, ignore=ignore, copy_function=os.link)  # fast; no file is overwritten
     if "clean" in name:
-        add_leftovers(mine)
-    before = paths(mine.out)
-    found = run_and_freeze(name, CHANGING[name], mine.out, emodna_bench, places)
-    for each in found["printed"].get("leftovers", ()):
+        add_leftovers(copy)
+    old_paths = paths(copy.out)
+    output = run_and_freeze(name, CHANGING_CASES[name], copy.out, emodna_bench, places)
+    for each in output["printed"].get("leftovers", ()):
         if "-addi-" in each["path"]:  # its config.json holds paths of stores
             each["bytes"] = "<bytes>"
-    plan = json.loads((mine.out / "bench.json").read_text())
-    found["left"] = {
+    plan = json.loads((copy.out / "bench.json").read_text())
+    output["left"] = {
         "corpora": list(plan["corpora"]),
         "rows": list(plan["rows"]),
         "cells": len(plan["cells"]),
         "shared": plan["shared"],
-        "removed": sorted(before - paths(mine.out)),
-        "added": sorted(paths(mine.out) - before),
+        "removed": sorted(old_paths - paths(copy.out)),
+        "added": sorted(paths(copy.out) - old_paths),
     }
-    check_golden(name, found)
+    check_golden(name, output)
 
 
 def paths(folder: Path) -> set[str]:
@@ -269,14 +269,14 @@ def test_table_file_matches_golden(
 ) -> None:
     to = tmp_path / f"table.{suffix}"
     assert emodna_bench("table", name, "--to", to, "--out", folders[folder].out).code == 0
-    found, golden = normal(to.read_bytes().decode(), places), GOLDEN / f"{folder}-table-{name}.{suffix}"
+    output, golden_file = normalise(to.read_bytes().decode(), places), GOLDEN / f"{folder}-table-{name}.{suffix}"
     if WRITE:
-        golden.write_bytes(found.encode())
-    before = golden.read_bytes().decode()
+        golden_file.write_bytes(output.encode())
+    golden_text = golden_file.read_bytes().decode()
     if suffix == "csv":  # unrounded
-        assert not list(differences(cells(before), cells(found)))
+        assert not list(find_differences(cells(golden_text), cells(output)))
     else:
-        assert found.splitlines() == before.splitlines()
+        assert output.splitlines() == golden_text.splitlines()
 
 
 def cells(text: str) -> list[list[str | float]]:
@@ -290,29 +290,29 @@ def cells(text: str) -> list[list[str | float]]:
 def test_errors_match_golden(
     emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], root: Path
 ) -> None:
-    found = []
-    for folder, arguments in REFUSED:
-        answer = emodna_bench(*arguments, "--out", root / folder)
-        assert answer.out == "", arguments
-        said = normal(answer.err.rstrip().splitlines()[-1], places)
-        found.append({"command": " ".join([*arguments, "--out", folder]), "code": answer.code, "said": said})
-    check_golden("refused", found)
+    output = []
+    for folder, arguments in FAILING_COMMANDS:
+        result = emodna_bench(*arguments, "--out", root / folder)
+        assert result.out == "", arguments
+        last_line = normalise(result.err.rstrip().splitlines()[-1], places)
+        output.append({"command": " ".join([*arguments, "--out", folder]), "code": result.code, "said": last_line})
+    check_golden("refused", output)
 
 
 def tiny_run(cache: Path) -> list[str]:
     """Return the arguments of a command that trains small runs in seconds."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     methods = [part for name in ("source-only", "v2", "emo-dna") for part in ("--methods", name)]
-    asked = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
-    return ["run", "--cache", str(cache), *asked, "--device", "cpu", "--workers", "1", "--json"]
+    options = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
+    return ["run", "--cache", str(cache), *options, "--device", "cpu", "--workers", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
 def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """Run it, and return its folder and output; tests must not change the folder."""
     out = tmp_path_factory.mktemp("trained") / "bench"
-    answer = run_command(bench_command.main, *tiny_run(cache), "--out", out)
-    return out, CommandResult(int(answer.code or 0), answer.out, answer.err)
+    result = run_command(bench_command.main, *tiny_run(cache), "--out", out)
+    return out, CommandResult(int(result.code or 0), result.out, result.err)
 
 
 @pytest.fixture
@@ -335,12 +335,12 @@ class TestTrained:
         places: dict[str, str],
         cache: Path,
     ) -> None:
-        out, answer = trained
-        there = {str(out.parent): "<root>", **places}
-        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], answer, there, trained=True))
+        out, result = trained
+        all_places = {str(out.parent): "<root>", **places}
+        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], result, all_places, trained=True))
         name = "trained-figure-distances"
         check_golden(
-            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, there, trained=True)
+            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, all_places, trained=True)
         )
         name = "trained-run-again"  # skips finished and failed runs
         check_golden(name, run_and_freeze(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
@@ -351,9 +351,10 @@ class TestTrained:
         self, trained: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]
     ) -> None:
         name, out = "trained-figure-features", trained[0]
-        there = {str(out.parent): "<root>", **places}
+        all_places = {str(out.parent): "<root>", **places}
         check_golden(
-            name, run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, there, trained=True)
+            name,
+            run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, all_places, trained=True),
         )
 
     @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from emodna.cli.bench.page import MISSING
 from emodna.model.bench import figures
-from tests.cli.bench.examples import HOSTILE, make_experiment, pictures
+from tests.cli.bench.examples import HOSTILE, make_experiment, make_figures
 from tests.cli.running import Command
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ class Visit:
     """An open page and the problems that it reported."""
 
     page: Any
-    troubles: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def column(self, number: int, *, shown: bool = True) -> list[str]:
         rows = f"{CELLS} tbody tr{':not([hidden])' if shown else ''}"
@@ -59,9 +59,9 @@ def visit(
 ) -> Iterator[Visit]:
     """Open a page with all kinds of figures in a window of this width and theme; fail if it reports a problem."""
     width, theme = getattr(request, "param", (1280, "light"))
-    made = {picture.name: picture for picture in pictures()}
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(made, figures.FIGURES["ranks"]))
-    monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: made[name])
+    examples = {figure.name: figure for figure in make_figures()}
+    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(examples, figures.FIGURES["ranks"]))
+    monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: examples[name])
     make_experiment(tmp_path / "bench")
     assert emodna_bench("report", "--task", "arousal").code == 0
     opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
@@ -72,18 +72,18 @@ def visit(
         if route.request.url.split("#")[0] == file:
             route.continue_()
         else:
-            visited.troubles.append(f"request: {route.request.url}")
+            visited.problems.append(f"request: {route.request.url}")
             route.abort()
 
     visited.page.route("**/*", only_the_file)
-    visited.page.on("console", lambda message: visited.troubles.append(f"console: {message.text}"))
-    visited.page.on("pageerror", lambda error: visited.troubles.append(f"error: {error}"))
-    visited.page.on("dialog", lambda dialog: visited.troubles.append(f"dialog: {dialog.message}"))
+    visited.page.on("console", lambda message: visited.problems.append(f"console: {message.text}"))
+    visited.page.on("pageerror", lambda error: visited.problems.append(f"error: {error}"))
+    visited.page.on("dialog", lambda dialog: visited.problems.append(f"dialog: {dialog.message}"))
     visited.page.goto(file)
     yield visited
     visited.page.wait_for_timeout(100)
     opened.close()
-    assert visited.troubles == []
+    assert visited.problems == []
 
 
 def test_heading_sorts_numbers_with_missing_values_last(visit: Visit) -> None:
@@ -188,9 +188,9 @@ def test_page_fits_the_window_and_its_text_is_readable(visit: Visit, tmp_path: P
         }"""
     )
     assert faint == []
-    picture = tmp_path / "page.png"
-    visit.page.screenshot(path=picture, full_page=True)
-    assert picture.stat().st_size > 10_000
+    screenshot = tmp_path / "page.png"
+    visit.page.screenshot(path=screenshot, full_page=True)
+    assert screenshot.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("visit", [(390, "light")], indirect=True)

@@ -29,26 +29,26 @@ from tests.pipeline.clusters import Cluster, cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
 #: Files of a run that depend neither on interruptions nor on the worker.
-SAME = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.safetensors")
+REPRODUCIBLE = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.safetensors")
 
 
-def bench(*arguments: object) -> CommandResult:
+def run_bench(*arguments: object) -> CommandResult:
     return run_command(bench_command.main, *arguments)
 
 
-def tiny(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), seeds: int = 1) -> list[object]:
+def make_args(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",)) -> list[object]:
     """Return the arguments of a command that trains small networks."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
-    asked = [part for method in methods for part in ("--methods", method)]
-    where = ["--cache", cache, "--out", out, "--device", "cpu"]
-    return ["run", *where, *asked, "--tasks", "arousal", "--seeds", seeds, "--steps", steps, *settings]
+    options = [part for method in methods for part in ("--methods", method)]
+    places = ["--cache", cache, "--out", out, "--device", "cpu"]
+    return ["run", *places, *options, "--tasks", "arousal", "--seeds", 1, "--steps", steps, *settings]
 
 
-def pair(*corpora: str) -> list[object]:
+def pass_corpora(*corpora: str) -> list[object]:
     return [part for corpus in corpora or ("casia", "emodb") for part in ("--corpora", corpus)]
 
 
-TRIPLE = pair("casia", "emodb", "emovo")
+THREE_CORPORA = pass_corpora("casia", "emodb", "emovo")
 
 
 def start_process(*arguments: object) -> subprocess.Popen[str]:
@@ -65,13 +65,15 @@ def start_process(*arguments: object) -> subprocess.Popen[str]:
 
 def read_contents(out: Path) -> dict[str, bytes]:
     """Return the reproducible files of all runs."""
-    return {f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in SAME}
+    return {
+        f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in REPRODUCIBLE
+    }
 
 
 def list_finished_files(out: Path) -> dict[str, int]:
     """Return the files of finished runs with their modification times."""
-    marks = list((out / "runs").glob("*/done"))
-    return {str(path): path.stat().st_mtime_ns for mark in marks for path in mark.parent.iterdir()}
+    done_files = list((out / "runs").glob("*/done"))
+    return {str(path): path.stat().st_mtime_ns for mark in done_files for path in mark.parent.iterdir()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,25 +85,25 @@ def workers() -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
-def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
+def complete(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """Run all six pairs of three corpora; tests must not change the folder."""
     out = tmp_path_factory.mktemp("whole") / "bench"
-    return out, bench(*tiny(six_cache, out), *TRIPLE, "--json")
+    return out, run_bench(*make_args(six_cache, out), *THREE_CORPORA, "--json")
 
 
 @pytest.fixture
-def own(whole: tuple[Path, CommandResult], tmp_path: Path) -> Path:
+def copy(complete: tuple[Path, CommandResult], tmp_path: Path) -> Path:
     """Return a copy of the finished experiment."""
-    return Path(shutil.copytree(whole[0], tmp_path / "bench"))
+    return Path(shutil.copytree(complete[0], tmp_path / "bench"))
 
 
-def test_runs_all_pairs(whole: tuple[Path, CommandResult]) -> None:
-    out, answer = whole
-    assert answer.code == 0
-    summary = json.loads(answer.out)
+def test_runs_all_pairs(complete: tuple[Path, CommandResult]) -> None:
+    out, result = complete
+    assert result.code == 0
+    summary = json.loads(result.out)
     assert (summary["out"], summary["cells"], summary["done"], summary["ran"]) == (str(out), 6, 6, 6)
     assert 0 < summary["cell_seconds"] < 2 * summary["wall_seconds"]
-    first, second, *rest = answer.err.splitlines()
+    first, second, *rest = result.err.splitlines()
     assert first == f"6 runs, 2 workers, into {out}"
     assert second.startswith("1/6 ")
     assert ", arousal, dan, seed 0: UAR " in second
@@ -109,87 +111,89 @@ def test_runs_all_pairs(whole: tuple[Path, CommandResult]) -> None:
 
 
 def test_interrupted_runs_resume_and_finished_ones_stay(
-    six_cache: Path, whole: tuple[Path, CommandResult], own: Path
+    six_cache: Path, complete: tuple[Path, CommandResult], copy: Path
 ) -> None:
-    there = Experiment.read(own)
-    begun, untouched = (there.run_folder(run) for run in there.runs[:2])
-    for path in (begun.done, begun.result, begun.model, begun.predictions):  # as after a kill before the evaluation
+    experiment = Experiment.read(copy)
+    interrupted, unstarted = (experiment.run_folder(run) for run in experiment.runs[:2])
+    # As after a kill before the evaluation.
+    for path in (interrupted.done, interrupted.result, interrupted.model, interrupted.predictions):
         path.unlink()
-    shutil.rmtree(untouched.path)
-    before = list_finished_files(own)
-    answer = bench(*tiny(six_cache, own), *TRIPLE, "--json")
-    assert answer.code == 0, answer.err
-    summary = json.loads(answer.out)
+    shutil.rmtree(unstarted.path)
+    before = list_finished_files(copy)
+    result = run_bench(*make_args(six_cache, copy), *THREE_CORPORA, "--json")
+    assert result.code == 0, result.err
+    summary = json.loads(result.out)
     assert (summary["done"], summary["ran"]) == (6, 2)
-    after = list_finished_files(own)
+    after = list_finished_files(copy)
     assert {path: after[path] for path in before} == before
-    assert read_contents(own) == read_contents(whole[0])
+    assert read_contents(copy) == read_contents(complete[0])
 
 
 @pytest.mark.slow
 def test_resuming_after_a_kill_gives_the_same_files(
-    six_cache: Path, whole: tuple[Path, CommandResult], tmp_path: Path
+    six_cache: Path, complete: tuple[Path, CommandResult], tmp_path: Path
 ) -> None:
-    options = [*tiny(six_cache, tmp_path / "bench"), *TRIPLE]
-    running = start_process(*options, "--workers", 2)
+    options = [*make_args(six_cache, tmp_path / "bench"), *THREE_CORPORA]
+    process = start_process(*options, "--workers", 2)
     wait_until(lambda: list(tmp_path.glob("bench/runs/*/done")))
-    os.killpg(running.pid, signal.SIGKILL)
-    running.communicate()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
     before = list_finished_files(tmp_path / "bench")
     done = len(list(tmp_path.glob("bench/runs/*/done")))
-    answer = bench(*options, "--workers", 1, "--json")
-    assert answer.code == 0, answer.err
-    summary = json.loads(answer.out)
+    result = run_bench(*options, "--workers", 1, "--json")
+    assert result.code == 0, result.err
+    summary = json.loads(result.out)
     assert (summary["done"], summary["ran"]) == (6, 6 - done)
     after = list_finished_files(tmp_path / "bench")
     assert {path: after[path] for path in before} == before
-    assert read_contents(tmp_path / "bench") == read_contents(whole[0])
+    assert read_contents(tmp_path / "bench") == read_contents(complete[0])
 
 
-def test_second_run_extends_the_experiment_and_retry_repeats_failed_runs(six_cache: Path, own: Path) -> None:
-    options = [*tiny(six_cache, own, methods=("source-only",)), *pair()]
-    spoilt = Experiment.read(own).run_folder(RunSpec("casia", "emodb", "arousal", MethodSpec("source-only"), 0)).path
-    spoilt.mkdir()
-    (spoilt / "config.json").write_text('{"decisive": {"seed": 7}}')
-    answer = bench(*options, "--json")
-    assert answer.code == 1
-    summary = json.loads(answer.out)
+def test_second_run_extends_the_experiment_and_retry_repeats_failed_runs(six_cache: Path, copy: Path) -> None:
+    options = [*make_args(six_cache, copy, methods=("source-only",)), *pass_corpora()]
+    spec = RunSpec("casia", "emodb", "arousal", MethodSpec("source-only"), 0)
+    foreign_run = Experiment.read(copy).run_folder(spec).path
+    foreign_run.mkdir()
+    (foreign_run / "config.json").write_text('{"decisive": {"seed": 7}}')
+    result = run_bench(*options, "--json")
+    assert result.code == 1
+    summary = json.loads(result.out)
     assert (summary["cells"], summary["done"]) == (2, 1)
     (failed,) = summary["failed"]
     assert (failed["src"], failed["tgt"], failed["method"]) == ("casia", "emodb", "source-only")
-    assert answer.err.splitlines()[-1].startswith("error: 1 run failed; try again with: emodna-bench retry")
-    extended = Experiment.read(own)
+    assert result.err.splitlines()[-1].startswith("error: 1 run failed; try again with: emodna-bench retry")
+    extended = Experiment.read(copy)
     assert [run.method.name for run in extended.runs] == [*["dan"] * 6, *["source-only"] * 2]
-    (record,) = (own / "failures").iterdir()
-    assert json.loads(record.read_text())["error"] == failed["error"]
+    (failure_file,) = (copy / "failures").iterdir()
+    assert json.loads(failure_file.read_text())["error"] == failed["error"]
 
-    told = bench(*options)  # no run is left
-    assert told.code == 1
-    assert "skipped 1 run that failed before; try again with: emodna-bench retry" in told.err
-    shown = bench("status", "--out", own).out
-    assert "8 runs: 7 done, 1 failed" in shown
-    assert failed["error"] in shown
+    output = run_bench(*options)  # no run is left
+    assert output.code == 1
+    assert "skipped 1 run that failed before; try again with: emodna-bench retry" in output.err
+    status = run_bench("status", "--out", copy).out
+    assert "8 runs: 7 done, 1 failed" in status
+    assert failed["error"] in status
 
-    found = json.loads(bench("clean", "--out", own, "--json").out)["leftovers"]
-    assert [(each["path"], each["kind"]) for each in found] == [(str(spoilt), "failed")]
+    found = json.loads(run_bench("clean", "--out", copy, "--json").out)["leftovers"]
+    assert [(each["path"], each["kind"]) for each in found] == [(str(foreign_run), "failed")]
     damaged = extended.run_folder(extended.runs[0]).result
     damaged.write_text(damaged.read_text().replace('"uar"', '"uar of old"'))
-    again = bench("retry", "--out", own, "--device", "cpu")
+    again = run_bench("retry", "--out", copy, "--device", "cpu")
     assert again.code == 0, again.err
     assert {each.state for each in read_run_results(extended)} == {"done"}
-    assert not record.exists()
+    assert not failure_file.exists()
 
 
-def test_clean_keeps_a_running_run(own: Path) -> None:
-    there = Experiment.read(own)
-    old = there.run_folder(there.runs[0]).path  # as after a change of its store
-    old = old.rename(old.with_name(old.name[:-8] + "00000000"))
-    with filelock.FileLock(old / ".lock"):
-        cleaned = bench("clean", "--out", own, "--delete")
-    assert f"kept {old}: a run is at work in it" in cleaned.out
-    assert old.exists()
-    assert bench("clean", "--out", own, "--delete").out.splitlines()[-1].startswith("deleted 1 run, ")
-    assert not old.exists()
+def test_clean_keeps_a_running_run(copy: Path) -> None:
+    experiment = Experiment.read(copy)
+    old_run = experiment.run_folder(experiment.runs[0]).path  # as after a change of its store
+    old_run = old_run.rename(old_run.with_name(old_run.name[:-8] + "00000000"))
+    with filelock.FileLock(old_run / ".lock"):
+        result = run_bench("clean", "--out", copy, "--delete")
+    assert f"kept {old_run}: a run is at work in it" in result.out
+    assert old_run.exists()
+    assert run_bench("clean", "--out", copy, "--delete").out.splitlines()[-1].startswith("deleted 1 run, ")
+    assert not old_run.exists()
 
 
 class RecordedPlan:
@@ -198,9 +202,9 @@ class RecordedPlan:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.experiment: Experiment | None = None
         self.runs: list[RunSpec] = []
-        monkeypatch.setattr(execution, "execute_experiment", self._carry_out)
+        monkeypatch.setattr(execution, "execute_experiment", self._record)
 
-    def _carry_out(self, experiment: Experiment, runs: list[RunSpec], *_: object, **__: object) -> int:
+    def _record(self, experiment: Experiment, runs: list[RunSpec], *_: object, **__: object) -> int:
         experiment.write()
         self.experiment, self.runs = experiment, runs
         return 0
@@ -210,32 +214,34 @@ class TestExtending:
     def test_default_corpora_are_those_of_the_experiment(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        only_planned = RecordedPlan(monkeypatch)
-        assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
-        assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
-        assert {(cell.src, cell.tgt) for cell in only_planned.runs} == {("casia", "emodb"), ("emodb", "casia")}
-        assert bench(*tiny(six_cache, tmp_path), *pair("casia", "emovo")).code == 0
+        plan = RecordedPlan(monkeypatch)
+        assert run_bench(*make_args(six_cache, tmp_path), *pass_corpora()).code == 0
+        assert run_bench(*make_args(six_cache, tmp_path, methods=("jan",))).code == 0
+        assert {(run.src, run.tgt) for run in plan.runs} == {("casia", "emodb"), ("emodb", "casia")}
+        assert run_bench(*make_args(six_cache, tmp_path), *pass_corpora("casia", "emovo")).code == 0
         assert set(Experiment.read(tmp_path).corpora) == {"casia", "emodb", "emovo"}
 
     def test_conditions_can_change_before_the_first_run(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        only_planned = RecordedPlan(monkeypatch)
+        plan = RecordedPlan(monkeypatch)
         for steps in (2, 5):
-            assert bench(*tiny(six_cache, tmp_path, steps=steps), *pair()).code == 0
-        there = Experiment.read(tmp_path)
-        assert there == only_planned.experiment
-        assert there.conditions.steps == 5
-        there.run_folder(there.runs[0]).path.mkdir(parents=True)
-        assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2", "was begun with 5")
+            assert run_bench(*make_args(six_cache, tmp_path, steps=steps), *pass_corpora()).code == 0
+        experiment = Experiment.read(tmp_path)
+        assert experiment == plan.experiment
+        assert experiment.conditions.steps == 5
+        experiment.run_folder(experiment.runs[0]).path.mkdir(parents=True)
+        assert_one_line_error(
+            run_bench(*make_args(six_cache, tmp_path), *pass_corpora()), "--steps 2", "was begun with 5"
+        )
 
 
 class TestDrop:
     def test_prints_lost_upper_bounds(self, tmp_path: Path) -> None:
         write_experiment(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
-        told = bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
-        assert json.loads(told.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
-        assert "dropped upper-bound of emodb, emovo" in told.err
+        output = run_bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
+        assert json.loads(output.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
+        assert "dropped upper-bound of emodb, emovo" in output.err
 
 
 class TestRefused:
@@ -247,11 +253,11 @@ class TestRefused:
         ],
     )
     def test_other_conditions_in_the_same_folder_are_an_error(
-        self, six_cache: Path, whole: tuple[Path, CommandResult], options: list[object], says: str
+        self, six_cache: Path, complete: tuple[Path, CommandResult], options: list[object], says: str
     ) -> None:
-        before = (whole[0] / "bench.json").read_bytes()
-        assert_one_line_error(bench(*tiny(six_cache, whole[0]), *options), says, "was begun with")
-        assert (whole[0] / "bench.json").read_bytes() == before
+        before = (complete[0] / "bench.json").read_bytes()
+        assert_one_line_error(run_bench(*make_args(six_cache, complete[0]), *options), says, "was begun with")
+        assert (complete[0] / "bench.json").read_bytes() == before
 
     @pytest.mark.parametrize(
         ("options", "says"),
@@ -267,64 +273,64 @@ class TestRefused:
         self, six_cache: Path, tmp_path: Path, options: list[object], says: str
     ) -> None:
         out = tmp_path / "bench"
-        assert_one_line_error(bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
+        assert_one_line_error(run_bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
         assert not out.exists()
 
     def test_missing_scheduler_writes_no_experiment(self, six_cache: Path, tmp_path: Path) -> None:
-        options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", tmp_path / "none.json"]
-        assert_one_line_error(bench(*options), "none.json: no Dask scheduler")
+        options = [*make_args(six_cache, tmp_path / "bench"), *pass_corpora(), "--scheduler", tmp_path / "none.json"]
+        assert_one_line_error(run_bench(*options), "none.json: no Dask scheduler")
         assert not (tmp_path / "bench" / "bench.json").exists()
 
-    def test_locked_experiment_is_an_error(self, six_cache: Path, own: Path) -> None:
-        with filelock.FileLock(own / ".lock"):
+    def test_locked_experiment_is_an_error(self, six_cache: Path, copy: Path) -> None:
+        with filelock.FileLock(copy / ".lock"):
             for options in (
-                tiny(six_cache, own),
-                ["retry", "--out", own],
-                ["clean", "--out", own, "--delete"],
-                ["drop", "--out", own, "--corpora", "casia"],
+                make_args(six_cache, copy),
+                ["retry", "--out", copy],
+                ["clean", "--out", copy, "--delete"],
+                ["drop", "--out", copy, "--corpora", "casia"],
             ):
-                assert_one_line_error(bench(*options), "another emodna-bench is at work")
-            assert "running now" in bench("status", "--out", own).out
+                assert_one_line_error(run_bench(*options), "another emodna-bench is at work")
+            assert "running now" in run_bench("status", "--out", copy).out
 
 
-def test_locked_run_is_skipped(six_cache: Path, own: Path) -> None:
-    there = Experiment.read(own)
-    run = there.run_folder(there.runs[0])
+def test_locked_run_is_skipped(six_cache: Path, copy: Path) -> None:
+    experiment = Experiment.read(copy)
+    run = experiment.run_folder(experiment.runs[0])
     run.done.unlink()
     with filelock.FileLock(run.lock):
-        answer = bench(*tiny(six_cache, own), *TRIPLE, "--json")
-    assert answer.code == 0
-    summary = json.loads(answer.out)
+        result = run_bench(*make_args(six_cache, copy), *THREE_CORPORA, "--json")
+    assert result.code == 0
+    summary = json.loads(result.out)
     assert (summary["done"], summary["failed"], len(summary["skipped"])) == (5, [], 1)
-    assert "another process is training it" in answer.err
+    assert "another process is training it" in result.err
 
 
-def test_run_that_kills_its_worker_fails_alone(own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Experiment.read(own)
+def test_run_that_kills_its_worker_fails_alone(copy: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment.read(copy)
     monkeypatch.setattr(runner, "execute_order", kill_worker)
-    answers = execute_runs(there, there.runs[:3], workers, mock.Mock())
-    doomed = RunSpec("casia", "emodb", "arousal", MethodSpec("dan"), 0)
-    assert {run: answer.kind for run, answer in answers.items()} == {
-        run: "failed" if run == doomed else "done" for run in there.runs[:3]
+    replies = execute_runs(experiment, experiment.runs[:3], workers, mock.Mock())
+    killed_run = RunSpec("casia", "emodb", "arousal", MethodSpec("dan"), 0)
+    assert {run: reply.kind for run, reply in replies.items()} == {
+        run: "failed" if run == killed_run else "done" for run in experiment.runs[:3]
     }
-    assert "died 2 times" in json.loads(there.failure_file(doomed).read_text())["error"]
+    assert "died 2 times" in json.loads(experiment.failure_file(killed_run).read_text())["error"]
 
 
 @pytest.mark.slow
 def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    options = [*tiny(six_cache, out, steps=100_000), *pair(), "--set", "checkpoint_seconds=1000", "--workers", 1]
-    running = start_process(*options)
+    options = [*make_args(six_cache, out, steps=100_000), *pass_corpora(), "--set", "checkpoint_seconds=1000"]
+    process = start_process(*options, "--workers", 1)
     wait_until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 1)
     wait_until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
-    os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=120)
-    assert running.returncode == 130
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
     assert err.splitlines()[-1] == "interrupted; run the same command again to resume"
     assert "Traceback" not in err
-    there = Experiment.read(out)
-    assert [each.state for each in read_run_results(there)] == ["interrupted", "waiting"]
-    assert there.run_folder(there.runs[0]).resume.exists()
+    experiment = Experiment.read(out)
+    assert [each.state for each in read_run_results(experiment)] == ["interrupted", "waiting"]
+    assert experiment.run_folder(experiment.runs[0]).resume.exists()
     assert not (out / "failures").exists()
 
 
@@ -339,22 +345,22 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.slow
 class TestCluster:
     def test_cluster_gives_the_same_files(
-        self, running: Cluster, six_cache: Path, whole: tuple[Path, CommandResult], tmp_path: Path
+        self, running: Cluster, six_cache: Path, complete: tuple[Path, CommandResult], tmp_path: Path
     ) -> None:
         out = tmp_path / "bench"
-        answer = bench(*tiny(six_cache, out), *pair(), "--scheduler", running.file, "--json", "-q")
-        assert (answer.code, answer.err) == (0, "")
-        assert json.loads(answer.out)["ran"] == 2
-        expected = read_contents(whole[0])
+        result = run_bench(*make_args(six_cache, out), *pass_corpora(), "--scheduler", running.file, "--json", "-q")
+        assert (result.code, result.err) == (0, "")
+        assert json.loads(result.out)["ran"] == 2
+        expected = read_contents(complete[0])
         assert all(expected[name] == content for name, content in read_contents(out).items())
 
     def test_missing_gpu_or_other_versions_print_one_line(
         self, running: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]
+        options = [*make_args(six_cache, tmp_path / "bench"), *pass_corpora(), "--scheduler", running.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
-        assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
-        mine = runner.read_versions()
-        monkeypatch.setattr(runner, "read_versions", lambda: {**mine, "torch": "0.4.1"})
-        assert_one_line_error(bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
+        assert_one_line_error(run_bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
+        versions = runner.read_versions()
+        monkeypatch.setattr(runner, "read_versions", lambda: {**versions, "torch": "0.4.1"})
+        assert_one_line_error(run_bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()

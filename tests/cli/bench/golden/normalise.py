@@ -22,7 +22,9 @@ CLOSE = 1e-9
 WIDTH = 120
 
 
-def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brief: bool = False, key: str = "") -> Any:
+def normalise(
+    value: Any, places: Mapping[str, str], *, trained: bool = False, brief: bool = False, key: str = ""
+) -> Any:
     """Return a document without values that differ between machines or days.
 
     Parameters
@@ -41,13 +43,15 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
             return {task: sum_columns(columns, places) for task, columns in value.items()}
         case dict():
             return {
-                normal(name, places, trained=trained): normal(each, places, trained=trained, brief=brief, key=name)
+                normalise(name, places, trained=trained): normalise(
+                    each, places, trained=trained, brief=brief, key=name
+                )
                 for name, each in value.items()
             }
         case list() if len(value) > LONG and (digest := shorten_list(key, value, places, trained=trained)) is not None:
             return digest
         case list():
-            return [normal(each, places, trained=trained) for each in value]
+            return [normalise(each, places, trained=trained) for each in value]
         case int() | float() if key in TIMES and not (key == "bytes" and not trained):
             return f"<{key}>"
         case float() if trained:
@@ -63,23 +67,23 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
 
 def list_values(number: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
     """Return the values of a number in a table, without trailing nulls."""
-    values = [normal(each, places) for each in number.values()]
-    return values[: 1 + max((place for place, each in enumerate(values) if each is not None), default=-1)]
+    values = [normalise(each, places) for each in number.values()]
+    return values[: 1 + max((index for index, each in enumerate(values) if each is not None), default=-1)]
 
 
 def sum_columns(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> dict[str, Any]:
     """Return the first and the last column, and the sums of the columns between them."""
     names = list(columns)
-    shown = {name: normal(columns[name], places) for name in (names[0], names[-1])}
-    between = [columns[name] for name in names[1:-1]]
+    ends = {name: normalise(columns[name], places) for name in (names[0], names[-1])}
+    middle_columns = [columns[name] for name in names[1:-1]]
     sums = {
         score: {
-            key: round_number(sum(to_number(column[score][key]) for column in between))
+            key: round_number(sum(to_number(column[score][key]) for column in middle_columns))
             for key in columns[names[0]][score]
         }
         for score in columns[names[0]]
     }
-    return {"<columns>": names[1:-1], **shown, "sums": {score: list(each.values()) for score, each in sums.items()}}
+    return {"<columns>": names[1:-1], **ends, "sums": {score: list(each.values()) for score, each in sums.items()}}
 
 
 def to_number(value: Any) -> float:
@@ -94,7 +98,7 @@ def to_number(value: Any) -> float:
 
 def shorten_list(key: str, values: list[Any], places: Mapping[str, str], *, trained: bool) -> dict[str, Any] | None:
     """Return a summary of a list of numbers, or of texts of points; None for other lists."""
-    first = [normal(each, places, trained=trained) for each in values[:FIRST]]
+    first = [normalise(each, places, trained=trained) for each in values[:FIRST]]
     if key == "texts":
         return {"<texts>": len(values), "first": first, "characters": sum(map(len, values))}
     if all(type(each) in (int, float) for each in values):
@@ -107,38 +111,40 @@ def round_number(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def differences(golden: Any, found: Any, at: str = "") -> Iterator[str]:
+def find_differences(golden: Any, output: Any, at: str = "") -> Iterator[str]:
     """Yield the differences of two documents; floats may differ by 1e-9, the order of keys counts."""
-    if type(golden) is not type(found):
-        yield f"{at}: {golden!r:.200} became {found!r:.200}"
+    if type(golden) is not type(output):
+        yield f"{at}: {golden!r:.200} became {output!r:.200}"
     elif isinstance(golden, dict):
-        if list(golden) != list(found):
-            yield f"{at}: keys {list(golden)} became {list(found)}"
+        if list(golden) != list(output):
+            yield f"{at}: keys {list(golden)} became {list(output)}"
         for key in golden:
-            if key in found:
-                yield from differences(golden[key], found[key], f"{at}/{key}")
+            if key in output:
+                yield from find_differences(golden[key], output[key], f"{at}/{key}")
     elif isinstance(golden, list):
-        if len(golden) != len(found):
-            yield f"{at}: {len(golden)} items became {len(found)}"
-        for place, (one, other) in enumerate(zip(golden, found, strict=False)):
-            yield from differences(one, other, f"{at}/{place}")
+        if len(golden) != len(output):
+            yield f"{at}: {len(golden)} items became {len(output)}"
+        for index, (one, other) in enumerate(zip(golden, output, strict=False)):
+            yield from find_differences(one, other, f"{at}/{index}")
     elif isinstance(golden, float):
-        if not math.isclose(golden, found, rel_tol=CLOSE, abs_tol=CLOSE):
-            yield f"{at}: {golden!r} became {found!r}"
-    elif golden != found:
-        yield f"{at}: {golden!r} became {found!r}"
+        if not math.isclose(golden, output, rel_tol=CLOSE, abs_tol=CLOSE):
+            yield f"{at}: {golden!r} became {output!r}"
+    elif golden != output:
+        yield f"{at}: {golden!r} became {output!r}"
 
 
-def written(value: Any, indent: int = 0, before: int = 0) -> str:
+def format_json(value: Any, indent: int = 0, used_width: int = 0) -> str:
     """Return JSON with short values on one line."""
     flat = json.dumps(value, separators=(",", ": "))
-    if indent + before + len(flat) <= WIDTH or not isinstance(value, dict | list) or not value:
+    if indent + used_width + len(flat) <= WIDTH or not isinstance(value, dict | list) or not value:
         return flat
-    inner, margin = indent + 1, "\n" + " " * (indent + 1)
+    inner_indent, margin = indent + 1, "\n" + " " * (indent + 1)
     if isinstance(value, list):
-        parts = [written(each, inner) for each in value]
+        parts = [format_json(each, inner_indent) for each in value]
     else:
         names = [f"{json.dumps(key)}: " for key in value]
-        parts = [name + written(each, inner, len(name)) for name, each in zip(names, value.values(), strict=True)]
+        parts = [
+            name + format_json(each, inner_indent, len(name)) for name, each in zip(names, value.values(), strict=True)
+        ]
     ends = "[]" if isinstance(value, list) else "{}"
     return f"{ends[0]}{margin}{f',{margin}'.join(parts)}\n{' ' * indent}{ends[1]}"
