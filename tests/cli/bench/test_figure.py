@@ -145,7 +145,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
     def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> FigureData:
         if name == "ranks":
-            raise NoFigureDataError("no finished cell of dan")
+            raise NoFigureDataError("no finished run of dan")
         if name == "distances":
             raise BenchError("UMAP: needs umap-learn")
         line = LineMark("UAR", [0, 1], [0.5, math.nan])
@@ -175,7 +175,7 @@ class TestCommand:
         made = {f"{name}-{task}" for name in ("pairs", "steps") for task in tasks}
         assert {path.stem for path in (experiment.out / "figures").iterdir()} == made
         for task in tasks:
-            assert f"left out: ranks, {task}: no finished cell of dan" in result.err
+            assert f"left out: ranks, {task}: no finished run of dan" in result.err
             assert f"left out: distances, {task}: UMAP: needs umap-learn" in result.err
         assert "Traceback" not in result.err
 
@@ -185,7 +185,7 @@ class TestCommand:
             (["nothing"], "figure nothing: unknown; valid: pairs, ranks, steps, distances"),
             (["distances"], "needs umap-learn"),
             (["pairs", "--methods", "dna"], "dna: unknown"),
-            (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
+            (["pairs", "--out", "nowhere"], "--out nowhere: contains no experiment"),
             (["pairs", "--to", "file/below"], "file"),
         ],
     )

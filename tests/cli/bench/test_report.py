@@ -65,7 +65,7 @@ def replace_figures() -> Iterator[None]:
 
     def make_figure(name: str, _experiment: object, options: figures.FigureOptions) -> Any:
         if name == "empty":
-            raise figures.NoFigureDataError("no finished cell of emo-dna")
+            raise figures.NoFigureDataError("no finished run of emo-dna")
         if name == "damaged" or options.task == "valence":
             raise BenchError(f"damaged: {NASTY}")
         return examples[name]
@@ -129,8 +129,8 @@ def test_overview_notes_shared_recordings(tmp_path: Path) -> None:
     experiment = replace(make_experiment(tmp_path, seeds=1), shared_recordings={("emodb", HOSTILE): 107})
     about = build_overview(experiment, read_run_results(experiment), ["arousal"])
     assert about.notes == [
-        f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
-        "little of unheard speech."
+        f"emodb -> {HOSTILE}: the source contains 107 labelled recordings of the target; its scores overestimate those "
+        "on unseen speech."
     ]
 
 
@@ -149,13 +149,13 @@ def test_command_lists_missing_parts(emodna_bench: Command, tmp_path: Path) -> N
     assert result.json["bytes"] == (tmp_path / "here.html").stat().st_size
     assert result.json["figures"] == [f"figure-{figure.name}-arousal" for figure in make_figures()]
     missing = result.json["missing"]
-    assert "empty, arousal: no finished cell of emo-dna" in missing
+    assert "empty, arousal: no finished run of emo-dna" in missing
     assert "features-parts: left out by --no-features" in missing
     assert "valence" not in ParsedPage((tmp_path / "here.html").read_text()).rows[1]
 
 
 def test_user_mistake_prints_one_line(emodna_bench: Command, tmp_path: Path) -> None:
-    assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
+    assert "contains no experiment" in emodna_bench("report", "--out", tmp_path / "none").error()
     make_experiment(tmp_path / "bench", seeds=1)
     result = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
     assert result.error().endswith(f"gone/x.html: folder {tmp_path}/gone not found")

@@ -190,7 +190,7 @@ def test_clean_keeps_a_running_run(copy: Path) -> None:
     old_run = old_run.rename(old_run.with_name(old_run.name[:-8] + "00000000"))
     with filelock.FileLock(old_run / ".lock"):
         result = run_bench("clean", "--out", copy, "--delete")
-    assert f"kept {old_run}: a run is at work in it" in result.out
+    assert f"kept {old_run}: a run is using it" in result.out
     assert old_run.exists()
     assert run_bench("clean", "--out", copy, "--delete").out.splitlines()[-1].startswith("deleted 1 run, ")
     assert not old_run.exists()
@@ -231,9 +231,8 @@ class TestExtending:
         assert experiment == plan.experiment
         assert experiment.conditions.steps == 5
         experiment.run_folder(experiment.runs[0]).path.mkdir(parents=True)
-        assert_one_line_error(
-            run_bench(*make_args(six_cache, tmp_path), *pass_corpora()), "--steps 2", "was begun with 5"
-        )
+        result = run_bench(*make_args(six_cache, tmp_path), *pass_corpora())
+        assert_one_line_error(result, "--steps 2: the experiment has 5")
 
 
 class TestDrop:
@@ -246,21 +245,21 @@ class TestDrop:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "text"),
         [
-            (["--steps", 5], "--steps 5: the benchmark in"),
+            (["--steps", 5], "--steps 5"),
             (["--set", "batch_size=4"], "--set batch_size=4"),
         ],
     )
     def test_other_conditions_in_the_same_folder_are_an_error(
-        self, six_cache: Path, complete: tuple[Path, CommandResult], options: list[object], says: str
+        self, six_cache: Path, complete: tuple[Path, CommandResult], options: list[object], text: str
     ) -> None:
         before = (complete[0] / "bench.json").read_bytes()
-        assert_one_line_error(run_bench(*make_args(six_cache, complete[0]), *options), says, "was begun with")
+        assert_one_line_error(run_bench(*make_args(six_cache, complete[0]), *options), text, "the experiment has")
         assert (complete[0] / "bench.json").read_bytes() == before
 
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "text"),
         [
             (["--methods", "dam"], "dan"),
             (["--corpora", "casia"], "--corpora casia: needs at least two corpora"),
@@ -270,10 +269,10 @@ class TestRefused:
         ],
     )
     def test_user_mistake_writes_nothing(
-        self, six_cache: Path, tmp_path: Path, options: list[object], says: str
+        self, six_cache: Path, tmp_path: Path, options: list[object], text: str
     ) -> None:
         out = tmp_path / "bench"
-        assert_one_line_error(run_bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), says)
+        assert_one_line_error(run_bench("run", "--cache", six_cache, "--out", out, "--device", "cpu", *options), text)
         assert not out.exists()
 
     def test_missing_scheduler_writes_no_experiment(self, six_cache: Path, tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ class TestRefused:
                 ["clean", "--out", copy, "--delete"],
                 ["drop", "--out", copy, "--corpora", "casia"],
             ):
-                assert_one_line_error(run_bench(*options), "another emodna-bench is at work")
+                assert_one_line_error(run_bench(*options), "another process is using the experiment")
             assert "running now" in run_bench("status", "--out", copy).out
 
 

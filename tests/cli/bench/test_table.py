@@ -166,7 +166,7 @@ def test_failed_run_is_listed_as_failed(emodna_bench: Command, unfinished: Exper
 
 def test_shared_recordings_are_noted(emodna_bench: Command, two_corpora: Experiment, tmp_path: Path) -> None:
     replace(two_corpora, out=tmp_path, shared_recordings={("emodb", "ravdess"): 107}).write()
-    note = "107 recordings of the target are in the source, too, with their labels"
+    note = "the source contains 107 labelled recordings of the target"
     for format in ("text", "markdown", "latex"):
         assert note in emodna_bench("table", "2", "--out", tmp_path, "--format", format).out
     assert note not in emodna_bench("table", "2", "--out", two_corpora.out).out
