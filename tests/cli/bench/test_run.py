@@ -358,8 +358,8 @@ class TestCluster:
     ) -> None:
         options = [*make_args(six_cache, tmp_path / "bench"), *pass_corpora(), "--scheduler", running.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
-        assert_one_line_error(run_bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
+        assert_one_line_error(run_bench(*gpu), "--device cuda: no worker declares a GPU", "--resources GPU=1")
         versions = runner.read_versions()
         monkeypatch.setattr(runner, "read_versions", lambda: {**versions, "torch": "0.4.1"})
-        assert_one_line_error(run_bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
+        assert_one_line_error(run_bench(*options, "-q"), "has torch", "but the sender has torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()
