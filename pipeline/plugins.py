@@ -14,7 +14,7 @@ Kind = TypeVar("Kind")
 #: Names that any file system takes for a folder.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 #: Rule of `is_valid_name`, for error messages.
-NAME_RULE: Final = "lower-case letters, digits, - and _, and not be `all`"
+NAME_RULE: Final = "lower-case letters, digits, - and _, not start with - or _, and not be `all`"
 
 
 def is_valid_name(name: str) -> bool:

@@ -33,9 +33,7 @@ cache.add_command(stats)
 
 
 @cache.command(
-    "ls",
-    groups={"Data": "cache"},
-    examples=("emodna-cache ls", "emodna-cache ls --cache /data/cache --json"),
+    "ls", groups={"Data": "cache"}, examples=("emodna-cache ls", "emodna-cache ls --cache /data/cache --json")
 )
 @cache_option
 @common_options
@@ -105,10 +103,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         common.note(f"wrote {common.escape(png)}")
 
 
-@cache.command(
-    groups={"Data": "cache"},
-    examples=("emodna-cache verify ravdess", "emodna-cache verify emodb --json"),
-)
+@cache.command(groups={"Data": "cache"}, examples=("emodna-cache verify ravdess", "emodna-cache verify emodb --json"))
 @click.argument("store")
 @cache_option
 @common_options
@@ -134,11 +129,7 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
 @click.option(
     "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="File or folder.  [default: named after the store]",
-)
+@click.option("--out", type=click.Path(path_type=Path), help="File or folder.  [default: named after the store]")
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options

@@ -9,7 +9,7 @@ from emodna.pipeline.archives.base import ARCHIVE_SUFFIXES, Stamp, Tree, is_hidd
 from emodna.pipeline.archives.folder import FolderTree
 from emodna.pipeline.archives.tar import TarTree, is_tar
 from emodna.pipeline.archives.zip import ZipTree
-from emodna.pipeline.errors import CorpusError, Remedy
+from emodna.pipeline.errors import CorpusError
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
@@ -35,7 +35,7 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
         return tree
     archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
-        raise CorpusError("several archives", where=root, valid=archives, remedy=Remedy("choose one with {root}"))
+        raise CorpusError("several archives", where=root, valid=archives, remedy="give the path of one")
     return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree
 
 

@@ -29,7 +29,7 @@ _FLAT_DB: Final = 0.5
 _EMPTY_BAND_DB: Final = 1.0
 #: dB from floor to peak: with less, the floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
-#: Least ratio of a file's Nyquist frequency to a band limit that it can violate.
+#: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
 _MAX_RARE_SHARE: Final = 0.1

@@ -1,4 +1,4 @@
-"""Summarise all features of a store in one pass and constant memory, and compare stores by the result."""
+"""Summarise the features of a store block by block, and compare stores by the result."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -10,7 +10,7 @@ from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
 from emodna.pipeline.store import FeatureStore
 
-#: Values that are processed together: 8 MiB as float64.
+#: Values to process together: 8 MiB as float64.
 BLOCK_VALUES: Final = 1 << 20
 #: Frames at each end of an utterance whose window reaches beyond the audio: half a window of four hops.
 _EDGE: Final = 2
