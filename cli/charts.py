@@ -62,9 +62,9 @@ def terminal_picture(features: NDArray[np.float32], feature_set: FeatureSet, wid
         image = _waveform(features[:, 0], columns)
     else:
         image = np.stack([slot.mean(axis=0) for slot in np.array_split(features, columns)], axis=1)  # (dim, columns)
-        if feature_set.one_scale:  # then neighbours can be averaged, too
+        if feature_set.has_one_scale:  # then neighbours can be averaged, too
             image = np.stack([slot.mean(axis=0) for slot in np.array_split(image, min(len(image), _ROWS))])
-    across = None if feature_set.one_scale else 1
+    across = None if feature_set.has_one_scale else 1
     low, high = image.min(axis=across, keepdims=True), image.max(axis=across, keepdims=True)
     palette = _COLOURS if coloured else _SHADES
     level = ((image - low) / np.maximum(high - low, 1e-6) * (len(palette) - 1)).round().astype(int)

@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from emodna.pipeline.errors import EmodnaError, StoreError, explained
+from emodna.pipeline.errors import EmodnaError, StoreError, explain_os_error
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,7 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         _abandon_stdout()
         code = 0
     except (OSError, MemoryError) as error:
-        reason = explained(error) if isinstance(error, OSError) else "not enough memory: free some"
+        reason = explain_os_error(error) if isinstance(error, OSError) else "not enough memory: free some"
         where = getattr(error, "filename", None)
         print_error("; ".join(filter(None, [reason if where is None else f"{where}: {reason}", resumable])))
         code = 1

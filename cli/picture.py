@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emodna.cli.charts import envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
-from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance
 from emodna.pipeline.inspect.oddities import is_silent
 from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
@@ -40,7 +40,7 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
     # What has a scale of its own, c0 or a waveform, is a curve; the rest, if there is any, a heat map.
-    curves = 1 if features.shape[1] == 1 or not feature_set.one_scale else 0
+    curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
     maps = int(features.shape[1] > curves)
     axes = figure.subplots(curves + maps, 1, sharex=True, squeeze=False, height_ratios=[1] * curves + [3] * maps)[:, 0]
     if curves:
@@ -74,7 +74,7 @@ def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.f
 def distributions_figure(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     """Draw labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
     moments = overall(store)
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
     labels, speakers = balance.labels(store), balance.speakers(store)
     emotions = balance.counts(table["emotion"])
@@ -108,7 +108,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[F
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     surveys = [survey(each) for each in stores]
     moments = [each for each, _ in surveys]
     difference = mean_difference(*moments)
@@ -226,7 +226,7 @@ def _speaker_bars(axes: Axes, speakers: dict[str, Any]) -> None:
 def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
     """Draw mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
     dim = len(moments[0].mean)
-    apart = 1 if not features.one_scale and dim > 1 else 0
+    apart = 1 if not features.has_one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
     twin = axes.twinx() if apart else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):

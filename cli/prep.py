@@ -16,9 +16,9 @@ from emodna.cli.progress import Counter, counting
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
-    from emodna.pipeline.prepare import Report
-    from emodna.pipeline.prepare.executors import StartExecutor
-    from emodna.pipeline.prepare.extract import Outcome
+    from emodna.pipeline.prepare import PrepareReport
+    from emodna.pipeline.prepare.executors import ExecutorFactory
+    from emodna.pipeline.prepare.extract import ExtractionResult
 
 #: Option that names the corpora -> the options that go with it.
 _GOES_WITH: Final = {
@@ -126,9 +126,9 @@ def prep(
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare
-    from emodna.pipeline.prepare.extract import Extraction
+    from emodna.pipeline.prepare.extract import ExtractionConfig
 
-    extraction = Extraction(
+    extraction = ExtractionConfig(
         features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
         max_seconds,
         segmenter(segment),
@@ -172,16 +172,16 @@ class _ProgressWatcher:
         self._done = self._rejected = 0
         self._seconds = 0.0
 
-    def waiting(self, store: Path) -> None:
+    def on_wait(self, store: Path) -> None:
         common.note(f"waiting for another emodna-prep on {common.safe(store)}")
 
-    def planned(self, recordings: int) -> None:
+    def on_plan(self, recordings: int) -> None:
         self._counter.begin(recordings)
 
-    def examined(self, outcomes: "Sequence[Outcome]") -> None:
-        self._done += len(outcomes)
-        self._rejected += sum(outcome.rejection is not None for outcome in outcomes)
-        self._seconds += sum(facts.duration for outcome in outcomes for facts in outcome.facts)
+    def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
+        self._done += len(results)
+        self._rejected += sum(outcome.rejection is not None for outcome in results)
+        self._seconds += sum(facts.duration for outcome in results for facts in outcome.facts)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -197,15 +197,15 @@ def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
     return (workers, None) if first < second else (None, scheduler)
 
 
-def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[StartExecutor]":
+def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
     """Return the start of workers on this machine, or connect to a cluster."""
     if scheduler is None:
-        from emodna.pipeline.prepare.executors import local_workers
+        from emodna.pipeline.prepare.executors import make_local_factory
 
-        return nullcontext(local_workers(workers or common.cores()))
-    from emodna.pipeline.prepare.cluster import connected
+        return nullcontext(make_local_factory(workers or common.cores()))
+    from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connected(scheduler, tell=lambda line: common.note(common.safe(line)))
+    return connect_cluster(scheduler, tell=lambda line: common.note(common.safe(line)))
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:
@@ -225,7 +225,7 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
         raise click.UsageError("--accept-licence goes with --download only")
 
 
-def _print_notes(report: "Report", *, verbose: bool) -> None:
+def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
     """Print on standard error what a user should know but a script should not have to parse."""
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.safe(warning)}")
@@ -238,7 +238,7 @@ def _print_notes(report: "Report", *, verbose: bool) -> None:
         common.note(f"... and {len(report.rejections) - len(shown)} more (-v names them all)")
 
 
-def _print_summary(report: "Report") -> None:
+def _print_summary(report: "PrepareReport") -> None:
     parts = [
         f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)",
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",

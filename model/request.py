@@ -27,7 +27,7 @@ from emodna.model.reproducibility import seeded
 from emodna.model.run_folder import JOIN, settings_hash
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError
-from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
 #: About a syllable: a shorter window is a mistake.
@@ -240,7 +240,7 @@ def _shared_features(request: FitRequest) -> FeatureSet:
     for source in request.sources:
         if source.snapshot.parameters != target.snapshot.parameters:
             raise ConfigError(f"{source.path} and {target.path}: features of different parameters do not go together")
-    return feature_set_from(target.snapshot.parameters)
+    return rebuild_feature_set(target.snapshot.parameters)
 
 
 def _check_window(frames: int, features: FeatureSet) -> None:

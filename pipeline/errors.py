@@ -126,7 +126,7 @@ class AudioError(EmodnaError):
 
 
 #: What reading one recording raises if that recording cannot be used.
-UNUSABLE: Final = (AudioError, OSError, ValueError)
+RECORDING_ERRORS: Final = (AudioError, OSError, ValueError)
 
 
 def rejection(error: AudioError | OSError | ValueError) -> str:
@@ -161,17 +161,17 @@ _ADVICE: Final = {
 }
 
 
-def of_the_machine(error: Exception) -> bool:
+def is_system_error(error: Exception) -> bool:
     """Return True if an error tells of the machine at this moment, such as no memory, and not of the file it met."""
     return isinstance(error, OSError) and error.errno in _MACHINE
 
 
-def of_an_existing_file(error: Exception) -> bool:
+def is_read_error(error: Exception) -> bool:
     """Return True if an error tells of a file that is there, but cannot be read."""
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE
 
 
-def explained(error: OSError) -> str:
+def explain_os_error(error: OSError) -> str:
     """Return what the system says, and what a user can do about it."""
     advice = next((what for what, numbers in _ADVICE.items() if error.errno in numbers), None)
     return ": ".join(filter(None, [error.strerror or str(error), advice]))

@@ -14,7 +14,7 @@ from hypothesis import settings
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import age, noise, prepared, wav
+from tests.pipeline.making import age, noise, prepare_corpus, wav
 from tests.synthesis import make_emodb, make_ravdess
 
 # A shared or busy machine is no failure, and a failure found once should be found again.
@@ -63,8 +63,8 @@ def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory, ravdess_root: Path, emodb_root: Path) -> Path:
     """A cache that holds both small corpora. Only for reading: a test that changes a store copies it first."""
     folder = tmp_path_factory.mktemp("cache")
-    prepared(ravdess_root, folder, corpus("ravdess"))
-    prepared(emodb_root, folder, corpus("emodb"))
+    prepare_corpus(ravdess_root, folder, corpus("ravdess"))
+    prepare_corpus(emodb_root, folder, corpus("emodb"))
     return folder
 
 
@@ -95,7 +95,7 @@ def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recordings.append(folder / "roots" / name / path)
             recordings[-1].parent.mkdir(parents=True, exist_ok=True)
             recordings[-1].write_bytes(wav(noise(0.4, seed=f"{name} {path}")))
-        prepared(folder / "roots" / name, folder / "cache", corpus(name))
+        prepare_corpus(folder / "roots" / name, folder / "cache", corpus(name))
     return folder / "cache"
 
 

@@ -18,7 +18,7 @@ from emodna.model.bench.leftovers import Kind, Leftover, leftovers
 from emodna.model.bench.paper import CEILING
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
-from emodna.pipeline.errors import explained
+from emodna.pipeline.errors import explain_os_error
 
 _KINDS: Final[dict[Kind, str]] = {
     "old": "of other stores, methods or seeds than the benchmark has",
@@ -168,7 +168,7 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
                 if each.kept is None:
                     each.remove()
             except OSError as error:
-                common.print_error(f"{error.filename or each.path}: {explained(error)}")
+                common.print_error(f"{error.filename or each.path}: {explain_os_error(error)}")
                 failed = True
     if as_json:
         documents = [

@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
-from emodna.cli.cache.gc import collect_garbage
+from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Command
@@ -27,7 +27,7 @@ def cache() -> None:
 
 
 cache.add_command(diff)
-cache.add_command(collect_garbage)
+cache.add_command(gc_command)
 cache.add_command(plot)
 cache.add_command(stats)
 
@@ -80,10 +80,10 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
             raise click.UsageError("--png goes with the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
-    from emodna.pipeline.features import feature_set_from
+    from emodna.pipeline.features import rebuild_feature_set
     from emodna.pipeline.tables import rows_of
 
-    row = opened.row_of(id)
+    row = opened.find_row(id)
     facts = next(rows_of(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
@@ -91,7 +91,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         from emodna.cli.charts import terminal_picture
 
         common.print_facts(facts)
-        feature_set, coloured = feature_set_from(opened.snapshot.parameters), common.out.color_system is not None
+        feature_set, coloured = rebuild_feature_set(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.picture import save

@@ -12,7 +12,7 @@ from emodna.cli import common
 from emodna.cli.options import Command
 
 if TYPE_CHECKING:
-    from emodna.pipeline.store.gc import Leftover, Tidied
+    from emodna.pipeline.store.gc import GarbageReport, Leftover
 
 
 @click.command("gc", cls=Command)
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @common.cache_option
 @common.common_options
-def collect_garbage(
+def gc_command(
     stores: tuple[str, ...],
     delete: bool,
     unfinished: bool,
@@ -38,11 +38,11 @@ def collect_garbage(
     version is left alone; so are old shards and tables while a process reads the store. Files that emodna did not
     name stay, wherever they lie. Exit 1 if something could not be removed.
     """
-    from emodna.pipeline.store.gc import folders, tidy
+    from emodna.pipeline.store.gc import collect_garbage, list_store_folders
 
-    chosen = [_folder(cache, store) for store in stores] or folders(cache)
+    chosen = [_folder(cache, store) for store in stores] or list_store_folders(cache)
     different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # a link and its goal are one
-    results = [tidy(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
+    results = [collect_garbage(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
     if as_json:
         common.print_json(
             {
@@ -68,7 +68,7 @@ def _folder(cache: Path, store: str) -> Path:
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
 
 
-def _print(results: "Sequence[Tidied]", *, delete: bool, verbose: bool) -> None:
+def _print(results: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
     for result in results:
         store = common.safe(result.store)
         if result.removed:
@@ -99,11 +99,11 @@ def _bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
-def _name(result: "Tidied", leftover: "Leftover") -> str:
+def _name(result: "GarbageReport", leftover: "Leftover") -> str:
     return leftover.path.relative_to(result.store).as_posix()
 
 
-def _json(result: "Tidied") -> dict[str, Any]:
+def _json(result: "GarbageReport") -> dict[str, Any]:
     def entry(file: "Leftover") -> dict[str, Any]:
         return {"file": _name(result, file), "bytes": file.bytes, "kind": file.kind.value}
 

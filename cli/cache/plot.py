@@ -84,12 +84,12 @@ def plot(
 def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Draw features over time, with the utterance's labels in the title."""
     from emodna.cli.picture import features_figure
-    from emodna.pipeline.features import feature_set_from
+    from emodna.pipeline.features import rebuild_feature_set
     from emodna.pipeline.tables import rows_of
 
-    row = store.row_of(id)
+    row = store.find_row(id)
     facts = next(rows_of(store.table.slice(row, 1)))
-    features, feature_set = store[row], feature_set_from(store.snapshot.parameters)
+    features, feature_set = store[row], rebuild_feature_set(store.snapshot.parameters)
     known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
     title = f"{store.snapshot.corpus} {id}"
     about = ", ".join([*(str(each) for each in known if each), f"{facts['duration']:.2f} s, {facts['sample_rate']} Hz"])

@@ -24,7 +24,13 @@ from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.cluster import CONNECT_SECONDS, GONE, Call, connection, say_nothing
+from emodna.pipeline.prepare.cluster import (
+    CONNECT_SECONDS,
+    CONNECTION_ERRORS,
+    PickledCall,
+    connect_client,
+    silence_dask_logging,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -89,7 +95,7 @@ class Workers:
         """Send an order to the worker that has least to do; if that dies, another one goes on with it."""
         return self.client.submit(
             pickle.loads,
-            pickle.dumps(Call(execute_order, order)),
+            pickle.dumps(PickledCall(execute_order, order)),
             key=f"cell-{uuid4()}",
             resources=dict(self.resources) or None,
         )
@@ -101,7 +107,7 @@ def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[
     import dask.config
     from distributed import Client, LocalCluster
 
-    say_nothing()
+    silence_dask_logging()
     # Torch reads these as it is imported; a user's own would have each worker take all cores.
     pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
     settings = {
@@ -132,8 +138,8 @@ def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[
 
 @contextmanager
 def remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
-    """Use the workers of a cluster, present and future; raises as `connection`."""
-    with connection(scheduler, "emodna-bench") as client:
+    """Use the workers of a cluster, present and future; raises as `connect_client`."""
+    with connect_client(scheduler, "emodna-bench") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
 
@@ -207,7 +213,9 @@ def execute(
     except BaseException as error:
         if flying:
             _stop(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
-        if isinstance(error, GONE) and not (isinstance(error, OSError) and error.errno is not None):  # of a file
+        if isinstance(error, CONNECTION_ERRORS) and not (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # of a file
             raise WorkerError(f"lost the connection to the workers at {workers.place}: {_RESUMABLE}") from error
         raise
     return found
@@ -219,7 +227,7 @@ def _answer(future: "Future[Any]", place: str) -> Answer:
 
     try:
         answer: Answer = future.result()
-    except GONE:
+    except CONNECTION_ERRORS:
         raise
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
@@ -248,7 +256,7 @@ def _record(failure: Path, answer: Answer) -> None:
 
 def _stop(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
     """Let runs at work stop behind their present step, and write a checkpoint."""
-    with suppress(*GONE):
+    with suppress(*CONNECTION_ERRORS):
         workers.client.cancel(futures)
     until = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < until and any(map(is_locked, folders)):

@@ -18,7 +18,7 @@ from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.prepare.cluster import worker_name
+from emodna.pipeline.prepare.cluster import get_worker_name
 
 if TYPE_CHECKING:
     from emodna.model.training.log import Watcher
@@ -119,7 +119,7 @@ def execute_order(order: Order) -> Answer:
     """Execute a run or resume it; called on a worker."""
     began = time.monotonic()
     if (reason := _reason_to_refuse(order)) is not None:
-        return Answer("refused", error=f"{worker_name()} {reason}")
+        return Answer("refused", error=f"{get_worker_name()} {reason}")
     with _one_at_a_time:
         try:
             return replace(_execute(order), seconds=time.monotonic() - began)

@@ -27,7 +27,7 @@ class Input:
     file: str
     """Its name in answers."""
     open: Callable[[], BinaryIO]
-    """Opens it, seekable, any number of times; raises one of `UNUSABLE`, as reading it may."""
+    """Opens it, seekable, any number of times; raises one of `RECORDING_ERRORS`, as reading it may."""
     number: int | None = None
     """Number of its row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)

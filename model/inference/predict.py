@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from emodna.model.inference.inputs import Input, named
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
-from emodna.pipeline.audio.decode import Pieces, decode, resample, resample_pieces
-from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
+from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import extracting_threads
 
@@ -172,7 +172,7 @@ def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Win
                     for number, model in takers.items():
                         answer = Prediction(recording.file, duration=duration, model=number)
                         yield _question(recording, answer, model, span, features[model.features])
-        except UNUSABLE as error:
+        except RECORDING_ERRORS as error:
             for number in takers:
                 yield _Question(recording, Prediction(recording.file, error=rejection(error), model=number))
 
@@ -187,11 +187,11 @@ def _parts(
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
         yield recording.duration, None, {each: _extracted(each, samples[each.sample_rate]) for each in sets}
         return
-    pieces = Pieces(stream, channel=channel)
+    pieces = RecordingReader(stream, channel=channel)
     spans = windows.spans(pieces.duration)
     # tee lets go of what it keeps by dozens.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [pieces] if len(rates) == 1 else tee(pieces, len(rates))
-    signals = [resample_pieces(each, pieces.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
+    signals = [resample_blocks(each, pieces.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
     for span, cut_out in zip(spans, cuts, strict=True):
         samples = dict(zip(rates, cut_out, strict=True))

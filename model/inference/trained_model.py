@@ -22,7 +22,7 @@ from emodna.model.reproducibility import float32_throughout, without_autocast
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
-from emodna.pipeline.features import FeatureSet, feature_set_from
+from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
 #: Windows that go through the network together: from here on they take no less time each.
 BATCH: Final = 64
@@ -128,7 +128,7 @@ class TrainedModel:
             path = RunFolder(path).finished_model()
         tensors, facts = checkpoint.load_tensors(path)
         try:
-            features = feature_set_from(facts["features"])
+            features = rebuild_feature_set(facts["features"])
             framer = _framer(facts, tensors, features)
             kind = method_of(path, facts["method"], facts.get("package"))
             with torch.device("meta"), blaming(kind.name, "()"):  # no memory before the file's tensors are known to fit

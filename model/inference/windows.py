@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import ConfigError
-from emodna.pipeline.audio.decode import sample_at
+from emodna.pipeline.audio.decode import time_to_sample
 
 #: Shortest window in s: less is too little to hear an emotion.
 SHORTEST: Final = 0.25
@@ -54,7 +54,7 @@ def cut(
     """
     stream, buffer, first = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):
-        begins, stops = sample_at(start, sample_rate), sample_at(end, sample_rate)
+        begins, stops = time_to_sample(start, sample_rate), time_to_sample(end, sample_rate)
         parts, length = [buffer], len(buffer)
         while (number == len(spans) - 1 or first + length < stops) and (block := next(stream, None)) is not None:
             parts.append(block)

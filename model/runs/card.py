@@ -23,7 +23,7 @@ from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import markdown_text, yaml_text
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.files import replacing, write_atomically
 from emodna.pipeline.store import FeatureStore
 
@@ -85,7 +85,7 @@ def _facts(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequen
         raise ValueError(f"supervision {supervision!r:.40}")
     sources = " + ".join(corpus.name for corpus in corpora if corpus.role == "source")
     target = next(corpus for corpus in corpora if corpus.role == "target")
-    features = feature_set_from(decisive["features"])
+    features = rebuild_feature_set(decisive["features"])
     defaults, used = ({**each["train"], **each["method_config"]} for each in (config["defaults"], decisive))
     tags = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation", task, decisive["method"]]
     return {

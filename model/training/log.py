@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
-from emodna.pipeline.errors import explained
+from emodna.pipeline.errors import explain_os_error
 from emodna.pipeline.files import write_atomically
 
 _LOG: Final = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Recorder:
             if writer is not None:
                 with suppress(OSError):  # it tries to write once more
                     writer.file_writer.close()
-            reason = explained(error) if isinstance(error, OSError) else str(error)
+            reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
             _LOG.warning("no more TensorBoard events in %s: %s; the run goes on without", self._folder, reason)
 
 

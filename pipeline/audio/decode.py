@@ -44,7 +44,7 @@ def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -
     `AudioError`: empty, truncated or unreadable file, no such channel, samples that are not finite, or a recording of
     more than `max_seconds`, which is refused before it is decoded.
     """
-    pieces = Pieces(stream, channel=channel, max_seconds=max_seconds)
+    pieces = RecordingReader(stream, channel=channel, max_seconds=max_seconds)
     return Recording(pieces.joined(), pieces.sample_rate, pieces.channels)
 
 
@@ -57,7 +57,7 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return resampled if len(resampled) == length else np.pad(resampled, (0, length - len(resampled)))
 
 
-class Pieces:
+class RecordingReader:
     """One channel of a recording, some of it at a time: of any length in little memory, and the samples of `decode`.
 
     It takes what `decode` takes, and raises `AudioError` as that does: for what the header tells from the constructor,
@@ -142,7 +142,7 @@ class Pieces:
             raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
 
 
-def resample_pieces(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
+def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
     """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time."""
     if source == target:
         yield from blocks
@@ -158,7 +158,7 @@ def resample_pieces(blocks: Iterable[NDArray[np.float32]], source: int, target: 
     yield np.pad(rest, (0, left - len(rest)))
 
 
-def sample_at(time: float, sample_rate: int) -> int:
+def time_to_sample(time: float, sample_rate: int) -> int:
     """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
     return int(time * sample_rate + 1e-3)
 

@@ -144,16 +144,16 @@ def segmenter(name: str) -> Segmenter | None:
     return SEGMENTERS[name]
 
 
-def piece_id(recording_id: str, start: float) -> str:
+def make_segment_id(recording_id: str, start: float) -> str:
     """Return the id of the piece that starts at so many s of a recording."""
     return f"{recording_id}{_MARK}{start:{_DIGITS}}"
 
 
-def recordings_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+def get_recording_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Ids of the recordings that pieces of these ids were cut from."""
     return pc.replace_substring_regex(ids, f"{_MARK}[^{_MARK}]*$", "")
 
 
-def starts_of(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+def get_segment_starts(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Starts of pieces of these ids in s."""
     return pc.replace_substring_regex(ids, f"(?s)^.*{_MARK}", "").cast(pa.float64())

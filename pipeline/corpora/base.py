@@ -61,7 +61,7 @@ class Scan:
     """Utterances that a corpus found under a root."""
 
     table: pa.Table
-    """A row per utterance, in order of id: `layout.DESCRIBED_SCHEMA`, then the corpus's own columns."""
+    """A row per utterance, in order of id: `layout.SCAN_SCHEMA`, then the corpus's own columns."""
     skipped: Mapping[str, int]
     """Files left out, counted by reason."""
 
@@ -73,12 +73,12 @@ class Scan:
     def utterances(self) -> Sequence[Utterance]:
         """Return the utterances as objects, made anew each time."""
         own = self.own_columns().to_pylist() or [{}] * len(self)
-        rows = self.table.select(layout.DESCRIBED_SCHEMA.names).to_pylist()
+        rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
 
     def own_columns(self) -> pa.Table:
         """Return the corpus's own columns."""
-        return self.table.drop_columns(layout.DESCRIBED_SCHEMA.names)
+        return self.table.drop_columns(layout.SCAN_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +241,7 @@ def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
     """
     parts = list(_parts(iter(utterances)))
     try:
-        return pa.concat_tables(parts, promote_options="permissive") if parts else layout.DESCRIBED_SCHEMA.empty_table()
+        return pa.concat_tables(parts, promote_options="permissive") if parts else layout.SCAN_SCHEMA.empty_table()
     except pa.ArrowException as error:
         raise CorpusError(f"columns with values of no common type ({error})") from error
 
@@ -260,7 +260,7 @@ def _parts(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
             refuse_reserved(first.extra)
         if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
             raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
-        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.DESCRIBED_SCHEMA}
+        columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:
                 columns[name] = pa.array([each.extra[name] for each in rows])

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, center_fit
+from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, crop_or_pad
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
@@ -18,9 +18,9 @@ __all__ = [
     "LogMelSet",
     "MfccSet",
     "WaveSet",
-    "center_fit",
+    "crop_or_pad",
     "feature_set",
-    "feature_set_from",
+    "rebuild_feature_set",
 ]
 
 FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
@@ -40,7 +40,7 @@ def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 
-def feature_set_from(parameters: Mapping[str, Any]) -> FeatureSet:
+def rebuild_feature_set(parameters: Mapping[str, Any]) -> FeatureSet:
     """Rebuild the feature set whose `parameters()` these are, as prediction needs it; else an `EmodnaError`."""
     for default in FEATURE_SETS.values():
         given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}

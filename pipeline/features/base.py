@@ -40,7 +40,7 @@ class FeatureSet(ABC):
     #: Of the values, if they have any.
     unit: ClassVar[str] = ""
     #: Whether the values of a frame have one scale, as those of a spectrum do.
-    one_scale: ClassVar[bool] = True
+    has_one_scale: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -98,14 +98,14 @@ class FeatureSet(ABC):
             found = f"{len(samples)} samples at {self.sample_rate} Hz"
             raise AudioError(f"too short: {found}, at least {self.min_samples} needed")
         if self.fixed_samples is not None:
-            samples = center_fit(samples, self.fixed_samples)
+            samples = crop_or_pad(samples, self.fixed_samples)
         features, peak_db = self.transform(samples)
         if not np.isfinite(features).all():
             raise AudioError("samples so large that their power is not finite")
         return features, peak_db
 
 
-def center_fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+def crop_or_pad(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     """Crop or zero-pad (n,) samples to `length`, evenly at both ends."""
     spare = length - len(samples)
     if spare >= 0:

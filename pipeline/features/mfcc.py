@@ -24,7 +24,7 @@ class MfccSet(LogMelSet):
     kind: ClassVar[str] = "mfcc"
     value: ClassVar[str] = "coefficient"
     unit: ClassVar[str] = ""
-    one_scale: ClassVar[bool] = False
+    has_one_scale: ClassVar[bool] = False
 
     @property
     def title(self) -> str:

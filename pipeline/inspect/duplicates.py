@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.segment import recordings_of
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.audio.segment import get_recording_ids
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import Spectra
 from emodna.pipeline.inspect.survey import Utterances, voice_weights
 from emodna.pipeline.store import FeatureStore
@@ -45,7 +45,7 @@ class Group:
 def same_audio(store: FeatureStore) -> list[Group]:
     """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
     table = store.columns(["id", "audio_sha256"])
-    recordings = table["id"] if store.snapshot.segmentation is None else recordings_of(table["id"])
+    recordings = table["id"] if store.snapshot.segmentation is None else get_recording_ids(table["id"])
     found = []
     for rows in _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
         first: dict[str, int] = {}
@@ -110,7 +110,7 @@ class _Courses:
 
     def __init__(self, store: FeatureStore, found: Utterances) -> None:
         self._store = store
-        self._spectra = Spectra(feature_set_from(store.snapshot.parameters))
+        self._spectra = Spectra(rebuild_feature_set(store.snapshot.parameters))
         deviations = found.sketch[:, found.sketch.shape[1] // 2 :].astype(np.float64)
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 

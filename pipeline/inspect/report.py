@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect import balance, duplicates, oddities
 from emodna.pipeline.inspect.oddities import OFFSET, ZEROS, Waveform
 from emodna.pipeline.inspect.survey import Utterances, survey
@@ -24,7 +24,7 @@ def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Wavefo
     `window` is the length in s of the window that training uses; `waveforms` are facts of the audio itself, if it is to
     be judged, too. Raises `StoreError`: damaged features.
     """
-    features = feature_set_from(store.snapshot.parameters)
+    features = rebuild_feature_set(store.snapshot.parameters)
     moments, found = survey(store)
     table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels"])
     silent = oddities.is_silent(store)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import Frames, Spectra
 from emodna.pipeline.store import FeatureStore
 
@@ -83,7 +83,7 @@ def overall(store: FeatureStore) -> Moments:
 
 def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
     """Read all features of a store once. Raises `StoreError`: damaged features."""
-    spectra = Spectra(feature_set_from(store.snapshot.parameters))
+    spectra = Spectra(rebuild_feature_set(store.snapshot.parameters))
     moments = Moments.none(store.dim)
     blocks = []
     for rows, features in store.blocks(BLOCK):

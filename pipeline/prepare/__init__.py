@@ -1,5 +1,5 @@
 """Prepare a corpus: scan its files, extract features, commit the store."""
 
-from emodna.pipeline.prepare.run import Report, Watcher, prepare
+from emodna.pipeline.prepare.run import PrepareCallback, PrepareReport, prepare
 
-__all__ = ["Report", "Watcher", "prepare"]
+__all__ = ["PrepareCallback", "PrepareReport", "prepare"]

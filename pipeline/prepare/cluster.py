@@ -21,9 +21,16 @@ from uuid import uuid4
 from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import CorpusError, WorkerError, explained
-from emodna.pipeline.prepare.executors import RESUMABLE, Executor, StartExecutor
-from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine, examine_all, library_versions
+from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
+from emodna.pipeline.prepare.executors import RESUMABLE, Executor, ExecutorFactory
+from emodna.pipeline.prepare.extract import (
+    ExtractionConfig,
+    ExtractionResult,
+    Job,
+    examine,
+    examine_all,
+    get_library_versions,
+)
 from emodna.pipeline.threads import hold_to_one_thread
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 #: Seconds after which nobody answers at an address.
 CONNECT_SECONDS: Final = 10.0
 #: Errors that Dask raises when the scheduler or the client is gone.
-GONE: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
+CONNECTION_ERRORS: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
 #: Errors that Dask raises of an address or its file; the last two are about TLS and about port 0.
 _NO_ADDRESS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
@@ -47,7 +54,7 @@ _ROOTS: Final = 4
 Tell = Callable[[str], None]
 
 
-class Call:
+class PickledCall:
     """A pickled call: to unpickle it is to call a function and get its result.
 
     So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
@@ -62,14 +69,14 @@ class Call:
 
 
 @contextmanager
-def connection(scheduler: str, name: str) -> "Iterator[Client]":
+def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
     """Connect the command `name` to a scheduler: its address, or the file in which it wrote its address.
 
     Raises WorkerError if it is no address, or nobody is there.
     """
     from distributed import Client
 
-    say_nothing()
+    silence_dask_logging()
     file = Path(scheduler)
     try:
         address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
@@ -85,22 +92,22 @@ def connection(scheduler: str, name: str) -> "Iterator[Client]":
         client.close(timeout=CONNECT_SECONDS)
 
 
-def say_nothing() -> None:
+def silence_dask_logging() -> None:
     """Keep distributed from logging what its caller says in one line, such as that a connection is lost."""
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def connected(scheduler: str, tell: Tell) -> Iterator[StartExecutor]:
-    """Connect to a cluster as `connection` does, and yield the start of an executor on it."""
-    with connection(scheduler, "emodna-prep") as client:
+def connect_cluster(scheduler: str, tell: Tell) -> Iterator[ExecutorFactory]:
+    """Connect to a cluster as `connect_client` does, and yield the start of an executor on it."""
+    with connect_client(scheduler, "emodna-prep") as client:
         yield partial(_start, client, scheduler, tell)
 
 
 @contextmanager
 def _start(
-    client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction, _due: int
+    client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: ExtractionConfig, _due: int
 ) -> Iterator[Executor]:
     """Start threads that hand batches to the cluster: so many that it is never short of them."""
     run = _ClusterRun(client, scheduler, tell, tree, extraction)
@@ -119,13 +126,13 @@ def _start(
 class _ClusterRun:
     """One run's use of a cluster; called by many threads."""
 
-    def __init__(self, client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: Extraction) -> None:
+    def __init__(self, client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: ExtractionConfig) -> None:
         self._client, self._scheduler, self._tell = client, scheduler, tell
         self._tree, self._extraction = tree, extraction
         self._versions = extraction.versions()
         # All batches of a run share it: it is small enough to travel with each, and a worker opens its tree once.
         self._order = pickle.dumps((tree.root, _archive_size(tree.root), pickle.dumps((tree, extraction))))
-        self._sent: WeakSet[Future[Answer]] = WeakSet()
+        self._sent: WeakSet[Future[BatchReply]] = WeakSet()
         self._ended = threading.Event()
         self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
         self._adding = threading.Lock()
@@ -133,7 +140,7 @@ class _ClusterRun:
     def watch_for_workers(self) -> None:
         """Tell, once, that there are no workers to wait for."""
         told = False
-        with suppress(*GONE):  # whoever waits for a batch finds out, too
+        with suppress(*CONNECTION_ERRORS):  # whoever waits for a batch finds out, too
             while not self._ended.is_set():
                 here = bool(self._client.nthreads())
                 if not here and not told:
@@ -141,35 +148,35 @@ class _ClusterRun:
                 told = not here
                 self._ended.wait(_LOOK_SECONDS)
 
-    def examine(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
         """Examine a batch.
 
         Raises WorkerError if the scheduler is gone, or workers cannot do it or died of it; CorpusError if a worker sees
         other audio than this process.
         """
-        call = pickle.dumps(Call(examine_there, self._versions, self._order, pickle.dumps(list(jobs))))
+        call = pickle.dumps(PickledCall(examine_on_worker, self._versions, self._order, pickle.dumps(list(jobs))))
         with self.lost_connection(), self._useless_workers(jobs):
             future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
             self._sent.add(future)
             if self._ended.is_set():
                 future.cancel()
-            answer: Answer = future.result()
+            answer: BatchReply = future.result()
         self._compare_audio(answer)
         self._compare_processors(answer)
-        return list(answer.outcomes)
+        return list(answer.results)
 
     def end(self) -> None:
         """Cancel the batches that are on their way, so that nobody waits for them."""
         self._ended.set()
-        with suppress(*GONE):
+        with suppress(*CONNECTION_ERRORS):
             self._client.cancel(list(self._sent))
 
     def close_roots(self) -> None:
         """Let the workers close what they opened: what a compressed tar holds fills their disks."""
 
         def close() -> None:
-            with suppress(*GONE):
-                self._client.run(pickle.loads, pickle.dumps(Call(close_roots)), on_error="ignore")
+            with suppress(*CONNECTION_ERRORS):
+                self._client.run(pickle.loads, pickle.dumps(PickledCall(close_roots)), on_error="ignore")
 
         # The work is done: no worker that does not answer may hold it up.
         closing = threading.Thread(target=close, daemon=True)
@@ -203,15 +210,17 @@ class _ClusterRun:
         except (ImportError, AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
                 where = "" if error.filename is None else f"{error.filename}: "
-                raise WorkerError(f"a worker at {self._scheduler}: {where}{explained(error)}; {RESUMABLE}") from error
+                raise WorkerError(
+                    f"a worker at {self._scheduler}: {where}{explain_os_error(error)}; {RESUMABLE}"
+                ) from error
             raise WorkerError(
                 f"a worker at {self._scheduler} cannot load emodna ({error}): "
                 "every worker needs the environment that emodna-prep runs in"
             ) from error
 
-    def _compare_audio(self, answer: "Answer") -> None:
+    def _compare_audio(self, answer: "BatchReply") -> None:
         """Refuse the answer of a worker that sees other files, or rejects one that is sound here."""
-        for outcome, size in zip(answer.outcomes, answer.sizes, strict=True):
+        for outcome, size in zip(answer.results, answer.sizes, strict=True):
             job = outcome.job
             if outcome.rejection is None:
                 there, here = size, _size(self._tree, job)
@@ -224,7 +233,7 @@ class _ClusterRun:
                     "the audio has to be the same on every worker"
                 )
 
-    def _compare_processors(self, answer: "Answer") -> None:
+    def _compare_processors(self, answer: "BatchReply") -> None:
         """Tell, once, that the workers' processors differ."""
         with self._adding:
             second = len(self._cpus) == 1 and answer.cpu not in self._cpus
@@ -249,13 +258,13 @@ def _archive_size(root: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BatchReply:
     """A worker's answer to a batch."""
 
     worker: str
     cpu: str
     """Kind of instructions that torch computes by there."""
-    outcomes: Sequence[Outcome]
+    results: Sequence[ExtractionResult]
     sizes: Sequence[str]
     """Of each recording's file as the worker sees it."""
 
@@ -264,13 +273,13 @@ _opening: Final = threading.Lock()
 _held: Final = threading.local()
 
 
-def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Answer:
+def examine_on_worker(versions: Mapping[str, str], order: bytes, jobs: bytes) -> BatchReply:
     """Examine a batch; called on a worker.
 
     Parameters
     ----------
     versions
-        `Extraction.versions` where emodna-prep runs.
+        `ExtractionConfig.versions` where emodna-prep runs.
     order
         Pickled: the root, its size if it is an archive, and, pickled again, tree and extraction.
     jobs
@@ -285,8 +294,8 @@ def examine_there(versions: Mapping[str, str], order: bytes, jobs: bytes) -> Ans
         hold_to_one_thread()
         _held.held = True
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
-    outcomes = examine_all(batch, tree, extraction)
-    return Answer(worker_name(), _cpu(), outcomes, [_size(tree, job) for job in batch])
+    results = examine_all(batch, tree, extraction)
+    return BatchReply(get_worker_name(), _cpu(), results, [_size(tree, job) for job in batch])
 
 
 def close_roots() -> None:
@@ -295,27 +304,29 @@ def close_roots() -> None:
 
 
 @lru_cache(_ROOTS)
-def _open(order: bytes) -> tuple[Tree, Extraction]:
+def _open(order: bytes) -> tuple[Tree, ExtractionConfig]:
     """Open a root once per process: a compressed tar is unpacked by that."""
     root, asked, rest = pickle.loads(order)  # noqa: S301
     place = "the audio has to lie at the same path on every worker"
     try:
-        opened: tuple[Tree, Extraction] = pickle.loads(rest)  # noqa: S301
+        opened: tuple[Tree, ExtractionConfig] = pickle.loads(rest)  # noqa: S301
     except (CorpusError, OSError) as error:
         why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise CorpusError(f"{worker_name()}: {why}; {place}") from error
+        raise CorpusError(f"{get_worker_name()}: {why}; {place}") from error
     here = _archive_size(root)
     if here != asked:
-        raise CorpusError(f"{worker_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
+        raise CorpusError(f"{get_worker_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
     return opened
 
 
 def _refuse_differences(asked: Mapping[str, str]) -> None:
-    here = library_versions()
+    here = get_library_versions()
     different = [name for name, version in asked.items() if here.get(name) != version]
     if different:
         there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
-        raise WorkerError(f"{worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same")
+        raise WorkerError(
+            f"{get_worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same"
+        )
 
 
 def _cpu() -> str:
@@ -324,7 +335,7 @@ def _cpu() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def worker_name() -> str:
+def get_worker_name() -> str:
     """Return the address and the machine of the Dask worker that calls this."""
     from distributed import get_worker
 

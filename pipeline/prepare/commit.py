@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.segment import recordings_of, starts_of
+from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.files import flush_folder, write_atomically
-from emodna.pipeline.prepare.extract import Extraction, library_versions
+from emodna.pipeline.prepare.extract import ExtractionConfig, get_library_versions
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.gc import sweep
+from emodna.pipeline.store.gc import delete_leftovers
 from emodna.pipeline.store.shards import write_table
-from emodna.pipeline.store.snapshot import Snapshot, checksum, encoded
+from emodna.pipeline.store.snapshot import Snapshot, compute_checksum, encode_document
 from emodna.pipeline.tables import batches, positions
 
 #: Shards whose utterances share one index file.
@@ -34,7 +34,7 @@ _SHARDS_PER_INDEX: Final = 512
 def commit(
     corpus: Corpus,
     root: Path,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     history: History,
     scan: Scan,
     facts: pa.Table,
@@ -55,7 +55,7 @@ def commit(
     store, parameters = history.store, extraction.features.parameters()
     numbers, first = np.unique(shards, return_index=True)
     names = facts["file"].take(pa.array(first)).to_pylist()
-    files = [history.stored(name, int(number)) for number, name in zip(numbers, names, strict=True)]
+    files = [history.describe_shard_file(name, int(number)) for number, name in zip(numbers, names, strict=True)]
     index = _index(corpus, scan, facts, shards, segmented=extraction.segmenter is not None)
     # Cut between shards, so that a change rewrites one part.
     edges = np.flatnonzero(np.diff(shards // _SHARDS_PER_INDEX)) + 1
@@ -69,7 +69,7 @@ def commit(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=library_versions(),
+        libraries=get_library_versions(),
         root=str(root),
         licence=corpus.facts.licence,
         citation=corpus.facts.citation,
@@ -88,15 +88,15 @@ def commit(
     flush_folder(store)  # the files that a killed run made may not have their names on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-        content["checksum"] = checksum(content)
+        content["checksum"] = compute_checksum(content)
         # Renaming store.json into place is the only commit.
-        write_atomically(store / layout.STORE_JSON, encoded(content))
-    sweep(store, snapshot)
+        write_atomically(store / layout.STORE_JSON, encode_document(content))
+    delete_leftovers(store, snapshot)
 
 
 def _index(corpus: Corpus, scan: Scan, facts: pa.Table, shards: NDArray[np.int64], *, segmented: bool) -> pa.Table:
     """One row per utterance, in order of (shard, id); a piece is described as its recording is."""
-    recordings = recordings_of(facts["id"]) if segmented else facts["id"]
+    recordings = get_recording_ids(facts["id"]) if segmented else facts["id"]
     described = scan.table.take(pa.array(positions(recordings, scan.table["id"])))
     emotion = pc.index_in(described["emotion"], value_set=pa.array(EMOTIONS))
     computed = {
@@ -105,11 +105,11 @@ def _index(corpus: Corpus, scan: Scan, facts: pa.Table, shards: NDArray[np.int64
         "valence": pa.array(VALENCE.values(), pa.int8()).take(emotion),
         "shard": pa.array(shards, pa.int32()),
     }
-    sources = [facts.select(layout.FACT_COLUMNS), pa.table(computed), described]
+    sources = [facts.select(layout.AUDIO_COLUMNS), pa.table(computed), described]
     columns = {name: next(s[name] for s in sources if name in s.column_names) for name in layout.INDEX_SCHEMA.names}
     if segmented:
-        columns[layout.START] = starts_of(facts["id"])
-    own = described.drop_columns(layout.DESCRIBED_SCHEMA.names)
+        columns[layout.START_COLUMN] = get_segment_starts(facts["id"])
+    own = described.drop_columns(layout.SCAN_SCHEMA.names)
     columns |= {name: own[name] for name in own.column_names}
     # In one piece: how a table was put together would show in the bytes of its file.
     return pa.table(columns).combine_chunks()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import WorkerError
-from emodna.pipeline.prepare.extract import Extraction, Job, Outcome, examine_all
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine_all
 from emodna.pipeline.threads import extracting_threads, hold_to_one_thread
 
 #: Recordings per worker from which on processes are worth their start.
@@ -38,43 +38,43 @@ class Executor:
     pool: ThreadPoolExecutor
     ahead: int
     """Batches to have submitted at the same time, so that no worker is idle."""
-    examine: Callable[[Sequence[Job]], list[Outcome]]
+    examine: Callable[[Sequence[Job]], list[ExtractionResult]]
     """Called in a thread of the pool; raises WorkerError if its worker died, and OSError as `extract.examine` does."""
 
 
 #: Starts an executor for the recordings of one root, given their number. It ends with the context.
-StartExecutor = Callable[[Tree, Extraction, int], AbstractContextManager[Executor]]
+ExecutorFactory = Callable[[Tree, ExtractionConfig, int], AbstractContextManager[Executor]]
 
 
-def local_workers(count: int) -> StartExecutor:
+def make_local_factory(count: int) -> ExecutorFactory:
     """Return the start of processes if there is enough work for each, else of threads."""
 
-    def start(tree: Tree, extraction: Extraction, due: int) -> AbstractContextManager[Executor]:
+    def start(tree: Tree, extraction: ExtractionConfig, due: int) -> AbstractContextManager[Executor]:
         many = count > 1 and due >= count * _WORTH_A_PROCESS and tree.opens_at_once
-        return (local_processes if many else local_threads)(count)(tree, extraction, due)
+        return (make_process_factory if many else make_thread_factory)(count)(tree, extraction, due)
 
     return start
 
 
-def local_threads(count: int) -> StartExecutor:
+def make_thread_factory(count: int) -> ExecutorFactory:
     """Return the start of threads: libsndfile, soxr and torch's FFT work outside Python's global lock."""
 
     @contextmanager
-    def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
+    def start(tree: Tree, extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
         with extracting_threads(count) as pool:
             yield Executor(pool, 2 * count, partial(examine_all, tree=tree, extraction=extraction))
 
     return start
 
 
-def local_processes(count: int) -> StartExecutor:
+def make_process_factory(count: int) -> ExecutorFactory:
     """Return the start of processes, each with a thread here that talks to it through a pipe of its own.
 
     A shared queue, as that of concurrent.futures, waits for ever for the rest of a message whose sender was killed.
     """
 
     @contextmanager
-    def start(tree: Tree, extraction: Extraction, _due: int) -> Iterator[Executor]:
+    def start(tree: Tree, extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         # Not torch: the processes load it side by side, which is sooner. RAVDESS takes 4.4 s instead of 4.9 s.
         context.set_forkserver_preload([examine_all.__module__])
@@ -99,12 +99,12 @@ def local_processes(count: int) -> StartExecutor:
     return start
 
 
-def _examine_by(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[Outcome]:
+def _examine_by(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[ExtractionResult]:
     """Have a batch examined by a process that is idle."""
     connection = idle.get()
     try:
         connection.send(jobs)
-        answer: list[Outcome] | Exception = connection.recv()
+        answer: list[ExtractionResult] | Exception = connection.recv()
     except (EOFError, OSError) as error:
         raise WorkerError(
             f"a worker process died (killed, or out of memory): try fewer --workers; {RESUMABLE}"
@@ -116,14 +116,14 @@ def _examine_by(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[Outc
     return answer
 
 
-def _serve(connection: Connection, tree: Tree, extraction: Extraction) -> None:
+def _serve(connection: Connection, tree: Tree, extraction: ExtractionConfig) -> None:
     """Answer one batch after the other in a worker process, until its parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches it, too: its parent ends it
     hold_to_one_thread()
     with suppress(EOFError, OSError):
         while True:
             jobs = connection.recv()
-            answer: list[Outcome] | Exception
+            answer: list[ExtractionResult] | Exception
             try:
                 answer = examine_all(jobs, tree, extraction)
             except Exception as error:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.audio.decode import Recording, decode, resample, sample_at
-from emodna.pipeline.audio.segment import Segmenter, piece_id
-from emodna.pipeline.errors import UNUSABLE, of_an_existing_file, of_the_machine, rejection
+from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.segment import Segmenter, make_segment_id
+from emodna.pipeline.errors import RECORDING_ERRORS, is_read_error, is_system_error, rejection
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
 from emodna.pipeline.store.shards import feature_crc
@@ -39,7 +39,7 @@ _RECORDED: Final = ("librosa", "h5py", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class UtteranceInfo:
     """Properties of an utterance's audio, and the place of its features."""
 
     id: str
@@ -71,16 +71,16 @@ class Job:
     id: str
     """Of its utterance, or what the ids of its pieces begin with."""
     path: str
-    known: tuple[Facts, ...] = ()
+    known: tuple[UtteranceInfo, ...] = ()
     """Of an earlier run; they stand if the audio's hash does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExtractionResult:
     """Result of a job: features, earlier facts that still stand, or a rejection."""
 
     job: Job
-    facts: tuple[Facts, ...] = ()
+    facts: tuple[UtteranceInfo, ...] = ()
     """Of each utterance."""
     features: tuple[NDArray[np.float32], ...] = ()
     """[frames, dim] of each utterance, until they are written; empty where the earlier facts stand."""
@@ -93,7 +93,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
+class ExtractionConfig:
     """Rules by which recordings become features."""
 
     features: FeatureSet
@@ -114,13 +114,13 @@ class Extraction:
 
     def versions(self) -> dict[str, str]:
         """Return the versions that shape the features: machines where they agree may work on one store."""
-        everything = library_versions()
+        everything = get_library_versions()
         names = (*_SHAPING_FEATURES, "libsndfile", "libsoxr", "machine", *(_SHAPING_CUTS if self.segmenter else ()))
         return {name: everything[name] for name in names}
 
 
 @cache
-def library_versions() -> Mapping[str, str]:
+def get_library_versions() -> Mapping[str, str]:
     """Return the versions that store.json records, of libraries and of the machine."""
     import soundfile
     import soxr
@@ -135,12 +135,12 @@ def library_versions() -> Mapping[str, str]:
     }
 
 
-def examine_all(jobs: Sequence[Job], tree: Tree, extraction: Extraction) -> list[Outcome]:
+def examine_all(jobs: Sequence[Job], tree: Tree, extraction: ExtractionConfig) -> list[ExtractionResult]:
     """Examine each of some jobs."""
     return [examine(job, tree, extraction) for job in jobs]
 
 
-def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
+def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
     """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file.
 
     Raises OSError, which names the file, if the machine fails at the moment: no descriptor, no memory, no network.
@@ -150,15 +150,15 @@ def examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
             return _examine(job, tree, extraction)
     except MemoryError as error:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(tree.root / job.path)) from error
-    except UNUSABLE as error:
-        if of_the_machine(error):
+    except RECORDING_ERRORS as error:
+        if is_system_error(error):
             raise
-        if of_an_existing_file(error) and _stands(job.known, extraction):
-            return Outcome(job, job.known, unread=rejection(error))
-        return Outcome(job, rejection=rejection(error))
+        if is_read_error(error) and _stands(job.known, extraction):
+            return ExtractionResult(job, job.known, unread=rejection(error))
+        return ExtractionResult(job, rejection=rejection(error))
 
 
-def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
+def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
     now, stamp = time.time_ns(), tree.stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
@@ -166,20 +166,20 @@ def _examine(job: Job, tree: Tree, extraction: Extraction) -> Outcome:
         settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
         state = AudioState(*stamp, sha256) if stamp is not None and settled else None
         if _stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-            return Outcome(job, job.known, state=state)
+            return ExtractionResult(job, job.known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
     facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return Outcome(job, facts, arrays, extracted=True, state=state)
+    return ExtractionResult(job, facts, arrays, extracted=True, state=state)
 
 
-def _stands(known: Sequence[Facts], extraction: Extraction) -> bool:
+def _stands(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
     """Return True if facts of an earlier run are what this one would find in the same audio."""
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
 
 
 def _extract(
-    recording_id: str, recording: Recording, sha256: str, extraction: Extraction
-) -> Iterator[tuple[Facts, NDArray[np.float32]]]:
+    recording_id: str, recording: Recording, sha256: str, extraction: ExtractionConfig
+) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
     """Yield facts and features of a recording, or of each of its pieces."""
     rate = extraction.features.sample_rate
     samples = resample(recording.samples, recording.sample_rate, rate)
@@ -188,12 +188,16 @@ def _extract(
         # Found in what was recorded: the pieces are the same for all feature sets.
         cuts = extraction.segmenter.pieces(recording.samples, recording.sample_rate)
         pieces = [
-            (piece_id(recording_id, start), samples[sample_at(start, rate) : sample_at(stop, rate)], stop - start)
+            (
+                make_segment_id(recording_id, start),
+                samples[time_to_sample(start, rate) : time_to_sample(stop, rate)],
+                stop - start,
+            )
             for start, stop in cuts
         ]
     for id, piece, duration in pieces:
         features, peak_db = extraction.features.extract(piece)
-        facts = Facts(
+        facts = UtteranceInfo(
             id=id,
             sample_rate=recording.sample_rate,
             channels=recording.channels,

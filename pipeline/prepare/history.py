@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.segment import recordings_of
-from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, of_the_machine
+from emodna.pipeline.audio.segment import get_recording_ids
+from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, is_system_error
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.prepare.extract import Facts
+from emodna.pipeline.prepare.extract import UtteranceInfo
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index, read_sealed, write_sealed
+from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import feature_crc
-from emodna.pipeline.store.snapshot import Snapshot, file_sha256, has_content, read_snapshot
+from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
 #: Key in a journal file's metadata: how its recordings were cut.
 _SEGMENTATION: Final = b"segmentation"
@@ -55,15 +55,15 @@ class History:
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
         """Why an existing store could not be used, if so."""
-        self.cut_otherwise = False
+        self.has_other_segmentation = False
         """True if an existing store holds other pieces of its recordings than are asked for."""
         sources = [layout.JOURNAL_SCHEMA.empty_table()]
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
                 _check_same(store, self.snapshot, corpus, features)
-                self.cut_otherwise = self.snapshot.segmentation != segmentation
-                if not self.cut_otherwise:
+                self.has_other_segmentation = self.snapshot.segmentation != segmentation
+                if not self.has_other_segmentation:
                     sources.append(_committed_facts(store, self.snapshot, rehash=rehash))
             except (ForeignStoreError, UnreadableStoreError):
                 raise
@@ -75,7 +75,7 @@ class History:
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
         self.members: dict[str, int] = {each["values"]: each["counts"] for each in counts}
         """Shard file -> number of utterances in it."""
-        recordings = facts["id"] if segmentation is None else recordings_of(facts["id"])
+        recordings = facts["id"] if segmentation is None else get_recording_ids(facts["id"])
         newest = pa.array(_of_newest(recordings, [len(each) for each in sources]))
         self.facts = facts.filter(newest)
         """Columns of `layout.JOURNAL_SCHEMA`; of utterances whose shard is there."""
@@ -83,16 +83,18 @@ class History:
         """Id of each fact's recording."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         same_root = self.snapshot is not None and self.snapshot.root == str(root)
-        known = read_sealed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
+        known = (
+            read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
+        )
         self.audio = known or layout.AUDIO_STAT_SCHEMA.empty_table()
         """State of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
 
-    def stored(self, file: str, number: int) -> StoredFile:
+    def describe_shard_file(self, file: str, number: int) -> StoredFile:
         """Describe an existing shard file as shard `number` of a new snapshot."""
         if file in self._files:
             return replace(self._files[file], shard=number)
         path = self.store / file
-        return StoredFile(file, path.stat().st_size, file_sha256(path), number)
+        return StoredFile(file, path.stat().st_size, hash_file(path), number)
 
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
         """Remember the state of every audio file whose hash is known, as before or as this run found it.
@@ -103,7 +105,7 @@ class History:
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))
         states = pa.concat_tables([old, opened.filter(pc.is_valid(opened["audio_sha256"]))])
-        write_sealed(self.store / layout.AUDIO_STAT, states.sort_by("path"))
+        write_checksummed(self.store / layout.AUDIO_STAT, states.sort_by("path"))
 
 
 def _of_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
@@ -135,7 +137,7 @@ def _committed_facts(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Tab
         if has_content(store / file.name, file.size, file.sha256 if rehash else None)
     }
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
-    table = Index(store, snapshot).columns([*layout.FACT_COLUMNS, "shard"])
+    table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, "shard"])
     files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
     facts = table.drop_columns("shard").append_column("file", files)
     return facts.filter(pc.is_valid(facts["file"])).select(layout.JOURNAL_SCHEMA.names)
@@ -146,8 +148,8 @@ def _journal_facts(store: Path, segmentation: Mapping[str, Any] | None) -> Itera
 
     A file of a run that was killed may be anything; if it is not whole, its work is done again.
     """
-    for path in sorted((store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}")):
-        table = read_sealed(path, layout.JOURNAL_SCHEMA)
+    for path in sorted((store / layout.JOURNAL).glob(f"*{layout.CHECKSUMMED_SUFFIX}")):
+        table = read_checksummed(path, layout.JOURNAL_SCHEMA)
         if table is None or not _is_whole(store / path.stem):
             continue
         try:
@@ -164,9 +166,9 @@ def _is_whole(shard: Path) -> bool:
     Raises OSError if the machine fails to read it at the moment.
     """
     try:
-        return shard.name == layout.content_name("shard", file_sha256(shard), layout.SHARD_SUFFIX)
+        return shard.name == layout.make_content_name("shard", hash_file(shard), layout.SHARD_SUFFIX)
     except OSError as error:
-        if of_the_machine(error):
+        if is_system_error(error):
             raise
         return False
 
@@ -174,10 +176,10 @@ def _is_whole(shard: Path) -> bool:
 def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping[str, Any] | None) -> None:
     """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
     table = facts.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
-    write_sealed(store / layout.JOURNAL / f"{name}{layout.SEALED_SUFFIX}", table)
+    write_checksummed(store / layout.JOURNAL / f"{name}{layout.CHECKSUMMED_SUFFIX}", table)
 
 
-def read_features(shard: NDArray[np.float32], facts: Facts) -> NDArray[np.float32]:
+def read_features(shard: NDArray[np.float32], facts: UtteranceInfo) -> NDArray[np.float32]:
     """Return the features [frames, dim] of an utterance out of its shard's; raises StoreError if they are damaged."""
     features = shard[facts.offset : facts.offset + facts.frames]
     if feature_crc(features) != facts.feature_crc:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.prepare.extract import Extraction, Facts, Job
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import NOWHERE, positions, values
@@ -30,7 +30,7 @@ class ShardPlan:
     due: NDArray[np.int64]
     """Those of them whose audio has to be looked at."""
     known: slice
-    """Facts that earlier runs found of the shard's utterances: rows of `Plan.known`."""
+    """Facts that earlier runs found of the shard's utterances: rows of `PreparationPlan.known`."""
     whole: bool
     """True if one shard file holds exactly what is known."""
 
@@ -40,15 +40,17 @@ class ShardPlan:
         return self.whole and not len(self.due)
 
 
-class Plan:
+class PreparationPlan:
     """Work to be done for a store: the recordings of a scan, less what its history says of them already."""
 
-    def __init__(self, scan: Scan, tree: Tree, history: History, extraction: Extraction) -> None:
+    def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]
-        count = layout.shard_count(len(scan), cut=extraction.segmenter is not None)
-        shard = np.fromiter((layout.shard_of(id, count) for id in values(self._ids)), np.int64, len(scan))
+        count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
+        shard = np.fromiter((layout.assign_shard(id, count) for id in values(self._ids)), np.int64, len(scan))
         owner = positions(history.recordings, self._ids)
-        self.gone: list[str] = sorted(pc.unique(history.recordings.filter(pa.array(owner == NOWHERE))).to_pylist())
+        self.missing_recordings: list[str] = sorted(
+            pc.unique(history.recordings.filter(pa.array(owner == NOWHERE))).to_pylist()
+        )
         """Recordings of earlier runs that are there no more."""
         order = pc.sort_indices(history.facts["id"]).to_numpy()
         order = order[owner[order] != NOWHERE]
@@ -69,7 +71,7 @@ class Plan:
         rows = pa.array(recordings)
         described = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
         mine = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
-        facts = [Facts(**row) for row in self.known[shard.known].filter(pa.array(mine)).to_pylist()]
+        facts = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(mine)).to_pylist()]
         owner = self._owner[shard.known][mine]
         return [Job(id, path, tuple(facts[at] for at in np.flatnonzero(owner == row))) for row, id, path in described]
 

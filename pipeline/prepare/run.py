@@ -22,20 +22,20 @@ from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.prepare.commit import commit
-from emodna.pipeline.prepare.executors import Executor, StartExecutor
-from emodna.pipeline.prepare.extract import Extraction, Outcome
+from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
-from emodna.pipeline.prepare.plan import Plan, ShardPlan
+from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.gc import clear
-from emodna.pipeline.store.shards import map_shard, write_shard, writer_lock
+from emodna.pipeline.store.gc import delete_temporary_files
+from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
 
 #: Recordings per batch: enough to make the cost of handing it over vanish, few enough to balance the workers.
 _BATCH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PrepareReport:
     """Result of a run."""
 
     corpus: str
@@ -53,16 +53,16 @@ class Report:
     warnings: Sequence[str]
 
 
-class Watcher(Protocol):
+class PrepareCallback(Protocol):
     """Is told how a run goes."""
 
-    def waiting(self, store: Path) -> None:
+    def on_wait(self, store: Path) -> None:
         """Another run holds the store; this one waits for it."""
 
-    def planned(self, recordings: int) -> None:
+    def on_plan(self, recordings: int) -> None:
         """So many recordings have to be looked at."""
 
-    def examined(self, outcomes: Sequence[Outcome]) -> None:
+    def on_batch(self, results: Sequence[ExtractionResult]) -> None:
         """These recordings have been looked at."""
 
 
@@ -70,13 +70,13 @@ def prepare(
     corpus: Corpus,
     root: Path,
     cache: Path,
-    extraction: Extraction,
-    watcher: Watcher,
+    extraction: ExtractionConfig,
+    callback: PrepareCallback,
     *,
-    workers: StartExecutor,
+    workers: ExecutorFactory,
     rehash: bool = False,
     wait: bool = True,
-) -> Report:
+) -> PrepareReport:
     """Bring a corpus's store up to date with its root.
 
     Parameters
@@ -103,26 +103,26 @@ def prepare(
     tree = corpus.open(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
-    with writer_lock(store, wait=wait, on_wait=lambda: watcher.waiting(store)) as waited:
-        clear(store)
+    with hold_writer_lock(store, wait=wait, on_wait=lambda: callback.on_wait(store)) as waited:
+        delete_temporary_files(store)
         if waited:  # the files may have changed meanwhile
             tree = corpus.open(root)
             scan = corpus.scan(tree)
         history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
-        if extraction.segmenter is not None and layout.START in scan.table.column_names:
-            raise CorpusError(f"the store has columns {layout.START} of its own: rename yours")
-        plan = Plan(scan, tree, history, extraction)
-        watcher.planned(plan.due)
+        if extraction.segmenter is not None and layout.START_COLUMN in scan.table.column_names:
+            raise CorpusError(f"the store has columns {layout.START_COLUMN} of its own: rename yours")
+        plan = PreparationPlan(scan, tree, history, extraction)
+        callback.on_plan(plan.due)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
         unfinished = [at for at, shard in enumerate(plan.shards) if not shard.stands]
         if unfinished:
             # Inside the store's lock, so that nothing is written behind the back of the next run.
             with workers(tree, extraction, plan.due) as executor:
                 # In threads, since a write waits for the disk most of its time.
-                writes: dict[futures.Future[tuple[pa.Table, Sequence[Outcome]]], int] = {}
-                for at, outcomes in _examine_shards(plan, unfinished, extraction, executor, watcher):
+                writes: dict[futures.Future[tuple[pa.Table, Sequence[ExtractionResult]]], int] = {}
+                for at, results in _examine_shards(plan, unfinished, extraction, executor, callback):
                     shard = plan.shards[at]
-                    write = executor.pool.submit(_finish_shard, plan, shard, outcomes, store, extraction, executor)
+                    write = executor.pool.submit(_finish_shard, plan, shard, results, store, extraction, executor)
                     writes[write] = at
                     for done in [each for each in writes if each.done()]:
                         progress.add(writes.pop(done), *done.result())
@@ -138,7 +138,7 @@ def prepare(
         commit(corpus, tree.root, extraction, history, scan, facts, shards, rejections)
         history.write_audio_stat(scan.table["path"], pa.concat_tables(progress.states))
 
-    return Report(
+    return PrepareReport(
         corpus=corpus.name,
         store=store,
         utterances=len(facts),
@@ -149,7 +149,7 @@ def prepare(
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.left_out},
         rejections=rejections,
-        warnings=_warnings(corpus, history, scan, plan.gone, facts, sorted(progress.unread)),
+        warnings=_warnings(corpus, history, scan, plan.missing_recordings, facts, sorted(progress.unread)),
     )
 
 
@@ -168,7 +168,7 @@ class _Progress:
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason, of files that are there and cannot be read: earlier features of them stay."""
 
-    def add(self, at: int, facts: pa.Table, opened: Sequence[Outcome]) -> None:
+    def add(self, at: int, facts: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         """Add a finished shard."""
         self.facts[at] = facts
         self.extracted += sum(len(outcome.facts) for outcome in opened if outcome.extracted)
@@ -180,21 +180,25 @@ class _Progress:
 
 
 def _examine_shards(
-    plan: Plan, unfinished: Sequence[int], extraction: Extraction, executor: Executor, watcher: Watcher
-) -> Iterator[tuple[int, list[Outcome]]]:
+    plan: PreparationPlan,
+    unfinished: Sequence[int],
+    extraction: ExtractionConfig,
+    executor: Executor,
+    callback: PrepareCallback,
+) -> Iterator[tuple[int, list[ExtractionResult]]]:
     """Have the recordings of some shards examined; yield each shard's place in the plan when all of them are."""
     # One recording that is cut into utterances is work enough for a batch.
     size = _BATCH if extraction.segmenter is None else 1
-    pending: dict[futures.Future[list[Outcome]], int] = {}
-    outcomes: defaultdict[int, list[Outcome]] = defaultdict(list)
+    pending: dict[futures.Future[list[ExtractionResult]], int] = {}
+    results: defaultdict[int, list[ExtractionResult]] = defaultdict(list)
 
-    def collect() -> Iterator[tuple[int, list[Outcome]]]:
+    def collect() -> Iterator[tuple[int, list[ExtractionResult]]]:
         for future in futures.wait(pending, return_when=futures.FIRST_COMPLETED).done:
             at, batch = pending.pop(future), future.result()
-            watcher.examined(batch)
-            outcomes[at] += batch
-            if len(outcomes[at]) == len(plan.shards[at].due):
-                yield at, outcomes.pop(at)
+            callback.on_batch(batch)
+            results[at] += batch
+            if len(results[at]) == len(plan.shards[at].due):
+                yield at, results.pop(at)
 
     for at in unfinished:
         shard = plan.shards[at]
@@ -210,24 +214,26 @@ def _examine_shards(
 
 
 def _finish_shard(
-    plan: Plan,
+    plan: PreparationPlan,
     shard: ShardPlan,
-    examined: Sequence[Outcome],
+    on_batch: Sequence[ExtractionResult],
     store: Path,
-    extraction: Extraction,
+    extraction: ExtractionConfig,
     executor: Executor,
-) -> tuple[pa.Table, Sequence[Outcome]]:
+) -> tuple[pa.Table, Sequence[ExtractionResult]]:
     """Write a shard from new features and those of earlier runs, unless its file is there already.
 
     Return the facts of its utterances, and the outcomes of the recordings whose audio was opened.
     """
-    if shard.whole and all(outcome.facts == outcome.job.known for outcome in examined):
-        return plan.known[shard.known], examined
-    opened = {outcome.job.id: outcome for outcome in examined}
+    if shard.whole and all(outcome.facts == outcome.job.known for outcome in on_batch):
+        return plan.known[shard.known], on_batch
+    opened = {outcome.job.id: outcome for outcome in on_batch}
     mapped = functools.cache(map_shard)
-    outcomes = []
+    results = []
     for job in plan.jobs(shard, shard.recordings):
-        outcome = opened.get(job.id) or Outcome(job, job.known)  # its audio needed no look: the earlier facts stand
+        outcome = opened.get(job.id) or ExtractionResult(
+            job, job.known
+        )  # its audio needed no look: the earlier facts stand
         if outcome.facts and not outcome.features:
             try:
                 features = tuple(read_features(mapped(store / each.file), each) for each in outcome.facts)
@@ -235,13 +241,13 @@ def _finish_shard(
             except StoreError:  # damaged: extract them again
                 (outcome,) = executor.examine([replace(job, known=())])
                 opened[job.id] = outcome
-        outcomes.append(outcome)
-    return _write(store, shard.number, extraction, outcomes), list(opened.values())
+        results.append(outcome)
+    return _write(store, shard.number, extraction, results), list(opened.values())
 
 
-def _write(store: Path, number: int, extraction: Extraction, outcomes: Sequence[Outcome]) -> pa.Table:
+def _write(store: Path, number: int, extraction: ExtractionConfig, results: Sequence[ExtractionResult]) -> pa.Table:
     """Write the shard of all utterances that have features, in order of id; return their facts."""
-    rows = [row for outcome in outcomes for row in zip(outcome.facts, outcome.features, strict=True)]
+    rows = [row for outcome in results for row in zip(outcome.facts, outcome.features, strict=True)]
     rows.sort(key=lambda row: row[0].id)
     if not rows:
         return layout.JOURNAL_SCHEMA.empty_table()
@@ -258,16 +264,18 @@ def _warnings(
     corpus: Corpus,
     history: History,
     scan: Scan,
-    gone: Sequence[str],
+    missing_recordings: Sequence[str],
     facts: pa.Table,
     unread: Sequence[tuple[str, str]],
 ) -> list[str]:
     """Return facts of the store and its audio that a user should know, a line each."""
     lines = [f"rebuilt: {history.damage}"] if history.damage else []
-    if history.cut_otherwise:
+    if history.has_other_segmentation:
         lines.append("the earlier store was cut into utterances otherwise (--segment): it was replaced")
-    if gone:
-        lines.append(f"{len(gone)} recordings of the earlier store are gone (the first: {gone[0]})")
+    if missing_recordings:
+        lines.append(
+            f"{len(missing_recordings)} recordings of the earlier store are gone (the first: {missing_recordings[0]})"
+        )
     if unread:
         path, reason = unread[0]
         lines.append(f"{len(unread)} recordings stay as they were in the store (the first: {path}: {reason})")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.snapshot import Snapshot, checked_file
+from emodna.pipeline.store.snapshot import Snapshot, verify_file
 
 #: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
-NUMERIC: Final = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
+NUMERIC_COLUMNS: Final = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
 
 _DIGEST_SIZE: Final = hashlib.sha256().digest_size
 
@@ -25,11 +25,11 @@ class Index:
     """The index of a snapshot, its every byte compared with store.json; a `StoreError` if one is wrong."""
 
     def __init__(self, store: Path, snapshot: Snapshot) -> None:
-        self._files = [checked_file(store, file) for file in snapshot.tables("index")]
-        columns = dict(zip(NUMERIC, self.columns(NUMERIC).columns, strict=True))
+        self._files = [verify_file(store, file) for file in snapshot.tables("index")]
+        columns = dict(zip(NUMERIC_COLUMNS, self.columns(NUMERIC_COLUMNS).columns, strict=True))
         # One column at a time, so that a large index is not held twice.
-        self.numeric: Mapping[str, NDArray[Any]] = {name: _numpy(columns.pop(name)) for name in NUMERIC}
-        """Each column of `NUMERIC` as an array (n,) of its own type, null as -1."""
+        self.numeric: Mapping[str, NDArray[Any]] = {name: _numpy(columns.pop(name)) for name in NUMERIC_COLUMNS}
+        """Each column of `NUMERIC_COLUMNS` as an array (n,) of its own type, null as -1."""
 
     def columns(self, names: Sequence[str] | None) -> pa.Table:
         """Read some columns, or all, in the order of the rows."""
@@ -49,7 +49,7 @@ def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     return np.array(column.to_numpy())
 
 
-def write_sealed(path: Path, table: pa.Table) -> None:
+def write_checksummed(path: Path, table: pa.Table) -> None:
     """Write a table atomically."""
     sink = pa.BufferOutputStream()
     pyarrow.feather.write_feather(table, sink)
@@ -57,8 +57,8 @@ def write_sealed(path: Path, table: pa.Table) -> None:
     write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
-def read_sealed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
-    """Read what `write_sealed` wrote; None if it is missing, damaged, or not of `schema`, if given."""
+def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
+    """Read what `write_checksummed` wrote; None if it is missing, damaged, or not of `schema`, if given."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -70,6 +70,6 @@ def read_sealed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
     return table if schema is None or table.schema.equals(schema) else None
 
 
-def side_files(store: Path) -> list[Path]:
+def list_side_files(store: Path) -> list[Path]:
     """List the side files that lie in a store."""
-    return sorted(path for path in store.glob(f"**/*{layout.SEALED_SUFFIX}") if path.is_file())
+    return sorted(path for path in store.glob(f"**/*{layout.CHECKSUMMED_SUFFIX}") if path.is_file())

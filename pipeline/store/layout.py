@@ -26,7 +26,7 @@ JOURNAL: Final = "journal"
 WRITER_LOCK: Final = ".lock"
 READER_LOCK: Final = ".readers"
 
-SEALED_SUFFIX: Final = ".sealed"
+CHECKSUMMED_SUFFIX: Final = ".sealed"
 SHARD_SUFFIX: Final = ".h5"
 TABLE_SUFFIX: Final = ".parquet"
 
@@ -63,18 +63,18 @@ INDEX_SCHEMA: Final = pa.schema(
 
 #: Columns by which a corpus describes a recording.
 _DESCRIBED: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
-DESCRIBED_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _DESCRIBED])
+SCAN_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _DESCRIBED])
 
 #: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
-START: Final = "start"
+START_COLUMN: Final = "start"
 
 #: The columns that come from the audio and not from the corpus: what a later run can use again.
-FACT_COLUMNS: Final = (
+AUDIO_COLUMNS: Final = (
     *("id", "sample_rate", "channels", "duration", "frames", "peak_db"),
     *("offset", "audio_sha256", "feature_crc"),
 )
 
-JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in FACT_COLUMNS), ("file", pa.string())])
+JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS), ("file", pa.string())])
 REJECTED_SCHEMA: Final = pa.schema([("path", pa.string()), ("reason", pa.string())])
 AUDIO_STAT_SCHEMA: Final = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("audio_sha256", pa.string())]
@@ -92,24 +92,24 @@ class StoredFile:
     """Number of the shard; None for the tables."""
 
 
-def content_name(kind: str, sha256: str, suffix: str) -> str:
+def make_content_name(kind: str, sha256: str, suffix: str) -> str:
     """Return the name of a file of a kind by its content."""
     return f"{kind}-{sha256[:16]}{suffix}"
 
 
 def is_content_name(name: str) -> bool:
-    """Return True if a file's name is one that `content_name` makes."""
+    """Return True if a file's name is one that `make_content_name` makes."""
     return re.fullmatch(r"[a-z]+-[0-9a-f]{16}\.(h5|parquet)", name) is not None
 
 
-def shard_count(recordings: int, *, cut: bool = False) -> int:
+def count_shards(recordings: int, *, cut: bool = False) -> int:
     """Return the number of shards, a power of two that follows from the recordings alone; more if they are `cut`."""
     per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
     least = -(-recordings // per_shard)
     return 1 << max(least - 1, 0).bit_length()
 
 
-def shard_of(recording_id: str, shards: int) -> int:
+def assign_shard(recording_id: str, shards: int) -> int:
     """Return the shard of a recording, and so of all its utterances: a bucket of the hash of its id."""
     digest = hashlib.sha256(recording_id.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % shards

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index, read_sealed, side_files
+from emodna.pipeline.store.index import Index, list_side_files, read_checksummed
 from emodna.pipeline.store.shards import feature_crc, map_shard
-from emodna.pipeline.store.snapshot import Snapshot, checked_file, encoded, read_snapshot
+from emodna.pipeline.store.snapshot import Snapshot, encode_document, read_snapshot, verify_file
 
 #: Ids that a mistyped one is compared with, at most: a second's work.
 _IDS_TO_COMPARE: Final = 20_000
@@ -158,7 +158,7 @@ class FeatureStore:
                 yield rows, shard[self._offset[first] : ends[rows.stop - 1]]
                 first = rows.stop
 
-    def row_of(self, utterance_id: str) -> int:
+    def find_row(self, utterance_id: str) -> int:
         """Return the row of an utterance. Raises `StoreError`: no such utterance; names a few that exist."""
         ids = self.columns(["id"])["id"]
         row: int = pc.index(ids, utterance_id).as_py()
@@ -170,7 +170,7 @@ class FeatureStore:
 
     def rejected(self) -> pa.Table:
         """Return the files that could not be used: path and reason."""
-        files = [checked_file(self.path, file) for file in self.snapshot.tables("rejected")]
+        files = [verify_file(self.path, file) for file in self.snapshot.tables("rejected")]
         tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
         return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
@@ -180,7 +180,7 @@ class FeatureStore:
         unreadable = set()
         for file in self.snapshot.files:
             try:
-                checked_file(self.path, file)
+                verify_file(self.path, file)
             except StoreError as error:
                 problems.append(str(error))
                 if isinstance(error.__cause__, OSError):
@@ -203,12 +203,12 @@ class FeatureStore:
         description = self.path / layout.STORE_JSON
         try:
             read_snapshot(self.path)
-            if encoded(json.loads(description.read_bytes())) != description.read_bytes():
+            if encode_document(json.loads(description.read_bytes())) != description.read_bytes():
                 problems.append(f"{description}: damaged (not the bytes that were written); run emodna-prep again")
         except StoreError as error:
             problems.append(str(error))
         # A run that ends meanwhile takes its journal away.
-        damaged = [path for path in side_files(self.path) if read_sealed(path) is None and path.exists()]
+        damaged = [path for path in list_side_files(self.path) if read_checksummed(path) is None and path.exists()]
         return [*problems, *(f"{path}: damaged; delete it and run emodna-prep again" for path in damaged)]
 
     def _read(self, row: int) -> NDArray[np.float32]:

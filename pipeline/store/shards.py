@@ -21,7 +21,7 @@ from emodna.pipeline.errors import StoreError
 from emodna.pipeline.files import make_folder, write_atomically
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.snapshot import has_content, unreadable
+from emodna.pipeline.store.snapshot import has_content, make_read_error
 
 _in_memory = itertools.count()
 
@@ -32,7 +32,7 @@ _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeE
 
 
 @contextmanager
-def writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
+def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Be the only writer of a store. The lock is the kernel's and dies with its holder.
 
     `on_wait` is called before waiting for another writer; yields True if there was one. Raises `StoreError`: another
@@ -66,7 +66,7 @@ def _try_lock(store: Path) -> int | None:
     path = store / layout.WRITER_LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if take_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
+        if try_to_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
     except FileNotFoundError:  # deleted with its folder meanwhile
         pass
@@ -77,7 +77,7 @@ def _try_lock(store: Path) -> int | None:
     return None
 
 
-def take_lock(descriptor: int) -> bool:
+def try_to_lock(descriptor: int) -> bool:
     """Lock an open file for this process alone; return False if another one has a lock on it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +125,7 @@ def map_shard(path: Path) -> NDArray[np.float32]:
             place = _place(file)
     except _HDF5_ERRORS as error:
         if isinstance(error, OSError) and error.errno:  # missing, or too many files are open, say
-            raise unreadable(path, OSError(error.errno, os.strerror(error.errno))) from error
+            raise make_read_error(path, OSError(error.errno, os.strerror(error.errno))) from error
         raise StoreError(f"{path}: damaged ({error}); run emodna-prep --rehash") from error
     if place is None:
         raise StoreError(f"{path}: damaged (no contiguous float32 dataset 'features'); run emodna-prep --rehash")
@@ -138,7 +138,7 @@ def map_shard(path: Path) -> NDArray[np.float32]:
         with pa.memory_map(str(path)) as mapped:
             content = mapped.read_buffer()
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise make_read_error(path, error) from error
     return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
 
 
@@ -160,7 +160,7 @@ def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
 
 def _write_named_by_content(store: Path, kind: str, suffix: str, content: bytes, shard: int | None) -> StoredFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    name = layout.content_name(kind, sha256, suffix)
+    name = layout.make_content_name(kind, sha256, suffix)
     if not has_content(store / name, len(content), sha256):
         write_atomically(store / name, content)
     return StoredFile(name, len(content), sha256, shard)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, explained, of_the_machine
+from emodna.pipeline.errors import (
+    ForeignStoreError,
+    StoreError,
+    UnreadableStoreError,
+    explain_os_error,
+    is_system_error,
+)
 from emodna.pipeline.files import naming
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
@@ -57,7 +63,7 @@ def read_snapshot(store: Path) -> Snapshot:
                 f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
                 "prepare the corpus again into another --cache"
             )
-        if content.pop("checksum") != checksum(content):
+        if content.pop("checksum") != compute_checksum(content):
             raise StoreError(
                 f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
             )
@@ -69,22 +75,22 @@ def read_snapshot(store: Path) -> Snapshot:
     except FileNotFoundError:
         raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
     except OSError as error:
-        raise unreadable(file, error) from error
+        raise make_read_error(file, error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
 
 
-def encoded(content: Mapping[str, Any]) -> bytes:
+def encode_document(content: Mapping[str, Any]) -> bytes:
     """Encode a store.json's document as it is written."""
     return json.dumps(content, indent=1).encode() + b"\n"
 
 
-def checksum(content: Mapping[str, Any]) -> str:
+def compute_checksum(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a JSON document in canonical form."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with naming(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -96,28 +102,28 @@ def has_content(path: Path, size: int, sha256: str | None) -> bool:
     A `sha256` of None trusts the size. Raises `OSError`: the machine fails to read it at the moment.
     """
     try:
-        return path.stat().st_size == size and (sha256 is None or file_sha256(path) == sha256)
+        return path.stat().st_size == size and (sha256 is None or hash_file(path) == sha256)
     except OSError as error:
-        if of_the_machine(error):
+        if is_system_error(error):
             raise
         return False
 
 
-def unreadable(path: Path, error: OSError) -> StoreError:
+def make_read_error(path: Path, error: OSError) -> StoreError:
     """Make the error of a file of a store that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{path}: missing; run emodna-prep again")
-    kind = UnreadableStoreError if of_the_machine(error) else StoreError
-    return kind(f"{path}: cannot be read: {explained(error)}")
+    kind = UnreadableStoreError if is_system_error(error) else StoreError
+    return kind(f"{path}: cannot be read: {explain_os_error(error)}")
 
 
-def checked_file(store: Path, file: StoredFile) -> Path:
+def verify_file(store: Path, file: StoredFile) -> Path:
     """Return the path of a file whose bytes are those that store.json names, or raise a `StoreError`."""
     path = store / file.name
     try:
-        intact = path.stat().st_size == file.size and file_sha256(path) == file.sha256
+        intact = path.stat().st_size == file.size and hash_file(path) == file.sha256
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise make_read_error(path, error) from error
     if not intact:
         raise StoreError(f"{path}: damaged (not the bytes that were written); run emodna-prep --rehash")
     return path

@@ -19,7 +19,7 @@ from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.features import feature_set_from
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
 Step = Callable[[], object]
@@ -56,7 +56,7 @@ class Inputs:
         config = TrainConfig()
         self.source, self.target = (FeatureStore(find_store(cache, corpus)) for corpus in (src, tgt))
         statistics = Statistics.of_corpora([(self.source, np.arange(len(self.source)))])
-        silence = feature_set_from(self.source.snapshot.parameters).silence
+        silence = rebuild_feature_set(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
         labels = self.source.labels("arousal")
         facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)

@@ -31,9 +31,9 @@ from emodna.pipeline.inspect.oddities import band_limits
 from emodna.pipeline.inspect.survey import survey
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
-from emodna.pipeline.store.snapshot import Snapshot, checksum
+from emodna.pipeline.store.snapshot import Snapshot, compute_checksum
 from tests.benchmarks.inputs import read_recording
-from tests.pipeline.making import prepared
+from tests.pipeline.making import prepare_corpus
 
 Samples = NDArray[np.float32]
 Alteration = Callable[[Samples, int, np.random.Generator], tuple[Samples, int]]
@@ -125,7 +125,7 @@ def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int
         ids.append(id)
     table = folder / "table.csv"
     table.write_text("path,id\n" + "".join(f'{number}.wav,"{id}"\n' for number, id in enumerate(ids)))
-    report = prepared(folder, folder / "cache", Manifest(table, "copies"), features=feature_set(name))
+    report = prepare_corpus(folder, folder / "cache", Manifest(table, "copies"), features=feature_set(name))
     return FeatureStore(report.store)
 
 
@@ -180,8 +180,8 @@ def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100)
         copy = features[row][2:].copy()
         features.append(copy + random.normal(0, 0.5, copy.shape).astype(np.float32))
     folder.mkdir()
-    count, files, rows = layout.shard_count(size), [], []
-    ids = sorted((layout.shard_of(str(number), count), str(number), number) for number in range(size))
+    count, files, rows = layout.count_shards(size), [], []
+    ids = sorted((layout.assign_shard(str(number), count), str(number), number) for number in range(size))
     for shard in range(count):
         mine = [each for each in ids if each[0] == shard]
         arrays = [features[number] for _, _, number in mine]
@@ -202,7 +202,7 @@ def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100)
         citation="", counts={"utterances": size, "rejected": 0}, fingerprint="", files=files, created="",
     )  # fmt: skip
     document = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    (folder / layout.STORE_JSON).write_text(json.dumps(document | {"checksum": checksum(document)}))
+    (folder / layout.STORE_JSON).write_text(json.dumps(document | {"checksum": compute_checksum(document)}))
     return folder
 
 

@@ -19,9 +19,9 @@ from emodna.pipeline import corpora
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import MfccSet, logmel, mfcc
-from emodna.pipeline.prepare import Report, extract, prepare
-from emodna.pipeline.prepare.executors import local_workers
-from emodna.pipeline.prepare.extract import Extraction
+from emodna.pipeline.prepare import PrepareReport, extract, prepare
+from emodna.pipeline.prepare.executors import make_local_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import shards
 from tests.benchmarks.inputs import corpus_option, root_option
 from tests.model.small import Silent
@@ -52,9 +52,9 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
 CORE = ("decode", "resample", "FFT", "hash")
 
 
-def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> Report:
+def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
     """Prepare a corpus with the default features, in this process, whose libraries are loaded."""
-    return prepare(corpus, root, cache, Extraction(MfccSet()), Silent(), workers=local_workers(workers))
+    return prepare(corpus, root, cache, ExtractionConfig(MfccSet()), Silent(), workers=make_local_factory(workers))
 
 
 class Stopwatch:

@@ -28,7 +28,7 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import AudioState, Extraction, Facts, Job, Outcome
+from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult, Job, UtteranceInfo
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.shards import feature_crc
 from tests.model.small import Silent
@@ -45,20 +45,20 @@ def _features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.flo
     return array, feature_crc(array)
 
 
-def _imagined(jobs: Sequence[Job]) -> list[Outcome]:
+def _imagined(jobs: Sequence[Job]) -> list[ExtractionResult]:
     """Features without audio: 4 to 11 frames each."""
-    outcomes = []
+    results = []
     for job in jobs:
         array, crc = _features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
-        facts = Facts(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
+        facts = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
         state = AudioState(0, LONG_AGO * 10**9, sha256)
-        outcomes.append(Outcome(job, (facts,), (array,), extracted=True, state=state))
-    return outcomes
+        results.append(ExtractionResult(job, (facts,), (array,), extracted=True, state=state))
+    return results
 
 
 @contextmanager
-def _imagining(_tree: Tree, _extraction: Extraction, _due: int) -> Iterator[Executor]:
+def _imagining(_tree: Tree, _extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
     with ThreadPoolExecutor(2) as pool:
         yield Executor(pool, 4, _imagined)
 
@@ -83,7 +83,7 @@ class Place:
     def prepare(self) -> str:
         """Bring the store up to date."""
         corpus = Recordings(self.root, "scale")
-        report = prepare(corpus, self.root, self.cache, Extraction(MfccSet()), Silent(), workers=_imagining)
+        report = prepare(corpus, self.root, self.cache, ExtractionConfig(MfccSet()), Silent(), workers=_imagining)
         return f"{report.extracted} new"
 
     def open(self) -> str:

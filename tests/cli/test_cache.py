@@ -16,7 +16,7 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, script
-from tests.pipeline.making import flip, noise, prepared, wav
+from tests.pipeline.making import flip, noise, prepare_corpus, wav
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ class TestShow:
     def test_an_utterance_is_its_row(self, emodna_cache: Command, cache: Path) -> None:
         store = FeatureStore(store_of(cache, "emodb"))
         row = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache, "--json").json
-        assert row == store.table.slice(store.row_of("08b03Wa"), 1).to_pylist()[0]
+        assert row == store.table.slice(store.find_row("08b03Wa"), 1).to_pylist()[0]
 
     def test_an_utterance_is_a_picture_for_people(self, emodna_cache: Command, cache: Path) -> None:
         ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache)
@@ -124,7 +124,7 @@ class TestShow:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
         (tmp_path / "[b].wav").write_bytes(b"")
         (tmp_path / "own.csv").write_text("path\na.wav\n[b].wav\n")
-        prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+        prepare_corpus(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
         expected = [{"path": "[b].wav", "reason": "empty file (0 bytes)"}]
         document = emodna_cache("show", "own", "--json").json
         assert document["rejected"] == expected
@@ -197,7 +197,7 @@ class TestOptions:
     def test_a_process_without_unicode_gets_escapes(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
         (tmp_path / "own.csv").write_text("path,speaker\na.wav,Łódź\n", encoding="utf-8")
-        prepared(tmp_path, tmp_path / "cache", Manifest(tmp_path / "own.csv", "own"))
+        prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "own.csv", "own"))
         environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
         ran = script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
         assert ran.code == 0, ran.err

@@ -10,7 +10,7 @@ import pytest
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.making import age, noise, prepared, wav
+from tests.pipeline.making import age, noise, prepare_corpus, wav
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         age(folder.iterdir())
         lines = ["path,emotion", *(f"{name},{emotion}" for name in names[:4]), "5.wav,", f"{side}.wav,"]
         (folder / "own.csv").write_text("\n".join([*lines, f"bad-{side}.wav,"]))
-        stores.append(prepared(folder, folder / "cache", Manifest(folder / "own.csv", "own")).store)
+        stores.append(prepare_corpus(folder, folder / "cache", Manifest(folder / "own.csv", "own")).store)
     return stores[0], stores[1]
 
 

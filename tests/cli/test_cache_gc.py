@@ -102,7 +102,7 @@ def test_finished_work_is_told_apart(emodna_cache: Command, stores: tuple[Path, 
 def test_what_is_left_alone_is_said_and_the_rest_goes_on(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
     (ravdess / OLD).write_bytes(bytes(300))
-    with shards.writer_lock(emodb, wait=False, on_wait=pytest.fail):
+    with shards.hold_writer_lock(emodb, wait=False, on_wait=pytest.fail):
         ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
     assert ran.code == 0
     assert ran.err == f"left alone: {emodb}: another process is writing it\n"

@@ -12,7 +12,7 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import LogMelSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -40,7 +40,7 @@ def test_an_utterance_is_drawn_as_show_does(emodna_cache: Command, cache: Path, 
     assert tuple(document) == ("file", "store", "utterance", "seconds_per_frame", "value", "unit", "features")
     assert document["file"] == str(here / "emodb-08b03Wa-mfcc40.png")
     store = FeatureStore(document["store"])
-    features = store[store.row_of("08b03Wa")]
+    features = store[store.find_row("08b03Wa")]
     assert document["utterance"]["emotion"] == "anger"
     np.testing.assert_allclose(document["features"], features, rtol=1e-6)
     upper, lower, _ = drawn[-1].axes
@@ -88,7 +88,7 @@ def test_names_from_outside_are_text(emodna_cache: Command, tmp_path: Path, here
         (tmp_path / f"{number}.wav").write_bytes(wav(noise(seed=number)))
         lines.append(f'{number}.wav,"{id}","{id}",anger\n')
     (tmp_path / "own.csv").write_text("path,id,speaker,emotion\n" + "".join(lines))
-    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    prepare_corpus(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
     for arguments in (*((id,) for id in ids), ("--against", "own")):
         ran = emodna_cache("plot", "own", *arguments)
         assert (ran.code, ran.err) == (0, "")
@@ -105,7 +105,7 @@ class TestErrors:
     def test_features_of_two_kinds_cannot_be_compared(
         self, emodna_cache: Command, cache: Path, here: Path, emodb_root: Path
     ) -> None:
-        prepared(emodb_root, here / "cache", features=LogMelSet())
+        prepare_corpus(emodb_root, here / "cache", features=LogMelSet())
         line = emodna_cache(
             "plot", "ravdess", "--against", here / "cache/emodb" / LogMelSet().name, "--cache", cache
         ).error()

@@ -9,7 +9,7 @@ import pytest
 
 from emodna.pipeline.corpora.own import Manifest
 from tests.cli.running import Command
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 KEYS = (
     "store", "corpus", "feature_set", "fingerprint", "utterances", "rejected", "labels", "emotions", "gender",
@@ -33,7 +33,7 @@ def own(tmp_path: Path, here: Path) -> Path:
         (tmp_path / name).write_bytes(content)
     table = "path,emotion,speaker\na.wav,anger,[bold]x\nb.wav,sadness,[bold]x\nc.wav,,\n[red]d.wav,,\n"
     (tmp_path / "own.csv").write_text(table)
-    prepared(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
+    prepare_corpus(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
     return tmp_path
 
 

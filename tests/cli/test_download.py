@@ -36,9 +36,9 @@ def roots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     """Corpora and roots that are handed to the preparation, which is not what is looked at here."""
     given: list[tuple[str, Path]] = []
 
-    def prepared(corpus: Corpus, root: Path, cache: Path, *_: object, **__: object) -> prepare.Report:
+    def prepared(corpus: Corpus, root: Path, cache: Path, *_: object, **__: object) -> prepare.PrepareReport:
         given.append((corpus.name, root))
-        return prepare.Report(corpus.name, cache, 1, 0, 1, 0, 1.0, 1.0, {}, (), ())
+        return prepare.PrepareReport(corpus.name, cache, 1, 0, 1, 0, 1.0, 1.0, {}, (), ())
 
     monkeypatch.setattr(prepare, "prepare", prepared)
     return given

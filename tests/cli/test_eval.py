@@ -18,7 +18,7 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
-from tests.pipeline.making import prepared
+from tests.pipeline.making import prepare_corpus
 
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
@@ -43,7 +43,7 @@ def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     ):
         table = folder.parent / f"{name}.csv"
         table.write_text("\n".join([header, *(f"{file}{cell}" for file, cell in zip(files, cells, strict=False))]))
-        prepared(emodb_root, folder, Manifest(table, name))
+        prepare_corpus(emodb_root, folder, Manifest(table, name))
     return folder
 
 
@@ -77,7 +77,7 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepared(root, folder, corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, corpus(name), features=feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}

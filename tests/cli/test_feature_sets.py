@@ -17,7 +17,7 @@ from emodna.pipeline.features import FEATURE_SETS, feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.model.small import assert_one_line_error, command
-from tests.pipeline.making import prepared
+from tests.pipeline.making import prepare_corpus
 
 #: Half a second of each: about as long as the utterances, so that some are cropped and some padded.
 FRAMES = {"mfcc40": 22, "mfcc39": 22, "logmel": 22, "wave16k": 8000}
@@ -30,8 +30,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_r
     """A cache that holds two small corpora in all feature sets but the default, and a link to those in that."""
     folder = tmp_path_factory.mktemp("caches")
     for name in OTHERS:
-        prepared(ravdess_root, folder, corpus("ravdess"), features=feature_set(name))
-        prepared(emodb_root, folder, corpus("emodb"), features=feature_set(name))
+        prepare_corpus(ravdess_root, folder, corpus("ravdess"), features=feature_set(name))
+        prepare_corpus(emodb_root, folder, corpus("emodb"), features=feature_set(name))
     for each in cache.glob("*/*"):
         (folder / each.parent.name / each.name).symlink_to(each)
     return folder
@@ -73,7 +73,7 @@ class TestFromPrepToPredict:
         looked_at = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
         assert 0 < answer["probability"] < 1
         store = FeatureStore(find_store(caches, "emodb", name))
-        duration = store.column("duration")[store.row_of(ID)]
+        duration = store.column("duration")[store.find_row(ID)]
         assert answer["end"] - answer["start"] == pytest.approx(min(looked_at, duration), abs=0.03)
 
     def test_an_utterance_can_be_looked_at(self, name: str, caches: Path, emodna_cache: Command, here: Path) -> None:

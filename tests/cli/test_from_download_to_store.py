@@ -15,7 +15,7 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.making import prepared
+from tests.pipeline.making import prepare_corpus
 from tests.pipeline.serving import cut_after, honest, serving
 
 
@@ -41,7 +41,7 @@ def test_a_download_is_prepared_in_place(
         assert (ran.code, server.ranges) == (0, [None, f"bytes={1 << 14}-"])
 
     (report,) = ran.json
-    expected = FeatureStore(prepared(emodb_root, tmp_path / "cache").store)
+    expected = FeatureStore(prepare_corpus(emodb_root, tmp_path / "cache").store)
     assert FeatureStore(report["store"]).fingerprint == expected.fingerprint
     assert f"{len(expected)} utterances, 535 published" in ran.err  # no second source confirms the checksum
     assert [path.name for path in (here / "data" / "emodb").glob("[!.]*")] == ["emodb.zip"]

@@ -15,7 +15,7 @@ from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, Ran
 from tests.model.small import SETTINGS, Silent, command
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = [
     *("a b", " leading", 'it\'s "q"', "two\nlines", "a\rb", "tab\t", "bell\a", "back\\slash", "end\\"),
@@ -59,7 +59,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from emodna.pipeline.corpora.own import Recordings
 
-    return prepared(recordings, tmp_path_factory.mktemp("cache"), Recordings(recordings, "odd")).store
+    return prepare_corpus(recordings, tmp_path_factory.mktemp("cache"), Recordings(recordings, "odd")).store
 
 
 class TestPrep:

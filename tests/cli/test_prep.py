@@ -15,16 +15,16 @@ from emodna.cli.prep import prep
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, shards
 from tests.cli.running import Command, script
-from tests.pipeline.making import emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 KEYS = ["corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds"]
-NAMES = emodb_names(6)
+NAMES = make_emodb_names(6)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Six tiny utterances in EMODB's layout."""
-    tiny_emodb(tmp_path / "root", NAMES)
+    write_tiny_emodb(tmp_path / "root", NAMES)
     return tmp_path / "root"
 
 
@@ -105,7 +105,7 @@ class TestRejections:
         assert (ran.code, ran.err) == (0, "")
 
     def test_many_are_counted_and_verbose_names_them_all(self, emodna_prep: Command, root: Path) -> None:
-        for name in emodb_names(15)[6:]:
+        for name in make_emodb_names(15)[6:]:
             (root / "wav" / name).write_bytes(b"")
         short = emodna_prep("--corpus", "emodb", "--root", root).err.splitlines()
         assert sum(line.startswith("rejected: ") for line in short) == 5
@@ -149,7 +149,7 @@ class TestErrors:
     def test_a_store_that_is_being_written(self, emodna_prep: Command, root: Path, here: Path) -> None:
         store = here / "cache" / "emodb" / MfccSet().name
         store.mkdir(parents=True)
-        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
+        with shards.hold_writer_lock(store, wait=False, on_wait=pytest.fail):
             line = emodna_prep("--corpus", "emodb", "--root", root, "--no-wait").error()
         assert f"{store}: another emodna-prep is writing this store" in line
 
@@ -246,7 +246,7 @@ class TestProcesses:
     """As a user runs it: a process with its exit code and its two streams."""
 
     def test_json_is_alone_on_standard_output(self, root: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")  # the report of a second run has the same keys, and comes sooner
+        prepare_corpus(root, tmp_path / "cache")  # the report of a second run has the same keys, and comes sooner
         ran = script("emodna-prep", "--corpus", "emodb", "--root", root, "--cache", tmp_path / "cache", "--json", "-v")
         assert ran.code == 0
         assert list(ran.json[0]) == KEYS
@@ -255,7 +255,7 @@ class TestProcesses:
 
     def test_a_reader_that_has_seen_enough_is_no_error(self, root: Path, tmp_path: Path) -> None:
         """As with `emodna-prep ... | head -0`."""
-        prepared(root, tmp_path / "cache")
+        prepare_corpus(root, tmp_path / "cache")
         reading, writing = os.pipe()
         os.close(reading)
         command = [Path(sys.executable).with_name("emodna-prep"), "--corpus", "emodb", "--root", root, "-q"]

@@ -10,7 +10,7 @@ from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.archives.packing import files_below, pack
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
-from tests.pipeline.making import age, emodb_names, noise, tiny_emodb, wav
+from tests.pipeline.making import age, make_emodb_names, noise, wav, write_tiny_emodb
 from tests.pipeline.test_segment import bursts
 
 EXCLUDE = "exclude each other"
@@ -162,7 +162,7 @@ def test_a_corpus_that_cannot_be_prepared_does_not_stop_the_others(
     emodna_prep: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EMODNA_DATA", str(tmp_path / "data"))
-    tiny_emodb(tmp_path / "data" / "emodb", emodb_names(2))
+    write_tiny_emodb(tmp_path / "data" / "emodb", make_emodb_names(2))
     (tmp_path / "data" / "ravdess").mkdir()
     ran = emodna_prep("--corpus", "ravdess", "--corpus", "emodb", "--json", "--quiet")
     assert ran.code == 1

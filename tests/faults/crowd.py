@@ -24,7 +24,7 @@ from emodna.cli.prep import main as prep
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore, layout
 from tests.faults import forking, scenario
-from tests.pipeline.making import content, emodb_names, tiny_emodb
+from tests.pipeline.making import content, make_emodb_names, write_tiny_emodb
 
 
 def prepare(root: Path, cache: Path) -> Callable[[], object]:
@@ -73,10 +73,10 @@ def write(roots: Sequence[Path], cache: Path, until: float, seed: int) -> Counte
 def crowd(folder: Path, seconds: float, readers: int, unlocked: int, writers: int) -> Counter[str]:
     """Let them run; what became of them, counted."""
     layout.UTTERANCES_PER_SHARD = 4  # type: ignore[misc]
-    roots, names = [folder / "a", folder / "b"], emodb_names(14)
-    tiny_emodb(roots[0], names[:10])
-    tiny_emodb(roots[1], names[:4])
-    tiny_emodb(roots[1], names[4:], variant="b")
+    roots, names = [folder / "a", folder / "b"], make_emodb_names(14)
+    write_tiny_emodb(roots[0], names[:10])
+    write_tiny_emodb(roots[1], names[:4])
+    write_tiny_emodb(roots[1], names[4:], variant="b")
     forking.preload(prepare(roots[0], folder / "warm-up"))
     stores = []
     for root in roots:

@@ -19,7 +19,7 @@ import numpy as np
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
 from tests.faults.tiny import Truth, tiny_store
-from tests.pipeline.making import features_offset, flip
+from tests.pipeline.making import find_features_offset, flip
 
 
 def kind(path: Path) -> str:
@@ -45,7 +45,7 @@ def _utterances(truth: Truth) -> dict[int, str]:
     """Position in the shard -> the utterance whose features hold this byte."""
     (shard,) = truth.path.glob("*.h5")
     store = FeatureStore(truth.path)
-    start = features_offset(shard)
+    start = find_features_offset(shard)
     places = {}
     for id, frame, frames in zip(store.ids, store.column("offset"), store.column("frames"), strict=True):
         size = truth.features[id][0].nbytes

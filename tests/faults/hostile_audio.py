@@ -21,7 +21,7 @@ import soundfile
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.prepare.extract import Extraction, Job, examine
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, pcm16, wav
 
 #: More than the whole list may take beyond what the libraries have mapped before.
@@ -161,7 +161,7 @@ def examined(folder: Path) -> Iterator[dict[str, object]]:
         files.append((name, path, 3600.0))
     for name, path, max_seconds in [*files, *long_ones(folder)]:
         began = time.process_time()
-        outcome = examine(Job(name, path.name), FolderTree(folder), Extraction(MfccSet(), max_seconds))
+        outcome = examine(Job(name, path.name), FolderTree(folder), ExtractionConfig(MfccSet(), max_seconds))
         finite = all(np.isfinite(array).all() for array in outcome.features)
         yield {
             "name": name,
@@ -176,7 +176,7 @@ def examined(folder: Path) -> Iterator[dict[str, object]]:
 def main(folder: Path) -> None:
     warnings.simplefilter("error")
     (folder / "first.wav").write_bytes(wav(_SAMPLES, 16_000))
-    examine(Job("first", "first.wav"), FolderTree(folder), Extraction(MfccSet()))  # loads the libraries
+    examine(Job("first", "first.wav"), FolderTree(folder), ExtractionConfig(MfccSet()))  # loads the libraries
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))

@@ -14,7 +14,7 @@ from emodna.cli.prep import main
 from emodna.pipeline.store import FeatureStore, layout
 from tests.faults import forking
 from tests.faults.layer import Call, Watcher, install
-from tests.pipeline.making import LONG_AGO, age, content, emodb_names, tiny_emodb
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, write_tiny_emodb
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def make(folder: Path, *, corpus: str = "emodb", source: Path | None = None) -> 
     """Make a scenario from the audio files of a root, or from 16 synthesised ones, and preload what its runs need."""
     if source is None:
         source = folder / "source"
-        tiny_emodb(source, emodb_names(16))
+        write_tiny_emodb(source, make_emodb_names(16))
     files = sorted(source.rglob("*.wav"))
     # Few recordings, several shards, some of which nothing touches.
     layout.UTTERANCES_PER_SHARD = max(2, len(files) // 8)  # type: ignore[misc]
@@ -147,7 +147,7 @@ def calls_of(scenario: Scenario, cache: Path) -> list[tuple[str, str]]:
 def finished(store: Path) -> set[str]:
     """Utterances of the shards that are noted in the journal."""
     ids: set[str] = set()
-    for note in (store / layout.JOURNAL).glob(f"*{layout.SEALED_SUFFIX}"):
+    for note in (store / layout.JOURNAL).glob(f"*{layout.CHECKSUMMED_SUFFIX}"):
         with h5py.File(store / note.stem) as shard:
             ids |= {id.decode() for id in shard["ids"][:]}
     return ids

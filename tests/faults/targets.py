@@ -44,7 +44,7 @@ from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc
-from emodna.pipeline.store.snapshot import checksum, encoded, file_sha256
+from emodna.pipeline.store.snapshot import compute_checksum, encode_document, hash_file
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store
 from tests.pipeline.archives.packing import PACKERS
@@ -245,11 +245,11 @@ def _resealed(store: Path) -> Path:
     content = json.loads((store / layout.STORE_JSON).read_bytes())
     for file in content["files"]:
         path = store / file["name"]
-        file["sha256"], file["size"] = file_sha256(path), path.stat().st_size
-        file["name"] = layout.content_name(path.name.split("-")[0], file["sha256"], path.suffix)
+        file["sha256"], file["size"] = hash_file(path), path.stat().st_size
+        file["name"] = layout.make_content_name(path.name.split("-")[0], file["sha256"], path.suffix)
         path.rename(store / file["name"])
     content.pop("checksum")
-    (store / layout.STORE_JSON).write_bytes(encoded(content | {"checksum": checksum(content)}))
+    (store / layout.STORE_JSON).write_bytes(encode_document(content | {"checksum": compute_checksum(content)}))
     return store
 
 
@@ -257,7 +257,7 @@ def _resealed(store: Path) -> Path:
 def side_files(generator: Generator) -> str:
     """A side file that is damaged is not believed: the history of a store is the truth or nothing."""
     store = _copy()
-    paths = sorted(store.rglob(f"*{layout.SEALED_SUFFIX}"))
+    paths = sorted(store.rglob(f"*{layout.CHECKSUMMED_SUFFIX}"))
     path = _pick(paths, generator)
     path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
     history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)

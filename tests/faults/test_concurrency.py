@@ -25,10 +25,10 @@ import pytest
 import tests
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.shards import writer_lock
-from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
+from emodna.pipeline.store.shards import hold_writer_lock
+from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def stopped(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see a stopped process")
 def test_a_second_run_is_refused_or_waits_and_goes_on_when_the_first_is_killed(tmp_path: Path) -> None:
     root, cache = tmp_path / "root", tmp_path / "cache"
-    tiny_emodb(root, NAMES)
+    write_tiny_emodb(root, NAMES)
     options = ["--corpus", "emodb", "--root", root, "--cache", cache, "--workers", 1]
     interrupted = [sys.executable, "-m", "tests.pipeline.interrupted"]
     folder = Path(str(tests.__file__)).parents[1]
@@ -59,7 +59,7 @@ def test_a_second_run_is_refused_or_waits_and_goes_on_when_the_first_is_killed(t
     try:
         wait_for(lambda: stopped(first.pid))
         with pytest.raises(StoreError, match=r"another emodna-prep is writing this store"):
-            prepared(root, cache, wait=False)
+            prepare_corpus(root, cache, wait=False)
         # The other process has small shards, too: a point that is never reached.
         second = subprocess.Popen(
             [*interrupted, "before:store.json:9", "SIGCONT", *map(str, options), "--json"],
@@ -77,7 +77,7 @@ def test_a_second_run_is_refused_or_waits_and_goes_on_when_the_first_is_killed(t
     assert second.returncode == 0, err
     assert json.loads(out)[0]["reused"] == 12  # all that the first had finished
     store = next((cache / "emodb").iterdir())
-    assert content(store) == content(prepared(root, tmp_path / "alone").store)
+    assert content(store) == content(prepare_corpus(root, tmp_path / "alone").store)
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_training_run_keeps_what_it_opened_while_its_stores_are_replaced(
             root = Path(shutil.copytree(emodb_root, tmp_path / "root"))
             gone = sorted(root.rglob("*.wav"))[0]
             gone.unlink()
-            prepared(root, tmp_path / "cache")
+            prepare_corpus(root, tmp_path / "cache")
             assert FeatureStore(store).fingerprint != fingerprint
             assert files.keys() < content(store).keys()  # nothing that the fit may read was removed
         finally:
@@ -111,14 +111,14 @@ def test_a_training_run_keeps_what_it_opened_while_its_stores_are_replaced(
         _, err = fit.communicate(timeout=300)
     assert fit.returncode == 0, err
     assert fingerprint in (out / "config.json").read_text()
-    prepared(root, tmp_path / "cache")
+    prepare_corpus(root, tmp_path / "cache")
     assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    tiny_emodb(tmp_path / "root", NAMES)
-    return prepared(tmp_path / "root", tmp_path / "cache").store
+    write_tiny_emodb(tmp_path / "root", NAMES)
+    return prepare_corpus(tmp_path / "root", tmp_path / "cache").store
 
 
 def checksums(opened: FeatureStore) -> list[int]:
@@ -135,8 +135,8 @@ class TestAStoreInSeveralProcesses:
     def test_a_worker_reads_what_its_parent_opened(self, store: Path, tmp_path: Path, method: str) -> None:
         """Both before and after another content was committed."""
         opened = FeatureStore(store)
-        tiny_emodb(tmp_path / "root", NAMES[:6], variant="b")
-        prepared(tmp_path / "root", tmp_path / "cache")
+        write_tiny_emodb(tmp_path / "root", NAMES[:6], variant="b")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
         context = multiprocessing.get_context(method)
         answers, end = context.Pipe(duplex=False)
         worker = context.Process(target=send_checksums, args=(opened, end))
@@ -151,12 +151,12 @@ class TestAStoreInSeveralProcesses:
         expected = checksums(opened)
         pickled = pickle.dumps(opened)
         assert len(pickled) < 10_000
-        tiny_emodb(tmp_path / "root", NAMES[:6], variant="b")
-        prepared(tmp_path / "root", tmp_path / "cache")
+        write_tiny_emodb(tmp_path / "root", NAMES[:6], variant="b")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
         for again in (pickle.loads(pickled), copy.deepcopy(opened)):
             assert (again.fingerprint, checksums(again)) == (opened.fingerprint, expected)
         del opened, again
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
         with pytest.raises(StoreError, match="missing; run emodna-prep again"):
             pickle.loads(pickled)
 
@@ -165,8 +165,8 @@ class TestPlaces:
     def test_a_reader_of_a_copy_without_locks_holds_its_files(self, store: Path, tmp_path: Path) -> None:
         (store / layout.READER_LOCK).unlink()
         reader = FeatureStore(store)
-        tiny_emodb(tmp_path / "root", NAMES, variant="b")
-        prepared(tmp_path / "root", tmp_path / "cache")
+        write_tiny_emodb(tmp_path / "root", NAMES, variant="b")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
         assert reader.verify() == []
 
     def test_a_folder_that_is_no_store_gets_no_lock(self, tmp_path: Path) -> None:
@@ -185,9 +185,9 @@ class TestPlaces:
             FeatureStore(store)
 
     def test_a_deleted_store_is_locked_anew(self, store: Path) -> None:
-        with writer_lock(store, wait=False, on_wait=pytest.fail):
+        with hold_writer_lock(store, wait=False, on_wait=pytest.fail):
             shutil.rmtree(store)
-            with writer_lock(store, wait=False, on_wait=pytest.fail):
+            with hold_writer_lock(store, wait=False, on_wait=pytest.fail):
                 assert (store / layout.WRITER_LOCK).exists()
 
 
@@ -201,5 +201,5 @@ def test_where_there_are_no_locks_one_may_read_and_not_write(
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert FeatureStore(store).verify() == []
     with pytest.raises(StoreError, match=f"cannot be written: {os.strerror(number)}.*; choose another --cache"):
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     assert not list(tmp_path.rglob("*.lock.*"))

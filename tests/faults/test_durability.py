@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from emodna.pipeline.store import layout
-from tests.pipeline.making import emodb_names, prepared, tiny_emodb
+from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_emodb
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 
 
 class PowerCut(BaseException):
@@ -53,22 +53,22 @@ def steps(*cut_at: str) -> Iterator[list[str]]:
 
 
 def test_the_names_of_a_killed_run_are_safe_before_they_are_committed(tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES)
+    write_tiny_emodb(tmp_path / "root", NAMES)
     with steps("commit"), pytest.raises(PowerCut):
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     with steps() as done:
-        assert prepared(tmp_path / "root", tmp_path / "cache").extracted == 0
+        assert prepare_corpus(tmp_path / "root", tmp_path / "cache").extracted == 0
     assert done[:3] == ["flush", "commit", "flush"]
 
 
 def test_a_commit_is_safe_before_what_it_replaced_is_removed(tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES)
-    prepared(tmp_path / "root", tmp_path / "cache")
-    tiny_emodb(tmp_path / "root", NAMES, variant="b")
+    write_tiny_emodb(tmp_path / "root", NAMES)
+    prepare_corpus(tmp_path / "root", tmp_path / "cache")
+    write_tiny_emodb(tmp_path / "root", NAMES, variant="b")
     with steps("commit", "flush"), pytest.raises(PowerCut):
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     with steps() as done:
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     assert "commit" not in done  # it stood already
     assert done[:2] == ["flush", "remove"]
 
@@ -82,7 +82,7 @@ def test_a_new_store_is_safe_in_the_folders_above_it(tmp_path: Path, monkeypatch
         original(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    tiny_emodb(tmp_path / "root", NAMES)
-    store = prepared(tmp_path / "root", tmp_path / "new" / "cache").store
+    write_tiny_emodb(tmp_path / "root", NAMES)
+    store = prepare_corpus(tmp_path / "root", tmp_path / "new" / "cache").store
     for folder in (tmp_path, tmp_path / "new", tmp_path / "new" / "cache", store.parent, store):
         assert folder.stat().st_ino in flushed, folder

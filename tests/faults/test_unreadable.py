@@ -17,9 +17,9 @@ from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import Watched, content, emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.making import CallbackLog, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 
 
 @pytest.fixture(autouse=True)
@@ -45,46 +45,46 @@ def unreadable(path: Path, number: int) -> Iterator[None]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    tiny_emodb(tmp_path / "root", NAMES)
+    write_tiny_emodb(tmp_path / "root", NAMES)
     return tmp_path / "root"
 
 
 class TestAudio:
     def test_what_the_store_has_of_it_stays_until_it_can_be_read(self, root: Path, tmp_path: Path) -> None:
-        before = content(prepared(root, tmp_path / "cache").store)
-        tiny_emodb(root, NAMES[3:4], variant="new")
+        before = content(prepare_corpus(root, tmp_path / "cache").store)
+        write_tiny_emodb(root, NAMES[3:4], variant="new")
         with unreadable(root / "wav" / NAMES[3], errno.EIO):
-            report = prepared(root, tmp_path / "cache")
+            report = prepare_corpus(root, tmp_path / "cache")
         assert (report.utterances, report.reused, report.rejected) == (12, 12, 0)
         assert content(report.store) == before
         line = f"1 recordings stay as they were in the store (the first: wav/{NAMES[3]}: cannot be read: "
         assert f"{line}{os.strerror(errno.EIO)})" in report.warnings
-        watcher = Watched()
-        report = prepared(root, tmp_path / "cache", watcher=watcher)
-        assert (report.extracted, watcher.planned_recordings) == (1, 1)
-        assert content(report.store) == content(prepared(root, tmp_path / "alone").store)
+        callback = CallbackLog()
+        report = prepare_corpus(root, tmp_path / "cache", callback=callback)
+        assert (report.extracted, callback.planned_recordings) == (1, 1)
+        assert content(report.store) == content(prepare_corpus(root, tmp_path / "alone").store)
 
     def test_a_new_one_is_rejected_with_its_reason(self, root: Path, tmp_path: Path) -> None:
         with unreadable(root / "wav" / NAMES[3], errno.EIO):
-            report = prepared(root, tmp_path / "cache")
+            report = prepare_corpus(root, tmp_path / "cache")
         assert report.rejections == [(f"wav/{NAMES[3]}", f"cannot be read: {os.strerror(errno.EIO)}")]
 
     def test_one_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
+        prepare_corpus(root, tmp_path / "cache")
         (root / "wav" / NAMES[3]).unlink()
         (root / "wav" / NAMES[3]).symlink_to(tmp_path / "nowhere")
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         assert (report.utterances, report.rejected) == (11, 1)
 
     @pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
     def test_an_error_of_the_machine_ends_the_run_and_rejects_nothing(
         self, root: Path, tmp_path: Path, number: int
     ) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         before = content(store)
-        tiny_emodb(root, NAMES[3:4], variant="new")
+        write_tiny_emodb(root, NAMES[3:4], variant="new")
         with unreadable(root / "wav" / NAMES[3], number), pytest.raises(OSError, match=NAMES[3]) as raised:
-            prepared(root, tmp_path / "cache")
+            prepare_corpus(root, tmp_path / "cache")
         assert raised.value.errno == number
         assert content(store) == before
 
@@ -96,7 +96,7 @@ class TestAudio:
 
         monkeypatch.setattr(MfccSet, "extract", fail)
         with pytest.raises(OSError, match=r"\.wav") as raised:
-            prepared(root, tmp_path / "cache")
+            prepare_corpus(root, tmp_path / "cache")
         assert raised.value.errno == errno.ENOMEM
 
     def test_an_error_in_the_middle_of_decoding_is_no_truncated_file(self, capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,25 +117,25 @@ class TestAudio:
 class TestStore:
     @pytest.mark.parametrize("kind", ["shard-", "index-", "store.json"])
     def test_what_its_disk_cannot_read_is_made_again(self, root: Path, tmp_path: Path, kind: str) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         before = content(store)
         bad = next(path for path in store.iterdir() if path.name.startswith(kind))
         inode = bad.stat().st_ino
         with unreadable(bad, errno.EIO):
-            prepared(root, tmp_path / "cache", rehash=True)
+            prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert content(store) == before
         assert bad.stat().st_ino != inode
 
     def test_verify_names_it_and_does_not_map_it(self, root: Path, tmp_path: Path) -> None:
-        opened = FeatureStore(prepared(root, tmp_path / "cache").store)
+        opened = FeatureStore(prepare_corpus(root, tmp_path / "cache").store)
         bad = next(opened.path.glob("shard-*"))
         with unreadable(bad, errno.EIO):
             assert opened.verify() == [f"{bad}: cannot be read: {os.strerror(errno.EIO)}: check the disk"]
 
     def test_an_error_of_the_machine_is_no_damage(self, root: Path, tmp_path: Path) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         with (
             unreadable(store / layout.STORE_JSON, errno.EMFILE),
             pytest.raises(StoreError, match=r"store\.json: cannot be read: .*ulimit -n"),
         ):
-            prepared(root, tmp_path / "cache")
+            prepare_corpus(root, tmp_path / "cache")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History, write_journal
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import emodb_names, prepared, tiny_emodb
+from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_emodb
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Truth:
 def tiny_store(folder: Path) -> Truth:
     """Three utterances, a rejected file, a side file and the journal of a run that was killed."""
     root = folder / "root"
-    tiny_emodb(root, emodb_names(3))
+    write_tiny_emodb(root, make_emodb_names(3))
     (root / "wav" / "08b01Wa.wav").write_bytes(b"no audio")
-    store = prepared(root, folder / "cache", workers=1).store
+    store = prepare_corpus(root, folder / "cache", workers=1).store
     opened = FeatureStore(store)
     facts = History(store, "emodb", MfccSet(), None, root, rehash=False)
     (shard,) = opened.snapshot.shards.values()

@@ -14,7 +14,7 @@ import pytest
 from emodna.pipeline.corpora.own import Manifest, default_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.making import emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 
 def write_table(folder: Path, columns: dict[str, object]) -> Path:
@@ -26,10 +26,10 @@ def write_table(folder: Path, columns: dict[str, object]) -> Path:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: str) -> None:
     """Spreadsheets also write semicolons and tabs, which newcomers stumbled over."""
-    (root,) = {path.parent for path in tiny_emodb(tmp_path, emodb_names(2))}
+    (root,) = {path.parent for path in write_tiny_emodb(tmp_path, make_emodb_names(2))}
     rows = [["path", "emotion"], *([path.name, "fear"] for path in sorted(root.iterdir()))]
     (root / "table.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
-    report = prepared(root, tmp_path / "cache", Manifest(root / "table.csv", "own"))
+    report = prepare_corpus(root, tmp_path / "cache", Manifest(root / "table.csv", "own"))
     assert (report.utterances, report.skipped) == (2, {})
 
 
@@ -46,14 +46,14 @@ def test_a_nul_in_a_path_outside_the_root_is_refused_with_its_row(tmp_path: Path
     """A path that no file can have ended the run with a traceback."""
     table = write_table(tmp_path, {"path": ["../a\0/b.wav"]})
     with pytest.raises(CorpusError, match=r"row 1: .* lies outside the root"):
-        prepared(tmp_path, tmp_path / "cache", Manifest(table, "t"))
+        prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "t"))
 
 
 def test_a_nul_in_a_path_below_the_root_is_rejected_with_its_file(tmp_path: Path) -> None:
     """As above, at another place."""
     table = write_table(tmp_path, {"path": ["a\0b.wav", "c.wav"]})
     (tmp_path / "c.wav").write_bytes(wav(noise()))
-    report = prepared(tmp_path, tmp_path / "cache", Manifest(table, "t"))
+    report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "t"))
     assert (report.utterances, report.rejections) == (1, [("a\0b.wav", "cannot be read: embedded null byte")])
 
 
@@ -68,7 +68,7 @@ def test_the_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
     }
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(wav(noise(seed=name)))
-    report = prepared(tmp_path, tmp_path / "cache", Manifest(write_table(tmp_path, columns), "t"))
+    report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(write_table(tmp_path, columns), "t"))
     stored = FeatureStore(report.store).table
     rows = [columns["path"].index(path) for path in stored["path"].to_pylist()]
     for name in ("hash", "at", "tags", "share"):
@@ -99,7 +99,7 @@ def test_times_in_nanoseconds_are_shown_without_pandas(command: tuple[str, ...],
     (tmp_path / "a.wav").write_bytes(wav(noise(0.5)))
     times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
     table = write_table(tmp_path, {"path": ["a.wav"], "recorded": times})
-    prepared(tmp_path, tmp_path / "cache", Manifest(table, "own"))
+    prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "own"))
     name, *options = command
     words = [sys.executable, "-c", WITHOUT_PANDAS, name, "own", "a.wav", *options]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)

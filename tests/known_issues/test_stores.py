@@ -17,18 +17,18 @@ from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import write_shard
-from emodna.pipeline.store.snapshot import checksum, file_sha256
-from tests.pipeline.making import age, content, emodb_names, noise, prepared, tiny_emodb, wav
+from emodna.pipeline.store.snapshot import compute_checksum, hash_file
+from tests.pipeline.making import age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 from tests.pipeline.test_segment import bursts
 
-NAMES = emodb_names(3)
+NAMES = make_emodb_names(3)
 
 
 def test_reading_holds_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each shard that was read held a file descriptor, so a store of 1000 shards could not be read."""
     monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 1)
-    tiny_emodb(tmp_path / "root", emodb_names(8))
-    store = FeatureStore(prepared(tmp_path / "root", tmp_path / "cache").store)
+    write_tiny_emodb(tmp_path / "root", make_emodb_names(8))
+    store = FeatureStore(prepare_corpus(tmp_path / "root", tmp_path / "cache").store)
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208 (its iterator would be open, too)
     assert len(store.snapshot.shards) > 2
     features = list(store)
@@ -49,50 +49,50 @@ def test_workers_may_write_their_shards_at_the_same_time(tmp_path: Path) -> None
     with ThreadPoolExecutor(8) as pool:
         files = list(pool.map(write, range(48)))
     assert len({file.name for file in files}) == 48
-    assert all(file_sha256(tmp_path / file.name) == file.sha256 for file in files)
+    assert all(hash_file(tmp_path / file.name) == file.sha256 for file in files)
 
 
 def test_audio_of_another_root_is_read_though_size_and_time_are_the_same(tmp_path: Path) -> None:
     """Sizes and times were compared even with those of another root."""
-    age(tiny_emodb(tmp_path / "one", NAMES))
-    age(tiny_emodb(tmp_path / "two", NAMES, variant="other samples"))
-    assert prepared(tmp_path / "one", tmp_path / "cache").extracted == 3
-    assert prepared(tmp_path / "two", tmp_path / "cache").extracted == 3
+    age(write_tiny_emodb(tmp_path / "one", NAMES))
+    age(write_tiny_emodb(tmp_path / "two", NAMES, variant="other samples"))
+    assert prepare_corpus(tmp_path / "one", tmp_path / "cache").extracted == 3
+    assert prepare_corpus(tmp_path / "two", tmp_path / "cache").extracted == 3
 
 
 def test_a_root_that_moved_is_hashed_and_its_features_used(tmp_path: Path) -> None:
     """The other side of the same bug: the same audio elsewhere is not extracted again."""
-    age(tiny_emodb(tmp_path / "one", NAMES))
-    prepared(tmp_path / "one", tmp_path / "cache")
+    age(write_tiny_emodb(tmp_path / "one", NAMES))
+    prepare_corpus(tmp_path / "one", tmp_path / "cache")
     (tmp_path / "one").rename(tmp_path / "two")
-    report = prepared(tmp_path / "two", tmp_path / "cache")
+    report = prepare_corpus(tmp_path / "two", tmp_path / "cache")
     assert (report.extracted, report.reused) == (0, 3)
 
 
 def test_features_of_another_configuration_are_not_used(tmp_path: Path) -> None:
     """A store that was copied into another folder was taken for what the folder's name says."""
-    tiny_emodb(tmp_path / "root", NAMES)
-    other = prepared(tmp_path / "root", tmp_path / "cache", features=MfccSet(fixed_samples=4096)).store
+    write_tiny_emodb(tmp_path / "root", NAMES)
+    other = prepare_corpus(tmp_path / "root", tmp_path / "cache", features=MfccSet(fixed_samples=4096)).store
     place = other.with_name(MfccSet().name)
     shutil.copytree(other, place)
     before = content(place)
     with pytest.raises(ForeignStoreError, match="move it away, or choose another --cache"):
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     assert content(place) == before
 
 
 def test_a_store_of_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     """A store that this version cannot read was taken for one to replace."""
-    tiny_emodb(tmp_path / "root", NAMES)
-    store = prepared(tmp_path / "root", tmp_path / "cache").store
+    write_tiny_emodb(tmp_path / "root", NAMES)
+    store = prepare_corpus(tmp_path / "root", tmp_path / "cache").store
     document = json.loads((store / layout.STORE_JSON).read_text())
     del document["checksum"]
     document["version"] = layout.FORMAT_VERSION + 1
-    document["checksum"] = checksum(document)
+    document["checksum"] = compute_checksum(document)
     (store / layout.STORE_JSON).write_text(json.dumps(document))
     before = content(store)
     with pytest.raises(ForeignStoreError, match="format version 2"):
-        prepared(tmp_path / "root", tmp_path / "cache")
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
     assert content(store) == before
 
 
@@ -101,9 +101,9 @@ def test_a_store_that_is_cut_into_utterances_otherwise_is_replaced_with_a_warnin
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "a.wav").write_bytes(wav(bursts(4, [(0.8, 1.6), (2.6, 3.2)], rate=16_000)))
     calls, cache = Recordings(tmp_path / "calls", "calls"), tmp_path / "cache"
-    cut = prepared(tmp_path / "calls", cache, calls, segmenter=EnergySegmenter())
+    cut = prepare_corpus(tmp_path / "calls", cache, calls, segmenter=EnergySegmenter())
     assert (cut.utterances, cut.warnings) == (2, [])
-    whole = prepared(tmp_path / "calls", cache, calls)
+    whole = prepare_corpus(tmp_path / "calls", cache, calls)
     assert whole.utterances == 1
     assert whole.warnings == ["the earlier store was cut into utterances otherwise (--segment): it was replaced"]
     assert FeatureStore(cut.store).snapshot.segmentation is None
@@ -111,8 +111,8 @@ def test_a_store_that_is_cut_into_utterances_otherwise_is_replaced_with_a_warnin
 
 def test_recordings_gone_since_the_last_run_are_reported(tmp_path: Path) -> None:
     """They left the store without a word."""
-    paths = tiny_emodb(tmp_path / "root", NAMES)
-    prepared(tmp_path / "root", tmp_path / "cache")
+    paths = write_tiny_emodb(tmp_path / "root", NAMES)
+    prepare_corpus(tmp_path / "root", tmp_path / "cache")
     paths[0].unlink()
-    report = prepared(tmp_path / "root", tmp_path / "cache")
+    report = prepare_corpus(tmp_path / "root", tmp_path / "cache")
     assert f"1 recordings of the earlier store are gone (the first: {paths[0].stem})" in report.warnings

@@ -30,8 +30,8 @@ from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, feature_set
 from emodna.pipeline.prepare import prepare
-from emodna.pipeline.prepare.executors import local_threads
-from emodna.pipeline.prepare.extract import Extraction, Outcome
+from emodna.pipeline.prepare.executors import make_thread_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
 from emodna.pipeline.store import FeatureStore
 from tests.synthesis import make_emodb, make_ravdess
 
@@ -68,11 +68,11 @@ def quick_if_representative(names: Iterable[str]) -> list[Any]:
 class Silent:
     """A watcher of preparations and of trainings that says nothing."""
 
-    def waiting(self, store: Path) -> None: ...
+    def on_wait(self, store: Path) -> None: ...
 
-    def planned(self, recordings: int) -> None: ...
+    def on_plan(self, recordings: int) -> None: ...
 
-    def examined(self, outcomes: Sequence[Outcome]) -> None: ...
+    def on_batch(self, results: Sequence[ExtractionResult]) -> None: ...
 
     def began(self, done: int) -> None: ...
 
@@ -106,7 +106,9 @@ def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet |
     if isinstance(kind, str):
         kind = corpus(kind)
     features = features or feature_set("mfcc40")
-    return FeatureStore(prepare(kind, root, cache, Extraction(features), Silent(), workers=local_threads(1)).store)
+    return FeatureStore(
+        prepare(kind, root, cache, ExtractionConfig(features), Silent(), workers=make_thread_factory(1)).store
+    )
 
 
 def listed(

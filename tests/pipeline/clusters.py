@@ -21,7 +21,7 @@ import tests
 PATIENCE = 120.0
 
 
-def until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     """Wait for something that will come."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -40,7 +40,7 @@ class Cluster:
         self._log = (folder / "log").open("wb")
         self._processes: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start("scheduler", "--port", 0, "--scheduler-file", self.file)
-        until(self._written)
+        wait_until(self._written)
 
     @property
     def address(self) -> str:

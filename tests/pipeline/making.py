@@ -19,10 +19,10 @@ from emodna.pipeline.audio.segment import Segmenter
 from emodna.pipeline.corpora import corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
-from emodna.pipeline.prepare import Report, prepare
-from emodna.pipeline.prepare.executors import StartExecutor, local_threads
-from emodna.pipeline.prepare.extract import Extraction, Outcome
-from emodna.pipeline.store.snapshot import file_sha256
+from emodna.pipeline.prepare import PrepareReport, prepare
+from emodna.pipeline.prepare.executors import ExecutorFactory, make_thread_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
+from emodna.pipeline.store.snapshot import hash_file
 
 Float32 = NDArray[np.float32]
 
@@ -70,13 +70,13 @@ def age(paths: Iterable[Path], *, seconds: int = LONG_AGO) -> None:
         os.utime(path, (seconds, seconds))
 
 
-def emodb_names(count: int) -> list[str]:
+def make_emodb_names(count: int) -> list[str]:
     """Valid EMODB file names of different speakers, texts and emotions."""
     names = (f"{s}{t}{e}a.wav" for t, e, s in product(("a01", "b02", "b10"), "WLEAFTN", ("03", "08", "13")))
     return [name for name, _ in zip(names, range(count), strict=False)]
 
 
-def tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> list[Path]:
+def write_tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> list[Path]:
     """EMODB-named files of 0.15 s of noise, each its own; another variant has other audio under the same names."""
     (root / "wav").mkdir(parents=True, exist_ok=True)
     paths = []
@@ -89,39 +89,41 @@ def tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> list[P
 
 
 @dataclass
-class Watched:
+class CallbackLog:
     """A watcher that remembers what it was told."""
 
     waits: list[Path] = field(default_factory=list)
     planned_recordings: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
+    results: list[ExtractionResult] = field(default_factory=list)
 
-    def waiting(self, store: Path) -> None:
+    def on_wait(self, store: Path) -> None:
         self.waits.append(store)
 
-    def planned(self, recordings: int) -> None:
+    def on_plan(self, recordings: int) -> None:
         self.planned_recordings += recordings
 
-    def examined(self, outcomes: Sequence[Outcome]) -> None:
-        self.outcomes.extend(outcomes)
+    def on_batch(self, results: Sequence[ExtractionResult]) -> None:
+        self.results.extend(results)
 
 
-def prepared(
+def prepare_corpus(
     root: Path,
     cache: Path,
     which: Corpus | None = None,
     *,
     features: FeatureSet | None = None,
-    watcher: Watched | None = None,
-    workers: int | StartExecutor = 2,
+    callback: CallbackLog | None = None,
+    workers: int | ExecutorFactory = 2,
     max_seconds: float = 3600.0,
     segmenter: Segmenter | None = None,
     **options: Any,
-) -> Report:
+) -> PrepareReport:
     """Prepare a corpus, EMODB unless told otherwise."""
-    extraction = Extraction(features or MfccSet(), max_seconds, segmenter)
-    start = local_threads(workers) if isinstance(workers, int) else workers
-    return prepare(which or corpus("emodb"), root, cache, extraction, watcher or Watched(), workers=start, **options)
+    extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
+    start = make_thread_factory(workers) if isinstance(workers, int) else workers
+    return prepare(
+        which or corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options
+    )
 
 
 def content(store: Path) -> dict[str, str]:
@@ -129,10 +131,10 @@ def content(store: Path) -> dict[str, str]:
 
     This must not depend on workers, history or kills.
     """
-    return {path.name: file_sha256(path) for path in sorted(store.iterdir()) if path.suffix in (".h5", ".parquet")}
+    return {path.name: hash_file(path) for path in sorted(store.iterdir()) if path.suffix in (".h5", ".parquet")}
 
 
-def features_offset(shard: Path) -> int:
+def find_features_offset(shard: Path) -> int:
     """Where in the file the features begin."""
     with h5py.File(shard, "r") as file:
         return int(file["features"].id.get_offset())

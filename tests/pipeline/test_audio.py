@@ -17,10 +17,10 @@ import soundfile
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import decode as audio
-from emodna.pipeline.audio.decode import Pieces, Recording, decode, resample
-from emodna.pipeline.errors import UNUSABLE, AudioError, rejection
+from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.prepare.extract import Extraction, Job, examine
+from emodna.pipeline.prepare.extract import ExtractionConfig, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, wav
 
 SAMPLES = noise(0.25)
@@ -121,7 +121,7 @@ class TestBlocks:
             recording = read(content, channel=channel)
             assert np.array_equal(recording.samples, whole[:, channel])
             assert (recording.sample_rate, recording.channels) == (16_000, 2)
-            pieces = Pieces(BytesIO(content), channel=channel)
+            pieces = RecordingReader(BytesIO(content), channel=channel)
             assert (pieces.sample_rate, pieces.channels, pieces.length) == (16_000, 2, len(whole))
             assert np.array_equal(np.concatenate(list(pieces)), whole[:, channel])
         alone = encoded(SAMPLES, format=format, subtype=subtype)
@@ -233,7 +233,7 @@ class TestExamination:
     def rejection(self, folder: Path, name: str, content: bytes) -> str | None:
         with contextlib.suppress(OSError, ValueError):  # where no file can have this name, none can be opened
             (folder / name).write_bytes(content)
-        outcome = examine(Job(name, name), FolderTree(folder), Extraction(MfccSet(), 20.0))
+        outcome = examine(Job(name, name), FolderTree(folder), ExtractionConfig(MfccSet(), 20.0))
         assert (outcome.rejection is None) == bool(outcome.features)
         return outcome.rejection
 
@@ -246,7 +246,7 @@ class TestExamination:
         """A damaged float WAV holds values of any size; their power overflows float32."""
         samples = (noise(0.25) * level).astype(np.float32)
         (tmp_path / "a.wav").write_bytes(encoded(samples, subtype="FLOAT"))
-        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), Extraction(MfccSet(), 20.0))
+        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), ExtractionConfig(MfccSet(), 20.0))
         assert outcome.rejection or np.isfinite(outcome.features[0]).all()
 
     @pytest.mark.parametrize("make", [lambda: wav(noise(0.05)), lambda: wav(noise(0.09, 22_050), 22_050)])
@@ -264,5 +264,5 @@ class TestExamination:
     ],
 )
 def test_each_error_has_its_reason(error: AudioError | OSError | ValueError, reason: str) -> None:
-    assert isinstance(error, UNUSABLE)
+    assert isinstance(error, RECORDING_ERRORS)
     assert rejection(error) == reason

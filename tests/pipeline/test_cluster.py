@@ -19,17 +19,27 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import CorpusError, WorkerError
 from emodna.pipeline.features import FEATURE_SETS
-from emodna.pipeline.prepare import Report
+from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.prepare import cluster as cluster_module
-from emodna.pipeline.prepare.cluster import connected
+from emodna.pipeline.prepare.cluster import connect_cluster
 from emodna.pipeline.prepare.executors import Executor
-from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from emodna.pipeline.store import layout
 from tests.cli.running import script
-from tests.pipeline.clusters import Cluster, can_hide_files, cluster, until
-from tests.pipeline.making import Watched, age, content, emodb_names, noise, pcm16, prepared, tiny_emodb, wav
+from tests.pipeline.clusters import Cluster, can_hide_files, cluster, wait_until
+from tests.pipeline.making import (
+    CallbackLog,
+    age,
+    content,
+    make_emodb_names,
+    noise,
+    pcm16,
+    prepare_corpus,
+    wav,
+    write_tiny_emodb,
+)
 
-NAMES = emodb_names(24)
+NAMES = make_emodb_names(24)
 #: Statements that change the module of this name on a worker, and that bring it back.
 REMOTE = "from emodna.pipeline.prepare import cluster as remote"
 RELOAD = f"import importlib; {REMOTE}; importlib.reload(remote)"
@@ -54,7 +64,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus as folder, ZIP and tar.gz, with files that cannot be used. Only for reading."""
     folder = tmp_path_factory.mktemp("pool")
-    wavs = tiny_emodb(folder / "root", NAMES)
+    wavs = write_tiny_emodb(folder / "root", NAMES)
     wavs[3].write_bytes(b"RIFF")
     wavs[8].write_bytes(wavs[8].read_bytes()[:-100])
     age(wavs)
@@ -68,15 +78,15 @@ def local(pool: Path) -> dict[str, str]:
     """Shards and index of the pool, prepared without a cluster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
-        return content(prepared(pool / "root", pool / "cache").store)
+        return content(prepare_corpus(pool / "root", pool / "cache").store)
 
 
 def on(
     cluster: Cluster, root: Path, cache: Path, *arguments: Any, told: list[str] | None = None, **options: Any
-) -> Report:
+) -> PrepareReport:
     """Prepare on a cluster."""
-    with connected(cluster.address, (told if told is not None else []).append) as start:
-        return prepared(root, cache, *arguments, workers=start, **options)
+    with connect_cluster(cluster.address, (told if told is not None else []).append) as start:
+        return prepare_corpus(root, cache, *arguments, workers=start, **options)
 
 
 class TestTheSameBytes:
@@ -84,11 +94,11 @@ class TestTheSameBytes:
     def test_out_of_a_folder_or_an_archive(
         self, running: Cluster, pool: Path, local: dict[str, str], tmp_path: Path, root: str
     ) -> None:
-        watcher = Watched()
-        report = on(running, pool / root, tmp_path, watcher=watcher)
+        callback = CallbackLog()
+        report = on(running, pool / root, tmp_path, callback=callback)
         assert content(report.store) == local
         assert (report.utterances, report.extracted, report.rejected) == (22, 22, 2)
-        assert watcher.planned_recordings == len(watcher.outcomes) == 24
+        assert callback.planned_recordings == len(callback.results) == 24
         with running.client() as client:  # and the workers hold nothing open
             assert set(client.run(opened_roots).values()) == {0}
 
@@ -101,16 +111,16 @@ class TestTheSameBytes:
         options: Any = {"features": FEATURE_SETS["wave16k"], "segmenter": EnergySegmenter()}
         report = on(running, calls, tmp_path / "cluster", Recordings(calls, "calls"), **options)
         assert report.utterances == 6
-        local = prepared(calls, tmp_path / "local", Recordings(calls, "calls"), **options)
+        local = prepare_corpus(calls, tmp_path / "local", Recordings(calls, "calls"), **options)
         assert content(report.store) == content(local.store)
 
     def test_after_a_local_run_that_saw_less(self, running: Cluster, tmp_path: Path) -> None:
-        tiny_emodb(tmp_path / "root", NAMES[:6])
-        prepared(tmp_path / "root", tmp_path / "cache")
-        tiny_emodb(tmp_path / "root", NAMES[:12])
+        write_tiny_emodb(tmp_path / "root", NAMES[:6])
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
+        write_tiny_emodb(tmp_path / "root", NAMES[:12])
         report = on(running, tmp_path / "root", tmp_path / "cache")
         assert (report.extracted, report.reused) == (6, 6)
-        assert content(report.store) == content(prepared(tmp_path / "root", tmp_path / "fresh").store)
+        assert content(report.store) == content(prepare_corpus(tmp_path / "root", tmp_path / "fresh").store)
 
     def test_by_the_command(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
         options = ("--corpus", "emodb", "--root", pool / "root", "--cache", tmp_path / "cache", "--scheduler")
@@ -158,7 +168,7 @@ class TestAWorkerThatDiesOfABatch:
         (line,) = str(caught.value).splitlines()
         assert "died, 1 times" in line
         assert line.count(".wav") in range(1, 5)
-        assert content(prepared(pool / "root", tmp_path / "cache", wait=False).store) == local
+        assert content(prepare_corpus(pool / "root", tmp_path / "cache", wait=False).store) == local
 
 
 def allow_failures(count: int, dask_scheduler: Any = None) -> None:
@@ -173,11 +183,14 @@ def test_without_workers_a_run_waits_and_without_a_scheduler_it_ends(pool: Path,
             told.append(line)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-        with pytest.raises(KeyboardInterrupt), connected(empty.address, interrupt) as start:
-            prepared(pool / "root", tmp_path / "cache", workers=start)
+        with pytest.raises(KeyboardInterrupt), connect_cluster(empty.address, interrupt) as start:
+            prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         assert told[0].startswith(f"waiting for workers: none at {empty.address}")
-        with pytest.raises(WorkerError) as caught, connected(empty.address, lambda _: empty.scheduler.kill()) as start:
-            prepared(pool / "root", tmp_path / "cache", workers=start)
+        with (
+            pytest.raises(WorkerError) as caught,
+            connect_cluster(empty.address, lambda _: empty.scheduler.kill()) as start,
+        ):
+            prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"lost the connection to the scheduler at {empty.address}: finished shards are kept")
 
@@ -193,14 +206,14 @@ def test_the_finished_work_of_a_run_whose_scheduler_was_killed_is_used(
         calls = count(1)
 
         @contextmanager
-        def kill(tree: Tree, extraction: Extraction, due: int) -> Iterator[Executor]:
+        def kill(tree: Tree, extraction: ExtractionConfig, due: int) -> Iterator[Executor]:
             with start(tree, extraction, due) as executor:
 
-                def examine(jobs: Sequence[Job]) -> list[Outcome]:
+                def examine(jobs: Sequence[Job]) -> list[ExtractionResult]:
                     """Two batches pass; those that come then do not end before the scheduler does."""
                     number = next(calls)
                     if number > 2:
-                        until(lambda: len(list(journal.glob("*.sealed"))) >= 2)
+                        wait_until(lambda: len(list(journal.glob("*.sealed"))) >= 2)
                         worker.send_signal(signal.SIGSTOP)
                     if number == 3:
                         threading.Timer(0.5, mortal.scheduler.kill).start()
@@ -208,9 +221,12 @@ def test_the_finished_work_of_a_run_whose_scheduler_was_killed_is_used(
 
                 yield replace(executor, examine=examine)
 
-        with pytest.raises(WorkerError, match="lost the connection"), connected(mortal.address, [].append) as start:
-            prepared(pool / "root", cache, workers=kill)
-    report = prepared(pool / "root", cache, wait=False)
+        with (
+            pytest.raises(WorkerError, match="lost the connection"),
+            connect_cluster(mortal.address, [].append) as start,
+        ):
+            prepare_corpus(pool / "root", cache, workers=kill)
+    report = prepare_corpus(pool / "root", cache, wait=False)
     assert report.reused >= 2
     assert report.extracted == 22 - report.reused
     assert content(report.store) == local
@@ -230,8 +246,8 @@ class TestWorkersThatDoNotFit:
     def test_are_refused_where_a_library_has_another_version(
         self, running: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        mine = Extraction(FEATURE_SETS["mfcc40"]).versions()
-        monkeypatch.setattr(Extraction, "versions", lambda _: mine | {"soxr": "0.0.1"})
+        mine = ExtractionConfig(FEATURE_SETS["mfcc40"]).versions()
+        monkeypatch.setattr(ExtractionConfig, "versions", lambda _: mine | {"soxr": "0.0.1"})
         with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
             on(running, pool / "root", tmp_path)
         assert f" has soxr {mine['soxr']}, but emodna-prep soxr 0.0.1: " in str(caught.value)
@@ -284,11 +300,11 @@ class TestWorkersThatDoNotFit:
 
 
 def test_a_file_that_nobody_can_read_is_rejected_as_locally(running: Cluster, tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES[:4])
+    write_tiny_emodb(tmp_path / "root", NAMES[:4])
     (tmp_path / "root" / "wav" / NAMES[4]).symlink_to("nowhere.wav")
     report = on(running, tmp_path / "root", tmp_path / "cache")
     assert report.rejections == [(f"wav/{NAMES[4]}", "cannot be read: No such file or directory")]
-    assert report.rejections == prepared(tmp_path / "root", tmp_path / "local").rejections
+    assert report.rejections == prepare_corpus(tmp_path / "root", tmp_path / "local").rejections
 
 
 class TestAnAddress:
@@ -311,7 +327,7 @@ class TestAnAddress:
 
 def refusal(address: object) -> str:
     """The one line that says why nothing can be prepared at an address."""
-    with pytest.raises(WorkerError) as caught, connected(str(address), [].append):
+    with pytest.raises(WorkerError) as caught, connect_cluster(str(address), [].append):
         pass
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"--scheduler {address}: ")
@@ -372,7 +388,7 @@ class TestAWorkerThatSeesOtherFiles:
         assert f"{folder}/here/{root}{file}: " in line
         assert what in line
         assert not list(tmp_path.rglob("store.json"))
-        assert prepared(folder / "here" / root, tmp_path / "cache").rejected == 2
+        assert prepare_corpus(folder / "here" / root, tmp_path / "cache").rejected == 2
 
     def test_is_no_matter_where_they_are_copies(
         self, elsewhere: Cluster, folder: Path, tmp_path: Path, local: dict[str, str]
@@ -380,6 +396,6 @@ class TestAWorkerThatSeesOtherFiles:
         """Of other times: each is hashed again by the next run, and believed."""
         root = folder / "here" / "copied"
         assert content(on(elsewhere, root, tmp_path / "cache").store) == local
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         assert (report.extracted, report.reused) == (0, 22)
         assert content(report.store) == local

@@ -20,10 +20,10 @@ from emodna.pipeline.features import MfccSet
 from emodna.pipeline.inspect.diff import compare, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
-from emodna.pipeline.store.snapshot import checksum
-from tests.pipeline.making import age, emodb_names, noise, prepared, tiny_emodb, wav
+from emodna.pipeline.store.snapshot import compute_checksum
+from tests.pipeline.making import age, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
-NAMES = emodb_names(8)
+NAMES = make_emodb_names(8)
 
 
 def compared(a: Path, b: Path) -> dict[str, Any]:
@@ -34,8 +34,8 @@ def compared(a: Path, b: Path) -> dict[str, Any]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight utterances. Only for reading."""
     root = tmp_path_factory.mktemp("tiny")
-    tiny_emodb(root, NAMES)
-    return prepared(root, root / "cache").store
+    write_tiny_emodb(root, NAMES)
+    return prepare_corpus(root, root / "cache").store
 
 
 def changed_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> Path:
@@ -58,7 +58,7 @@ def changed_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> P
     del content["checksum"]
     content["files"] = [{"name": f.name, "size": f.size, "sha256": f.sha256, "shard": f.shard} for f in (shard, index)]
     content["libraries"]["torch"] = "1.0"
-    content["checksum"] = checksum(content)
+    content["checksum"] = compute_checksum(content)
     (copy / layout.STORE_JSON).write_text(json.dumps(content))
     return copy
 
@@ -70,7 +70,7 @@ def own(folder: Path, text: str, names: tuple[str, ...] = ("a", "b", "c", "d")) 
         (folder / f"{name}.wav").write_bytes(wav(noise(seed=name)))
     age(folder.iterdir())
     (folder / "own.csv").write_text(text)
-    return prepared(folder, folder / "cache", Manifest(folder / "own.csv", "own")).store
+    return prepare_corpus(folder, folder / "cache", Manifest(folder / "own.csv", "own")).store
 
 
 class TestSame:
@@ -85,8 +85,8 @@ class TestSame:
         self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 2)
-        tiny_emodb(tmp_path, NAMES)
-        other = prepared(tmp_path, tmp_path / "cache").store
+        write_tiny_emodb(tmp_path, NAMES)
+        other = prepare_corpus(tmp_path, tmp_path / "cache").store
         assert FeatureStore(other).ids != FeatureStore(tiny).ids
         difference = compared(tiny, other)
         assert difference["same"]
@@ -95,18 +95,18 @@ class TestSame:
 
 class TestUtterances:
     def test_those_of_one_side_are_named(self, tiny: Path, tmp_path: Path) -> None:
-        tiny_emodb(tmp_path, NAMES[2:] + emodb_names(10)[8:])
-        difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
+        write_tiny_emodb(tmp_path, NAMES[2:] + make_emodb_names(10)[8:])
+        difference = compared(tiny, prepare_corpus(tmp_path, tmp_path / "cache").store)
         assert difference["only_a"] == sorted(Path(name).stem for name in NAMES[:2])
-        assert difference["only_b"] == sorted(Path(name).stem for name in emodb_names(10)[8:])
+        assert difference["only_b"] == sorted(Path(name).stem for name in make_emodb_names(10)[8:])
         assert difference["utterances"]["both"] == 6
         assert not difference["columns"]
         assert not difference["same"]
 
     def test_other_audio_is_named_and_its_features_are_not_another_difference(self, tiny: Path, tmp_path: Path) -> None:
-        tiny_emodb(tmp_path, NAMES)
-        tiny_emodb(tmp_path, NAMES[3:5], variant="other")
-        difference = compared(tiny, prepared(tmp_path, tmp_path / "cache").store)
+        write_tiny_emodb(tmp_path, NAMES)
+        write_tiny_emodb(tmp_path, NAMES[3:5], variant="other")
+        difference = compared(tiny, prepare_corpus(tmp_path, tmp_path / "cache").store)
         assert difference["audio"] == sorted(Path(name).stem for name in NAMES[3:5])
         assert difference["features"] == []
         assert set(difference["columns"]) == {"peak_db"}
@@ -178,7 +178,7 @@ class TestFeatures:
 
 def test_parameters_are_named_and_their_features_not_compared(tiny: Path) -> None:
     root = tiny.parents[2]
-    other = prepared(root, root / "cache", features=MfccSet(top_db=60.0)).store
+    other = prepare_corpus(root, root / "cache", features=MfccSet(top_db=60.0)).store
     difference = compared(tiny, other)
     assert difference["parameters"] == {"top_db": {"a": 80.0, "b": 60.0}}
     assert difference["description"]["feature_set"] == {"a": tiny.name, "b": other.name}

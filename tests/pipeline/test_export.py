@@ -25,7 +25,7 @@ from emodna.pipeline.export import FORMATS, Exported, base, export
 from emodna.pipeline.export.webdataset import key_of
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import age, features_offset, flip, noise, prepared, wav
+from tests.pipeline.making import age, find_features_offset, flip, noise, prepare_corpus, wav
 
 #: Ids that are no file's names, or are markup somewhere.
 IDS = ("a.b/c d", "../../x", "日本 ü", "[red]|x", '"q" \\ #', "y" * 200 + "1", "y" * 200 + "2", "-1")
@@ -56,7 +56,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     pq.write_table(table, root / "own.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
-        store = FeatureStore(prepared(root, root / "cache", Manifest(root / "own.parquet", "own")).store)
+        store = FeatureStore(prepare_corpus(root, root / "cache", Manifest(root / "own.parquet", "own")).store)
     assert len(store.snapshot.shards) == 2
     return store
 
@@ -265,7 +265,7 @@ class TestEveryFormat:
     def test_other_feature_sets_fit(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         """A waveform has one value per frame."""
         root = own.path.parents[2]
-        store = prepared(root, root / "cache", Manifest(root / "own.parquet", "own"), features=WaveSet()).store
+        store = prepare_corpus(root, root / "cache", Manifest(root / "own.parquet", "own"), features=WaveSet()).store
         assert written(FeatureStore(store), name, tmp_path / "x").bytes > 0
 
     def test_a_place_that_is_taken_is_kept_unless_forced(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
@@ -282,7 +282,7 @@ class TestEveryFormat:
     def test_an_export_that_fails_leaves_nothing(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         store = Path(shutil.copytree(own.path, tmp_path / "store"))
         shard = FeatureStore(store).snapshot.shards[1].name
-        flip(store / shard, features_offset(store / shard) + 4001)
+        flip(store / shard, find_features_offset(store / shard) + 4001)
         (tmp_path / "out").mkdir()
         place = tmp_path / "out" / "x"
         with pytest.raises(StoreError, match=shard):

@@ -17,9 +17,9 @@ from emodna.pipeline.features import (
     SILENCE_DB,
     FeatureSet,
     MfccSet,
-    center_fit,
+    crop_or_pad,
     feature_set,
-    feature_set_from,
+    rebuild_feature_set,
 )
 from tests.pipeline.making import noise
 
@@ -88,7 +88,7 @@ def test_any_set_with_any_option_comes_back_from_its_parameters(data: st.DataObj
     }
     names = data.draw(st.sets(st.sampled_from([each.name for each in fields(default)])))
     original = replace(default, **{name: data.draw(kinds.get(name, st.integers(1, 4096))) for name in sorted(names)})
-    back = feature_set_from(json.loads(json.dumps(original.parameters())))
+    back = rebuild_feature_set(json.loads(json.dumps(original.parameters())))
     assert back == original
     assert (type(back), back.name) == (type(original), original.name)
 
@@ -99,14 +99,14 @@ def test_parameters_that_this_version_cannot_extract_are_refused(features: Featu
     lacking = [{key: value for key, value in parameters.items() if key != name} for name in parameters]
     for changed in (parameters | {"mel_scale": "htk"}, parameters | {"future": 1}, *lacking):
         with pytest.raises(EmodnaError, match="cannot extract"):
-            feature_set_from(changed)
+            rebuild_feature_set(changed)
 
 
 @pytest.mark.parametrize("value", [-1, [], True, "128", {}])
 def test_parameters_that_are_no_sizes_are_refused(value: object) -> None:
     """A damaged model file may hold anything. Found by fuzzing."""
     with pytest.raises(EmodnaError):
-        feature_set_from({**MfccSet().parameters(), "n_mfcc": value, "n_mels": value})
+        rebuild_feature_set({**MfccSet().parameters(), "n_mfcc": value, "n_mels": value})
 
 
 def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
@@ -172,7 +172,7 @@ def test_a_fixed_length_is_that_of_the_waveform_before_any_features(features: Fe
     for seconds in (0.3, 3.0):
         samples = noise(seconds, features.sample_rate)
         extracted, peak_db = replace(features, fixed_samples=24_000).extract(samples)
-        expected, expected_peak = features.extract(center_fit(samples, 24_000))
+        expected, expected_peak = features.extract(crop_or_pad(samples, 24_000))
         assert extracted.tobytes() == expected.tobytes()
         assert peak_db == expected_peak
 
@@ -189,4 +189,4 @@ def test_a_fixed_length_is_that_of_the_waveform_before_any_features(features: Fe
     ],
 )
 def test_cropping_and_padding_go_about_the_middle(samples: list[int], length: int, expected: list[int]) -> None:
-    assert center_fit(np.array(samples, np.float32), length).tolist() == expected
+    assert crop_or_pad(np.array(samples, np.float32), length).tolist() == expected

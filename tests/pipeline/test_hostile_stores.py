@@ -13,11 +13,11 @@ import pytest
 
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.index import write_sealed
+from emodna.pipeline.store.index import write_checksummed
 from emodna.pipeline.store.shards import map_shard
-from emodna.pipeline.store.snapshot import checksum, encoded
+from emodna.pipeline.store.snapshot import compute_checksum, encode_document
 from tests.faults.tiny import Truth, tiny_store
-from tests.pipeline.making import content, flip, prepared
+from tests.pipeline.making import content, flip, prepare_corpus
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def test_a_file_elsewhere_is_never_opened(kind: str, where: str, truth: Truth, s
         shutil.copy(store / file["name"], place)
     file["name"] = where.format(file["name"])
     del document["checksum"]
-    (store / "store.json").write_bytes(encoded(document | {"checksum": checksum(document)}))
+    (store / "store.json").write_bytes(encode_document(document | {"checksum": compute_checksum(document)}))
     with pytest.raises(StoreError, match="no file of a store") as refused:
         FeatureStore(store)
     assert repr(file["name"]) in str(refused.value)
-    report = prepared(truth.root, store.parents[1])
+    report = prepare_corpus(truth.root, store.parents[1])
     assert any("rebuilt: " in each for each in report.warnings)
     assert content(store) == content(truth.path)
 
@@ -95,5 +95,5 @@ class TestSideFiles:
 
     def test_tables_of_another_version_are_not_believed(self, truth: Truth, store: Path) -> None:
         for path in store.rglob("*.sealed"):
-            write_sealed(path, pa.table({"path": ["a"], "size": ["b"], "mtime_ns": [0]}))
-        assert content(prepared(truth.root, store.parents[1]).store) == content(truth.path)
+            write_checksummed(path, pa.table({"path": ["a"], "size": ["b"], "mtime_ns": [0]}))
+        assert content(prepare_corpus(truth.root, store.parents[1]).store) == content(truth.path)

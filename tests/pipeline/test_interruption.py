@@ -14,9 +14,9 @@ import pytest
 import tests
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
+from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,11 +30,11 @@ def _small_shards() -> object:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root, its store in `expected`, and in `cache` that of other audio under the same names. Only for reading."""
     folder = tmp_path_factory.mktemp("place")
-    tiny_emodb(folder / "root", NAMES, variant="old")
-    prepared(folder / "root", folder / "cache")
+    write_tiny_emodb(folder / "root", NAMES, variant="old")
+    prepare_corpus(folder / "root", folder / "cache")
     shutil.rmtree(folder / "root")
-    tiny_emodb(folder / "root", NAMES)
-    prepared(folder / "root", folder / "expected")
+    write_tiny_emodb(folder / "root", NAMES)
+    prepare_corpus(folder / "root", folder / "expected")
     return folder
 
 
@@ -72,7 +72,7 @@ def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
     assert {file.name for file in snapshot.snapshot.files} == (expected if committed else old).keys()
     del snapshot
 
-    report = prepared(place / "root", cache, wait=False)  # the lock died with its holder
+    report = prepare_corpus(place / "root", cache, wait=False)  # the lock died with its holder
     assert content(store) == expected
     assert FeatureStore(store).verify() == []
     assert not list(store.rglob("*.tmp"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline.store.layout import UTTERANCES_PER_SHARD, shard_count, shard_of
+from emodna.pipeline.store.layout import UTTERANCES_PER_SHARD, assign_shard, count_shards
 
 SHARDS = st.integers(0, 14).map(lambda exponent: 2**exponent)
 
@@ -15,7 +15,7 @@ SHARDS = st.integers(0, 14).map(lambda exponent: 2**exponent)
     ("utterances", "shards"), [(0, 1), (1, 1), (128, 1), (129, 2), (256, 2), (257, 4), (535, 8), (1440, 16)]
 )
 def test_the_number_of_shards_is_fixed(utterances: int, shards: int) -> None:
-    assert shard_count(utterances) == shards
+    assert count_shards(utterances) == shards
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_the_number_of_shards_is_fixed(utterances: int, shards: int) -> None:
     [("03a01Fa", 5), ("16b10Lb", 6), ("03-01-01-01-01-01-01", 3), ("ümläut/日本.wav", 15), ("", 4)],
 )
 def test_the_shard_of_an_utterance_is_fixed(utterance: str, shard: int) -> None:
-    assert shard_of(utterance, 16) == shard
+    assert assign_shard(utterance, 16) == shard
 
 
 @given(st.integers(1, 10**7))
 def test_shards_hold_between_half_and_all_of_their_share(utterances: int) -> None:
-    count = shard_count(utterances)
+    count = count_shards(utterances)
     assert count & (count - 1) == 0
     assert utterances / count <= UTTERANCES_PER_SHARD
     assert count == 1 or utterances / count > UTTERANCES_PER_SHARD / 2
@@ -36,9 +36,9 @@ def test_shards_hold_between_half_and_all_of_their_share(utterances: int) -> Non
 
 @given(st.text(), SHARDS)
 def test_every_utterance_has_a_shard_and_doubling_splits_shards_in_two(utterance: str, shards: int) -> None:
-    assert 0 <= shard_of(utterance, shards) < shards
-    assert shard_of(utterance, 2 * shards) % shards == shard_of(utterance, shards)
+    assert 0 <= assign_shard(utterance, shards) < shards
+    assert assign_shard(utterance, 2 * shards) % shards == assign_shard(utterance, shards)
 
 
 def test_names_that_are_no_valid_unicode_have_a_shard() -> None:
-    assert 0 <= shard_of("caf\udce9.wav", 8) < 8
+    assert 0 <= assign_shard("caf\udce9.wav", 8) < 8

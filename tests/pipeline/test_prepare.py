@@ -26,23 +26,23 @@ from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import run as preparation
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.snapshot import file_sha256
+from emodna.pipeline.store.snapshot import hash_file
 from emodna.pipeline.threads import extracting_threads
 from tests.pipeline.making import (
     LONG_AGO,
-    Watched,
+    CallbackLog,
     age,
     content,
-    emodb_names,
-    features_offset,
+    find_features_offset,
     flip,
+    make_emodb_names,
     noise,
-    prepared,
-    tiny_emodb,
+    prepare_corpus,
     wav,
+    write_tiny_emodb,
 )
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +55,8 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve tiny utterances in EMODB's layout, and the same names with other audio in `other`. Only for reading."""
     folder = tmp_path_factory.mktemp("pool")
-    tiny_emodb(folder / "root", NAMES)
-    tiny_emodb(folder / "other", NAMES, variant="other")
+    write_tiny_emodb(folder / "root", NAMES)
+    write_tiny_emodb(folder / "other", NAMES, variant="other")
     return folder
 
 
@@ -71,12 +71,12 @@ def expected(pool: Path) -> dict[str, str]:
     """Shards and index of the pool, prepared in one undisturbed run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
-        return content(prepared(pool / "root", pool / "cache").store)
+        return content(prepare_corpus(pool / "root", pool / "cache").store)
 
 
 def everything(store: Path) -> dict[str, str]:
     """All files of a store by name, with the hash of their bytes."""
-    return {str(path.relative_to(store)): file_sha256(path) for path in sorted(store.rglob("*")) if path.is_file()}
+    return {str(path.relative_to(store)): hash_file(path) for path in sorted(store.rglob("*")) if path.is_file()}
 
 
 def shard_files(store: Path) -> set[str]:
@@ -86,14 +86,14 @@ def shard_files(store: Path) -> set[str]:
 class TestFirstRun:
     def test_everything_is_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        watcher = Watched()
-        report = prepared(pool / "root", Path("cache"), watcher=watcher)
+        callback = CallbackLog()
+        report = prepare_corpus(pool / "root", Path("cache"), callback=callback)
         assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 12, 0, 0)
         assert report.corpus == "emodb"
         assert report.store == tmp_path / "cache" / "emodb" / MfccSet().name
         assert report.audio_seconds == pytest.approx(12 * 0.15)
-        assert watcher.planned_recordings == 12
-        assert sorted(outcome.job.id for outcome in watcher.outcomes) == sorted(name[:-4] for name in NAMES)
+        assert callback.planned_recordings == 12
+        assert sorted(outcome.job.id for outcome in callback.results) == sorted(name[:-4] for name in NAMES)
 
     def test_corrupt_files_are_rejected_with_their_reasons_and_the_rest_goes_on(
         self, root: Path, tmp_path: Path
@@ -102,7 +102,7 @@ class TestFirstRun:
         bad = {NAMES[1]: whole[:-100], NAMES[4]: b"", NAMES[7]: b"<html>", NAMES[9]: wav(noise(0.05))}
         for name, damaged in bad.items():
             (root / "wav" / name).write_bytes(damaged)
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (8, 8, 4)
         reasons = dict(report.rejections)
         assert list(reasons) == sorted(f"wav/{name}" for name in bad)
@@ -113,7 +113,7 @@ class TestFirstRun:
     def test_what_a_user_should_know_of_the_audio_is_said(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         assert report.rejected == 0
         assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
         assert any("22050 Hz" in line for line in report.warnings)
@@ -121,7 +121,7 @@ class TestFirstRun:
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
         """RAVDESS has such a pair."""
         shutil.copy(root / "wav" / NAMES[0], root / "wav" / NAMES[1])
-        store = FeatureStore(prepared(root, tmp_path / "cache").store)
+        store = FeatureStore(prepare_corpus(root, tmp_path / "cache").store)
         assert len(store) == 12
         assert len(set(store.column("audio_sha256"))) == 11
 
@@ -145,12 +145,12 @@ def change(root: Path, other: Path) -> None:
 
 
 def add(root: Path, _: Path) -> None:
-    tiny_emodb(root, ["16b09Fa.wav"])
+    write_tiny_emodb(root, ["16b09Fa.wav"])
 
 
 def add_many(root: Path, _: Path) -> None:
     """So that there are twice as many shards; one of the eight is empty."""
-    tiny_emodb(root, emodb_names(20)[12:])
+    write_tiny_emodb(root, make_emodb_names(20)[12:])
 
 
 def remove(root: Path, _: Path) -> None:
@@ -167,12 +167,12 @@ class TestSecondRun:
         self, root: Path, tmp_path: Path, rehash: bool, looked_at: int
     ) -> None:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         before = everything(store)
-        watcher = Watched()
-        report = prepared(root, tmp_path / "cache", rehash=rehash, watcher=watcher)
+        callback = CallbackLog()
+        report = prepare_corpus(root, tmp_path / "cache", rehash=rehash, callback=callback)
         assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 0, 12, 1)
-        assert watcher.planned_recordings == looked_at
+        assert callback.planned_recordings == looked_at
         assert everything(store) == before
 
     @pytest.mark.parametrize(
@@ -189,64 +189,64 @@ class TestSecondRun:
     def test_only_what_changed_is_done_again(
         self, root: Path, pool: Path, tmp_path: Path, changed: Callable[[Path, Path], None], done: Done
     ) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         before = shard_files(store)
         changed(root, pool / "other")
-        watcher = Watched()
-        report = prepared(root, tmp_path / "cache", watcher=watcher)
+        callback = CallbackLog()
+        report = prepare_corpus(root, tmp_path / "cache", callback=callback)
         new = len(shard_files(store) - before)
-        assert Done(len(watcher.outcomes), report.reused, report.extracted, report.rejected, new) == done
-        assert content(store) == content(prepared(root, tmp_path / "fresh").store)
+        assert Done(len(callback.results), report.reused, report.extracted, report.rejected, new) == done
+        assert content(store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
     def test_when_all_files_are_rejected_a_store_stays_as_it_was_and_a_new_one_is_not_made(
         self, root: Path, tmp_path: Path
     ) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         before = everything(store)
         for path in root.rglob("*.wav"):
             path.write_bytes(b"")
         for cache in ("cache", "fresh"):
             with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
-                prepared(root, tmp_path / cache)
+                prepare_corpus(root, tmp_path / cache)
         assert everything(store) == before
         assert list(tmp_path.rglob("store.json")) == [store / "store.json"]
 
     def test_what_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
         """It may change again within the same tick of its clock."""
-        (path,) = tiny_emodb(tmp_path / "root", NAMES[:1])
+        (path,) = write_tiny_emodb(tmp_path / "root", NAMES[:1])
         os.utime(path)
-        prepared(tmp_path / "root", tmp_path / "cache")
-        watcher = Watched()
-        assert prepared(tmp_path / "root", tmp_path / "cache", watcher=watcher).reused == 1
-        assert watcher.planned_recordings == 1
+        prepare_corpus(tmp_path / "root", tmp_path / "cache")
+        callback = CallbackLog()
+        assert prepare_corpus(tmp_path / "root", tmp_path / "cache", callback=callback).reused == 1
+        assert callback.planned_recordings == 1
 
     def test_a_lower_limit_rejects_what_an_earlier_run_took(self, root: Path, tmp_path: Path) -> None:
         """As a first run with this limit would."""
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.5)))
         age([root / "wav" / NAMES[0]])
-        prepared(root, tmp_path / "cache")
-        report = prepared(root, tmp_path / "cache", max_seconds=0.3)
+        prepare_corpus(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache", max_seconds=0.3)
         assert [path for path, _ in report.rejections] == [f"wav/{NAMES[0]}"]
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh", max_seconds=0.3).store)
+        assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh", max_seconds=0.3).store)
 
 
 class TestRehash:
     def test_a_change_that_kept_size_and_time_is_found(self, root: Path, pool: Path, tmp_path: Path) -> None:
-        prepared(root, tmp_path / "cache")
+        prepare_corpus(root, tmp_path / "cache")
         shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
         age([root / "wav" / NAMES[2]])
-        assert prepared(root, tmp_path / "cache").extracted == 0
-        report = prepared(root, tmp_path / "cache", rehash=True)
+        assert prepare_corpus(root, tmp_path / "cache").extracted == 0
+        report = prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert (report.reused, report.extracted) == (11, 1)
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+        assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
     def test_a_damaged_shard_is_found_and_made_again(
         self, root: Path, tmp_path: Path, expected: dict[str, str]
     ) -> None:
-        store = prepared(root, tmp_path / "cache").store
+        store = prepare_corpus(root, tmp_path / "cache").store
         damaged = sorted(store.glob("*.h5"))[1]
-        flip(damaged, features_offset(damaged))
-        report = prepared(root, tmp_path / "cache", rehash=True)
+        flip(damaged, find_features_offset(damaged))
+        report = prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert report.extracted > 0
         assert report.reused > 0
         assert content(store) == expected
@@ -260,8 +260,8 @@ class TestSameBytes:
     ) -> None:
         elsewhere = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
         stores = [
-            prepared(pool / "root", tmp_path / "cache", workers=1).store,
-            prepared(elsewhere, tmp_path / "a=b", workers=5).store,
+            prepare_corpus(pool / "root", tmp_path / "cache", workers=1).store,
+            prepare_corpus(elsewhere, tmp_path / "a=b", workers=5).store,
         ]
         documents = [json.loads((store / "store.json").read_text()) for store in stores]
         for document in documents:
@@ -274,9 +274,9 @@ class TestSameBytes:
         alone = tmp_path / "alone"
         (alone / "wav").mkdir(parents=True)
         shutil.copy2(pool / "root" / "wav" / NAMES[0], alone / "wav")
-        (features,) = FeatureStore(prepared(alone, tmp_path / "a").store)
-        together = FeatureStore(prepared(pool / "root", tmp_path / "b").store)
-        assert features.tobytes() == together[together.row_of(NAMES[0][:-4])].tobytes()
+        (features,) = FeatureStore(prepare_corpus(alone, tmp_path / "a").store)
+        together = FeatureStore(prepare_corpus(pool / "root", tmp_path / "b").store)
+        assert features.tobytes() == together[together.find_row(NAMES[0][:-4])].tobytes()
 
     @settings(max_examples=settings.default.max_examples // 5)
     @given(
@@ -308,7 +308,7 @@ class TestSameBytes:
             if stopped:
                 stopped_before_commit(root, folder / "cache")
             else:
-                store = prepared(root, folder / "cache").store
+                store = prepare_corpus(root, folder / "cache").store
         assert content(store) == expected
         assert FeatureStore(store).verify() == []
 
@@ -321,7 +321,7 @@ def stopped_before_commit(root: Path, cache: Path) -> Path:
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(preparation, "commit", stop)
-        prepared(root, cache)
+        prepare_corpus(root, cache)
     return cache / "emodb" / MfccSet().name
 
 
@@ -329,14 +329,14 @@ class TestRepair:
     @pytest.fixture
     def store(self, root: Path, tmp_path: Path) -> Path:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
-        return prepared(root, tmp_path / "cache").store
+        return prepare_corpus(root, tmp_path / "cache").store
 
     @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*", "store.json", "audio-stat.sealed"])
     def test_what_is_deleted_comes_back_as_it_was(self, store: Path, root: Path, tmp_path: Path, pattern: str) -> None:
         before, fingerprint = everything(store), FeatureStore(store).fingerprint
         for path in store.glob(pattern):
             path.unlink()
-        prepared(root, tmp_path / "cache")
+        prepare_corpus(root, tmp_path / "cache")
         after = everything(store)
         if pattern in ("index-*", "store.json"):  # a new commit, at another time
             assert after.pop("store.json")
@@ -352,7 +352,7 @@ class TestRepair:
         before = content(store)
         path = next(store.glob(pattern))
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         if pattern == "*.h5":
             assert 0 < report.extracted < 12
         else:
@@ -365,12 +365,12 @@ class TestRepair:
     ) -> None:
         """They are not copied into the new shard, where nothing would tell that they are wrong."""
         for path in store.glob("*.h5"):
-            flip(path, features_offset(path))
-        tiny_emodb(root, emodb_names(20)[12:])
-        report = prepared(root, tmp_path / "cache")
+            flip(path, find_features_offset(path))
+        write_tiny_emodb(root, make_emodb_names(20)[12:])
+        report = prepare_corpus(root, tmp_path / "cache")
         assert report.extracted > 8
         assert FeatureStore(report.store).verify() == []
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+        assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
 
 class TestFinishedWork:
@@ -387,8 +387,8 @@ class TestFinishedWork:
         assert not (stopped / "store.json").exists()
         path = next(stopped.glob("*.h5"))
         if damaged:
-            flip(path, features_offset(path))
-        report = prepared(root, tmp_path / "cache")
+            flip(path, find_features_offset(path))
+        report = prepare_corpus(root, tmp_path / "cache")
         assert (report.extracted > 0) == damaged
         assert report.reused > 0
         assert content(stopped) == expected
@@ -398,31 +398,31 @@ class TestFinishedWork:
     ) -> None:
         for name in NAMES:
             shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
-        report = prepared(root, tmp_path / "cache")
+        report = prepare_corpus(root, tmp_path / "cache")
         assert report.extracted == 12
-        assert content(report.store) == content(prepared(root, tmp_path / "fresh").store)
+        assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
         assert list((stopped / "journal").iterdir()) == []
 
 
 def test_a_second_writer_waits_and_says_so_or_fails_at_once(root: Path, tmp_path: Path) -> None:
-    store = prepared(root, tmp_path / "cache").store
+    store = prepare_corpus(root, tmp_path / "cache").store
     told = threading.Event()
 
-    class Waiting(Watched):
-        def waiting(self, store: Path) -> None:
-            super().waiting(store)
+    class Waiting(CallbackLog):
+        def on_wait(self, store: Path) -> None:
+            super().on_wait(store)
             told.set()
 
-    watcher = Waiting()
+    callback = Waiting()
     with ThreadPoolExecutor(1) as pool:
-        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
+        with shards.hold_writer_lock(store, wait=False, on_wait=pytest.fail):
             with pytest.raises(StoreError, match="another emodna-prep is writing this store"):
-                prepared(root, tmp_path / "cache", wait=False)
-            second = pool.submit(prepared, root, tmp_path / "cache", watcher=watcher)
+                prepare_corpus(root, tmp_path / "cache", wait=False)
+            second = pool.submit(prepare_corpus, root, tmp_path / "cache", callback=callback)
             assert told.wait(60)
             assert not second.done()
         assert second.result(60).reused == 12
-    assert watcher.waits == [store]
+    assert callback.waits == [store]
 
 
 def thread_counts() -> tuple[int, list[int]]:
@@ -474,16 +474,16 @@ def test_columns_that_no_table_can_hold_are_told_before_any_work(
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
-    watcher = Watched()
+    callback = CallbackLog()
     with pytest.raises(CorpusError, match=complaint):
-        prepared(tmp_path, tmp_path / "cache", Own(extra), watcher=watcher)
-    assert watcher.planned_recordings == 0
+        prepare_corpus(tmp_path, tmp_path / "cache", Own(extra), callback=callback)
+    assert callback.planned_recordings == 0
 
 
 def test_a_corpus_of_a_third_party_is_prepared_like_the_others(tmp_path: Path) -> None:
     for name in ("a", "b", "skip"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
-    report = prepared(tmp_path, tmp_path / "cache", Own(lambda _: {"rating": 2.5}))
+    report = prepare_corpus(tmp_path, tmp_path / "cache", Own(lambda _: {"rating": 2.5}))
     assert report.skipped == {"not wanted": 1}
     table = FeatureStore(report.store).table
     assert table["rating"].to_pylist() == [2.5, 2.5]

@@ -20,13 +20,20 @@ from hypothesis import strategies as st
 
 import tests
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.audio.segment import EnergySegmenter, Segmenter, piece_id, recordings_of, segmenter, starts_of
+from emodna.pipeline.audio.segment import (
+    EnergySegmenter,
+    Segmenter,
+    get_recording_ids,
+    get_segment_starts,
+    make_segment_id,
+    segmenter,
+)
 from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.prepare import Report
+from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import LONG_AGO, Float32, Watched, age, content, noise, prepared, wav
+from tests.pipeline.making import LONG_AGO, CallbackLog, Float32, age, content, noise, prepare_corpus, wav
 
 RATE = 22_050
 BLOCK = 0.01  # s
@@ -177,15 +184,15 @@ class TestTheRule:
 
 class TestNames:
     def test_a_piece_is_named_by_its_recording_and_its_start(self) -> None:
-        assert piece_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
+        assert make_segment_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
 
     @given(st.text(max_size=20), st.integers(0, 99_999_000))
     def test_say_where_they_come_from(self, recording: str, milliseconds: int) -> None:
-        id = piece_id(recording, milliseconds / 1000)
+        id = make_segment_id(recording, milliseconds / 1000)
         column = pa.chunked_array([[id]])
-        assert id < piece_id(recording, milliseconds / 1000 + 0.5)  # in order of time
-        assert recordings_of(column).to_pylist() == [recording]
-        assert starts_of(column).to_pylist() == [pytest.approx(milliseconds / 1000, abs=1e-9)]
+        assert id < make_segment_id(recording, milliseconds / 1000 + 0.5)  # in order of time
+        assert get_recording_ids(column).to_pylist() == [recording]
+        assert get_segment_starts(column).to_pylist() == [pytest.approx(milliseconds / 1000, abs=1e-9)]
 
     def test_of_rules_are_checked(self) -> None:
         assert segmenter("none") is None
@@ -217,8 +224,8 @@ def calls(tmp_path: Path) -> Path:
     return tmp_path / "calls"
 
 
-def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options: Any) -> Report:
-    return prepared(calls, cache, Recordings(calls, "calls"), segmenter=rule, **options)
+def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options: Any) -> PrepareReport:
+    return prepare_corpus(calls, cache, Recordings(calls, "calls"), segmenter=rule, **options)
 
 
 @pytest.fixture
@@ -264,7 +271,7 @@ class TestStores:
         rows = [f"{name},{'anger' if name < 'c' else ''},s{name[0]},{name[0]}!" for name in CALLS]
         (calls / "t.csv").write_text("path,emotion,speaker,room\n" + "\n".join(rows))
         store = FeatureStore(
-            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
+            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
         )
         assert store.table.column_names[-2:] == ["start", "room"]
         for row in store.table.to_pylist():
@@ -276,21 +283,21 @@ class TestStores:
     def test_take_a_tables_ids_for_the_recordings(self, calls: Path, tmp_path: Path) -> None:
         (calls / "t.csv").write_text("path,id\na.wav,x@00007.000\ne.wav,x\nf.wav,@\n")
         store = FeatureStore(
-            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
+            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
         )
-        assert set(zip(recordings_of(store.table["id"]).to_pylist(), store.column("path"), strict=True)) == {
+        assert set(zip(get_recording_ids(store.table["id"]).to_pylist(), store.column("path"), strict=True)) == {
             ("x@00007.000", "a.wav"),
             ("x", "e.wav"),
             ("@", "f.wav"),
         }
-        assert prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).reused == 5
+        assert prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).reused == 5
 
     def test_refuse_a_tables_column_start(self, calls: Path, tmp_path: Path) -> None:
         """It took the place of the pieces' own without a word."""
         (calls / "t.csv").write_text("path,start\na.wav,9:30\n")
         with pytest.raises(CorpusError, match="has columns start of its own: rename yours"):
-            prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY)
-        store = FeatureStore(prepared(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t")).store)
+            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY)
+        store = FeatureStore(prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t")).store)
         assert store.column("start") == ["9:30"]
 
     def test_reject_a_recording_without_voice(self, calls: Path, tmp_path: Path) -> None:
@@ -303,9 +310,9 @@ class TestStores:
 
     def test_need_no_second_look_when_nothing_changed(self, calls: Path, tmp_path: Path) -> None:
         before = content(prepare(calls, tmp_path / "cache").store)
-        watcher = Watched()
-        report = prepare(calls, tmp_path / "cache", watcher=watcher)
-        assert (report.reused, report.extracted, watcher.planned_recordings) == (9, 0, 0)
+        callback = CallbackLog()
+        report = prepare(calls, tmp_path / "cache", callback=callback)
+        assert (report.reused, report.extracted, callback.planned_recordings) == (9, 0, 0)
         assert content(report.store) == before
         report = prepare(calls, tmp_path / "cache", rehash=True)
         assert (report.reused, report.extracted) == (9, 0)

@@ -21,7 +21,7 @@ from emodna.pipeline.inspect.oddities import judge, waveforms
 from emodna.pipeline.inspect.report import statistics
 from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 Float32 = NDArray[np.float32]
 RATE = 22_050
@@ -56,7 +56,7 @@ def own(
     for path, content in files.items():
         (folder / path).write_bytes(content)
     (folder / "own.csv").write_text(rows or "path\n" + "".join(f"{path}\n" for path in files))
-    report = prepared(
+    report = prepare_corpus(
         folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=feature_set(name), **options
     )
     return FeatureStore(report.store)

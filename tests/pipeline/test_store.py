@@ -18,7 +18,7 @@ from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, layout
-from tests.pipeline.making import emodb_names, flip, prepared, tiny_emodb
+from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 COLUMNS = {
     **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),
@@ -41,12 +41,12 @@ COLUMNS = {
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve utterances in four shards and two rejected files. Only for reading."""
     root = tmp_path_factory.mktemp("tiny")
-    tiny_emodb(root, emodb_names(12))
+    write_tiny_emodb(root, make_emodb_names(12))
     for name in ("03b01Wa.wav", "08b01Wa.wav"):
         (root / "wav" / name).write_bytes(b"no audio")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
-        return prepared(root, root / "cache").store
+        return prepare_corpus(root, root / "cache").store
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ class TestContent:
 
     def test_an_unknown_utterance_is_refused_with_some_that_exist(self, emodb_store: Path) -> None:
         with pytest.raises(StoreError, match=r"emodb: no utterance '03a01Zz'; ids are like 03a01"):
-            FeatureStore(emodb_store).row_of("03a01Zz")
+            FeatureStore(emodb_store).find_row("03a01Zz")
 
     def test_store_json_says_what_went_in_and_where_it_comes_from(self, emodb_store: Path, emodb_root: Path) -> None:
         document = json.loads((emodb_store / "store.json").read_text())
@@ -167,7 +167,7 @@ class TestShards:
         ids = shard["ids"].asstr()[:]
         assert list(ids) == sorted(ids)
         for id, start, stop in zip(ids, offsets[:-1], offsets[1:], strict=True):
-            assert np.array_equal(shard["features"][start:stop], store[store.row_of(id)])
+            assert np.array_equal(shard["features"][start:stop], store[store.find_row(id)])
 
     def test_its_attributes_name_every_parameter(self, shard: h5py.File) -> None:
         attributes = dict(shard.attrs.items())

@@ -22,9 +22,9 @@ from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import WorkerError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import executors
-from emodna.pipeline.prepare.executors import local_processes, local_workers
-from emodna.pipeline.prepare.extract import Extraction, Job, Outcome
-from tests.pipeline.making import Watched, age, content, noise, prepared, wav
+from emodna.pipeline.prepare.executors import make_local_factory, make_process_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
+from tests.pipeline.making import CallbackLog, age, content, noise, prepare_corpus, wav
 
 RECORDINGS = 48
 PATIENCE = 60
@@ -48,8 +48,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_have_the_bytes_of_threads(root: Path, tmp_path: Path) -> None:
     corpus = Recordings(root, "some")
     threads, processes = (
-        prepared(root, tmp_path / name, corpus, workers=workers, segmenter=EnergySegmenter())
-        for name, workers in (("threads", 2), ("processes", local_processes(2)))
+        prepare_corpus(root, tmp_path / name, corpus, workers=workers, segmenter=EnergySegmenter())
+        for name, workers in (("threads", 2), ("processes", make_process_factory(2)))
     )
     assert content(processes.store) == content(threads.store)
     assert processes.rejections == threads.rejections
@@ -76,18 +76,18 @@ def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(
     monkeypatch.setattr("emodna.pipeline.store.layout.UTTERANCES_PER_SHARD", 4)
     corpus = Recordings(root, "some")
 
-    class Killing(Watched):
-        def examined(self, outcomes: Sequence[Outcome]) -> None:
-            super().examined(outcomes)
-            if len(self.outcomes) > RECORDINGS // 2:
+    class Killing(CallbackLog):
+        def on_batch(self, results: Sequence[ExtractionResult]) -> None:
+            super().on_batch(results)
+            if len(self.results) > RECORDINGS // 2:
                 for worker in multiprocessing.active_children():
                     worker.kill()
 
     with pytest.raises(WorkerError, match=r"a worker process died .* the same command goes on from there"):
-        prepared(root, tmp_path / "cache", corpus, workers=local_processes(2), watcher=Killing())
-    report = prepared(root, tmp_path / "cache", corpus)
+        prepare_corpus(root, tmp_path / "cache", corpus, workers=make_process_factory(2), callback=Killing())
+    report = prepare_corpus(root, tmp_path / "cache", corpus)
     assert report.reused > 0
-    assert content(report.store) == content(prepared(root, tmp_path / "undisturbed", corpus).store)
+    assert content(report.store) == content(prepare_corpus(root, tmp_path / "undisturbed", corpus).store)
 
 
 class HalfSent:
@@ -103,7 +103,7 @@ class HalfSent:
 
 
 def test_one_that_dies_while_it_sends_ends_the_run(root: Path) -> None:
-    with local_processes(1)(FolderTree(root), Extraction(MfccSet()), 1) as executor:
+    with make_process_factory(1)(FolderTree(root), ExtractionConfig(MfccSet()), 1) as executor:
         for _ in range(2):  # the batch that it has, and those to come
             with pytest.raises(WorkerError, match="a worker process died"):
                 executor.pool.submit(executor.examine, HalfSent()).result(PATIENCE)  # type: ignore[arg-type]
@@ -155,8 +155,8 @@ def test_are_processes_where_that_pays(
         monkeypatch.setattr(executors, f"local_{name}", lambda _, name=name: lambda *_: name)
     place = Path(shutil.make_archive(str(tmp_path / "some"), packed, root)) if packed else root
     tree = Recordings(place, "some").open(place)
-    assert local_workers(count)(tree, Extraction(MfccSet()), due) == kind
+    assert make_local_factory(count)(tree, ExtractionConfig(MfccSet()), due) == kind
 
 
 def test_are_not_compared_by_libraries_that_shape_no_feature() -> None:
-    assert not {"librosa", "scipy"} & Extraction(MfccSet()).versions().keys()
+    assert not {"librosa", "scipy"} & ExtractionConfig(MfccSet()).versions().keys()

@@ -25,7 +25,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from tests.cli.bench.deadly import deadly
 from tests.model.bench.builders import planned
 from tests.model.small import Answer, assert_one_line_error, command
-from tests.pipeline.clusters import Cluster, cluster, until
+from tests.pipeline.clusters import Cluster, cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
 #: What must depend neither on kills nor on who ran a cell.
@@ -130,7 +130,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
 ) -> None:
     options = [*tiny(six_cache, tmp_path / "bench"), *TRIPLE]
     running = process(*options, "--workers", 2)
-    until(lambda: list(tmp_path.glob("bench/runs/*/done")))
+    wait_until(lambda: list(tmp_path.glob("bench/runs/*/done")))
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
     before = finished(tmp_path / "bench")
@@ -313,8 +313,8 @@ def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_pa
     out = tmp_path / "bench"
     options = [*tiny(six_cache, out, steps=100_000), *pair(), "--set", "checkpoint_seconds=1000", "--workers", 1]
     running = process(*options)
-    until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 1)
-    until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
+    wait_until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 1)
+    wait_until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=120)
     assert running.returncode == 130

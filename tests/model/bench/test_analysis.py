@@ -62,7 +62,7 @@ class TestFeatures:
 
     def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
         found = inputs_of(small_bench, run_of(small_bench, "emo-dna"))[1]
-        row = target.row_of(found.ids[3])
+        row = target.find_row(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
     def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:

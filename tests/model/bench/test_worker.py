@@ -15,7 +15,7 @@ from tests.model.bench.builders import planned
 def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "worker_name", lambda: "worker a:1")
+    monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
     bench = planned(tmp_path, ["dan"], corpora=("casia", "emodb"))
     order = Order(str(tmp_path), digest(tmp_path) or "", bench.runs[0], versions(), 1, "cpu", local=local, again=False)
     answer = execute_order(order)

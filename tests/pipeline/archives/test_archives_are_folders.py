@@ -15,9 +15,9 @@ from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import contents, files_below, pack, zipped
 from tests.pipeline.corpora.builders import BUILDERS
-from tests.pipeline.making import LONG_AGO, age, content, emodb_names, noise, prepared, tiny_emodb, wav
+from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
-NAMES = emodb_names(6)
+NAMES = make_emodb_names(6)
 #: One of each way of reading; `test_any_archive` has all kinds.
 KINDS = (".zip", ".tar", ".tar.gz")
 
@@ -25,14 +25,14 @@ KINDS = (".zip", ".tar", ".tar.gz")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("folder")
-    tiny_emodb(root, NAMES)
+    write_tiny_emodb(root, NAMES)
     (root / "readme.txt").write_text("not audio")
     return root
 
 
 @pytest.fixture(scope="module")
 def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(folder, tmp_path_factory.mktemp("cache")).store
+    return prepare_corpus(folder, tmp_path_factory.mktemp("cache")).store
 
 
 def archive(path: Path, folder: Path) -> Path:
@@ -43,7 +43,7 @@ def archive(path: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 class TestAnArchive:
     def test_gives_the_folders_store_byte_by_byte(self, kind: str, folder: Path, store: Path, tmp_path: Path) -> None:
-        report = prepared(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
+        report = prepare_corpus(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (6, 6, 0)
         assert content(report.store) == content(store)
         assert FeatureStore(report.store).snapshot.fingerprint == FeatureStore(store).snapshot.fingerprint
@@ -91,15 +91,15 @@ class TestAnArchive:
 
     def test_that_was_rewritten_costs_what_changed(self, kind: str, folder: Path, tmp_path: Path) -> None:
         packed = archive(tmp_path / f"emodb{kind}", folder)
-        prepared(packed, tmp_path / "cache")
+        prepare_corpus(packed, tmp_path / "cache")
         members = files_below(folder)
         members[f"wav/{NAMES[2]}"] = wav(noise(seed="changed"))  # of the same size
         pack(packed, dict(reversed(members.items())))
         age([packed], seconds=LONG_AGO + 60)
-        report = prepared(packed, tmp_path / "cache")
+        report = prepare_corpus(packed, tmp_path / "cache")
         assert (report.reused, report.extracted) == (5, 1)
         pack(packed, {name: each for name, each in members.items() if NAMES[0] not in name})
-        report = prepared(packed, tmp_path / "cache")
+        report = prepare_corpus(packed, tmp_path / "cache")
         assert (report.utterances, report.extracted) == (5, 0)
 
     def test_may_wrap_everything_in_a_folder_and_hold_what_macos_left(
@@ -137,7 +137,7 @@ def test_several_archives_are_a_choice_that_the_user_makes(tmp_path: Path) -> No
 
 
 def test_an_archive_beside_its_own_unpacked_files_is_passed_over(folder: Path, tmp_path: Path) -> None:
-    tiny_emodb(tmp_path / "root", NAMES[:2])
+    write_tiny_emodb(tmp_path / "root", NAMES[:2])
     archive(tmp_path / "root" / "emodb.zip", folder)
     assert isinstance(open_tree(tmp_path / "root", (".wav",)), FolderTree)
 

@@ -16,7 +16,7 @@ from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import BUILDERS, Builder, put
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = sorted(CORPORA)
 
@@ -96,7 +96,7 @@ def test_its_store_has_the_published_balance(name: str, tmp_path: Path) -> None:
     published = BUILDERS[name].published
     # One recording under all names: utterances are told apart by their ids, never by their content.
     audio = wav(noise(0.1, published.sample_rate), published.sample_rate)
-    report = prepared(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", corpus(name))
+    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", corpus(name))
     store = FeatureStore(report.store)
     assert (len(store), report.rejected, report.warnings) == (published.utterances, 0, [])
     for task, ones in {"arousal": published.high, "valence": published.positive}.items():

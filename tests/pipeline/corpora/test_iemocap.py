@@ -19,7 +19,7 @@ from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_COUNTS, IEMOCAP_HEADER, put
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 TURN = "Ses01F_impro01_F000"
 
@@ -248,7 +248,7 @@ class TestSubsets:
         put(tmp_path / wav_path(other), wav(noise(seed=1)))
         put(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
         usual, everything = (
-            FeatureStore(prepared(tmp_path, tmp_path / "cache", corpus("iemocap", subset)).store)
+            FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", corpus("iemocap", subset)).store)
             for subset in (None, "all")
         )
         assert usual.column("id") == [TURN]

@@ -19,7 +19,7 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tables import ROWS_AT_ONCE
-from tests.pipeline.making import noise, prepared, wav
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 
 def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
@@ -143,7 +143,7 @@ class TestPaths:
         (tmp_path / "good.wav").write_bytes(wav(noise(0.2)))
         names = ["good.wav", "folder.wav", ".", "nul\0.wav", "x" * 300 + ".wav"]
         pq.write_table(pa.table({"path": names}), tmp_path / "t.parquet")
-        report = prepared(tmp_path, tmp_path / "cache", Manifest(tmp_path / "t.parquet", "mine"))
+        report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "t.parquet", "mine"))
         assert FeatureStore(report.store).ids == ["good.wav"]
         assert sorted(path for path, _ in report.rejections) == sorted(names[1:])
 
@@ -215,7 +215,7 @@ class TestStores:
         }
         pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
         manifest = Manifest(tmp_path / "mine.parquet", "mine")
-        own = FeatureStore(prepared(tmp_path, tmp_path / "cache", manifest).store).table
+        own = FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", manifest).store).table
         assert own.column_names[-5:] == ["feature_crc", "age", "valence_rating", "Wer?", "room"]
         rows = sorted(own.select(list(columns)).to_pylist(), key=lambda row: str(row["path"]))
         assert [tuple(row.values()) for row in rows] == [
@@ -227,7 +227,7 @@ class TestStores:
         rows = [{"path": "a.wav", "emotion": "fear"}, {"path": "b.wav", "emotion": "calm"}]
         for emotion in ("fear", "anger"):
             rows[0]["emotion"] = emotion
-            report = prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
+            report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
         assert (report.reused, report.extracted) == (2, 0)
         assert sorted(FeatureStore(report.store).column("emotion")) == ["anger", "calm"]
 
@@ -241,7 +241,7 @@ class TestStores:
         ]
         manifest = self.write(tmp_path, rows)
         (tmp_path / "a.wav").rename(tmp_path / "other.wav")
-        report = prepared(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
+        report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
         assert report.rejections == [("a.wav", "cannot be read: No such file or directory")]
         store = FeatureStore(report.store)
         labels = {row["path"]: (row["emotion"], row["arousal"], row["valence"]) for row in store.table.to_pylist()}
@@ -251,7 +251,9 @@ class TestStores:
     def test_ids_of_any_text_are_kept(self, tmp_path: Path) -> None:
         ids = ["日本語", "a\nb", "[bold]", "x" * 300, "\u0301", "'\"\\", "spaces  inside"]
         rows = [{"path": f"{number}.wav", "id": id} for number, id in enumerate(ids)]
-        store = FeatureStore(prepared(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store)
+        store = FeatureStore(
+            prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store
+        )
         assert sorted(store.ids) == sorted(ids)
         assert store.verify() == []
 

@@ -15,7 +15,7 @@ from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import pack
 from tests.pipeline.corpora.builders import put
-from tests.pipeline.making import age, noise, prepared, wav
+from tests.pipeline.making import age, noise, prepare_corpus, wav
 
 #: Ending -> format and subtype of libsndfile.
 FORMATS = {
@@ -51,7 +51,7 @@ class TestFormats:
                 path = f"{ending}/{rate} Hz/{channels}.{ending}"
                 record(tmp_path / "mine" / path, rate, channels)
                 written[path] = (rate, channels)
-        report = prepared(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
+        report = prepare_corpus(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
         assert report.rejections == []
         store = FeatureStore(report.store)
         rows = store.table.to_pylist()
@@ -79,7 +79,7 @@ def test_names_that_differ_in_ending_or_case_stay_apart(tmp_path: Path) -> None:
     names = ["a.wav", "A.wav", "a.flac", "b/a.wav", "a b.wav", "ä.wav", "a\u0308.wav"]
     members = {name: wav(noise(seed=name)) for name in names}
     age([pack(tmp_path / "mine.zip", members)])
-    report = prepared(tmp_path / "mine.zip", tmp_path / "cache", Recordings(tmp_path / "mine.zip", "mine"))
+    report = prepare_corpus(tmp_path / "mine.zip", tmp_path / "cache", Recordings(tmp_path / "mine.zip", "mine"))
     assert sorted(FeatureStore(report.store).ids) == sorted(names)
 
 

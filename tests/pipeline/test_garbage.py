@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from emodna.pipeline.files import is_temporary, temporary_for
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.gc import IN_USE, USEFUL, Kind, Tidied, folders, tidy
-from tests.pipeline.making import content, emodb_names, prepared, tiny_emodb
+from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
+from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
-NAMES = emodb_names(12)
+NAMES = make_emodb_names(12)
 OLD_SHARD = "shard-0123456789abcdef.h5"
 HALF = "shard-0123456789abcdef.h5.4711.tmp"
 
@@ -32,11 +32,11 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve recordings, their store, and the state that a run leaves which is stopped before its commit."""
     pool = tmp_path_factory.mktemp("pool")
-    tiny_emodb(pool / "root", NAMES)
-    tiny_emodb(pool / "other", NAMES, variant="other")
+    write_tiny_emodb(pool / "root", NAMES)
+    write_tiny_emodb(pool / "other", NAMES, variant="other")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
-        prepared(pool / "root", pool / "cache")
+        prepare_corpus(pool / "root", pool / "cache")
         shutil.copytree(pool / "cache", pool / "stopped")
         stop(pool / "other", pool / "stopped", patch)
         stop(pool / "other", pool / "first", patch)
@@ -52,7 +52,7 @@ def stop(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
     with patch.context() as inner:
         inner.setattr(prepare, "commit", fail)
         with pytest.raises(InterruptedError):
-            prepared(root, cache)
+            prepare_corpus(root, cache)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def first(pool: Path, tmp_path: Path) -> Path:
 
 
 def only(cache: Path) -> Path:
-    (store,) = folders(cache)
+    (store,) = list_store_folders(cache)
     return store
 
 
@@ -82,18 +82,18 @@ def everything(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-def removed(tidied: Tidied) -> dict[str, Kind]:
+def removed(tidied: GarbageReport) -> dict[str, LeftoverKind]:
     return {leftover.path.name: leftover.kind for leftover in tidied.removed}
 
 
-def kept(tidied: Tidied) -> dict[str, str]:
+def kept(tidied: GarbageReport) -> dict[str, str]:
     return {each.path.name: each.reason for each in tidied.kept}
 
 
 class TestWhole:
     def test_a_clean_store_has_nothing_left_over_and_is_not_touched(self, store: Path) -> None:
         before = everything(store)
-        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
         assert everything(store) == before
 
     def test_old_and_half_written_files_go(self, store: Path) -> None:
@@ -101,18 +101,18 @@ class TestWhole:
         for name in (OLD_SHARD, HALF, "index-0123456789abcdef.parquet", "store.json.7.tmp", "journal/x.sealed.8.tmp"):
             (store / name).write_bytes(b"left")
         gone = {
-            OLD_SHARD: Kind.OLD,
-            "index-0123456789abcdef.parquet": Kind.OLD,
-            HALF: Kind.TEMPORARY,
-            "store.json.7.tmp": Kind.TEMPORARY,
-            "x.sealed.8.tmp": Kind.TEMPORARY,
+            OLD_SHARD: LeftoverKind.OLD,
+            "index-0123456789abcdef.parquet": LeftoverKind.OLD,
+            HALF: LeftoverKind.TEMPORARY,
+            "store.json.7.tmp": LeftoverKind.TEMPORARY,
+            "x.sealed.8.tmp": LeftoverKind.TEMPORARY,
         }
         with_them = everything(store)
-        dry = tidy(store, delete=False, unfinished=False)
+        dry = collect_garbage(store, delete=False, unfinished=False)
         assert removed(dry) == gone
         assert {leftover.bytes for leftover in dry.removed} == {4}
         assert everything(store) == with_them  # a dry run changes nothing
-        assert tidy(store, delete=True, unfinished=False) == dry
+        assert collect_garbage(store, delete=True, unfinished=False) == dry
         assert everything(store) == before
         assert FeatureStore(store).verify() == []
 
@@ -123,13 +123,13 @@ class TestWhole:
         (store / "shard-ffffffffffffffff.h5").symlink_to(store / "mine.h5")
         (store / "index-ffffffffffffffff.parquet").mkdir()
         before = everything(store)
-        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
         assert everything(store) == before
 
     def test_a_commit_sweeps_by_the_same_rule(self, store: Path, pool: Path) -> None:
         for name in (OLD_SHARD, HALF, "mine.h5", "journal/x.sealed", "journal/x.sealed.8.tmp"):
             (store / name).write_bytes(b"left")
-        prepared(pool / "root", store.parents[1])
+        prepare_corpus(pool / "root", store.parents[1])
         left = {name for name in everything(store) if Path(name).name in (OLD_SHARD, HALF, "mine.h5")}
         assert left == {"mine.h5"}
         assert list((store / layout.JOURNAL).iterdir()) == []
@@ -137,16 +137,16 @@ class TestWhole:
 
 class TestInterrupted:
     def test_finished_work_stays_and_is_used(self, stopped: Path, pool: Path) -> None:
-        tidied = tidy(stopped, delete=True, unfinished=False)
+        tidied = collect_garbage(stopped, delete=True, unfinished=False)
         assert tidied.removed == ()
         assert set(kept(tidied).values()) == {USEFUL}
         assert len(tidied.kept) == 8  # four shards, four entries of the journal
-        report = prepared(pool / "other", stopped.parents[1])
+        report = prepare_corpus(pool / "other", stopped.parents[1])
         assert (report.reused, report.extracted) == (12, 0)
 
     def test_finished_work_goes_if_asked_for(self, stopped: Path, store: Path) -> None:
-        tidied = tidy(stopped, delete=True, unfinished=True)
-        assert set(removed(tidied).values()) == {Kind.UNFINISHED}
+        tidied = collect_garbage(stopped, delete=True, unfinished=True)
+        assert set(removed(tidied).values()) == {LeftoverKind.UNFINISHED}
         assert tidied.kept == ()
         assert everything(stopped).keys() == everything(store).keys()
         assert FeatureStore(stopped).verify() == []
@@ -155,16 +155,16 @@ class TestInterrupted:
         assert not (first / layout.STORE_JSON).exists()
         (first / OLD_SHARD).write_bytes(b"whose?")
         (first / HALF).write_bytes(b"half")
-        tidied = tidy(first, delete=True, unfinished=False)
-        assert removed(tidied) == {HALF: Kind.TEMPORARY}
+        tidied = collect_garbage(first, delete=True, unfinished=False)
+        assert removed(tidied) == {HALF: LeftoverKind.TEMPORARY}
         assert len(tidied.kept) == 8
-        assert prepared(pool / "other", first.parents[1]).reused == 12
+        assert prepare_corpus(pool / "other", first.parents[1]).reused == 12
 
     def test_without_a_description_nothing_else_is_judged(self, store: Path) -> None:
         """It may be lost, and come back from a backup."""
         (store / layout.STORE_JSON).unlink()
         before = everything(store)
-        assert tidy(store, delete=True, unfinished=True) == Tidied(store)
+        assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
         assert everything(store) == before
 
 
@@ -181,7 +181,7 @@ class TestLeftAlone:
         (store / layout.STORE_JSON).write_text(text)
         (store / HALF).write_bytes(b"half")
         before = everything(store)
-        tidied = tidy(store, delete=True, unfinished=True)
+        tidied = collect_garbage(store, delete=True, unfinished=True)
         assert tidied.skipped is not None
         assert reason in tidied.skipped
         assert (tidied.removed, tidied.kept) == ((), ())
@@ -191,15 +191,15 @@ class TestLeftAlone:
         (tmp_path / "cache" / "notes" / "2024").mkdir(parents=True)
         (tmp_path / "cache" / "notes" / "2024" / OLD_SHARD).write_bytes(b"")
         (tmp_path / "cache" / "README").write_text("")
-        assert folders(tmp_path / "cache") == [store]
-        assert folders(tmp_path / "absent") == []
+        assert list_store_folders(tmp_path / "cache") == [store]
+        assert list_store_folders(tmp_path / "absent") == []
 
     @pytest.mark.parametrize("delete", [True, False])
     def test_a_store_that_is_being_written(self, store: Path, delete: bool) -> None:
         (store / HALF).write_bytes(b"half")
-        with shards.writer_lock(store, wait=False, on_wait=pytest.fail):
-            tidied = tidy(store, delete=delete, unfinished=True)
-        assert tidied == Tidied(store, skipped="another process is writing it")
+        with shards.hold_writer_lock(store, wait=False, on_wait=pytest.fail):
+            tidied = collect_garbage(store, delete=delete, unfinished=True)
+        assert tidied == GarbageReport(store, skipped="another process is writing it")
         assert (store / HALF).exists()
 
     @pytest.mark.parametrize("delete", [True, False])
@@ -207,13 +207,13 @@ class TestLeftAlone:
         for name in (OLD_SHARD, HALF):
             (store / name).write_bytes(b"left")
         reader = FeatureStore(store)
-        tidied = tidy(store, delete=delete, unfinished=True)
-        assert removed(tidied) == {HALF: Kind.TEMPORARY}
+        tidied = collect_garbage(store, delete=delete, unfinished=True)
+        assert removed(tidied) == {HALF: LeftoverKind.TEMPORARY}
         assert kept(tidied) == {OLD_SHARD: IN_USE}
         assert not tidied.failed
         assert (store / OLD_SHARD).exists()
         del reader
-        assert OLD_SHARD in removed(tidy(store, delete=delete, unfinished=True))
+        assert OLD_SHARD in removed(collect_garbage(store, delete=delete, unfinished=True))
 
 
 class TestProcesses:
@@ -230,13 +230,13 @@ class TestProcesses:
             assert reader.stdin
             assert reader.stdout
             assert reader.stdout.readline() == "open\n"
-            prepared(pool / "other", store.parents[1])
-            tidied = tidy(store, delete=True, unfinished=True)
+            prepare_corpus(pool / "other", store.parents[1])
+            tidied = collect_garbage(store, delete=True, unfinished=True)
             assert set(kept(tidied)) == old - {file.name for file in FeatureStore(store).snapshot.files}
             reader.stdin.write("\n")
             reader.stdin.flush()
             assert reader.stdout.readline() == "[]\n"
-        assert set(removed(tidy(store, delete=True, unfinished=True))) == set(kept(tidied))
+        assert set(removed(collect_garbage(store, delete=True, unfinished=True))) == set(kept(tidied))
         assert FeatureStore(store).verify() == []
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
