@@ -124,14 +124,14 @@ def prep(
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
     chosen = sources.own(manifest, folder, name, root) or sources.registered(names, subset, root, there=not download)
     from emodna.pipeline import features
-    from emodna.pipeline.audio.segment import segmenter
+    from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
         max_seconds,
-        segmenter(segment),
+        find_segmenter(segment),
     )
     reports, failed = [], False
     with _executor_start(workers, scheduler) as start:

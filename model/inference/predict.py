@@ -17,7 +17,7 @@ from emodna.model.inference.inputs import Input, named
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import extracting_threads
 
@@ -174,7 +174,7 @@ def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Win
                         yield _question(recording, answer, model, span, features[model.features])
         except RECORDING_ERRORS as error:
             for number in takers:
-                yield _Question(recording, Prediction(recording.file, error=rejection(error), model=number))
+                yield _Question(recording, Prediction(recording.file, error=explain_rejection(error), model=number))
 
 
 def _parts(

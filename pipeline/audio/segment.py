@@ -137,7 +137,7 @@ def _cut(level: NDArray[np.float64], start: int, stop: int, longest: int) -> Ite
 SEGMENTERS: Final[Mapping[str, Segmenter | None]] = {"none": None, "energy": EnergySegmenter()}
 
 
-def segmenter(name: str) -> Segmenter | None:
+def find_segmenter(name: str) -> Segmenter | None:
     """Return the registered rule of this name, None for whole recordings; a `CorpusError` lists the valid ones."""
     if name not in SEGMENTERS:
         raise CorpusError(f"--segment {name}: unknown; valid: {', '.join(SEGMENTERS)}")

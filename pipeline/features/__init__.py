@@ -19,7 +19,7 @@ __all__ = [
     "MfccSet",
     "WaveSet",
     "crop_or_pad",
-    "feature_set",
+    "make_feature_set",
     "rebuild_feature_set",
 ]
 
@@ -33,10 +33,10 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
 DEFAULT_FEATURE_SET: Final = "mfcc40"
 
 
-def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
+def make_feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
     """Return the feature set of this name with some options; an `EmodnaError` lists the valid names."""
     if name not in FEATURE_SETS:
-        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=FEATURE_SETS)
+        raise EmodnaError("unknown feature set", field="make_feature_set", value=name, valid=FEATURE_SETS)
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 

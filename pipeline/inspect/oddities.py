@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
-from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, BEYOND
 from emodna.pipeline.inspect.survey import Utterances
@@ -142,7 +142,7 @@ def waveforms(store: FeatureStore, root: Path | None, examined: Callable[[], Non
                 else:
                     yield Waveform(row, problem="not the audio that was prepared: changed since")
         except RECORDING_ERRORS as error:
-            yield Waveform(row, problem=rejection(error))
+            yield Waveform(row, problem=explain_rejection(error))
         examined()
 
 

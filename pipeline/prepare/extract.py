@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, is_read_error, is_system_error, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import naming
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 
 #: A file that changed this short before it was hashed may change again within the same tick of its clock.
 _RACY_NS: Final = 2_000_000_000
@@ -154,8 +154,8 @@ def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRes
         if is_system_error(error):
             raise
         if is_read_error(error) and _stands(job.known, extraction):
-            return ExtractionResult(job, job.known, unread=rejection(error))
-        return ExtractionResult(job, rejection=rejection(error))
+            return ExtractionResult(job, job.known, unread=explain_rejection(error))
+        return ExtractionResult(job, rejection=explain_rejection(error))
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
@@ -206,7 +206,7 @@ def _extract(
             peak_db=peak_db,
             offset=0,
             audio_sha256=sha256,
-            feature_crc=feature_crc(features),
+            feature_crc=compute_feature_crc(features),
             file="",
         )
         yield facts, features

@@ -18,7 +18,7 @@ from emodna.pipeline.prepare.extract import UtteranceInfo
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
 #: Key in a journal file's metadata: how its recordings were cut.
@@ -182,6 +182,6 @@ def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping
 def read_features(shard: NDArray[np.float32], facts: UtteranceInfo) -> NDArray[np.float32]:
     """Return the features [frames, dim] of an utterance out of its shard's; raises StoreError if they are damaged."""
     features = shard[facts.offset : facts.offset + facts.frames]
-    if feature_crc(features) != facts.feature_crc:
+    if compute_feature_crc(features) != facts.feature_crc:
         raise StoreError(f"{facts.file}: {facts.id!r} is damaged")
     return features

@@ -22,7 +22,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, list_side_files, read_checksummed
-from emodna.pipeline.store.shards import feature_crc, map_shard
+from emodna.pipeline.store.shards import compute_feature_crc, map_shard
 from emodna.pipeline.store.snapshot import Snapshot, encode_document, read_snapshot, verify_file
 
 #: Ids that a mistyped one is compared with, at most: a second's work.
@@ -220,7 +220,7 @@ class FeatureStore:
 
     def _check(self, row: int, features: NDArray[np.float32]) -> None:
         """Compare features of a row with its checksum."""
-        if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
+        if len(features) != self.frames[row] or compute_feature_crc(features) != self._crc[row]:
             file = self.path / self._shards[int(self._shard[row])].name
             raise StoreError(f"{file}: {self.ids[row]!r} is damaged; run emodna-prep --rehash")
 

@@ -113,7 +113,7 @@ def write_shard(
     return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
 
 
-def feature_crc(features: NDArray[np.float32]) -> int:
+def compute_feature_crc(features: NDArray[np.float32]) -> int:
     """Return the CRC-32 of an utterance's features as they lie in the shard."""
     return zlib.crc32(np.ascontiguousarray(features).data)
 

@@ -43,7 +43,7 @@ from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import compute_checksum, encode_document, hash_file
 from tests.faults.mutations import mutated
 from tests.faults.tiny import Truth, tiny_store
@@ -262,7 +262,9 @@ def side_files(generator: Generator) -> str:
     path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
     history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
     for facts in history.facts.to_pylist():
-        _require(facts["feature_crc"] == feature_crc(_store().features[facts["id"]]), f"wrong facts: {facts['id']}")
+        _require(
+            facts["feature_crc"] == compute_feature_crc(_store().features[facts["id"]]), f"wrong facts: {facts['id']}"
+        )
     return "known" if len(history.facts) else "unknown"
 
 

@@ -18,7 +18,7 @@ from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import probabilities_of
 from emodna.model.metrics import SCORES
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import emotions_of, fit_small, listed, prepared
 
@@ -139,6 +139,6 @@ class TestNormalisation:
 
 class TestMistakes:
     def test_other_features(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = prepared("emodb", roots["emodb"], tmp_path, feature_set("mfcc39"))
+        store = prepared("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
         with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
             evaluate_run(finished(trained_run), store)

@@ -18,7 +18,7 @@ import soundfile
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, wav
@@ -265,4 +265,4 @@ class TestExamination:
 )
 def test_each_error_has_its_reason(error: AudioError | OSError | ValueError, reason: str) -> None:
     assert isinstance(error, RECORDING_ERRORS)
-    assert rejection(error) == reason
+    assert explain_rejection(error) == reason

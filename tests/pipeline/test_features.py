@@ -18,7 +18,7 @@ from emodna.pipeline.features import (
     FeatureSet,
     MfccSet,
     crop_or_pad,
-    feature_set,
+    make_feature_set,
     rebuild_feature_set,
 )
 from tests.pipeline.making import noise
@@ -49,7 +49,7 @@ NAMES = {
 @pytest.mark.parametrize("name", FEATURE_SETS)
 def test_a_name_does_not_change_from_version_to_version(name: str) -> None:
     """Where it must change, because the features do, every store has to be made anew: say so in the change log."""
-    assert feature_set(name).name == NAMES[name]
+    assert make_feature_set(name).name == NAMES[name]
 
 
 def test_the_name_with_an_option_does_not_change_either() -> None:
@@ -112,7 +112,7 @@ def test_parameters_that_are_no_sizes_are_refused(value: object) -> None:
 def test_an_unknown_feature_set_is_refused_with_the_valid_ones() -> None:
     valid = ", ".join(FEATURE_SETS)
     with pytest.raises(EmodnaError, match=f"--feature-set mfcc41: unknown; valid: {valid}$"):
-        feature_set("mfcc41")
+        make_feature_set("mfcc41")
 
 
 @every_set

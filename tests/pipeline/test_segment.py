@@ -23,10 +23,10 @@ from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.audio.segment import (
     EnergySegmenter,
     Segmenter,
+    find_segmenter,
     get_recording_ids,
     get_segment_starts,
     make_segment_id,
-    segmenter,
 )
 from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
@@ -195,10 +195,10 @@ class TestNames:
         assert get_segment_starts(column).to_pylist() == [pytest.approx(milliseconds / 1000, abs=1e-9)]
 
     def test_of_rules_are_checked(self) -> None:
-        assert segmenter("none") is None
-        assert segmenter("energy") == ENERGY
+        assert find_segmenter("none") is None
+        assert find_segmenter("energy") == ENERGY
         with pytest.raises(CorpusError, match="--segment loud: unknown; valid: none, energy"):
-            segmenter("loud")
+            find_segmenter("loud")
 
 
 #: Recordings of a call, of what is said in it: start and stop in s.

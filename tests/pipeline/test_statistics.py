@@ -16,7 +16,7 @@ from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.features import FEATURE_SETS, feature_set
+from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from emodna.pipeline.inspect.oddities import judge, waveforms
 from emodna.pipeline.inspect.report import statistics
 from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
@@ -57,7 +57,7 @@ def own(
         (folder / path).write_bytes(content)
     (folder / "own.csv").write_text(rows or "path\n" + "".join(f"{path}\n" for path in files))
     report = prepare_corpus(
-        folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=feature_set(name), **options
+        folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=make_feature_set(name), **options
     )
     return FeatureStore(report.store)
 
