@@ -186,7 +186,7 @@ def _extract(
     pieces = [(recording_id, samples, recording.duration)]
     if extraction.segmenter is not None:
         # Found in what was recorded: the pieces are the same for all feature sets.
-        cuts = extraction.segmenter.pieces(recording.samples, recording.sample_rate)
+        cuts = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
         pieces = [
             (
                 make_segment_id(recording_id, start),

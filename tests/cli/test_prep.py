@@ -276,7 +276,7 @@ class TestProcesses:
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
         assert done.returncode == 1
-        assert done.stderr == "error: No space left on device: free some space or choose another place\n"
+        assert done.stderr == "error: No space left on device; free some space or choose another place\n"
 
 
 def test_help_names_every_option_and_every_default(emodna_prep: Command) -> None:

@@ -36,7 +36,7 @@ def full(of: Scenario, disk: Path, spare: int) -> bool:
     found = scenario.opened(store)
     if ended.code:
         line = scenario.error_line(ended)
-        assert "No space left on device: free some space" in line, line
+        assert "No space left on device; free some space" in line, line
         assert str(store) in line, line
         assert "Traceback" not in ended.err, ended
         assert found in (of.before, of.expected)

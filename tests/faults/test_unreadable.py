@@ -130,7 +130,7 @@ class TestStore:
         opened = FeatureStore(prepare_corpus(root, tmp_path / "cache").store)
         bad = next(opened.path.glob("shard-*"))
         with unreadable(bad, errno.EIO):
-            assert opened.verify() == [f"{bad}: cannot be read: {os.strerror(errno.EIO)}: check the disk"]
+            assert opened.verify() == [f"{bad}: cannot be read: {os.strerror(errno.EIO)}; check the disk"]
 
     def test_an_error_of_the_machine_is_no_damage(self, root: Path, tmp_path: Path) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store

@@ -57,7 +57,7 @@ def bursts(
 
 def cut(samples: Float32, rule: Segmenter = ENERGY) -> list[Span]:
     """Pieces in s, after a check of what holds for all of them."""
-    pieces = rule.pieces(samples, RATE)
+    pieces = rule.find_segments(samples, RATE)
     assert pieces == sorted(pieces)
     for (_, stop), (start, _) in pairwise(pieces):
         assert stop <= start
@@ -85,7 +85,7 @@ class TestTheRule:
     def test_cuts_at_the_same_places_whatever_the_sample_rate(self, rate: int) -> None:
         """Or the pieces of two feature sets could not be joined by their ids."""
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
-        assert ENERGY.pieces(bursts(11, spans, floor=0, rate=rate), rate) == cut(bursts(11, spans, floor=0))
+        assert ENERGY.find_segments(bursts(11, spans, floor=0, rate=rate), rate) == cut(bursts(11, spans, floor=0))
 
     def test_hears_no_pause_in_a_steady_sound(self) -> None:
         """Blocks of nearly one level were cut where chance had it."""
@@ -131,7 +131,7 @@ class TestTheRule:
     def test_finds_no_voice_in_silence(self, level: float) -> None:
         for offset in (0.0, 0.2):
             with pytest.raises(AudioError, match="no voice found"):
-                ENERGY.pieces(noise(5, RATE, level=level) + np.float32(offset), RATE)
+                ENERGY.find_segments(noise(5, RATE, level=level) + np.float32(offset), RATE)
 
     def test_says_every_constant(self) -> None:
         levels = {"above_noise_db": 10.0, "below_voice_db": 40.0, "min_range_db": 3.0, "noise_share": 0.45}
