@@ -180,8 +180,8 @@ class _ProgressWatcher:
 
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         self._done += len(results)
-        self._rejected += sum(outcome.rejection is not None for outcome in results)
-        self._seconds += sum(facts.duration for outcome in results for facts in outcome.facts)
+        self._rejected += sum(result.rejection is not None for result in results)
+        self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -205,7 +205,7 @@ def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractCont
         return nullcontext(make_local_factory(workers or common.cores()))
     from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connect_cluster(scheduler, tell=lambda line: common.note(common.safe(line)))
+    return connect_cluster(scheduler, notify=lambda line: common.note(common.safe(line)))
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:

@@ -59,7 +59,7 @@ def about_json(snapshot: Snapshot) -> str:
 def numbered_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
     """Yield the blocks of a store (number of the file that takes it, rows, features): `FILE_BYTES` to a file."""
     number, size = 0, 0
-    for rows, features in store.blocks(BLOCK_VALUES):
+    for rows, features in store.iterate_blocks(BLOCK_VALUES):
         if size and size + features.nbytes > FILE_BYTES:
             number, size = number + 1, 0
         size += features.nbytes

@@ -31,7 +31,7 @@ def _write(store: FeatureStore, file: Path, told: Callable[[int], None]) -> None
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         offsets = np.cumsum([0, *store.frames], dtype=np.int64)
         with _array(archive, "features", "<f4", (int(offsets[-1]), store.dim)) as stream:
-            for rows, features in store.blocks(base.BLOCK_VALUES):
+            for rows, features in store.iterate_blocks(base.BLOCK_VALUES):
                 stream.write(features.data.cast("B"))
                 told(rows.stop - rows.start)
         _whole(archive, "offsets", offsets)

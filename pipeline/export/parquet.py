@@ -31,7 +31,7 @@ def _write(store: FeatureStore, file: Path, told: Callable[[int], None]) -> None
         metadata={"emodna": about_json(store.snapshot)},
     )
     with open_writer(file, schema, "features.list.element") as writer:
-        for rows, features in store.blocks(base.BLOCK_VALUES):
+        for rows, features in store.iterate_blocks(base.BLOCK_VALUES):
             part = table.slice(rows.start, rows.stop - rows.start)
             ends = np.cumsum([0, *store.frames[rows]]) * features.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))

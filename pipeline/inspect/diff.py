@@ -56,7 +56,7 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
             features.append({"id": id, "frames": [len(one), len(two)], "largest": _largest_difference(one, two)})
             read(1)
     table = compare_tables(table_a.drop_columns(_APART), table_b.drop_columns(_APART), "id")
-    rejected = compare_tables(a.rejected(), b.rejected(), "path")
+    rejected = compare_tables(a.read_rejected(), b.read_rejected(), "path")
     recipe = {"description": changed(_DESCRIPTION), "parameters": parameters}
     content = {
         **{key: table[key] for key in ("only_a", "only_b", "columns_only_a", "columns_only_b")},

@@ -76,7 +76,7 @@ class Utterances:
 def overall(store: FeatureStore) -> Moments:
     """Return mean, deviation and range of all frames of a store. Raises `StoreError`: damaged features."""
     moments = Moments.none(store.dim)
-    for _, features in store.blocks(BLOCK):
+    for _, features in store.iterate_blocks(BLOCK):
         moments.add(features)
     return moments
 
@@ -86,7 +86,7 @@ def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
     spectra = Spectra(rebuild_feature_set(store.snapshot.parameters))
     moments = Moments.none(store.dim)
     blocks = []
-    for rows, features in store.blocks(BLOCK):
+    for rows, features in store.iterate_blocks(BLOCK):
         moments.add(features)
         blocks.append(_figures(spectra(features, store.frames[rows], store.peak_db[rows])))
     names = [field.name for field in fields(Utterances)]

@@ -52,7 +52,7 @@ def test_the_good_ones_are_prepared_and_the_others_are_named(
     assert f"{len(LEADING_OUT)} files left out: name that leads out of the archive" in ran.err
     for reason in told:
         assert f"1 files left out: {reason}" in ran.err
-    reasons = {each["path"]: each["reason"] for each in store.rejected().to_pylist()}
+    reasons = {each["path"]: each["reason"] for each in store.read_rejected().to_pylist()}
     assert reasons.keys() == rejected.keys()
     for name, reason in rejected.items():
         assert reason in reasons[name]

@@ -47,7 +47,7 @@ def read(store: Path, fingerprints: Sequence[str], until: float, seed: int, *, u
             assert opened.fingerprint in fingerprints
             frames = sum(len(features) for features in opened)  # each compared with its checksum
             assert frames == opened.snapshot.counts["frames"]
-            assert len(opened.rejected()) == opened.snapshot.counts["rejected"]
+            assert len(opened.read_rejected()) == opened.snapshot.counts["rejected"]
             found[f"read {'AB'[fingerprints.index(opened.fingerprint)]}"] += 1
         except StoreError as error:
             if not unlocked or "missing" not in str(error):

@@ -88,7 +88,7 @@ def state(store: Path) -> dict[str, object]:
     whole = FeatureStore(store)
     problems = whole.verify()
     assert problems == [], problems
-    whole.rejected()
+    whole.read_rejected()
     on_disk = content(store)
     return {
         "files": {file.name: on_disk[file.name] for file in whole.snapshot.files},

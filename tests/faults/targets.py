@@ -179,7 +179,7 @@ def _used(store: Path) -> str:
             expected = truth.features[id]
             _require(features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}")
             _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
-        opened.rejected()
+        opened.read_rejected()
         _require(bool(opened.verify()) or not damaged, "damage that verify does not see")
     except StoreError as error:
         _one_line(error)

@@ -119,7 +119,7 @@ class TestFigures:
         for values in (1, 1000, 20_000):
             parts = Moments.none(store.dim)
             seen = []
-            for rows, features in store.blocks(values):
+            for rows, features in store.iterate_blocks(values):
                 parts.add(features)
                 seen += range(rows.start, rows.stop)
                 assert len(features) == store.frames[rows].sum()

@@ -107,7 +107,7 @@ class TestContent:
             assert store.labels("valence").tolist() == store.column("valence")
 
     def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
-        rejected = FeatureStore(tiny_store).rejected().to_pylist()
+        rejected = FeatureStore(tiny_store).read_rejected().to_pylist()
         assert [each["path"] for each in rejected] == ["wav/03b01Wa.wav", "wav/08b01Wa.wav"]
         assert all("not readable as audio" in each["reason"] for each in rejected)
 
@@ -215,7 +215,7 @@ def use(store: Path) -> None:
     opened = FeatureStore(store)
     for _ in opened:
         pass
-    opened.rejected()
+    opened.read_rejected()
 
 
 def change_json(store: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
