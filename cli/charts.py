@@ -21,12 +21,12 @@ _COLOURS: Final = (17, 18, 54, 55, 91, 127, 163, 162, 198, 203, 209, 215, 221, 2
 _ROWS: Final = 40
 
 
-def sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
+def draw_sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
     """Draw a curve in one line: its lowest point is a low block, not an empty cell."""
-    return curve(values, width, 1, ascii_only=ascii_only)[0]
+    return draw_curve(values, width, 1, ascii_only=ascii_only)[0]
 
 
-def curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
+def draw_curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
     """Draw a filled curve over its own range, top line first, in at most `width` columns: means of finite values."""
     means = _means(values, width)
     cells = _ASCII if ascii_only else _BLOCKS

@@ -48,7 +48,7 @@ CONFIG_SETTINGS = "emodna.settings"
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
-def safe(text: object) -> str:
+def escape(text: object) -> str:
     """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
     return escape(visible(text))
 
@@ -62,7 +62,7 @@ def visible(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
-def csv_cell(value: object) -> object:
+def to_csv_cell(value: object) -> object:
     """Return a cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
     if value is None or isinstance(value, int | float):
         return value
@@ -75,24 +75,24 @@ def csv_cell(value: object) -> object:
 
 def print_json(document: object) -> None:
     """Print one JSON document, and nothing else, on standard output."""
-    click.echo(json_text(document))
+    click.echo(format_json(document))
 
 
-def json_text(document: object) -> str:
+def format_json(document: object) -> str:
     """Return a JSON document, as all commands print it; columns that a user's table brought along may be anything."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False, default=str)
+    return json.dumps(_replace_nonfinite(document), indent=2, allow_nan=False, default=str)
 
 
-def _finite(value: object) -> object:
+def _replace_nonfinite(value: object) -> object:
     """Return a document with null in place of numbers that JSON does not know."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_facts(facts: Mapping[str, object]) -> None:
+def print_fields(facts: Mapping[str, object]) -> None:
     """Print a line per fact, "-" for nothing, a dict as counts: long ones run on, so that they can be searched."""
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -101,7 +101,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
                 value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
             case list():
                 value = "; ".join(map(str, value)) or None
-        out.print(f"[bold]{safe(name):{width}}[/bold]  {'-' if value is None else safe(value)}")
+        out.print(f"[bold]{escape(name):{width}}[/bold]  {'-' if value is None else escape(value)}")
 
 
 def is_quiet() -> bool:
@@ -123,7 +123,7 @@ def detail(text: str) -> None:
 
 def print_error(error: Exception | str) -> None:
     """Print a user's mistake as one line."""
-    err.print(f"[red]error:[/red] {safe(error)}")
+    err.print(f"[red]error:[/red] {escape(error)}")
 
 
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
@@ -131,7 +131,7 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
 
     `resumable` says what a run that was interrupted leaves, and how to go on.
     """
-    _keep_stdout()
+    _reserve_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name still gets its line
@@ -170,7 +170,7 @@ def _abandon_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _keep_stdout() -> None:
+def _reserve_stdout() -> None:
     """Let only Python print on standard output: libsndfile prints there what it finds wrong in some damaged files."""
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
@@ -236,7 +236,7 @@ class FeatureSetOption(click.Option):
 
 
 @contextmanager
-def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a wish to stop, which the yielded function tells; a second one stops at once."""
     wished = threading.Event()
 
@@ -251,7 +251,7 @@ def ctrl_c_as_a_wish() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def torch_device(name: str) -> "torch.device":
+def resolve_device(name: str) -> "torch.device":
     """Return the device of --device: auto is CUDA if there is any, else the CPU. `EmodnaError` if it is not here."""
     import torch
 
@@ -353,7 +353,7 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
     from emodna.pipeline.store import FeatureStore
 
     path = resolve_store(cache, store)
-    detail(f"store {safe(path)}")
+    detail(f"store {escape(path)}")
     return FeatureStore(path)
 
 
@@ -378,6 +378,6 @@ def describe_store(path: Path) -> dict[str, Any]:
     }
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

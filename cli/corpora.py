@@ -40,11 +40,11 @@ def corpora() -> None:
 @common.common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the next step."""
-    from emodna.pipeline.archives import data_root
-    from emodna.pipeline.corpora import registered
+    from emodna.pipeline.archives import get_data_root
+    from emodna.pipeline.corpora import load_corpora
 
-    common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    rows = [_row(name, kind, cache) for name, kind in registered().items()]
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
+    rows = [_row(name, kind, cache) for name, kind in load_corpora().items()]
     _add_next(rows, cache)
     if as_json:
         common.print_json(rows)
@@ -58,28 +58,28 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 @common.common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
-    from emodna.pipeline.archives import data_root
-    from emodna.pipeline.corpora import corpus
+    from emodna.pipeline.archives import get_data_root
+    from emodna.pipeline.corpora import load_corpus
 
-    common.detail(f"data {common.safe(data_root())}, cache {common.safe(cache)}")
-    chosen = corpus(name)
-    facts, download = chosen.facts, chosen.facts.download
+    common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
+    chosen = load_corpus(name)
+    info, download = chosen.info, chosen.info.download
     row = _row(name, type(chosen), cache)
     _add_next([row], cache)
     document = {
         "corpus": name,
-        "title": facts.title,
-        "language": facts.language,
-        "utterances": facts.utterances,
-        "emotions": dict(facts.counts),
-        "speakers": facts.speakers,
-        "sample_rate": facts.sample_rate,
-        "layout": facts.layout,
+        "title": info.title,
+        "language": info.language,
+        "utterances": info.utterances,
+        "emotions": dict(info.counts),
+        "speakers": info.speakers,
+        "sample_rate": info.sample_rate,
+        "layout": info.layout,
         "subsets": dict(chosen.subsets),
-        "licence": facts.licence,
-        "citation": facts.citation,
-        "homepage": facts.homepage or None,
-        "obtain": facts.obtain or None,
+        "licence": info.licence,
+        "citation": info.citation,
+        "homepage": info.homepage or None,
+        "obtain": info.obtain or None,
         "download": download and asdict(download),
         **{key: row[key] for key in ("root", "found", "stores", "next")},
     }
@@ -89,7 +89,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
         common.print_json(document)
         return
     words: dict[str, object] = {
-        "sample_rate": f"{facts.sample_rate} Hz",
+        "sample_rate": f"{info.sample_rate} Hz",
         "subsets": [f"{subset}: {what}" for subset, what in chosen.subsets.items()],
         "found": "yes" if row["found"] else "no",
         "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
@@ -97,32 +97,32 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if download is not None:
         sources = "" if download.confirmed else ", confirmed by one source only"
         words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
-    from emodna.pipeline.archives import contents, default_root
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.archives import find_default_root, list_contents
+    from emodna.pipeline.catalogue import list_stores
 
     row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
         return row | {"error": str(kind)}
-    root, facts = default_root(name), kind.facts
+    root, info = find_default_root(name), kind.info
     named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
     return row | {
-        **{key: getattr(facts, key) for key in ("language", "speakers", "utterances", "licence")},
-        "download_bytes": facts.download and facts.download.bytes,
+        **{key: getattr(info, key) for key in ("language", "speakers", "utterances", "licence")},
+        "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
-        "found": bool(contents(root)),
-        "stores": [_store(path) for path in stores(cache) if path.parent.name in named],
+        "found": bool(list_contents(root)),
+        "stores": [_store(path) for path in list_stores(cache) if path.parent.name in named],
     }
 
 
 def _store(path: Path) -> dict[str, Any]:
     """Describe a prepared store in short."""
-    facts = common.describe_store(path)
-    return {key: facts[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
+    info = common.describe_store(path)
+    return {key: info[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
 
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
@@ -158,18 +158,18 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for heading in ("corpus", "where", "prepared", "next"):
         here.add_column(heading, no_wrap=heading == "prepared", overflow="fold")
     for row in rows:
-        name = common.safe(row["corpus"])
+        name = common.escape(row["corpus"])
         if row["error"]:
-            here.add_row(name, "[red]broken[/red]", "", common.safe(row["error"]))
+            here.add_row(name, "[red]broken[/red]", "", common.escape(row["error"]))
             continue
         size = row["download_bytes"]
         cells = [row["language"], row["speakers"], row["utterances"], size and f"{size / 1e6:.0f}", row["licence"]]
-        published.add_row(name, *(common.safe("-" if cell is None else cell) for cell in cells))
+        published.add_row(name, *(common.escape("-" if cell is None else cell) for cell in cells))
         here.add_row(
             name,
-            common.safe(_relative(row["root"])) if row["found"] else "not here",
+            common.escape(_relative(row["root"])) if row["found"] else "not here",
             "\n".join(map(_prepared, row["stores"])) or "-",
-            common.safe(row["next"]),
+            common.escape(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
@@ -183,7 +183,7 @@ def _relative(path: str) -> str:
 def _prepared(store: dict[str, Any]) -> str:
     """Return the utterances of a store, and what of them."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
-    return f"{size} {common.safe(store['feature_set'].partition('-')[0])}"
+    return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import click
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from emodna.cli import common
-from emodna.cli.progress import counting
-from emodna.pipeline.archives import contents
+from emodna.cli.progress import count_progress
+from emodna.pipeline.archives import list_contents
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
@@ -20,13 +20,13 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
 
     Unless the licence is `accepted`, a question on the terminal asks. A `DownloadError` says how else to get it.
     """
-    facts = corpus.facts
-    download = facts.download
+    info = corpus.info
+    download = info.download
     if _is_there(root, download):
-        common.note(f"{corpus.name}: {common.safe(root)} is there already; nothing to download")
+        common.note(f"{corpus.name}: {common.escape(root)} is there already; nothing to download")
         return root
     if download is None:
-        how = re.split(r"(?<=\.)\s", facts.obtain)[0].rstrip(".") or f"see {facts.homepage or facts.citation}"
+        how = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
         raise DownloadError(
             f"{corpus.name}: not freely downloadable: {how}; emodna-corpora show {corpus.name} tells more"
         )
@@ -35,43 +35,43 @@ def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
         _ask(corpus, download, accepted=accepted)
 
     def tell(line: str) -> None:
-        common.note(f"{corpus.name}: {common.safe(line)}")
+        common.note(f"{corpus.name}: {common.escape(line)}")
 
-    with counting(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
+    with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
-        file = fetch(download, root, counter.reach, tell, homepage=facts.homepage)
-    common.note(f"{corpus.name}: {common.safe(file)} is the published file ({download.checksum.partition(':')[0]})")
+        file = fetch(download, root, counter.reach, tell, homepage=info.homepage)
+    common.note(f"{corpus.name}: {common.escape(file)} is the published file ({download.checksum.partition(':')[0]})")
     return file
 
 
 def _is_there(root: Path, download: Download | None) -> bool:
     """Return True if a root holds anything but what an earlier download put there."""
     ours = root / download.file if download else None
-    return any(root / name != ours for name in contents(root)) if root.is_dir() else root.exists()
+    return any(root / name != ours for name in list_contents(root)) if root.is_dir() else root.exists()
 
 
 def _show(corpus: Corpus, download: Download, root: Path) -> None:
     """Show what is about to come, from where, under which terms."""
-    facts = corpus.facts
+    info = corpus.info
     algorithm = download.checksum.partition(":")[0]
     lines = {
         "size": f"{download.bytes / 1e6:.0f} MB",
-        "licence": facts.licence,
-        "citation": facts.citation,
+        "licence": info.licence,
+        "citation": info.citation,
         "from": download.url,
         "to": root / download.file,
         "checksum": algorithm
         if download.confirmed
         else f"{algorithm}, confirmed by one source only; the number of utterances will be checked, too",
     }
-    common.note(f"[bold]{corpus.name}[/bold]: {common.safe(facts.title)}")
+    common.note(f"[bold]{corpus.name}[/bold]: {common.escape(info.title)}")
     for name, value in lines.items():
-        common.note(f"  {name:8}  {common.safe(value)}")
+        common.note(f"  {name:8}  {common.escape(value)}")
 
 
 def _ask(corpus: Corpus, download: Download, *, accepted: bool) -> None:
     """Have the licence accepted."""
-    licence = corpus.facts.licence
+    licence = corpus.info.licence
     if accepted:
         return
     if not sys.stdin.isatty():

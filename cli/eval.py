@@ -66,7 +66,7 @@ def evaluate(
     """
     import torch
 
-    from emodna.cli.progress import counting
+    from emodna.cli.progress import count_progress
     from emodna.cli.scores import print_evaluation
     from emodna.model.evaluation.evaluate import evaluate_run
     from emodna.model.evaluation.intervals import Resampling
@@ -74,8 +74,8 @@ def evaluate(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    finished = FinishedRun.load(run, common.torch_device(device))
-    stores = [_opened(finished, cache, corpus) for corpus in corpora]  # all of them, before any is predicted
+    finished = FinishedRun.load(run, common.resolve_device(device))
+    stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # all of them, before any is predicted
     names = [store.snapshot.corpus for store in stores]
     twice = next((name for name in names if names.count(name) > 1), None)
     if out is not None and twice is not None:
@@ -84,14 +84,14 @@ def evaluate(
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus
-        with counting(f"predicting {name}") as counter:
+        with count_progress(f"predicting {name}") as counter:
             told = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), told)
         document["predictions"] = None
         if out is not None:
             document["predictions"] = str(_save(out, document, store, probabilities))
         if document["seen"] is not None:
-            common.note(f"{common.safe(name)}: {_SEEN[document['supervision'], document['seen']]}")
+            common.note(f"{common.escape(name)}: {_SEEN[document['supervision'], document['seen']]}")
         if not as_json:
             print_evaluation(document, first=not documents)
         documents.append(document)
@@ -101,13 +101,13 @@ def evaluate(
         common.print_json(documents)
 
 
-def _opened(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
+def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     """Open a corpus's store with the model's features; of several feature sets, the model's own is taken."""
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
     store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
-    run.check(store)
+    run.check_features(store)
     return store
 
 
@@ -129,13 +129,13 @@ def _draw(documents: list[dict[str, Any]], png: Path) -> None:
     """Draw the reliability curves of the corpora that have labels."""
     judged = [document for document in documents if document["labelled"]]
     if not judged:
-        common.note(f"{common.safe(png)}: not drawn, no corpus has labels")
+        common.note(f"{common.escape(png)}: not drawn, no corpus has labels")
         return
-    from emodna.cli.picture import save
-    from emodna.cli.scores import reliability_figure
+    from emodna.cli.scores import draw_reliability
+    from emodna.cli.store_figures import save_figure
 
-    save(reliability_figure(judged), png, "png")
-    common.note(f"wrote {common.safe(png)}")
+    save_figure(draw_reliability(judged), png, "png")
+    common.note(f"wrote {common.escape(png)}")
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -
         common.detail("writing the model as ONNX; some seconds")
         exported = export_onnx(folder, place, force=force)
         for name, value in exported.metadata.items():
-            common.detail(f"{name}: {common.safe(value)}")
+            common.detail(f"{name}: {common.escape(value)}")
         document = asdict(exported)
         said = (
             f"{exported.bytes / 1e6:.2f} MB, within {exported.difference:.0e} of the original's probabilities"
@@ -54,7 +54,7 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -
         described = {"run": str(run.absolute()), "to": kind, "out": str(place.absolute()), **document}
         common.print_json({**described, "wall_seconds": time.perf_counter() - began})
     else:
-        common.out.print(f"{common.safe(place)}: {said}")
+        common.out.print(f"{common.escape(place)}: {said}")
 
 
 def main() -> None:

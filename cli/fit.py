@@ -14,7 +14,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
 
 if TYPE_CHECKING:
-    from emodna.model.methods.catalog import MethodDescription
+    from emodna.model.methods.catalog import MethodInfo
 
 #: What is to be known of the scores of a run that learnt from the target's labels.
 _ORACLES: Final = {
@@ -112,29 +112,29 @@ def fit(
             raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")
         parsed["add"] = add
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
-    from emodna.cli.fit_progress import watching
-    from emodna.model.config import shared_settings
-    from emodna.model.methods import check_name
+    from emodna.cli.fit_progress import show_progress
+    from emodna.model.config import apply_shared_settings
+    from emodna.model.methods import check_method_name
     from emodna.model.run_folder import JOIN, RunFolder, read_json
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
-    check_name(asked["method"])
-    shared_settings(parsed)
+    check_method_name(asked["method"])
+    apply_shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if asked["out"] is not None:
         RunFolder(asked["out"]).check_free(resume=asked["resume"])
-    from emodna.model.fit import carry_out
+    from emodna.model.fit import execute_plan
     from emodna.model.request import FitRequest, resolve_request
 
-    request = FitRequest(stores[:-1], stores[-1], device=common.torch_device(device), settings=parsed, **asked)
+    request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **asked)
     for store in stores:
-        common.detail(f"store {common.safe(store.path)}")
+        common.detail(f"store {common.escape(store.path)}")
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    with watching(title, request.steps, utterances=plan.utterances) as watcher:
-        result = carry_out(plan, watcher, common.ctrl_c_as_a_wish)
+    with show_progress(title, request.steps, utterances=plan.utterances) as display:
+        result = execute_plan(plan, display, common.stop_on_interrupt)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
@@ -150,20 +150,20 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
         common.out.print(f"chosen by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
         common.out.print(
-            f"{common.safe(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
-            f"{utterances} predictions (id, probability, label): {common.safe(predictions)}"
+            f"{common.escape(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
+            f"{utterances} predictions (id, probability, label): {common.escape(predictions)}"
         )
         return
-    from emodna.cli.scores import score_table
+    from emodna.cli.scores import make_score_table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
     scored = f"{labelled} utterances" if labelled == utterances else f"{labelled} labelled of {utterances} utterances"
-    common.out.print(f"{common.safe(title)}; {scored}\n")
-    common.out.print(score_table(result))
+    common.out.print(f"{common.escape(title)}; {scored}\n")
+    common.out.print(make_score_table(result))
     common.out.print()
     if (said := _ORACLES.get(result.get("supervision", ""))) is not None:
         common.out.print(said)
-    common.out.print(common.safe(result["run"]))
+    common.out.print(common.escape(result["run"]))
 
 
 def _print_oracle(oracle: dict[str, Any]) -> None:
@@ -199,12 +199,12 @@ def _print_methods(*, as_json: bool) -> None:
     table = Table.grid("", "", padding=(0, 2, 0, 0))
     table.width = min(common.out.width, _WIDEST)
     for name, each in found.items():
-        table.add_row(common.safe(name), "\n".join(map(common.safe, _paragraphs(each))))
+        table.add_row(common.escape(name), "\n".join(map(common.escape, _paragraphs(each))))
     common.out.print(table)
     common.out.print(_MARKS, markup=False)
 
 
-def _paragraphs(each: "MethodDescription | PluginError") -> Iterator[str]:
+def _paragraphs(each: "MethodInfo | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.charts import sparkline
-from emodna.cli.progress import duration
+from emodna.cli.charts import draw_sparkline
+from emodna.cli.progress import format_duration
 
 #: Logged steps over which the rate is taken.
 _RATE_MOMENTS: Final = 30
@@ -28,7 +28,7 @@ _CURVE: Final = 10
 _REMEMBERED: Final = 300
 
 
-class Watcher:
+class FitDisplay:
     """A line now and then, with rate and times of this session: steps that a resumed run had done count for nothing.
 
     `utterances` is their number per step, of the sources and the target together; `clock` gives s and never goes back.
@@ -40,19 +40,19 @@ class Watcher:
         self._moments = deque([(self._start, 0)], maxlen=_RATE_MOMENTS)
         self._next_step = self._next_time = 0.0
 
-    def began(self, done: int) -> None:
+    def on_start(self, done: int) -> None:
         """Start the clock at the first step, or behind a checkpoint."""
         self.step = done
         self._moments = deque([(self._clock(), done)], maxlen=_RATE_MOMENTS)
         if done:
             common.note(f"goes on from step {done}")
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
         """Print a line, if the last one is long enough ago."""
-        self._reach(step)
+        self._record_step(step)
         elapsed = self._clock() - self._start
         if step >= self._next_step or elapsed >= self._next_time or step == self.steps:
-            terms = "  ".join(_term(name, value) for name, value in values.items())
+            terms = "  ".join(_format_term(name, value) for name, value in values.items())
             common.note(f"step {step}/{self.steps}: {terms}  ({', '.join(self.facts())})")
             self._next_step = step + self.steps / _PLAIN_LINES
             self._next_time = elapsed + _PLAIN_SECONDS
@@ -64,16 +64,16 @@ class Watcher:
         if last > first and later > earlier:
             rate = (last - first) / (later - earlier)
             remaining = max((self.steps - last) / rate - (now - later), 0.0)
-            facts += [f"{_number(rate)} steps/s", f"{_number(rate * self._utterances)} utterances/s"]
-            facts.append(f"ETA {duration(remaining)}")
-        return [*facts, f"elapsed {duration(now - self._start)}"]
+            facts += [f"{_format_number(rate)} steps/s", f"{_format_number(rate * self._utterances)} utterances/s"]
+            facts.append(f"ETA {format_duration(remaining)}")
+        return [*facts, f"elapsed {format_duration(now - self._start)}"]
 
-    def _reach(self, step: int) -> None:
+    def _record_step(self, step: int) -> None:
         self.step = step
         self._moments.append((self._clock(), step))
 
 
-class _LiveWatcher(Watcher):
+class _LiveFitDisplay(FitDisplay):
     """A bar; the pace; each term of the loss, the threshold and the confident share, each with its curve."""
 
     def __init__(self, title: str, steps: int, utterances: int) -> None:
@@ -81,60 +81,60 @@ class _LiveWatcher(Watcher):
         self._title = title
         self._curves: dict[str, deque[float]] = {}
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
         """Remember the new values; they are drawn when the display is due."""
         for name, value in values.items():
             self._curves.setdefault(name, deque(maxlen=_REMEMBERED)).append(value)
-        self._reach(step)
+        self._record_step(step)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
         bar.add_row(ProgressBar(self.steps, self.step), f"{self.step}/{self.steps}")
-        yield Text.from_markup(common.safe(self._title), style="bold", overflow="ellipsis", end="\n")
+        yield Text.from_markup(common.escape(self._title), style="bold", overflow="ellipsis", end="\n")
         yield bar
-        yield _side_by_side([Text(fact) for fact in self.facts()])
+        yield _arrange_in_columns([Text(fact) for fact in self.facts()])
         terms = []
         for name, remembered in self._curves.copy().items():
             values = list(remembered)
-            drawn = sparkline(values, _CURVE, ascii_only=options.ascii_only)
-            terms.append(Text.from_markup(_term(name, values[-1])).append(f" {drawn}", style="cyan"))
-        yield _side_by_side(terms)
+            drawn = draw_sparkline(values, _CURVE, ascii_only=options.ascii_only)
+            terms.append(Text.from_markup(_format_term(name, values[-1])).append(f" {drawn}", style="cyan"))
+        yield _arrange_in_columns(terms)
 
 
-class _Notes(logging.Handler):
+class _WarningPrinter(logging.Handler):
     """Warnings of the training, as lines above the display."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        common.note(common.safe(record.getMessage()))
+        common.note(common.escape(record.getMessage()))
 
 
 @contextmanager
-def watching(title: str, steps: int, *, utterances: int) -> Iterator[Watcher]:
+def show_progress(title: str, steps: int, *, utterances: int) -> Iterator[FitDisplay]:
     """Show the progress of one run; `utterances` are those of a step, of the sources and the target together."""
-    notes, logger = _Notes(), logging.getLogger("emodna.model")
+    notes, logger = _WarningPrinter(), logging.getLogger("emodna.model")
     logger.addHandler(notes)
     try:
         if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
-            yield Watcher(steps, utterances)
+            yield FitDisplay(steps, utterances)
             return
-        watcher = _LiveWatcher(title, steps, utterances)
-        with Live(watcher, console=common.err, transient=True):
-            yield watcher
+        display = _LiveFitDisplay(title, steps, utterances)
+        with Live(display, console=common.err, transient=True):
+            yield display
     finally:
         logger.removeHandler(notes)
 
 
-def _side_by_side(items: Sequence[Text]) -> Columns:
+def _arrange_in_columns(items: Sequence[Text]) -> Columns:
     """Items in as many columns of one width as there is room for."""
     return Columns(items, padding=(0, 3, 0, 0), equal=True)
 
 
-def _term(name: str, value: float) -> str:
-    return f"{common.safe(name)} {value:.3f}" if abs(value) < 1000 else f"{common.safe(name)} {value:.3g}"
+def _format_term(name: str, value: float) -> str:
+    return f"{common.escape(name)} {value:.3f}" if abs(value) < 1000 else f"{common.escape(name)} {value:.3g}"
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """Two digits that tell at least."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from emodna.cli import answers, common
+from emodna.cli import common, predictions
 from emodna.cli.options import Command
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -45,7 +45,7 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"File for the answers, by its ending: {', '.join(answers.SUFFIXES)}.",
+    help=f"File for the answers, by its ending: {', '.join(predictions.SUFFIXES)}.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
@@ -73,26 +73,28 @@ def predict(
     longer than the window of the training (4.4 s by default), or for windows over time. Exit 1 if a file could not be
     used.
     """
-    _check_usage(audio, manifest, root, window, hop)
+    _check_arguments(audio, manifest, root, window, hop)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other: both print on stdout")
     if out is not None:
-        answers.check_file(out)
+        predictions.check_output(out)
 
     from emodna.model.inference.predict import predict as answers_of
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
-    from emodna.model.label import is_oracle, marked
+    from emodna.model.label import is_oracle, mark_oracle
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
-    models = [TrainedModel.load(each, common.torch_device(device)) for each in runs]
+    models = [TrainedModel.load(each, common.resolve_device(device)) for each in runs]
     for model, folder in zip(models, runs, strict=True):
         method, supervision = model.method.name, model.method.supervision
         if is_oracle(supervision):
-            common.note(f"{common.safe(folder)}: {marked(method, supervision)}: trained with the labels of its target")
+            common.note(
+                f"{common.escape(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target"
+            )
         common.detail(
-            f"{marked(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
+            f"{mark_oracle(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
         )
         if windows is not None and windows.seconds > model.seconds:
             common.note(
@@ -101,21 +103,21 @@ def predict(
             )
 
     names = (*_KEYS, "run") if also else _KEYS
-    inputs, table = _inputs(audio, manifest, root, names)
+    inputs, table = _collect_inputs(audio, manifest, root, names)
     tally = _Tally()
     with ExitStack() as stack:
-        places: list[answers.Add] = []
+        places: list[predictions.AddPrediction] = []
         if out is not None:
-            places.append(stack.enter_context(answers.into_file(out, names, table)))
+            places.append(stack.enter_context(predictions.write_file(out, names, table)))
         if as_json:
-            places.append(stack.enter_context(answers.as_json(sys.stdout)))
+            places.append(stack.enter_context(predictions.as_json(sys.stdout)))
         elif as_csv:
-            places.append(stack.enter_context(answers.as_csv(sys.stdout, names, table)))
+            places.append(stack.enter_context(predictions.as_csv(sys.stdout, names, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
-            places.append(answers.as_lines(over_time=windows is not None, runs=same_task))
+            places.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
         # Closed before anything else: if an answer cannot be written, the work of the threads ends first.
-        heard = answers_of(models, inputs, windows=windows, threads=threads or common.cores())
+        heard = answers_of(models, inputs, windows=windows, threads=threads or common.count_cores())
         for asked, prediction in stack.enter_context(closing(heard)):
             if tally.counts(asked, prediction) and not (as_json or as_csv):
                 common.print_error(f"{prediction.file}: {prediction.error}")
@@ -134,12 +136,12 @@ def predict(
             for add in places:
                 add(answer, asked.row, asked.number)
     if out is not None:
-        common.note(f"{tally.answers} answers: {common.safe(out)}")
+        common.note(f"{tally.predictions} answers: {common.escape(out)}")
     common.note(str(tally))
-    return int(tally.failed)
+    return int(tally.has_failed)
 
 
-def _check_usage(
+def _check_arguments(
     audio: Sequence[str], manifest: Path | None, root: Path | None, window: float | None, hop: float | None
 ) -> None:
     if bool(audio) == (manifest is not None):
@@ -153,21 +155,21 @@ def _check_usage(
         raise click.UsageError("- stands for standard input, which can be read once")
 
 
-def _inputs(
+def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the other columns of the manifest, with names that are not taken."""
-    from emodna.model.inference.inputs import listed, named
+    from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return named(audio), None
+        return find_inputs(audio), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import read_table, renamed, rows_of
+    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
-    table = table.rename_columns(list(renamed(table.column_names, taken).values()))
+    table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return listed(rows_of(table), tree), table.drop_columns("path")
+    return find_table_inputs(iterate_rows(table), tree), table.drop_columns("path")
 
 
 @dataclass
@@ -177,21 +179,21 @@ class _Tally:
     began: float = field(default_factory=time.monotonic)
     files: int = 0
     seconds: float = 0.0
-    answers: int = 0
-    failed: bool = False
+    predictions: int = 0
+    has_failed: bool = False
     _latest: "Input | None" = None
     _told: set[str | None] = field(default_factory=set)
 
     def counts(self, asked: "Input", prediction: "Prediction") -> bool:
         """Count an answer; return True if it is the first with this error of its file."""
-        self.answers += 1
+        self.predictions += 1
         if asked is not self._latest:
             self._latest, self._told = asked, set()
             self.files += 1
             self.seconds += prediction.duration or 0.0
-        new = prediction.failed and prediction.error not in self._told
+        new = prediction.has_failed and prediction.error not in self._told
         self._told.add(prediction.error)
-        self.failed |= prediction.failed
+        self.has_failed |= prediction.has_failed
         return new
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import Command
-from emodna.cli.progress import Counter, counting
+from emodna.cli.progress import Counter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prep(
                     from emodna.cli.download import downloaded
 
                     where = downloaded(corpus, where, accepted=accept_licence)
-                with counting(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
+                with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     watcher = _ProgressWatcher(counter)
                     report = prepare(
                         corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait
@@ -173,7 +173,7 @@ class _ProgressWatcher:
         self._seconds = 0.0
 
     def on_wait(self, store: Path) -> None:
-        common.note(f"waiting for another emodna-prep on {common.safe(store)}")
+        common.note(f"waiting for another emodna-prep on {common.escape(store)}")
 
     def on_plan(self, recordings: int) -> None:
         self._counter.begin(recordings)
@@ -202,10 +202,10 @@ def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractCont
     if scheduler is None:
         from emodna.pipeline.prepare.executors import make_local_factory
 
-        return nullcontext(make_local_factory(workers or common.cores()))
+        return nullcontext(make_local_factory(workers or common.count_cores()))
     from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connect_cluster(scheduler, notify=lambda line: common.note(common.safe(line)))
+    return connect_cluster(scheduler, notify=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(meant: list[str], others: list[str]) -> None:
@@ -215,7 +215,7 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
     if not meant:
         from emodna.pipeline import corpora
 
-        valid = ", ".join(corpora.names())
+        valid = ", ".join(corpora.list_corpus_names())
         raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
     for other in others:
         if other not in _GOES_WITH[meant[0]]:
@@ -228,12 +228,12 @@ def _check_usage(meant: list[str], others: list[str]) -> None:
 def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
     """Print on standard error what a user should know but a script should not have to parse."""
     for warning in report.warnings:
-        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.safe(warning)}")
+        common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {count} files left out: {common.safe(reason)}")
+        common.note(f"{report.corpus}: {count} files left out: {common.escape(reason)}")
     shown = report.rejections if verbose else report.rejections[:5]
     for path, reason in shown:
-        common.note(f"[yellow]rejected:[/yellow] {common.safe(path)}: {common.safe(reason)}")
+        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
     if len(shown) < len(report.rejections):
         common.note(f"... and {len(report.rejections) - len(shown)} more (-v names them all)")
 
@@ -244,7 +244,7 @@ def _print_summary(report: "PrepareReport") -> None:
         f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
         f"{report.wall_seconds:.1f} s",
     ]
-    common.out.print("; ".join(parts) + f"\n{common.safe(report.store)}")
+    common.out.print("; ".join(parts) + f"\n{common.escape(report.store)}")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ class Counter:
 
     def __init__(self, progress: Progress, what: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns
-        self._id = progress.add_task(common.safe(what), total=None, tally="")
+        self._id = progress.add_task(common.escape(what), total=None, tally="")
         self._due = time.monotonic() + _PLAIN_SECONDS
 
     def begin(self, total: int) -> Callable[[int], None]:
@@ -41,7 +41,7 @@ class Counter:
 
 
 @contextmanager
-def counting(what: str, *columns: ProgressColumn) -> Iterator[Counter]:
+def count_progress(what: str, *columns: ProgressColumn) -> Iterator[Counter]:
     """Show how far a command is with something; without columns, how many are done of how many."""
     columns = columns or (MofNCompleteColumn(),)
     hidden = common.is_quiet() or not common.err.is_terminal
@@ -50,7 +50,7 @@ def counting(what: str, *columns: ProgressColumn) -> Iterator[Counter]:
         yield Counter(progress, what, columns)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import SCORE_NAMES, marked
+from emodna.model.label import SCORE_NAMES, mark_oracle
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ _SPEAKERS: Final = 12
 _FEW: Final = 20
 
 
-def score_table(result: Mapping[str, Any]) -> Table:
+def make_score_table(result: Mapping[str, Any]) -> Table:
     """Return a table of a run's scores, the bounds of their intervals, and those of the constant predictors."""
     scores = _table("percent", *SCORE_NAMES.values())
-    label = result.get("label") or marked(result["method"], result.get("supervision"))
-    scores.add_row(common.safe(label), *cells(result), style="bold")
+    label = result.get("label") or mark_oracle(result["method"], result.get("supervision"))
+    scores.add_row(common.escape(label), *cells(result), style="bold")
     intervals = result.get("intervals", {})  # runs of earlier versions have none
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
@@ -36,10 +36,10 @@ def score_table(result: Mapping[str, Any]) -> Table:
 
 def cells(row: Mapping[str, Any]) -> Sequence[str]:
     """Return scores in the order of their names."""
-    return [percent(row[key]) for key in SCORE_NAMES]
+    return [format_percent(row[key]) for key in SCORE_NAMES]
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Return a figure in percent as tables show it."""
     return "-" if value is None else f"{value:.1f}"
 
@@ -51,7 +51,7 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
     run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
     scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
-    common.out.print(f"[bold]{common.safe(corpus)}[/bold], {scored}, by {common.safe(run)}")
+    common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
     if document["normalisation"] == "per-corpus":
         common.out.print("normalised by its own statistics, as the run's corpora were")
     if labelled:
@@ -61,14 +61,14 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     else:
         common.out.print(f"no labels of {document['task']}: nothing to score")
     if document["predictions"] is not None:
-        common.out.print(f"\n{count} predictions: {common.safe(document['predictions'])}")
+        common.out.print(f"\n{count} predictions: {common.escape(document['predictions'])}")
 
 
-def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
+def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw how often class 1 is true against its probability, and the number of utterances below it, per corpus."""
     from matplotlib.figure import Figure
 
-    from emodna.cli.picture import NEUTRAL, STORES
+    from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS
 
     figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")
     axes = figure.subplots(2, len(documents), sharex=True, squeeze=False, height_ratios=[3, 1])
@@ -76,14 +76,14 @@ def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
         rows, name = document["calibration"]["probability"], CLASS_NAMES[document["task"]][1]
         filled = [row for row in rows if row["count"]]
         means, shares = ([row[key] for row in filled] for key in ("mean", "share"))
-        curve.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle="--")
-        curve.vlines(means, means, shares, color=STORES[1], linewidth=1.5, alpha=0.6)
-        curve.plot(means, shares, marker="o", markersize=4, color=STORES[0])
+        curve.plot([0, 1], [0, 1], color=NEUTRAL_COLOUR, linewidth=1, linestyle="--")
+        curve.vlines(means, means, shares, color=STORE_COLOURS[1], linewidth=1.5, alpha=0.6)
+        curve.plot(means, shares, marker="o", markersize=4, color=STORE_COLOURS[0])
         curve.set(xlim=(0, 1), ylim=(-0.02, 1.02))
         seen = f" ({document['seen']})" if document["seen"] else ""
         curve.set_title(f"{document['corpus']}{seen}: ECE {document['calibration']['ece']:.3f}", parse_math=False)
         counts = [row["count"] for row in rows]
-        histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORES[0])
+        histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORE_COLOURS[0])
         histogram.set(xlabel=f"probability of {name} {document['task']}")
         if number == 0:
             curve.set(ylabel=f"share that is {name}")
@@ -92,11 +92,11 @@ def reliability_figure(documents: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def _print_scores(document: Mapping[str, Any]) -> None:
-    _show(score_table(document))
+    _show(make_score_table(document))
     for unit in ("utterances", "speakers"):
         why = document["intervals"][unit]["why"]
         if why is not None:
-            common.out.print(f"  over {unit}: {common.safe(why)}")
+            common.out.print(f"  over {unit}: {common.escape(why)}")
     over_speakers = document["intervals"]["speakers"]
     if over_speakers["war"] is not None and over_speakers["n"] < _FEW:
         common.out.print(f"  {over_speakers['n']} speakers are few: the interval over them is too narrow")
@@ -107,7 +107,7 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
     for name, row in breakdown["emotion"].items():
         label = "both" if row["label"] is None else classes[row["label"]]
         emotions.add_row(
-            common.safe(name), label, str(row["count"]), *map(percent, (row["called_high"], row["recall"]))
+            common.escape(name), label, str(row["count"]), *map(format_percent, (row["called_high"], row["recall"]))
         )
     _show(emotions)
     for column in ("gender", "language"):
@@ -123,7 +123,7 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
 def _groups(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
     found = _table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
     for group, row in groups:
-        found.add_row(common.safe(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *cells(row))
+        found.add_row(common.escape(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *cells(row))
     return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
     """Return the corpora of --corpus, each with its root; with `there`, a default root has to exist already."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives import default_root
+    from emodna.pipeline.archives import find_default_root
 
     every = "all" in names
     if every and not there:
@@ -30,15 +30,15 @@ def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *,
     sources = []
     for name in _that_are_there() if every else dict.fromkeys(names):
         try:
-            corpus = corpora.corpus(name, subset)
+            corpus = corpora.load_corpus(name, subset)
         except PluginError as error:
             if not every:
                 raise
-            common.note(f"[yellow]warning:[/yellow] left out: {common.safe(error)}")
+            common.note(f"[yellow]warning:[/yellow] left out: {common.escape(error)}")
             continue
-        where = default_root(name) if root is None else root
+        where = find_default_root(name) if root is None else root
         if there and root is None and not where.exists():
-            free = corpus.facts.download is not None
+            free = corpus.info.download is not None
             hint = " (or let --download get it)" if free else f" (how to get it: emodna-corpora show {name})"
             raise EmodnaError(f"{name}: nothing at {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
         sources.append((corpus, where))
@@ -51,9 +51,9 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
     if place is None:
         return []
     from emodna.pipeline import corpora
-    from emodna.pipeline.corpora.own import Manifest, Recordings, default_name
+    from emodna.pipeline.corpora.own import Manifest, Recordings, derive_name
 
-    name = default_name(place) if name is None else name
+    name = derive_name(place) if name is None else name
     if corpora.find_selection(name) is not None:
         raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
     if manifest is not None:
@@ -64,12 +64,12 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
 def _that_are_there() -> list[str]:
     """Return the names of all corpora whose default root exists; tell the others."""
     from emodna.pipeline import corpora
-    from emodna.pipeline.archives import contents, data_root, default_root
+    from emodna.pipeline.archives import find_default_root, get_data_root, list_contents
 
-    roots = {name: default_root(name) for name in corpora.names()}
-    absent = [f"{name} ({where})" for name, where in roots.items() if not contents(where)]
+    roots = {name: find_default_root(name) for name in corpora.list_corpus_names()}
+    absent = [f"{name} ({where})" for name, where in roots.items() if not list_contents(where)]
     if absent:
-        common.note(f"not found: {common.safe(', '.join(absent))}")
+        common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
-        raise EmodnaError(f"--corpus all: no corpus has its default root below {data_root()}")
-    return [name for name, where in roots.items() if contents(where)]
+        raise EmodnaError(f"--corpus all: no corpus has its default root below {get_data_root()}")
+    return [name for name, where in roots.items() if list_contents(where)]

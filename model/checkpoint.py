@@ -21,7 +21,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     """Write tensors and a JSON document in one file, atomically: an earlier file stands until the new one is safe."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One key: safetensors writes several in no order of their own, and the same state should give the same bytes.
-    described = json.dumps({"facts": dict(facts), "sha256": _digest(content, facts)})
+    described = json.dumps({"facts": dict(facts), "sha256": _compute_digest(content, facts)})
     write_atomically(path, safetensors.torch.save(content, {_METADATA: described}))
 
 
@@ -34,7 +34,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             described = json.loads((file.metadata() or {})[_METADATA])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         facts: dict[str, Any] = described["facts"]
-        intact = described["sha256"] == _digest(tensors, facts)
+        intact = described["sha256"] == _compute_digest(tensors, facts)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged, or not written by emodna ({error})") from error
     if not intact:
@@ -42,18 +42,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, facts
 
 
-def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+def _compute_digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
     content = json.dumps(dict(facts), sort_keys=True).encode() + safetensors.torch.save(dict(tensors))
     return hashlib.sha256(content).hexdigest()
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under `prefix.name`."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that `prefixed` named, under their own names."""
+def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those tensors that `add_prefix` named, under their own names."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
@@ -67,7 +67,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *,
     module.load_state_dict(dict(tensors), assign=assign)
 
 
-def random_state(device: torch.device) -> dict[str, Tensor]:
+def get_random_state(device: torch.device) -> dict[str, Tensor]:
     """State of the generators that training draws from."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
@@ -76,7 +76,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore what `random_state` gave."""
+    """Restore what `get_random_state` gave."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

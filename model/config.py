@@ -21,7 +21,7 @@ NORMALISATIONS: Final[tuple[Normalisation, ...]] = typing.get_args(Normalisation
 
 
 @dataclass(frozen=True, slots=True)
-class Valid:
+class Constraint:
     """What a value of a setting must be, as an annotation of its field's type."""
 
     says: str
@@ -33,20 +33,22 @@ _LEAST, _MOST = 1e-37, 3e38
 #: Of units, steps and the like; more could only be a slip.
 _MANY = 2**20
 
-Count = Annotated[int, Valid(f"from 1 to {_MANY}", lambda value: 1 <= value <= _MANY)]
-BatchSize = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
-Blocks = Annotated[int, Valid("from 1 to 16 (their dilation doubles)", lambda value: 1 <= value <= 16)]
-Steps = Annotated[int, Valid("0 or more", lambda value: value >= 0)]
-Odd = Annotated[int, Valid("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
-Positive = Annotated[float, Valid(f"from {_LEAST:g} to {_MOST:g}", lambda value: _LEAST <= value <= _MOST)]
-Ratio = Annotated[float, Valid("a number above 1", lambda value: 1 < value <= _MOST)]
+Count = Annotated[int, Constraint(f"from 1 to {_MANY}", lambda value: 1 <= value <= _MANY)]
+BatchSize = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
+Blocks = Annotated[int, Constraint("from 1 to 16 (their dilation doubles)", lambda value: 1 <= value <= 16)]
+Steps = Annotated[int, Constraint("0 or more", lambda value: value >= 0)]
+Odd = Annotated[int, Constraint("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
+Positive = Annotated[float, Constraint(f"from {_LEAST:g} to {_MOST:g}", lambda value: _LEAST <= value <= _MOST)]
+Ratio = Annotated[float, Constraint("a number above 1", lambda value: 1 < value <= _MOST)]
 Weight = Annotated[
-    float, Valid(f"0, or from {_LEAST:g} to {_MOST:g}", lambda value: value == 0 or _LEAST <= value <= _MOST)
+    float, Constraint(f"0, or from {_LEAST:g} to {_MOST:g}", lambda value: value == 0 or _LEAST <= value <= _MOST)
 ]
-Number = Annotated[int, Valid("0 or more", lambda value: value >= 0)]
-Share = Annotated[float, Valid("at least 0 and below 1", lambda value: 0 <= value < 1)]
-Momentum = Annotated[float, Valid("between 0 and 1", lambda value: 0 < value < 1)]
-Window = Annotated[int, Valid("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)]
+Number = Annotated[int, Constraint("0 or more", lambda value: value >= 0)]
+Share = Annotated[float, Constraint("at least 0 and below 1", lambda value: 0 <= value < 1)]
+Momentum = Annotated[float, Constraint("between 0 and 1", lambda value: 0 < value < 1)]
+Window = Annotated[
+    int, Constraint("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class RecordConfig:
     """Write TensorBoard events into the run folder, where the extra `tensorboard` is installed."""
 
 
-def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
+def apply_shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
     """Return the configurations that no method changes, with those of the settings that are theirs.
 
     The other settings are the method's, whose module needs torch: `apply_settings` checks all. A value of the wrong
@@ -98,7 +100,7 @@ def shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordCon
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
     """Return the configurations with settings, key -> value as text; a wrong key or value is a `ConfigError`."""
-    hints = [_kinds(config) for config in configs]
+    hints = [_get_types(config) for config in configs]
     known = {key for each in hints for key in each}
     for key in settings:
         if key not in known:
@@ -112,14 +114,14 @@ def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Confi
     return tuple(changed)
 
 
-def configured(defaults: Config, values: Mapping[str, Any]) -> Config:
+def build_config(defaults: Config, values: Mapping[str, Any]) -> Config:
     """Return a configuration with the values of `as_settings`, else its defaults; a wrong one is a `ConfigError`."""
-    kinds = _kinds(defaults)
+    kinds = _get_types(defaults)
     if not isinstance(values, Mapping):
         raise ConfigError("not a table of settings")
     if unknown := sorted(values.keys() - kinds.keys()):
         raise ConfigError(f"{unknown[0]}: unknown")
-    checked = {key: _checked(key, value, str(value), kinds[key]) for key, value in values.items()}
+    checked = {key: _validate(key, value, str(value), kinds[key]) for key, value in values.items()}
     return replace(defaults, **checked)  # type: ignore[type-var]
 
 
@@ -130,10 +132,10 @@ def check_keys(defaults: object, *beside: object) -> None:
     type than a field of that name beside it.
     """
     try:
-        kinds = _kinds(defaults)
+        kinds = _get_types(defaults)
     except Exception as error:  # an annotation may be any expression
         raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
-    taken = {key: kind for each in beside for key, kind in _kinds(each).items()}
+    taken = {key: kind for each in beside for key, kind in _get_types(each).items()}
     for field in fields(defaults):  # type: ignore[arg-type]
         key, kind = field.name, kinds[field.name]
         if key in taken and taken[key] != kind:
@@ -141,12 +143,12 @@ def check_keys(defaults: object, *beside: object) -> None:
         base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
         words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
         readable = all(isinstance(word, str) for word in words) if words else base in (bool, int, float, str)
-        if not readable or not all(isinstance(check, Valid) for check in checks):
+        if not readable or not all(isinstance(check, Constraint) for check in checks):
             raise ConfigError(
                 f"{key}: --set reads bool, int, float, str, Literal of words and those of model/config.py"
             )
         value = getattr(defaults, key)
-        _checked(key, value, str(value), kind)
+        _validate(key, value, str(value), kind)
 
 
 def as_settings(config: object) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def as_settings(config: object) -> dict[str, Any]:
     return asdict(config)  # type: ignore[call-overload,no-any-return]
 
 
-def _kinds(config: object) -> dict[str, Any]:
+def _get_types(config: object) -> dict[str, Any]:
     """Return the type of each key of a configuration."""
     return typing.get_type_hints(type(config), include_extras=True)
 
@@ -167,10 +169,10 @@ def _parse(key: str, text: str, kind: Any) -> object:
         value = text
     if typing.get_origin(kind) is Annotated and typing.get_args(kind)[0] is str and not isinstance(value, str):
         value = text  # 0.9 where a word is wanted is a wrong word
-    return _checked(f"--set {key}", value, text, kind)
+    return _validate(f"--set {key}", value, text, kind)
 
 
-def _checked(key: str, value: object, text: str, kind: Any) -> object:
+def _validate(key: str, value: object, text: str, kind: Any) -> object:
     """A value, if it is of its field's type and range."""
     if typing.get_origin(kind) is Literal:
         valid, says = value in typing.get_args(kind), "one of " + ", ".join(map(str, typing.get_args(kind)))

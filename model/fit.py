@@ -8,47 +8,47 @@ import torch
 
 from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.normalisation import Statistics, statistics_of_run
+from emodna.model.data.normalisation import Statistics, compute_statistics
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import RunError
 from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.evaluate import evaluate
-from emodna.model.evaluation.folds import cross_validated
+from emodna.model.evaluation.folds import predict_folds
 from emodna.model.evaluation.oracle import write_oracle_analysis
 from emodna.model.evaluation.selection import Sources, select
-from emodna.model.inference.predictions import probabilities_of, write_predictions
+from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
-from emodna.model.metrics import classified
-from emodna.model.reproducibility import deterministic_algorithms, float32_throughout
-from emodna.model.request import FitRequest, Plan, resolve_request
+from emodna.model.metrics import assign_labels
+from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
+from emodna.model.request import FitPlan, FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
-from emodna.model.training.log import Watcher, recording
-from emodna.model.training.loop import Listening, Timing, never_stopping, train
+from emodna.model.training.log import FitCallback, record_events
+from emodna.model.training.loop import StopListener, Timing, never_stop, train
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
 
 _LOG: Final = logging.getLogger(__name__)
 
 
-def fit(request: FitRequest, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
-    """Train and evaluate, `listening` as `train` does, or raise an `EmodnaError`; return the content of result.json."""
-    return carry_out(resolve_request(request), watcher, listening)
+def fit(request: FitRequest, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
+    """Train and evaluate, `stop_listener` as `train` does, or raise an `EmodnaError`; return the content of result.json."""
+    return execute_plan(resolve_request(request), callback, stop_listener)
 
 
-def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stopping) -> dict[str, Any]:
+def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
     """Train and evaluate a resolved request; as `fit`."""
     request, config, target = plan.request, plan.config, plan.request.target
     run = RunFolder(plan.folder)
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)
-    events = recording(watcher, run.path, config, wanted=plan.record.tensorboard)
+    events = record_events(callback, run.path, config, wanted=plan.record.tensorboard)
     _warn(plan)
-    with run.claimed(config, resume=request.resume), events as recorder:
+    with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _check_resume(request, run, config)
-            model, sources, timing = _train(plan, run, recorder, listening)
+            model, sources, timing = _train(plan, run, recorder, stop_listener)
             step = request.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, sources, request.seed)
@@ -56,7 +56,7 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
                 step = selection["selected_step"]
             model.save(run.model)
             probabilities = (
-                probabilities_of(model, target) if plan.folds is None else cross_validated(model, target, plan.folds)
+                predict_store(model, target) if plan.folds is None else predict_folds(model, target, plan.folds)
             )
             write_predictions(run.predictions, target, probabilities, plan.supervision)
             result = {
@@ -65,14 +65,14 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
                 "label": plan.label,
                 "select": request.select,
                 "selected_step": step,
-                **evaluate(classified(probabilities), target, request.task),
+                **evaluate(assign_labels(probabilities), target, request.task),
                 "wall_seconds": time.perf_counter() - plan.began,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
                 "blocked_seconds": timing.blocked_seconds,
                 "run": str(run.path.absolute()),
             }
             write_json(run.result, result)
-            recorder.finished(result)
+            recorder.record_result(result)
             write_card(run, plan.splits, target, request.task)
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
@@ -80,11 +80,13 @@ def carry_out(plan: Plan, watcher: Watcher, listening: Listening = never_stoppin
         return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
 
 
-def _train(plan: Plan, run: RunFolder, watcher: Watcher, listening: Listening) -> tuple[TrainedModel, Sources, Timing]:
+def _train(
+    plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: StopListener
+) -> tuple[TrainedModel, Sources, Timing]:
     """Train the method; return the model, how each source's utterances become its input, and the time it took."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, deterministic_algorithms(wanted=plan.train.deterministic), float32_throughout():
+    with generators, use_deterministic_algorithms(wanted=plan.train.deterministic), force_float32():
         timing = train(
             method,
             streams.source,
@@ -94,15 +96,17 @@ def _train(plan: Plan, run: RunFolder, watcher: Watcher, listening: Listening) -
             seed=request.seed,
             device=request.device,
             run=run,
-            watcher=watcher,
-            listening=listening,
+            callback=callback,
+            stop_listener=stop_listener,
             residency=request.residency,
             compile=request.compile,
             cuda_graph=request.cuda_graph,
         )
     settings = as_settings(plan.settled.config)
-    model = TrainedModel(method.eval(), settings, request.task, request.target.dim, streams.of_target, plan.features)
-    return model, list(zip(plan.splits, streams.of_sources, strict=True)), timing
+    model = TrainedModel(
+        method.eval(), settings, request.task, request.target.dim, streams.target_framer, plan.features
+    )
+    return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 
 
 class Streams(NamedTuple):
@@ -111,22 +115,22 @@ class Streams(NamedTuple):
     source: Stream[LabelledBatch]
     """Of the sources; for an oracle that is cross-validated, of the target."""
     target: Stream[Batch]
-    of_sources: list[Framer]
-    of_target: Framer
+    source_framers: list[Framer]
+    target_framer: Framer
 
 
-def make_streams(plan: Plan) -> Streams:
+def make_streams(plan: FitPlan) -> Streams:
     """Make the streams of a run. Here alone an oracle, and nothing else, is given labels of the target."""
     request, train, target = plan.request, plan.train, plan.request.target
     sources = [(each.store, each.labels) for each in plan.splits]
-    of_sources, of_target = statistics_of_run(train.normalisation, sources, target)
+    source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
     def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
         framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
         return CorpusWindows(store, framer, plan.facts.languages)
 
-    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, of_sources, strict=True)]
-    targets = windows(target, of_target)
+    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, source_statistics, strict=True)]
+    targets = windows(target, target_statistics)
     batches = {"batch_size": train.batch_size, "seed": request.seed}
     source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches)
     target_stream: Stream[Batch] = TargetStream(targets, **batches)
@@ -138,7 +142,7 @@ def make_streams(plan: Plan) -> Streams:
     return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
 
 
-def _warn(plan: Plan) -> None:
+def _warn(plan: FitPlan) -> None:
     """Warn of what a user may not have meant."""
     method = plan.request.method
     if is_oracle(plan.supervision):

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 #: What `Method.supervision` is of a run that no label of the target had a part in.
-BLIND: Final = "source"
+SOURCE_SUPERVISION: Final = "source"
 ORACLE: Final = "oracle"
 OUR_READING: Final = "our reading"
 #: Key in results -> name in the field, in the order of display: UAR first.
@@ -17,15 +17,15 @@ SCORE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 def is_oracle(supervision: object) -> bool:
     """Whether a run of this `Method.supervision` learnt from the target's labels; None where nothing is known of it."""
-    return supervision not in (None, BLIND)
+    return supervision not in (None, SOURCE_SUPERVISION)
 
 
-def marked(method: object, supervision: object) -> str:
+def mark_oracle(method: object, supervision: object) -> str:
     """A method's name, with a mark where it learns from the target's labels."""
     return f"{method} ({ORACLE})" if is_oracle(supervision) else str(method)
 
 
-def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
+def make_label(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
     """A method's name as it stands beside its results, such as `dann + scl` or `emo-dna (threshold=none)`.
 
     `changed` holds its settings that are not defaults. They come last: a narrow table may cut them off.
@@ -36,14 +36,14 @@ def labelled(method: str, changed: Mapping[str, Any], *, our_reading: bool, supe
         if key != "add"
     ]
     added = f" + {changed['add']}" if "add" in changed else ""
-    name = marked(f"{method}{added}{f' ({OUR_READING})' if our_reading else ''}", supervision)
+    name = mark_oracle(f"{method}{added}{f' ({OUR_READING})' if our_reading else ''}", supervision)
     return f"{name} ({', '.join(settings)})" if settings else name
 
 
-def label_of(config: Mapping[str, Any]) -> str | None:
+def read_label(config: Mapping[str, Any]) -> str | None:
     """The label in a run's config.json; of an earlier version's, the marked name; None where neither is there."""
     if isinstance(found := config.get("label"), str):
         return found
     decisive = config.get("decisive")
     method = decisive.get("method") if isinstance(decisive, dict) else None
-    return marked(method, config.get("supervision", BLIND)) if isinstance(method, str) else None
+    return mark_oracle(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None

@@ -42,7 +42,7 @@ def confusions(
     return np.bincount(where, minlength=4 * groups).reshape(groups, 4)
 
 
-def scores_of(counts: NDArray[Any]) -> NDArray[np.float64]:
+def compute_scores(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Scores (..., 4), as `SCORES` lists them, of confusions (..., 4); nan of none at all."""
     right_low, wrong_low, wrong_high, right_high = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     wrong = wrong_low + wrong_high
@@ -57,7 +57,7 @@ def scores_of(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 def scores(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
     """Score predictions (n,) of 0 and 1 against the truth (n,)."""
-    return Scores(*scores_of(confusions(truth, predicted)[0]).tolist())
+    return Scores(*compute_scores(confusions(truth, predicted)[0]).tolist())
 
 
 def constant_scores(truth: NDArray[np.int64]) -> dict[str, Scores]:
@@ -72,6 +72,6 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return part / np.where(whole > 0, whole, 1)
 
 
-def classified(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
+def assign_labels(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
     """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
     return (of_class_1 >= 0.5).astype(np.int64)

@@ -53,8 +53,8 @@ class RunCorpus:
 
 def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
     """Write down the corpora of a run whose training is over: the target's labels are counted."""
-    found = [_described("source", each.store, task, held_out=len(each.held_out)) for each in sources]
-    found.append(_described("target", target, task, held_out=0))
+    found = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
+    found.append(_describe_corpus("target", target, task, held_out=0))
     write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in found]})
 
 
@@ -68,7 +68,7 @@ def read_corpora(run: RunFolder) -> list[RunCorpus]:
         raise RunError(f"{run.corpora}: damaged ({error})") from error
 
 
-def _described(role: Literal["source", "target"], store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
+def _describe_corpus(role: Literal["source", "target"], store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
     snapshot, labels = store.snapshot, store.labels(task)
     columns = store.columns(["speaker", "language", "emotion"])
     emotions = {each["values"]: each["counts"] for each in pc.value_counts(columns["emotion"]).to_pylist()}

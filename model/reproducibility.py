@@ -11,21 +11,21 @@ from contextlib import contextmanager
 import torch
 
 
-def derived_seed(seed: int, purpose: str) -> int:
+def derive_seed(seed: int, purpose: str) -> int:
     """Return a 63-bit seed for one purpose."""
     return _first_63_bits(f"{seed}/{purpose}".encode())
 
 
 @contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
+def use_seed(seed: int, purpose: str) -> Iterator[None]:
     """Draw parameters in here from a generator of their own, and leave the global one as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(seed, purpose))  # the CPU's alone: parameters are made there
+        torch.default_generator.manual_seed(derive_seed(seed, purpose))  # the CPU's alone: parameters are made there
         yield
 
 
 @contextmanager
-def forked(purpose: str, device: torch.device) -> Iterator[None]:
+def fork_random_state(purpose: str, device: torch.device) -> Iterator[None]:
     """Draw in here from a random state that follows from the device's global one, which is left as it was."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
@@ -44,7 +44,7 @@ def _first_63_bits(content: bytes) -> int:
 
 
 @contextmanager
-def float32_throughout() -> Iterator[None]:
+def force_float32() -> Iterator[None]:
     """Keep out TF32, which is on by default in cuDNN's convolutions and LSTMs, and whatever autocast the caller is in.
 
     A similarity is divided by a temperature of 0.01: TF32's rounding would become errors of a tenth. Matrix products do
@@ -53,21 +53,21 @@ def float32_throughout() -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
-        with without_autocast():
+        with disable_autocast():
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager
-def without_autocast() -> Iterator[None]:
+def disable_autocast() -> Iterator[None]:
     """Compute in here in the tensors' own precision, whatever autocast the caller is in; of this thread alone."""
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         yield
 
 
 @contextmanager
-def deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
+def use_deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
     """Let torch use deterministic algorithms only, where that is wanted."""
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:  # cuBLAS asks for it, before its first use

@@ -18,13 +18,13 @@ from emodna.model.data.loading import Residency
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
-from emodna.model.evaluation.folds import Folds, folds_of
-from emodna.model.label import labelled
-from emodna.model.methods.aligning import additions
-from emodna.model.methods.base import Method, RunFacts, Settled, Supervision
+from emodna.model.evaluation.folds import Folds, split_into_folds
+from emodna.model.label import make_label
+from emodna.model.methods.alignment import list_additions
+from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.reproducibility import seeded
-from emodna.model.run_folder import JOIN, settings_hash
+from emodna.model.reproducibility import use_seed
+from emodna.model.run_folder import JOIN, hash_settings
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
@@ -77,7 +77,7 @@ class FitRequest:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitPlan:
     """A run that can begin."""
 
     request: FitRequest
@@ -86,8 +86,8 @@ class Plan:
     features: FeatureSet
     splits: Sequence[Split]
     """Of the sources."""
-    facts: RunFacts
-    settled: Settled
+    facts: DataSummary
+    settled: ResolvedConfig
     method: Method
     folds: Folds | None
     """Of the target's speakers, where the method is cross-validated over them."""
@@ -109,7 +109,7 @@ class Plan:
         request, kind = self.request, type(self.method)
         usual, used = as_settings(kind.defaults), as_settings(self.settled.config)
         changed = {key: used[key] for key in request.settings if key in used and used[key] != usual[key]}
-        return labelled(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
+        return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Plan:
             "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
             "remarks": list(self.settled.remarks),
-            "shared_audio": _shared_audio(request),
+            "shared_audio": _count_shared_audio(request),
             "left_out": {
                 source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
             },
@@ -151,7 +151,7 @@ class Plan:
                 if each.by
             },
             "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")}
-            | methods.package_of(request.method),
+            | methods.find_package(request.method),
         }
 
     @property
@@ -159,10 +159,10 @@ class Plan:
         """The run's folder: the user's choice, or one that is named by all that decides the run."""
         decisive = self.config["decisive"]
         name = "{src}-{tgt}-{task}-{method}-s{seed}".format(**decisive)
-        return self.request.out or Path("runs") / f"{name}-{settings_hash(decisive)}"
+        return self.request.out or Path("runs") / f"{name}-{hash_settings(decisive)}"
 
 
-def resolve_request(request: FitRequest) -> Plan:
+def resolve_request(request: FitRequest) -> FitPlan:
     """Check a request, or raise an `EmodnaError`, and fill in what it leaves open. Writes nothing, trains nothing."""
     began = time.perf_counter()
     if request.steps < 1:
@@ -174,19 +174,19 @@ def resolve_request(request: FitRequest) -> Plan:
     kind = methods.method(request.method)
     _check_addition(request, kind)
     train, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
-    train = _with_choosing(request, train)
-    features = _shared_features(request)
+    train = _resolve_selection(request, train)
+    features = _resolve_features(request)
     _check_window(train.frames, features)
     for source in request.sources:
         _check_labels(source, request.task)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
     trained_on = [(each.store, each.labels) for each in splits]
-    facts = RunFacts.of(trained_on, request.target, train.frames, train.batch_size)
+    facts = DataSummary.of(trained_on, request.target, train.frames, train.batch_size)
     _check_size(kind, facts)
     settled, method = _make_method(request, kind, method_config, facts)
-    if request.cuda_graph and (reason := method.uncapturable):
+    if request.cuda_graph and (reason := method.graph_obstacle):
         raise ConfigError(f"--cuda-graph: {request.method} cannot be captured: {reason}")
-    return Plan(
+    return FitPlan(
         request=request,
         train=train,
         record=record,
@@ -195,20 +195,20 @@ def resolve_request(request: FitRequest) -> Plan:
         facts=facts,
         settled=settled,
         method=method,
-        folds=_folds(request, train, method),
+        folds=_make_folds(request, train, method),
         began=began,
     )
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
     """Refuse an addition to a method that knows none."""
-    if "add" in request.settings and not additions(kind):
-        known = methods.registered()
-        valid = [name for name, each in known.items() if not isinstance(each, PluginError) and additions(each)]
+    if "add" in request.settings and not list_additions(kind):
+        known = methods.load_methods()
+        valid = [name for name, each in known.items() if not isinstance(each, PluginError) and list_additions(each)]
         raise ConfigError(f"--add {request.settings['add']}: not for {request.method}; valid: {', '.join(valid)}")
 
 
-def _with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
+def _resolve_selection(request: FitRequest, config: TrainConfig) -> TrainConfig:
     """Fill in the settings that choosing a snapshot needs; refuse an unknown criterion and what rules it out."""
     if request.select not in (LAST, *CRITERIA):
         raise ConfigError(f"--select {request.select}: unknown; valid: {', '.join((LAST, *CRITERIA))}")
@@ -224,7 +224,7 @@ def _with_choosing(request: FitRequest, config: TrainConfig) -> TrainConfig:
     return config
 
 
-def _shared_features(request: FitRequest) -> FeatureSet:
+def _resolve_features(request: FitRequest) -> FeatureSet:
     """Return the feature set of all stores; refuse stores that do not go together."""
     target = request.target
     corpora = [source.snapshot.corpus for source in request.sources]
@@ -262,7 +262,7 @@ def _check_labels(source: FeatureStore, task: str) -> None:
         raise TrainingError(f"--src {source.snapshot.corpus}: {found} of {task}: there is nothing to learn from")
 
 
-def _check_size(kind: type[Method], facts: RunFacts) -> None:
+def _check_size(kind: type[Method], facts: DataSummary) -> None:
     """Refuse an input that the method's networks cannot read."""
     if facts.frames < kind.min_frames:
         raise ConfigError(f"--set frames={facts.frames}: {kind.name} needs at least {kind.min_frames}")
@@ -272,16 +272,18 @@ def _check_size(kind: type[Method], facts: RunFacts) -> None:
         )
 
 
-def _make_method(request: FitRequest, kind: type[Method], config: Any, facts: RunFacts) -> tuple[Settled, Method]:
+def _make_method(
+    request: FitRequest, kind: type[Method], config: Any, facts: DataSummary
+) -> tuple[ResolvedConfig, Method]:
     """Make the method with a configuration that fits the run; blame another package for a method that is none."""
-    with methods.blaming(request.method, "settled()"):
+    with methods.wrap_plugin_errors(request.method, "settled()"):
         settled = kind.settled(config, facts)
-        if not isinstance(settled, Settled) or type(settled.config) is not type(kind.defaults):
+        if not isinstance(settled, ResolvedConfig) or type(settled.config) is not type(kind.defaults):
             raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
         if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
     # What a method draws without a generator of its own follows from the seed, too.
-    with methods.blaming(request.method, "()"), seeded(request.seed, "method"):
+    with methods.wrap_plugin_errors(request.method, "()"), use_seed(request.seed, "method"):
         method: Method = kind(facts.dim, settled.config, request.seed)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
@@ -290,7 +292,7 @@ def _make_method(request: FitRequest, kind: type[Method], config: Any, facts: Ru
     return settled, method
 
 
-def _folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
+def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
     """Check what an oracle is asked for, and share out the target's speakers if it is cross-validated over them."""
     if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
         raise TrainingError(
@@ -307,10 +309,10 @@ def _folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | N
             raise ConfigError(
                 f"{option}: not for {request.method}, whose scores are cross-validated, of the last step; leave it out"
             )
-    return folds_of(request.target, request.task, len(method.networks), request.seed)
+    return split_into_folds(request.target, request.task, len(method.networks), request.seed)
 
 
-def _shared_audio(request: FitRequest) -> dict[str, int]:
+def _count_shared_audio(request: FitRequest) -> dict[str, int]:
     """Count the labelled utterances of each source that the target has, too, byte by byte."""
     of_target = request.target.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
     found = {}

@@ -17,7 +17,7 @@ from emodna.pipeline.files import is_temporary, write_atomically
 JOIN: Final = "+"
 _LOCK: Final = ".lock"
 #: Seconds: whoever looks whether a run is at work holds its lock for an instant.
-_LOOKS: Final = 0.2
+_LOCK_SECONDS: Final = 0.2
 
 
 class _File:
@@ -67,7 +67,7 @@ class RunFolder:
     #: Held while a run is at work.
     lock = _File(_LOCK)
 
-    def finished_model(self) -> Path:
+    def find_model(self) -> Path:
         """Return the path of the trained model. A `RunError` if the run is not finished, or this is no run's folder."""
         if not self.model.exists():
             if self.config.exists():
@@ -76,12 +76,12 @@ class RunFolder:
         return self.model
 
     @contextmanager
-    def claimed(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+    def claim(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
         """Be the only run in the folder: a new one, or if `resume` one of the same decisive configuration."""
         self._check(config, resume=resume)  # before anything is written into what may be somebody else's folder
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.lock, timeout=_LOOKS):
+            with filelock.FileLock(self.lock, timeout=_LOCK_SECONDS):
                 self._check(config, resume=resume)  # another run may have begun meanwhile
                 for left in filter(is_temporary, list(self.path.iterdir())):  # by a kill
                     left.unlink(missing_ok=True)
@@ -108,12 +108,12 @@ class RunFolder:
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError(f"{self.config}: damaged: not the configuration of a run")
-        differing = _differences(earlier, json.loads(json.dumps(config["decisive"])))
+        differing = _describe_differences(earlier, json.loads(json.dumps(config["decisive"])))
         if differing:
             raise RunError(f"--resume {self.path}: the run was begun with another configuration: {differing}")
 
 
-def settings_hash(decisive: Mapping[str, Any]) -> str:
+def hash_settings(decisive: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that tell configurations apart."""
     return hashlib.sha256(json.dumps(dict(decisive), sort_keys=True).encode()).hexdigest()[:8]
 
@@ -136,13 +136,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
     """Keys whose values differ, as `key: earlier -> now`."""
     parts = []
     for key in sorted({*earlier, *now}):
         before, after = earlier.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            parts.append(_differences(before, after, f"{prefix}{key}."))
+            parts.append(_describe_differences(before, after, f"{prefix}{key}."))
         elif before != after:
             parts.append(f"{prefix}{key}: {before!s:.16} -> {after!s:.16}")
     return ", ".join(part for part in parts if part)

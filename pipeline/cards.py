@@ -8,13 +8,13 @@ from typing import Final
 _MARKDOWN: Final = re.compile(r"[\\`*_{}\[\]<>|~&$]")
 
 
-def yaml_text(value: object) -> str:
+def quote_yaml(value: object) -> str:
     """A string of YAML, which takes JSON's but for characters that are not to be seen."""
     quoted = json.dumps(str(value), ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
-def markdown_text(value: object) -> str:
+def escape_markdown(value: object) -> str:
     """Text inside a line of Markdown that stands as it is, and stays on that line."""
     line = " ".join(str(value).split())
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)

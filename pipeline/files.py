@@ -14,19 +14,19 @@ from emodna.pipeline.errors import ExportError
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write under a temporary name, flush to the disk, rename into place, and flush the folder."""
-    with writing_atomically(path) as stream:
+    with open_atomically(path) as stream:
         stream.write(content)
 
 
 @contextmanager
-def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """Write atomically what the block writes; if it raises, the old content stands.
 
     The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
     """
-    temporary = temporary_for(path)
+    temporary = make_temporary_path(path)
     try:
-        with naming(path, instead_of=temporary):
+        with name_in_errors(path, instead_of=temporary):
             with temporary.open("wb") as stream:
                 yield stream
                 stream.flush()
@@ -47,19 +47,19 @@ def make_folder(folder: Path) -> None:
         flush_folder(each.parent)
 
 
-def temporary_for(path: Path) -> Path:
+def make_temporary_path(path: Path) -> Path:
     """Return a name of this process alone, to write a file or folder under before it is renamed into place."""
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def is_temporary(path: Path) -> bool:
-    """Return True if a path's name is one that `temporary_for` makes."""
+    """Return True if a path's name is one that `make_temporary_path` makes."""
     return re.fullmatch(r".+\.\d+\.tmp", path.name, re.DOTALL) is not None
 
 
 def flush_folder(folder: Path) -> None:
     """Make the names in a folder durable, where the file system can."""
-    with naming(folder):
+    with name_in_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -71,7 +71,7 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
+def name_in_errors(path: Path, instead_of: Path | None = None) -> Iterator[None]:
     """Let an `OSError` of the block name a file; `instead_of` is one that nobody asked for, whose name says nothing."""
     try:
         yield
@@ -82,7 +82,7 @@ def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(
+def replace_atomically(
     place: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
 ) -> Iterator[Path]:
     """Yield a new folder, or the name of a new file, beside the place of an export; rename it into that at the end.
@@ -91,8 +91,8 @@ def replacing(
     files that an export to a folder consists of, of which it has `always` some; a folder that holds any other file, or
     is full and lacks one of these, is never replaced. They are None if an export is a single file.
     """
-    _check_place(place, own_files, always, force=force)
-    fresh = temporary_for(place)
+    _check_destination(place, own_files, always, force=force)
+    fresh = make_temporary_path(place)
     try:
         if own_files:
             fresh.mkdir()
@@ -115,7 +115,7 @@ def replacing(
     flush_folder(place.parent)
 
 
-def _check_place(place: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool) -> None:
+def _check_destination(place: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool) -> None:
     if place.name in ("", ".."):
         raise ExportError(f"--out {place}: name the file or folder to write, not one that you are in")
     if not place.parent.is_dir():

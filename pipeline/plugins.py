@@ -20,7 +20,7 @@ def is_valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name != "all"
 
 
-def announced(group: str) -> Mapping[str, EntryPoint]:
+def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
     """Return a group's entry points in order of name, the first on the path of each; imports none of them."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
@@ -31,37 +31,39 @@ def announced(group: str) -> Mapping[str, EntryPoint]:
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
     """Import the subclass of `base` that an entry point names, with its `name`, or raise a `PluginError`."""
     if not is_valid_name(entry.name):
-        raise broken(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
+        raise make_plugin_error(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
     try:
         kind = entry.load()
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported
-        raise broken(entry, f"cannot import {entry.value}: {_told(error)}") from error
+        raise make_plugin_error(entry, f"cannot import {entry.value}: {_describe_error(error)}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise broken(entry, f"{entry.value} is not a subclass of {base.__name__}")
+        raise make_plugin_error(entry, f"{entry.value} is not a subclass of {base.__name__}")
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
-        raise broken(entry, f"{entry.value} does not define {missing}")
+        raise make_plugin_error(entry, f"{entry.value} does not define {missing}")
     if (name := getattr(kind, "name", None)) != entry.name:
-        raise broken(entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same")
+        raise make_plugin_error(
+            entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same"
+        )
     return kind
 
 
 @contextmanager
-def blaming(entry: EntryPoint, what: str) -> Iterator[None]:
+def wrap_plugin_errors(entry: EntryPoint, what: str) -> Iterator[None]:
     """Call an entry point's class in here; a failure is a `PluginError`, but a user's mistake stays as it is."""
     try:
         yield
     except EmodnaError:
         raise
     except Exception as error:
-        raise broken(entry, f"{what} fails: {_told(error)}") from error
+        raise make_plugin_error(entry, f"{what} fails: {_describe_error(error)}") from error
 
 
-def broken(entry: EntryPoint, reason: str) -> PluginError:
+def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
     """Return what is wrong with an entry point, beside the distribution that is to blame."""
     brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
     return PluginError(f"{entry.name}: the plug-in{brought} is broken: {reason}")
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from emodna.pipeline.errors import CorpusError
 
 #: Rows that are Python objects at a time, of however many.
-ROWS_AT_ONCE: Final = 8192
+ROWS_PER_BATCH: Final = 8192
 
 #: Position of what is not there.
-NOWHERE: Final = -1
+NOT_FOUND: Final = -1
 
 #: Types whose rows Arrow cannot choose -> those of the same values whose rows it can.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
@@ -42,14 +42,14 @@ def read_table(table: Path) -> pa.Table:
     return content
 
 
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+def iterate_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as Python values: column -> cell; few at a time."""
-    for part in table.to_batches(ROWS_AT_ONCE):
-        columns = map(python_values, part.columns)
+    for part in table.to_batches(ROWS_PER_BATCH):
+        columns = map(to_python, part.columns)
         yield from (dict(zip(part.column_names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
-def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+def choose_column_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     """Name a user's columns beside others: `own_` before those that are taken."""
     new: dict[str, str] = {}
     for name in names:
@@ -60,18 +60,18 @@ def renamed(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     return new
 
 
-def batches(column: pa.ChunkedArray) -> Iterator[list[Any]]:
+def iterate_batches(column: pa.ChunkedArray) -> Iterator[list[Any]]:
     """Yield a column's values as lists of a few, in order."""
-    for start in range(0, len(column), ROWS_AT_ONCE):
-        yield column.slice(start, ROWS_AT_ONCE).to_pylist()
+    for start in range(0, len(column), ROWS_PER_BATCH):
+        yield column.slice(start, ROWS_PER_BATCH).to_pylist()
 
 
-def values(column: pa.ChunkedArray) -> Iterator[Any]:
+def iterate_values(column: pa.ChunkedArray) -> Iterator[Any]:
     """Yield a column's values, in order; few are Python objects at a time."""
-    return chain.from_iterable(batches(column))
+    return chain.from_iterable(iterate_batches(column))
 
 
-def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+def to_python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column's values; as text where Python has no type for them, such as times in ns."""
     try:
         found: list[Any] = column.to_pylist()
@@ -80,9 +80,9 @@ def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     return found
 
 
-def positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the row (n,) of each value in another column, the first one; `NOWHERE` where it is not there."""
-    rows: NDArray[np.int32] = pc.index_in(column, value_set=among).fill_null(NOWHERE).to_numpy()
+def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the row (n,) of each value in another column, the first one; `NOT_FOUND` where it is not there."""
+    rows: NDArray[np.int32] = pc.index_in(column, value_set=among).fill_null(NOT_FOUND).to_numpy()
     return rows.astype(np.int64)
 
 
@@ -92,11 +92,11 @@ def _read_csv(table: Path) -> pa.Table:
         lines = csv.reader(file, delimiter=max(",;\t", key=file.readline().count), strict=True)
         file.seek(0)
         names = next(lines, [])
-        _refuse_twins(names)
+        _check_unique_names(names)
         # pandas writes its row numbers under no name.
         parts = [pa.schema([(name, pa.string()) for name in names if name]).empty_table()]
         numbered = enumerate((row for row in lines if row), start=1)
-        while some := list(islice(numbered, ROWS_AT_ONCE)):
+        while some := list(islice(numbered, ROWS_PER_BATCH)):
             for number, row in some:
                 if len(row) != len(names):
                     raise ValueError(f"row {number} has not as many cells as the header")
@@ -112,10 +112,10 @@ def _read_parquet(table: Path) -> pa.Table:
         if field.type in _VIEWS:
             content = content.set_column(at, field.name, content[field.name].cast(_VIEWS[field.type]))
     content.take(pa.array([], pa.int64()))  # of what else Arrow cannot choose rows, a list of views say, it tells here
-    _refuse_twins(content.column_names)
+    _check_unique_names(content.column_names)
     return content
 
 
-def _refuse_twins(names: list[str]) -> None:
+def _check_unique_names(names: list[str]) -> None:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"column {twice[0]!r} occurs twice")

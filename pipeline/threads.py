@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 
-def hold_to_one_thread() -> None:
+def limit_to_one_thread() -> None:
     """Hold BLAS, FFT, OpenMP and torch to one thread each where they are called by the present thread."""
     import torch
     from threadpoolctl import threadpool_limits
@@ -15,14 +15,14 @@ def hold_to_one_thread() -> None:
 
 
 @contextmanager
-def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+def open_extraction_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Yield threads to extract in, BLAS, FFT and OpenMP held to one thread each, so that the bytes do not vary."""
     from threadpoolctl import threadpool_limits
 
     with (
-        torch_on_one_thread(),
+        limit_torch_to_one_thread(),
         threadpool_limits(1),
-        ThreadPoolExecutor(workers, initializer=hold_to_one_thread) as pool,
+        ThreadPoolExecutor(workers, initializer=limit_to_one_thread) as pool,
     ):
         try:
             yield pool
@@ -31,7 +31,7 @@ def extracting_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def torch_on_one_thread() -> Iterator[None]:
+def limit_torch_to_one_thread() -> Iterator[None]:
     """Hold torch to one thread in here, for work that is too small to share; several change the last digits, too."""
     import torch
 

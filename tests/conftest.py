@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age, noise, prepare_corpus, wav
@@ -63,8 +63,8 @@ def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory, ravdess_root: Path, emodb_root: Path) -> Path:
     """A cache that holds both small corpora. Only for reading: a test that changes a store copies it first."""
     folder = tmp_path_factory.mktemp("cache")
-    prepare_corpus(ravdess_root, folder, corpus("ravdess"))
-    prepare_corpus(emodb_root, folder, corpus("emodb"))
+    prepare_corpus(ravdess_root, folder, load_corpus("ravdess"))
+    prepare_corpus(emodb_root, folder, load_corpus("emodb"))
     return folder
 
 
@@ -95,7 +95,7 @@ def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recordings.append(folder / "roots" / name / path)
             recordings[-1].parent.mkdir(parents=True, exist_ok=True)
             recordings[-1].write_bytes(wav(noise(0.4, seed=f"{name} {path}")))
-        prepare_corpus(folder / "roots" / name, folder / "cache", corpus(name))
+        prepare_corpus(folder / "roots" / name, folder / "cache", load_corpus(name))
     return folder / "cache"
 
 

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from emodna.cli import corpora, fit, predict, prep
-from emodna.model.methods.aligning import Domains
-from tests.cli.running import script
-from tests.model.small import SETTINGS, command, logged_lines
+from emodna.model.methods.alignment import DomainPair
+from tests.cli.running import run_script
+from tests.model.small import SETTINGS, read_log, run_command
 from tests.pipeline.making import noise, wav
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02.wav")
@@ -70,7 +70,7 @@ def use(run: Callable[..., Any], home: Path) -> None:
 
 def use_here(main: Callable[[], None], *words: object) -> Any:
     """Return the JSON of a command in this process."""
-    answer = command(main, *words)
+    answer = run_command(main, *words)
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 
@@ -80,7 +80,7 @@ def test_the_corpus_of_another_package_is_used_like_a_built_in_one(
 ) -> None:
     announced = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
     text = (package / "emodna_studio.py").read_text()
-    monkeypatch.syspath_prepend(plug(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
+    monkeypatch.syspath_prepend(install_plugin(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
     monkeypatch.chdir(tmp_path)
     commands = {"emodna-corpora": corpora.main, "emodna-prep": prep.main}
     use(lambda name, *words: use_here(commands[name], *words), tmp_path)
@@ -92,7 +92,7 @@ def test_pip_installs_that_package(package: Path, tmp_path: Path) -> None:
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True, timeout=300)
     environment = os.environ | {"PYTHONPATH": str(target)}
-    use(lambda name, *words: script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
+    use(lambda name, *words: run_script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
 
 
 def test_the_method_of_another_package_is_used_like_a_built_in_one(
@@ -100,7 +100,7 @@ def test_the_method_of_another_package_is_used_like_a_built_in_one(
 ) -> None:
     text = CONTRIBUTING.read_text()
     (announced,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
-    folder = plug(
+    folder = install_plugin(
         tmp_path / "installed",
         tomllib.loads(announced)["project"]["entry-points"]["emodna.methods"],
         group="emodna.methods",
@@ -115,9 +115,9 @@ def test_the_method_of_another_package_is_used_like_a_built_in_one(
     small = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     for run, more in (("plain", []), ("scl", ["--add", "scl"]), ("floor", ["--set", "coral_weight=0"])):
         use_here(fit.main, *asked, *small, *more, "--out", tmp_path / run, "--json")
-    first, last = (logged_lines(tmp_path / "plain")[at]["coral"] for at in (0, -1))
+    first, last = (read_log(tmp_path / "plain")[at]["coral"] for at in (0, -1))
     assert 0 < first != last
-    assert logged_lines(tmp_path / "scl")[0]["scl"] > 0
+    assert read_log(tmp_path / "scl")[0]["scl"] > 0
     (answer,) = use_here(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")), "--json")
     assert 0 < answer["probability"] < 1
 
@@ -129,6 +129,8 @@ def test_that_method_computes_what_it_says(shift: float, tmp_path: Path, monkeyp
     coral = importlib.import_module("emodna_coral").Coral
     source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))
     expected = np.square(np.cov(source.T) - np.cov(target.T)).sum() / (4 * 8**2)
-    features = Domains(torch.from_numpy(source), torch.from_numpy(target))
-    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer(features, features, torch.tensor(0))
+    features = DomainPair(torch.from_numpy(source), torch.from_numpy(target))
+    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer_losses(
+        features, features, torch.tensor(0)
+    )
     torch.testing.assert_close(found["coral"].item(), expected)

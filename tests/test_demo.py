@@ -8,7 +8,7 @@ import pytest
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import Silent, prepared
+from tests.model.small import SilentCallback, prepare_store
 from tests.synthesis import make_emodb, make_ravdess
 from tests.synthesis.__main__ import EMODB_SHARE, RAVDESS_REPETITIONS
 
@@ -24,7 +24,7 @@ def check_gain(stores: tuple[FeatureStore, FeatureStore], out: Path, steps: int,
 
     def result(method: str) -> dict[str, Any]:
         asked = {"method": method, "steps": steps, "seed": seed, "threads": 1, "out": out / method}
-        return fit(FitRequest([source], target, settings=settings, **asked), Silent())
+        return fit(FitRequest([source], target, settings=settings, **asked), SilentCallback())
 
     source_only, emo_dna = result("source-only"), result("emo-dna")["uar"]
     rivals = {"source-only": source_only["uar"]}
@@ -35,7 +35,7 @@ def check_gain(stores: tuple[FeatureStore, FeatureStore], out: Path, steps: int,
 def test_emo_dna_adapts_in_a_shortened_demo(tmp_path: Path) -> None:
     make_ravdess(tmp_path / "ravdess", actors=range(1, 7), statements=(1,), repetitions=(1,))
     make_emodb(tmp_path / "emodb", speakers=("03", "08", "09", "10"))
-    source, target = (prepared(name, tmp_path / name, tmp_path / "cache") for name in ("ravdess", "emodb"))
+    source, target = (prepare_store(name, tmp_path / name, tmp_path / "cache") for name in ("ravdess", "emodb"))
     check_gain((source, target), tmp_path, steps=200, seed=0, **SMALL)
 
 
@@ -45,7 +45,7 @@ def demo_stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore,
     home = tmp_path_factory.mktemp("demo")
     make_ravdess(home / "ravdess", repetitions=RAVDESS_REPETITIONS)
     make_emodb(home / "emodb", share=EMODB_SHARE)
-    source, target = (prepared(name, home / name, home / "cache") for name in ("ravdess", "emodb"))
+    source, target = (prepare_store(name, home / name, home / "cache") for name in ("ravdess", "emodb"))
     return source, target
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from emodna.cli import fit, predict, prep
-from tests.cli.running import Command, in_process
+from tests.cli.running import Command, make_runner
 from tests.model.small import SETTINGS
 from tests.synthesis import make_emodb
 
@@ -47,7 +47,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, Command]:
     entry_points = {"prep": prep.main, "fit": fit.main, "predict": predict.main}
-    return {name: in_process(f"emodna-{name}", main, monkeypatch, capsys) for name, main in entry_points.items()}
+    return {name: make_runner(f"emodna-{name}", main, monkeypatch, capsys) for name, main in entry_points.items()}
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def check_folder(to: Path | None) -> None:
         raise EmodnaError(f"--to {to}: there is no folder {to.parent}")
 
 
-def counted(things: Sized | int, word: str) -> str:
+def format_count(things: Sized | int, word: str) -> str:
     """Return `1 cell` or `2 cells`."""
     number = things if isinstance(things, int) else len(things)
     return f"{number} {word}{'s' * (number != 1)}"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import counted, out_option
+from emodna.cli.bench import format_count, out_option
 from emodna.cli.options import Command
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, shared_facts, shared_notes
+from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emodna.model.evaluation.intervals import Resampling
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
-"""Headings of the middle cells of `comparison_rows`."""
+"""Headings of the middle cells of `format_comparison_rows`."""
 #: Lines of what was left out; --json has all.
 _SHOWN: Final = 5
 #: Scenarios below which intervals are said to be too narrow.
@@ -64,36 +64,36 @@ def compare(
     not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
     """
     from emodna.model.bench.compare import compare as made
-    from emodna.model.bench.compare import match
-    from emodna.model.bench.results import Scores, results, scored
+    from emodna.model.bench.compare import match_scores
+    from emodna.model.bench.results import Scores, collect_results, select_scores
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
-    scores = Scores.of(scored(results(experiment, tasks=[task] if task else [])), metric)
+    scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
     specs = [MethodSpec.parse(text) for text in methods]
-    reference, specs = chosen(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
+    reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = made(match(scores, specs), reference, resampling)
+    comparison = made(match_scores(scores, specs), reference, resampling)
     if as_json:
-        common.print_json(_json(comparison, experiment, metric, task, resampling))
+        common.print_json(_make_document(comparison, experiment, metric, task, resampling))
     else:
-        _print(comparison, experiment, metric)
+        _print_comparison(comparison, experiment, metric)
 
 
-def chosen(
+def choose_methods(
     experiment: Experiment, scores: "Scores", methods: list[MethodSpec], against: MethodSpec | None
 ) -> tuple[MethodSpec, list[MethodSpec]]:
     """Return the reference of a comparison, and all methods that are compared, with the reference.
 
     Raise BenchError of methods that the experiment does not have, or of fewer than two.
     """
-    from emodna.model.bench.compare import EMO_DNA, usual_methods
+    from emodna.model.bench.compare import EMO_DNA, list_default_methods
 
     for option, spec in [*(("--methods", spec) for spec in methods), *([("--against", against)] if against else [])]:
         if spec not in experiment.methods:
             valid = ", ".join(map(str, experiment.methods))
             raise BenchError(f"{option} {spec}: not in the benchmark; valid: {valid}")
-    usual = methods or usual_methods(experiment, scores)
+    usual = methods or list_default_methods(experiment, scores)
     reference = against
     if reference is None:
         reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(usual), None)
@@ -107,14 +107,14 @@ def chosen(
     return reference, together
 
 
-def comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
+def format_comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
     """Return the line above a comparison."""
     reference = experiment.methods[found.reference].label
-    scenarios = counted(found.matched.scenarios, "scenario")
+    scenarios = format_count(found.matched.scenarios, "scenario")
     return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
 
 
-def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
+def format_comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
     """Return the lines of a comparison, best first: label, mean score, one cell per `HEADINGS`, and mean rank.
 
     Each cell is its text and the number it is of; the reference has empty texts where it would be compared with itself.
@@ -128,8 +128,8 @@ def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tu
         compared: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
         if each is not None:
             compared = [
-                (_signed(each.difference), each.difference),
-                (" to ".join(map(_signed, each.interval)), each.interval[0]) if each.interval else ("-", None),
+                (_format_signed(each.difference), each.difference),
+                (" to ".join(map(_format_signed, each.interval)), each.interval[0]) if each.interval else ("-", None),
                 (str(each.better), each.better),
                 (str(each.worse), each.worse),
                 *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
@@ -140,7 +140,7 @@ def comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tu
     return lines
 
 
-def remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
+def format_remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
     """Yield what has to be known of a comparison, in sentences."""
     matched, ranking = found.matched, found.ranking
     for why in dict.fromkeys(each.test.why for each in found.methods if each.test.why is not None):
@@ -148,60 +148,60 @@ def remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
         whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
         yield f"no Wilcoxon test{whom}: {why}"
     n = len(matched.scenarios)
-    if found.why_no_interval is not None:
-        yield f"no interval: {found.why_no_interval}"
+    if found.missing_interval_reason is not None:
+        yield f"no interval: {found.missing_interval_reason}"
     elif n < _FEW:
         yield f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference
-    if difference is not None and not ranking.attainable:
+    if difference is not None and not ranking.is_attainable:
         yield f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios"
     elif difference is not None:
         yield f"Nemenyi: mean ranks that are {difference:.2f} apart differ"
         for group in ranking.groups:
             labels = [experiment.methods[matched.methods[place]].label for place in group]
             yield f"not told apart: {', '.join(labels)}"
-    yield from shared_notes(_shared(found, experiment))
+    yield from note_shared_recordings(_select_shared(found, experiment))
     yield _DEPENDENT
     yield from (f"left out: {left}" for left in matched.left_out[:_SHOWN])
     if len(matched.left_out) > _SHOWN:
         yield f"left out: {len(matched.left_out) - _SHOWN} more, see --json"
 
 
-def _shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
+def _select_shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
     """Return the shared recordings of the pairs of its scenarios."""
     pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
-    return {pair: count for pair, count in experiment.shared.items() if pair in pairs}
+    return {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
 
 
-def _signed(points: float) -> str:
+def _format_signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
-def _print(found: "Comparison", experiment: Experiment, metric: str) -> None:
+def _print_comparison(found: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
-    from emodna.cli.runs.table import Column, print_table, safe_text
+    from emodna.cli.runs.table import Column, make_text, print_table
 
-    common.out.print(common.safe(comparison_title(found, experiment, metric)))
-    labels, *numbers = zip(*comparison_rows(found, experiment), strict=True)
+    common.out.print(common.escape(format_comparison_title(found, experiment, metric)))
+    labels, *numbers = zip(*format_comparison_rows(found, experiment), strict=True)
     hidden_first = {"better": 3, "worse": 3, "Wilcoxon p": 2, "Holm p": 1}
-    columns = [Column("method", [safe_text(label) for label, _ in labels], folds=True)]
+    columns = [Column("method", [make_text(label) for label, _ in labels], folds=True)]
     for head, cells in zip((SCORE_NAMES[metric], *HEADINGS, "mean rank"), numbers, strict=True):
         columns.append(Column(head, [Text(text) for text, _ in cells], hidden_first.get(head, 0), right=True))
     print_table(columns)
-    for line in remarks(found, experiment):
-        common.out.print(common.safe(line))
+    for line in format_remarks(found, experiment):
+        common.out.print(common.escape(line))
 
 
-def _json(
+def _make_document(
     found: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from emodna.model.evaluation.intervals import LEVEL
 
     matched, ranking = found.matched, found.ranking
-    scored = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
+    select_scores = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
     return {
         "metric": metric,
         "task": task,
@@ -212,7 +212,7 @@ def _json(
         ],
         "left_out": matched.left_out,
         "note": _DEPENDENT,
-        "shared": shared_facts(_shared(found, experiment)),
+        "shared": list_shared_recordings(_select_shared(found, experiment)),
         "bootstrap": {"level": LEVEL, **asdict(resampling)},
         "wilcoxon": {"alternative": "two-sided", "zero_method": "wilcox"},
         "methods": [
@@ -223,14 +223,14 @@ def _json(
                 "mean": mean,
                 "mean_rank": rank,
             }
-            for spec, mean, rank in scored
+            for spec, mean, rank in select_scores
         ],
         "comparisons": [
             {
                 "method": str(each.method),
                 "difference": each.difference,
                 "interval": each.interval,
-                "why_no_interval": found.why_no_interval,
+                "why_no_interval": found.missing_interval_reason,
                 "better": each.better,
                 "worse": each.worse,
                 **asdict(each.test),

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.common import visible
-from emodna.cli.picture import NEUTRAL, STORES, save
-from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
+from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS, save_figure
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 
-COLOURS: Final = (*STORES, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+COLOURS: Final = (*STORE_COLOURS, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe & Ito's, told apart by everybody, the pale ones last. Beyond them colours return with another look."""
 #: No text is taken for a formula.
 _STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
@@ -30,7 +30,7 @@ _DASHES: Final = ("-", "--", ":", "-.")
 #: Colours of a drawing -> custom properties of a page, whose theme decides.
 _THEME: Final = {
     **{colour.lower(): f"var(--series-{number})" for number, colour in enumerate(COLOURS, 1)},
-    NEUTRAL: "var(--muted)",
+    NEUTRAL_COLOUR: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
 #: Text on a cell of a matrix, whose colour is the same in all themes.
@@ -49,15 +49,15 @@ _NAME: Final = 60
 _TOGETHER: Final = re.compile(r"\b(seeds?) (?=\d)")
 
 
-def picture_file(picture: Picture, format: str) -> bytes:
+def render_file(picture: FigureData, format: str) -> bytes:
     """Return a picture as a file: png, svg or pdf."""
     file = BytesIO()
     with rc_context(_STYLE):
-        save(draw(picture), file, format)
+        save_figure(draw(picture), file, format)
     return file.getvalue()
 
 
-def page_svg(panel: Panel, identity: str) -> str:
+def render_svg(panel: Panel, identity: str) -> str:
     """Return a panel, without its title, as an SVG element for a page, whose theme has the colours of `_THEME`.
 
     Ids in the drawing are derived from `identity`, which is unique on the page.
@@ -66,7 +66,7 @@ def page_svg(panel: Panel, identity: str) -> str:
     own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
     style: dict[Any, Any] = {**_STYLE, **own}
     with rc_context(style):
-        save(draw(Picture("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
+        save_figure(draw(FigureData("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
     root = ET.fromstring(file.getvalue())  # noqa: S314 - made here
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
     for element in list(root.iter()):
@@ -90,10 +90,10 @@ def page_svg(panel: Panel, identity: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
+def draw(picture: FigureData, *, least_width: float = 5.5) -> Figure:
     """Draw a picture; a single panel is at least `least_width` inches wide."""
     panels = picture.panels
-    width, height = (max(sizes) for sizes in zip(*map(_size, panels), strict=True))
+    width, height = (max(sizes) for sizes in zip(*map(_measure_panel, panels), strict=True))
     width = max(width, least_width) if len(panels) == 1 else width
     columns = min(len(panels), max(int(_ROOM / width), 1), 4)
     columns = 2 if len(panels) == 4 and columns == 3 else columns
@@ -109,7 +109,7 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
     named.pop("", None)
     names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in map(visible, named)]
     whole = columns * width
-    title, note = _fold(picture.title, int(whole * 10)), _fold(picture.note, int(whole * _PER_INCH))
+    title, note = _wrap_text(picture.title, int(whole * 10)), _wrap_text(picture.note, int(whole * _PER_INCH))
     per_row = max(min(len(names), int(whole * _PER_INCH / (max(map(len, names), default=0) + 8))), 1)
     lines = 1.5 * len(title) + math.ceil(len(names) / per_row) + len(note)
     figure.set_size_inches(whole, rows * height + _LINE * lines)
@@ -131,32 +131,32 @@ def draw(picture: Picture, *, least_width: float = 5.5) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], named: dict[str, Artist]) -> None:
     """Draw a panel, and add what the legend names to `named`."""
-    dots = [mark for mark in panel.marks if isinstance(mark, Dots)]
+    dots = [mark for mark in panel.marks if isinstance(mark, DotMark)]
     apart = [mark for mark in dots if not mark.joined]
-    categories = _categories(dots)
+    categories = _collect_categories(dots)
     for mark in panel.marks:
         match mark:
-            case Line():
+            case LineMark():
                 named.setdefault(mark.name, _draw_line(axes, mark))
-            case Points():
-                together = sum(len(each.x) for each in panel.marks if isinstance(each, Points))
+            case ScatterMark():
+                together = sum(len(each.x) for each in panel.marks if isinstance(each, ScatterMark))
                 named.setdefault(mark.name, _draw_points(axes, mark, together))
-            case Dots():
+            case DotMark():
                 place = 0.0 if mark.joined else apart.index(mark) - (len(apart) - 1) / 2
                 shift = place * min(0.7 / max(len(apart), 1), 0.25)
                 named.setdefault(mark.name, _draw_dots(axes, mark, categories, shift))
-            case Matrix():
+            case HeatmapMark():
                 _draw_matrix(axes, mark)
     for name, value in panel.references:
         if math.isfinite(value):
             dash = _DASHES[(references.index(name) + 1) % len(_DASHES)]
             along = axes.axvline if dots else axes.axhline
-            named.setdefault(name, along(value, color=NEUTRAL, linestyle=dash, linewidth=1.2, zorder=0.5))
+            named.setdefault(name, along(value, color=NEUTRAL_COLOUR, linestyle=dash, linewidth=1.2, zorder=0.5))
     if categories:
         _label(axes, categories, [])
         axes.set_ylim(len(categories) - 0.5, -0.5)  # the first on top
         axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
-    axes.set_title("\n".join(_fold(panel.title, wide)), size="x-large")
+    axes.set_title("\n".join(_wrap_text(panel.title, wide)), size="x-large")
     axes.set_xlabel(visible(panel.x_label), size="large")
     axes.set_ylabel(visible(panel.y_label), size="large")
     low, high = axes.get_xlim() if dots else axes.get_ylim()
@@ -168,39 +168,39 @@ def _draw_panel(axes: Axes, panel: Panel, wide: int, references: Sequence[str], 
         axes.set_aspect("equal", adjustable="datalim")
 
 
-def _draw_line(axes: Axes, mark: Line) -> Artist:
-    x, y, colour = _finite(mark.x), _finite(mark.y), _colour(mark.colour)
+def _draw_line(axes: Axes, mark: LineMark) -> Artist:
+    x, y, colour = _to_array(mark.x), _to_array(mark.y), _pick_colour(mark.colour)
     if mark.low is not None and mark.high is not None:
-        axes.fill_between(x, _finite(mark.low), _finite(mark.high), color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(x, _to_array(mark.low), _to_array(mark.high), color=colour, alpha=0.18, linewidth=0)
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
     dash = _DASHES[(2 * (mark.colour // len(COLOURS)) + mark.dashed) % len(_DASHES)]
     return axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6)[0]
 
 
-def _draw_points(axes: Axes, mark: Points, together: int) -> Artist:
+def _draw_points(axes: Axes, mark: ScatterMark, together: int) -> Artist:
     marker = _MARKERS[mark.marker % len(_MARKERS)]
-    look: dict[str, Any] = {"color": _colour(mark.colour), "marker": marker, "linestyle": ""}
+    look: dict[str, Any] = {"color": _pick_colour(mark.colour), "marker": marker, "linestyle": ""}
     size = min(max(8000 / max(together, 1), 7.0), 36.0) ** 0.5  # the more, the smaller
-    axes.plot(_finite(mark.x), _finite(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **look)
+    axes.plot(_to_array(mark.x), _to_array(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **look)
     return axes.plot([], [], markersize=6, **look)[0]
 
 
-def _draw_dots(axes: Axes, mark: Dots, categories: Sequence[str], shift: float) -> Artist:
+def _draw_dots(axes: Axes, mark: DotMark, categories: Sequence[str], shift: float) -> Artist:
     """Draw one series, `shift` below the middle of each category."""
     places = np.arange(len(mark.categories), dtype=np.float64)
     if list(mark.categories) != list(categories[: len(places)]):  # else in order, though two may have one name
         places = np.array([categories.index(name) for name in mark.categories], np.float64)
-    places, values, colour = places + shift, _finite(mark.values), _colour(mark.colour)
+    places, values, colour = places + shift, _to_array(mark.values), _pick_colour(mark.colour)
     if mark.low is not None and mark.high is not None:
-        axes.hlines(places, _finite(mark.low), _finite(mark.high), color=colour, linewidth=1.4, alpha=0.7)
+        axes.hlines(places, _to_array(mark.low), _to_array(mark.high), color=colour, linewidth=1.4, alpha=0.7)
     if mark.joined:
         return axes.plot(values, places, color=colour, linewidth=4, solid_capstyle="butt")[0]
     marker = _MARKERS[(mark.colour + mark.colour // len(COLOURS)) % len(_MARKERS)]
     return axes.plot(values, places, color=colour, linestyle="", marker=marker, markersize=6)[0]
 
 
-def _draw_matrix(axes: Axes, mark: Matrix) -> None:
-    values = np.array([_finite(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
+def _draw_matrix(axes: Axes, mark: HeatmapMark) -> None:
+    values = np.array([_to_array(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
     if not values.size:
         return
     cells = axes.pcolormesh(
@@ -210,7 +210,7 @@ def _draw_matrix(axes: Axes, mark: Matrix) -> None:
         cmap=colormaps["RdBu" if mark.diverging else "cividis"],
     )
     for (row, column), value in np.ndenumerate(values):
-        text, colour = "\u2013", NEUTRAL
+        text, colour = "\u2013", NEUTRAL_COLOUR
         if math.isfinite(value):
             red, green, blue, _ = cells.cmap(cells.norm(value))
             text, colour = f"{value:.{mark.digits}f}", _ON_CELLS[0.299 * red + 0.587 * green + 0.114 * blue > 0.5]
@@ -223,27 +223,27 @@ def _draw_matrix(axes: Axes, mark: Matrix) -> None:
 def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
     """Put names at the ticks; long ones of columns are turned."""
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
-    axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_fold(name, _LABEL)) for name in rows])
+    axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_wrap_text(name, _LABEL)) for name in rows])
     if columns:
-        names = ["\n".join(_fold(name, _LABEL)) for name in columns]
+        names = ["\n".join(_wrap_text(name, _LABEL)) for name in columns]
         axes.set_xticks(np.arange(len(columns)) + middle, names, **turned)
 
 
-def _size(panel: Panel) -> tuple[float, float]:
+def _measure_panel(panel: Panel) -> tuple[float, float]:
     """Return width and height of a panel in inches: long names take room from what is drawn."""
     match panel.marks:
-        case [Matrix() as mark]:
-            turned = 0.7 * _text_width(mark.columns) if _is_long(mark.columns) else 0.0
-            width = 0.6 * len(mark.columns) + _text_width(mark.rows) + 1.3
+        case [HeatmapMark() as mark]:
+            turned = 0.7 * _measure_text(mark.columns) if _is_long(mark.columns) else 0.0
+            width = 0.6 * len(mark.columns) + _measure_text(mark.rows) + 1.3
             return max(width, 2.9), max(0.36 * len(mark.rows) + 1.0 + turned, 2.2)
-        case [Dots(), *_]:
-            names = _categories([mark for mark in panel.marks if isinstance(mark, Dots)])
-            lines = sum(max(len(_fold(name, _LABEL)), 1.5) for name in names)
-            return max(3.2 + _text_width(names), 4.2), max(_LINE * lines + 0.9, 2.2)
+        case [DotMark(), *_]:
+            names = _collect_categories([mark for mark in panel.marks if isinstance(mark, DotMark)])
+            lines = sum(max(len(_wrap_text(name, _LABEL)), 1.5) for name in names)
+            return max(3.2 + _measure_text(names), 4.2), max(_LINE * lines + 0.9, 2.2)
     return 4.2, 3.4
 
 
-def _categories(dots: Sequence[Dots]) -> list[str]:
+def _collect_categories(dots: Sequence[DotMark]) -> list[str]:
     """Return the categories of the first series, and what others add."""
     found: list[str] = []
     for mark in dots:
@@ -255,21 +255,21 @@ def _is_long(names: Sequence[str]) -> bool:
     return max(map(len, names), default=0) > _UPRIGHT
 
 
-def _text_width(names: Sequence[str]) -> float:
+def _measure_text(names: Sequence[str]) -> float:
     return min(max(map(len, names), default=0), _LABEL) / _PER_INCH
 
 
-def _fold(text: str, width: int) -> list[str]:
+def _wrap_text(text: str, width: int) -> list[str]:
     """Return the lines of a text from outside, made harmless."""
     together = _TOGETHER.sub("\\1\u00a0", visible(text))
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, max(width, 10))]
 
 
-def _colour(number: int) -> str:
+def _pick_colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def _finite(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _to_array(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Return numbers, with NaN, which is not drawn, in place of what is unknown or infinite."""
     found = np.array([math.nan if value is None else value for value in values], np.float64)
     return np.where(np.isfinite(found), found, math.nan)

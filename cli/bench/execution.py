@@ -18,16 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.bench import counted
-from emodna.cli.progress import duration
+from emodna.cli.bench import format_count
+from emodna.cli.progress import format_duration
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
-    from emodna.model.bench.results import State
+    from emodna.model.bench.results import RunState
     from emodna.model.bench.runner import Workers
-    from emodna.model.bench.worker import Answer
+    from emodna.model.bench.worker import RunReply
 
 #: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
 _PER_GPU: Final = 4
@@ -50,45 +50,45 @@ class Execution:
 
 def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
     """Return the execution that options ask for; raise EmodnaError or click.UsageError if there is none."""
-    from emodna.model.bench.runner import local_workers, remote_workers
+    from emodna.model.bench.runner import connect_remote_workers, start_local_workers
 
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
     if scheduler and device not in ("auto", "cpu", "cuda"):
         raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
-    here = None if scheduler and device != "auto" else common.torch_device(device)
+    here = None if scheduler and device != "auto" else common.resolve_device(device)
     kind: Literal["cpu", "cuda"] = "cuda" if (here.type if here else device) == "cuda" else "cpu"
     if scheduler or here is None:
-        return Execution(kind, lambda _runs: remote_workers(str(scheduler), threads, kind))
-    devices, room = [str(here)], max(common.cores() // threads, 1)
+        return Execution(kind, lambda _runs: connect_remote_workers(str(scheduler), threads, kind))
+    devices, room = [str(here)], max(common.count_cores() // threads, 1)
     if kind == "cuda":
         import torch
 
         if here.index is None:
             devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         room = min(room, _PER_GPU * len(devices))
-    return Execution(kind, lambda runs: local_workers(min(workers or room, runs), threads, devices))
+    return Execution(kind, lambda runs: start_local_workers(min(workers or room, runs), threads, devices))
 
 
-class Progress:
+class BenchDisplay:
     """Progress of some runs: a line for each that has ended, the time that is left, and a display for a terminal."""
 
-    def __init__(self, experiment: Experiment, states: "dict[RunSpec, State]", workers: int = 1) -> None:
+    def __init__(self, experiment: Experiment, states: "dict[RunSpec, RunState]", workers: int = 1) -> None:
         self.experiment, self.states, self.workers = experiment, states, workers
-        self.took: dict[tuple[object, str], list[float]] = defaultdict(list)
+        self.durations: dict[tuple[object, str], list[float]] = defaultdict(list)
         """Seconds of the finished runs by method and task, which take alike."""
         self._started: dict[RunSpec, float] = {}
         self._began = time.monotonic()
 
     @property
-    def counts(self) -> "Counter[State]":
+    def counts(self) -> "Counter[RunState]":
         """Runs by state."""
         return Counter(self.states.values())
 
     @property
-    def remaining(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds until the last run ends, by the mean of those like it; None before one has ended."""
-        known = {key: sum(each) / len(each) for key, each in self.took.items()}
+        known = {key: sum(each) / len(each) for key, each in self.durations.items()}
         if not known:
             return None
         usual = sum(known.values()) / len(known)
@@ -99,35 +99,37 @@ class Progress:
                 total += max(known.get((run.method, run.task), usual) - spent, 0.0)
         return total / self.workers
 
-    def began(self, run: RunSpec) -> None:
+    def on_run_start(self, run: RunSpec) -> None:
         """Count a run as running."""
         self.states[run], self._started[run] = "running", time.monotonic()
 
-    def ended(self, run: RunSpec, answer: "Answer") -> None:
+    def on_run_end(self, run: RunSpec, answer: "RunReply") -> None:
         """Count a run, and print it."""
         self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
         self._started.pop(run, None)
         if answer.kind == "busy":
-            _tell_busy(run)
+            _print_busy_run(run)
         if answer.kind not in ("done", "failed"):
             return
         if answer.kind == "done":
-            self.took[run.method, run.task].append(answer.seconds)
-            uar, remaining = (answer.result or {}).get("uar"), self.remaining
+            self.durations[run.method, run.task].append(answer.seconds)
+            uar, seconds_left = (answer.result or {}).get("uar"), self.seconds_left
             score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
-            outcome = f"{score} ({answer.seconds:.0f} s{f', ETA {duration(remaining)}' if remaining else ''})"
+            outcome = (
+                f"{score} ({answer.seconds:.0f} s{f', ETA {format_duration(seconds_left)}' if seconds_left else ''})"
+            )
         else:
-            outcome = f"[red]failed:[/red] {common.safe(answer.error)}"
+            outcome = f"[red]failed:[/red] {common.escape(answer.error)}"
         label = self.experiment.methods[run.method].label  # an oracle's scores go by no other name
-        words = common.safe(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
+        words = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
         common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
 
-    def told(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Print a line."""
-        common.note(common.safe(line))
+        common.note(common.escape(line))
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def show(self) -> Iterator[None]:
         """Show the display while the runs are executed, if standard error is a terminal."""
         if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
             yield
@@ -136,21 +138,21 @@ class Progress:
                 yield
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        counts, remaining, total = self.counts, self.remaining, len(self.states)
+        counts, seconds_left, total = self.counts, self.seconds_left, len(self.states)
         ended = counts["done"] + counts["failed"]
         facts = [f"{ended}/{total} cells", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
-        facts += [] if remaining is None else [f"ETA {duration(remaining)}"]
-        facts.append(f"elapsed {duration(time.monotonic() - self._began)}")
+        facts += [] if seconds_left is None else [f"ETA {format_duration(seconds_left)}"]
+        facts.append(f"elapsed {format_duration(time.monotonic() - self._began)}")
         yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
         bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
         bar.add_row(ProgressBar(total, ended))
         yield bar
         for run in sorted(self._started, key=self._started.__getitem__)[:_RUNNING]:
-            done, steps = _steps_done(self.experiment.run_folder(run)), self.experiment.arguments(run)["steps"]
+            done, steps = _read_steps_done(self.experiment.run_folder(run)), self.experiment.arguments(run)["steps"]
             yield Text(f"{done:>6}/{steps}  {common.visible(run)}", overflow="ellipsis", no_wrap=True)
 
 
-def _steps_done(run: RunFolder) -> int:
+def _read_steps_done(run: RunFolder) -> int:
     """Return the steps that a run at work has logged, read off the end of its metrics.jsonl."""
     try:
         with run.metrics.open("rb") as file:
@@ -166,41 +168,43 @@ def _steps_done(run: RunFolder) -> int:
     return 0
 
 
-def carry_out(
+def execute_experiment(
     experiment: Experiment,
     runs: Sequence[RunSpec],
     execution: Execution,
     *,
     began: float,
-    again: bool,
+    restart: bool,
     as_json: bool,
 ) -> int:
     """Write bench.json, execute what is left of some runs, and print a summary; return the command's exit code.
 
-    The command began at `began`, by time.monotonic; for `again` see `execute`.
+    The command began at `began`, by time.monotonic; for `restart` see `execute_runs`.
     """
-    from emodna.model.bench.results import number_or_none, read_outcomes
-    from emodna.model.bench.runner import execute
+    from emodna.model.bench.results import read_run_results, to_finite_float
+    from emodna.model.bench.runner import execute_runs
 
-    before = read_outcomes(experiment, runs)
-    if again:  # why they failed stays written down until they are done: interrupted, the same command goes on
+    before = read_run_results(experiment, runs)
+    if restart:  # why they failed stays written down until they are done: interrupted, the same command goes on
         before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
-    progress = Progress(experiment, {each.run: each.state for each in before})
+    progress = BenchDisplay(experiment, {each.run: each.state for each in before})
     left = [run for run, state in progress.states.items() if state in ("interrupted", "waiting")]
     busy = [run for run, state in progress.states.items() if state == "running"]
     errors = {each.run: str(each.error) for each in before if each.state == "failed"}
     done = progress.counts["done"]
-    tell_of_skipped(progress, left)
-    answers: dict[RunSpec, Answer] = {}
+    print_skipped_runs(progress, left)
+    answers: dict[RunSpec, RunReply] = {}
     if not left:
         experiment.write()
     else:
-        with progress.shown(), execution.start(len(left)) as workers:
+        with progress.show(), execution.start(len(left)) as workers:
             count = workers.count()
             progress.workers = count or 1
-            common.note(f"{counted(left, 'cell')}, {counted(count, 'worker')}, into {common.safe(experiment.out)}")
+            common.note(
+                f"{format_count(left, 'cell')}, {format_count(count, 'worker')}, into {common.escape(experiment.out)}"
+            )
             experiment.write()  # not before there are workers: a slip in --scheduler would leave a plan behind
-            answers = execute(experiment, left, workers, progress, again=again)
+            answers = execute_runs(experiment, left, workers, progress, restart=restart)
     ran = [run for run, answer in answers.items() if answer.kind == "done"]
     errors |= {run: str(answer.error) for run, answer in answers.items() if answer.kind == "failed"}
     busy += [run for run, answer in answers.items() if answer.kind == "busy"]
@@ -209,53 +213,55 @@ def carry_out(
         "cells": len(runs),
         "done": done + len(ran),
         "ran": len(ran),
-        "failed": [{**run_json(run), "error": error} for run, error in errors.items()],
-        "skipped": [run_json(run) for run in busy],
+        "failed": [{**describe_run(run), "error": error} for run, error in errors.items()],
+        "skipped": [describe_run(run) for run in busy],
         "wall_seconds": time.monotonic() - began,
-        "cell_seconds": sum(number_or_none((answers[run].result or {}).get("wall_seconds")) or 0.0 for run in ran),
+        "cell_seconds": sum(to_finite_float((answers[run].result or {}).get("wall_seconds")) or 0.0 for run in ran),
     }
     if as_json:
         common.print_json(summary)
     else:
         common.out.print(
             f"{summary['done']} of {summary['cells']} cells done, {summary['ran']} of them now, "
-            f"in {summary['wall_seconds']:.0f} s\n{common.safe(experiment.out)}"
+            f"in {summary['wall_seconds']:.0f} s\n{common.escape(experiment.out)}"
         )
     for run, error in list(errors.items())[:_SHOWN]:
-        common.note(f"[red]failed:[/red] {common.safe(run)}: {common.safe(error)}")
+        common.note(f"[red]failed:[/red] {common.escape(run)}: {common.escape(error)}")
     if len(errors) > _SHOWN:
         common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
     if errors:
-        common.print_error(f"{counted(errors, 'cell')} failed; {command_on(experiment.out, 'retry')} tries them again")
+        common.print_error(
+            f"{format_count(errors, 'cell')} failed; {format_command(experiment.out, 'retry')} tries them again"
+        )
     return 1 if errors else 0
 
 
-def tell_of_skipped(progress: Progress, left: Sequence[RunSpec]) -> None:
+def print_skipped_runs(progress: BenchDisplay, left: Sequence[RunSpec]) -> None:
     """Tell which runs are not executed now, and which of those that are left have steps of their own."""
     counts, conditions = progress.counts, progress.experiment.conditions
     if done := counts["done"]:
-        common.note(f"{counted(done, 'cell')} {'is' if done == 1 else 'are'} done already")
+        common.note(f"{format_count(done, 'cell')} {'is' if done == 1 else 'are'} done already")
     if failed := counts["failed"]:
-        them = f"{counted(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
-        common.note(f"{them} not tried again; {common.safe(command_on(progress.experiment.out, 'retry'))} does")
+        them = f"{format_count(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
+        common.note(f"{them} not tried again; {common.escape(format_command(progress.experiment.out, 'retry'))} does")
     for run, state in progress.states.items():
         if state == "running":
-            _tell_busy(run)
+            _print_busy_run(run)
     own = dict.fromkeys(str(run.method) for run in left if run.method.steps not in (None, conditions.steps))
     if own:
         has = "has steps of its own" if len(own) == 1 else "have steps of their own"
-        common.note(f"{common.safe(', '.join(own))} {has}")
+        common.note(f"{common.escape(', '.join(own))} {has}")
 
 
-def _tell_busy(run: RunSpec) -> None:
-    common.note(f"left out: {common.safe(run)}: another process is at work at it")
+def _print_busy_run(run: RunSpec) -> None:
+    common.note(f"left out: {common.escape(run)}: another process is at work at it")
 
 
-def run_json(run: RunSpec) -> dict[str, Any]:
+def describe_run(run: RunSpec) -> dict[str, Any]:
     """Return a run as JSON has it."""
     return {"src": run.src, "tgt": run.tgt, "task": run.task, "method": str(run.method), "seed": run.seed}
 
 
-def command_on(out: Path, name: str) -> str:
+def format_command(out: Path, name: str) -> str:
     """Return a command of emodna-bench as it is typed for the benchmark in a folder."""
     return f"emodna-bench {name}" + ("" if out == Path("bench") else f" --out {out}")

@@ -66,12 +66,12 @@ def figure(
     if not names:
         _list_figures(as_json=as_json)
         return
-    from emodna.cli.bench.draw import picture_file
+    from emodna.cli.bench.draw import render_file
     from emodna.model.bench import figures
 
     wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
     for name in wanted:
-        figures.check_name(name)
+        figures.check_figure_name(name)
     experiment = Experiment.read(out)
     for option, corpus in (("--src", src), ("--tgt", tgt)):
         if corpus not in (None, *experiment.corpora):
@@ -84,24 +84,24 @@ def figure(
     written, left_out, failed = [], {}, False
     for name, task in itertools.product(wanted, tasks):
         try:
-            picture = figures.make_figure(name, experiment, figures.Choice(task, src, tgt, seed, specs))
+            picture = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
             file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, picture_file(picture, format))
-            write_atomically(numbers, common.json_text(asdict(picture)).encode() + b"\n")
+            write_atomically(file, render_file(picture, format))
+            write_atomically(numbers, common.format_json(asdict(picture)).encode() + b"\n")
             written.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
         except EmodnaError as error:
             if _ALL not in names and len(tasks) == 1:
                 raise
             left_out[f"{name}, {task}"] = str(error)
-            failed = failed or not isinstance(error, figures.NothingToShow)
+            failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
         common.print_json({"written": written, "left_out": left_out})
     else:
         for each in written:
-            common.out.print(f"wrote {common.safe(each['file'])} and {common.safe(Path(each['numbers']).name)}")
+            common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")
         for label, why in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {label}: {common.safe(why)}")
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(why)}")
     if failed or not written:
         raise click.exceptions.Exit(1)
 
@@ -114,4 +114,4 @@ def _list_figures(*, as_json: bool) -> None:
         return
     width = max(map(len, FIGURES))
     for name, entry in FIGURES.items():
-        common.out.print(f"{name:{width}}  {common.safe(entry.summary)}")
+        common.out.print(f"{name:{width}}  {common.escape(entry.summary)}")

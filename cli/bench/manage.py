@@ -10,17 +10,17 @@ import click
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.cli.bench import counted, out_option
-from emodna.cli.bench.execution import Progress, command_on, run_json
+from emodna.cli.bench import format_count, out_option
+from emodna.cli.bench.execution import BenchDisplay, describe_run, format_command
 from emodna.cli.options import Command
-from emodna.cli.progress import duration
-from emodna.model.bench.leftovers import Kind, Leftover, leftovers
-from emodna.model.bench.paper import CEILING
+from emodna.cli.progress import format_duration
+from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 
-_KINDS: Final[dict[Kind, str]] = {
+_KINDS: Final[dict[LeftoverKind, str]] = {
     "old": "of other stores, methods or seeds than the benchmark has",
     "failed": "of cells that failed",
     "temporary": "half written",
@@ -32,19 +32,19 @@ _KINDS: Final[dict[Kind, str]] = {
 @common.common_options
 def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
-    from emodna.model.bench.results import read_outcomes
-    from emodna.model.bench.runner import is_at_work
+    from emodna.model.bench.results import read_run_results
+    from emodna.model.bench.runner import is_running
 
     experiment = Experiment.read(out)
-    found, running = read_outcomes(experiment), is_at_work(experiment)
-    progress = Progress(experiment, {each.run: each.state for each in found})
+    found, running = read_run_results(experiment), is_running(experiment)
+    progress = BenchDisplay(experiment, {each.run: each.state for each in found})
     progress.workers = max(progress.counts["running"], 1)
     by_row: dict[Any, Counter[str]] = defaultdict(Counter)  # in the experiment's order
     for each in found:
         by_row[each.run.method, each.run.task][each.state] += 1
         if each.seconds is not None:
-            progress.took[each.run.method, each.run.task].append(each.seconds)
-    remaining = progress.remaining if running else None
+            progress.durations[each.run.method, each.run.task].append(each.seconds)
+    seconds_left = progress.seconds_left if running else None
     rows = [
         {
             "method": str(method),
@@ -64,8 +64,8 @@ def status(out: Path, as_json: bool) -> None:
             "cells": len(found),
             "states": dict(progress.counts),
             "rows": rows,
-            "failed": [{**run_json(each.run), "error": each.error} for each in failed],
-            "eta_seconds": remaining,
+            "failed": [{**describe_run(each.run), "error": each.error} for each in failed],
+            "eta_seconds": seconds_left,
         }
         common.print_json(document)
         return
@@ -74,15 +74,15 @@ def status(out: Path, as_json: bool) -> None:
         table.add_column(name, justify="left" if name in ("method", "task") else "right")
     for row in rows:
         numbers = (row["done"], row["failed"], row["cells"] - row["done"] - row["failed"])
-        table.add_row(common.safe(row["label"]), row["task"], *(str(number or "") for number in numbers))
+        table.add_row(common.escape(row["label"]), row["task"], *(str(number or "") for number in numbers))
     common.out.print(table)
     states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
-    eta = "" if remaining is None else f"; ETA {duration(remaining)}"
+    eta = "" if seconds_left is None else f"; ETA {format_duration(seconds_left)}"
     common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
     for each in failed:
-        common.out.print(f"[red]failed:[/red] {common.safe(each.run)}: {common.safe(each.error)}")
+        common.out.print(f"[red]failed:[/red] {common.escape(each.run)}: {common.escape(each.error)}")
     if failed:
-        common.out.print(f"{common.safe(command_on(out, 'retry'))} tries them again")
+        common.out.print(f"{common.escape(format_command(out, 'retry'))} tries them again")
 
 
 @click.command(cls=Command)
@@ -107,22 +107,22 @@ def drop(
     """
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
-    from emodna.model.bench.runner import exclusive
+    from emodna.model.bench.runner import lock_experiment
 
     Experiment.read(out)  # where there is none, no folder is made for it
-    with exclusive(out):
+    with lock_experiment(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.read(text) for text in methods]  # they need not be installed
+        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # they need not be installed
         _check_known("--methods", specs, experiment.methods)
         _check_known("--corpora", corpora, experiment.corpora)
-        left = experiment.without(specs, corpora, seeds)
+        left = experiment.drop(specs, corpora, seeds)
         left.write()
     dropped = [run for run in experiment.runs if run not in set(left.runs)]
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
-    orphans = {run.tgt for run in dropped if run.method == CEILING and run.src in corpora} & left.corpora.keys()
-    if orphans and CEILING not in specs:
+    orphans = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora} & left.corpora.keys()
+    if orphans and UPPER_BOUND not in specs:
         common.note(
-            f"upper-bound of {common.safe(', '.join(sorted(orphans)))} was run from a corpus that is dropped; "
+            f"upper-bound of {common.escape(', '.join(sorted(orphans)))} was run from a corpus that is dropped; "
             "emodna-bench run --methods upper-bound adds it again"
         )
     if as_json:
@@ -130,11 +130,11 @@ def drop(
             {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.runs), "kept_runs": runs}
         )
         return
-    common.out.print(f"dropped {counted(dropped, 'cell')}; {counted(left.runs, 'cell')} left")
+    common.out.print(f"dropped {format_count(dropped, 'cell')}; {format_count(left.runs, 'cell')} left")
     if runs:
         common.out.print(
-            f"{counted(runs, 'run')} of {'it' if len(dropped) == 1 else 'them'} still there; "
-            f"{common.safe(command_on(out, 'clean'))} lists and removes what is not needed"
+            f"{format_count(runs, 'run')} of {'it' if len(dropped) == 1 else 'them'} still there; "
+            f"{common.escape(format_command(out, 'clean'))} lists and removes what is not needed"
         )
 
 
@@ -157,22 +157,22 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     (why they failed stays known), and half-written files. What is at work stays, and so does what emodna-bench did not
     name. Exit 1 if something could not be removed.
     """
-    from emodna.model.bench.runner import exclusive
+    from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
     failed = False
-    with exclusive(out) if delete else nullcontext():
-        found = leftovers(experiment)
+    with lock_experiment(out) if delete else nullcontext():
+        found = find_leftovers(experiment)
         for each in found if delete else ():
             try:
-                if each.kept is None:
-                    each.remove()
+                if each.reason_to_keep is None:
+                    each.delete()
             except OSError as error:
                 common.print_error(f"{error.filename or each.path}: {explain_os_error(error)}")
                 failed = True
     if as_json:
         documents = [
-            {"path": str(each.path.absolute()), "bytes": each.bytes, "kind": each.kind, "kept": each.kept}
+            {"path": str(each.path.absolute()), "bytes": each.bytes, "kind": each.kind, "kept": each.reason_to_keep}
             for each in found
         ]
         common.print_json({"out": str(out.absolute()), "deleted": delete, "leftovers": documents})
@@ -182,25 +182,25 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
 
 
 def _print_leftovers(found: list[Leftover], *, delete: bool, verbose: bool) -> None:
-    gone = [each for each in found if each.kept is None]
+    gone = [each for each in found if each.reason_to_keep is None]
     for kind, words in _KINDS.items():
         these = [each for each in gone if each.kind == kind]
         if these:
-            common.out.print(f"{_size(these)} {words}")
+            common.out.print(f"{_format_size(these)} {words}")
         for each in these if verbose else ():
-            common.out.print(f"  {common.safe(each.path)}: {each.bytes / 1e6:.1f} MB")
+            common.out.print(f"  {common.escape(each.path)}: {each.bytes / 1e6:.1f} MB")
     for each in found:
-        if each.kept is not None:
-            common.out.print(f"kept {common.safe(each.path)}: {common.safe(each.kept)}")
+        if each.reason_to_keep is not None:
+            common.out.print(f"kept {common.escape(each.path)}: {common.escape(each.reason_to_keep)}")
     if not gone:
         common.out.print("nothing to remove")
     elif delete:
-        common.out.print(f"removed {_size(gone)}")
+        common.out.print(f"removed {_format_size(gone)}")
     else:
-        common.out.print(f"{_size(gone)} can be removed by --delete; nothing was changed")
+        common.out.print(f"{_format_size(gone)} can be removed by --delete; nothing was changed")
 
 
-def _size(these: list[Leftover]) -> str:
+def _format_size(these: list[Leftover]) -> str:
     runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in these)
-    words = [counted(number, word) for number, word in ((runs, "run"), (len(these) - runs, "file")) if number]
+    words = [format_count(number, word) for number, word in ((runs, "run"), (len(these) - runs, "file")) if number]
     return f"{' and '.join(words)}, {sum(each.bytes for each in these) / 1e6:.1f} MB"

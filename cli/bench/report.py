@@ -61,6 +61,6 @@ def report(
         )
         return
     for line in missing:
-        common.detail(common.safe(line))
+        common.detail(common.escape(line))
     left_out = f"; {len(missing)} parts left out, as the page says" if missing else ""
-    common.out.print(f"wrote {common.safe(path)} ({len(written) / 1e6:.1f} MB){left_out}")
+    common.out.print(f"wrote {common.escape(path)} ({len(written) / 1e6:.1f} MB){left_out}")

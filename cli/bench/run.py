@@ -9,15 +9,15 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
 from emodna.cli.options import Command
-from emodna.model.bench.paper import CEILING, PRESETS, SENSITIVITY
-from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, shared_notes
-from emodna.model.config import DEFAULT_STEPS, shared_settings
+from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
+from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
+from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
 
 if TYPE_CHECKING:
-    from emodna.model.bench.grid import Wish
+    from emodna.model.bench.grid import MethodGroup
     from emodna.pipeline.store import FeatureStore
 
 #: Of --table, beside those of the paper.
@@ -116,25 +116,27 @@ def run(
         if key in parsed:
             raise EmodnaError(f"--set {key}: use {option}")
     # What needs no torch comes first: a mistake should not wait seconds for its answer.
-    from emodna.model.bench.runner import exclusive
-    from emodna.pipeline.catalogue import folder_name
+    from emodna.model.bench.runner import lock_experiment
+    from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.store import FeatureStore
 
-    shared_settings(parsed)
-    wishes = _wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
+    apply_shared_settings(parsed)
+    method_groups = _resolve_wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
-    stores = [FeatureStore(path) for path in _stores(cache, corpora, feature_set)]
+    stores = [FeatureStore(path) for path in _find_stores(cache, corpora, feature_set)]
     where = execution.resolve_execution(workers, scheduler, threads, device)
     decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
-    conditions = Conditions(steps, folder_name(feature_set), parsed, where.kind, decisive_threads)
-    asked = _plan(out, stores, wishes, seeds, conditions)
-    with exclusive(out):
-        experiment, runs = _merged(asked)
+    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed, where.kind, decisive_threads)
+    asked = _plan_experiment(out, stores, method_groups, seeds, conditions)
+    with lock_experiment(out):
+        experiment, runs = _merge_experiments(asked)
         pairs = {run.pair for run in runs}
-        for line in shared_notes({pair: count for pair, count in experiment.shared.items() if pair in pairs}):
-            common.note(f"[yellow]warning:[/yellow] {common.safe(line)}")
-        code = execution.carry_out(experiment, runs, where, began=began, again=False, as_json=as_json)
+        for line in note_shared_recordings(
+            {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
+        ):
+            common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
+        code = execution.execute_experiment(experiment, runs, where, began=began, restart=False, as_json=as_json)
     context.exit(code)
 
 
@@ -160,43 +162,43 @@ def retry(
     Each goes on from its checkpoint if that can be used, and begins anew otherwise.
     """
     began = time.monotonic()
-    from emodna.model.bench.results import read_outcomes
-    from emodna.model.bench.runner import exclusive
+    from emodna.model.bench.results import read_run_results
+    from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
     where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
     if where.kind != experiment.conditions.device:
         raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
-    with exclusive(out):
-        failed = [each.run for each in read_outcomes(experiment) if each.state == "failed"]
-        code = execution.carry_out(experiment, failed, where, began=began, again=True, as_json=as_json)
+    with lock_experiment(out):
+        failed = [each.run for each in read_run_results(experiment) if each.state == "failed"]
+        code = execution.execute_experiment(experiment, failed, where, began=began, restart=True, as_json=as_json)
     context.exit(code)
 
 
-def _wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[Wish]":
+def _resolve_wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
     """Return which methods are run in which tasks."""
     if not tables:
-        methods = methods or [*PRESETS["2"].methods, *PRESETS["3"].methods]
+        methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
-    of_table: dict[str, Wish] = {name: (preset.tasks, preset.methods) for name, preset in PRESETS.items()}
-    of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY)
+    of_table: dict[str, MethodGroup] = {name: (preset.tasks, preset.methods) for name, preset in PAPER_TABLES.items()}
+    of_table[_SENSITIVITY] = ("arousal",), list(SENSITIVITY_METHODS)
     return [(tasks or of_table[name][0], of_table[name][1]) for name in dict.fromkeys(tables)]
 
 
-def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
+def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
     """Stores of the corpora, in order of their names."""
-    from emodna.pipeline.catalogue import find_store, folder_name, stores
+    from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
 
     if corpora:
         found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
     else:
-        found = {path.parent.name: path for path in stores(cache) if path.name == folder_name(feature_set)}
+        found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
             raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
         there = f"only {next(iter(found))} has" if found else "no corpus has"
         raise EmodnaError(
-            f"{there} features {folder_name(feature_set)}, and a pair needs two corpora",
+            f"{there} features {resolve_folder_name(feature_set)}, and a pair needs two corpora",
             field="cache",
             value=cache,
             remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
@@ -204,8 +206,8 @@ def _stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> l
     return list(found.values())
 
 
-def _plan(
-    out: Path, stores: "list[FeatureStore]", wishes: "list[Wish]", seeds: int, conditions: Conditions
+def _plan_experiment(
+    out: Path, stores: "list[FeatureStore]", method_groups: "list[MethodGroup]", seeds: int, conditions: Conditions
 ) -> Experiment:
     """Plan the experiment of all wishes together, and tell what can be no source.
 
@@ -213,22 +215,22 @@ def _plan(
     """
     from emodna.model.bench.grid import plan_experiment
 
-    experiment = plan_experiment(out, stores, wishes, seeds, conditions)
-    asked = [task for task in TASKS if any(task in tasks for tasks, _ in wishes)]
+    experiment = plan_experiment(out, stores, method_groups, seeds, conditions)
+    asked = [task for task in TASKS if any(task in tasks for tasks, _ in method_groups)]
     without = {
         corpus.name: reasons
         for corpus in experiment.corpora.values()
-        if (reasons := [reason for task in asked if (reason := corpus.lacks(task))])
+        if (reasons := [reason for task in asked if (reason := corpus.find_missing_labels(task))])
     }
     if not experiment.runs:
         told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
         raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
     for name, reasons in without.items():
-        common.note(f"{common.safe(name)} has {' and '.join(reasons)}: only a target")
+        common.note(f"{common.escape(name)} has {' and '.join(reasons)}: only a target")
     return experiment
 
 
-def _merged(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
+def _merge_experiments(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     """Return what was asked for together with what is in its folder, and the runs to be executed.
 
     Raise BenchError if the folder's experiment is of other conditions, and has begun.
@@ -242,7 +244,11 @@ def _merged(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
     there.check_conditions(asked.conditions)
     # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
     ceilings = {
-        (run.tgt, run.task, run.seed): run for run in there.runs if run.method == CEILING and run.src in asked.corpora
+        (run.tgt, run.task, run.seed): run
+        for run in there.runs
+        if run.method == UPPER_BOUND and run.src in asked.corpora
     }
-    runs = [ceilings.get((run.tgt, run.task, run.seed), run) if run.method == CEILING else run for run in asked.runs]
-    return there.extended(asked, runs), runs
+    runs = [
+        ceilings.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in asked.runs
+    ]
+    return there.merge(asked, runs), runs

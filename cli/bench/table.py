@@ -12,12 +12,12 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
 from emodna.cli.options import Command
-from emodna.model.bench.spec import Experiment, shared_facts
+from emodna.model.bench.spec import Experiment, list_shared_recordings
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Cell, Column, Line, Table
+    from emodna.model.bench.tables import Cell, Column, Table, TableRow
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -60,7 +60,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
     check_folder(to)
     from emodna.cli.bench import formats
-    from emodna.model.bench.tables import table as made
+    from emodna.model.bench.tables import make_table as made
 
     found = made(Experiment.read(out), name)
     if to is None and form == "text" and common.out.is_terminal:
@@ -68,33 +68,33 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         return
     forms: dict[str, Callable[[Table], str]] = {
         "text": formats.text,
-        "markdown": formats.markdown,
-        "latex": formats.latex,
-        "csv": table_csv,
-        "json": lambda made: common.json_text(document(made)) + "\n",
+        "markdown": formats.format_markdown,
+        "latex": formats.format_latex,
+        "csv": format_csv,
+        "json": lambda made: common.format_json(make_document(made)) + "\n",
     }
     written = forms[_ALSO.get(form, form)](found)
     if to is None:
         click.echo(written, nl=False)
     else:
         write_atomically(to, written.encode())
-        common.note(f"wrote {common.safe(to)}")
+        common.note(f"wrote {common.escape(to)}")
 
 
 # JSON and CSV
 
 
-def document(made: "Table") -> dict[str, Any]:
+def make_document(made: "Table") -> dict[str, Any]:
     """Return a table as a JSON document, with nothing rounded."""
     from emodna.cli.bench.notes import command
 
     experiment = made.experiment
     columns = {column.name: column for block in made.blocks for _, column in block.columns}
 
-    def cells(line: "Line") -> dict[str, Any]:
+    def cells(line: "TableRow") -> dict[str, Any]:
         found: dict[str, Any] = {}
         for (task, column, score), cell in line.cells.items():
-            found.setdefault(task, {}).setdefault(column.name, {})[score] = _numbers(cell, column)
+            found.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
         return found
 
     return {
@@ -102,19 +102,19 @@ def document(made: "Table") -> dict[str, Any]:
         "title": made.title,
         "bench": str(experiment.out.absolute()),
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
-        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.cited} for name, column in columns.items()},
+        "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_facts(line, "paper"), "cells": cells(line)}
-            for line in made.of("entry", "floor", "ceiling")
+            line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
+            for line in made.select_rows("entry", "floor", "ceiling")
         },
         "not_shown": [str(spec) for spec in made.not_shown],
-        "shared": shared_facts(made.shared),
-        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.of("constant")},
+        "shared": list_shared_recordings(made.shared_recordings),
+        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.select_rows("constant")},
         "missing": {
-            "cells": sum(gap.runs for gap in made.gaps),
+            "cells": sum(gap.run_count for gap in made.gaps),
             "gaps": [
                 {
-                    "why": gap.why,
+                    "why": gap.reason,
                     "tasks": gap.tasks,
                     "rows": [str(spec) for spec in gap.methods],
                     "pairs": gap.pairs,
@@ -129,13 +129,13 @@ def document(made: "Table") -> dict[str, Any]:
     }
 
 
-def table_csv(made: "Table") -> str:
+def format_csv(made: "Table") -> str:
     """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
 
-    Seeds are joined by blanks; `shared` counts the recordings of the targets that are in their sources, too, over the
+    Seeds are joined by blanks; `shared_recordings` counts the recordings of the targets that are in their sources, too, over the
     pairs of a mean.
     """
-    shared = made.shared
+    shared_recordings = made.shared_recordings
     lines = [
         {
             "table": made.name,
@@ -143,38 +143,41 @@ def table_csv(made: "Table") -> str:
             "kind": line.kind,
             "row": line.name,
             "label": line.label,
-            **_facts(line, "paper_row"),
+            **_describe_method(line, "paper_row"),
             "column": column.name,
             "metric": score,
-            **_numbers(cell, column),
+            **_describe_cell(cell, column),
             "seeds": " ".join(map(str, cell.seeds)),
-            "shared": sum(shared.get(pair, 0) for pair in cell.pairs),
+            "shared": sum(shared_recordings.get(pair, 0) for pair in cell.pairs),
         }
-        for line in made.lines
+        for line in made.rows
         for (task, column, score), cell in line.cells.items()
     ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: str(value).lower() if isinstance(value, bool) else common.csv_cell(value) for key, value in line.items()}
+        {
+            key: str(value).lower() if isinstance(value, bool) else common.to_csv_cell(value)
+            for key, value in line.items()
+        }
         for line in lines
     )
     return stream.getvalue()
 
 
-def _facts(line: "Line", paper_key: str) -> dict[str, Any]:
+def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
     info = line.info
     return {
-        paper_key: line.paper,
+        paper_key: line.paper_name,
         "our_reading": info.our_reading if info else None,
         "supervision": info.supervision if info else None,
     }
 
 
-def _numbers(cell: "Cell", column: "Column") -> dict[str, Any]:
+def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
     """Return a cell by the names that JSON and CSV have."""
-    cited = cell.cited
+    cited = cell.paper_score
     return {
         "mean": cell.mean,
         "std": cell.std,
@@ -189,5 +192,5 @@ def _numbers(cell: "Cell", column: "Column") -> dict[str, Any]:
         "comparable": cell.comparable,
         "difference": cell.difference,
         "gain": cell.gain,
-        "paper_gain": cell.cited_gain,
+        "paper_gain": cell.paper_gain,
     }

@@ -13,7 +13,7 @@ from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.cli.wording import word_error
 from emodna.pipeline.export import FORMATS
 
@@ -38,15 +38,15 @@ cache.add_command(stats)
 @common.common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores of a cache."""
-    from emodna.pipeline.catalogue import stores
+    from emodna.pipeline.catalogue import list_stores
 
-    common.detail(f"cache {common.safe(cache)}")
-    rows = [common.describe_store(path) for path in stores(cache)]
+    common.detail(f"cache {common.escape(cache)}")
+    rows = [common.describe_store(path) for path in list_stores(cache)]
     if as_json:
         common.print_json(rows)
         return
     if not rows:
-        common.out.print(f"no stores in {common.safe(cache)}; fill it by emodna-prep")
+        common.out.print(f"no stores in {common.escape(cache)}; fill it by emodna-prep")
         return
     from rich import box
     from rich.table import Table
@@ -61,7 +61,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
         if not row["error"]:
             hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
             facts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
-        table.add_row(common.safe(row["corpus"]), common.safe(row["feature_set"]), *facts)
+        table.add_row(common.escape(row["corpus"]), common.escape(row["feature_set"]), *facts)
     common.out.print(table)
 
 
@@ -82,23 +82,23 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
         _show_store(opened, as_json=as_json)
         return
     from emodna.pipeline.features import rebuild_feature_set
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.tables import iterate_rows
 
     row = opened.find_row(id)
-    facts = next(rows_of(opened.table.slice(row, 1)))
+    facts = next(iterate_rows(opened.table.slice(row, 1)))
     if as_json:
         common.print_json(facts)
     else:
         from emodna.cli.charts import terminal_picture
 
-        common.print_facts(facts)
+        common.print_fields(facts)
         feature_set, coloured = rebuild_feature_set(opened.snapshot.parameters), common.out.color_system is not None
         common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
-        from emodna.cli.picture import save
+        from emodna.cli.store_figures import save_figure
 
-        save(utterance_figure(opened, id)[0], png, "png")
-        common.note(f"wrote {common.safe(png)}")
+        save_figure(utterance_figure(opened, id)[0], png, "png")
+        common.note(f"wrote {common.escape(png)}")
 
 
 @cache.command(cls=Command)
@@ -115,9 +115,9 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     elif problems:
         for problem in problems:
             line = word_error(problem, click.get_current_context().command)
-            common.out.print(f"[red]problem:[/red] {common.safe(line)}")
+            common.out.print(f"[red]problem:[/red] {common.escape(line)}")
     else:
-        common.out.print(f"{common.safe(opened.path)}: {len(opened)} utterances, every byte as it was written")
+        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, every byte as it was written")
     return int(bool(problems))
 
 
@@ -143,7 +143,7 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     began = time.perf_counter()
     opened = common.open_store(cache, store)
     place = out or exports.default_place(opened, name)
-    with counting("exporting") as counter:
+    with count_progress("exporting") as counter:
         exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
     if as_json:
         common.print_json(
@@ -162,9 +162,9 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     else:
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.safe(place)}: {len(opened)} utterances, {size}")
-        common.out.print(f"open it by: {common.safe(exports.export_format(name).load.format(place=str(place)))}")
-    common.note(f"the corpus's licence holds for the copy: {common.safe(opened.snapshot.licence or 'not known')}")
+        common.out.print(f"{common.escape(place)}: {len(opened)} utterances, {size}")
+        common.out.print(f"open it by: {common.escape(exports.export_format(name).load.format(place=str(place)))}")
+    common.note(f"the corpus's licence holds for the copy: {common.escape(opened.snapshot.licence or 'not known')}")
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
@@ -197,7 +197,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     for name in ("parameters", "libraries", "segmentation"):
         words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
     words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
-    common.print_facts({**document, **words})
+    common.print_fields({**document, **words})
 
 
 def _word(column: str, value: str) -> str:

@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 
 #: How many of many are named.
 _NAMED: Final = 3
@@ -31,13 +31,13 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     from emodna.pipeline.inspect.diff import compare
 
     one, other = common.open_store(cache, a), common.open_store(cache, b)
-    with counting("comparing features") as counter:
+    with count_progress("comparing features") as counter:
         difference = compare(one, other, counter.begin)
     if as_json:
         common.print_json(difference)
     else:
         for line in _lines(difference):
-            common.out.print(common.safe(line))
+            common.out.print(common.escape(line))
     return int(not difference["same"])
 
 

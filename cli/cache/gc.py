@@ -56,7 +56,7 @@ def gc_command(
         _print(results, delete=delete, verbose=verbose)
     for result in results:
         if result.skipped:
-            common.note(f"left alone: {common.safe(result.store)}: {common.safe(result.skipped)}")
+            common.note(f"left alone: {common.escape(result.store)}: {common.escape(result.skipped)}")
     return int(any(result.failed for result in results))
 
 
@@ -70,17 +70,17 @@ def _folder(cache: Path, store: str) -> Path:
 
 def _print(results: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
     for result in results:
-        store = common.safe(result.store)
+        store = common.escape(result.store)
         if result.removed:
             kinds = Counter(leftover.kind.value for leftover in result.removed)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             common.out.print(f"{store}: {_size(result.removed)}: {counts}")
         if verbose:
             for leftover in result.removed:
-                common.out.print(f"  {common.safe(_name(result, leftover))}: {decimal(leftover.bytes)}")
+                common.out.print(f"  {common.escape(_name(result, leftover))}: {decimal(leftover.bytes)}")
         for reason in dict.fromkeys(kept.reason for kept in result.kept):
             kept = [each for each in result.kept if each.reason == reason]
-            common.out.print(f"{store}: kept {_size(kept)}: {common.safe(reason)}")
+            common.out.print(f"{store}: kept {_size(kept)}: {common.escape(reason)}")
     removed = [leftover for result in results for leftover in result.removed]
     if not removed:
         common.out.print("nothing to remove")

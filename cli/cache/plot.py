@@ -52,8 +52,8 @@ def plot(
     if id is not None and against is not None:
         raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
-        raise click.UsageError(f"--out {common.safe(out)}: must end in .{', .'.join(_FORMATS)}")
-    from emodna.cli.picture import distributions_figure, save, shift_figure
+        raise click.UsageError(f"--out {common.escape(out)}: must end in .{', .'.join(_FORMATS)}")
+    from emodna.cli.store_figures import distributions_figure, save_figure, shift_figure
 
     opened = common.open_store(cache, store)
     name = opened.snapshot.corpus
@@ -74,21 +74,21 @@ def plot(
     if out is None:  # named by what it shows, in letters that any folder can hold
         plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
         out = Path(f"{plain[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
-    save(figure, out, out.suffix.lower()[1:])
+    save_figure(figure, out, out.suffix.lower()[1:])
     if as_json:
         common.print_json({"file": str(out.absolute()), "store": str(opened.path), **numbers})
     else:
-        common.out.print(f"wrote {common.safe(out)}")
+        common.out.print(f"wrote {common.escape(out)}")
 
 
 def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Draw features over time, with the utterance's labels in the title."""
-    from emodna.cli.picture import features_figure
+    from emodna.cli.store_figures import features_figure
     from emodna.pipeline.features import rebuild_feature_set
-    from emodna.pipeline.tables import rows_of
+    from emodna.pipeline.tables import iterate_rows
 
     row = store.find_row(id)
-    facts = next(rows_of(store.table.slice(row, 1)))
+    facts = next(iterate_rows(store.table.slice(row, 1)))
     features, feature_set = store[row], rebuild_feature_set(store.snapshot.parameters)
     known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
     title = f"{store.snapshot.corpus} {id}"

@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.options import Command
-from emodna.cli.progress import counting
+from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Ids that a line names; all of them are in the JSON.
@@ -42,9 +42,9 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
     opened = common.open_store(cache, store)
     if audio:
-        from emodna.pipeline.inspect.oddities import waveforms
+        from emodna.pipeline.inspect.anomalies import waveforms
 
-        with counting("reading audio") as counter:
+        with count_progress("reading audio") as counter:
             told = counter.begin(len(opened.columns(["path"])["path"].unique()))
             document = statistics(opened, window=window, waveforms=waveforms(opened, root, lambda: told(1)))
     else:
@@ -60,7 +60,7 @@ def _print(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
     without = f", {speakers['without']} utterances of nobody known" if speakers["without"] else ""
     common.out.print(
-        f"[bold]{common.safe(document['corpus'])}[/bold]  {common.safe(document['feature_set'])}  "
+        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
         f"{speakers['known']} speakers{without}"
     )
@@ -86,7 +86,7 @@ def _print(document: Mapping[str, Any]) -> None:
         "silence": _spread(document["silent_share"], "of the frames at the floor"),
         "features": _values(document["features"]),
     }
-    common.print_facts(facts)
+    common.print_fields(facts)
 
 
 def _findings(document: Mapping[str, Any]) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
     ):
         if count := len(found):
             more = f" ... and {count - _EXAMPLES} more" if count > _EXAMPLES else ""
-            yield f"[yellow]{count:5}[/yellow]  {says}: {common.safe('; '.join(found[:_EXAMPLES]))}{more}"
+            yield f"[yellow]{count:5}[/yellow]  {says}: {common.escape('; '.join(found[:_EXAMPLES]))}{more}"
     for task, balance in document["labels"].items():
         yield from _imbalance(task, balance)
 

@@ -51,7 +51,8 @@ def list_runs(
     found = [
         run
         for run in there
-        if all(value in (None, run.asked[key]) for key, value in wanted.items()) and (src is None or src in run.sources)
+        if all(value in (None, run.identity[key]) for key, value in wanted.items())
+        and (src is None or src in run.sources)
     ]
     found.sort(key=_key(sort))
     if as_json:
@@ -59,7 +60,7 @@ def list_runs(
     elif found:
         _print(found)
     else:
-        common.out.print(f"no such runs below {', '.join(common.safe(place) for place in places)}")
+        common.out.print(f"no such runs below {', '.join(common.escape(place) for place in places)}")
 
 
 def _key(sort: str) -> Callable[[Run], Any]:
@@ -67,8 +68,8 @@ def _key(sort: str) -> Callable[[Run], Any]:
     match sort:
         case "name":
             return lambda run: (
-                [str(run.asked[key] or "") for key in ("src", "tgt", "task", "method")]
-                + [f"{run.asked['seed'] or 0:20}"]
+                [str(run.identity[key] or "") for key in ("src", "tgt", "task", "method")]
+                + [f"{run.identity['seed'] or 0:20}"]
             )
         case "date":
             return lambda run: -run.changed
@@ -81,20 +82,20 @@ def _print(found: Sequence[Run]) -> None:
     table.print_table(
         [
             Column("src -> tgt", [table.pair(run) for run in found]),
-            Column("task", [table.safe_text(run.asked["task"] or "-") for run in found], 3),
-            Column("method", [table.safe_text(run.label or "-") for run in found]),
-            Column("seed", [table.safe_text(table.value(run.asked["seed"])) for run in found], 4, right=True),
+            Column("task", [table.make_text(run.identity["task"] or "-") for run in found], 3),
+            Column("method", [table.make_text(run.label or "-") for run in found]),
+            Column("seed", [table.make_text(table.value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.state(run) for run in found], 1),
             *table.score_columns(found, _RANKS),
-            Column("best constants", [table.best_constants(run) for run in found], 7, right=True),
-            Column("age", [table.safe_text(table.age(run)) for run in found], 8, right=True),
-            Column("MB", [table.safe_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
-            Column("run", [table.safe_text(run.folder.path) for run in found], folds=True),
+            Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
+            Column("age", [table.make_text(table.age(run)) for run in found], 8, right=True),
+            Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
+            Column("run", [table.make_text(run.folder.path) for run in found], folds=True),
         ]
     )
     for run in found:
         if run.problem is not None:
-            common.out.print(f"[red]damaged:[/red] {common.safe(run.problem)}")
+            common.out.print(f"[red]damaged:[/red] {common.escape(run.problem)}")
 
 
 runs.add_command(compare)

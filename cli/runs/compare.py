@@ -12,13 +12,13 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, print_table, safe_text
-from emodna.cli.scores import percent
+from emodna.cli.runs.table import Column, make_text, print_table
+from emodna.cli.scores import format_percent
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run, open_run
 
 if TYPE_CHECKING:
-    from emodna.model.runs.compare import OverSeeds, Paired
+    from emodna.model.runs.compare import RunPair, SeedSummary
 
 
 @click.command(cls=Command)
@@ -32,10 +32,10 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """
     if len(runs) < 2:
         raise click.UsageError("give two runs at least")
-    from emodna.model.runs.compare import differing, over_seeds, paired
+    from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
 
     found = [open_run(run) for run in runs]
-    differs, seeds, pairs = differing(found), over_seeds(found), paired(found)
+    differs, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)
     if as_json:
         common.print_json(_json(found, differs, seeds, pairs))
         return
@@ -48,8 +48,8 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
 def _json(
     runs: Sequence[Run],
     differs: Mapping[str, list[Any]],
-    seeds: "Sequence[OverSeeds]",
-    pairs: "Mapping[tuple[int, int], Paired]",
+    seeds: "Sequence[SeedSummary]",
+    pairs: "Mapping[tuple[int, int], RunPair]",
 ) -> dict[str, Any]:
     rows = [table.as_json(run) for run in runs]
     paths = [row["run"] for row in rows]
@@ -71,17 +71,17 @@ def _name(place: int) -> str:
 
 def _print_scores(runs: Sequence[Run]) -> None:
     for place, run in enumerate(runs):
-        common.out.print(f"[bold]{_name(place)}[/bold]  {common.safe(run.folder.path)}")
+        common.out.print(f"[bold]{_name(place)}[/bold]  {common.escape(run.folder.path)}")
         if run.problem is not None:
-            common.out.print(f"   [red]damaged:[/red] {common.safe(run.problem)}")
+            common.out.print(f"   [red]damaged:[/red] {common.escape(run.problem)}")
     print_table(
         [
             Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
             Column("src -> tgt", [table.pair(run) for run in runs], 2),
-            Column("method", [safe_text(run.label or "-") for run in runs]),
+            Column("method", [make_text(run.label or "-") for run in runs]),
             Column("state", [table.state(run) for run in runs], 1),
             *table.score_columns(runs),
-            Column("best constants", [table.best_constants(run) for run in runs], 3, right=True),
+            Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),
         ]
     )
 
@@ -91,13 +91,13 @@ def _print_differences(runs: Sequence[Run], differs: Mapping[str, list[Any]]) ->
         common.out.print("the same configuration\n")
         return
     columns = [
-        Column(_name(place), [safe_text(table.value(values[place])) for values in differs.values()], folds=True)
+        Column(_name(place), [make_text(table.value(values[place])) for values in differs.values()], folds=True)
         for place in range(len(runs))
     ]
-    print_table([Column("differs", [safe_text(key) for key in differs], folds=True), *columns])
+    print_table([Column("differs", [make_text(key) for key in differs], folds=True), *columns])
 
 
-def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
+def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
     if not seeds:
         return
     scores = [
@@ -107,7 +107,7 @@ def _print_seeds(seeds: "Sequence[OverSeeds]") -> None:
     print_table([Column("over seeds", [Text(", ".join(map(_name, each.runs))) for each in seeds], folds=True), *scores])
 
 
-def _print_pairs(pairs: "Mapping[tuple[int, int], Paired]") -> None:
+def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
     known = {places: each for places, each in pairs.items() if each.problem is None}
     if known:
         rows = known.values()
@@ -115,7 +115,7 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired]") -> None:
             [
                 Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
-                Column("agree %", [Text(percent(each.agreement)) for each in rows], right=True),
+                Column("agree %", [Text(format_percent(each.agreement)) for each in rows], right=True),
                 Column("only 1st right", [Text(table.value(each.only_a)) for each in rows], right=True),
                 Column("only 2nd right", [Text(table.value(each.only_b)) for each in rows], right=True),
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
@@ -125,4 +125,4 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], Paired]") -> None:
         common.note("no test where the target's store is gone or has changed: it has the labels")
     for places, each in pairs.items():
         if each.problem is not None:
-            common.out.print(f"{' '.join(map(_name, places))}  {common.safe(each.problem)}")
+            common.out.print(f"{' '.join(map(_name, places))}  {common.escape(each.problem)}")

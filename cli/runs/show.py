@@ -10,8 +10,17 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, print_table, safe_text, value
-from emodna.model.runs.listing import Run, RunData, curves, files, flat, not_default, open_run, trained_on
+from emodna.cli.runs.table import Column, make_text, print_table, value
+from emodna.model.runs.listing import (
+    Run,
+    TrainingStore,
+    files,
+    find_changed_settings,
+    find_training_store,
+    flatten,
+    open_run,
+    read_curves,
+)
 
 #: Lines and columns of the learning curve, and columns of each term's.
 _HEIGHT: Final = 6
@@ -25,18 +34,20 @@ _TERM: Final = 30
 def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     found = open_run(run)
-    data = [trained_on(found, corpus) for corpus in found.corpora]
+    data = [find_training_store(found, corpus) for corpus in found.corpora]
     if as_json:
         common.print_json(_json(found, data))
     else:
         _print(found, data)
 
 
-def _json(run: Run, data: Sequence[RunData]) -> dict[str, Any]:
+def _json(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
     return {
         **table.as_json(run),
         "constant": run.constants,
-        "not_default": {key: {"value": now, "default": default} for key, (now, default) in not_default(run).items()},
+        "not_default": {
+            key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()
+        },
         "config": run.config,
         "data": [
             {"corpus": each.corpus, "store": each.path, "fingerprint": each.fingerprint, "state": each.state}
@@ -44,29 +55,29 @@ def _json(run: Run, data: Sequence[RunData]) -> dict[str, Any]:
         ],
         "curves": {
             name: {"step": [step for step, _ in points], "value": [height for _, height in points]}
-            for name, points in curves(run).items()
+            for name, points in read_curves(run).items()
         },
         "files": [{"name": name, "bytes": status.st_size} for name, status in files(run.folder).items()],
     }
 
 
-def _print(run: Run, data: Sequence[RunData]) -> None:
-    common.out.print(f"[bold]{common.safe(run.folder.path)}[/bold]")
+def _print(run: Run, data: Sequence[TrainingStore]) -> None:
+    common.out.print(f"[bold]{common.escape(run.folder.path)}[/bold]")
     facts = {
         "state": str(table.state(run)) + (f": {run.problem}" if run.problem else ""),
-        **{key: value(asked) for key, asked in run.asked.items() if key != "steps"},
+        **{key: value(identity) for key, identity in run.identity.items() if key != "steps"},
         "supervision": value(run.supervision),
         **_settings(run),
         **{f"data: {each.corpus}": _data(each) for each in data},
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.age(run)} ago",
     }
-    common.print_facts(facts)
+    common.print_fields(facts)
     if run.state == "done":
         _print_scores(run)
-    _print_curves(curves(run))
+    _print_curves(read_curves(run))
     for name, status in files(run.folder).items():
-        common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.safe(name)}")
+        common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.escape(name)}")
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -75,8 +86,8 @@ def _settings(run: Run) -> dict[str, str]:
     def short(key: str) -> str:  # as `--set` names it
         return key.partition(".")[2]
 
-    changed = not_default(run)
-    mine = flat({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
+    changed = find_changed_settings(run)
+    mine = flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
     rest = [f"{short(key)} {value(found)}" for key, found in mine.items() if key not in changed]
     return {
@@ -86,7 +97,7 @@ def _settings(run: Run) -> dict[str, str]:
     }
 
 
-def _data(data: RunData) -> str:
+def _data(data: TrainingStore) -> str:
     state = {
         "same": "as the run found it",
         "changed": "has changed since the run",
@@ -101,35 +112,35 @@ def _data(data: RunData) -> str:
 
 def _print_scores(run: Run) -> None:
     if run.scores["uar"] is None:
-        common.out.print(f"{common.safe(run.asked['tgt'])} has no labels of {run.asked['task']}: no scores")
+        common.out.print(f"{common.escape(run.identity['tgt'])} has no labels of {run.identity['task']}: no scores")
         return
-    from emodna.cli.scores import score_table
+    from emodna.cli.scores import make_score_table
 
-    common.out.print(score_table({"label": run.label, **run.scores, "constant": run.constants}))
+    common.out.print(make_score_table({"label": run.label, **run.scores, "constant": run.constants}))
 
 
-def _print_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _print_curves(read_curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
-    from emodna.cli.charts import curve, sparkline
+    from emodna.cli.charts import draw_curve, draw_sparkline
 
-    if not curves:
+    if not read_curves:
         common.out.print("no line of metrics.jsonl yet")
         return
     poor = common.out.options.ascii_only
-    main = "total" if "total" in curves else next(iter(curves))
-    steps, values = zip(*curves[main], strict=True)
+    main = "total" if "total" in read_curves else next(iter(read_curves))
+    steps, values = zip(*read_curves[main], strict=True)
     labels = [f"{max(values):.3g}", *[""] * (_HEIGHT - 2), f"{min(values):.3g}"]
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
     wide = [each for each in values for _ in range(max(room // len(values), 1))]
-    for label, line in zip(labels, curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
+    for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
-    heights = [[height for _, height in points] for points in curves.values()]
+    heights = [[height for _, height in points] for points in read_curves.values()]
     print_table(
         [
-            Column("logged", [safe_text(name) for name in curves]),
-            Column("curve", [Text(sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("logged", [make_text(name) for name in read_curves]),
+            Column("curve", [Text(draw_sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.scores import cells, percent
+from emodna.cli.scores import cells, format_percent
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run
 
@@ -75,7 +75,7 @@ def print_table(columns: Sequence[Column]) -> None:
 def score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
     """Return a column for each score of some runs; yellow where the best constant predictor is as good."""
     return [
-        Column(heading, [_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
+        Column(heading, [_format_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
         for key, heading in SCORE_NAMES.items()
     ]
 
@@ -86,7 +86,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "run": str(run.folder.path.absolute()),
         "state": run.state,
         "problem": run.problem,
-        **run.asked,
+        **run.identity,
         "supervision": run.supervision,
         "label": run.label,
         "step": run.step,
@@ -99,22 +99,22 @@ def as_json(run: Run) -> dict[str, Any]:
 
 def state(run: Run) -> Text:
     """Return the state of a run, and its steps."""
-    steps = {"done": f" {run.step}", "damaged": ""}.get(run.state, f" {run.step}/{run.asked['steps']}")
+    steps = {"done": f" {run.step}", "damaged": ""}.get(run.state, f" {run.step}/{run.identity['steps']}")
     return Text(run.state + steps, style=_STYLES[run.state])
 
 
 def pair(run: Run) -> Text:
     """Return source and target."""
-    return safe_text("-" if run.asked["src"] is None else f"{run.asked['src']} -> {run.asked['tgt']}")
+    return make_text("-" if run.identity["src"] is None else f"{run.identity['src']} -> {run.identity['tgt']}")
 
 
-def _score(run: Run, key: str) -> Text:
+def _format_score(run: Run, key: str) -> Text:
     value, constant = run.scores[key], run.best_constant[key]
     beaten = value is not None and constant is not None and value <= constant
-    return Text(percent(value), style="yellow" if beaten else "")
+    return Text(format_percent(value), style="yellow" if beaten else "")
 
 
-def best_constants(run: Run) -> Text:
+def format_best_constants(run: Run) -> Text:
     """Return the best constant predictor's scores in one cell."""
     return Text("-" if run.best_constant["uar"] is None else " ".join(cells(run.best_constant)))
 
@@ -126,9 +126,9 @@ def age(run: Run) -> str:
     return f"{seconds / unit:.0f} {name}"
 
 
-def safe_text(value: object) -> Text:
+def make_text(value: object) -> Text:
     """Return text from outside, harmless for the terminal."""
-    return Text.from_markup(common.safe(value))
+    return Text.from_markup(common.escape(value))
 
 
 def value(found: object) -> str:

@@ -24,16 +24,16 @@ from emodna.model.bench.grid import open_store
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError, RunError, TrainingError
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import utterances_of
+from emodna.model.inference.predictions import read_utterances
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.run_folder import read_json, write_json
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.threads import torch_on_one_thread
+from emodna.pipeline.threads import limit_torch_to_one_thread
 
-LIMIT: Final = 1000
+MAX_UTTERANCES: Final = 1000
 """Utterances of each corpus that are used: UMAP's time and the kernel matrix's memory grow with their square."""
 _SEED: Final = 0
-SAMPLE: Final = {"per_corpus": LIMIT, "draw": "by class, in proportion", "draw_seed": _SEED}
+SAMPLE: Final = {"per_corpus": MAX_UTTERANCES, "draw": "by class, in proportion", "draw_seed": _SEED}
 """Description of the sample, part of every key."""
 
 UMAP: Final = {"metric": "euclidean", "n_neighbors": 15, "min_dist": 0.1, "random_state": 0}
@@ -59,7 +59,7 @@ Utterances = Iterable[tuple[NDArray[np.float32], float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class CorpusFeatures:
     """Utterances of one corpus."""
 
     corpus: str
@@ -78,7 +78,7 @@ Distances = Mapping[str, Any]
 # Features
 
 
-def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | None:
+def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures] | None:
     """Return the emotion features E of the source and the target of a finished run; None if its method has none.
 
     Each corpus is normalised as in the run, and batch norm takes the running statistics.
@@ -88,35 +88,35 @@ def features_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side] | Non
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
-    with torch_on_one_thread():
-        return _sides(experiment, run, lambda store, read: finished.model_for(store).embeddings(read))
+    with limit_torch_to_one_thread():
+        return _collect_features(experiment, run, lambda store, read: finished.adapt_model(store).embeddings(read))
 
 
-def inputs_of(experiment: Experiment, run: RunSpec) -> tuple[Side, Side]:
+def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures]:
     """Return the mean over time of the input features of each utterance of a run, as the stores hold them."""
-    sides = _sides(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
+    sides = _collect_features(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
     assert sides is not None  # noqa: S101 - there are always means
     return sides
 
 
-def _sides(
+def _collect_features(
     experiment: Experiment,
     run: RunSpec,
     values_of: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
-) -> tuple[Side, Side] | None:
+) -> tuple[CorpusFeatures, CorpusFeatures] | None:
     sides = []
     for corpus in run.pair:
         store = open_store(experiment, corpus)
         labels = store.labels(run.task)
-        rows = sample(labels)
-        values = values_of(store, utterances_of(store, rows=rows))
+        rows = sample_rows(labels)
+        values = values_of(store, read_utterances(store, rows=rows))
         if values is None:
             return None
-        sides.append(Side(corpus, [store.ids[row] for row in rows], labels[rows], values))
+        sides.append(CorpusFeatures(corpus, [store.ids[row] for row in rows], labels[rows], values))
     return sides[0], sides[1]
 
 
-def sample(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
+def sample_rows(labels: NDArray[np.int8], limit: int = MAX_UTTERANCES) -> NDArray[np.int64]:
     """Draw the rows (n,) of a corpus that are used, in order: of those with a label, if it has any, at most `limit`.
 
     Of more, each class is drawn from in proportion, by a seed of its own: the same rows for every method.
@@ -133,22 +133,22 @@ def sample(labels: NDArray[np.int8], limit: int = LIMIT) -> NDArray[np.int64]:
 # The plane
 
 
-def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
+def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
     """Return a finished run's features in a plane that is fitted on both corpora together; None without features.
 
     There is an entry for each class of the source, then of the target: `corpus`, `label` (-1 without one), and lists
-    `ids`, `x`, `y`. Raises as `features_of`, and BenchError if UMAP is not installed.
+    `ids`, `x`, `y`. Raises as `extract_features`, and BenchError if UMAP is not installed.
     """
     if importlib.util.find_spec("umap") is None:
         raise BenchError(f"UMAP: needs {_UMAP_PACKAGE}: pip install 'emodna[figures]'")
     version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
-    key = {**SAMPLE, **UMAP, **version, "model": model_key(experiment, run)}
+    key = {**SAMPLE, **UMAP, **version, "model": hash_model(experiment, run)}
 
     def make() -> list[dict[str, Any]] | None:
-        sides = features_of(experiment, run)
+        sides = extract_features(experiment, run)
         if sides is None:
             return None
-        points = plane(np.concatenate([side.values for side in sides])).round(4)
+        points = fit_umap(np.concatenate([side.values for side in sides])).round(4)
         places = []
         for side, mine in zip(sides, np.split(points, [len(sides[0].ids)]), strict=True):
             for label in np.unique(side.labels).tolist():
@@ -157,10 +157,10 @@ def places_of(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | No
                 places.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
         return places
 
-    return _remember(experiment, experiment.run_name(run), "umap", key, make)
+    return _load_or_compute(experiment, experiment.run_name(run), "umap", key, make)
 
 
-def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def fit_umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return UMAP (n, 2) of values (n, width), n at least 4."""
     with warnings.catch_warnings():
         # It warns that a seed costs its threads, and numba of its own plans.
@@ -175,31 +175,33 @@ def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
 # Distances
 
 
-def distances_of(experiment: Experiment, run: RunSpec) -> Distances | None:
+def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | None:
     """Return the distances of a finished run's emotion features; None if it has none, or none that are finite.
 
-    Raises RunError, StoreError and BenchError as `features_of`.
+    Raises RunError, StoreError and BenchError as `extract_features`.
     """
 
     def make() -> Distances | None:
-        sides = features_of(experiment, run)
-        return None if sides is None else distances(*sides)
+        sides = extract_features(experiment, run)
+        return None if sides is None else compute_distances(*sides)
 
-    key = {**_DISTANCES, "model": model_key(experiment, run)}
+    key = {**_DISTANCES, "model": hash_model(experiment, run)}
     try:
-        return _remember(experiment, experiment.run_name(run), "distances", key, make)
+        return _load_or_compute(experiment, experiment.run_name(run), "distances", key, make)
     except TrainingError:  # it diverged
         return None
 
 
-def distances_of_input(experiment: Experiment, run: RunSpec) -> Distances:
+def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
     """Return the distances of the mean input features of a run's utterances; raises as `open_store`."""
     key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
     name = f"input-{run.src}-{run.tgt}-{run.task}"
-    return _remember(experiment, name, "distances", key, lambda: distances(*inputs_of(experiment, run)))
+    return _load_or_compute(
+        experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run))
+    )
 
 
-def distances(source: Side, target: Side) -> Distances:
+def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distances:
     """Return the distances of two corpora, as they are and class by class."""
 
     def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
@@ -261,12 +263,14 @@ def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np
 # What is kept
 
 
-def model_key(experiment: Experiment, run: RunSpec) -> str:
+def hash_model(experiment: Experiment, run: RunSpec) -> str:
     """Return the SHA-256 of a finished run's model: one that was trained anew is another."""
-    return hashlib.sha256(experiment.run_folder(run).finished_model().read_bytes()).hexdigest()
+    return hashlib.sha256(experiment.run_folder(run).find_model().read_bytes()).hexdigest()
 
 
-def _remember(experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]) -> _T:
+def _load_or_compute(
+    experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]
+) -> _T:
     """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
     path = experiment.out / "analysis" / f"{name}.json"
 

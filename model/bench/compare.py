@@ -26,7 +26,7 @@ SOURCE_ONLY: Final = MethodSpec("source-only")
 
 ALPHA: Final = 1 - LEVEL / 100
 """Significance level."""
-LEAST: Final = 6
+MIN_SCENARIOS: Final = 6
 """Scenarios below which there is no interval: it would be little else than their lowest and highest difference, and
 leave out 0 as soon as all have one sign. Signed ranks cannot reject below it either."""
 
@@ -38,7 +38,7 @@ _DECIMALS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
+class MatchedScores:
     """Scores that may be compared: every method in the same scenarios, and there with the same seeds."""
 
     methods: tuple[MethodSpec, ...]
@@ -67,7 +67,7 @@ class SignedRank:
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class MethodComparison:
     """A method against the reference: differences are its score less the reference's, in points."""
 
     method: MethodSpec
@@ -97,7 +97,7 @@ class Ranking:
     """Methods, best first, no two of which are told apart; only the largest such groups, and none of one method."""
 
     @property
-    def attainable(self) -> bool:
+    def is_attainable(self) -> bool:
         """True if mean ranks could lie as far apart as the critical difference: k - 1 at most."""
         return self.critical_difference is not None and self.critical_difference <= len(self.mean_ranks) - 1
 
@@ -106,27 +106,27 @@ class Ranking:
 class Comparison:
     """Several methods against a reference, and ranked among each other."""
 
-    matched: Matched
+    matched: MatchedScores
     reference: MethodSpec
-    methods: tuple[Against, ...]
+    methods: tuple[MethodComparison, ...]
     ranking: Ranking
 
     @property
-    def why_no_interval(self) -> str | None:
+    def missing_interval_reason(self) -> str | None:
         """Reason why no method has an interval; None if all have."""
         n = len(self.matched.scenarios)
-        if n >= LEAST:
+        if n >= MIN_SCENARIOS:
             return None
         which = "one scenario" if n == 1 else f"only {n} scenarios"
-        return f"{which}: a bootstrap of fewer than {LEAST} says little more than which is the lowest and the highest"
+        return f"{which}: a bootstrap of fewer than {MIN_SCENARIOS} says little more than which is the lowest and the highest"
 
 
-def usual_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
+def list_default_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
     """Return the methods that are compared unless some are named: those with scores that are no oracles."""
     return [spec for spec, info in experiment.methods.items() if not info.oracle and spec in scores.methods]
 
 
-def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
+def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores:
     """Reduce scores to the scenarios and seeds that all of some methods have; raises BenchError if there are none."""
     methods = tuple(dict.fromkeys(methods))
     nothing = np.full(scores.values.shape[1:], np.nan)
@@ -148,10 +148,10 @@ def match(scores: Scores, methods: Iterable[MethodSpec]) -> Matched:
         left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: not of {lacking}")
     means = np.nanmean(np.where(common, own, np.nan)[:, used], axis=2).T
     seeds = {scores.scenarios[place]: tuple(itertools.compress(scores.seeds, common[place])) for place in used}
-    return Matched(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
+    return MatchedScores(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
 
 
-def compare(found: Matched, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
+def compare(found: MatchedScores, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
     """Compare each of the matched methods with one of them, and rank all."""
     of_method = dict(zip(found.methods, found.scores.T, strict=True))
     other = of_method.pop(reference)
@@ -159,20 +159,20 @@ def compare(found: Matched, reference: MethodSpec, resampling: Resampling | None
     tests = [signed_rank(each) for each in differences.values()]
     methods = []
     for (spec, each), test, p_holm in zip(differences.items(), tests, holm([test.p for test in tests]), strict=True):
-        interval = mean_interval(each, resampling or Resampling())
+        interval = bootstrap_mean_interval(each, resampling or Resampling())
         better, worse = int((each > 0).sum()), int((each < 0).sum())
-        methods.append(Against(spec, float(each.mean()), interval, better, worse, test, p_holm))
+        methods.append(MethodComparison(spec, float(each.mean()), interval, better, worse, test, p_holm))
     return Comparison(found, reference, tuple(methods), rank(found.scores))
 
 
-def mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:
-    """Return the percentile interval of a mean (n,), bootstrapped over its n scenarios; None of fewer than `LEAST`.
+def bootstrap_mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:
+    """Return the percentile interval of a mean (n,), bootstrapped over its n scenarios; None of fewer than `MIN_SCENARIOS`.
 
     Differences of a method to another in the same scenario are resampled together: it is the paired bootstrap. The
     same seed draws the same scenarios for any two methods. With a handful of scenarios it is too narrow.
     """
     n = len(differences)
-    if n < LEAST:
+    if n < MIN_SCENARIOS:
         return None
     drawn = np.random.default_rng(resampling.seed).integers(n, size=(resampling.resamples, n))
     low, high = np.percentile(differences[drawn].mean(axis=1), (50 - LEVEL / 2, 50 + LEVEL / 2)).tolist()
@@ -225,7 +225,11 @@ def rank(scores: NDArray[np.float64]) -> Ranking:
         chi_squared, p = map(float, friedmanchisquare(*scores.T))
     difference = nemenyi(k, n) if k > 1 and n else None
     return Ranking(
-        tuple(mean.tolist()), chi_squared, p, difference, () if difference is None else alike(mean, difference)
+        tuple(mean.tolist()),
+        chi_squared,
+        p,
+        difference,
+        () if difference is None else group_indistinct(mean, difference),
     )
 
 
@@ -240,7 +244,7 @@ def nemenyi(methods: int, scenarios: int) -> float:
     return q * math.sqrt(methods * (methods + 1) / (6 * scenarios))
 
 
-def alike(mean_ranks: NDArray[np.float64], difference: float) -> tuple[tuple[int, ...], ...]:
+def group_indistinct(mean_ranks: NDArray[np.float64], difference: float) -> tuple[tuple[int, ...], ...]:
     """Return the largest groups of methods (by place) whose mean ranks (k,) all lie less than a difference apart."""
     order = np.argsort(mean_ranks, kind="stable").tolist()
     groups: list[tuple[int, ...]] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from emodna.model.bench.paper import CEILING
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import (
     Conditions,
     CorpusSummary,
@@ -21,39 +21,41 @@ from emodna.model.bench.spec import (
 )
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError
-from emodna.model.label import labelled
-from emodna.model.methods import blaming, method
+from emodna.model.label import make_label
+from emodna.model.methods import method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
-Wish = tuple[Sequence[Task], Sequence[MethodSpec]]
+MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
 """Tasks, and the methods that are run in them."""
 
 
 def plan_experiment(
     out: Path,
     stores: Sequence[FeatureStore],
-    wishes: Sequence[Wish],
+    method_groups: Sequence[MethodGroup],
     seeds: int,
     conditions: Conditions,
 ) -> Experiment:
     """Plan the experiment of all ordered pairs of some corpora; seed 0 of everything comes first.
 
-    A corpus from which a task cannot be learnt (see `CorpusSummary.lacks`) is no source of it, and has no upper bound.
+    A corpus from which a task cannot be learnt (see `CorpusSummary.find_missing_labels`) is no source of it, and has no upper bound.
 
     Raises BenchError, ConfigError or PluginError if the corpora make no pair, or a method or setting does not exist.
     """
-    corpora = {store.snapshot.corpus: summarise(store) for store in stores}
+    corpora = {store.snapshot.corpus: summarise_corpus(store) for store in stores}
     if len(corpora) < 2:
         raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
-    specs = dict.fromkeys(spec for _, methods in wishes for spec in methods)
+    specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
-    runs = dict.fromkeys(run for tasks, methods in wishes for run in _runs(corpora, tasks, methods, seeds))
+    runs = dict.fromkeys(
+        run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)
+    )
     in_order = tuple(sorted(runs, key=lambda run: run.seed))
-    return Experiment(out, conditions, corpora, infos, in_order, shared_recordings(stores))
+    return Experiment(out, conditions, corpora, infos, in_order, count_shared_recordings(stores))
 
 
-def summarise(store: FeatureStore) -> CorpusSummary:
+def summarise_corpus(store: FeatureStore) -> CorpusSummary:
     """Return the facts about a prepared corpus that an experiment needs."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
     labels = {task: store.labels(task) for task in TASKS}
@@ -67,7 +69,7 @@ def summarise(store: FeatureStore) -> CorpusSummary:
     )
 
 
-def shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
+def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
     """Count the utterances of each target that its source has, too, byte by byte, with a label of some task.
 
     Pairs that share none are not named.
@@ -106,9 +108,9 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     if spec.steps is not None:
         changed["steps"] = spec.steps
     # Its supervision depends on the configuration, so a method is built, which takes no memory here.
-    with blaming(spec.name, "()"), torch.device("meta"):
+    with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = kind(kind.min_dim, config, 0).supervision
-    label = labelled(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
+    label = make_label(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
     return MethodInfo(label, kind.our_reading, supervision)
 
 
@@ -124,13 +126,15 @@ def open_store(experiment: Experiment, name: str) -> FeatureStore:
     return store
 
 
-def _runs(
+def _generate_runs(
     corpora: Mapping[str, CorpusSummary], tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: int
 ) -> Iterator[RunSpec]:
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if corpora[src].lacks(task) or (spec == CEILING and corpora[tgt].lacks(task)):
+            if corpora[src].find_missing_labels(task) or (
+                spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)
+            ):
                 continue
-            if spec != CEILING or first_source.setdefault((task, tgt), src) == src:
+            if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)

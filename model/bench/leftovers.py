@@ -12,7 +12,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.model.runs.listing import files, is_locked
 from emodna.pipeline.files import is_temporary
 
-Kind = Literal["old", "failed", "temporary"]
+LeftoverKind = Literal["old", "failed", "temporary"]
 
 #: As `Experiment.run_name` makes them.
 _NAME: Final = re.compile(r".+-.+-(arousal|valence)-.+-s\d+-[0-9a-f]{8}", re.DOTALL)
@@ -25,12 +25,12 @@ class Leftover:
 
     path: Path
     bytes: int
-    kind: Kind
+    kind: LeftoverKind
     """old: of other stores, methods or seeds than the experiment has; failed: of a run that failed."""
-    kept: str | None = None
+    reason_to_keep: str | None = None
     """Reason why it stays, if it does."""
 
-    def remove(self) -> None:
+    def delete(self) -> None:
         """Delete it."""
         if self.path.is_dir():
             shutil.rmtree(self.path)
@@ -38,7 +38,7 @@ class Leftover:
             self.path.unlink(missing_ok=True)
 
 
-def leftovers(experiment: Experiment) -> list[Leftover]:
+def find_leftovers(experiment: Experiment) -> list[Leftover]:
     """Return all of them, in order of their paths."""
     return sorted(_find(experiment), key=lambda each: each.path)
 
@@ -46,23 +46,23 @@ def leftovers(experiment: Experiment) -> list[Leftover]:
 def _find(experiment: Experiment) -> Iterator[Leftover]:
     named = {experiment.run_name(run): run for run in experiment.runs}
     records = [experiment.out / "failures", experiment.out / "analysis"]
-    for path in _inside(experiment.runs_folder):
+    for path in _list_folder(experiment.runs_folder):
         if not path.is_dir() or not _NAME.fullmatch(path.name):
             continue
         folder, run = RunFolder(path), named.get(path.name)
-        if run is None or (experiment.failure(run).exists() and not folder.done.exists()):
+        if run is None or (experiment.failure_file(run).exists() and not folder.done.exists()):
             size = sum(each.st_size for each in files(folder).values())
-            yield Leftover(path, size, "old" if run is None else "failed", _why_kept(folder))
+            yield Leftover(path, size, "old" if run is None else "failed", _find_reason_to_keep(folder))
         elif not is_locked(folder):
-            yield from _temporary(path)
-    for path in [*_inside(records[0]), *_inside(records[1])]:
+            yield from _find_temporary(path)
+    for path in [*_list_folder(records[0]), *_list_folder(records[1])]:
         if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in named:
             yield Leftover(path, path.stat().st_size, "old")
     for place in (experiment.out, experiment.runs_folder, *records):
-        yield from _temporary(place)
+        yield from _find_temporary(place)
 
 
-def _why_kept(run: RunFolder) -> str | None:
+def _find_reason_to_keep(run: RunFolder) -> str | None:
     """Return why a run's folder stays: it is at work, or somebody laid something into it."""
     if is_locked(run):
         return "a run is at work in it"
@@ -70,17 +70,17 @@ def _why_kept(run: RunFolder) -> str | None:
         *(run.config, run.metrics, run.resume, run.model, run.predictions, run.result, run.snapshots, run.selection),
         *(run.oracle, run.not_finite, run.corpora, run.card, run.onnx, run.done, run.lock),
     }
-    for path in _inside(run.path):
+    for path in _list_folder(run.path):
         if path not in own and not is_temporary(path) and not path.name.startswith(_EVENTS):
             return f"it holds {path.name}, which no run writes"
     return None
 
 
-def _temporary(folder: Path) -> Iterator[Leftover]:
-    for path in _inside(folder):
+def _find_temporary(folder: Path) -> Iterator[Leftover]:
+    for path in _list_folder(folder):
         if is_temporary(path) and path.is_file():
             yield Leftover(path, path.stat().st_size, "temporary")
 
 
-def _inside(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []

@@ -23,7 +23,7 @@ SEEDS: Final = 3
 """Runs of each scenario."""
 
 
-class Place(NamedTuple):
+class PaperScoreKey(NamedTuple):
     """Place of a number in the paper."""
 
     table: str
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     score: str
 
 
-class Cited(NamedTuple):
+class PaperScore(NamedTuple):
     """Mean and standard deviation of three runs, in percent, as printed."""
 
     mean: float
@@ -43,20 +43,20 @@ class Cited(NamedTuple):
 
 
 @cache
-def cited() -> Mapping[Place, Cited]:
+def load_paper_scores() -> Mapping[PaperScoreKey, PaperScore]:
     """Return all numbers of the paper's tables."""
     text = resources.files("emodna.model.bench").joinpath("paper.csv").read_text(encoding="utf-8")
     return {
-        Place(line["table"], line["task"], line["method"], line["source"], line["metric"]): Cited(
+        PaperScoreKey(line["table"], line["task"], line["method"], line["source"], line["metric"]): PaperScore(
             float(line["mean_percent"]), float(line["std_percent"])
         )
         for line in csv.DictReader(text.splitlines())
     }
 
 
-def in_tables_2_and_3(task: str, method: str, score: str, source: str = AVERAGE) -> Cited | None:
+def find_paper_score(task: str, method: str, score: str, source: str = AVERAGE) -> PaperScore | None:
     """Return the number of a method over all scenarios of a task, or over those of one source."""
-    return cited().get(Place("2" if task == "arousal" else "3", task, method, source, score))
+    return load_paper_scores().get(PaperScoreKey("2" if task == "arousal" else "3", task, method, source, score))
 
 
 Layout = Literal["sources", "averages"]
@@ -64,69 +64,69 @@ Layout = Literal["sources", "averages"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PaperRow:
     """A row of one of the paper's tables."""
 
     method: MethodSpec
-    paper: str
+    paper_name: str
     """Its name in paper.csv."""
     base: MethodSpec | None = None
     """Table 5: the method without L_SCL, from which arrows are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class PaperTable:
     """A table by its number in the paper."""
 
     title: str
     tasks: tuple[Task, ...]
     layout: Layout
-    entries: tuple[Entry, ...]
+    entries: tuple[PaperRow, ...]
 
     @property
     def methods(self) -> list[MethodSpec]:
         """Methods that it needs: its entries, those that entries are compared with, floor and ceiling."""
         bases = [entry.base for entry in self.entries if entry.base is not None]
-        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *FLOOR, CEILING]))
+        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *BASELINES, UPPER_BOUND]))
 
 
-FLOOR: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
-CEILING: Final = MethodSpec("upper-bound")
+BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
+UPPER_BOUND: Final = MethodSpec("upper-bound")
 """The source has no part in it: it is run once per target, from the first source, and stands for all of them."""
 
 _COMPARED: Final = tuple(
-    Entry(MethodSpec(name), name)
+    PaperRow(MethodSpec(name), name)
     for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
 )
 _PARTS: Final = (
-    Entry(MethodSpec("source-only"), "V1 source-only"),
-    Entry(MethodSpec("v2"), "V2 w/o decouple+align"),
-    Entry(MethodSpec("v3"), "V3 w/o decouple"),
-    Entry(MethodSpec("v4"), "V4 w/o align"),
-    Entry(MethodSpec("v5"), "V5 w/o decoupling"),
-    Entry(MethodSpec("emo-dna"), "emo-dna"),
+    PaperRow(MethodSpec("source-only"), "V1 source-only"),
+    PaperRow(MethodSpec("v2"), "V2 w/o decouple+align"),
+    PaperRow(MethodSpec("v3"), "V3 w/o decouple"),
+    PaperRow(MethodSpec("v4"), "V4 w/o align"),
+    PaperRow(MethodSpec("v5"), "V5 w/o decoupling"),
+    PaperRow(MethodSpec("emo-dna"), "emo-dna"),
 )
 _WITH_SCL: Final = tuple(
-    Entry(MethodSpec.parse(f"{name}:add=scl"), f"{name}+scl", base=MethodSpec(name))
+    PaperRow(MethodSpec.parse(f"{name}:add=scl"), f"{name}+scl", base=MethodSpec(name))
     for name in ("dann", "dan", "jan", "cdan", "bsp")
 )
 _THRESHOLDS: Final = (
-    Entry(MethodSpec.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
-    Entry(MethodSpec.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
-    Entry(MethodSpec.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
-    Entry(MethodSpec("emo-dna"), "emo-dna adaptive threshold"),
+    PaperRow(MethodSpec.parse("emo-dna:scl_weight=0"), "emo-dna w/o scl"),
+    PaperRow(MethodSpec.parse("emo-dna:threshold=none"), "emo-dna w/o threshold"),
+    PaperRow(MethodSpec.parse("emo-dna:threshold=fixed:0.9"), "emo-dna fixed threshold"),
+    PaperRow(MethodSpec("emo-dna"), "emo-dna adaptive threshold"),
 )
 
-PRESETS: Final[Mapping[str, Preset]] = {
-    "2": Preset("Methods, arousal", ("arousal",), "sources", _COMPARED),
-    "3": Preset("Methods, valence", ("valence",), "sources", _COMPARED),
-    "4": Preset("Parts of Emo-DNA", TASKS, "averages", _PARTS),
-    "5": Preset("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
-    "6": Preset("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),
+PAPER_TABLES: Final[Mapping[str, PaperTable]] = {
+    "2": PaperTable("Methods, arousal", ("arousal",), "sources", _COMPARED),
+    "3": PaperTable("Methods, valence", ("valence",), "sources", _COMPARED),
+    "4": PaperTable("Parts of Emo-DNA", TASKS, "averages", _PARTS),
+    "5": PaperTable("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
+    "6": PaperTable("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),
 }
 """By number, as `--table` takes it."""
 
-SENSITIVITY: Final = (
+SENSITIVITY_METHODS: Final = (
     MethodSpec("emo-dna"),
     *(
         MethodSpec.parse(f"emo-dna:{setting}")

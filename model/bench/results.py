@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model import metrics
-from emodna.model.bench.paper import CEILING, in_tables_2_and_3
+from emodna.model.bench.paper import UPPER_BOUND, find_paper_score
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
@@ -25,11 +25,11 @@ from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.emotions import Task
 
-State = Literal["done", "failed", "running", "interrupted", "waiting"]
+RunState = Literal["done", "failed", "running", "interrupted", "waiting"]
 Scenario = tuple[Task, str, str]
 """Task, source, target."""
 
-CALLED: Final = "called_class_1"
+CLASS_1_SHARE: Final = "called_class_1"
 """A further metric: the share of the target that a run calls class 1, in percent."""
 CONSTANTS: Final = ("always_high", "always_low", "majority")
 """Constant predictors, as in result.json. The majority knows the target's labels."""
@@ -50,22 +50,22 @@ SCHEMA: Final = pa.schema(
         ("majority", pa.float64()),
         ("paper", pa.float64()),  # the paper's mean of this method and task over the targets of this source; null
         ("paper_std", pa.float64()),
-        ("state", pa.string()),  # see `State`
+        ("state", pa.string()),  # see `RunState`
         ("error", pa.string()),  # of a failed run; null
         ("seconds", pa.float64()),  # wall time of a run that is done; null
         ("oracle", pa.bool_()),  # true if the method learns from the target's labels
         ("our_reading", pa.bool_()),
     ]
 )
-"""One row per run and metric. The upper bound has rows for the one source that it was run from (see `scored`)."""
+"""One row per run and metric. The upper bound has rows for the one source that it was run from (see `select_scores`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """State of a run, read from its files."""
 
     run: RunSpec
-    state: State
+    state: RunState
     result: Mapping[str, Any] | None = None
     """Content of result.json of a finished run: scores in percent, null without labels of the target."""
     error: str | None = None
@@ -74,54 +74,54 @@ class Outcome:
     @property
     def seconds(self) -> float | None:
         """Wall time of a finished run, where it is known."""
-        return number_or_none((self.result or {}).get("wall_seconds"))
+        return to_finite_float((self.result or {}).get("wall_seconds"))
 
 
-def read_outcome(experiment: Experiment, run: RunSpec) -> Outcome:
+def read_run_result(experiment: Experiment, run: RunSpec) -> RunResult:
     """Read the state of a run; one whose files are damaged has failed."""
-    folder, failure = experiment.run_folder(run), experiment.failure(run)
+    folder, failure_file = experiment.run_folder(run), experiment.failure_file(run)
     try:
         if folder.done.exists():
             result = read_json(folder.result)
             if missing := [key for key in SCORE_NAMES if key not in result]:
-                return Outcome(run, "failed", error=f"{folder.result}: damaged (no {missing[0]})")
-            return Outcome(run, "done", result)
+                return RunResult(run, "failed", error=f"{folder.result}: damaged (no {missing[0]})")
+            return RunResult(run, "done", result)
         if is_locked(folder):
-            return Outcome(run, "running")
-        if failure.exists():
-            return Outcome(run, "failed", error=str(read_json(failure).get("error")))
+            return RunResult(run, "running")
+        if failure_file.exists():
+            return RunResult(run, "failed", error=str(read_json(failure_file).get("error")))
     except RunError as error:
-        return Outcome(run, "failed", error=str(error))
-    return Outcome(run, "interrupted" if folder.config.exists() else "waiting")
+        return RunResult(run, "failed", error=str(error))
+    return RunResult(run, "interrupted" if folder.config.exists() else "waiting")
 
 
-def read_outcomes(experiment: Experiment, runs: Iterable[RunSpec] | None = None) -> list[Outcome]:
+def read_run_results(experiment: Experiment, runs: Iterable[RunSpec] | None = None) -> list[RunResult]:
     """Read the states of all runs, or of some, in their order."""
-    return [read_outcome(experiment, run) for run in (experiment.runs if runs is None else runs)]
+    return [read_run_result(experiment, run) for run in (experiment.runs if runs is None else runs)]
 
 
-def results(
+def collect_results(
     experiment: Experiment,
-    outcomes: Sequence[Outcome] | None = None,
+    outcomes: Sequence[RunResult] | None = None,
     *,
     tasks: Sequence[Task] = (),
-    called: bool = False,
+    with_class_1_share: bool = False,
 ) -> pa.Table:
     """Return the results of an experiment in the order of its runs; see `SCHEMA`.
 
     `outcomes` are the states of the runs, if they have been read already; else those of some tasks are read, by default
-    of all. With `called`, the predictions are read, too, for rows of the metric `CALLED`.
+    of all. With `with_class_1_share`, the predictions are read, too, for rows of the metric `CLASS_1_SHARE`.
     """
     if outcomes is None:
-        outcomes = read_outcomes(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
+        outcomes = read_run_results(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
     rows = []
     for each in outcomes:
         run, info = each.run, experiment.methods[each.run.method]
-        scores = {metric: number_or_none((each.result or {}).get(metric)) for metric in SCORE_NAMES}
+        scores = {metric: to_finite_float((each.result or {}).get(metric)) for metric in SCORE_NAMES}
         if None in scores.values():
             scores = dict.fromkeys(SCORE_NAMES)
-        if called:
-            scores[CALLED] = called_class_1(experiment, run) if scores["uar"] is not None else None
+        if with_class_1_share:
+            scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if scores["uar"] is not None else None
         constants = constant_scores(experiment.corpora[run.tgt].classes[run.task]) or {}
         common = {
             "src": run.src,
@@ -138,14 +138,14 @@ def results(
             "our_reading": info.our_reading,
         }
         for metric, value in scores.items():
-            cited = None if run.method.settings else in_tables_2_and_3(run.task, run.method.name, metric, run.src)
+            cited = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
             paper = {} if cited is None else {"paper": cited.mean, "paper_std": cited.std}
             constant = {name: of_constant.get(metric) for name, of_constant in constants.items()}
             rows.append({**common, "metric": metric, "value": value, **constant, **paper})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def scored(table: pa.Table) -> pa.Table:
+def select_scores(table: pa.Table) -> pa.Table:
     """Return the results with a value, the upper bound repeated for each source.
 
     The upper bound is run from one source per target, and stands for all sources that the experiment pairs it with.
@@ -160,7 +160,7 @@ def scored(table: pa.Table) -> pa.Table:
     for row in rows:
         if row["value"] is None:
             continue
-        for src in sources[row["task"], row["tgt"]] if row["spec"] == str(CEILING) else (row["src"],):
+        for src in sources[row["task"], row["tgt"]] if row["spec"] == str(UPPER_BOUND) else (row["src"],):
             key = (row["spec"], row["task"], src, row["tgt"], row["seed"], row["metric"])
             found.setdefault(key, {**row, "src": src})
     return pa.Table.from_pylist(list(found.values()), schema=SCHEMA)
@@ -179,8 +179,8 @@ class Scores:
     """(methods, scenarios, seeds), in percent; nan where there is none."""
 
     @classmethod
-    def of(cls, table: pa.Table, metric: str = "uar") -> "Scores":
-        """Arrange the rows of `scored` that are of a metric; of methods with scores only."""
+    def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
+        """Arrange the rows of `select_scores` that are of a metric; of methods with scores only."""
         rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
         places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
         specs = list(dict.fromkeys(spec for spec, _, _ in places))
@@ -189,10 +189,10 @@ class Scores:
         values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
         for (spec, scenario, seed), row in zip(places, rows, strict=True):
             values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
-        return cls(tuple(map(MethodSpec.read, specs)), tuple(scenarios), tuple(seeds), values)
+        return cls(tuple(map(MethodSpec.parse_unchecked, specs)), tuple(scenarios), tuple(seeds), values)
 
 
-def called_class_1(experiment: Experiment, run: RunSpec) -> float | None:
+def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
     """Return the percentage of the target, labelled or not, that a run calls class 1; None where it is not known."""
     try:
         predictions = experiment.run_folder(run).predictions
@@ -209,17 +209,17 @@ def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float
     return {name: asdict(each) for name, each in metrics.constant_scores(truth).items()} if len(truth) else None
 
 
-def number_or_none(value: object) -> float | None:
+def to_finite_float(value: object) -> float | None:
     """Return a finite number as a float; None for anything else."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 # Gaps
 
-Why = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
+GapReason = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
 """In the order in which they are listed."""
-WHY: Final[tuple[Why, ...]] = get_args(Why)
-RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
+GAP_REASONS: Final[tuple[GapReason, ...]] = get_args(GapReason)
+RUNNABLE_REASONS: Final[frozenset[GapReason]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
 """Reasons that a further run removes."""
 
 
@@ -227,7 +227,7 @@ RUNNABLE: Final[frozenset[Why]] = frozenset({"failed", "interrupted", "waiting",
 class Gap:
     """Runs that have no scores for one reason: all of some tasks by methods by pairs by seeds."""
 
-    why: Why
+    reason: GapReason
     error: str | None
     """Error of failed runs."""
     tasks: tuple[Task, ...]
@@ -236,7 +236,7 @@ class Gap:
     seeds: tuple[int, ...]
 
     @property
-    def runs(self) -> int:
+    def run_count(self) -> int:
         """Number of runs."""
         return len(self.tasks) * len(self.methods) * len(self.pairs) * len(self.seeds)
 
@@ -252,7 +252,7 @@ def find_gaps(
 
     `results` are those of the experiment in these tasks.
     """
-    found = list(_missing(experiment, results, tasks, methods, pairs))
+    found = list(_find_missing_runs(experiment, results, tasks, methods, pairs))
     place = {spec: place for place, spec in enumerate(methods)}
     for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: gaps that differ in this one only become one
         alike: dict[tuple[Any, ...], list[Any]] = {}
@@ -264,12 +264,12 @@ def find_gaps(
         ]
 
     def order(gap: Gap) -> tuple[Any, ...]:
-        return WHY.index(gap.why), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds, gap.error or ""
+        return GAP_REASONS.index(gap.reason), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds, gap.error or ""
 
     return tuple(sorted((Gap(*gap) for gap in found), key=order))
 
 
-def _missing(
+def _find_missing_runs(
     experiment: Experiment,
     results: pa.Table,
     tasks: Sequence[Task],
@@ -282,14 +282,14 @@ def _missing(
         pair, task = (row["src"], row["tgt"]), row["task"]
         if row["spec"] not in specs or pair not in pairs or row["value"] is not None:
             continue
-        why, error = row["state"], row["error"]
-        if why == "done":
+        reason, error = row["state"], row["error"]
+        if reason == "done":
             labelled = any(corpora[row["tgt"]].classes[task])
-            why, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
-        yield why, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
+            reason, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
+        yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
     def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-        return task, spec, seed, pair[1], None if spec == CEILING else pair[0]  # for all sources of its target
+        return task, spec, seed, pair[1], None if spec == UPPER_BOUND else pair[0]  # for all sources of its target
 
     planned = {answered(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
     for seed, task, spec, pair in itertools.product(experiment.seeds, tasks, methods, pairs):
@@ -297,5 +297,5 @@ def _missing(
         if asked not in planned:
             planned.add(asked)
             # No run is planned that cannot learn.
-            lacks = corpora[pair[1] if spec == CEILING else pair[0]].lacks(task)
-            yield "unlabelled" if lacks else "not planned", None, (task,), (spec,), (pair,), (seed,)
+            find_missing_labels = corpora[pair[1] if spec == UPPER_BOUND else pair[0]].find_missing_labels(task)
+            yield "unlabelled" if find_missing_labels else "not planned", None, (task,), (spec,), (pair,), (seed,)

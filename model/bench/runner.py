@@ -19,7 +19,7 @@ from uuid import uuid4
 import filelock
 
 from emodna.model.bench.spec import Experiment, RunSpec
-from emodna.model.bench.worker import Answer, Order, digest, execute_order, versions
+from emodna.model.bench.worker import RunOrder, RunReply, execute_order, hash_experiment, read_versions
 from emodna.model.errors import BenchError
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
@@ -48,16 +48,16 @@ _STOP_SECONDS: Final = 20.0
 _RESUMABLE: Final = "finished cells are kept, the same command goes on from there"
 
 
-class BenchWatcher(Protocol):
+class BenchCallback(Protocol):
     """Is told how the runs go."""
 
-    def began(self, run: RunSpec) -> None:
+    def on_run_start(self, run: RunSpec) -> None:
         """A worker has begun it."""
 
-    def ended(self, run: RunSpec, answer: Answer) -> None:
+    def on_run_end(self, run: RunSpec, answer: RunReply) -> None:
         """It has ended."""
 
-    def told(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Tell the user a line."""
 
 
@@ -91,7 +91,7 @@ class Workers:
             )
         return fit
 
-    def submit(self, order: Order) -> "Future[Any]":
+    def submit(self, order: RunOrder) -> "Future[Any]":
         """Send an order to the worker that has least to do; if that dies, another one goes on with it."""
         return self.client.submit(
             pickle.loads,
@@ -102,7 +102,7 @@ class Workers:
 
 
 @contextmanager
-def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
+def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
     """Start processes on this machine; one that dies is started anew."""
     import dask.config
     from distributed import Client, LocalCluster
@@ -137,14 +137,14 @@ def local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[
 
 
 @contextmanager
-def remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
+def connect_remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
     """Use the workers of a cluster, present and future; raises as `connect_client`."""
     with connect_client(scheduler, "emodna-bench") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
 
 @contextmanager
-def exclusive(out: Path) -> Iterator[None]:
+def lock_experiment(out: Path) -> Iterator[None]:
     """Be the only process that executes runs of an experiment, or clears it up; the lock is the kernel's.
 
     Raises BenchError if another process is.
@@ -159,22 +159,22 @@ def exclusive(out: Path) -> Iterator[None]:
         ) from None
 
 
-def is_at_work(experiment: Experiment) -> bool:
-    """Return True if a process holds an experiment; see `exclusive`."""
+def is_running(experiment: Experiment) -> bool:
+    """Return True if a process holds an experiment; see `lock_experiment`."""
     return is_locked(RunFolder(experiment.out))  # its lock has the name of a run's
 
 
-def execute(
-    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, watcher: BenchWatcher, *, again: bool = False
-) -> dict[RunSpec, Answer]:
+def execute_runs(
+    experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, callback: BenchCallback, *, restart: bool = False
+) -> dict[RunSpec, RunReply]:
     """Execute runs, in their order as workers get free, and return the outcome of each.
 
     A failed run is recorded in the experiment's folder. On Ctrl-C, runs at work write their checkpoints first. With
-    `again`, a run whose folder cannot be resumed begins anew.
+    `restart`, a run whose folder cannot be resumed begins anew.
 
     Raises WorkerError if the scheduler is gone, or the workers can execute no run.
     """
-    out, hash_of_file = str(experiment.out.absolute()), digest(experiment.out) or ""
+    out, hash_of_file = str(experiment.out.absolute()), hash_experiment(experiment.out) or ""
     # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
     alike: dict[str, list[RunSpec]] = {}
     for run in runs:
@@ -182,7 +182,7 @@ def execute(
     left = deque(each[0] for each in alike.values())
     flying: dict[Future[Any], tuple[RunSpec, str]] = {}  # with its device
     landed: SimpleQueue[Future[Any]] = SimpleQueue()
-    found: dict[RunSpec, Answer] = {}
+    found: dict[RunSpec, RunReply] = {}
     seen = time.monotonic()  # workers, the last time
     try:
         while left or flying:
@@ -190,29 +190,31 @@ def execute(
             if here:
                 seen = now
             elif now - seen > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
-                watcher.told(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
+                callback.on_message(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
                 seen = float("inf")  # told once
             # No more runs are under way than there are workers: one that dies takes no run with it but its own.
             while left and len(flying) < here:
                 run = left.popleft()
                 busy = Counter(device for _, device in flying.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                order = Order(out, hash_of_file, run, versions(), workers.threads, device, workers.local, again)
+                order = RunOrder(
+                    out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart
+                )
                 future = workers.submit(order)
                 flying[future] = run, device
                 future.add_done_callback(landed.put)
-                watcher.began(run)
+                callback.on_run_start(run)
             with suppress(Empty):
                 future = landed.get(timeout=_LOOK_SECONDS)
                 run, _ = flying.pop(future)
-                answer = _answer(future, workers.place)
-                _record(experiment.failure(run), answer)
+                answer = _read_reply(future, workers.place)
+                _record_failure(experiment.failure_file(run), answer)
                 for each in alike[experiment.run_name(run)]:
                     found[each] = answer
-                    watcher.ended(each, answer)
+                    callback.on_run_end(each, answer)
     except BaseException as error:
         if flying:
-            _stop(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
+            _stop_runs(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
         if isinstance(error, CONNECTION_ERRORS) and not (
             isinstance(error, OSError) and error.errno is not None
         ):  # of a file
@@ -221,40 +223,40 @@ def execute(
     return found
 
 
-def _answer(future: "Future[Any]", place: str) -> Answer:
+def _read_reply(future: "Future[Any]", place: str) -> RunReply:
     """Return the answer of a worker, or what Dask says of the worker."""
     from distributed.scheduler import KilledWorker
 
     try:
-        answer: Answer = future.result()
+        answer: RunReply = future.result()
     except CONNECTION_ERRORS:
         raise
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
-        return Answer("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
+        return RunReply("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
     except (ImportError, AttributeError) as error:
         raise WorkerError(
             f"a worker at {place} cannot load emodna ({error}): every worker needs the environment that emodna-bench "
             "runs in"
         ) from error
     except Exception as error:  # of a run; the others go on
-        return Answer.of_error(error)
+        return RunReply.of_error(error)
     return answer
 
 
-def _record(failure: Path, answer: Answer) -> None:
+def _record_failure(failure_file: Path, answer: RunReply) -> None:
     """Write down why a run failed, or forget it; raises WorkerError if the worker refused."""
     if answer.kind == "refused":
         raise WorkerError(f"{answer.error}; {_RESUMABLE}")
     if answer.kind == "failed":
-        failure.parent.mkdir(exist_ok=True)
+        failure_file.parent.mkdir(exist_ok=True)
         content = {"error": answer.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(failure, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
+        write_json(failure_file, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
     elif answer.kind == "done":
-        failure.unlink(missing_ok=True)
+        failure_file.unlink(missing_ok=True)
 
 
-def _stop(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
+def _stop_runs(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
     """Let runs at work stop behind their present step, and write a checkpoint."""
     with suppress(*CONNECTION_ERRORS):
         workers.client.cancel(futures)

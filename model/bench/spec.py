@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import is_oracle
-from emodna.model.methods import check_name
+from emodna.model.methods import check_method_name
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
 
@@ -30,7 +30,7 @@ _VERSION: Final = 1
 _FILE: Final = "bench.json"
 #: A number of training steps.
 _STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
-NAMED: Final = 6
+MAX_NAMES: Final = 6
 """Longest list of names in a sentence; of longer ones, the rest is counted."""
 
 
@@ -51,12 +51,12 @@ class MethodSpec:
 
         Raises ConfigError for another form, a key given twice, or an unknown method.
         """
-        spec = cls.read(text)
-        check_name(spec.name, option="--methods", adding="{}:add=scl")
+        spec = cls.parse_unchecked(text)
+        check_method_name(spec.name, option="--methods", adding="{}:add=scl")
         return spec
 
     @classmethod
-    def read(cls, text: str) -> "MethodSpec":
+    def parse_unchecked(cls, text: str) -> "MethodSpec":
         """Read a spec like `parse`, but accept a method that is not installed (any more).
 
         Raises ConfigError for another form, a key given twice, or an invalid number of steps.
@@ -136,7 +136,7 @@ class CorpusSummary:
     classes: Mapping[Task, tuple[int, int]]
     """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
 
-    def lacks(self, task: Task) -> str | None:
+    def find_missing_labels(self, task: Task) -> str | None:
         """Return why a task cannot be learnt from it, in words; None if it can."""
         present = sum(count > 0 for count in self.classes[task])
         return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
@@ -171,7 +171,7 @@ class Experiment:
     methods: Mapping[MethodSpec, MethodInfo]
     runs: tuple[RunSpec, ...]
     """In the order in which they are executed."""
-    shared: Mapping[Pair, int] = field(default_factory=dict)
+    shared_recordings: Mapping[Pair, int] = field(default_factory=dict)
     """Recordings of the target that the source has, too, with labels; pairs without any are not named."""
 
     @classmethod
@@ -189,7 +189,7 @@ class Experiment:
                 for name, facts in content["corpora"].items()
             }
             # Finished runs can be shown without the package that their method came from.
-            specs = {text: MethodSpec.read(text) for text in content["rows"]}
+            specs = {text: MethodSpec.parse_unchecked(text) for text in content["rows"]}
             runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
             if unknown := {name for run in runs for name in run.pair} - corpora.keys():
                 raise KeyError(*unknown)  # noqa: TRY301
@@ -220,7 +220,7 @@ class Experiment:
                 "corpora": {name: asdict(corpus) for name, corpus in self.corpora.items()},
                 "rows": {str(spec): asdict(info) for spec, info in self.methods.items()},
                 "cells": [[run.src, run.tgt, run.task, str(run.method), run.seed] for run in self.runs],
-                "shared": [[*pair, count] for pair, count in self.shared.items()],
+                "shared": [[*pair, count] for pair, count in self.shared_recordings.items()],
             },
         )
 
@@ -235,7 +235,7 @@ class Experiment:
                     "--out"
                 )
 
-    def extended(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
+    def merge(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
         """Return it with another one's corpora and methods and with further runs; present runs stay.
 
         Raises BenchError if two method specs are the same under two spellings.
@@ -246,15 +246,17 @@ class Experiment:
             methods=check_distinct({**self.methods, **other.methods}),
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
             # The other one has just counted the recordings of its own corpora.
-            shared={
-                **{pair: count for pair, count in self.shared.items() if not other.corpora.keys() >= set(pair)},
-                **other.shared,
+            shared_recordings={
+                **{
+                    pair: count
+                    for pair, count in self.shared_recordings.items()
+                    if not other.corpora.keys() >= set(pair)
+                },
+                **other.shared_recordings,
             },
         )
 
-    def without(
-        self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None
-    ) -> "Experiment":
+    def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
         """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
 
         Raises BenchError if nothing is left.
@@ -273,7 +275,7 @@ class Experiment:
             corpora={name: corpus for name, corpus in self.corpora.items() if name in used},
             methods={spec: info for spec, info in self.methods.items() if spec in specs},
             runs=runs,
-            shared={pair: count for pair, count in self.shared.items() if used >= set(pair)},
+            shared_recordings={pair: count for pair, count in self.shared_recordings.items() if used >= set(pair)},
         )
 
     @property
@@ -295,7 +297,7 @@ class Experiment:
         """Return a run's folder, which is named by all that decides the run: another store is another run."""
         return RunFolder(self.runs_folder / self.run_name(run))
 
-    def failure(self, run: RunSpec) -> Path:
+    def failure_file(self, run: RunSpec) -> Path:
         """Return the file that records why a run failed."""
         return self.out / "failures" / f"{self.run_name(run)}.json"
 
@@ -342,22 +344,22 @@ def _option_text(value: object) -> str:
     return str(value)
 
 
-def few(names: Sequence[object]) -> str:
+def shorten_list(names: Sequence[object]) -> str:
     """Return the first names, and the number of the others."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(str, names[:NAMED])) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(str, names[:MAX_NAMES])) + more
 
 
-def shared_notes(shared: Mapping[Pair, int]) -> list[str]:
+def note_shared_recordings(shared_recordings: Mapping[Pair, int]) -> list[str]:
     """Return a note on each pair whose target is partly in the source, from its number of recordings."""
     one, many = "recording of the target is", "recordings of the target are"
     return [
         f"{src} -> {tgt}: {count} {one if count == 1 else many} in the source, too, with "
         f"{'its label' if count == 1 else 'their labels'}; its scores say little of unheard speech"
-        for (src, tgt), count in shared.items()
+        for (src, tgt), count in shared_recordings.items()
     ]
 
 
-def shared_facts(shared: Mapping[Pair, int]) -> list[dict[str, object]]:
-    """Return the same as `shared_notes` for a JSON document."""
-    return [{"src": src, "tgt": tgt, "recordings": count} for (src, tgt), count in shared.items()]
+def list_shared_recordings(shared_recordings: Mapping[Pair, int]) -> list[dict[str, object]]:
+    """Return the same as `note_shared_recordings` for a JSON document."""
+    return [{"src": src, "tgt": tgt, "recordings": count} for (src, tgt), count in shared_recordings.items()]

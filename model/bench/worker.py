@@ -21,17 +21,17 @@ from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.prepare.cluster import get_worker_name
 
 if TYPE_CHECKING:
-    from emodna.model.training.log import Watcher
-    from emodna.model.training.loop import Listening
+    from emodna.model.training.log import FitCallback
+    from emodna.model.training.loop import StopListener
 
 #: Packages whose versions have to be equal for runs to be comparable.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
 #: A run seeds the generators of its whole process, so a second one beside it would be another run.
-_one_at_a_time: Final = threading.Lock()
+_process_lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOrder:
     """A run, and how a worker is to execute it."""
 
     out: str
@@ -44,12 +44,12 @@ class Order:
     device: str
     local: bool
     """True if the worker is on the machine that sends the order, with the same stores."""
-    again: bool
+    restart: bool
     """True to begin anew where the folder holds what cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RunReply:
     """Outcome of an order."""
 
     kind: Literal["done", "failed", "busy", "stopped", "refused"]
@@ -62,7 +62,7 @@ class Answer:
     """Seconds that the worker spent on it."""
 
     @classmethod
-    def of_error(cls, error: Exception) -> "Answer":
+    def of_error(cls, error: Exception) -> "RunReply":
         """Return the answer for an error that is not the user's."""
         line = f"{type(error).__name__}: {error}".splitlines()[0]
         return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
@@ -71,19 +71,19 @@ class Answer:
 class _SilentWatcher:
     """A watcher that says nothing: metrics.jsonl tells how far a run is."""
 
-    def began(self, done: int) -> None: ...
+    def on_start(self, done: int) -> None: ...
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None: ...
+    def on_log(self, step: int, values: Mapping[str, float]) -> None: ...
 
 
 def train_run(
     experiment: Experiment,
     run: RunSpec,
-    watcher: "Watcher | None" = None,
+    callback: "FitCallback | None" = None,
     *,
     threads: int | None = 1,
     device: str | None = None,
-    listening: "Listening | None" = None,
+    stop_listener: "StopListener | None" = None,
 ) -> dict[str, Any]:
     """Train and evaluate a run, resume it, or find it done; return the content of its result.json.
 
@@ -96,7 +96,7 @@ def train_run(
     from emodna.model.bench.grid import open_store
     from emodna.model.fit import fit
     from emodna.model.request import FitRequest
-    from emodna.model.training.loop import never_stopping
+    from emodna.model.training.loop import never_stop
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
     request = FitRequest(
@@ -112,72 +112,76 @@ def train_run(
         out=folder.path,
         resume=folder.config.exists(),
     )
-    return fit(request, watcher or _SilentWatcher(), listening or never_stopping)
+    return fit(request, callback or _SilentWatcher(), stop_listener or never_stop)
 
 
-def execute_order(order: Order) -> Answer:
+def execute_order(order: RunOrder) -> RunReply:
     """Execute a run or resume it; called on a worker."""
-    began = time.monotonic()
-    if (reason := _reason_to_refuse(order)) is not None:
-        return Answer("refused", error=f"{get_worker_name()} {reason}")
-    with _one_at_a_time:
+    start = time.monotonic()
+    if (reason := _find_refusal(order)) is not None:
+        return RunReply("refused", error=f"{get_worker_name()} {reason}")
+    with _process_lock:
         try:
-            return replace(_execute(order), seconds=time.monotonic() - began)
+            return replace(_execute(order), seconds=time.monotonic() - start)
         except KeyboardInterrupt:
-            return Answer("stopped")
+            return RunReply("stopped")
         except EmodnaError as error:
-            return Answer("failed", error=str(error))
+            return RunReply("failed", error=str(error))
         except Exception as error:  # whatever a method does: the other runs go on
-            return Answer.of_error(error)
+            return RunReply.of_error(error)
 
 
-def _execute(order: Order) -> Answer:
+def _execute(order: RunOrder) -> RunReply:
     from threadpoolctl import threadpool_limits
 
-    experiment = _experiment(order.out, order.digest)
+    experiment = _read_experiment(order.out, order.digest)
     folder = experiment.run_folder(order.run)
 
-    def train() -> Answer:
-        options: dict[str, Any] = {"threads": order.threads, "device": order.device, "listening": _until_cancelled}
+    def train() -> RunReply:
+        options: dict[str, Any] = {
+            "threads": order.threads,
+            "device": order.device,
+            "stop_listener": _stop_when_cancelled,
+        }
         with threadpool_limits(order.threads):
-            return Answer("done", train_run(experiment, order.run, **options))
+            return RunReply("done", train_run(experiment, order.run, **options))
 
-    if order.again and folder.done.exists():  # only a damaged one is tried again
+    if order.restart and folder.done.exists():  # only a damaged one is tried again
         shutil.rmtree(folder.path)
     try:
         return train()
     except RunError as error:
         if is_locked(folder):
-            return Answer("busy", error=str(error))
-        if not order.again:
+            return RunReply("busy", error=str(error))
+        if not order.restart:
             raise
         shutil.rmtree(folder.path)
         return train()
 
 
-def _reason_to_refuse(order: Order) -> str | None:
+def _find_refusal(order: RunOrder) -> str | None:
     """Return why this worker can execute no run of the experiment; None if it can."""
-    own = versions()
+    own = read_versions()
     different = [name for name, version in order.versions.items() if own[name] != version]
     if different:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
         return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
-    if digest(Path(order.out)) != order.digest:
+    if hash_experiment(Path(order.out)) != order.digest:
         return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
     for name in () if order.local else order.run.pair:  # here, a store that is gone fails the runs that need it
-        store = _experiment(order.out, order.digest).corpora[name].store
+        store = _read_experiment(order.out, order.digest).corpora[name].store
         if not Path(store).is_dir():
             return f"does not see {store}; stores have to be at the same path for all"
     return None
 
 
 @lru_cache(1)
-def _experiment(out: str, _digest: str) -> Experiment:
+def _read_experiment(out: str, _digest: str) -> Experiment:
     return Experiment.read(Path(out))
 
 
 @contextmanager
-def _until_cancelled() -> Iterator[Callable[[], bool]]:
+def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
     """Stop a run that nobody waits for any more: it was cancelled, or its sender is gone."""
     from distributed import get_worker
     from distributed.core import Status
@@ -185,19 +189,19 @@ def _until_cancelled() -> Iterator[Callable[[], bool]]:
     worker = get_worker()
     key = worker.get_current_task()
 
-    def is_given_up() -> bool:
+    def is_cancelled() -> bool:
         task = worker.state.tasks.get(key)
         return task is None or task.state == "cancelled" or worker.status not in (Status.running, Status.paused)
 
-    yield is_given_up
+    yield is_cancelled
 
 
-def versions() -> Mapping[str, str]:
+def read_versions() -> Mapping[str, str]:
     """Return the versions of the packages that a run's numbers depend on."""
     return {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
-def digest(out: Path) -> str | None:
+def hash_experiment(out: Path) -> str | None:
     """Return the digest of an experiment's bench.json; None if it cannot be read."""
     try:
         return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()

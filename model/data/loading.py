@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.stream import Kind, Stream
+from emodna.model.data.stream import BatchT, Stream
 from emodna.model.errors import ConfigError
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 Residency = Literal["auto", "on", "off"]
 RESIDENCIES: Final[tuple[Residency, ...]] = get_args(Residency)
@@ -34,7 +34,7 @@ _TOGETHER: Final = 256
 class Loader:
     """Gives the two batches of each step, in order, on the device; to be entered, and left, as a context.
 
-    The batches do not depend on the device, on `residency` (see `residents`), or on the thread. On a GPU, copies run on
+    The batches do not depend on the device, on `residency` (see `choose_resident_streams`), or on the thread. On a GPU, copies run on
     a stream of their own, beside the steps.
 
     Raises ConfigError if windows are to be kept and do not fit, StoreError if an utterance of a batch is damaged.
@@ -52,12 +52,15 @@ class Loader:
         self._copies: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        kept = residents(residency, (source, target), len(steps), device)
-        with self._beside():
-            self._source, self._target = self._batches_of(source, kept), self._batches_of(target, kept)
+        kept = choose_resident_streams(residency, (source, target), len(steps), device)
+        with self._use_copy_stream():
+            self._source, self._target = (
+                self._make_batch_function(source, kept),
+                self._make_batch_function(target, kept),
+            )
         # Batches out of the host's memory are there at once; a thread would only take turns with the step.
         ahead = 0 if self._copies is None and len(kept) == 2 else _AHEAD
-        self._pairs = prefetched(self._pair, steps, ahead)
+        self._pairs = prefetch(self._load_pair, steps, ahead)
         self.blocked_seconds = 0.0
         """Time for which steps waited for their batches, apart from that in which windows to keep were made."""
 
@@ -79,25 +82,25 @@ class Loader:
                 tensor.record_stream(current)  # its memory is another stream's, to be used again when the step is done
         return source, target
 
-    def _batches_of(self, stream: Stream[Kind], kept: Sequence[Stream[Any]]) -> Callable[[int], Kind]:
+    def _make_batch_function(self, stream: Stream[BatchT], kept: Sequence[Stream[Any]]) -> Callable[[int], BatchT]:
         """Return a function of the step that gives a stream's batch on the device."""
         if stream in kept:
-            return Resident(stream, self._device).batch
+            return ResidentWindows(stream, self._device).batch
         pinned = self._copies is not None
         return lambda step: stream.batch(step, pinned=pinned).to(self._device)
 
-    def _pair(self, step: int) -> tuple[LabelledBatch, Batch, torch.cuda.Event | None]:
+    def _load_pair(self, step: int) -> tuple[LabelledBatch, Batch, torch.cuda.Event | None]:
         """Return the batches of a step, and the event of their arrival on a GPU."""
-        with self._beside():
+        with self._use_copy_stream():
             source, target = self._source(step), self._target(step)
             return source, target, None if self._copies is None else self._copies.record_event()
 
-    def _beside(self) -> AbstractContextManager[object]:
+    def _use_copy_stream(self) -> AbstractContextManager[object]:
         """Run a GPU's work beside the steps."""
         return nullcontext() if self._copies is None else torch.cuda.stream(self._copies)
 
 
-def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generator[Made, None, None]:
+def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generator[Result, None, None]:
     """Yield the results of a function of the step, in order, made by a thread while earlier ones are in use.
 
     At most `ahead` results lie ready; with 0, each is made when it is asked for, without a thread. An error of the
@@ -119,10 +122,10 @@ def prefetched(make: Callable[[int], Made], steps: range, ahead: int) -> Generat
         thread.shutdown(cancel_futures=True)
 
 
-class Resident(Generic[Kind]):
+class ResidentWindows(Generic[BatchT]):
     """All windows of a stream, made once (or a `StoreError`), kept on a device; gives its batches, bit for bit."""
 
-    def __init__(self, stream: Stream[Kind], device: torch.device) -> None:
+    def __init__(self, stream: Stream[BatchT], device: torch.device) -> None:
         self._stream, self._device = stream, device
         self._all = stream.kind.empty(len(stream), *stream.window, device)
         for first in range(0, len(stream), _TOGETHER):
@@ -130,7 +133,7 @@ class Resident(Generic[Kind]):
             for name, part in stream.gather(numbers, pinned=device.type == "cuda").tensors.items():
                 self._all.tensors[name][first : first + len(numbers)].copy_(part, non_blocking=True)
 
-    def batch(self, step: int) -> Kind:
+    def batch(self, step: int) -> BatchT:
         """Return the batch of a step, from 0, on the device."""
         rows = torch.from_numpy(self._stream.numbers(step))
         if self._device.type == "cuda":
@@ -138,7 +141,7 @@ class Resident(Generic[Kind]):
         return self._all.take(rows)
 
 
-def residents(
+def choose_resident_streams(
     residency: Residency, streams: Sequence[Stream[Any]], steps: int, device: torch.device
 ) -> list[Stream[Any]]:
     """Choose the streams that are to be kept on the device: all if `on`, none if `off`.
@@ -148,29 +151,29 @@ def residents(
     """
     if residency == "off" or not steps:
         return []
-    free, allowed = _memory(device)
+    free, allowed = _measure_memory(device)
     if residency == "on":
-        if (needed := sum(map(_size, streams))) > free:
+        if (needed := sum(map(_count_bytes, streams))) > free:
             raise ConfigError(
                 f"--resident on: the windows take {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f}; "
                 f"valid: {', '.join(RESIDENCIES)}"
             )
         return list(streams)
     kept = []
-    for stream in sorted((each for each in streams if steps * each.batch_size >= len(each)), key=_size):
-        if (allowed := allowed - _size(stream)) < 0:
+    for stream in sorted((each for each in streams if steps * each.batch_size >= len(each)), key=_count_bytes):
+        if (allowed := allowed - _count_bytes(stream)) < 0:
             break
         kept.append(stream)
     return kept
 
 
-def _size(stream: Stream[Any]) -> int:
+def _count_bytes(stream: Stream[Any]) -> int:
     """Bytes of all windows of a stream."""
     one: Batch = stream.kind.empty(1, *stream.window)
     return len(stream) * sum(tensor.nbytes for tensor in one.tensors.values())
 
 
-def _memory(device: torch.device) -> tuple[int, int]:
+def _measure_memory(device: torch.device) -> tuple[int, int]:
     """Bytes that a device has for windows, and those that `auto` takes of them."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

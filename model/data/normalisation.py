@@ -40,13 +40,13 @@ class Statistics:
     @classmethod
     def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
         """Statistics over all frames of rows (n,) of each store, in float64; every corpus weighs the same."""
-        moments = [_moments(store, rows) for store, rows in corpora]
+        moments = [_compute_moments(store, rows) for store, rows in corpora]
         mean, square = np.mean(moments, axis=0)
         std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
 
-def statistics_of_run(
+def compute_statistics(
     normalisation: Normalisation, sources: Sequence[tuple[FeatureStore, NDArray[np.int8]]], target: FeatureStore
 ) -> tuple[list[Statistics | None], Statistics | None]:
     """Statistics of each source's labelled utterances and of the target; None for each utterance's own."""
@@ -65,7 +65,7 @@ def statistics_of_run(
             return [of_sources] * len(sources), of_sources
 
 
-def _moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _compute_moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and mean square over the frames of some utterances."""
     counts = np.cumsum(store.frames[rows], dtype=np.int64)
     together = max(_VALUES_TOGETHER // store.dim, 1)

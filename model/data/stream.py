@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.data.windows import Framer
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
-Kind = TypeVar("Kind", bound=Batch, covariant=True)
+BatchT = TypeVar("BatchT", bound=Batch, covariant=True)
 
 
 class Sampler:
@@ -30,10 +30,10 @@ class Sampler:
         indices = np.empty(count, np.int64)
         for epoch in np.unique(positions // self._n):
             here = positions // self._n == epoch
-            indices[here] = self._permuted(int(epoch))[positions[here] % self._n]
+            indices[here] = self._permute(int(epoch))[positions[here] % self._n]
         return indices
 
-    def _permuted(self, epoch: int) -> NDArray[np.int64]:
+    def _permute(self, epoch: int) -> NDArray[np.int64]:
         last, permutation = self._last  # at once: threads share a sampler
         if epoch != last:
             permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
@@ -46,8 +46,8 @@ class CorpusWindows:
 
     def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
         self.store, self.framer, self.dim = store, framer, store.dim
-        self._gender = _codes(store, "gender", ("f", "m"))
-        self._language = _codes(store, "language", languages)
+        self._gender = _encode(store, "gender", ("f", "m"))
+        self._language = _encode(store, "language", languages)
 
     def write(self, rows: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]) -> None:
         """Write the utterances in these rows to their places (n,) in a batch: each value once, from the map."""
@@ -61,7 +61,7 @@ class CorpusWindows:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class CorpusSubset:
     """Utterances of one corpus that a stream draws from."""
 
     windows: CorpusWindows
@@ -71,18 +71,18 @@ class Chosen:
     """(n,) of these utterances, for a labelled stream."""
 
     @classmethod
-    def everything(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
+    def of_all(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
         """All utterances, with the labels (n,) of each, if any."""
         return cls(windows, np.arange(len(windows.store)), labels)
 
     @classmethod
-    def labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
+    def of_labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
         """The utterances whose label is not -1, of labels (n,) of all."""
         rows = np.flatnonzero(labels >= 0)
         return cls(windows, rows, labels[rows])
 
 
-class Stream(Generic[Kind]):
+class Stream(Generic[BatchT]):
     """Batches of the utterances of one or several corpora, as many of each as of any other.
 
     Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
@@ -90,10 +90,10 @@ class Stream(Generic[Kind]):
     in which order each corpus's utterances come.
     """
 
-    kind: type[Kind]
+    kind: type[BatchT]
     _corpus: int
 
-    def __init__(self, corpora: Sequence[Chosen], seeds: Sequence[int], batch_size: int) -> None:
+    def __init__(self, corpora: Sequence[CorpusSubset], seeds: Sequence[int], batch_size: int) -> None:
         self.batch_size = batch_size
         self._corpora = corpora
         self._samplers = [Sampler(len(each.rows), seed) for each, seed in zip(corpora, seeds, strict=True)]
@@ -109,14 +109,14 @@ class Stream(Generic[Kind]):
         windows = self._corpora[0].windows
         return windows.dim, windows.framer.frames
 
-    def batch(self, step: int, *, pinned: bool = False) -> Kind:
+    def batch(self, step: int, *, pinned: bool = False) -> BatchT:
         """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`; or raise a `StoreError`."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
         """Ids of the utterances in the batch of a step."""
         found = np.empty(self.batch_size, object)
-        for corpus, places, rows, _ in self._located(self.numbers(step)):
+        for corpus, places, rows, _ in self._locate(self.numbers(step)):
             found[places] = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
         return list(found)
 
@@ -132,19 +132,19 @@ class Stream(Generic[Kind]):
                 numbers[places] = sampler(start, len(places)) + (end - len(corpus.rows))
         return numbers
 
-    def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> Kind:
+    def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> BatchT:
         """The utterances of these numbers (n,) out of their stores, on the CPU."""
         batch = self.kind.empty(len(numbers), *self.window, pinned=pinned)
         batch.corpus.fill_(self._corpus)
-        for corpus, places, rows, labels in self._located(numbers):
+        for corpus, places, rows, labels in self._locate(numbers):
             corpus.windows.write(rows, batch, places)
             if isinstance(batch, LabelledBatch):
                 batch.labels.numpy()[places] = labels
         return batch
 
-    def _located(
+    def _locate(
         self, numbers: NDArray[np.int64]
-    ) -> Iterator[tuple[Chosen, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
+    ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
         """For each corpus that is among them: the places of its utterances, their rows and their labels."""
         owners = np.searchsorted(self._ends, numbers, side="right")
         for number, corpus in enumerate(self._corpora):
@@ -161,7 +161,7 @@ class TargetStream(Stream[Batch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
-        super().__init__([Chosen.everything(windows)], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([CorpusSubset.of_all(windows)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
@@ -171,7 +171,7 @@ class LabelledTargetStream(Stream[LabelledBatch]):
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
-        super().__init__([Chosen.everything(windows, labels)], [derived_seed(seed, "target sampler")], batch_size)
+        super().__init__([CorpusSubset.of_all(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class FoldStream(Stream[LabelledBatch]):
@@ -187,8 +187,8 @@ class FoldStream(Stream[LabelledBatch]):
     def __init__(
         self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
     ) -> None:
-        seeds = [derived_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
-        super().__init__([Chosen.labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
+        seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
+        super().__init__([CorpusSubset.of_labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):
@@ -200,11 +200,11 @@ class SourceStream(Stream[LabelledBatch]):
     def __init__(
         self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
     ) -> None:
-        seeds = [derived_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
-        super().__init__([Chosen.labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
+        seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
+        super().__init__([CorpusSubset.of_labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
 
 
-def _codes(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
+def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
     """Index of each utterance's value in a vocabulary, -1 where it is unknown."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.
@@ -42,8 +42,8 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     rows = np.flatnonzero(labels >= 0)
     classes = labels[rows].astype(np.int64)
     corpus = store.snapshot.corpus
-    random_state = derived_seed(seed, f"validation/{corpus}") % _SEEDS
-    of_speakers = _speakers(store, rows, classes, share, random_state)
+    random_state = derive_seed(seed, f"validation/{corpus}") % _SEEDS
+    of_speakers = _choose_speakers(store, rows, classes, share, random_state)
     if of_speakers is not None:
         chosen = of_speakers
     else:
@@ -54,7 +54,7 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
             _, chosen = next(splitter.split(classes, classes))
         except ValueError:
             chosen = _NOTHING
-        if not _both_sides(classes, chosen):
+        if not _both_sides_have_both_classes(classes, chosen):
             raise TrainingError(
                 f"--src {corpus}: too few utterances of a class of {task} to hold out {share:g} of them; "
                 "another --set validation, or 0"
@@ -66,7 +66,7 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     return Split(store, left, held_out, truth, "utterance" if of_speakers is None else "speaker")
 
 
-def _speakers(
+def _choose_speakers(
     store: FeatureStore, rows: NDArray[np.int64], classes: NDArray[np.int64], share: float, random_state: int
 ) -> NDArray[np.int64] | None:
     """Positions in `rows` of all utterances of some speakers; None where speakers are too few or not known."""
@@ -78,9 +78,9 @@ def _speakers(
 
     splitter = GroupShuffleSplit(1, test_size=min(round(share * known), known - 1), random_state=random_state)
     _, chosen = next(splitter.split(rows, groups=speakers.to_numpy(zero_copy_only=False)))
-    return chosen if _both_sides(classes, chosen) else None
+    return chosen if _both_sides_have_both_classes(classes, chosen) else None
 
 
-def _both_sides(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
+def _both_sides_have_both_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
     """Whether both classes occur among the chosen and among the others."""
     return all(0 < (classes[chosen] == one).sum() < (classes == one).sum() for one in (0, 1))

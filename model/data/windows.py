@@ -33,7 +33,7 @@ class Framer:
         held = min(len(features), self.frames)
         first = (len(features) - held) // 2
         before = 0 if self.padding == "mask" else (self.frames - held) // 2
-        mean, std = self._repeated or self._own(features)
+        mean, std = self._repeated_statistics or self._compute_own_statistics(features)
         # Arithmetic runs along memory; a transposing copy of what is in the cache costs less than strides in each step.
         window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
         speech = window[before : before + held]
@@ -47,20 +47,20 @@ class Framer:
         return held if self.padding == "mask" else self.frames
 
     @cached_property
-    def _repeated(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def _repeated_statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """The statistics once for each frame: one long operation takes half the time of many on 40 values each."""
         if self.statistics is None:
             return None
         mean, std = (np.tile(values, (self.frames, 1)) for values in (self.statistics.mean, self.statistics.std))
         return mean, std
 
-    def _own(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _compute_own_statistics(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return an utterance's own statistics, for each frame."""
         own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
         return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
 
 
-def window_seconds(frames: int, features: FeatureSet) -> float:
+def compute_window_seconds(frames: int, features: FeatureSet) -> float:
     """Length in s of what a window of so many frames can hold of a recording."""
     seconds = frames * features.hop_length / features.sample_rate
     return seconds if features.fixed_samples is None else min(seconds, features.fixed_samples / features.sample_rate)

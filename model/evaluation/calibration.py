@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import classified
+from emodna.model.metrics import assign_labels
 
 #: Number of bins of equal width between 0 and 1, each without its lower end (but the first), as Guo et al. have them.
 BINS: Final = 15
@@ -25,7 +25,7 @@ def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> d
     difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and as `reliability` gives
     them `confidence`, the answers' confidence against how many were right, and `probability`, that of class 1.
     """
-    predicted = classified(probability)
+    predicted = assign_labels(probability)
     confidence = reliability(np.maximum(probability, 1 - probability), predicted == truth)
     filled = [each for each in confidence if each["count"]]
     gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])

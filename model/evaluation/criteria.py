@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import classified, scores
-from emodna.model.reproducibility import derived_seed
+from emodna.model.metrics import assign_labels, scores
+from emodna.model.reproducibility import derive_seed
 
 #: Choice of the last step's model, which computes nothing.
 LAST: Final = "last"
@@ -25,12 +25,12 @@ _ROWS: Final = 256
 
 def mean_entropy(probabilities: NDArray[np.float64]) -> float:
     """Return the mean entropy of predictions (n, classes) in nats, from 0 (certain) to ln(classes) (even)."""
-    return float(_entropy(probabilities).mean())
+    return float(_compute_entropies(probabilities).mean())
 
 
 def mutual_information(probabilities: NDArray[np.float64]) -> float:
     """Return the entropy of the mean prediction less the mean entropy, in nats; high for certain, varied answers."""
-    return float(_entropy(probabilities.mean(axis=0, keepdims=True))[0]) - mean_entropy(probabilities)
+    return float(_compute_entropies(probabilities.mean(axis=0, keepdims=True))[0]) - mean_entropy(probabilities)
 
 
 def soft_neighbourhood_density(
@@ -48,7 +48,7 @@ def soft_neighbourhood_density(
     the same for each call of one n and `seed`.
     """
     if len(probabilities) > most:
-        generator = np.random.default_rng(derived_seed(seed, "soft neighbourhood density"))
+        generator = np.random.default_rng(derive_seed(seed, "soft neighbourhood density"))
         probabilities = probabilities[generator.choice(len(probabilities), most, replace=False)]
     if len(probabilities) < 2:
         return 0.0
@@ -91,7 +91,7 @@ class Criterion:
     """Returns None if it is unknown."""
 
 
-def _source_accuracy(evidence: Evidence) -> float | None:
+def _compute_source_accuracy(evidence: Evidence) -> float | None:
     if not evidence.held_out:
         return None
     return float(np.mean([scores(truth, predicted).uar for truth, predicted in evidence.held_out]))
@@ -103,7 +103,7 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "balanced accuracy (UAR, percent) on held-out utterances of the source, mean over the sources",
             "training-domain validation, Gulrajani and Lopez-Paz 2021, ICLR, arXiv 2007.01434",
             True,
-            _source_accuracy,
+            _compute_source_accuracy,
         ),
         "entropy": Criterion(
             "mean entropy of the predictions for the target, nats",
@@ -127,13 +127,15 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             "percent of target utterances labelled as by the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: 100 * float((classified(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean()),
+            lambda evidence: (
+                100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean())
+            ),
         ),
     }
 )
 
 
-def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_entropies(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropy (n,) of each row of (n, classes); a probability of 0 adds nothing."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
     entropies: NDArray[np.float64] = -(probabilities * logarithms).sum(axis=1)

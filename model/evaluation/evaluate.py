@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.evaluation.calibration import calibration
-from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, over_speakers, over_utterances
+from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, resample_speakers, resample_utterances
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import probabilities_of
-from emodna.model.metrics import SCORES, classified, confusions, constant_scores, scores, scores_of
-from emodna.pipeline.inspect.balance import UNKNOWN, coded
+from emodna.model.inference.predictions import predict_store
+from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
+from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 
 _NO_SCORES: Final = dict.fromkeys(SCORES)
@@ -32,13 +32,13 @@ def evaluate(
     Returns war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under
     `intervals` their 95 % intervals over `utterances` and over `speakers`.
     """
-    scored = _Scored.of(predicted, store, task)
+    scored = _LabelledPredictions.of(predicted, store, task)
     some = len(scored.rows) > 0
     constants = constant_scores(scored.truth) if some else {}
     return {
         **(asdict(scores(scored.truth, scored.called)) if some else _NO_SCORES),
         "constant": {name: asdict(constants[name]) if some else dict(_NO_SCORES) for name in _CONSTANTS},
-        "intervals": _intervals(scored, resampling or Resampling()),
+        "intervals": _compute_intervals(scored, resampling or Resampling()),
     }
 
 
@@ -55,40 +55,40 @@ def evaluate_run(
     since the last call. Raises EvaluationError if the store's features are not the run's, StoreError if it is damaged.
     """
     began = time.perf_counter()
-    probabilities = probabilities_of(run.model_for(store), store, told)
-    predicted = classified(probabilities)
-    scored = _Scored.of(predicted, store, run.model.task)
+    probabilities = predict_store(run.adapt_model(store), store, told)
+    predicted = assign_labels(probabilities)
+    scored = _LabelledPredictions.of(predicted, store, run.model.task)
     some = len(scored.rows) > 0
     evaluation = {
         "run": str(run.path.absolute()),
-        **run.facts,
+        **run.description,
         "corpus": store.snapshot.corpus,
         "store": str(store.path),
-        "seen": run.seen(store),
+        "seen": run.find_role(store),
         "utterances": len(store),
         "labelled": len(scored.rows),
         **evaluate(predicted, store, run.model.task, resampling),
         "confusion": confusions(scored.truth, scored.called).reshape(2, 2).tolist() if some else None,
         "calibration": calibration(scored.truth, probabilities[scored.rows]) if some else None,
         "breakdown": {
-            "emotion": emotion_breakdown(scored.by("emotion")),
-            **{column: score_breakdown(scored.by(column)) for column in ("speaker", "gender", "language")},
+            "emotion": break_down_emotions(scored.by("emotion")),
+            **{column: break_down_scores(scored.by(column)) for column in ("speaker", "gender", "language")},
         },
         "wall_seconds": time.perf_counter() - began,
     }
     return evaluation, probabilities
 
 
-def grouped(
+def group_confusions(
     column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Groups:
     """Group rows by a column of the index, in order of names or `unknown`, with truth and predictions (rows,)."""
-    group, names = coded(store.columns([column])[column])
+    group, names = encode_names(store.columns([column])[column])
     counts = confusions(truth, predicted, group[rows], len(names))
     return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
 
 
-def emotion_breakdown(groups: Groups) -> dict[str, Any]:
+def break_down_emotions(groups: Groups) -> dict[str, Any]:
     """Return `count`, `label`, and in % `called_high` and `recall` of each emotion; null where it has both classes."""
     found = {}
     for name, counts in groups.items():
@@ -103,19 +103,19 @@ def emotion_breakdown(groups: Groups) -> dict[str, Any]:
     return found
 
 
-def score_breakdown(groups: Groups) -> dict[str, Any]:
+def break_down_scores(groups: Groups) -> dict[str, Any]:
     """Return `count`, the number that are `high`, and the scores in percent; the UAR of a single class is null."""
     found = {}
     for name, counts in groups.items():
         count, high = int(counts.sum()), int(counts[2:].sum())
-        found[name] = {"count": count, "high": high, **dict(zip(SCORES, scores_of(counts).tolist(), strict=True))}
+        found[name] = {"count": count, "high": high, **dict(zip(SCORES, compute_scores(counts).tolist(), strict=True))}
         if high in (0, count):
             found[name]["uar"] = None
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class _LabelledPredictions:
     """The labelled utterances of a store: their rows, labels and predictions, (n,) each."""
 
     store: FeatureStore
@@ -130,17 +130,17 @@ class _Scored:
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
 
     def by(self, column: str) -> Groups:
-        return grouped(column, self.store, self.rows, self.truth, self.called)
+        return group_confusions(column, self.store, self.rows, self.truth, self.called)
 
 
-def _intervals(scored: _Scored, resampling: Resampling) -> dict[str, Any]:
+def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> dict[str, Any]:
     """Return the 95 % intervals of the scores, over utterances and over their speakers."""
     found = {"level": LEVEL, **asdict(resampling)}
     if not len(scored.rows):
         return {**found, **{unit: no_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
-    found["utterances"] = over_utterances(confusions(scored.truth, scored.called)[0], resampling)
+    found["utterances"] = resample_utterances(confusions(scored.truth, scored.called)[0], resampling)
     speakers = scored.by("speaker")
     if UNKNOWN in speakers:
         why = f"of {speakers[UNKNOWN].sum()} utterances nobody knows the speaker"
         return {**found, "speakers": no_intervals(len(speakers) - 1, why)}
-    return {**found, "speakers": over_speakers(np.stack(list(speakers.values())), resampling)}
+    return {**found, "speakers": resample_speakers(np.stack(list(speakers.values())), resampling)}

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.reproducibility import derived_seed
+from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 #: Seeds of scikit-learn's generators are below this.
@@ -35,7 +35,7 @@ class Folds:
         return np.where(self.of == fold, np.int8(-1), self.labels)
 
 
-def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
+def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     """Split speakers at random into folds with the classes' shares as equal as possible, or raise a `TrainingError`."""
     corpus, labels = store.snapshot.corpus, store.labels(task)
     rows = np.flatnonzero(labels >= 0)
@@ -53,7 +53,7 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
         raise TrainingError(f"--tgt {corpus}: {heard} speakers with a label of {task}, too few for {count} folds{few}")
     if max(np.bincount(labels[rows])) < count:
         raise TrainingError(f"--tgt {corpus}: too few labels of {task} for {count} folds; fewer --set folds")
-    parts = _parts(labels[rows], of_labelled, count, derived_seed(seed, f"folds/{corpus}") % _SEEDS)
+    parts = _split_utterances(labels[rows], of_labelled, count, derive_seed(seed, f"folds/{corpus}") % _SEEDS)
     for part in parts:
         left = set(np.delete(labels[rows], part).tolist())
         if len(left) < 2:
@@ -66,18 +66,18 @@ def folds_of(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     return Folds(np.array([fold_of.get(name, -1) for name in speakers.to_pylist()], np.int64), labels, names)
 
 
-def cross_validated(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
+def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
     """Return the probability (n,) of class 1, by the network that has not heard the speaker; if none has, by all."""
     method = cast("UpperBound", model.method)  # no other has folds
     found = np.empty(len(store))
     for fold in np.unique(folds.of).tolist():
-        judge = model if fold < 0 else replace(model, method=method.of_fold(fold))
+        judge = model if fold < 0 else replace(model, method=method.get_fold_model(fold))
         rows = np.flatnonzero(folds.of == fold)
-        found[rows] = probabilities_of(judge, store, rows=rows)
+        found[rows] = predict_store(judge, store, rows=rows)
     return found
 
 
-def _parts(
+def _split_utterances(
     labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
 ) -> list[NDArray[np.int64]]:
     """Return the positions of the labelled utterances of each fold."""

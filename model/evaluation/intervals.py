@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.metrics import SCORES, scores_of
+from emodna.model.metrics import SCORES, compute_scores
 
 #: Percent of the resamples that an interval holds.
 LEVEL: Final = 95.0
@@ -35,15 +35,15 @@ class Resampling:
     seed: int = 0
 
 
-def over_utterances(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
+def resample_utterances(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
     """Return intervals of the scores of confusions (4,), over utterances."""
     kinds = np.eye(4, dtype=np.int64)[::-1]  # in the order of `np.unique`, so that equal units give equal draws
-    return _intervals(kinds, counts[::-1], resampling, "utterance")
+    return _compute_intervals(kinds, counts[::-1], resampling, "utterance")
 
 
-def over_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
+def resample_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
     """Return intervals of the scores of all utterances together, from each speaker's confusions (speakers, 4)."""
-    return _intervals(*np.unique(counts, axis=0, return_counts=True), resampling, "speaker")
+    return _compute_intervals(*np.unique(counts, axis=0, return_counts=True), resampling, "speaker")
 
 
 def no_intervals(units: int, why: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def no_intervals(units: int, why: str) -> dict[str, Any]:
     return {"n": units, **dict.fromkeys(SCORES), "why": why}
 
 
-def _intervals(
+def _compute_intervals(
     kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling, unit: str
 ) -> dict[str, Any]:
     """Return intervals over units, with the number of units of each kind (kinds, 4).
@@ -62,8 +62,8 @@ def _intervals(
     if units < 2:
         return no_intervals(units, f"one {unit} alone: there is nothing to resample")
     kinds, multiplicity = kinds[multiplicity > 0], multiplicity[multiplicity > 0]
-    counts = _resampled(kinds, multiplicity, resampling)
-    found = scores_of(counts)
+    counts = _resample(kinds, multiplicity, resampling)
+    found = compute_scores(counts)
     tails = (50 - LEVEL / 2, 50 + LEVEL / 2)
     intervals = dict(zip(SCORES, np.percentile(found, tails, axis=0).T.tolist(), strict=True))
     # UAR needs each true class that the whole has.
@@ -77,7 +77,7 @@ def _intervals(
     return {"n": units, **intervals, "why": None}
 
 
-def _resampled(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
+def _resample(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
     """Draw the confusions (resamples, 4) of each resample."""
     rng = np.random.default_rng(resampling.seed)
     units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, 4), np.int64)

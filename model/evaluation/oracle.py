@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from emodna.model.evaluation.selection import best_step
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.evaluation.selection import find_best_step
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.metrics import classified, constant_scores, scores
+from emodna.model.metrics import assign_labels, constant_scores, scores
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
@@ -28,9 +28,9 @@ def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapsh
         truth, table = labels[rows], []
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            predicted = classified(probabilities_of(model, target))[rows]
+            predicted = assign_labels(predict_store(model, target))[rows]
             table.append({"step": step, **asdict(scores(truth, predicted))})
-        step = best_step(table, "uar", higher_is_better=True)
+        step = find_best_step(table, "uar", higher_is_better=True)
         analysis["best_step"] = step
         analysis["best"] = next(row for row in table if row["step"] == step)
         analysis["last"] = table[-1]

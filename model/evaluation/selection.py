@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import Framer
 from emodna.model.evaluation.criteria import CRITERIA, Evidence
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.metrics import classified
+from emodna.model.metrics import assign_labels
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
 
@@ -30,16 +30,16 @@ def select(
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:
         snapshots.restore(model.method, step)
-        of_target.append(probabilities_of(model, target))
+        of_target.append(predict_store(model, target))
         total += of_target[-1]
-        of_sources.append([_on_held_out(model, split, framer) for split, framer in sources if split.by is not None])
-    pseudo_labels = classified(total / len(of_target))
+        of_sources.append([_predict_split(model, split, framer) for split, framer in sources if split.by is not None])
+    pseudo_labels = assign_labels(total / len(of_target))
     table = []
     for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
         evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
         values = {name: each.value(evidence) for name, each in CRITERIA.items()}
-        table.append({"step": step, **values, "class_1_share": float(classified(of_class_1).mean())})
-    chosen = best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
+        table.append({"step": step, **values, "class_1_share": float(assign_labels(of_class_1).mean())})
+    chosen = find_best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, chosen)
     criteria = {
         name: {"says": each.says, "better": "higher" if each.higher_is_better else "lower", "reference": each.reference}
@@ -48,15 +48,15 @@ def select(
     return {"select": criterion, "selected_step": chosen, "criteria": criteria, "snapshots": table}
 
 
-def best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
+def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
     """Return the step of the row with the best value; of equally good ones, the last."""
     sign = 1 if higher_is_better else -1
     best = max(table, key=lambda row: (sign * row[key], row["step"]))
     return int(best["step"])
 
 
-def _on_held_out(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _predict_split(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels and predictions of the held-out utterances, normalised as the source was in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
-    return split.truth, classified(replace(model, framer=framer).probabilities(utterances))
+    return split.truth, assign_labels(replace(model, framer=framer).probabilities(utterances))

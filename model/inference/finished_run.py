@@ -10,7 +10,7 @@ import torch
 from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import BLIND, label_of
+from emodna.model.label import SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.store import FeatureStore
@@ -25,7 +25,7 @@ class FinishedRun:
 
     path: Path
     model: TrainedModel
-    facts: dict[str, Any]
+    description: dict[str, Any]
     """src, tgt, task, method, seed, steps, supervision and label, as in result.json, and `normalisation`."""
     fingerprints: dict[str, str]
     """Of the stores that it was trained on, by corpus."""
@@ -38,34 +38,36 @@ class FinishedRun:
         model = TrainedModel.load(folder.path, device)
         try:
             decisive = config["decisive"]
-            facts = {name: decisive[name] for name in _FACTS}
-            facts["supervision"] = config.get("supervision", BLIND)  # runs of earlier versions do not name it
-            facts["label"] = label_of(config)
-            facts["normalisation"] = decisive["train"]["normalisation"]
-            return cls(path, model, facts, decisive["fingerprints"])
+            description = {name: decisive[name] for name in _FACTS}
+            description["supervision"] = config.get(
+                "supervision", SOURCE_SUPERVISION
+            )  # runs of earlier versions do not name it
+            description["label"] = read_label(config)
+            description["normalisation"] = decisive["train"]["normalisation"]
+            return cls(path, model, description, decisive["fingerprints"])
         except (KeyError, TypeError) as error:
             raise RunError(f"{folder.config}: damaged: not the configuration of a run") from error
 
-    def seen(self, store: FeatureStore) -> Literal["source", "target"] | None:
+    def find_role(self, store: FeatureStore) -> Literal["source", "target"] | None:
         """Return the role of a corpus in the training, if it had one; its name or its content tells."""
-        for corpus in (*self.facts["src"].split(JOIN), self.facts["tgt"]):
+        for corpus in (*self.description["src"].split(JOIN), self.description["tgt"]):
             if corpus == store.snapshot.corpus or self.fingerprints[corpus] == store.fingerprint:
-                return "target" if corpus == self.facts["tgt"] else "source"
+                return "target" if corpus == self.description["tgt"] else "source"
         return None
 
-    def model_for(self, store: FeatureStore) -> TrainedModel:
-        """Return the model as it is to be used on a corpus, of features that `check` accepts.
+    def adapt_model(self, store: FeatureStore) -> TrainedModel:
+        """Return the model as it is to be used on a corpus, of features that `check_features` accepts.
 
         The run's own normalisation holds, with its saved statistics. Only for `per-corpus`, whose saved statistics are
         the target's, those of this corpus are computed, over all its utterances.
         """
-        self.check(store)
-        if self.facts["normalisation"] != "per-corpus":
+        self.check_features(store)
+        if self.description["normalisation"] != "per-corpus":
             return self.model
         own = Statistics.of_corpora([(store, np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=own))
 
-    def check(self, store: FeatureStore) -> None:
+    def check_features(self, store: FeatureStore) -> None:
         """Check that a store has the features that the model was trained on; an `EvaluationError` names both."""
         features = self.model.features
         if store.snapshot.parameters == features.parameters():

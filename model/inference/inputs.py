@@ -34,7 +34,7 @@ class Input:
     """The other cells of that row."""
 
 
-def named(names: Iterable[str]) -> Iterator[Input]:
+def find_inputs(names: Iterable[str]) -> Iterator[Input]:
     """Yield recordings by their names: files as they are, those in folders and archives in the order of a walk.
 
     Folders are searched for audio by its endings, without hidden files and those that macOS leaves beside others. `-`
@@ -47,24 +47,24 @@ def named(names: Iterable[str]) -> Iterator[Input]:
         elif path.is_fifo():
             yield Input(str(path), partial(BytesIO, path.read_bytes()))
         elif path.is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES):
-            yield from _below(path)
+            yield from _search(path)
         else:
             yield Input(str(path), partial(_open, path))
 
 
-def listed(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
+def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
     """Yield the recordings of a user's table, by the `path` of each row below a root."""
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
         beside = {column: cell for column, cell in row.items() if column != "path"}
-        yield Input(path or f"row {number + 1}", partial(_open_listed, tree, path), number, beside)
+        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, beside)
 
 
-def _below(place: Path) -> Iterator[Input]:
+def _search(place: Path) -> Iterator[Input]:
     problem = f"no audio in it; looked for {' '.join(AUDIO_SUFFIXES)}"
     try:
         tree = open_tree(place, AUDIO_SUFFIXES)
-        for path in tree.files(AUDIO_SUFFIXES):
+        for path in tree.list_files(AUDIO_SUFFIXES):
             problem = ""
             yield Input(str(place / path), partial(tree.open, path))
     except CorpusError as error:
@@ -85,8 +85,8 @@ def _open(file: Path) -> BinaryIO:
         return BytesIO(stream.read())
 
 
-def _open_listed(tree: Tree, path: str) -> BinaryIO:
-    found = tree.relative(path) if path else None
+def _open_row(tree: Tree, path: str) -> BinaryIO:
+    found = tree.make_relative(path) if path else None
     if found is None:
         raise AudioError(f"lies outside the root {tree.root}; --root changes it" if path else "no path")
     return tree.open(found)

@@ -22,7 +22,7 @@ from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.files import replacing
+from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +49,7 @@ class ExportedModel:
 def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
     """Write a finished run's model as `write_onnx`, with metadata for the user of the file; else raise a `RunError`."""
     model = TrainedModel.load(run.path, torch.device("cpu"))
-    return write_onnx(model, _metadata(model, read_corpora(run)), place, force=force)
+    return write_onnx(model, _collect_metadata(model, read_corpora(run)), place, force=force)
 
 
 def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *, force: bool) -> ExportedModel:
@@ -61,13 +61,13 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *,
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
-    with replacing(place, force=force) as fresh:
-        fresh.write_bytes(_serialised(model, metadata))
+    with replace_atomically(place, force=force) as fresh:
+        fresh.write_bytes(_serialise(model, metadata))
         difference, compared = _compare(fresh, model)
         return ExportedModel(fresh.stat().st_size, difference, compared, metadata)
 
 
-def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
+def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
     """Return the file's metadata; values that are not plain text are JSON."""
     features = model.features
     facts: dict[str, Any] = {
@@ -95,11 +95,11 @@ def _metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, st
     return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
 
 
-def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
+def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
     """Return the content of the file."""
     import onnx
 
-    exported = _translated(model)
+    exported = _translate(model)
     exported.producer_name, exported.producer_version = "emodna", importlib.metadata.version("emodna")
     exported.doc_string = (
         f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
@@ -117,12 +117,12 @@ def _serialised(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
     return content
 
 
-def _translated(model: TrainedModel) -> "onnx.ModelProto":
+def _translate(model: TrainedModel) -> "onnx.ModelProto":
     """Trace the model with open sizes, and translate what was traced."""
     example = torch.zeros(3, 2 * model.features.min_samples + 7)  # numbers that are nothing's multiples by chance
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
-        with _quietly(), torch.no_grad():
+        with _silence_torch(), torch.no_grad():
             # Traced here: the translator would give a size that cannot stay open the example's value.
             traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
@@ -140,7 +140,7 @@ def _translated(model: TrainedModel) -> "onnx.ModelProto":
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def _silence_torch() -> Iterator[None]:
     """Silence the exporter, which prints and warns of packages that it could use and graphs that it cannot trace."""
     logger = logging.getLogger("torch")
     level = logger.level
@@ -154,10 +154,10 @@ def _quietly() -> Iterator[None]:
 
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
     """Return the largest difference in probability and the number of waveforms; an `ExportError` if it is too large."""
-    trials = _trials(model)
+    trials = _make_test_waveforms(model)
     # Each beside another one: no waveform of a batch may change the others' answers.
     batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in trials.values()]
-    *answers, for_silence = _run(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
+    *answers, for_silence = _predict(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
     worst = 0.0
     for (name, waveform), answer in zip(trials.items(), answers, strict=True):
         expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(answer[0])
@@ -173,7 +173,7 @@ def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
     return worst, len(trials)
 
 
-def _run(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def _predict(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Return a file's probabilities (batch,) for batches of waveforms (batch, samples)."""
     import onnxruntime
 
@@ -193,7 +193,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _trials(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
+def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
     """Return waveforms that take every path through the model: a glide in noise, swelling and dying away twice."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
     window = round(model.seconds * rate)

@@ -13,13 +13,13 @@ from typing import BinaryIO, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.inference.inputs import Input, named
+from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
-from emodna.pipeline.threads import extracting_threads
+from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of one recording that are made at a time.
 _TOGETHER: Final = 16
@@ -53,7 +53,7 @@ class Prediction:
         return None if self.probability is None else int(self.probability >= 0.5)
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """True if the file could not be used; a window of digital silence is no failure."""
         return self.error is not None and self.start is None
 
@@ -67,7 +67,7 @@ def predict_files(
 ) -> Iterator[Prediction]:
     """Predict for files, folders, archives, or standard input (`-`): see `predict`."""
     several = [models] if isinstance(models, TrainedModel) else models
-    return (each for _, each in predict(several, named(map(str, files)), windows=windows, threads=threads))
+    return (each for _, each in predict(several, find_inputs(map(str, files)), windows=windows, threads=threads))
 
 
 def predict(
@@ -81,16 +81,16 @@ def predict(
     answers of one channel stand before those of the next. The memory used does not depend on the number of recordings
     nor, with windows, on their length. The answers are the same, bit for bit, for any number of CPU `threads`.
     """
-    with extracting_threads(threads) as pool:
+    with open_extraction_threads(threads) as pool:
         try:
-            questions = _questions(inputs, models, windows, pool, threads)
-            yield from _answers(questions, models, pool, threads)
+            questions = _prepare_inputs(inputs, models, windows, pool, threads)
+            yield from _classify_batches(questions, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _PendingPrediction:
     """An answer that still lacks its probability, if there is a window for the network."""
 
     input: Input
@@ -98,23 +98,23 @@ class _Question:
     window: Window | None = None
 
 
-def _questions(
+def _prepare_inputs(
     inputs: Iterable[Input],
     models: Sequence[TrainedModel],
     windows: Windows | None,
     pool: ThreadPoolExecutor,
     threads: int,
-) -> Iterator[_Question]:
+) -> Iterator[_PendingPrediction]:
     """Yield all questions in order, made some recordings ahead, and some of each recording at a time."""
 
-    def some(questions: Iterator[_Question]) -> list[_Question]:
+    def some(questions: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
         return list(islice(questions, _TOGETHER))
 
-    def begin(recording: Input) -> Future[tuple[list[_Question], Iterator[_Question]]]:
-        questions = _questions_of(recording, models, windows)
+    def begin(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
+        questions = _prepare_input(recording, models, windows)
         return pool.submit(lambda: (some(questions), questions))
 
-    for first, questions in _ahead(inputs, begin, 2 * threads + 2):
+    for first, questions in _submit_ahead(inputs, begin, 2 * threads + 2):
         made = first
         while len(made) == _TOGETHER:
             more = pool.submit(some, questions)
@@ -123,15 +123,15 @@ def _questions(
         yield from made
 
 
-def _answers(
-    questions: Iterator[_Question], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
+def _classify_batches(
+    questions: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
 ) -> Iterator[tuple[Input, Prediction]]:
     """Yield all answers in order: batches of questions go through the networks while more are made."""
     batches = iter(lambda: list(islice(questions, BATCH * len(models))), [])
     cuda = any(parameter.is_cuda for model in models for parameter in model.method.parameters())
     turn = Lock() if cuda else nullcontext()
 
-    def answer(batch: list[_Question]) -> list[tuple[Input, Prediction]]:
+    def answer(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
         answers = [question.answer for question in batch]
         for number, model in enumerate(models):
             mine = {
@@ -146,11 +146,11 @@ def _answers(
                     answers[place] = replace(answers[place], probability=probability)
         return [(question.input, answer) for question, answer in zip(batch, answers, strict=True)]
 
-    for answered in _ahead(batches, lambda batch: pool.submit(answer, batch), threads + 1):
+    for answered in _submit_ahead(batches, lambda batch: pool.submit(answer, batch), threads + 1):
         yield from answered
 
 
-def _ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], many: int) -> Iterator[_Result]:
+def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], many: int) -> Iterator[_Result]:
     """Yield results in the order of the items, with so many at work at a time."""
     pending: deque[Future[_Result]] = deque()
     for item in items:
@@ -161,23 +161,27 @@ def _ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], m
         yield pending.popleft().result()
 
 
-def _questions_of(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_Question]:
+def _prepare_input(
+    recording: Input, models: Sequence[TrainedModel], windows: Windows | None
+) -> Iterator[_PendingPrediction]:
     """Yield the questions about one recording: for each channel that models take, part by part and model by model."""
     for channel in dict.fromkeys(model.features.channel for model in models):
         takers = {number: model for number, model in enumerate(models) if model.features.channel == channel}
         sets = list(dict.fromkeys(model.features for model in takers.values()))
         try:
             with recording.open() as stream:
-                for duration, span, features in _parts(stream, channel, sets, windows):
+                for duration, span, features in _extract_parts(stream, channel, sets, windows):
                     for number, model in takers.items():
                         answer = Prediction(recording.file, duration=duration, model=number)
-                        yield _question(recording, answer, model, span, features[model.features])
+                        yield _make_pending(recording, answer, model, span, features[model.features])
         except RECORDING_ERRORS as error:
             for number in takers:
-                yield _Question(recording, Prediction(recording.file, error=explain_rejection(error), model=number))
+                yield _PendingPrediction(
+                    recording, Prediction(recording.file, error=explain_rejection(error), model=number)
+                )
 
 
-def _parts(
+def _extract_parts(
     stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
     """Yield the recording's duration in s, a window's span (None: all of it), and its features by feature set."""
@@ -185,7 +189,7 @@ def _parts(
     if windows is None:
         recording = decode(stream, channel=channel)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        yield recording.duration, None, {each: _extracted(each, samples[each.sample_rate]) for each in sets}
+        yield recording.duration, None, {each: _extract(each, samples[each.sample_rate]) for each in sets}
         return
     pieces = RecordingReader(stream, channel=channel)
     spans = windows.spans(pieces.duration)
@@ -195,10 +199,10 @@ def _parts(
     cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
     for span, cut_out in zip(spans, cuts, strict=True):
         samples = dict(zip(rates, cut_out, strict=True))
-        yield pieces.duration, span, {each: _extracted(each, samples[each.sample_rate]) for each in sets}
+        yield pieces.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in sets}
 
 
-def _extracted(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
+def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
     try:
         array, peak_db = features.extract(samples)
     except AudioError as error:
@@ -206,19 +210,19 @@ def _extracted(features: FeatureSet, samples: NDArray[np.float32]) -> _Features 
     return AudioError("all zeros: there is nothing to hear") if peak_db <= SILENCE_DB else (array, peak_db)
 
 
-def _question(
+def _make_pending(
     recording: Input, answer: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
-) -> _Question:
+) -> _PendingPrediction:
     whole = span in (None, (0.0, answer.duration))
     if isinstance(features, AudioError):
         # An error of the only window is one of the file.
         start, end = span if span and not whole else (None, None)
-        return _Question(recording, replace(answer, start=start, end=end, error=str(features)))
-    start, end = span or _middle(model, answer.duration or 0.0, len(features[0]))
-    return _Question(recording, replace(answer, start=start, end=end), model.window(*features))
+        return _PendingPrediction(recording, replace(answer, start=start, end=end, error=str(features)))
+    start, end = span or _locate_middle(model, answer.duration or 0.0, len(features[0]))
+    return _PendingPrediction(recording, replace(answer, start=start, end=end), model.window(*features))
 
 
-def _middle(model: TrainedModel, duration: float, frames: int) -> Span:
+def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:
     """Return the middle of a recording, as far as a model's window reaches."""
     features, length = model.features, duration
     if frames > model.framer.frames:

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.metrics import classified
+from emodna.model.metrics import assign_labels
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
-from emodna.pipeline.tables import renamed
+from emodna.pipeline.tables import choose_column_names
 
 #: Columns of the index that describe an utterance; those that a corpus added stand beside them.
 _DESCRIBING: Final = (
@@ -27,27 +27,27 @@ _DESCRIBING: Final = (
 _VALUES: Final = 1 << 22
 
 
-def probabilities_of(
+def predict_store(
     model: TrainedModel,
     store: FeatureStore,
-    told: Callable[[int], None] = lambda _more: None,
+    on_progress: Callable[[int], None] = lambda _more: None,
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the probability (n,) of class 1 for the utterances in some `rows` (n,) of a store (None: all), in order.
 
-    They are read piece by piece; `told` is called with the number of utterances read since the last call.
+    They are read piece by piece; `on_progress` is called with the number of utterances read since the last call.
     """
-    return model.probabilities(utterances_of(store, told, rows=rows))
+    return model.probabilities(read_utterances(store, on_progress, rows=rows))
 
 
-def utterances_of(
+def read_utterances(
     store: FeatureStore,
-    told: Callable[[int], None] = lambda _more: None,
+    on_progress: Callable[[int], None] = lambda _more: None,
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Yield features [frames, dim] and peak in dB of utterances of a store, with `probabilities_of`'s parameters."""
+    """Yield features [frames, dim] and peak in dB of utterances of a store, with `predict_store`'s parameters."""
     wanted = np.full(len(store), rows is None)
     if rows is not None:
         wanted[rows] = True
@@ -55,7 +55,7 @@ def utterances_of(
         ends = np.cumsum(store.frames[block])
         utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
         yield from compress(utterances, wanted[block])
-        told(len(ends))
+        on_progress(len(ends))
 
 
 def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
@@ -64,10 +64,10 @@ def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np
     The columns are id, probability (of class 1), label (0 or 1), then the description of each utterance in the store's
     index. The schema's metadata has `supervision`, as `Method.supervision`.
     """
-    labels = classified(probabilities).astype(np.int8)
+    labels = assign_labels(probabilities).astype(np.int8)
     columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
     added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
-    columns |= {new: store.table[name] for name, new in renamed([*_DESCRIBING, *added], columns).items()}
+    columns |= {new: store.table[name] for name, new in choose_column_names([*_DESCRIBING, *added], columns).items()}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

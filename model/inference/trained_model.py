@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodna.model import checkpoint
-from emodna.model.config import PADDINGS, configured
+from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.windows import Framer, window_seconds
+from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
-from emodna.model.methods import blaming, method_of, package_of
+from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
-from emodna.model.reproducibility import float32_throughout, without_autocast
+from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -48,7 +48,7 @@ class TrainedModel:
     @property
     def seconds(self) -> float:
         """Length in s of the part of a recording that the network sees."""
-        return window_seconds(self.framer.frames, self.features)
+        return compute_window_seconds(self.framer.frames, self.features)
 
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 (high / positive) of features [frames, dim] and peak in dB each."""
@@ -62,7 +62,7 @@ class TrainedModel:
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 of one or more windows; a `TrainingError` if it is not finite."""
-        logits = self._output(self.method.predict, windows)
+        logits = self._run_network(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
             raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
@@ -72,7 +72,7 @@ class TrainedModel:
         """Return the emotion features (n, width), None if there are none; a `TrainingError` if they are not finite."""
         parts = []
         for windows in self._batches(utterances):
-            features = self._output(self.method.embed, windows)
+            features = self._run_network(self.method.embed, windows)
             if features is None:
                 return None
             parts.append(features.float().cpu().numpy())
@@ -83,14 +83,16 @@ class TrainedModel:
         return iter(lambda: list(islice(windows, BATCH)), [])
 
     @torch.inference_mode()
-    def _output(self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]) -> Tensor | None:
+    def _run_network(
+        self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
+    ) -> Tensor | None:
         """Return the output (n, width) of a part of the method."""
         # A single window is rounded unlike one among others: its matrix products become products with a vector.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
         device = next(self.method.parameters()).device
         given = torch.from_numpy(np.stack(features)).transpose(1, 2).contiguous().to(device)
         # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
-        with float32_throughout() if device.type == "cuda" else without_autocast():
+        with force_float32() if device.type == "cuda" else disable_autocast():
             output = network(given, torch.tensor(lengths, device=device))
         if output is None:
             return None
@@ -104,13 +106,13 @@ class TrainedModel:
 
     def save(self, path: Path) -> None:
         """Write the model atomically."""
-        tensors = checkpoint.prefixed("method", self.method.state_dict())
+        tensors = checkpoint.add_prefix("method", self.method.state_dict())
         if self.framer.statistics is not None:
             tensors["normalisation.mean"] = torch.from_numpy(self.framer.statistics.mean)
             tensors["normalisation.std"] = torch.from_numpy(self.framer.statistics.std)
         facts = {
             "method": self.method.name,
-            "package": package_of(self.method.name),
+            "package": find_package(self.method.name),
             "method_config": dict(self.method_config),
             "task": self.task,
             "dim": self.dim,
@@ -125,14 +127,17 @@ class TrainedModel:
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
         """Read a model that `save` wrote, by its path or its run's folder; a `RunError` if it cannot be used."""
         if path.suffix != ".safetensors":
-            path = RunFolder(path).finished_model()
+            path = RunFolder(path).find_model()
         tensors, facts = checkpoint.load_tensors(path)
         try:
             features = rebuild_feature_set(facts["features"])
-            framer = _framer(facts, tensors, features)
-            kind = method_of(path, facts["method"], facts.get("package"))
-            with torch.device("meta"), blaming(kind.name, "()"):  # no memory before the file's tensors are known to fit
-                method = kind(facts["dim"], configured(kind.defaults, facts["method_config"]), 0)
+            framer = _rebuild_framer(facts, tensors, features)
+            kind = load_method_of_run(path, facts["method"], facts.get("package"))
+            with (
+                torch.device("meta"),
+                wrap_plugin_errors(kind.name, "()"),
+            ):  # no memory before the file's tensors are known to fit
+                method = kind(facts["dim"], build_config(kind.defaults, facts["method_config"]), 0)
             model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
         except RunError:
             raise
@@ -141,12 +146,12 @@ class TrainedModel:
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
             explained = str(error).partition("\n")[0]  # torch's errors go on with a C++ stack
             raise RunError(f"{path}: damaged, or not of this version ({explained})") from error
-        checkpoint.load_module(method, checkpoint.without_prefix("method", tensors), path, assign=True)
+        checkpoint.load_module(method, checkpoint.strip_prefix("method", tensors), path, assign=True)
         method.to(device).eval()
         return model
 
 
-def _framer(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
+def _rebuild_framer(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
     """Check the facts of a model's file, and rebuild its framer from them."""
     if facts["task"] not in TASKS or facts["padding"] not in PADDINGS:
         raise ValueError("unknown task or padding")

@@ -40,14 +40,14 @@ class WaveformModel(nn.Module):
         Waveforms are (batch, samples) float32, mono, at the feature set's sample rate. Both results are NaN for digital
         silence, and for samples that are not finite.
         """
-        extracted: Extracted = self.front_end(waveform)
+        extracted: ExtractedFeatures = self.front_end(waveform)
         features, lengths = self.window(extracted)
         logits = self.method.predict(features, lengths)
         logits = torch.where(extracted.audible[:, None], logits, torch.nan)
         return logits.softmax(1)[:, 1], logits
 
 
-class Extracted(NamedTuple):
+class ExtractedFeatures(NamedTuple):
     """Features of some waveforms."""
 
     features: Tensor
@@ -59,7 +59,7 @@ class Extracted(NamedTuple):
 
 
 def front_end(features: FeatureSet) -> nn.Module:
-    """Return the module that turns waveforms (batch, samples) into the features of a feature set, as `Extracted`."""
+    """Return the module that turns waveforms (batch, samples) into the features of a feature set, as `ExtractedFeatures`."""
     match features:
         case MfccSet():
             module: nn.Module = _Mfcc(features)
@@ -142,13 +142,13 @@ class _LogMel(nn.Module):
         columns[:, repeated] = 0.0
         self.register_buffer("filters", torch.from_numpy(columns.T.copy()))  # (columns, n_mels)
 
-    def forward(self, waveform: Tensor) -> Extracted:
+    def forward(self, waveform: Tensor) -> ExtractedFeatures:
         mel = self.power(waveform) @ self.filters  # (batch, frames, n_mels)
         decibels = mel.clamp_min(POWER_FLOOR).log10() * 10.0
         peak = decibels.amax((1, 2), keepdim=True)
         floor = (peak - self._top_db).clamp_min(SILENCE_DB)
         audible = mel.isfinite().all(2).all(1) & (peak[:, 0, 0] > SILENCE_DB)
-        return Extracted(torch.maximum(decibels, floor), floor[:, 0].expand(-1, mel.shape[2]), audible)
+        return ExtractedFeatures(torch.maximum(decibels, floor), floor[:, 0].expand(-1, mel.shape[2]), audible)
 
 
 class _Mfcc(nn.Module):
@@ -163,20 +163,20 @@ class _Mfcc(nn.Module):
         self.register_buffer("dct", torch.from_numpy(dct_matrix(features.n_mels)[:, : features.n_mfcc]).float())
         self.register_buffer("constant", torch.from_numpy(features.silence(1.0 + features.top_db)))
 
-    def forward(self, waveform: Tensor) -> Extracted:
+    def forward(self, waveform: Tensor) -> ExtractedFeatures:
         log_mel, silence, audible = self.log_mel(waveform)
         floor = silence[:, None, :1]
         # A constant goes into c0 alone: without it, the summands are small, and so is their rounding in float32.
         constant = floor * self.constant
-        return Extracted((log_mel - floor) @ self.dct + constant, constant[:, 0], audible)
+        return ExtractedFeatures((log_mel - floor) @ self.dct + constant, constant[:, 0], audible)
 
 
 class _Wave(nn.Module):
     """`WaveSet`."""
 
-    def forward(self, waveform: Tensor) -> Extracted:
+    def forward(self, waveform: Tensor) -> ExtractedFeatures:
         audible = waveform.isfinite().all(1) & (waveform.abs().amax(1) > _SILENCE)
-        return Extracted(waveform.unsqueeze(2), torch.zeros_like(waveform[:, :1]), audible)
+        return ExtractedFeatures(waveform.unsqueeze(2), torch.zeros_like(waveform[:, :1]), audible)
 
 
 class _CentreFit(nn.Module):
@@ -187,8 +187,8 @@ class _CentreFit(nn.Module):
         self._samples = samples
 
     def forward(self, waveform: Tensor) -> Tensor:
-        length = _length_of(waveform)
-        chosen, inside = _positions(_centred(length, self._samples), length, self._samples)
+        length = _count_rows(waveform)
+        chosen, inside = _select_positions(_centre(length, self._samples), length, self._samples)
         return waveform.index_select(1, chosen) * inside
 
 
@@ -207,13 +207,13 @@ class _Window(nn.Module):
             self.register_buffer("mean", torch.from_numpy(framer.statistics.mean))
             self.register_buffer("std", torch.from_numpy(framer.statistics.std))
 
-    def forward(self, extracted: Extracted) -> tuple[Tensor, Tensor]:
+    def forward(self, extracted: ExtractedFeatures) -> tuple[Tensor, Tensor]:
         features, silence, _ = extracted
-        n = _length_of(features)
-        start = _centred(n, self._frames)
+        n = _count_rows(features)
+        start = _centre(n, self._frames)
         if self._padding == "mask":
             start = start.clamp_min(0)
-        chosen, inside = _positions(start, n, self._frames)
+        chosen, inside = _select_positions(start, n, self._frames)
         filling = torch.zeros_like(silence) if self._padding == "zero" else silence
         window = torch.where(inside[:, None], features.index_select(1, chosen), filling[:, None])
         if self._per_utterance:
@@ -225,17 +225,17 @@ class _Window(nn.Module):
         return window.transpose(1, 2), length.expand(features.shape[0])
 
 
-def _length_of(rows: Tensor) -> Tensor:
+def _count_rows(rows: Tensor) -> Tensor:
     """Return the size of the second dimension as a 0-d int64 tensor: what follows from it is computed in the graph."""
     return torch.arange(rows.shape[1])[-1] + 1
 
 
-def _centred(length: Tensor, window: int) -> Tensor:
+def _centre(length: Tensor, window: int) -> Tensor:
     """Return the start of a window about the middle of `length` (0-d int64) values; negative if it is longer."""
     return torch.div(length - window, 2, rounding_mode="trunc")
 
 
-def _positions(start: Tensor, length: Tensor, window: int) -> tuple[Tensor, Tensor]:
+def _select_positions(start: Tensor, length: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Return positions (window,) int64 from `start` on, clamped to `length` values, and whether each lies inside."""
     wanted = torch.arange(window) + start
     clamped = torch.minimum(wanted.clamp_min(0), length - 1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 
-def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return the tensors in one type that holds the values of all, at least float32."""
     dtype = torch.float32
     for tensor in tensors:
@@ -29,7 +29,7 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive, got {value}")
 
 
-def check_word(name: str, word: str, words: object) -> None:
+def check_choice(name: str, word: str, words: object) -> None:
     """Raise a `ValueError` unless an argument is one of the words of a `Literal`."""
     if word not in get_args(words):
         raise ValueError(f"{name} must be one of {', '.join(get_args(words))}, got {word!r}")

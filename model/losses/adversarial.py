@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
-from emodna.model.losses import widened
+from emodna.model.losses import widen
 
 UNKNOWN: Final = -1
 """Label of an utterance whose true one is unknown."""
@@ -52,10 +52,12 @@ def domain_loss(
     are constants to the gradient. By default all count alike.
     """
     # -ln sigmoid(z) where the domain is the source, -ln(1 - sigmoid(z)) where it is the target.
-    return (_mean(-source, source_weights, "source") + _mean(target, target_weights, "target")) / 2
+    return (
+        _average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")
+    ) / 2
 
 
-def cross_entropy_of_known(logits: Tensor, labels: Tensor) -> Tensor:
+def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy of logits (n, classes) whose label (n,) is not `UNKNOWN`; without any, 0."""
     total = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
     return total / (labels != UNKNOWN).sum().clamp_min(1)
@@ -70,7 +72,7 @@ def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
     ``weight * (KL(p || q) + log(weight) - 1)``: -1 for a weight of 1 and samples of one distribution. Whoever minimises
     the best value brings the two together. The value is between about ``-10 * weight - 10`` and ``2.3 * weight``.
     """
-    of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widened(favoured, other))
+    of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widen(favoured, other))
     return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()
 
 
@@ -103,11 +105,11 @@ class _Reversal(Function):
         return -weight * gradient, None
 
 
-def _mean(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
+def _average_softplus(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
     """Return the weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
     if wrong.ndim != 1 or len(wrong) == 0:
         raise ValueError(f"the {domain}'s logits must have shape (n,) with n >= 1, got {tuple(wrong.shape)}")
-    (wrong,) = widened(wrong)
+    (wrong,) = widen(wrong)
     losses = F.softplus(wrong)
     if weights is None:
         return losses.mean()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from emodna.model.losses import widened
+from emodna.model.losses import widen
 
 
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
     Block ``k`` is the features (n, d) times the probability (n, c) of class ``k``. The probabilities are constants to
     the gradient, or the classifier would learn to hide the domain.
     """
-    features, probabilities = _of_rows(features, probabilities)
+    features, probabilities = _check_rows(features, probabilities)
     return (probabilities.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
 
 
@@ -25,7 +25,7 @@ class RandomisedMap(nn.Module):
     """Random projection of the multilinear map, whose inner products it preserves in expectation [1]_.
 
     ``(R_f f) * (R_q q) / sqrt(outputs)``, element by element, with fixed standard normal matrices: they are buffers,
-    since a discriminator is worth nothing with other ones. Made within `seeded`.
+    since a discriminator is worth nothing with other ones. Made within `use_seed`.
 
     `features`, `classes` and `outputs` are the widths of both factors and of the product.
     """
@@ -40,7 +40,7 @@ class RandomisedMap(nn.Module):
 
     def forward(self, features: Tensor, probabilities: Tensor) -> Tensor:
         """Return the map (n, outputs) of arguments as for `multilinear_map`."""
-        features, probabilities = _of_rows(features, probabilities)
+        features, probabilities = _check_rows(features, probabilities)
         with torch.autocast(features.device.type, enabled=False):
             product = (features @ self.of_features.T) * (probabilities @ self.of_answers.T)  # (n, outputs)
             return product / math.sqrt(len(self.of_features))
@@ -51,15 +51,15 @@ def entropy_weights(probabilities: Tensor) -> Tensor:
 
     Of probabilities (n, c): shape (n,), without gradient.
     """
-    (q,) = widened(probabilities.detach())
+    (q,) = widen(probabilities.detach())
     return 1 + torch.exp(-torch.special.entr(q).sum(1))
 
 
-def _of_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
+def _check_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
     """Return both, of one type, the probabilities as constants."""
     if features.ndim != 2 or probabilities.ndim != 2 or len(features) != len(probabilities):
         raise ValueError(
             f"expected features (n, d) and probabilities (n, c), got {tuple(features.shape)} and "
             f"{tuple(probabilities.shape)}"
         )
-    return widened(features, probabilities.detach())
+    return widen(features, probabilities.detach())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emodna.model.losses import check_positive, check_word, widened
+from emodna.model.losses import check_choice, check_positive, widen
 
 Reduction = Literal["mean", "sum"]
 """Over utterances: the mean, or the sum that the paper writes."""
@@ -63,14 +63,14 @@ def supervised_contrastive(
             f"got {anchors.dtype} of shape {tuple(anchors.shape)}"
         )
     check_positive("temperature", temperature)
-    check_word("reduction", reduction, Reduction)
+    check_choice("reduction", reduction, Reduction)
     contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
     positive = contrast & (labels[:, None] == labels)  # (n, n)
     if anchors is not None:
         positive = positive & anchors[:, None]
     n_positives = positive.sum(1)  # (n,)
     with torch.autocast(z.device.type, enabled=False):
-        (z,) = widened(z)
+        (z,) = widen(z)
         z = normalize(z, dim=1, eps=MIN_NORM)
         similarity = z @ z.T / temperature  # (n, n)
         # What is left out gets the lowest finite number, which weighs exp(-huge) = 0 beside any similarity; with -inf

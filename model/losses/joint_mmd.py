@@ -15,7 +15,7 @@ PROBABILITY_WIDTH = 1.6928
 """Kernel width of class probabilities in most code: 2 * 0.92^2. Their squared distances reach 2, whatever the batch."""
 
 
-class Layers(NamedTuple):
+class LayerOutputs(NamedTuple):
     """Output of a network for the utterances of one corpus."""
 
     features: Tensor
@@ -25,8 +25,8 @@ class Layers(NamedTuple):
 
 
 def joint_mmd(
-    source: Layers,
-    target: Layers,
+    source: LayerOutputs,
+    target: LayerOutputs,
     *,
     probability_width: float = PROBABILITY_WIDTH,
     estimator: Estimator = "biased",

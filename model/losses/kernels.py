@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_word, widened
+from emodna.model.losses import check_choice, widen
 
 Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
 """Center of the kernel widths: a statistic of the squared distances within the joint sample."""
@@ -63,7 +63,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
     They are never negative. The squares of features of norm 1e19 and more leave the range of float32.
     """
-    x, y = widened(x, y)
+    x, y = widen(x, y)
     with torch.autocast(x.device.type, enabled=False):
         # |x|^2 + |y|^2 - 2 x.y loses all digits where the features lie far from the origin, so move them there first.
         # Distances do not depend on the origin, so neither does the gradient: it may be detached.
@@ -94,14 +94,14 @@ def heuristic_widths(
     ratio
         Ratio of neighbouring widths, above 1.
     """
-    n = rows_of_square(distances)
+    n = count_square_rows(distances)
     if n < 2:
         raise ValueError("the typical distance needs two samples or more, got 1")
     if kernels < 1 or kernels % 2 == 0:
         raise ValueError(f"kernels must be odd and positive, got {kernels}")
     if not ratio > 1:
         raise ValueError(f"ratio must be above 1, got {ratio}")
-    check_word("bandwidth", bandwidth, Bandwidth)
+    check_choice("bandwidth", bandwidth, Bandwidth)
     distances = distances.detach()
     if bandwidth == "median":
         above = distances[*torch.triu_indices(n, n, offset=1, device=distances.device)].sort().values  # (n(n-1)/2,)
@@ -121,16 +121,16 @@ def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduc
 
     The squared distances within one sample are (n, n), the positive widths ``b_u`` (m,).
     """
-    rows_of_square(distances)
+    count_square_rows(distances)
     if widths.ndim != 1 or widths.shape[0] == 0:
         raise ValueError(f"widths must have shape (m,) with m >= 1, got {tuple(widths.shape)}")
-    check_word("reduction", reduction, KernelReduction)
+    check_choice("reduction", reduction, KernelReduction)
     with torch.autocast(distances.device.type, enabled=False):
         kernels = torch.exp(-distances / widths[:, None, None])  # (m, n, n)
         return kernels.mean(0) if reduction == "mean" else kernels.sum(0)
 
 
-def rows_of_square(matrix: Tensor) -> int:
+def count_square_rows(matrix: Tensor) -> int:
     """Return the number of rows of a filled square matrix."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_positive, check_word, widened
+from emodna.model.losses import check_choice, check_positive, widen
 
-Answers = Literal["hard", "soft"]
+LabelKind = Literal["hard", "soft"]
 """Answers that the second classifier is compared with: the class that the first one prefers, or its probabilities."""
 
 
@@ -23,7 +23,7 @@ def margin_disparity(
     adversary_target: Tensor,
     *,
     margin: float,
-    answers: Answers = "hard",
+    answers: LabelKind = "hard",
 ) -> Tensor:
     """Return ``margin * agreement`` on the source ``+ disagreement`` on the target, a scalar [1]_.
 
@@ -48,37 +48,37 @@ def margin_disparity(
     return margin * source + disagreement(task_target, adversary_target, answers=answers)
 
 
-def agreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
+def agreement(task: Tensor, adversary: Tensor, *, answers: LabelKind = "hard") -> Tensor:
     """Return ``-log softmax(f')[y]``, ``y`` being the answer of ``f``: small where the adversary says the same."""
-    task, adversary = _checked(task, adversary)
-    return -(_weights(task, answers) * adversary.log_softmax(1)).sum(1).mean()
+    task, adversary = _check_logits(task, adversary)
+    return -(_weigh_classes(task, answers) * adversary.log_softmax(1)).sum(1).mean()
 
 
-def disagreement(task: Tensor, adversary: Tensor, *, answers: Answers = "hard") -> Tensor:
+def disagreement(task: Tensor, adversary: Tensor, *, answers: LabelKind = "hard") -> Tensor:
     """Return ``-log(1 - softmax(f')[y])``, ``y`` being the answer of ``f``: small where the adversary differs."""
-    task, adversary = _checked(task, adversary)
+    task, adversary = _check_logits(task, adversary)
     # log(1 - softmax) as the logarithm of the sum of the other classes: the difference would round to 0.
     own = torch.eye(adversary.shape[1], dtype=torch.bool, device=adversary.device)
     others = adversary.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(2)  # (n, classes)
-    return -(_weights(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
+    return -(_weigh_classes(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
 
 
-def agreeing_share(task: Tensor, adversary: Tensor) -> Tensor:
+def agreement_share(task: Tensor, adversary: Tensor) -> Tensor:
     """Return the share (0-d) of utterances on which both logits (n, classes) prefer the same class."""
     return (task.argmax(1) == adversary.argmax(1)).float().mean()
 
 
-def _checked(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
+def _check_logits(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
     """Return both logits, of one type, the task's without gradient."""
     if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
         found = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
         raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {found}")
-    return widened(task.detach(), adversary)
+    return widen(task.detach(), adversary)
 
 
-def _weights(task: Tensor, answers: Answers) -> Tensor:
+def _weigh_classes(task: Tensor, answers: LabelKind) -> Tensor:
     """Return the weight of each class in the comparison with logits (n, classes), of the same shape; rows sum to 1."""
-    check_word("answers", answers, Answers)
+    check_choice("answers", answers, LabelKind)
     if answers == "soft":
         return task.softmax(1)
     return torch.zeros_like(task).scatter(1, task.argmax(1, keepdim=True), 1.0)

@@ -9,8 +9,8 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_word
-from emodna.model.losses.kernels import KernelOptions, heuristic_kernel, joint_distances, rows_of_square
+from emodna.model.losses import check_choice
+from emodna.model.losses.kernels import KernelOptions, count_square_rows, heuristic_kernel, joint_distances
 
 Estimator = Literal["biased", "unbiased", "linear-ring", "linear-pairs"]
 """Estimator of the squared discrepancy from the kernel matrix: see `squared_mmd`."""
@@ -32,10 +32,10 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
         the disjoint pairs ``(0, 1), (2, 3), ...`` of which an odd last row has no part (the estimator of [1]_).
         It depends on the order of the rows, varies more, and needs as many source as target samples.
     """
-    n = rows_of_square(kernel)
+    n = count_square_rows(kernel)
     if not 0 < n_source < n:
         raise ValueError(f"source and target need one sample or more each, got {n_source} and {n - n_source}")
-    check_word("estimator", estimator, Estimator)
+    check_choice("estimator", estimator, Estimator)
     n_target = n - n_source
     with torch.autocast(kernel.device.type, enabled=False):
         if estimator == "biased":
@@ -44,7 +44,7 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
                 (kernel.new_full((n_source,), 1 / n_source), kernel.new_full((n_target,), -1 / n_target))
             )
             return weights @ kernel @ weights
-        return (kernel * _pair_weights(kernel, n_source, n_target, estimator)).sum()
+        return (kernel * _make_pair_weights(kernel, n_source, n_target, estimator)).sum()
 
 
 def mk_mmd(
@@ -67,7 +67,7 @@ def mk_mmd(
     return squared_mmd(heuristic_kernel(distances, **kernel), source.shape[0], estimator=estimator)
 
 
-def _pair_weights(kernel: Tensor, n_source: int, n_target: int, estimator: Estimator) -> Tensor:
+def _make_pair_weights(kernel: Tensor, n_source: int, n_target: int, estimator: Estimator) -> Tensor:
     """Return the weight (n, n) of each entry of the joint kernel matrix in an estimator that leaves pairs out."""
     if min(n_source, n_target) < 2:
         raise ValueError(f"the {estimator} estimator needs two samples or more each, got {n_source} and {n_target}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from emodna.model.losses import check_positive, check_word, widened
+from emodna.model.losses import check_choice, check_positive, widen
 
 Negative = Literal["same", "cross", "both"]
 """Corpus prototype that is the negative of an emotion prototype: of its own corpus, the other one, or both."""
@@ -27,8 +27,8 @@ def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     """
     if projections.ndim != 2 or projections.shape[0] == 0:
         raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
-    check_word("mean", mean, PrototypeMean)
-    (projections,) = widened(projections)
+    check_choice("mean", mean, PrototypeMean)
+    (projections,) = widen(projections)
     if mean == "unit":
         projections = normalize(projections, dim=1, eps=MIN_NORM)
     return normalize(projections.mean(0), dim=0, eps=MIN_NORM)
@@ -71,8 +71,8 @@ def decoupling_loss(
     if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
         raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
     check_positive("temperature", temperature)
-    check_word("negative", negative, Negative)
-    wide = widened(*prototypes)
+    check_choice("negative", negative, Negative)
+    wide = widen(*prototypes)
     emotion, corpus = torch.stack(wide[:2]), torch.stack(wide[2:])  # (2, d) each
     if detach_corpus:
         corpus = corpus.detach()

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from emodna.model.losses import widened
+from emodna.model.losses import widen
 
 
 def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
             "features, labels and centers must have shapes (n, d), (n,) and (classes, d), "
             f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(centers.shape)}"
         )
-    features, centers = widened(features, centers)
+    features, centers = widen(features, centers)
     with torch.autocast(features.device.type, enabled=False):
         of_class = labels.unsqueeze(1) == torch.arange(len(centers), device=labels.device)  # (n, classes)
         # A product instead of an index: its gradient is deterministic on every device.
@@ -46,12 +46,12 @@ def squared_spectral_norm(features: Tensor) -> Tensor:
     """
     if features.ndim != 2 or features.numel() == 0:
         raise ValueError(f"features must have shape (n, d) with n, d >= 1, got {tuple(features.shape)}")
-    (features,) = widened(features)
+    (features,) = widen(features)
     with torch.autocast(features.device.type, enabled=False):
-        return (features @ _top_direction(features.detach())).square().sum()
+        return (features @ _find_top_direction(features.detach())).square().sum()
 
 
-def _top_direction(matrix: Tensor) -> Tensor:
+def _find_top_direction(matrix: Tensor) -> Tensor:
     """Return the right singular vector (d,) of the largest singular value of (n, d); zeros for a zero matrix."""
     limits = torch.finfo(matrix.dtype)
     matrix = matrix / matrix.abs().amax().clamp_min(limits.tiny)  # its squares stay in range

@@ -24,7 +24,7 @@ _LOG: Final = logging.getLogger(__name__)
 ENTRY_POINTS: Final = "emodna.methods"
 """Group of entry points by which other packages add theirs."""
 
-_PLACES: Final[Mapping[str, tuple[str, str]]] = {
+_LOCATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
     "clstm": ("clstm", "Clstm"),
     "dann": ("dann", "Dann"),
@@ -49,43 +49,43 @@ _PLACES: Final[Mapping[str, tuple[str, str]]] = {
 """Module and class of each, in the order in which they are listed."""
 
 
-class _Methods(Mapping[str, "type[Method]"]):
+class _LazyMethods(Mapping[str, "type[Method]"]):
     """The table above, with each method imported at its first use."""
 
     def __getitem__(self, name: str) -> "type[Method]":
-        module, kind = _PLACES[name]
+        module, kind = _LOCATIONS[name]
         found: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in _PLACES
+        return name in _LOCATIONS
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_PLACES)
+        return iter(_LOCATIONS)
 
     def __len__(self) -> int:
-        return len(_PLACES)
+        return len(_LOCATIONS)
 
 
-METHODS: Final[Mapping[str, "type[Method]"]] = _Methods()
+METHODS: Final[Mapping[str, "type[Method]"]] = _LazyMethods()
 """Those of this package. An entry point cannot replace one."""
 
 
 def method(name: str) -> "type[Method]":
     """Import and return the method of this name; `ConfigError` if there is none, `PluginError` if it is unusable."""
     if name in METHODS:
-        if hidden := plugins.announced(ENTRY_POINTS).get(name):
+        if hidden := plugins.find_entry_points(ENTRY_POINTS).get(name):
             _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
         return METHODS[name]
-    check_name(name)
-    from emodna.model.methods.catalog import load_method
+    check_method_name(name)
+    from emodna.model.methods.catalog import load_plugin_method
 
-    return load_method(plugins.announced(ENTRY_POINTS)[name])
+    return load_plugin_method(plugins.find_entry_points(ENTRY_POINTS)[name])
 
 
-def method_of(path: Path, name: object, package: object = None) -> "type[Method]":
+def load_method_of_run(path: Path, name: object, package: object = None) -> "type[Method]":
     """Return the method that made a file or folder, of the package that it had then; else raise a `RunError`."""
-    if not isinstance(name, str) or name not in names():
+    if not isinstance(name, str) or name not in list_method_names():
         brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
         told = " of ".join(f"{each!a:.60}" for each in (name, *brought))
         raise RunError(f"{path}: made by the method {told}, which is not installed here")
@@ -95,21 +95,21 @@ def method_of(path: Path, name: object, package: object = None) -> "type[Method]
         raise RunError(f"{path}: {error}") from error
 
 
-def package_of(name: str) -> dict[str, str]:
+def find_package(name: str) -> dict[str, str]:
     """Return the other package that brings a method, with its version; empty for a method of this one."""
-    entry = _entry(name)
+    entry = _find_entry_point(name)
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
-def blaming(name: str, what: str) -> AbstractContextManager[None]:
+def wrap_plugin_errors(name: str, what: str) -> AbstractContextManager[None]:
     """Turn every failure in here into a `PluginError` that names the package, if another one brings the method."""
-    entry = _entry(name)
-    return plugins.blaming(entry, f"{entry.value} {what}") if entry else nullcontext()
+    entry = _find_entry_point(name)
+    return plugins.wrap_plugin_errors(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
-def check_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
+def check_method_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
     """Refuse an unknown method name with a `ConfigError`, in a user's words for the option and for adding L_SCL."""
-    if name not in (valid := names()):
+    if name not in (valid := list_method_names()):
         base, _, added = name.partition("+")
         near = get_close_matches(name.lower(), valid, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -118,15 +118,15 @@ def check_name(name: str, *, option: str = "--method", adding: str = "--method {
         raise ConfigError(f"{option} {name}: unknown{hint}; valid: {', '.join(valid)}")
 
 
-def names() -> list[str]:
+def list_method_names() -> list[str]:
     """Return the names of all methods, those of other packages last. Nothing is imported."""
-    return [*METHODS, *(name for name in plugins.announced(ENTRY_POINTS) if name not in METHODS)]
+    return [*METHODS, *(name for name in plugins.find_entry_points(ENTRY_POINTS) if name not in METHODS)]
 
 
-def registered() -> "Mapping[str, type[Method] | PluginError]":
+def load_methods() -> "Mapping[str, type[Method] | PluginError]":
     """Import all methods, by name; in place of one that cannot be used stands the reason."""
     found: dict[str, type[Method] | PluginError] = {}
-    for name in names():
+    for name in list_method_names():
         try:
             found[name] = method(name)
         except PluginError as error:
@@ -134,6 +134,6 @@ def registered() -> "Mapping[str, type[Method] | PluginError]":
     return found
 
 
-def _entry(name: str) -> EntryPoint | None:
+def _find_entry_point(name: str) -> EntryPoint | None:
     """Return the entry point of a method; None for those of this package."""
-    return None if name in METHODS else plugins.announced(ENTRY_POINTS).get(name)
+    return None if name in METHODS else plugins.find_entry_points(ENTRY_POINTS).get(name)

@@ -3,23 +3,23 @@
 from dataclasses import fields
 
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import RunFacts, Settled
+from emodna.model.methods.base import DataSummary, ResolvedConfig
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 from emodna.model.methods.source_only import SourceOnly
 
 _REFERENCE = "Ye et al. 2023, arXiv 2308.02190, Table 4"
 
 
-class _WithoutParts(EmoDna):
+class _Ablation(EmoDna):
     """Emo-DNA with some weights at 0, where they stay: with another value it would not be what its name says."""
 
     @classmethod
-    def settled(cls, config: EmoDnaConfig, facts: RunFacts) -> Settled:
+    def resolve_config(cls, config: EmoDnaConfig, facts: DataSummary) -> ResolvedConfig:
         """Refuse a part that the ablation is without, with a `ConfigError`."""
         for field in fields(EmoDnaConfig):
             if field.name.endswith("_weight") and getattr(config, field.name) and not getattr(cls.defaults, field.name):
                 raise ConfigError(f"--set {field.name}: {cls.name} is Emo-DNA without it; --method emo-dna has it")
-        return super().settled(config, facts)
+        return super().resolve_config(config, facts)
 
 
 class V1(SourceOnly):
@@ -30,7 +30,7 @@ class V1(SourceOnly):
     reference = _REFERENCE
 
 
-class V2(_WithoutParts):
+class V2(_Ablation):
     """Neither decoupling loss nor alignment: the target is seen by the corpus loss and batch norm."""
 
     name = "v2"
@@ -39,7 +39,7 @@ class V2(_WithoutParts):
     defaults = EmoDnaConfig(decouple_weight=0, mmd_weight=0, scl_weight=0)
 
 
-class V3(_WithoutParts):
+class V3(_Ablation):
     """No decoupling loss: V4 in the paper's text, V3 in its tables."""
 
     name = "v3"
@@ -48,7 +48,7 @@ class V3(_WithoutParts):
     defaults = EmoDnaConfig(decouple_weight=0)
 
 
-class V4(_WithoutParts):
+class V4(_Ablation):
     """No alignment, neither MK-MMD nor L_SCL: V3 in the paper's text, V4 in its tables."""
 
     name = "v4"
@@ -57,7 +57,7 @@ class V4(_WithoutParts):
     defaults = EmoDnaConfig(mmd_weight=0, scl_weight=0)
 
 
-class V5(_WithoutParts):
+class V5(_Ablation):
     """No decoupling module at all, so no corpus encoder: DAN with L_SCL."""
 
     name = "v5"

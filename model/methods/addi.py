@@ -11,20 +11,20 @@ from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import dual_reward
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.base import (
     CLASSES,
     AdaptationConfig,
     NetworkMethod,
     ParameterGroup,
     Phase,
-    emotion_network,
-    own_draws,
+    find_graph_obstacle,
+    make_emotion_network,
 )
-from emodna.model.networks.discriminators import code_discriminator
+from emodna.model.networks.discriminators import make_code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
 from emodna.model.networks.passes import pass_both
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 #: The two sides of the game, as groups of parameters.
 ENCODER, DISCRIMINATORS = ("encoder",), ("discriminators",)
@@ -68,22 +68,25 @@ class Addi(NetworkMethod):
     phases: ClassVar[Sequence[Phase]] = (Phase(turns=TURNS),)
 
     network: EmotionClassifier
-    _codes: Domains
+    _codes: DomainPair
     """Codes of the encoder's turn, for that of the discriminators, without gradient."""
 
     def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
         super().__init__()
         self.config = config
         if config.encoder == "shared":
-            self.network = emotion_network(dim, config, seed)
+            self.network = make_emotion_network(dim, config, seed)
         else:
-            with seeded(seed, "conv-blstm network"):
+            with use_seed(seed, "conv-blstm network"):
                 self.network = ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
-        with seeded(seed, "code discriminators"):
+        with use_seed(seed, "code discriminators"):
             self.discriminators = nn.ModuleDict(
-                {name: code_discriminator(config.channels, config.discriminator_hidden) for name in ("first", "second")}
+                {
+                    name: make_code_discriminator(config.channels, config.discriminator_hidden)
+                    for name in ("first", "second")
+                }
             )
-        self._seen: dict[str, Tensor] = {}
+        self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the terms of a turn: the encoder minimises cross-entropy and J, the discriminators maximise J."""
@@ -91,20 +94,20 @@ class Addi(NetworkMethod):
             return {"discriminators": -self.game(self._codes, source, target)}
         logits, codes = self.encoded(source, target)
         game = self.game(codes, source, target)
-        self._seen = {"j": game.detach()}
+        self._monitored = {"j": game.detach()}
         return {
             "emotion": F.cross_entropy(logits.source, source.labels),
             "adversarial": self.config.adversarial_weight * game,
         }
 
-    def encoded(self, source: Batch, target: Batch) -> tuple[Domains, Domains]:
+    def encoded(self, source: Batch, target: Batch) -> tuple[DomainPair, DomainPair]:
         """Return logits and codes of both corpora; remember the codes' values for the discriminators' turn."""
         n = len(source.lengths)
-        logits, codes = pass_both(self.network, self.network.answer, source, target, self.config.batch_norm)
-        self._codes = Domains(codes[:n].detach(), codes[n:].detach())
-        return Domains(logits[:n], logits[n:]), Domains(codes[:n], codes[n:])
+        logits, codes = pass_both(self.network, self.network.classify_and_embed, source, target, self.config.batch_norm)
+        self._codes = DomainPair(codes[:n].detach(), codes[n:].detach())
+        return DomainPair(logits[:n], logits[n:]), DomainPair(codes[:n], codes[n:])
 
-    def game(self, codes: Domains, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
+    def game(self, codes: DomainPair, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
         """Return J, a scalar, of codes (n, channels) of the source's batch and (m, channels) of the target's."""
         first, second = (self.discriminators[name] for name in ("first", "second"))
         logits = (first(codes.source), first(codes.target), second(codes.source), second(codes.target))
@@ -126,10 +129,10 @@ class Addi(NetworkMethod):
         ]
 
     @property
-    def uncapturable(self) -> str | None:
+    def graph_obstacle(self) -> str | None:
         """Return a reason unless both corpora pass at once: the discriminators' turn passes none."""
-        return own_draws(self.config.batch_norm)
+        return find_graph_obstacle(self.config.batch_norm)
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return J of the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
-        return self._seen
+        return self._monitored

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Weight
 from emodna.model.losses.adversarial import domain_loss, ganin_weight, reverse_gradient
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
 from emodna.model.networks.discriminators import Discriminator, DiscriminatorNorm
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 #: Steps after which a schedule in absolute steps is where one in shares is after the whole training.
 _STEPS: Final = 10_000
@@ -46,7 +46,7 @@ class AdversaryConfig(ReversalConfig):
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(AligningConfig, AdversaryConfig):
+class AdversarialConfig(AlignmentConfig, AdversaryConfig):
     """Settings of the shared network, the discriminator and the reversal."""
 
 
@@ -55,16 +55,16 @@ class Adversary(nn.Module):
 
     def __init__(self, inputs: int, config: AdversaryConfig, seed: int) -> None:
         super().__init__()
-        with seeded(seed, "discriminator"):
+        with use_seed(seed, "discriminator"):
             self.discriminator = Discriminator(inputs, config.discriminator_hidden, config.discriminator_norm)
-        self._seen: dict[str, Tensor] = {}
+        self._monitored: dict[str, Tensor] = {}
 
-    def forward(self, given: Domains, reversal: Tensor, weights: Domains | None = None) -> Tensor:
+    def forward(self, given: DomainPair, reversal: Tensor, weights: DomainPair | None = None) -> Tensor:
         """Return the BCE of D(GRL(given)), of rows (n, inputs) and (m, inputs), lambda (0-d), weights (n,) and (m,)."""
         n = len(given.source)
         logits = self.discriminator(reverse_gradient(torch.cat(given), reversal))
         source, target = logits[:n], logits[n:]
-        self._seen = {
+        self._monitored = {
             "discriminator_accuracy": ((source > 0).float().mean() + (target <= 0).float().mean()) / 2,
             "reversal": reversal,
         }
@@ -72,23 +72,23 @@ class Adversary(nn.Module):
 
     def monitor(self) -> dict[str, Tensor]:
         """Return D's accuracy, the domains counting alike (1/2: by chance; 1: nothing is aligned), and lambda."""
-        return self._seen
+        return self._monitored
 
 
-class Adversarial(Aligning):
+class AdversarialMethod(AlignmentMethod):
     """Cross-entropy on the source, and features in which a discriminator does not find the domain.
 
-    A subclass makes `adversary` by `discriminating` in its constructor, and calls `domain` in its `transfer`.
+    A subclass makes `adversary` by `make_adversary` in its constructor, and calls `domain_losses` in its `transfer_losses`.
     """
 
     config: AdversarialConfig
     adversary: Adversary | None
 
-    def discriminating(self, inputs: int, seed: int) -> Adversary | None:
+    def make_adversary(self, inputs: int, seed: int) -> Adversary | None:
         """Make a discriminator of this many values; None if its loss weighs nothing."""
         return Adversary(inputs, self.config, seed) if self.config.domain_weight else None
 
-    def domain(self, given: Domains, step: Tensor, weights: Domains | None = None) -> dict[str, Tensor]:
+    def domain_losses(self, given: DomainPair, step: Tensor, weights: DomainPair | None = None) -> dict[str, Tensor]:
         """Return the BCE of D(GRL(given)), weighted: see `Adversary`."""
         if self.adversary is None:
             return {}

@@ -14,7 +14,7 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
 from emodna.model.networks.recurrent import ConvLstm
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 if TYPE_CHECKING:  # prediction needs methods, and no store
     from emodna.pipeline.store import FeatureStore
@@ -54,7 +54,7 @@ class AdaptationConfig(EncoderConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
+class DataSummary:
     """Knowledge of a run that a method may have before it begins: nothing of emotions."""
 
     dim: int
@@ -103,7 +103,7 @@ class RunFacts:
         return sorted(self.source_languages | self.target_languages)
 
 
-class Settled(NamedTuple):
+class ResolvedConfig(NamedTuple):
     """A configuration that fits a run, and remarks on that for the user, a sentence each."""
 
     config: Any
@@ -133,7 +133,7 @@ class Phase:
     encoder against its discriminators, say. By default there is one turn, of all groups."""
 
 
-def phase_at(phases: Sequence[Phase], step: int, steps: int) -> Phase:
+def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
     """Return the phase of a step, from 0; each phase has its share of all `steps`, to the nearest step."""
     end = 0.0
     for phase in phases:
@@ -167,9 +167,9 @@ class Method(nn.Module, ABC):
     """Names of the parameter groups that are about to be updated; like the phase's name, for `losses` to ask."""
 
     @classmethod
-    def settled(cls, config: Any, facts: RunFacts) -> Settled:  # noqa: ARG003
+    def resolve_config(cls, config: Any, facts: DataSummary) -> ResolvedConfig:  # noqa: ARG003
         """Return the configuration, with all filled in that follows from a run's corpora, or raise a `ConfigError`."""
-        return Settled(config)
+        return ResolvedConfig(config)
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
@@ -192,7 +192,7 @@ class Method(nn.Module, ABC):
         return "source"
 
     @property
-    def uncapturable(self) -> str | None:
+    def graph_obstacle(self) -> str | None:
         """Reason why its step cannot be a CUDA graph, as it is configured; None if it can."""
         return None
 
@@ -232,12 +232,12 @@ class SharedEncoder(NetworkMethod):
     def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
         super().__init__()
         self.config = config
-        self.network = emotion_network(dim, config, seed)
+        self.network = make_emotion_network(dim, config, seed)
 
 
-def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
+def make_emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
     """Make the shared network, the same for every method of the same seed."""
-    with seeded(seed, "emotion network"):
+    with use_seed(seed, "emotion network"):
         return EmotionNetwork(
             dim,
             classes=CLASSES,
@@ -249,6 +249,6 @@ def emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwor
         )
 
 
-def own_draws(batch_norm: BatchNormMode) -> str | None:
+def find_graph_obstacle(batch_norm: BatchNormMode) -> str | None:
     """Return why passing the corpora one after the other cannot be a CUDA graph; None if they pass at once."""
     return None if batch_norm == "concat" else "it needs batch_norm=concat: other passes draw numbers of their own"

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emodna.model.config import Weight
 from emodna.model.losses.regularizers import squared_spectral_norm
-from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
+from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.cdan import CdanE, Conditioning
 
 
@@ -22,7 +22,7 @@ class BspConfig(AdversarialConfig):
     spectral_weight: Weight = 2e-4
 
 
-class Bsp(Adversarial):
+class Bsp(AdversarialMethod):
     """L = L_base + w (sigma_1(E_S)^2 + sigma_1(E_T)^2), of the matrices of a mini-batch's features."""
 
     name = "bsp"
@@ -36,19 +36,19 @@ class Bsp(Adversarial):
         self.conditioning: Conditioning | None = None
         if config.base == "cdan+e":
             self.conditioning = Conditioning(config.channels, CdanE.defaults, seed)
-        self.adversary = self.discriminating(self.conditioning.width if self.conditioning else config.channels, seed)
-        self._spectra: dict[str, Tensor] = {}
+        self.adversary = self.make_adversary(self.conditioning.width if self.conditioning else config.channels, seed)
+        self._monitored_spectra: dict[str, Tensor] = {}
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
         """Return the terms of the method that it is based on, and the penalty."""
         given, weights = self.conditioning(features, logits) if self.conditioning else (features, None)
         of_source, of_target = map(squared_spectral_norm, features)
-        self._spectra = {"sigma_source": of_source.detach().sqrt(), "sigma_target": of_target.detach().sqrt()}
+        self._monitored_spectra = {"sigma_source": of_source.detach().sqrt(), "sigma_target": of_target.detach().sqrt()}
         return {
-            **self.domain(given, step, weights),
+            **self.domain_losses(given, step, weights),
             "spectral": self.config.spectral_weight * (of_source + of_target),
         }
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return the adversarial values, and sigma_1: of non-negative features, about sqrt(n) times their mean."""
-        return {**super().monitor(), **self._spectra}
+        return {**super().monitor(), **self._monitored_spectra}

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reverse_gradient
-from emodna.model.losses.margin import Answers, agreeing_share, margin_disparity
+from emodna.model.losses.margin import LabelKind, agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled
-from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, glorot
-from emodna.model.reproducibility import seeded
+from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig
+from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, init_glorot
+from emodna.model.reproducibility import use_seed
 
 #: Utterances of each corpus per step, in the authors' code.
 _BATCH: Final = 512
@@ -39,7 +39,7 @@ class CaamConfig(ReversalConfig):
     transfer_weight: Weight = 1.0
     margin: Positive = 1.5
     """gamma."""
-    answers: Answers = "soft"
+    answers: LabelKind = "soft"
     """Answers that the adversary is compared with; `hard` is MDD proper."""
     beta1: Share = 0.975
     """Of Adam, as the next one: the same keys as every method's, with other defaults."""
@@ -53,32 +53,32 @@ class Caam(Method):
     summary = "capsule network on which an adversary cannot disagree on the target alone (CTL-MTNet)"
     reference = "Wen et al. 2022, IJCAI, arXiv 2207.10644"
     defaults = CaamConfig(reversal_schedule="steps")
-    min_dim = SMALLEST
-    min_frames = SMALLEST
+    min_dim = MIN_SIZE
+    min_frames = MIN_SIZE
 
     @classmethod
-    def settled(cls, config: CaamConfig, facts: RunFacts) -> Settled:
+    def resolve_config(cls, config: CaamConfig, facts: DataSummary) -> ResolvedConfig:
         """Return the configuration as it is, with a remark on smaller batches than the authors'."""
         if facts.batch_size >= _BATCH:
-            return Settled(config)
+            return ResolvedConfig(config)
         remark = (
             f"its authors take {_BATCH} utterances of each corpus per step, this run {facts.batch_size} "
             f"(batch_size={_BATCH} is theirs)"
         )
-        return Settled(config, [remark])
+        return ResolvedConfig(config, [remark])
 
     def __init__(self, dim: int, config: CaamConfig, seed: int) -> None:  # noqa: ARG002
         super().__init__()
         self.config = config
-        with seeded(seed, "capsule encoder"):
+        with use_seed(seed, "capsule encoder"):
             self.encoder = CapsuleEncoder(
                 config.channels, config.primary_maps, config.capsules, config.routings, config.dropout
             )
-        with seeded(seed, "task"):
-            self.task = _head(config.channels)
-        with seeded(seed, "adversary"):
-            self.adversary = _head(config.channels)
-        self._agreeing: dict[str, Tensor] = {}
+        with use_seed(seed, "task"):
+            self.task = _make_head(config.channels)
+        with use_seed(seed, "adversary"):
+            self.adversary = _make_head(config.channels)
+        self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return cross-entropy and margin disparity; of every joint tensor the source's rows are the first n."""
@@ -89,9 +89,9 @@ class Caam(Method):
         disparity = margin_disparity(
             task[:n], adversary[:n], task[n:], adversary[n:], margin=self.config.margin, answers=self.config.answers
         )
-        self._agreeing = {
-            "agreeing_source": agreeing_share(task[:n], adversary[:n]),
-            "agreeing_target": agreeing_share(task[n:], adversary[n:]),
+        self._monitored = {
+            "agreeing_source": agreement_share(task[:n], adversary[:n]),
+            "agreeing_target": agreement_share(task[n:], adversary[n:]),
         }
         return {
             "emotion": F.cross_entropy(task[:n], source.labels),
@@ -119,11 +119,11 @@ class Caam(Method):
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return the shares of the utterances on which the adversary prefers the task's class, too."""
-        return self._agreeing
+        return self._monitored
 
 
-def _head(inputs: int) -> nn.Sequential:
+def _make_head(inputs: int) -> nn.Sequential:
     """Make ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
     linear = nn.Linear(inputs, CLASSES)
-    glorot(linear)
+    init_glorot(linear)
     return nn.Sequential(nn.ReLU(), linear)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from emodna.model.config import Count
 from emodna.model.errors import ConfigError
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
-from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
-from emodna.model.methods.aligning import Domains
-from emodna.model.methods.base import CLASSES, RunFacts, Settled
-from emodna.model.reproducibility import seeded
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
+from emodna.model.methods.alignment import DomainPair
+from emodna.model.methods.base import CLASSES, DataSummary, ResolvedConfig
+from emodna.model.reproducibility import use_seed
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class Conditioning(nn.Module):
         self.map: RandomisedMap | None = None
         if config.conditional_map == "randomised":
             self.width = config.randomised_dim
-            with seeded(seed, "randomised map"):
+            with use_seed(seed, "randomised map"):
                 self.map = RandomisedMap(channels, CLASSES, self.width)
 
-    def forward(self, features: Domains, logits: Domains) -> tuple[Domains, Domains | None]:
+    def forward(self, features: DomainPair, logits: DomainPair) -> tuple[DomainPair, DomainPair | None]:
         """Return T (n, width) and (m, width) of E and phi_e(E), and weights (n,) and (m,) if answers decide them."""
         answers = [each.softmax(1) for each in logits]
         joined = self.map or multilinear_map
-        given = Domains(*(joined(f, q) for f, q in zip(features, answers, strict=True)))
-        return given, Domains(*map(entropy_weights, answers)) if self.entropy else None
+        given = DomainPair(*(joined(f, q) for f, q in zip(features, answers, strict=True)))
+        return given, DomainPair(*map(entropy_weights, answers)) if self.entropy else None
 
 
-class Cdan(Adversarial):
+class Cdan(AdversarialMethod):
     """L = CE(phi_e(E_S)) + BCE(D(GRL(E x q))), q = softmax(phi_e(E)) without gradient."""
 
     name = "cdan"
@@ -75,12 +75,12 @@ class Cdan(Adversarial):
     def __init__(self, dim: int, config: CdanConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
         self.conditioning = Conditioning(config.channels, config, seed)
-        self.adversary = self.discriminating(self.conditioning.width, seed)
+        self.adversary = self.make_adversary(self.conditioning.width, seed)
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
         """Give E x q to the discriminator; with entropy conditioning, rows of certain q count more."""
         given, weights = self.conditioning(features, logits)
-        return self.domain(given, step, weights)
+        return self.domain_losses(given, step, weights)
 
 
 class CdanE(Cdan):
@@ -91,8 +91,8 @@ class CdanE(Cdan):
     defaults = CdanConfig(entropy_conditioning=True)
 
     @classmethod
-    def settled(cls, config: CdanConfig, facts: RunFacts) -> Settled:
+    def resolve_config(cls, config: CdanConfig, facts: DataSummary) -> ResolvedConfig:
         """Refuse entropy conditioning that is switched off, with a `ConfigError`."""
         if not config.entropy_conditioning:
             raise ConfigError("--set entropy_conditioning=false: that is --method cdan")
-        return super().settled(config, facts)
+        return super().resolve_config(config, facts)

@@ -9,7 +9,7 @@ from emodna.model.config import Count, Odd, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import CLASSES, NetworkMethod
 from emodna.model.networks.recurrent import ConvLstm
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Clstm(NetworkMethod):
 
     def __init__(self, dim: int, config: ClstmConfig, seed: int) -> None:
         super().__init__()
-        with seeded(seed, "convolutional LSTM"):
+        with use_seed(seed, "convolutional LSTM"):
             self.network = ConvLstm(
                 dim,
                 classes=CLASSES,

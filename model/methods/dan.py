@@ -6,11 +6,11 @@ from torch import Tensor
 
 from emodna.model.config import Weight
 from emodna.model.losses.mmd import mk_mmd
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains, KernelConfig
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair, KernelConfig
 
 
 @dataclass(frozen=True)
-class DanConfig(AligningConfig, KernelConfig):
+class DanConfig(AlignmentConfig, KernelConfig):
     """The paper's DAN aligns three task layers; here one lies behind E, the logits, left alone by default."""
 
     mmd_weight: Weight = 1.0
@@ -18,7 +18,7 @@ class DanConfig(AligningConfig, KernelConfig):
     """Align the logits, too, by kernels of their own and with the same weight."""
 
 
-class Dan(Aligning):
+class Dan(AlignmentMethod):
     """Cross-entropy on the source, and the squared MK-MMD between E of both corpora."""
 
     name = "dan"
@@ -27,7 +27,7 @@ class Dan(Aligning):
     defaults = DanConfig()
     config: DanConfig
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return MK-MMD, as Eq. 10 of Emo-DNA, of each layer that is aligned."""
         config, layers = self.config, {"mmd": features} | ({"mmd_logits": logits} if self.config.align_logits else {})
         return {

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from emodna.model.methods.adversarial import Adversarial, AdversarialConfig
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
+from emodna.model.methods.alignment import DomainPair
 
 
-class Dann(Adversarial):
+class Dann(AdversarialMethod):
     """L = CE(phi_e(E_S)) + BCE(D(GRL(E)))."""
 
     name = "dann"
@@ -16,8 +16,8 @@ class Dann(Adversarial):
 
     def __init__(self, dim: int, config: AdversarialConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.adversary = self.discriminating(config.channels, seed)
+        self.adversary = self.make_adversary(config.channels, seed)
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Give E to the discriminator."""
-        return self.domain(features, step)
+        return self.domain_losses(features, step)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.losses.adversarial import UNKNOWN, cross_entropy_of_known, reverse_gradient
+from emodna.model.losses.adversarial import UNKNOWN, known_cross_entropy, reverse_gradient
 from emodna.model.losses.regularizers import center_loss
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, Method, ParameterGroup, RunFacts, Settled, own_draws
+from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig, find_graph_obstacle
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 #: Of the corpus head (source and target), and of the gender head (f and m).
 _TWO: Final = 2
@@ -79,7 +79,7 @@ class Difl(Method):
     def __init__(self, dim: int, config: DiflConfig, seed: int) -> None:
         super().__init__()
         self.config = config
-        with seeded(seed, "attentive encoder"):
+        with use_seed(seed, "attentive encoder"):
             self.encoder = AttentiveEncoder(
                 dim,
                 channels=config.channels,
@@ -95,19 +95,19 @@ class Difl(Method):
             )
         self.heads = nn.ModuleDict()
         for label, classes in config.heads.items():
-            with seeded(seed, f"{label} head"):
+            with use_seed(seed, f"{label} head"):
                 self.heads[label] = nn.Sequential(
                     nn.Linear(self.encoder.width, config.head_units), nn.ReLU(), nn.Linear(config.head_units, classes)
                 )
         if config.center_weight:
             self.centers = nn.Parameter(torch.zeros(CLASSES, self.encoder.width))
-        self._seen: dict[str, Tensor] = {}
+        self._monitored: dict[str, Tensor] = {}
 
     @classmethod
-    def settled(cls, config: DiflConfig, facts: RunFacts) -> Settled:
+    def resolve_config(cls, config: DiflConfig, facts: DataSummary) -> ResolvedConfig:
         """Drop the heads that could learn nothing, and fill in the number of languages; another is a `ConfigError`."""
-        gender, of_gender = _usable("gender", facts.source_genders, facts.target_genders)
-        language, of_language = _usable("language", facts.source_languages, facts.target_languages)
+        gender, of_gender = _assess_head("gender", facts.source_genders, facts.target_genders)
+        language, of_language = _assess_head("language", facts.source_languages, facts.target_languages)
         asked = config.heads
         remarks = [
             remark for label, remark in (("gender", of_gender), ("language", of_language)) if remark and label in asked
@@ -117,36 +117,36 @@ class Difl(Method):
         )
         if "language" in config.heads:
             if config.languages not in (DiflConfig.languages, count := len(facts.languages)):
-                found = f"{count}: {_listed(facts.languages)}"
+                found = f"{count}: {_join_values(facts.languages)}"
                 raise ConfigError(f"--set languages={config.languages}: the corpora have {found}")
             config = replace(config, languages=count)
         if asked and not config.heads:
             remarks.append("no adversarial head is left: nothing but batch norm looks at the target")
-        return Settled(config, remarks)
+        return ResolvedConfig(config, remarks)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the terms; of every joint tensor the source's rows are the first n."""
         config, n = self.config, len(source.labels)
         logits, z = pass_both(self.encoder, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels)}
-        self._seen = {"target_high": logits[n:].detach().argmax(1).float().mean()}
+        self._monitored = {"target_high": logits[n:].detach().argmax(1).float().mean()}
         if self.heads:
-            terms |= self._adversarial(z, source, target, step)
+            terms |= self._compute_head_losses(z, source, target, step)
         if config.center_weight:
             terms["center"] = config.center_weight * center_loss(z[:n], source.labels, self.centers)
         return terms
 
-    def _adversarial(self, z: Tensor, source: Batch, target: Batch, step: Tensor) -> dict[str, Tensor]:
+    def _compute_head_losses(self, z: Tensor, source: Batch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the cross-entropy of each head on z (n + m, width), whose gradient the encoder gets reversed."""
         strength = reversal_weight(self.config, self.progress(step), step)
         reversed_z = reverse_gradient(z, strength)
-        self._seen["reversal"] = strength
+        self._monitored["reversal"] = strength
         terms = {}
         for label, head in self.heads.items():
             labels = torch.cat([getattr(source, label), getattr(target, label)])
             logits = head(reversed_z)
-            terms[label] = self.config.adversarial_weight / len(self.heads) * cross_entropy_of_known(logits, labels)
-            self._seen[f"{label}_accuracy"] = _accuracy(logits, labels)
+            terms[label] = self.config.adversarial_weight / len(self.heads) * known_cross_entropy(logits, labels)
+            self._monitored[f"{label}_accuracy"] = _compute_accuracy(logits, labels)
         return terms
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
@@ -164,9 +164,9 @@ class Difl(Method):
         return z
 
     @property
-    def uncapturable(self) -> str | None:
+    def graph_obstacle(self) -> str | None:
         """Return a reason unless both corpora pass at once."""
-        return own_draws(self.config.batch_norm)
+        return find_graph_obstacle(self.config.batch_norm)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Return all parameters, the centers with a rate of their own."""
@@ -180,16 +180,16 @@ class Difl(Method):
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return the target's share of class 1, lambda, and each head's accuracy, NaN where nothing is known."""
-        return self._seen
+        return self._monitored
 
 
-def _usable(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:
+def _assess_head(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:
     """Tell if a head can learn from the values known of both sides, with a remark."""
     known = source | target
     if not known:
         return False, f"no {label} head: no utterance's {label} is known"
     if len(known) == 1:
-        return False, f"no {label} head: every utterance whose {label} is known has {_listed(known)}"
+        return False, f"no {label} head: every utterance whose {label} is known has {_join_values(known)}"
     if not source or not target:
         unknown, other = ("target", "source") if source else ("source", "target")
         return True, f"{label} head: the {unknown}'s {label} is unknown, so it learns from the {other} alone"
@@ -197,14 +197,14 @@ def _usable(label: str, source: frozenset[str], target: frozenset[str]) -> tuple
         return True, None
     how = "partly a corpus label" if source & target else "a second corpus label"
     return True, (
-        f"{label} head: the source has {_listed(source)} and the target {_listed(target)}, so {label} is {how}"
+        f"{label} head: the source has {_join_values(source)} and the target {_join_values(target)}, so {label} is {how}"
     )
 
 
-def _listed(values: Iterable[str]) -> str:
+def _join_values(values: Iterable[str]) -> str:
     return ", ".join(sorted(values))
 
 
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+def _compute_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the share (0-d) of right answers among the rows of logits (n, classes) whose label (n,) is known."""
     return (logits.detach().argmax(1) == labels).sum() / (labels != UNKNOWN).sum()

@@ -14,15 +14,15 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import Negative, PrototypeMean, decoupling_loss, prototype
-from emodna.model.methods.aligning import KernelConfig
-from emodna.model.methods.pseudo_labels import Contrasting, ContrastingConfig, PseudoLabelContrast
-from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, projection_head
+from emodna.model.methods.alignment import KernelConfig
+from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast
+from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 
 @dataclass(frozen=True)
-class EmoDnaConfig(ContrastingConfig, KernelConfig):
+class EmoDnaConfig(ContrastiveConfig, KernelConfig):
     """The paper's constants, and our readings of its gaps (docs/METHODS.md). A weight of 0 leaves a term out."""
 
     corpus_weight: Weight = 1.0
@@ -66,7 +66,7 @@ class EmoDnaConfig(ContrastingConfig, KernelConfig):
             raise ConfigError(f"lstm_directions=concat-half: needs an even number of channels, not {self.channels}")
 
 
-class EmoDna(Contrasting):
+class EmoDna(ContrastiveMethod):
     """Emotion and corpus encoders on one backbone, trained by Eq. 12."""
 
     name = "emo-dna"
@@ -78,7 +78,7 @@ class EmoDna(Contrasting):
     def __init__(self, dim: int, config: EmoDnaConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
         if config.corpus_weight or config.decouple_weight:
-            with seeded(seed, "corpus encoder"):
+            with use_seed(seed, "corpus encoder"):
                 self.corpus_encoder = CorpusEncoder(
                     config.channels, config.channels, directions=config.lstm_directions, pooling=config.lstm_pooling
                 )
@@ -88,12 +88,12 @@ class EmoDna(Contrasting):
             self.projection = self.make_projection(seed)
         self.corpus_projection: nn.Module | None = None
         if config.decouple_weight and config.projection_heads == "separate":
-            with seeded(seed, "corpus projection head"):
-                self.corpus_projection = projection_head(
+            with use_seed(seed, "corpus projection head"):
+                self.corpus_projection = make_projection_head(
                     self.corpus_encoder.width, config.projection_hidden, config.projection_dim
                 )
         self.contrast = PseudoLabelContrast(config) if config.scl_weight else None
-        self._cosines: dict[str, Tensor] = {}
+        self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the terms of one step of Algorithm 1; of every joint tensor the source's rows are the first n."""
@@ -109,12 +109,12 @@ class EmoDna(Contrasting):
         # g(E): (n + m, projection_dim); not looked at where there is no g.
         projected = self.projection(emotion) if config.decouple_weight or config.scl_weight else emotion
         if config.decouple_weight:
-            aligning["decouple"] = config.decouple_weight * self._decoupling(projected, corpus[0], n)
+            aligning["decouple"] = config.decouple_weight * self._compute_decoupling(projected, corpus[0], n)
         if config.mmd_weight:
             d_k = mk_mmd(emotion[:n], emotion[n:], estimator=config.mmd_estimator, **config.kernel)
             aligning["mmd"] = config.mmd_weight * d_k
         if self.contrast:
-            of_target = self._evaluated(target) if config.pseudo_label_mode == "eval" else logits[n:]
+            of_target = self._predict_in_evaluation(target) if config.pseudo_label_mode == "eval" else logits[n:]
             pseudo = self.contrast.select(of_target, target)
             anchors = config.scl_anchors == "source"
             l_scl = self.contrast(projected, source.labels, pseudo, source_anchors=anchors, reduction=config.reduction)
@@ -125,13 +125,13 @@ class EmoDna(Contrasting):
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Return phi_e(E) (batch, 2), E (batch, channels) and, if a term needs it, C, of (batch, dim, frames)."""
         if not (self.config.corpus_weight or self.config.decouple_weight):
-            return self.network.answer(features, lengths)
+            return self.network.classify_and_embed(features, lengths)
         hidden = self.network.backbone(features)  # (batch, channels, time)
         emotion = self.network.encode(hidden, lengths)
         logits = self.network.classifier(emotion)
-        return logits, emotion, self.corpus_encoder(hidden, self.network.backbone.pooled_lengths(lengths))
+        return logits, emotion, self.corpus_encoder(hidden, self.network.backbone.pool_lengths(lengths))
 
-    def _decoupling(self, projected: Tensor, corpus: Tensor, n: int) -> Tensor:
+    def _compute_decoupling(self, projected: Tensor, corpus: Tensor, n: int) -> Tensor:
         """Return L_decouple of g(E) (n + m, projection_dim) and C (n + m, its width)."""
         config = self.config
         projected_corpus = (self.corpus_projection or self.projection)(corpus)
@@ -140,7 +140,7 @@ class EmoDna(Contrasting):
             for rows in (projected[:n], projected[n:], projected_corpus[:n], projected_corpus[n:])
         ]
         emotion_s, emotion_t, corpus_s, corpus_t = (each.detach() for each in prototypes)
-        self._cosines = {
+        self._monitored = {
             "prototypes_emotion": (emotion_s * emotion_t).sum(),
             "prototypes_source": (emotion_s * corpus_s).sum(),
             "prototypes_target": (emotion_t * corpus_t).sum(),
@@ -152,11 +152,11 @@ class EmoDna(Contrasting):
             detach_corpus=config.detach_corpus_prototypes,
         )
 
-    def _evaluated(self, target: Batch) -> Tensor:
+    def _predict_in_evaluation(self, target: Batch) -> Tensor:
         """Return logits (m, 2) of the network as it would predict now."""
         with evaluation_mode(self.network):
             return self.predict(target.features, target.lengths)
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return the pseudo-labels' values and the cosines p_e^S . p_e^T, and p_e . p_c of source and of target."""
-        return {**(self.contrast.monitor() if self.contrast else {}), **self._cosines}
+        return {**(self.contrast.monitor() if self.contrast else {}), **self._monitored}

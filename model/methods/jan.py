@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from emodna.model.config import Positive, Weight
-from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers, joint_mmd
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains, KernelConfig
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, LayerOutputs, joint_mmd
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair, KernelConfig
 
 
 @dataclass(frozen=True)
-class JanConfig(AligningConfig, KernelConfig):
+class JanConfig(AlignmentConfig, KernelConfig):
     """The kernels of `KernelConfig` are those of E. Of the paper's variants the adversarial one is left out."""
 
     jmmd_weight: Weight = 1.0
@@ -18,7 +18,7 @@ class JanConfig(AligningConfig, KernelConfig):
     """Of the kernel on the class probabilities."""
 
 
-class Jan(Aligning):
+class Jan(AlignmentMethod):
     """Cross-entropy on the source, and the squared joint MMD between (E, softmax) of both corpora."""
 
     name = "jan"
@@ -27,10 +27,10 @@ class Jan(Aligning):
     defaults = JanConfig()
     config: JanConfig
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return JMMD; its gradient goes through the softmax, too."""
         config = self.config
-        source, target = (Layers(e, answer.softmax(1)) for e, answer in zip(features, logits, strict=True))
+        source, target = (LayerOutputs(e, answer.softmax(1)) for e, answer in zip(features, logits, strict=True))
         width, estimator = config.jmmd_probability_width, config.mmd_estimator
         jmmd = joint_mmd(source, target, probability_width=width, estimator=estimator, **config.kernel)
         return {"jmmd": config.jmmd_weight * jmmd}

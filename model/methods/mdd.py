@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Positive, Weight
 from emodna.model.losses.adversarial import reverse_gradient
-from emodna.model.losses.margin import agreeing_share, margin_disparity
+from emodna.model.losses.margin import agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.aligning import Aligning, AligningConfig, Domains
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
 from emodna.model.methods.base import CLASSES
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 
 @dataclass(frozen=True)
-class MddConfig(AligningConfig, ReversalConfig):
+class MddConfig(AlignmentConfig, ReversalConfig):
     """The reversal grows to 0.1, as in the reference implementations of MDD."""
 
     transfer_weight: Weight = 1.0
@@ -25,7 +25,7 @@ class MddConfig(AligningConfig, ReversalConfig):
     """Units of f''s hidden layer. Nothing bounds what the encoder maximises, and it outruns an f' that is linear."""
 
 
-class Mdd(Aligning):
+class Mdd(AlignmentMethod):
     """Cross-entropy on the source; the features leave an adversary no room to disagree on the target alone."""
 
     name = "mdd"
@@ -36,27 +36,27 @@ class Mdd(Aligning):
 
     def __init__(self, dim: int, config: MddConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        with seeded(seed, "adversary"):
+        with use_seed(seed, "adversary"):
             self.adversary = nn.Sequential(
                 nn.Linear(config.channels, config.adversary_hidden),
                 nn.ReLU(),
                 nn.Linear(config.adversary_hidden, CLASSES),
             )
-        self._agreeing: dict[str, Tensor] = {}
+        self._monitored_agreement: dict[str, Tensor] = {}
 
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
         """Return the margin disparity, of which the classifier has no gradient and the features a reversed one."""
         weight = reversal_weight(self.config, self.progress(step), step)
-        adversary = Domains(*(self.adversary(reverse_gradient(each, weight)) for each in features))
+        adversary = DomainPair(*(self.adversary(reverse_gradient(each, weight)) for each in features))
         disparity = margin_disparity(
             logits.source, adversary.source, logits.target, adversary.target, margin=self.config.margin
         )
-        self._agreeing = {
-            "agreeing_source": agreeing_share(logits.source, adversary.source),
-            "agreeing_target": agreeing_share(logits.target, adversary.target),
+        self._monitored_agreement = {
+            "agreeing_source": agreement_share(logits.source, adversary.source),
+            "agreeing_target": agreement_share(logits.target, adversary.target),
         }
         return {"disparity": self.config.transfer_weight * disparity}
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return also the shares of the utterances on which the adversary prefers the classifier's class."""
-        return {**super().monitor(), **self._agreeing}
+        return {**super().monitor(), **self._monitored_agreement}

@@ -6,28 +6,28 @@ from typing import Annotated, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from emodna.model.config import Count, Momentum, Positive, Valid, Weight
+from emodna.model.config import Constraint, Count, Momentum, Positive, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
-from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, own_draws
-from emodna.model.networks.emotion import projection_head
-from emodna.model.reproducibility import seeded
+from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, find_graph_obstacle
+from emodna.model.networks.emotion import make_projection_head
+from emodna.model.reproducibility import use_seed
 
-ORACLE: Final = "oracle-labels"
+ORACLE_LABELS: Final = "oracle-labels"
 _FIXED: Final = "fixed:"
 
 
 def _is_threshold(text: str) -> bool:
     if not text.startswith(_FIXED):
-        return text in ("adaptive", "none", ORACLE)
+        return text in ("adaptive", "none", ORACLE_LABELS)
     try:
         return 0 <= float(text.removeprefix(_FIXED)) <= 1
     except ValueError:
         return False
 
 
-Threshold = Annotated[str, Valid(f"adaptive, fixed:P (P from 0 to 1), none or {ORACLE}", _is_threshold)]
+Threshold = Annotated[str, Constraint(f"adaptive, fixed:P (P from 0 to 1), none or {ORACLE_LABELS}", _is_threshold)]
 """Setting of the threshold: see `make_labeller`."""
 
 
@@ -61,7 +61,7 @@ class AdaptiveThreshold(nn.Module):
 
     def forward(self, logits: Tensor) -> PseudoLabels:
         """Label a target mini-batch of logits (batch, n_classes), after an update of the threshold in training mode."""
-        confidence, labels = _most_probable(logits)
+        confidence, labels = _find_most_probable(logits)
         if self.training:
             # In place, and the value never read by the host: a captured CUDA graph replays this on the same memory.
             self.threshold.lerp_(confidence.mean().to(self.threshold.dtype), 1 - self.momentum)
@@ -77,7 +77,7 @@ class FixedThreshold(nn.Module):
 
     def forward(self, logits: Tensor) -> PseudoLabels:
         """Label a target mini-batch of logits (batch, n_classes)."""
-        confidence, labels = _most_probable(logits)
+        confidence, labels = _find_most_probable(logits)
         return PseudoLabels(labels, confidence, confidence >= self.threshold)
 
 
@@ -96,7 +96,7 @@ def make_labeller(threshold: str, n_classes: int, momentum: float) -> nn.Module:
     ``adaptive``: an `AdaptiveThreshold` with `momentum`; ``fixed:P``: a confidence of P; ``none``: all count;
     ``oracle-labels``: the true labels, which the module is called with in place of logits.
     """
-    if threshold == ORACLE:
+    if threshold == ORACLE_LABELS:
         return OracleLabels()
     if threshold == "adaptive":
         return AdaptiveThreshold(n_classes, momentum)
@@ -104,7 +104,7 @@ def make_labeller(threshold: str, n_classes: int, momentum: float) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class ContrastConfig:
+class SclConfig:
     """Settings of L_SCL."""
 
     scl_weight: Weight = 0.1
@@ -120,19 +120,19 @@ class ContrastConfig:
 
     def __post_init__(self) -> None:
         """Refuse a momentum of a threshold that does not move, with a `ConfigError`."""
-        if self.threshold != "adaptive" and self.threshold_momentum != ContrastConfig.threshold_momentum:
+        if self.threshold != "adaptive" and self.threshold_momentum != SclConfig.threshold_momentum:
             raise ConfigError(f"threshold_momentum={self.threshold_momentum}: only with threshold=adaptive")
 
     @property
     def oracle(self) -> bool:
         """True if the target's labels take the place of pseudo-labels."""
-        return self.threshold == ORACLE
+        return self.threshold == ORACLE_LABELS
 
 
 class PseudoLabelContrast(nn.Module):
     """L_SCL over the source's utterances with their labels and the target's with confident pseudo-labels."""
 
-    def __init__(self, config: ContrastConfig) -> None:
+    def __init__(self, config: SclConfig) -> None:
         super().__init__()
         self.config = config
         self.labeller = make_labeller(config.threshold, CLASSES, config.threshold_momentum)
@@ -173,21 +173,21 @@ class PseudoLabelContrast(nn.Module):
 
 
 @dataclass(frozen=True)
-class ContrastingConfig(AdaptationConfig, ContrastConfig):
+class ContrastiveConfig(AdaptationConfig, SclConfig):
     """Settings of a method that passes both corpora through the shared encoder, and may have L_SCL."""
 
 
-class Contrasting(SharedEncoder):
+class ContrastiveMethod(SharedEncoder):
     """A method on the shared encoder that may have L_SCL among its terms."""
 
-    config: ContrastingConfig
+    config: ContrastiveConfig
     contrast: PseudoLabelContrast | None
 
     def make_projection(self, seed: int) -> nn.Sequential:
         """Make the head g: (n, channels) -> (n, projection_dim)."""
         config = self.config
-        with seeded(seed, "projection head"):
-            return projection_head(config.channels, config.projection_hidden, config.projection_dim)
+        with use_seed(seed, "projection head"):
+            return make_projection_head(config.channels, config.projection_hidden, config.projection_dim)
 
     @property
     def supervision(self) -> Supervision:
@@ -195,12 +195,12 @@ class Contrasting(SharedEncoder):
         return "oracle-labels" if self.contrast and self.config.oracle else "source"
 
     @property
-    def uncapturable(self) -> str | None:
+    def graph_obstacle(self) -> str | None:
         """Return a reason unless both corpora pass at once."""
-        return own_draws(self.config.batch_norm)
+        return find_graph_obstacle(self.config.batch_norm)
 
 
-def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _find_most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return probability (batch,), of at least float32, and class (batch,) of the likeliest class, without gradient."""
     logits = logits.detach()
     confidence, labels = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).max(1)

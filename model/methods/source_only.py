@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods.base import EncoderConfig, SharedEncoder
-from emodna.model.networks.passes import running_statistics_kept
-from emodna.model.reproducibility import forked
+from emodna.model.networks.passes import keep_running_statistics
+from emodna.model.reproducibility import fork_random_state
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class SourceOnly(SharedEncoder):
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return Eq. 2."""
         if not self.config.target_bn:
-            return {"emotion": self._emotion(source)}
+            return {"emotion": self._compute_emotion_loss(source)}
         # In training batch norm takes the batch's own statistics, so the running ones decide no weight.
-        with running_statistics_kept(self.network):
-            emotion = self._emotion(source)
-        with forked("target pass", target.features.device), torch.no_grad():
+        with keep_running_statistics(self.network):
+            emotion = self._compute_emotion_loss(source)
+        with fork_random_state("target pass", target.features.device), torch.no_grad():
             self.network(target.features, target.lengths)
         return {"emotion": emotion}
 
-    def _emotion(self, source: LabelledBatch) -> Tensor:
+    def _compute_emotion_loss(self, source: LabelledBatch) -> Tensor:
         return F.cross_entropy(self.network(source.features, source.lengths), source.labels)
 
     @property
-    def uncapturable(self) -> str | None:
+    def graph_obstacle(self) -> str | None:
         """Return a reason unless the source alone passes."""
         return "it needs target_bn=false: the target's pass draws numbers of its own" if self.config.target_bn else None

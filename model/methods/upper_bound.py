@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.config import Valid
+from emodna.model.config import Constraint
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import EncoderConfig, Method, RunFacts, Settled, SharedEncoder, Supervision
+from emodna.model.methods.base import DataSummary, EncoderConfig, Method, ResolvedConfig, SharedEncoder, Supervision
 
-Folds = Annotated[int, Valid("at least 2", lambda value: value >= 2)]
+Folds = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class UpperBoundConfig(EncoderConfig):
     """Number of parts that the target's speakers are shared out to; two of the corpora have four speakers."""
 
 
-class OneFold(SharedEncoder):
+class FoldModel(SharedEncoder):
     """The network of a fold: it learns from the speakers of all the others."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
@@ -45,18 +45,18 @@ class UpperBound(Method):
 
     def __init__(self, dim: int, config: UpperBoundConfig, seed: int) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(OneFold(dim, config, seed) for _ in range(config.folds))
+        self.networks = nn.ModuleList(FoldModel(dim, config, seed) for _ in range(config.folds))
 
     @classmethod
-    def settled(cls, config: UpperBoundConfig, facts: RunFacts) -> Settled:
+    def resolve_config(cls, config: UpperBoundConfig, facts: DataSummary) -> ResolvedConfig:
         """Lower the number of folds to that of the target's speakers; fewer than 2 are a `ConfigError`."""
         if (speakers := facts.target_speakers) >= config.folds:
-            return Settled(config)
+            return ResolvedConfig(config)
         if speakers < 2:
             raise ConfigError(
                 f"--method {cls.name}: cross-validated over the target's speakers; {speakers} known, at least 2 needed"
             )
-        return Settled(
+        return ResolvedConfig(
             replace(config, folds=speakers),
             [f"the target has {speakers} speakers, so there are {speakers} folds, not {config.folds}"],
         )
@@ -67,18 +67,18 @@ class UpperBound(Method):
         terms = {}
         for fold in range(folds):
             mine = LabelledBatch(**{name: tensor[fold::folds] for name, tensor in source.tensors.items()})
-            terms[f"emotion_{fold + 1}"] = self.of_fold(fold).losses(mine, target, step)["emotion"]
+            terms[f"emotion_{fold + 1}"] = self.get_fold_model(fold).losses(mine, target, step)["emotion"]
         return terms
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return the mean of the networks' log-probabilities (batch, 2): of utterances unknown to all of them."""
-        answers = [self.of_fold(fold).predict(features, lengths) for fold in range(len(self.networks))]
+        answers = [self.get_fold_model(fold).predict(features, lengths) for fold in range(len(self.networks))]
         return torch.stack(answers).log_softmax(2).mean(0)
 
     def embed(self, features: Tensor, lengths: Tensor) -> None:
         """Return None: each network has a space of its own, in which the others' utterances have no place."""
 
-    def of_fold(self, fold: int) -> Method:
+    def get_fold_model(self, fold: int) -> Method:
         """Return the network that has not heard the speakers of a fold."""
         return cast("Method", self.networks[fold])
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.networks.layers import Dropout, pooled_convolution
+from emodna.model.networks.layers import Dropout, convolve_and_pool
 
 #: Frames, and values per frame, of the smallest input: three blocks and the primary capsules make one place of it.
-SMALLEST: Final = 38
+MIN_SIZE: Final = 38
 
 _KERNEL: Final = 3
 #: Added to a squared length before its root is taken, as Keras does.
@@ -51,11 +51,11 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, inputs, frames, dim)."""
-        pooled = pooled_convolution(x, *self._folded())
+        pooled = convolve_and_pool(x, *self._fold_norm())
         dropped: Tensor = self.dropout(pooled.flatten(2))
         return dropped.reshape(pooled.shape)
 
-    def _folded(self) -> tuple[Tensor, Tensor]:
+    def _fold_norm(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of one convolution that does the work of the norm, too."""
         norm, bias = self.norm, self.conv.bias
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -97,15 +97,15 @@ class RoutedCapsules(nn.Module):
         batch, n, _ = x.shape  # not len(), which exporters take for a constant
         capsules = self.weight.shape[0]
         shares = x.new_full((1, 1, 1), 1 / capsules).expand(batch, capsules, n)
-        routed = self._routed(x, shares)
+        routed = self._route(x, shares)
         for _ in range(self.iterations - 1):
             directions = F.normalize(routed, dim=2, eps=_LENGTH)
             # How well each prediction agrees: (batch, capsules, n)
             agreement = torch.einsum("bij,idj->bid", directions, self.weight) @ x.transpose(1, 2)
-            routed = self._routed(x, agreement.softmax(1))
+            routed = self._route(x, agreement.softmax(1))
         return squash(routed)
 
-    def _routed(self, x: Tensor, shares: Tensor) -> Tensor:
+    def _route(self, x: Tensor, shares: Tensor) -> Tensor:
         """Sum the predictions for each capsule above by shares (batch, capsules, n): (batch, capsules, length)."""
         return torch.einsum("bid,idj->bij", shares @ x, self.weight)
 
@@ -123,7 +123,7 @@ class CapsuleEncoder(nn.Module):
         self.routed = RoutedCapsules(channels, capsules, channels, routings)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                glorot(layer)
+                init_glorot(layer)
         # As one matrix for all capsules above.
         inputs, outputs = channels, capsules * channels
         nn.init.uniform_(self.routed.weight, -((6 / (inputs + outputs)) ** 0.5), (6 / (inputs + outputs)) ** 0.5)
@@ -132,11 +132,11 @@ class CapsuleEncoder(nn.Module):
         """Encode features (batch, dim, frames)."""
         picture = features.transpose(1, 2).unsqueeze(1)  # (batch, 1, frames, dim)
         primary = self.primary(self.blocks(picture))  # (batch, n, channels)
-        routed: Tensor = self.routed(primary * attended(primary))  # (batch, capsules, channels)
+        routed: Tensor = self.routed(primary * attend(primary))  # (batch, capsules, channels)
         return routed.mean(1)
 
 
-def attended(x: Tensor) -> Tensor:
+def attend(x: Tensor) -> Tensor:
     """Apply self-attention over capsules (batch, n, length), by dot products that are not scaled."""
     return (x @ x.transpose(1, 2)).softmax(2) @ x
 
@@ -147,7 +147,7 @@ def squash(x: Tensor) -> Tensor:
     return squared / ((1 + squared) * (squared + _SQUARED_LENGTH).sqrt()) * x
 
 
-def glorot(layer: nn.Conv2d | nn.Linear) -> None:
+def init_glorot(layer: nn.Conv2d | nn.Linear) -> None:
     """Draw weights as Keras does by default: uniform by Glorot and Bengio (2010), with biases of 0."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:

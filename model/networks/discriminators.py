@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         return logits.squeeze(1)
 
 
-def code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
+def make_code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
     """Make linear layers with LeakyReLU and no batch norm, which mixes codes: (batch, inputs) -> logits (batch, 1)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),

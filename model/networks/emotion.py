@@ -42,7 +42,7 @@ class Backbone(nn.Sequential):
         super().__init__(*layers)
         self.shrink = _POOL**blocks
 
-    def pooled_lengths(self, lengths: Tensor) -> Tensor:
+    def pool_lengths(self, lengths: Tensor) -> Tensor:
         """Return the number of time steps (batch,) that are left of these many frames, at least one."""
         pooled: Tensor = (lengths // self.shrink).clamp_min(1)
         return pooled
@@ -108,10 +108,10 @@ class CorpusEncoder(nn.Module):
         hidden: Tensor = self.lstm(x.transpose(1, 2))[0]  # (batch, time, 2 * units)
         forward, backward = hidden.transpose(1, 2).chunk(2, dim=1)  # (batch, units, time) each
         if self.pooling == "last":
-            return self._joined(last_step(forward, lengths), backward[:, :, 0])
-        return mean_over_time(self._joined(forward, backward), lengths)
+            return self._join_directions(select_last_step(forward, lengths), backward[:, :, 0])
+        return mean_over_time(self._join_directions(forward, backward), lengths)
 
-    def _joined(self, forward: Tensor, backward: Tensor) -> Tensor:
+    def _join_directions(self, forward: Tensor, backward: Tensor) -> Tensor:
         return forward + backward if self.directions == "sum" else torch.cat([forward, backward], dim=1)
 
 
@@ -130,14 +130,14 @@ class EmotionClassifier(nn.Module):
         """Return E (batch, channels) of features (batch, dim, frames)."""
         return self.encode(self.backbone(features), lengths)
 
-    def answer(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def classify_and_embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (batch, classes) and E (batch, channels) of features (batch, dim, frames)."""
         emotion = self.embed(features, lengths)
         return self.classifier(emotion), emotion
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (batch, classes) of features (batch, dim, frames)."""
-        return self.answer(features, lengths)[0]
+        return self.classify_and_embed(features, lengths)[0]
 
 
 class EmotionNetwork(EmotionClassifier):
@@ -162,8 +162,8 @@ class EmotionNetwork(EmotionClassifier):
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Pool the encoder's output over time."""
-        pool = last_step if self.pooling == "last" else mean_over_time
-        return pool(self.encoder(hidden), self.backbone.pooled_lengths(lengths))
+        pool = select_last_step if self.pooling == "last" else mean_over_time
+        return pool(self.encoder(hidden), self.backbone.pool_lengths(lengths))
 
 
 class ConvBlstmNetwork(EmotionClassifier):
@@ -177,11 +177,11 @@ class ConvBlstmNetwork(EmotionClassifier):
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Return the mean over time of both directions, summed."""
-        features: Tensor = self.encoder(hidden, self.backbone.pooled_lengths(lengths))
+        features: Tensor = self.encoder(hidden, self.backbone.pool_lengths(lengths))
         return features
 
 
-def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def make_projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Make the head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
@@ -193,7 +193,7 @@ def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
     return (x * counted).sum(2) / lengths.unsqueeze(1)
 
 
-def last_step(x: Tensor, lengths: Tensor) -> Tensor:
+def select_last_step(x: Tensor, lengths: Tensor) -> Tensor:
     """Return each row's last counted step of (batch, channels, time): (batch, channels)."""
     steps = torch.arange(x.shape[2], device=x.device)
     last = (steps == lengths.unsqueeze(1) - 1).unsqueeze(1)  # (batch, 1, time)

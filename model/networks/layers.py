@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 #: Dropout spends 16 random bits on an element, so its share is a multiple of 2^-16.
 _LEVELS: Final = 1 << 16
-#: Pooled places that `pooled_convolution` works on at a time: with 64 filters, 1 MB.
+#: Pooled places that `convolve_and_pool` works on at a time: with 64 filters, 1 MB.
 _PIECE: Final = 1024
 #: Side of the window of one pooled place: two by two kernels of three.
 _WINDOW: Final = 4
@@ -26,10 +26,12 @@ class Conv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, in, time)."""
-        if not _works_here(x):
+        if not _is_fast_path(x):
             return super().forward(x)
         flat = {"stride": (1, *self.stride), "padding": (0, *self.padding), "dilation": (1, *self.dilation)}
-        convolved: Tensor = F.conv2d(_picture(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat)
+        convolved: Tensor = F.conv2d(
+            _to_channels_last(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat
+        )
         return convolved.squeeze(2)
 
 
@@ -38,7 +40,7 @@ class BatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, channels, time)."""
-        return super().forward(_picture(x)).squeeze(2) if _works_here(x) else super().forward(x)
+        return super().forward(_to_channels_last(x)).squeeze(2) if _is_fast_path(x) else super().forward(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim != 4:  # a picture
@@ -51,9 +53,9 @@ class MaxPool1d(nn.MaxPool1d):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, time) -> (batch, channels, time // kernel_size)."""
         plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode) != (2, 2, 0, 1, False)
-        if plain or not _works_here(x):
+        if plain or not _is_fast_path(x):
             return super().forward(x)  # type: ignore[no-any-return]
-        pooled: Tensor = _LargerOfTwo.apply(_picture(x).squeeze(2))  # type: ignore[no-untyped-call]
+        pooled: Tensor = _MaxOfTwo.apply(_to_channels_last(x).squeeze(2))  # type: ignore[no-untyped-call]
         return pooled
 
 
@@ -62,18 +64,18 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, channels, time)."""
-        if not (self.training and 0 < self.p < 1 and _works_here(x)):
+        if not (self.training and 0 < self.p < 1 and _is_fast_path(x)):
             return super().forward(x)
-        x = _picture(x).squeeze(2)
-        return x * _dropout_mask(x, self.p)
+        x = _to_channels_last(x).squeeze(2)
+        return x * _draw_dropout_mask(x, self.p)
 
 
 def pad_past(x: Tensor, steps: int) -> Tensor:
     """Put zeros before the first time step: (batch, channels, time) -> (batch, channels, steps + time)."""
-    return F.pad(_picture(x), (steps, 0)).squeeze(2) if _works_here(x) else F.pad(x, (steps, 0))
+    return F.pad(_to_channels_last(x), (steps, 0)).squeeze(2) if _is_fast_path(x) else F.pad(x, (steps, 0))
 
 
-def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return the mean over two by two places of the ELU of a convolution without padding.
 
     A convolution of one channel into many writes far more than it reads, and each further pass over its output takes
@@ -84,7 +86,7 @@ def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
     if on_cpu and x.shape[1] == 1 and not x.requires_grad:
-        pooled: Tensor = _OneChannel.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        pooled: Tensor = _SingleChannelConvolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return pooled
     if on_cpu:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -92,17 +94,17 @@ def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.avg_pool2d(F.elu(F.conv2d(x, weight, bias)), 2)
 
 
-def _works_here(x: Tensor) -> bool:
+def _is_fast_path(x: Tensor) -> bool:
     """Tell if layers do their own work on this input."""
     return x.device.type == "cpu" and x.ndim == 3 and not torch.compiler.is_compiling()
 
 
-def _picture(x: Tensor) -> Tensor:
+def _to_channels_last(x: Tensor) -> Tensor:
     """Return (batch, channels, time) as (batch, channels, 1, time), channels last: no copy if they already are."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
-class _LargerOfTwo(torch.autograd.Function):
+class _MaxOfTwo(torch.autograd.Function):
     """The larger of each two time steps, (batch, channels, time) -> (batch, channels, time // 2)."""
 
     @staticmethod
@@ -127,7 +129,7 @@ class _LargerOfTwo(torch.autograd.Function):
         return backwards
 
 
-def _dropout_mask(x: Tensor, p: float) -> Tensor:
+def _draw_dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a mask of 0 and 1 / (1 - p) for (batch, channels, time): four decisions of each 64-bit draw."""
     batch, channels, time = x.shape
     dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)  # of all 16-bit integers
@@ -138,8 +140,8 @@ def _dropout_mask(x: Tensor, p: float) -> Tensor:
     return mask.view(batch, time, channels).transpose(1, 2)
 
 
-class _OneChannel(torch.autograd.Function):
-    """`pooled_convolution` of (batch, 1, h, w), as products of matrices.
+class _SingleChannelConvolution(torch.autograd.Function):
+    """`convolve_and_pool` of (batch, 1, h, w), as products of matrices.
 
     A row is the window of one pooled place, 4 by 4 values; the product has its four convolved values for every output.
     """
@@ -151,13 +153,13 @@ class _OneChannel(torch.autograd.Function):
         batch, height, width = windows.shape[:3]
         rows = windows.reshape(-1, _WINDOW**2)
         kernels = weight.new_zeros(_WINDOW, _WINDOW, 2, 2, outputs)
-        for part in _parts(kernels):
+        for part in _view_kernels(kernels):
             part.copy_(weight[:, 0].permute(1, 2, 0))
         kernels, biases = kernels.view(_WINDOW**2, -1), bias.repeat(4)
         pooled = x.new_empty(len(rows), outputs)
         # exp(min(x, 0)): ELU(x) is max(x, 0) + this - 1, and this is its derivative.
         slopes = x.new_empty(len(rows), 4 * outputs)
-        for piece, slope, mean in zip(*_pieces(rows, slopes, pooled), strict=True):
+        for piece, slope, mean in zip(*_split_rows(rows, slopes, pooled), strict=True):
             convolved = torch.addmm(biases, piece, kernels)
             torch.clamp_max(convolved, 0, out=slope).exp_()
             torch.sum(convolved.clamp_min_(0).add_(slope).view(-1, 4, outputs), 1, out=mean).mul_(0.25).sub_(1)
@@ -172,21 +174,21 @@ class _OneChannel(torch.autograd.Function):
         gradient = gradient.permute(0, 2, 3, 1).reshape(-1, 1, outputs) * 0.25
         of_kernels = gradient.new_zeros(_WINDOW**2, 4 * outputs)
         of_bias = gradient.new_zeros(4 * outputs)
-        for piece, slope, each in zip(*_pieces(rows, slopes, gradient), strict=True):
+        for piece, slope, each in zip(*_split_rows(rows, slopes, gradient), strict=True):
             of_convolved = (slope.view(-1, 4, outputs) * each).flatten(1)
             of_kernels.addmm_(piece.T, of_convolved)
             of_bias += of_convolved.sum(0)
         of_weight = gradient.new_zeros(3, 3, outputs)
-        for part in _parts(of_kernels.view(_WINDOW, _WINDOW, 2, 2, outputs)):
+        for part in _view_kernels(of_kernels.view(_WINDOW, _WINDOW, 2, 2, outputs)):
             of_weight += part
         return None, of_weight.permute(2, 0, 1).unsqueeze(1), of_bias.view(4, outputs).sum(0)
 
 
-def _parts(kernels: Tensor) -> list[Tensor]:
+def _view_kernels(kernels: Tensor) -> list[Tensor]:
     """Return the four kernels (3, 3, outputs) within (4, 4, 2, 2, outputs), one for each place of a pool."""
     return [kernels[down : down + 3, right : right + 3, down, right] for down in (0, 1) for right in (0, 1)]
 
 
-def _pieces(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+def _split_rows(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
     """Split each along its first dimension."""
     return [torch.split(each, _PIECE) for each in tensors]

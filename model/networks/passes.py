@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from emodna.model.data.batch import Batch
-from emodna.model.reproducibility import forked
+from emodna.model.reproducibility import fork_random_state
 
 BatchNormMode = Literal["concat", "separate", "source"]
 """Statistics that batch norm takes in training.
@@ -38,14 +38,14 @@ def pass_both(
     if batch_norm == "concat":
         return encode(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))
     of_source = encode(source.features, source.lengths)
-    kept = running_statistics_kept(network) if batch_norm == "source" else nullcontext()
-    with forked("target pass", target.features.device), kept:
+    kept = keep_running_statistics(network) if batch_norm == "source" else nullcontext()
+    with fork_random_state("target pass", target.features.device), kept:
         of_target = encode(target.features, target.lengths)
     return tuple(torch.cat(rows) for rows in zip(of_source, of_target, strict=True))
 
 
 @contextmanager
-def running_statistics_kept(network: nn.Module) -> Iterator[None]:
+def keep_running_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norm take each batch's own statistics in here, as in training, and leave the running ones alone."""
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d) and layer.track_running_stats]
     for norm in norms:

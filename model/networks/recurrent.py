@@ -24,7 +24,7 @@ class ConvLstm(nn.Module):
         """(batch, dim, frames) -> the LSTM's mean state over each utterance's own steps (batch, units)."""
         hidden = self.convolutions(features)  # (batch, channels, frames // 4)
         states: Tensor = self.lstm(hidden.transpose(1, 2))[0]  # (batch, frames // 4, units)
-        return mean_over_time(states.transpose(1, 2), self.convolutions.pooled_lengths(lengths))
+        return mean_over_time(states.transpose(1, 2), self.convolutions.pool_lengths(lengths))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (batch, classes) of features (batch, dim, frames)."""
@@ -66,5 +66,5 @@ class AttentiveEncoder(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return z (batch, width) of (batch, dim, frames) whose first `lengths` (batch,) frames count."""
         hidden: Tensor = self.lstm(self.backbone(features).transpose(1, 2))[0]  # (batch, time, width)
-        pooled: Tensor = self.pooling(hidden, self.backbone.pooled_lengths(lengths))
+        pooled: Tensor = self.pooling(hidden, self.backbone.pool_lengths(lengths))
         return pooled

@@ -13,18 +13,18 @@ import jinja2
 from markupsafe import Markup
 
 from emodna.model.data.validation import Split
-from emodna.model.data.windows import window_seconds
+from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, ORACLE, SCORE_NAMES, label_of
-from emodna.model.methods import method_of
+from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
+from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
 from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
-from emodna.pipeline.cards import markdown_text, yaml_text
+from emodna.pipeline.cards import escape_markdown, quote_yaml
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import rebuild_feature_set
-from emodna.pipeline.files import replacing, write_atomically
+from emodna.pipeline.files import replace_atomically, write_atomically
 from emodna.pipeline.store import FeatureStore
 
 _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
@@ -41,18 +41,18 @@ def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, t
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
     """Write the card of a finished run anew; return its size in bytes. `ExportError` if the place is taken."""
     content = card(run).encode()
-    with replacing(place, force=force) as fresh:
+    with replace_atomically(place, force=force) as fresh:
         fresh.write_bytes(content)
     return len(content)
 
 
 def card(run: RunFolder) -> str:
     """Render the card of a run; a `RunError` if it is not finished, or damaged."""
-    run.finished_model()
+    run.find_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
-        reference = method_of(run.path, config["decisive"]["method"]).reference
-        return _template().render(_facts(config, result, corpora), reference=reference)
+        reference = load_method_of_run(run.path, config["decisive"]["method"]).reference
+        return _load_template().render(_collect_variables(config, result, corpora), reference=reference)
     except RunError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError, jinja2.TemplateError) as error:
@@ -62,25 +62,27 @@ def card(run: RunFolder) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _load_template() -> jinja2.Template:
     """Return the template; each value in it is escaped for Markdown, or by the filter `yaml` for YAML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else Markup(markdown_text(value)),  # noqa: S704
+        finalize=lambda value: value if isinstance(value, Markup) else Markup(escape_markdown(value)),  # noqa: S704
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["yaml"] = lambda value: Markup(yaml_text(value))  # noqa: S704
+    environment.filters["yaml"] = lambda value: Markup(quote_yaml(value))  # noqa: S704
     return environment.get_template("card.md.j2")
 
 
-def _facts(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]) -> dict[str, Any]:
+def _collect_variables(
+    config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
+) -> dict[str, Any]:
     """Collect the template's variables."""
-    decisive, method = config["decisive"], str(label_of(config))
+    decisive, method = config["decisive"], str(read_label(config))
     task: Task = decisive["task"]
-    supervision = config.get("supervision", BLIND)
+    supervision = config.get("supervision", SOURCE_SUPERVISION)
     if supervision not in get_args(Supervision):
         raise ValueError(f"supervision {supervision!r:.40}")
     sources = " + ".join(corpus.name for corpus in corpora if corpus.role == "source")
@@ -103,7 +105,7 @@ def _facts(config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequen
         "high": CLASS_NAMES[task][1],
         "emotions_of": [[name for name, label in _EMOTIONS[task].items() if label == each] for each in (0, 1)],
         "features": features,
-        "seconds": window_seconds(decisive["train"]["frames"], features),
+        "seconds": compute_window_seconds(decisive["train"]["frames"], features),
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
         "scored": {method: result, **result["constant"]},

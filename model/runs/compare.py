@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.label import SCORE_NAMES
-from emodna.model.runs.listing import Run, flat, trained_on
-from emodna.pipeline.tables import positions
+from emodna.model.runs.listing import Run, find_training_store, flatten
+from emodna.pipeline.tables import find_positions
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class RunPair:
     """Two runs on the same utterances of a target."""
 
     utterances: int | None = None
@@ -36,7 +36,7 @@ class Paired:
 
 
 @dataclass(frozen=True, slots=True)
-class OverSeeds:
+class SeedSummary:
     """Runs that differ by their seed alone."""
 
     runs: tuple[int, ...]
@@ -46,17 +46,17 @@ class OverSeeds:
     """Of the sample (n - 1)."""
 
 
-def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
+def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Return the keys of the configuration, such as `train.batch_size`, that differ between runs, with each value.
 
     Settings of different methods are compared only if all methods have them, or if runs of one method differ in them.
     """
     found = [
-        {**flat(run.decisive), "supervision": run.supervision, **flat({"versions": run.config.get("versions")})}
+        {**flatten(run.decisive), "supervision": run.supervision, **flatten({"versions": run.config.get("versions")})}
         for run in runs
     ]
     keys = dict.fromkeys(key for each in found for key in each)
-    if len({run.asked["method"] for run in runs}) > 1:
+    if len({run.identity["method"] for run in runs}) > 1:
         keys = {
             key: None
             for key in keys
@@ -75,7 +75,7 @@ def _differs_within_a_method(key: str, found: Sequence[Mapping[str, Any]]) -> bo
     return any(len(different) > 1 for different in values.values())
 
 
-def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
+def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
     """Return mean and deviation of the scores of each two or more finished runs that differ by their seed alone."""
     groups: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
@@ -87,14 +87,14 @@ def over_seeds(runs: Sequence[Run]) -> list[OverSeeds]:
             columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORE_NAMES}
             mean = {key: statistics.fmean(values) for key, values in columns.items()}
             std = {key: statistics.stdev(values) for key, values in columns.items()}
-            found.append(OverSeeds(tuple(places), mean, std))
+            found.append(SeedSummary(tuple(places), mean, std))
     return found
 
 
-def paired(runs: Sequence[Run]) -> dict[tuple[int, int], Paired]:
+def compare_pairs(runs: Sequence[Run]) -> dict[tuple[int, int], RunPair]:
     """Return the statistics of each pair of runs, by their places."""
     numbered = enumerate(zip(runs, map(predictions, runs), strict=True))
-    return {(a, b): _pair(*first, *second) for (a, first), (b, second) in itertools.combinations(numbered, 2)}
+    return {(a, b): _compare_pair(*first, *second) for (a, first), (b, second) in itertools.combinations(numbered, 2)}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -110,23 +110,23 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
 
-def _pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str) -> Paired:
+def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str) -> RunPair:
     if isinstance(first, str):
-        return Paired(problem=first)
+        return RunPair(problem=first)
     if isinstance(second, str):
-        return Paired(problem=second)
-    if a.asked["task"] != b.asked["task"]:
-        return Paired(problem="not the same task")
+        return RunPair(problem=second)
+    if a.identity["task"] != b.identity["task"]:
+        return RunPair(problem="not the same task")
     if not first["id"].equals(second["id"]):
-        return Paired(problem="not the same utterances")
+        return RunPair(problem="not the same utterances")
     labels = [np.asarray(table["label"]) for table in (first, second)]
     agreement = 100 * float(np.mean(labels[0] == labels[1]))
-    truth = next((found for run in (a, b) if (found := truth_of(run, first["id"])) is not None), None)
+    truth = next((found for run in (a, b) if (found := read_truth(run, first["id"])) is not None), None)
     if truth is None:
-        return Paired(len(first), agreement)
+        return RunPair(len(first), agreement)
     right = [(label == truth) & (truth >= 0) for label in labels]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    return Paired(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
+    return RunPair(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
 
 
 def predictions(run: Run) -> pa.Table | str:
@@ -142,13 +142,13 @@ def predictions(run: Run) -> pa.Table | str:
     return table.sort_by("id").combine_chunks()
 
 
-def truth_of(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
+def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     """Return the labels (n,) of the target's utterances, -1 for none; None if its store is no longer the run's."""
-    store = trained_on(run, str(run.asked["tgt"])).store
+    store = find_training_store(run, str(run.identity["tgt"])).store
     if store is None:
         return None
-    rows = positions(ids, store.table["id"])
-    truth: NDArray[np.int8] = store.labels(str(run.asked["task"]))[rows]
+    rows = find_positions(ids, store.table["id"])
+    truth: NDArray[np.int8] = store.labels(str(run.identity["task"]))[rows]
     return truth
 
 

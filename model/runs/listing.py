@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import BLIND, SCORE_NAMES, label_of
+from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
 from emodna.pipeline.errors import EmodnaError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 State = Literal["done", "running", "interrupted", "damaged"]
 
 #: Keys of the configuration that identify a run.
-_ASKED: Final = ("src", "tgt", "task", "method", "seed", "steps")
+_IDENTITY: Final = ("src", "tgt", "task", "method", "seed", "steps")
 
 Scores = Mapping[str, float | None]
 
@@ -51,24 +51,24 @@ class Run:
         return self.config.get("decisive", {})  # type: ignore[no-any-return]
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """src, tgt, task, method, seed and steps; None if unknown."""
-        return {key: self.decisive.get(key) for key in _ASKED}
+        return {key: self.decisive.get(key) for key in _IDENTITY}
 
     @property
     def supervision(self) -> str | None:
         """The labels that it learns from, as `Method.supervision`; None if unknown."""
-        return str(self.config.get("supervision", BLIND)) if self.decisive else None
+        return str(self.config.get("supervision", SOURCE_SUPERVISION)) if self.decisive else None
 
     @property
     def label(self) -> str | None:
         """The method's label beside the run's results; None if unknown."""
-        return label_of(self.config)
+        return read_label(self.config)
 
     @property
     def sources(self) -> list[str]:
         """Corpora of the source."""
-        return self.asked["src"].split(JOIN) if self.decisive else []
+        return self.identity["src"].split(JOIN) if self.decisive else []
 
     @property
     def best_constant(self) -> dict[str, float | None]:
@@ -83,7 +83,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class RunData:
+class TrainingStore:
     """A store that a run was trained on."""
 
     corpus: str
@@ -103,41 +103,41 @@ def find_runs(places: Iterable[Path]) -> Iterator[Run]:
         for parent, folders, names in os.walk(place):
             folder = RunFolder(Path(parent))
             folders.sort()
-            if folder.config.name in names and (run := _read(folder)) is not None:
+            if folder.config.name in names and (run := _read_run(folder)) is not None:
                 folders.clear()  # a run contains no other run
                 yield run
 
 
 def open_run(path: Path) -> Run:
     """Read the run in a folder, damaged or not; a `RunError` if there is none."""
-    run = _read(RunFolder(path)) if path.is_dir() else None
+    run = _read_run(RunFolder(path)) if path.is_dir() else None
     if run is None:
         raise RunError(f"{path}: not a run's folder; emodna-runs ls finds those below a folder")
     return run
 
 
-def trained_on(run: Run, corpus: str) -> RunData:
+def find_training_store(run: Run, corpus: str) -> TrainingStore:
     """Find a store that a run was trained on."""
     from emodna.pipeline.store import FeatureStore, layout  # what it loads, a list of runs does not need
 
     path, fingerprint = (each.get(corpus) for each in (run.config.get("stores", {}), run.decisive["fingerprints"]))
     if path is None or fingerprint is None:
-        return RunData(corpus, None, None, "not known", None)
+        return TrainingStore(corpus, None, None, "not known", None)
     if not (Path(path) / layout.STORE_JSON).exists():
-        return RunData(corpus, path, fingerprint, "gone", None)
+        return TrainingStore(corpus, path, fingerprint, "gone", None)
     try:
         store = FeatureStore(Path(path))
     except (EmodnaError, OSError):
-        return RunData(corpus, path, fingerprint, "damaged", None)
+        return TrainingStore(corpus, path, fingerprint, "damaged", None)
     if store.fingerprint != fingerprint:
-        return RunData(corpus, path, fingerprint, "changed", None)
-    return RunData(corpus, path, fingerprint, "same", store)
+        return TrainingStore(corpus, path, fingerprint, "changed", None)
+    return TrainingStore(corpus, path, fingerprint, "same", store)
 
 
-def curves(run: Run) -> dict[str, list[tuple[int, float]]]:
+def read_curves(run: Run) -> dict[str, list[tuple[int, float]]]:
     """Return step and value of each quantity in metrics.jsonl, in order, without values that were not finite."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for line in _logged(run.folder):
+    for line in _read_log(run.folder):
         for name, value in line.items():
             if name != "step" and value is not None:
                 found.setdefault(name, []).append((line["step"], float(value)))
@@ -155,17 +155,17 @@ def files(folder: RunFolder) -> dict[str, os.stat_result]:
     return found
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Join the keys of a nested configuration by dots."""
     joined: dict[str, Any] = {}
     for key, value in config.items():
-        joined |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        joined |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return joined
 
 
-def not_default(run: Run) -> dict[str, tuple[Any, Any]]:
+def find_changed_settings(run: Run) -> dict[str, tuple[Any, Any]]:
     """Return value and default of the settings that are not the defaults of the run's version."""
-    defaults, mine = flat(run.config.get("defaults", {})), flat(run.decisive)
+    defaults, mine = flatten(run.config.get("defaults", {})), flatten(run.decisive)
     return {key: (mine[key], default) for key, default in defaults.items() if key in mine and mine[key] != default}
 
 
@@ -181,7 +181,7 @@ def is_locked(folder: RunFolder) -> bool:
     return False
 
 
-def _read(folder: RunFolder) -> Run | None:
+def _read_run(folder: RunFolder) -> Run | None:
     """Read the run in a folder; None if it is not a run's."""
     config: dict[str, Any] = {}
     scores: Scores = dict.fromkeys(SCORE_NAMES)
@@ -189,14 +189,14 @@ def _read(folder: RunFolder) -> Run | None:
     step = problem = None
     state: State
     try:
-        config = _config(folder)
+        config = _read_config(folder)
         if folder.done.exists():
             state, step = "done", config["decisive"]["steps"]
-            scores, constants = _scores(folder)
+            scores, constants = _read_scores(folder)
         elif is_locked(folder):
-            state, step = "running", max((line["step"] for line in _logged(folder)), default=0)
+            state, step = "running", max((line["step"] for line in _read_log(folder)), default=0)
         else:
-            state, step = "interrupted", _checkpoint_step(folder)
+            state, step = "interrupted", _read_checkpoint_step(folder)
     except (RunError, OSError) as error:
         # Many a model has a config.json: it is a run's only beside a file that no other has.
         if not config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
@@ -208,14 +208,14 @@ def _read(folder: RunFolder) -> Run | None:
     return Run(folder, state, problem, config, step, scores, constants, changed, size)
 
 
-def _config(folder: RunFolder) -> dict[str, Any]:
+def _read_config(folder: RunFolder) -> dict[str, Any]:
     config = read_json(folder.config)
-    if not isinstance(decisive := config.get("decisive"), dict) or {*_ASKED, "fingerprints"} - decisive.keys():
+    if not isinstance(decisive := config.get("decisive"), dict) or {*_IDENTITY, "fingerprints"} - decisive.keys():
         raise RunError(f"{folder.config}: damaged: not the configuration of a run")
     return config
 
 
-def _scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
+def _read_scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
     """Read the scores of a run, and those of the constant predictors."""
     result = read_json(folder.result)
     try:
@@ -225,7 +225,7 @@ def _scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
         raise RunError(f"{folder.result}: damaged: not the scores of a run ({error})") from error
 
 
-def _checkpoint_step(folder: RunFolder) -> int:
+def _read_checkpoint_step(folder: RunFolder) -> int:
     """Read the finished steps off the head of the checkpoint; 0 without one."""
     from safetensors import SafetensorError, safe_open
 
@@ -238,7 +238,7 @@ def _checkpoint_step(folder: RunFolder) -> int:
         raise RunError(f"{folder.resume}: damaged ({error})") from error
 
 
-def _logged(folder: RunFolder) -> list[dict[str, Any]]:
+def _read_log(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; the last one of a run at work may be half written."""
     found = []
     with suppress(FileNotFoundError):

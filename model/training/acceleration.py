@@ -43,7 +43,7 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
-def compiled(losses: Losses, device: torch.device) -> Losses:
+def compile_losses(losses: Losses, device: torch.device) -> Losses:
     """Return the same function, compiled at its first call, or raise a `ConfigError`, there if not here."""
     from torch._dynamo.exc import TorchDynamoException
 
@@ -68,15 +68,15 @@ class CapturedUpdate:
 
     Batches are copied to where the graph reads them. The optimisers must have been made capturable. The terms and what
     the method monitors lie where the graph writes them: they change with the next step. `update` takes a step in a
-    phase and returns the terms of its loss; `undone` makes a context at whose end the steps taken within are undone.
+    phase and returns the terms of its loss; `undo_steps` makes a context at whose end the steps taken within are undone.
     """
 
     def __init__(
         self,
         update: Callable[[LabelledBatch, Batch, Phase], dict[str, Tensor]],
-        undone: Callable[[], AbstractContextManager[None]],
+        undo_steps: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._update, self._undone = update, undone
+        self._update, self._undo_steps = update, undo_steps
         self._inputs: tuple[LabelledBatch, Batch] | None = None
         self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
 
@@ -89,18 +89,18 @@ class CapturedUpdate:
                 for field in fields(mine):
                     getattr(mine, field.name).copy_(getattr(given, field.name), non_blocking=True)
         if phase.name not in self._graphs:
-            self._graphs[phase.name] = self._captured(*self._inputs, phase)
+            self._graphs[phase.name] = self._capture(*self._inputs, phase)
         graph, terms = self._graphs[phase.name]
         graph.replay()
         return terms
 
-    def _captured(
+    def _capture(
         self, source: LabelledBatch, target: Batch, phase: Phase
     ) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
         graph = torch.cuda.CUDAGraph()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
-        with self._undone(), warnings.catch_warnings():
+        with self._undo_steps(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*capturable=True.*")  # the warm-up is not captured
             try:
                 with torch.cuda.stream(side):

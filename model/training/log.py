@@ -19,13 +19,13 @@ from emodna.pipeline.files import write_atomically
 _LOG: Final = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
+class FitCallback(Protocol):
     """Is told how training goes."""
 
-    def began(self, done: int) -> None:
+    def on_start(self, done: int) -> None:
         """The first step comes next, or the one behind a checkpoint of so many steps."""
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
         """So many steps are done; the last one's terms, their total, and what the method monitors."""
 
 
@@ -60,31 +60,31 @@ class MetricsLog:
             os.fsync(file.fileno())
 
 
-class Recorder:
+class EventRecorder:
     """A watcher that also writes TensorBoard events into the run's folder, if wanted and possible, until that fails."""
 
-    def __init__(self, watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
-        self._watcher, self._folder, self._config = watcher, folder, config
+    def __init__(self, callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
+        self._callback, self._folder, self._config = callback, folder, config
         self._wanted = wanted and importlib.util.find_spec("tensorboard") is not None
         self._writer: Any = None  # a SummaryWriter, which has no types
 
-    def began(self, done: int) -> None:
+    def on_start(self, done: int) -> None:
         """Begin a file of events with the configuration; TensorBoard forgets what earlier files say of later steps."""
         if self._wanted:
-            with self._or_go_on_without():
+            with self._stop_recording_on_error():
                 from torch.utils.tensorboard import SummaryWriter
 
                 self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
                 text = f"```\n{json.dumps(self._config, indent=1)}\n```"
                 self._writer.add_text("config", text, 0)
-        self._watcher.began(done)
+        self._callback.on_start(done)
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
         """Record a line of the log."""
         self._add_scalars(values, step)
-        self._watcher.logged(step, values)
+        self._callback.on_log(step, values)
 
-    def finished(self, result: Mapping[str, Any]) -> None:
+    def record_result(self, result: Mapping[str, Any]) -> None:
         """Record the scores at the last step, and the settings as hyper-parameters beside them."""
         scores = {f"score/{name}": result[name] for name in SCORE_NAMES if result[name] is not None}
         self._add_scalars(scores, result["steps"])
@@ -92,7 +92,7 @@ class Recorder:
         settings = {**decisive, "supervision": result["supervision"], **decisive["train"], **decisive["method_config"]}
         plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
         if self._writer is not None:
-            with self._or_go_on_without():
+            with self._stop_recording_on_error():
                 from torch.utils.tensorboard.summary import hparams
 
                 # SummaryWriter.add_hparams would put them into a folder of their own.
@@ -102,19 +102,19 @@ class Recorder:
     def close(self) -> None:
         """Write no more."""
         if self._writer is not None:
-            with self._or_go_on_without():
+            with self._stop_recording_on_error():
                 self._writer.close()
                 self._writer = None
 
     def _add_scalars(self, values: Mapping[str, float], step: int) -> None:
         if self._writer is not None:
-            with self._or_go_on_without():
+            with self._stop_recording_on_error():
                 for name, value in values.items():
                     self._writer.add_scalar(name, value, step)
                 self._writer.flush()
 
     @contextmanager
-    def _or_go_on_without(self) -> Iterator[None]:
+    def _stop_recording_on_error(self) -> Iterator[None]:
         """Give up on events where they cannot be written: they are not worth a run."""
         try:
             yield
@@ -128,9 +128,11 @@ class Recorder:
 
 
 @contextmanager
-def recording(watcher: Watcher, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> Iterator[Recorder]:
-    """Write events beside what a watcher is told; see `Recorder`."""
-    recorder = Recorder(watcher, folder, config, wanted=wanted)
+def record_events(
+    callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool
+) -> Iterator[EventRecorder]:
+    """Write events beside what a watcher is told; see `EventRecorder`."""
+    recorder = EventRecorder(callback, folder, config, wanted=wanted)
     usual = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:

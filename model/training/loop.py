@@ -15,11 +15,11 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.loading import Loader, Residency
 from emodna.model.data.stream import Stream
 from emodna.model.errors import TrainingError
-from emodna.model.methods.base import Method, Phase, phase_at
-from emodna.model.reproducibility import derived_seed
+from emodna.model.methods.base import Method, Phase, find_phase
+from emodna.model.reproducibility import derive_seed
 from emodna.model.run_folder import RunFolder, write_json
-from emodna.model.training.acceleration import CapturedUpdate, compiled, keep_freed_memory
-from emodna.model.training.log import MetricsLog, Watcher
+from emodna.model.training.acceleration import CapturedUpdate, compile_losses, keep_freed_memory
+from emodna.model.training.log import FitCallback, MetricsLog
 from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
 
@@ -28,11 +28,11 @@ _IDS_IN_ERROR: Final = 2
 _NO_STEP: Final = -1
 
 #: Makes a context in which the function that it gives tells whether to stop.
-Listening = Callable[[], AbstractContextManager[Callable[[], bool]]]
+StopListener = Callable[[], AbstractContextManager[Callable[[], bool]]]
 
 
 @contextmanager
-def never_stopping() -> Iterator[Callable[[], bool]]:
+def never_stop() -> Iterator[Callable[[], bool]]:
     """Train to the last step."""
     yield lambda: False
 
@@ -57,15 +57,15 @@ def train(
     seed: int,
     device: torch.device,
     run: RunFolder,
-    watcher: Watcher,
-    listening: Listening = never_stopping,
+    callback: FitCallback,
+    stop_listener: StopListener = never_stop,
     residency: Residency = "auto",
     compile: bool = False,
     cuda_graph: bool = False,
 ) -> Timing:
     """Train a method in place, from its checkpoint in the run folder if there is one.
 
-    `listening` is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint
+    `stop_listener` is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint
     is written and KeyboardInterrupt raised. For `residency` see `Loader`. With `compile` the losses go through
     torch.compile, with `cuda_graph` a step is a CUDA graph.
 
@@ -75,7 +75,7 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    torch.manual_seed(derived_seed(seed, "training"))
+    torch.manual_seed(derive_seed(seed, "training"))
     method.to(device).train()
     method.steps = steps
     optimizers = make_optimizers(method.parameter_groups(), config, capturable=cuda_graph)
@@ -83,17 +83,17 @@ def train(
     first = done = state.restore(run.resume, steps)
     log = MetricsLog(run.metrics, keep=done)
     snapshots = Snapshots(run.snapshots, config.snapshot_every, steps)
-    snapshots.go_on_from(done)
+    snapshots.rewind_to(done)
     update = Update(method, optimizers, device, done=done, compile=compile)
-    take_step = CapturedUpdate(update, update.undone) if cuda_graph else update
+    take_step = CapturedUpdate(update, update.undo_steps) if cuda_graph else update
     run.not_finite.unlink(missing_ok=True)
     saved = time.monotonic()
-    watcher.began(done)
+    callback.on_start(done)
 
     def check_finite(*, weights: bool) -> None:
         if (found := update.guard.found()) is not None:
-            raise _not_finite(*found, source, target, run)
-        if weights and not all_finite(method):
+            raise _make_not_finite_error(*found, source, target, run)
+        if weights and not is_finite(method):
             raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
 
     def save_checkpoint() -> None:
@@ -101,18 +101,18 @@ def train(
         log.sync()
         state.save(run.resume, done)
 
-    with Loader(source, target, range(done, steps), device, residency) as loader, listening() as stop:
-        began = time.perf_counter()
+    with Loader(source, target, range(done, steps), device, residency) as loader, stop_listener() as stop:
+        start = time.perf_counter()
         while done < steps:
             source_batch, target_batch = next(loader)
-            terms = take_step(source_batch, target_batch, phase_at(method.phases, done, steps))
+            terms = take_step(source_batch, target_batch, find_phase(method.phases, done, steps))
             done += 1
             if done % config.log_every == 0 or done == steps:
                 check_finite(weights=False)
                 values = {name: value.item() for name, value in {**terms, **method.monitor()}.items()}
                 log.write(done, values)
-                watcher.logged(done, values)
-            if snapshots.due(done):  # before a checkpoint, which stands for all snapshots up to it
+                callback.on_log(done, values)
+            if snapshots.is_due(done):  # before a checkpoint, which stands for all snapshots up to it
                 check_finite(weights=True)
                 snapshots.save(method, done)
             stopping = stop()
@@ -121,7 +121,7 @@ def train(
                 saved = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
-        timing = Timing(done - first, time.perf_counter() - began, loader.blocked_seconds)
+        timing = Timing(done - first, time.perf_counter() - start, loader.blocked_seconds)
     save_checkpoint()
     return timing
 
@@ -139,7 +139,7 @@ class Update:
         compile: bool = False,
     ) -> None:
         self._method, self._optimizers, self._device = method, optimizers, device
-        self._losses = compiled(method.losses, device) if compile else method.losses
+        self._losses = compile_losses(method.losses, device) if compile else method.losses
         self._step = torch.tensor(done, device=device)
         self.guard = FiniteGuard(device)
 
@@ -171,10 +171,10 @@ class Update:
                 f"method {self._method.name}: losses() must return named 0-d tensors, none of them called total"
             )
 
-    def undone(self) -> AbstractContextManager[None]:
+    def undo_steps(self) -> AbstractContextManager[None]:
         """Undo at the end the steps that are taken within."""
         state = TrainingState(self._method, self._optimizers, self._device)
-        return state.undone([self._step, *self.guard.tensors])
+        return state.undo_steps([self._step, *self.guard.tensors])
 
 
 class FiniteGuard:
@@ -193,13 +193,13 @@ class FiniteGuard:
 
     def look(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Look at the terms of one step. What it keeps is written in place: a captured CUDA graph replays this."""
-        places = self._places_of(tuple(terms))
+        places = self._index_terms(tuple(terms))
         finite = torch.stack([term.detach().isfinite() for term in terms.values()])
         first = ~finite.all() & (self._step == _NO_STEP)
         self._step.copy_(torch.where(first, step, self._step))
         self._term.copy_(torch.where(first, places[finite.int().argmin()], self._term))
 
-    def _places_of(self, names: tuple[str, ...]) -> Tensor:
+    def _index_terms(self, names: tuple[str, ...]) -> Tensor:
         """Where the names stand among all: put on the device when they are first seen, before a step is captured."""
         if names not in self._places:
             self._names += [name for name in names if name not in self._names]
@@ -213,12 +213,12 @@ class FiniteGuard:
         return None if step == _NO_STEP else (self._names[int(self._term.item())], step)
 
 
-def all_finite(module: nn.Module) -> bool:
+def is_finite(module: nn.Module) -> bool:
     """Tell whether the parameters and buffers of a module are finite; waits for the device."""
     return all(bool(tensor.isfinite().all()) for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _not_finite(
+def _make_not_finite_error(
     term: str, step: int, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
 ) -> TrainingError:
     """Describe a loss that is not finite; leave the ids of its batches in the run's folder."""

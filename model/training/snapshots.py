@@ -20,9 +20,9 @@ class Snapshots:
     @property
     def steps(self) -> list[int]:
         """Steps after which one is taken, in order."""
-        return [step for step in range(1, self.total + 1) if self.due(step)]
+        return [step for step in range(1, self.total + 1) if self.is_due(step)]
 
-    def due(self, done: int) -> bool:
+    def is_due(self, done: int) -> bool:
         """Whether one is taken after so many steps."""
         return self.every > 0 and (done % self.every == 0 or done == self.total)
 
@@ -30,7 +30,7 @@ class Snapshots:
         """File of the snapshot after so many steps."""
         return self.folder / f"step-{step:06d}.safetensors"
 
-    def go_on_from(self, done: int) -> None:
+    def rewind_to(self, done: int) -> None:
         """Remove what is later than so many steps, or unfinished; a missing earlier snapshot is a `RunError`."""
         if not self.every:
             return

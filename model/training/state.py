@@ -36,7 +36,7 @@ def make_optimizers(
     }
 
 
-def optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) -> dict[str, Tensor]:
+def get_optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) -> dict[str, Tensor]:
     """Return the optimisers' state over a module's parameters, as `parameter.key` -> tensor; none of those at rest."""
     states = {parameter: state for each in optimizers.values() for parameter, state in each.state.items()}
     return {
@@ -47,7 +47,7 @@ def optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) ->
 
 
 def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load the tensors of `optimizer_tensors`. A `ValueError` if they do not fit the parameters."""
+    """Load the tensors of `get_optimizer_tensors`. A `ValueError` if they do not fit the parameters."""
     owners = {p: each for each in optimizers.values() for group in each.param_groups for p in group["params"]}
     parameters = dict(module.named_parameters())
     states: dict[str, dict[str, Tensor]] = {}
@@ -83,9 +83,9 @@ class TrainingState:
     def save(self, path: Path, done: int) -> None:
         """Write a checkpoint after so many steps, atomically: the previous one stands until this one is safe."""
         tensors = {
-            **checkpoint.prefixed("method", self.method.state_dict()),
-            **checkpoint.prefixed("optimizer", optimizer_tensors(self.optimizers, self.method)),
-            **checkpoint.prefixed("random", checkpoint.random_state(self.device)),
+            **checkpoint.add_prefix("method", self.method.state_dict()),
+            **checkpoint.add_prefix("optimizer", get_optimizer_tensors(self.optimizers, self.method)),
+            **checkpoint.add_prefix("random", checkpoint.get_random_state(self.device)),
         }
         checkpoint.save_tensors(path, tensors, {"step": done})
 
@@ -94,10 +94,10 @@ class TrainingState:
         if not path.exists():
             return 0
         tensors, facts = checkpoint.load_tensors(path)
-        checkpoint.load_module(self.method, checkpoint.without_prefix("method", tensors), path)
+        checkpoint.load_module(self.method, checkpoint.strip_prefix("method", tensors), path)
         try:
-            load_optimizers(self.optimizers, self.method, checkpoint.without_prefix("optimizer", tensors))
-            checkpoint.set_random_state(checkpoint.without_prefix("random", tensors), self.device)
+            load_optimizers(self.optimizers, self.method, checkpoint.strip_prefix("optimizer", tensors))
+            checkpoint.set_random_state(checkpoint.strip_prefix("random", tensors), self.device)
             done = int(facts["step"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(f"{path}: damaged ({error})") from error
@@ -106,7 +106,7 @@ class TrainingState:
         return done
 
     @contextmanager
-    def undone(self, others: Iterable[Tensor] = ()) -> Iterator[None]:
+    def undo_steps(self, others: Iterable[Tensor] = ()) -> Iterator[None]:
         """Undo at the end the training steps that are taken within, which were not taken to train.
 
         Parameters and buffers, the optimisers' state, the random numbers and the other tensors get their values back
@@ -115,7 +115,7 @@ class TrainingState:
         """
         tensors = [*self.method.parameters(), *self.method.buffers(), *others, *self._optimizer_state()]
         values = {tensor: tensor.detach().clone() for tensor in tensors}
-        random = checkpoint.random_state(self.device)
+        random = checkpoint.get_random_state(self.device)
         try:
             yield
         finally:

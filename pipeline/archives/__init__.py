@@ -22,17 +22,17 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
     archives to choose from.
     """
     if not root.is_dir():
-        return _archive(root, (*suffixes, *also))
+        return _open_archive(root, (*suffixes, *also))
     tree = FolderTree(root)
-    if next(tree.files(suffixes), None) is not None:
+    if next(tree.list_files(suffixes), None) is not None:
         return tree
-    archives = [path for path in tree.files(ARCHIVE_SUFFIXES) if "/" not in path]
+    archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
         raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
-    return _archive(root / archives[0], (*suffixes, *also)) if archives else tree
+    return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree
 
 
-def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
+def _open_archive(root: Path, suffixes: Sequence[str]) -> Tree:
     try:
         if not root.is_file():
             found = "neither folder nor file" if root.exists() else "no such folder or file"
@@ -48,21 +48,21 @@ def _archive(root: Path, suffixes: Sequence[str]) -> Tree:
     raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")
 
 
-def data_root() -> Path:
+def get_data_root() -> Path:
     """Return the folder of all corpora: $EMODNA_DATA, else ./data."""
     return Path(os.environ.get("EMODNA_DATA") or "data")
 
 
-def default_root(corpus: str) -> Path:
-    """Return the root of a corpus: its folder below `data_root`, or an archive of its name there."""
-    folder = data_root() / corpus
+def find_default_root(corpus: str) -> Path:
+    """Return the root of a corpus: its folder below `get_data_root`, or an archive of its name there."""
+    folder = get_data_root() / corpus
     if folder.is_dir():
         return folder
     archives = (folder.with_name(corpus + suffix) for suffix in ARCHIVE_SUFFIXES)
     return next((archive for archive in archives if archive.is_file()), folder)
 
 
-def contents(root: Path) -> list[str]:
+def list_contents(root: Path) -> list[str]:
     """List what lies in a folder, or the file that a root is; no hidden ones, as unfinished downloads are."""
     if not root.is_dir():
         return [root.name] if root.exists() else []

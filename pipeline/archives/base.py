@@ -40,17 +40,17 @@ class Tree(ABC):
     """Absolute, links resolved."""
 
     @property
-    def left_out(self) -> Mapping[str, int]:
+    def skip_counts(self) -> Mapping[str, int]:
         """Numbers of files that `files` leaves out, by reason."""
         return {}
 
     @property
-    def opens_at_once(self) -> bool:
+    def is_quick_to_open(self) -> bool:
         """True if another process opens it without delay, where it is unpickled."""
         return True
 
     @abstractmethod
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """List the relative POSIX paths of visible files with one of these lower-case suffixes, in order of names."""
 
     @abstractmethod
@@ -58,11 +58,11 @@ class Tree(ABC):
         """Open a file, seekable, by its relative path; raises `OSError`, or `AudioError` for an unusable member."""
 
     @abstractmethod
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         """Return size and time of a file; None if there is none."""
 
     @abstractmethod
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         """Spell a user's path as `files` would; None if it leads out of the root."""
 
 
@@ -90,14 +90,14 @@ class ArchiveTree(Tree):
         self.root = root.resolve()
         self._mtime_ns = self.root.stat().st_mtime_ns
         self._members: dict[str, Member] = {}
-        self._left_out: Counter[str] = Counter()
+        self._skip_counts: Counter[str] = Counter()
 
     @property
-    def left_out(self) -> dict[str, int]:
+    def skip_counts(self) -> dict[str, int]:
         """Numbers of members that no unpacking should create, by reason."""
-        return dict(self._left_out)
+        return dict(self._skip_counts)
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """List the visible members, in sorted order."""
         paths = (path for path in self._members if path.lower().endswith(tuple(suffixes)))
         return iter(sorted(path for path in paths if not any(map(is_hidden, path.split("/")))))
@@ -114,13 +114,13 @@ class ArchiveTree(Tree):
             raise AudioError(f"damaged in its archive: {len(content)} of {member.size} bytes")
         return BytesIO(content)
 
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         """Return size of the member, time of the archive: whoever writes into it changes that."""
         return Stamp(self._members[path].size, self._mtime_ns) if path in self._members else None
 
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         """Spell a member's path; members have no other place than below the root."""
-        return _member_path(path)
+        return _normalise_path(path)
 
     @abstractmethod
     def _read(self, member: Member) -> bytes:
@@ -128,12 +128,12 @@ class ArchiveTree(Tree):
 
     def _add(self, name: str, member: Member) -> None:
         """Note a member under its name, if that is one a file below the root could have."""
-        path = _member_path(name)
+        path = _normalise_path(name)
         if path is None:
-            self._left_out["name that leads out of the archive"] += 1
+            self._skip_counts["name that leads out of the archive"] += 1
             return
         if path in self._members:
-            self._left_out["earlier member of the same name"] += 1
+            self._skip_counts["earlier member of the same name"] += 1
         self._members[path] = member
 
 
@@ -146,7 +146,7 @@ def refusal(size: int, packed: int) -> str | None:
     return None
 
 
-def _member_path(name: str) -> str | None:
+def _normalise_path(name: str) -> str | None:
     """Return a member's name as a relative POSIX path; None if it is absolute, leads upwards or is no name."""
     path = posixpath.normpath(name.replace("\\", "/"))  # some Windows archivers write backslashes
     outside = path.startswith(("/", "../")) or path in ("..", ".") or re.match("[A-Za-z]:", path) or "\0" in path

@@ -18,7 +18,7 @@ class FolderTree(Tree):
             raise CorpusError(f"root {root}: {'not a folder' if root.exists() else 'no such folder'}")
         self.root = root.resolve()
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """Walk the folder."""
 
         def refuse(error: OSError) -> None:
@@ -43,7 +43,7 @@ class FolderTree(Tree):
         """Open a file by its relative path."""
         return (self.root / path).open("rb")
 
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         """Size and modification time."""
         try:
             status = os.stat(f"{self.root}/{path}")  # noqa: PTH116 (there may be a million, and a Path costs more than this)
@@ -51,7 +51,7 @@ class FolderTree(Tree):
             return None
         return Stamp(status.st_size, status.st_mtime_ns)
 
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         """Relative to the root, or absolute below it. Links inside the root are the user's choice."""
         lexical = Path(os.path.normpath(self.root / path))
         if not lexical.is_relative_to(self.root):  # the same place by another name, as where a part of it is a link

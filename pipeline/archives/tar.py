@@ -47,7 +47,7 @@ class TarTree(ArchiveTree):
         super().__init__(root)
         self._suffixes = tuple(suffixes)
         try:
-            self._content = self._index() if self.opens_at_once else self._unpack()
+            self._content = self._index() if self.is_quick_to_open else self._unpack()
         except (*_BROKEN, OSError) as error:
             if not isinstance(error, OSError) or error.errno is None:  # of tarfile or a decompressor, not of the disk
                 raise CorpusError(f"root {root}: not readable as a tar file ({error}): incomplete?") from error
@@ -55,7 +55,7 @@ class TarTree(ArchiveTree):
             raise CorpusError(f"root {root}: cannot be unpacked: {reason}") from error
 
     @property
-    def opens_at_once(self) -> bool:
+    def is_quick_to_open(self) -> bool:
         """False if it would be unpacked again."""
         return _is_plain(self.root)
 
@@ -65,18 +65,18 @@ class TarTree(ArchiveTree):
 
     def _index(self) -> IO[bytes]:
         with tarfile.open(self.root, "r:", tarinfo=_Header) as archive:
-            for info in _members(archive):
-                if self._takes(info):
+            for info in _iterate_members(archive):
+                if self._has_content(info):
                     self._add(info.name, Member(info.size, info.offset_data, refusal(info.size, info.size)))
         return self.root.open("rb")
 
     def _unpack(self) -> IO[bytes]:
         content = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the tree)
         try:
-            with _decompressed(self.root) as packed:
+            with _open_decompressed(self.root) as packed:
                 with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
-                    for info in _members(archive):
-                        if not self._takes(info) or not info.name.lower().endswith(self._suffixes):
+                    for info in _iterate_members(archive):
+                        if not self._has_content(info) or not info.name.lower().endswith(self._suffixes):
                             continue
                         why = refusal(info.size, info.size)
                         self._add(info.name, Member(info.size, content.tell(), why))
@@ -91,18 +91,18 @@ class TarTree(ArchiveTree):
             raise
         return content
 
-    def _takes(self, info: tarfile.TarInfo) -> bool:
+    def _has_content(self, info: tarfile.TarInfo) -> bool:
         """Return True if a member is a file with a content of its own; what is none is noted here."""
         if info.size < 0:
             raise tarfile.ReadError(f"a member of {info.size} bytes")
         if info.isdir():
             return False
-        if info.islnk() and (same := self._members.get(self.relative(info.linkname) or "")) is not None:
+        if info.islnk() and (same := self._members.get(self.make_relative(info.linkname) or "")) is not None:
             self._add(info.name, same)  # a second name of a file before it
         elif info.issym() or info.islnk():
-            self._left_out["link in an archive"] += 1
+            self._skip_counts["link in an archive"] += 1
         elif not info.isreg() or info.issparse():
-            self._left_out["neither a file nor a folder"] += 1
+            self._skip_counts["neither a file nor a folder"] += 1
         else:
             return True
         return False
@@ -132,14 +132,14 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _iterate_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield each member in turn; tarfile itself would keep them all."""
     while (info := archive.next()) is not None:
         yield info
         archive.members.clear()  # type: ignore[attr-defined]  # not in typeshed
 
 
-class _Measured:
+class _LimitedStream:
     """A stream that ends in an error where it is longer than it may be."""
 
     def __init__(self, stream: IO[bytes], limit: int, complaint: str) -> None:
@@ -158,7 +158,7 @@ def is_tar(root: Path) -> bool:
     """Return True if a file begins as a tar does, compressed or not. Raises `OSError`: it cannot be read."""
     try:
         if not _is_plain(root):
-            with _decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
+            with _open_decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
                 pass
     except (*_BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of a decompressor
@@ -176,7 +176,7 @@ def _is_plain(root: Path) -> bool:
 
 
 @contextmanager
-def _decompressed(root: Path) -> Iterator[IO[bytes]]:
+def _open_decompressed(root: Path) -> Iterator[IO[bytes]]:
     """Open the content of a compressed file, to be read once from its beginning."""
     packed = root.stat().st_size
     limit = max(RATIO * packed, 2**24)
@@ -188,4 +188,4 @@ def _decompressed(root: Path) -> Iterator[IO[bytes]]:
         file.seek(0)
         with opener(file) as stream:
             complaint = f"{packed} bytes that expand to more than {limit}"
-            yield cast(IO[bytes], _Measured(stream, limit, complaint))
+            yield cast(IO[bytes], _LimitedStream(stream, limit, complaint))

@@ -42,14 +42,14 @@ class ZipTree(ArchiveTree):
                 continue
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG):
-                self._left_out["link in an archive" if mode == _LINK else "neither a file nor a folder"] += 1
+                self._skip_counts["link in an archive" if mode == _LINK else "neither a file nor a folder"] += 1
                 continue
             why = refusal(info.file_size, info.compress_size)
             if info.flag_bits & _ENCRYPTED:
                 why = "encrypted in its archive: unpack it first"
             elif info.compress_type not in _METHODS:
                 why = f"packed by method {info.compress_type} of ZIP, not read here: unpack it first"
-            self._add(_name(info), Member(info.file_size, number, why))
+            self._add(_decode_name(info), Member(info.file_size, number, why))
 
     def _read(self, member: Member) -> bytes:
         info = self._infos[member.place]
@@ -67,7 +67,7 @@ class ZipTree(ArchiveTree):
         return ZipTree, (self.root,)
 
 
-def _name(info: zipfile.ZipInfo) -> str:
+def _decode_name(info: zipfile.ZipInfo) -> str:
     """Return the name of a member; macOS writes UTF-8 without saying so."""
     if info.flag_bits & _UTF8:
         return info.orig_filename

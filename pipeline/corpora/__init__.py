@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from emodna.pipeline import plugins
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts
+from emodna.pipeline.corpora.base import Corpus, CorpusInfo
 from emodna.pipeline.corpora.casia import Casia
 from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.corpora.emovo import Emovo
@@ -25,49 +25,49 @@ ENTRY_POINTS: Final = "emodna.corpora"
 """Group of entry points by which other packages add theirs."""
 
 
-def corpus(name: str, subset: str | None = None) -> Corpus:
+def load_corpus(name: str, subset: str | None = None) -> Corpus:
     """Import and return the corpus of this name, or a subset of it.
 
     Raises `CorpusError`: unknown name or subset. Raises `PluginError`: that of another package cannot be used.
     """
-    entry = None if name in CORPORA else plugins.announced(ENTRY_POINTS).get(name)
+    entry = None if name in CORPORA else plugins.find_entry_points(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:
-        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(names())}")
-    kind = CORPORA[name] if entry is None else _loaded(entry)
+        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(list_corpus_names())}")
+    kind = CORPORA[name] if entry is None else _load(entry)
     if subset is not None and subset not in kind.subsets:
         raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
     arguments = () if subset is None else (subset,)
-    with nullcontext() if entry is None else plugins.blaming(entry, f"{entry.value}()"):
+    with nullcontext() if entry is None else plugins.wrap_plugin_errors(entry, f"{entry.value}()"):
         return kind(*arguments)
 
 
-def names() -> list[str]:
+def list_corpus_names() -> list[str]:
     """Return the names of all corpora, those of other packages among them, in order. Imports nothing."""
-    return sorted({*CORPORA, *plugins.announced(ENTRY_POINTS)})
+    return sorted({*CORPORA, *plugins.find_entry_points(ENTRY_POINTS)})
 
 
-def registered() -> Mapping[str, type[Corpus] | PluginError]:
+def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
     """Return all corpora by name, in order; in place of one that cannot be used, the reason. Imports them all."""
     found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
-    for name, entry in plugins.announced(ENTRY_POINTS).items():
+    for name, entry in plugins.find_entry_points(ENTRY_POINTS).items():
         if name not in CORPORA:
             try:
-                found[name] = _loaded(entry)
+                found[name] = _load(entry)
             except PluginError as error:
                 found[name] = error
     return dict(sorted(found.items()))
 
 
-def _loaded(entry: EntryPoint) -> type[Corpus]:
+def _load(entry: EntryPoint) -> type[Corpus]:
     kind = plugins.load(entry, Corpus)  # type: ignore[type-abstract]
-    if not isinstance(getattr(kind, "facts", None), CorpusFacts):
-        raise plugins.broken(entry, f"{entry.value} has no `facts`, a CorpusFacts")
+    if not isinstance(getattr(kind, "info", None), CorpusInfo):
+        raise plugins.make_plugin_error(entry, f"{entry.value} has no `info`, a CorpusFacts")
     return kind
 
 
 def find_selection(name: str) -> tuple[str, str | None] | None:
     """Return the corpus and the subset whose store has this name; None if no registered corpus has it."""
-    if name in names():
+    if name in list_corpus_names():
         return name, None
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
     return next(((corpus, subset) for corpus, subset in subsets if name == f"{corpus}-{subset}"), None)

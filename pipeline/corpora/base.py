@@ -21,7 +21,7 @@ from emodna.pipeline.archives import Tree, open_tree
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import layout
-from emodna.pipeline.tables import ROWS_AT_ONCE, values
+from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
 
 Gender = Literal["f", "m"]
 
@@ -72,17 +72,17 @@ class Scan:
     @property
     def utterances(self) -> Sequence[Utterance]:
         """Return the utterances as objects, made anew each time."""
-        own = self.own_columns().to_pylist() or [{}] * len(self)
+        own = self.select_own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
 
-    def own_columns(self) -> pa.Table:
+    def select_own_columns(self) -> pa.Table:
         """Return the corpus's own columns."""
         return self.table.drop_columns(layout.SCAN_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusFacts:
+class CorpusInfo:
     """Published facts about a corpus; None where nothing is published."""
 
     title: str
@@ -107,14 +107,14 @@ class CorpusFacts:
 
 
 class Corpus(ABC):
-    """A corpus: its `facts`, and `scan`, which says what each of its files holds.
+    """A corpus: its `info`, and `scan`, which says what each of its files holds.
 
     Most corpora tell everything in their file names, and are a `PathCorpus`; one with label files reads those first,
-    and then has its files `described`.
+    and then has its files `scan_files`.
     """
 
     name: str
-    facts: CorpusFacts
+    info: CorpusInfo
     suffixes: Sequence[str] = (".wav",)
     """Endings of its audio files, lower case."""
     label_suffixes: Sequence[str] = ()
@@ -133,67 +133,67 @@ class Corpus(ABC):
         """Open a root with all files that a scan needs, as `open_tree` does."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
-    def described(
+    def scan_files(
         self,
         tree: Tree,
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
         """Describe every audio file by a function like `PathCorpus.describe`; `skipped` counts what is left out."""
-        left_out = Counter(skipped or {})
-        strangers: list[str] = []
+        skip_counts = Counter(skipped or {})
+        unknown_paths: list[str] = []
 
         def utterances() -> Iterator[Utterance]:
-            for path in _nearest_first(tree.files(self.suffixes), left_out):
+            for path in _sort_by_depth(tree.list_files(self.suffixes), skip_counts):
                 match describe(PurePosixPath(path)):
                     case None:
-                        strangers.append(path)
+                        unknown_paths.append(path)
                     case Skip(reason):
-                        left_out[reason] += 1
+                        skip_counts[reason] += 1
                     case Utterance() as utterance:
                         yield utterance
 
-        table = utterance_table(utterances())
+        table = make_utterance_table(utterances())
         if not len(table):
             found = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
-            if skips := {**left_out, **tree.left_out}:
+            if skips := {**skip_counts, **tree.skip_counts}:
                 reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
                 found = f"no usable {self.name} file ({reasons})"
-            elif strangers:
-                found = f"none of the {len(strangers)} audio files is {self.name}'s (the first: {strangers[0]})"
-            raise CorpusError(f"root {tree.root}: {found}; expected {self.facts.layout}")
+            elif unknown_paths:
+                found = f"none of the {len(unknown_paths)} audio files is {self.name}'s (the first: {unknown_paths[0]})"
+            raise CorpusError(f"root {tree.root}: {found}; expected {self.info.layout}")
         nearest = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = nearest.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]
         if copies := len(table) - len(rows):
-            left_out["second copy of an utterance"] += copies
-        if strangers:
-            left_out["file name outside the corpus's grammar"] = len(strangers)
-        return Scan(table.take(rows), dict(left_out))
+            skip_counts["second copy of an utterance"] += copies
+        if unknown_paths:
+            skip_counts["file name outside the corpus's grammar"] = len(unknown_paths)
+        return Scan(table.take(rows), dict(skip_counts))
 
-    def emotion_of(self, code: str) -> str | None:
+    def find_emotion(self, code: str) -> str | None:
         """Return the category of one of the corpus's emotion codes; None if unknown: never guessed."""
-        return self.facts.emotions.get(code)
+        return self.info.emotions.get(code)
 
-    def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
+    def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus, a line each; `sample_rates` are numbers of files by Hz."""
-        facts = self.facts
+        info = self.info
         lines = []
-        if facts.utterances is not None and len(scan) != facts.utterances:
-            lines.append(f"{len(scan)} utterances, {facts.utterances} published")
+        if info.utterances is not None and len(scan) != info.utterances:
+            lines.append(f"{len(scan)} utterances, {info.utterances} published")
         counts = {each["values"]: each["counts"] for each in pc.value_counts(scan.table["emotion"]).to_pylist()}
         differing = [
             f"{emotion} {counts.get(emotion, 0)} (published {published})"
-            for emotion, published in facts.counts.items()
+            for emotion, published in info.counts.items()
             if counts.get(emotion, 0) != published
         ]
         if differing:
             lines.append("emotion counts differ: " + ", ".join(differing))
         speakers = len(pc.unique(scan.table["speaker"]))
-        if facts.speakers is not None and speakers != facts.speakers:
-            lines.append(f"{speakers} speakers, {facts.speakers} published")
+        if info.speakers is not None and speakers != info.speakers:
+            lines.append(f"{speakers} speakers, {info.speakers} published")
         for rate, files in sorted(sample_rates.items()):
-            if facts.sample_rate is not None and rate != facts.sample_rate:
-                lines.append(f"{files} files at {rate} Hz, published at {facts.sample_rate} Hz: an altered copy?")
+            if info.sample_rate is not None and rate != info.sample_rate:
+                lines.append(f"{files} files at {rate} Hz, published at {info.sample_rate} Hz: an altered copy?")
         return lines
 
 
@@ -206,58 +206,58 @@ class PathCorpus(Corpus):
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every file."""
-        return self.described(tree, self.describe)
+        return self.scan_files(tree, self.describe)
 
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
         """Return a Skip of an unknown emotion code, or of the first unknown of `values` (value, valid ones)."""
-        if self.emotion_of(code) is None:
+        if self.find_emotion(code) is None:
             return Skip(f"unknown emotion code {code}")
         unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)
         return next(unknown, None)
 
     def make_utterance(self, path: PurePosixPath, code: str, **values: Any) -> Utterance:
         """Return the utterance of a known emotion code, in the corpus's language."""
-        emotion = self.emotion_of(code)
-        return Utterance(path=str(path), language=self.facts.language, emotion_code=code, emotion=emotion, **values)
+        emotion = self.find_emotion(code)
+        return Utterance(path=str(path), language=self.info.language, emotion_code=code, emotion=emotion, **values)
 
 
-def _nearest_first(paths: Iterator[str], left_out: Counter[str]) -> Iterator[str]:
+def _sort_by_depth(paths: Iterator[str], skip_counts: Counter[str]) -> Iterator[str]:
     """Paths in order of their depth, then of themselves; those that no table can hold are left out."""
     chunks = []
-    while chunk := list(islice(paths, ROWS_AT_ONCE)):
+    while chunk := list(islice(paths, ROWS_PER_BATCH)):
         usable = [path for path in chunk if path.encode(errors="replace").decode() == path]
         if len(usable) < len(chunk):
-            left_out["file name that is not valid UTF-8"] += len(chunk) - len(usable)
+            skip_counts["file name that is not valid UTF-8"] += len(chunk) - len(usable)
         chunks.append(pa.array(usable, pa.string()))
     names = pa.chunked_array(chunks, pa.string())
     table = pa.table({"depth": pc.count_substring(names, "/"), "path": names})
-    yield from values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
+    yield from iterate_values(table.sort_by([("depth", "ascending"), ("path", "ascending")])["path"])
 
 
-def utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
+def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
     """Turn utterances into a table, in their order; few are objects at a time.
 
     Raises `CorpusError`: columns that differ or have values of different types, or a name that the store has taken.
     """
-    parts = list(_parts(iter(utterances)))
+    parts = list(_make_tables(iter(utterances)))
     try:
         return pa.concat_tables(parts, promote_options="permissive") if parts else layout.SCAN_SCHEMA.empty_table()
     except pa.ArrowException as error:
         raise CorpusError(f"columns with values of no common type ({error})") from error
 
 
-def refuse_reserved(columns: Iterable[str]) -> None:
+def check_column_names(columns: Iterable[str]) -> None:
     """Refuse columns of a corpus's own that are named like one of the store's. Raises `CorpusError`: names them."""
     if reserved := sorted(set(columns) & set(layout.INDEX_SCHEMA.names)):
         raise CorpusError(f"the store has columns {', '.join(reserved)} of its own: rename yours")
 
 
-def _parts(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
+def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
     first: Utterance | None = None
-    while rows := list(islice(utterances, ROWS_AT_ONCE)):
+    while rows := list(islice(utterances, ROWS_PER_BATCH)):
         if first is None:
             first = rows[0]
-            refuse_reserved(first.extra)
+            check_column_names(first.extra)
         if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
             raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
         columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}

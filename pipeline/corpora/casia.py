@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from emodna.pipeline.corpora.base import CorpusFacts, Gender, PathCorpus, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusInfo, Gender, PathCorpus, Scan, Skip, Utterance
 
 # Many copies are sorted by emotion alone, and carry emotion and speaker in the name: angry/201-angry-liuchanhg.wav.
 _NAME = re.compile(
@@ -34,7 +34,7 @@ class Casia(PathCorpus):
     """Names are a number in <speaker>/<emotion>, or number-emotion-speaker in any folder."""
 
     name = "casia"
-    facts = CorpusFacts(
+    info = CorpusInfo(
         title="CASIA Chinese emotional speech corpus, the free part",
         language="zh",
         utterances=1200,
@@ -60,7 +60,7 @@ class Casia(PathCorpus):
         code = (match["emotion"] or path.parent.name).lower()
         speaker = (match["speaker"] or path.parent.parent.name).lower()
         if not speaker:
-            return None if self.emotion_of(code) is None else Skip("no speaker folder above the emotion folder")
+            return None if self.find_emotion(code) is None else Skip("no speaker folder above the emotion folder")
         if int(match["number"]) not in _FREE:
             return Skip(_NOT_FREE)
         speaker = _SPELLINGS.get(speaker, speaker)
@@ -73,9 +73,9 @@ class Casia(PathCorpus):
             text=match["number"],
         )
 
-    def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
+    def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus; name the full one."""
-        lines = super().differences(scan, sample_rates)
+        lines = super().find_differences(scan, sample_rates)
         if beyond := scan.skipped.get(_NOT_FREE):
             lines.insert(
                 0,

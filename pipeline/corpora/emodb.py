@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusInfo, PathCorpus, Scan, Skip, Utterance
 from emodna.pipeline.download import Download
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z])\.wav", re.IGNORECASE)
@@ -19,7 +19,7 @@ class Emodb(PathCorpus):
     """Names are SSTTTEv: speaker, text, emotion (a German initial), version."""
 
     name = "emodb"
-    facts = CorpusFacts(
+    info = CorpusInfo(
         title="Berlin Database of Emotional Speech",
         language="de",
         utterances=535,
@@ -75,9 +75,9 @@ class Emodb(PathCorpus):
             text=text,
         )
 
-    def differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
+    def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus; name EMODB 2.0."""
-        lines = super().differences(scan, sample_rates)
+        lines = super().find_differences(scan, sample_rates)
         if len(scan) == _UTTERANCES_2_0:
             lines.insert(0, "this is EMODB 2.0, with 281 ambiguous clips; the literature means the 535 of 1.x")
         return lines

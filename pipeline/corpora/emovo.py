@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusInfo, PathCorpus, Skip, Utterance
 
 _NAME = re.compile(
     r"(?P<emotion>[a-z]{3})-(?P<speaker>[a-z][0-9])-(?P<sentence>[a-z][0-9])\.wav", re.IGNORECASE | re.ASCII
@@ -25,7 +25,7 @@ class Emovo(PathCorpus):
     """Names are emotion-speaker-sentence; features come from the first of two microphones that stand apart."""
 
     name = "emovo"
-    facts = CorpusFacts(
+    info = CorpusInfo(
         title="EMOVO, an Italian emotional speech database",
         language="it",
         utterances=588,

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.corpora.base import Corpus, CorpusFacts, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import Corpus, CorpusInfo, Scan, Skip, Utterance
 from emodna.pipeline.errors import AudioError
 
 # [start - end] TAB turn TAB code TAB [valence, arousal, dominance]
@@ -62,21 +62,21 @@ _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
 }
 
 
-def _with_numbers(facts: CorpusFacts, selection: Mapping[str, str | None]) -> CorpusFacts:
+def _add_counts(info: CorpusInfo, selection: Mapping[str, str | None]) -> CorpusInfo:
     """Return the corpus's facts, with the numbers of a selection."""
     emotions = {code: emotion for code, emotion in selection.items() if emotion is not None}
     counts = dict.fromkeys(emotions.values(), 0)
     for code, emotion in emotions.items():
         counts[emotion] += _TURNS[code]
-    return replace(facts, utterances=sum(map(_TURNS.__getitem__, selection)), emotions=emotions, counts=counts)
+    return replace(info, utterances=sum(map(_TURNS.__getitem__, selection)), emotions=emotions, counts=counts)
 
 
 class Iemocap(Corpus):
     """Names are turns of a dialog, described in label files; without a subset, the usual four emotions."""
 
     name = "iemocap"
-    facts = _with_numbers(
-        CorpusFacts(
+    info = _add_counts(
+        CorpusInfo(
             title="Interactive Emotional Dyadic Motion Capture database",
             language="en",
             speakers=10,
@@ -112,26 +112,26 @@ class Iemocap(Corpus):
         self._selection = _SELECTIONS[subset]
         if subset is not None:  # a name of its own gives it a store of its own
             self.name = f"{self.name}-{subset}"
-            self.facts = _with_numbers(self.facts, self._selection)
+            self.info = _add_counts(self.info, self._selection)
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every WAV by the label line of its turn, and count what is left out or occurs twice."""
         skipped: Counter[str] = Counter()
-        labels = _labels(tree, skipped)
-        heard: set[str] = set()
+        labels = _read_labels(tree, skipped)
+        seen_turns: set[str] = set()
 
         def describe(path: PurePosixPath) -> Utterance | Skip | None:
             if not _TURN.fullmatch(path.stem):
                 return Skip("recording of a whole dialog") if _DIALOG.fullmatch(path.stem) else None
             turn = path.stem.lower()
-            if turn in heard:  # looked at before its emotion, so that it is no further one of another emotion
+            if turn in seen_turns:  # looked at before its emotion, so that it is no further one of another emotion
                 return Skip("second copy of an utterance")
-            heard.add(turn)
+            seen_turns.add(turn)
             return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
 
-        scan = self.described(tree, describe, skipped)
-        unheard = len(labels.keys() - heard)
-        return Scan(scan.table, {**scan.skipped, "label line without a WAV": unheard}) if unheard else scan
+        scan = self.scan_files(tree, describe, skipped)
+        unseen_turns = len(labels.keys() - seen_turns)
+        return Scan(scan.table, {**scan.skipped, "label line without a WAV": unseen_turns}) if unseen_turns else scan
 
     def _utterance(self, path: PurePosixPath, label: Utterance) -> Utterance | Skip:
         code = label.emotion_code or ""
@@ -140,13 +140,13 @@ class Iemocap(Corpus):
         return replace(label, path=str(path), emotion=self._selection[code])
 
 
-def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
+def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
     """Label of each turn by its name in lower case; of several copies of a label file, the one nearest to the root."""
     labels: dict[str, Utterance] = {}
     # Only direct children: the folders below hold the votes of single raters.
-    files = [p for p in tree.files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
+    files = [p for p in tree.list_files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
-        stamp = tree.stamp(path)
+        stamp = tree.read_stamp(path)
         if stamp is None or stamp.size > _LABEL_FILE_BYTES:
             skipped["label file larger than 4 MB"] += 1
             continue
@@ -158,14 +158,14 @@ def _labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
             skipped["label file that cannot be read"] += 1
             continue
         for line in lines:
-            if label := _label(line):
+            if label := _parse_label(line):
                 labels.setdefault(label.id.lower(), label)
             else:
                 skipped["label line outside the grammar"] += 1
     return labels
 
 
-def _label(line: str) -> Utterance | None:
+def _parse_label(line: str) -> Utterance | None:
     """Return the utterance of a label line, which still lacks its path and emotion; None outside the grammar."""
     match = _LABEL.fullmatch(line)
     turn = match and _TURN.fullmatch(match["turn"])
@@ -176,7 +176,7 @@ def _label(line: str) -> Utterance | None:
         path="",
         speaker=turn["session"].capitalize() + turn["speaker"].upper(),
         gender="f" if turn["speaker"].upper() == "F" else "m",
-        language=Iemocap.facts.language,
+        language=Iemocap.info.language,
         emotion_code=match["code"].lower(),
         extra={
             "dialog": turn["dialog"],

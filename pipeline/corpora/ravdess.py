@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusInfo, PathCorpus, Skip, Utterance
 from emodna.pipeline.download import Download
 
 _NAME = re.compile(
@@ -30,7 +30,7 @@ class Ravdess(PathCorpus):
     """Names are MM-VC-EE-II-SS-RR-AA: modality, vocal channel, emotion, intensity, statement, repetition, actor."""
 
     name = "ravdess"
-    facts = CorpusFacts(
+    info = CorpusInfo(
         title="Ryerson Audio-Visual Database of Emotional Speech and Song (speech, audio only)",
         language="en",
         utterances=1440,

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from emodna.pipeline.corpora.base import CorpusFacts, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.base import CorpusInfo, PathCorpus, Skip, Utterance
 
 # Taking both letters where there are two reads sa (sadness) and su (surprise) before any single letter.
 _NAME = re.compile(
@@ -28,7 +28,7 @@ class Savee(PathCorpus):
     """Names are an emotion code and a number, below a folder per speaker or behind the speaker's initials."""
 
     name = "savee"
-    facts = CorpusFacts(
+    info = CorpusInfo(
         title="Surrey Audio-Visual Expressed Emotion",
         language="en",
         utterances=480,

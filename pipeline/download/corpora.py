@@ -12,7 +12,7 @@ from emodna.pipeline.errors import DownloadError
 from emodna.pipeline.files import flush_folder
 
 #: Hidden folder beside the file, for all that is not yet known to be the published one.
-UNFINISHED: Final = ".download"
+UNFINISHED_FOLDER: Final = ".download"
 
 #: Tries in a row that bring nothing, and the pause in s after the first one; each further pause is twice as long.
 _TRIES: Final = 5
@@ -22,7 +22,7 @@ _TIMEOUT: Final = (20.0, 30.0)
 #: Bytes that are written at a time: of a cut, so many are lost at most.
 _CHUNK: Final = 1 << 14
 #: Answers below 500 after which another try makes sense. 416: the part that is here is none of this file.
-_PASSING: Final = (408, 416, 425, 429)
+_RETRIED_STATUSES: Final = (408, 416, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ class Download:
 def fetch(
     download: Download,
     folder: Path,
-    received: Callable[[int], None],
-    tell: Callable[[str], None],
+    on_progress: Callable[[int], None],
+    on_message: Callable[[str], None],
     *,
     homepage: str = "",
 ) -> Path:
     """Get a file into a folder, verified by its checksum, unless it is there already.
 
     What an interrupted run has got is kept, and continued. The file gets its name when it is the published one.
-    `received` is called with the number of bytes that are there, `tell` with lines about waits and failed tries. At the
+    `on_progress` is called with the number of bytes that are there, `on_message` with lines about waits and failed tries. At the
     homepage a user can look if the server has not got the file (any more).
 
     Raises `DownloadError`: it could not be got, in one line that names its address; or another file has its name.
@@ -58,22 +58,22 @@ def fetch(
     import filelock
 
     file = folder / download.file
-    unfinished = folder / UNFINISHED
+    unfinished = folder / UNFINISHED_FOLDER
     part = unfinished / f"{download.file}.part"
     try:
-        if _is_there(download, file):
+        if _is_downloaded(download, file):
             return file
         unfinished.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(unfinished / "lock")  # the kernel's: it dies with its holder
         try:
             held = lock.acquire(timeout=0)
         except filelock.Timeout:
-            tell(f"waiting for another process that downloads {file}")
+            on_message(f"waiting for another process that downloads {file}")
             held = lock.acquire()
         with held:
-            if not _is_there(download, file):
+            if not _is_downloaded(download, file):
                 _check_space(download, part)
-                _complete(download, part, received, tell, homepage)
+                _download_rest(download, part, on_progress, on_message, homepage)
                 if not _is_published(download, part):
                     part.unlink()
                     wrong = f"not the published file: its checksum is not {download.checksum}"
@@ -96,7 +96,7 @@ def _check_space(download: Download, part: Path) -> None:
         )
 
 
-def _is_there(download: Download, file: Path) -> bool:
+def _is_downloaded(download: Download, file: Path) -> bool:
     """Return True if the published file has its final name already."""
     if not file.exists():
         return False
@@ -115,8 +115,8 @@ def _is_published(download: Download, file: Path) -> bool:
     return bool(hash_matches(str(file), download.checksum))
 
 
-def _complete(
-    download: Download, part: Path, received: Callable[[int], None], tell: Callable[[str], None], homepage: str
+def _download_rest(
+    download: Download, part: Path, on_progress: Callable[[int], None], on_message: Callable[[str], None], homepage: str
 ) -> None:
     """Bring a part to its full size, from however much of it is there. Its content is for the checksum to judge."""
     import requests
@@ -124,14 +124,14 @@ def _complete(
     failures = 0
     part.touch()
     while (held := part.stat().st_size) < download.bytes:
-        received(held)
+        on_progress(held)
         try:
-            _continue(download, part, held, received)
+            _request_rest(download, part, held, on_progress)
         except requests.RequestException as error:
             now = part.stat().st_size
             failures = 1 if now > held else failures + 1
             status = None if error.response is None else error.response.status_code
-            if status is not None and status < 500 and status not in _PASSING:
+            if status is not None and status < 500 and status not in _RETRIED_STATUSES:
                 look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
                 then = f"{look}, and say by --root where you put what you got"
             elif failures == _TRIES:
@@ -139,13 +139,13 @@ def _complete(
                 then = f"{here}, and the same command goes on from there"
             else:
                 pause = _PAUSE * 2 ** (failures - 1)
-                tell(f"{_cause(error)}; trying again in {pause:.0f} s")
+                on_message(f"{_describe_cause(error)}; trying again in {pause:.0f} s")
                 time.sleep(pause)
                 continue
-            raise DownloadError(f"{download.url}: {_cause(error)}; {then}") from error
+            raise DownloadError(f"{download.url}: {_describe_cause(error)}; {then}") from error
 
 
-def _continue(download: Download, part: Path, held: int, received: Callable[[int], None]) -> None:
+def _request_rest(download: Download, part: Path, held: int, on_progress: Callable[[int], None]) -> None:
     """Ask for the file from byte `held` on, and write what comes."""
     import requests
 
@@ -175,14 +175,14 @@ def _continue(download: Download, part: Path, held: int, received: Callable[[int
                 file.truncate(0)
                 raise DownloadError(f"{download.url}: the server sends more than the {download.bytes} bytes published")
             file.write(chunk)
-            received(file.tell())
+            on_progress(file.tell())
         file.flush()
         os.fsync(file.fileno())
         if file.tell() < download.bytes:
             raise requests.ConnectionError("the server ended the file early")
 
 
-def _cause(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """Return what an error of the network comes down to, in one line: its wrappings say no more, at length."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

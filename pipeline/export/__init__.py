@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from emodna.pipeline.files import replacing
+from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
     from emodna.pipeline.export.base import Format
@@ -40,7 +40,7 @@ def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: 
     taken, or is none for this format. Raises `StoreError`: features are damaged.
     """
     chosen = export_format(name)
-    with replacing(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:
+    with replace_atomically(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:
         chosen.write(store, fresh, told)
         files = [path for path in fresh.rglob("*") if path.is_file()] if chosen.own_files else [fresh]
         return Exported(len(files), sum(path.stat().st_size for path in files))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
-from emodna.pipeline.tables import renamed
+from emodna.pipeline.tables import choose_column_names
 
 #: Columns of the index that say where in the store an utterance lies: not where it lies in an export.
 _PLACES: Final = ("shard", "offset")
@@ -42,7 +42,7 @@ class Format:
 def columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
     """Return the columns of the index that go along, in order; those with a taken name get `own_` before it."""
     table = store.table.drop_columns(list(_PLACES))
-    return table.rename_columns(list(renamed(table.column_names, taken).values()))
+    return table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emodna.pipeline.cards import yaml_text
+from emodna.pipeline.cards import quote_yaml
 from emodna.pipeline.export import base
 from emodna.pipeline.export.base import Format, about_json, columns, plain
 from emodna.pipeline.export.parquet import open_writer
@@ -50,15 +50,15 @@ def _card(store: FeatureStore, table: pa.Table) -> str:
     if known := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
         licence = f"license: cc-{known[1].lower()}-{known[4]}\n"
     else:
-        licence = f"license: other\nlicense_name: {yaml_text(snapshot.licence)}\n"
+        licence = f"license: other\nlicense_name: {quote_yaml(snapshot.licence)}\n"
     spoken = sorted(pc.unique(table["language"].drop_null()).to_pylist())
-    languages = "".join(["language:\n" * bool(spoken), *(f"- {yaml_text(each)}\n" for each in spoken)])
+    languages = "".join(["language:\n" * bool(spoken), *(f"- {quote_yaml(each)}\n" for each in spoken)])
     columns = "\n".join(
-        f"  - name: {yaml_text(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
+        f"  - name: {quote_yaml(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
         for field in table.schema
     )
     return f"""---
-pretty_name: {yaml_text(f"{snapshot.corpus}, {snapshot.feature_set}")}
+pretty_name: {quote_yaml(f"{snapshot.corpus}, {snapshot.feature_set}")}
 {licence}{languages}tags:
 - audio
 - speech-emotion-recognition

@@ -31,7 +31,7 @@ def counts(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+def encode_names(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """Encode a column of names as numbers into a list of them, null as the name `unknown`."""
     encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
@@ -40,8 +40,8 @@ def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
 def labels(store: FeatureStore) -> dict[str, Any]:
     """Count each task's classes: in all, by gender, and their share over speakers."""
     table = store.columns(["speaker", "gender"])
-    speaker, speakers = coded(table["speaker"])
-    gender, genders = coded(table["gender"])
+    speaker, speakers = encode_names(table["speaker"])
+    gender, genders = encode_names(table["gender"])
     return {task: _balance(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
 
 
@@ -69,7 +69,7 @@ def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]
 def speakers(store: FeatureStore) -> dict[str, Any]:
     """Count the speakers, and utterances and s of each."""
     table = store.columns(["speaker", "duration"])
-    code, names = coded(table["speaker"])
+    code, names = encode_names(table["speaker"])
     utterances = np.bincount(code, minlength=len(names))
     seconds = np.bincount(code, weights=table["duration"].to_numpy(), minlength=len(names))
     each = {

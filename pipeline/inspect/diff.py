@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import has_content
-from emodna.pipeline.tables import python_values
+from emodna.pipeline.tables import to_python
 
 #: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
 _APART: Final = ["audio_sha256", "feature_crc", "shard", "offset"]
@@ -94,7 +94,7 @@ def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
         differs = _differs(old, new)
         if pc.any(differs).as_py():
             values = (a[key].take(rows_a).filter(differs), old.filter(differs), new.filter(differs))
-            rows = sorted(zip(*map(python_values, values), strict=True), key=lambda row: str(row[0]))
+            rows = sorted(zip(*map(to_python, values), strict=True), key=lambda row: str(row[0]))
             columns[name] = [dict(zip((key, "a", "b"), row, strict=True)) for row in rows]
     return {
         "only_a": _only(a[key], b[key]),
@@ -126,7 +126,7 @@ def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
             unequal = pc.and_not(unequal, pc.fill_null(pc.and_(pc.is_nan(a), pc.is_nan(b)), fill_value=False))
         return pc.or_(unequal, pc.xor(a.is_null(), b.is_null()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, say, or types that have nothing in common
-        return pa.chunked_array([[x != y for x, y in zip(python_values(a), python_values(b), strict=True)]], pa.bool_())
+        return pa.chunked_array([[x != y for x, y in zip(to_python(a), to_python(b), strict=True)]], pa.bool_())
 
 
 def _largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:

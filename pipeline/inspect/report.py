@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import rebuild_feature_set
-from emodna.pipeline.inspect import balance, duplicates, oddities
-from emodna.pipeline.inspect.oddities import OFFSET, ZEROS, Waveform
+from emodna.pipeline.inspect import anomalies, balance, duplicates
+from emodna.pipeline.inspect.anomalies import OFFSET, ZEROS, Waveform
 from emodna.pipeline.inspect.survey import Utterances, survey
 from emodna.pipeline.store import FeatureStore
 
@@ -27,10 +27,10 @@ def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Wavefo
     features = rebuild_feature_set(store.snapshot.parameters)
     moments, found = survey(store)
     table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels"])
-    silent = oddities.is_silent(store)
-    limits = oddities.band_limits(store, found, features)
+    silent = anomalies.is_silent(store)
+    limits = anomalies.band_limits(store, found, features)
     limited = np.flatnonzero(np.isfinite(limits))
-    far = list(oddities.outliers(store, found))
+    far = list(anomalies.outliers(store, found))
 
     def ids(rows: Sequence[int] | NDArray[np.integer]) -> list[str]:
         names: list[str] = table["id"].take(np.asarray(rows, np.int64)).to_pylist()
@@ -64,10 +64,10 @@ def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Wavefo
             "max": moments.high.tolist(),
         },
         "silent": ids(np.flatnonzero(silent)),
-        "flat": ids(np.flatnonzero(oddities.is_flat(store, found))),
+        "flat": ids(np.flatnonzero(anomalies.is_flat(store, found))),
         "band_limited": [{"id": id, "hz": hz} for id, hz in zip(ids(limited), limits[limited].tolist(), strict=True)],
-        "other_sample_rate": ids(oddities.exceptions(table["sample_rate"].to_numpy())),
-        "other_channels": ids(oddities.exceptions(table["channels"].to_numpy())),
+        "other_sample_rate": ids(anomalies.exceptions(table["sample_rate"].to_numpy())),
+        "other_channels": ids(anomalies.exceptions(table["channels"].to_numpy())),
         "outliers": [{"id": id, **figure} for id, (_, figure) in zip(ids([row for row, _ in far]), far, strict=True)],
         "duplicates": _duplicates(store, found, silent, ids),
         "audio": None if waveforms is None else _audio(waveforms, ids),

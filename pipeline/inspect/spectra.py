@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet
-from emodna.pipeline.threads import torch_on_one_thread
+from emodna.pipeline.threads import limit_torch_to_one_thread
 
 #: Cepstral coefficients, from c0, that tell utterances apart.
 COEFFICIENTS: Final = 13
@@ -71,7 +71,7 @@ class Spectra:
         counts = frames.astype(np.int64)
         peaks = peak_db.astype(np.float64)
         if self._stored is None:
-            with torch_on_one_thread():
+            with limit_torch_to_one_thread():
                 made = [self._set.transform(piece[:, 0].copy()) for piece in np.split(features, np.cumsum(counts)[:-1])]
             features = np.concatenate([spectrum for spectrum, _ in made])
             counts = np.array([len(spectrum) for spectrum, _ in made])

@@ -31,7 +31,7 @@ from emodna.pipeline.prepare.extract import (
     examine_all,
     get_library_versions,
 )
-from emodna.pipeline.threads import hold_to_one_thread
+from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -241,7 +241,7 @@ class _ClusterRun:
 
 def _describe_size(tree: Tree, job: Job) -> str:
     """Return the size of a recording as text."""
-    stamp = tree.stamp(job.path)
+    stamp = tree.read_stamp(job.path)
     return "no such file" if stamp is None else f"{stamp.size} bytes"
 
 
@@ -293,7 +293,7 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     with _open_lock:
         tree, extraction = _open_root(setup)
     if not hasattr(_thread, "is_limited"):
-        hold_to_one_thread()
+        limit_to_one_thread()
         _thread.is_limited = True
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)

@@ -25,7 +25,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_leftovers
 from emodna.pipeline.store.shards import write_table
 from emodna.pipeline.store.snapshot import Snapshot, compute_checksum, encode_document
-from emodna.pipeline.tables import batches, positions
+from emodna.pipeline.tables import find_positions, iterate_batches
 
 #: Number of shards per index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -71,8 +71,8 @@ def commit(
         parameters=parameters,
         libraries=get_library_versions(),
         root=str(root),
-        licence=corpus.facts.licence,
-        citation=corpus.facts.citation,
+        licence=corpus.info.licence,
+        citation=corpus.info.citation,
         counts={
             "utterances": len(index),
             "rejected": len(rejections),
@@ -99,7 +99,7 @@ def _build_index(
 ) -> pa.Table:
     """Return a row per utterance, sorted by (shard, id), with the columns of its recording."""
     recordings = get_recording_ids(utterances["id"]) if segmented else utterances["id"]
-    scanned = scan.table.take(pa.array(positions(recordings, scan.table["id"])))
+    scanned = scan.table.take(pa.array(find_positions(recordings, scan.table["id"])))
     emotion = pc.index_in(scanned["emotion"], value_set=pa.array(EMOTIONS))
     computed = {
         "corpus": pa.repeat(corpus.name, len(utterances)),
@@ -121,7 +121,7 @@ def _compute_fingerprint(parameters: Mapping[str, Any], index: pa.Table) -> str:
     """Return the SHA-256 of the content of a store, independent of the library versions that wrote its files."""
     digest = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
     for column in ("id", "speaker", "gender", "language", "emotion", "audio_sha256", "feature_crc"):
-        for number, batch in enumerate(batches(index[column])):  # the column as one JSON array
+        for number, batch in enumerate(iterate_batches(index[column])):  # the column as one JSON array
             digest.update(f"{', ' if number else '['}{json.dumps(batch)[1:-1]}".encode())
         digest.update(b"]")
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from typing import Any, Final
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import Remedy, WorkerError
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine_all
-from emodna.pipeline.threads import extracting_threads, hold_to_one_thread
+from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 
 #: Smallest number of recordings per worker for which processes are faster than threads.
 _MIN_PER_PROCESS: Final = 100
@@ -50,7 +50,7 @@ def make_local_factory(count: int) -> ExecutorFactory:
     """Return a factory of processes if there is enough work for each, else of threads."""
 
     def start(tree: Tree, extraction: ExtractionConfig, recordings: int) -> AbstractContextManager[Executor]:
-        is_large = count > 1 and recordings >= count * _MIN_PER_PROCESS and tree.opens_at_once
+        is_large = count > 1 and recordings >= count * _MIN_PER_PROCESS and tree.is_quick_to_open
         return (make_process_factory if is_large else make_thread_factory)(count)(tree, extraction, recordings)
 
     return start
@@ -61,7 +61,7 @@ def make_thread_factory(count: int) -> ExecutorFactory:
 
     @contextmanager
     def start(tree: Tree, extraction: ExtractionConfig, _recordings: int) -> Iterator[Executor]:
-        with extracting_threads(count) as pool:
+        with open_extraction_threads(count) as pool:
             yield Executor(pool, 2 * count, partial(examine_all, tree=tree, extraction=extraction))
 
     return start
@@ -118,7 +118,7 @@ def _examine_in_process(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> l
 def _serve_batches(connection: Connection, tree: Tree, extraction: ExtractionConfig) -> None:
     """Examine batches in a worker process until its parent closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the parent ends this one
-    hold_to_one_thread()
+    limit_to_one_thread()
     with suppress(EOFError, OSError):
         while True:
             jobs = connection.recv()

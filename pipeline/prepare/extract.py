@@ -23,7 +23,7 @@ from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sa
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
 from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.files import naming
+from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store.shards import compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
@@ -153,7 +153,7 @@ def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRes
     without memory, file descriptors or network.
     """
     try:
-        with naming(tree.root / job.path):
+        with name_in_errors(tree.root / job.path):
             return _examine(job, tree, extraction)
     except MemoryError as error:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(tree.root / job.path)) from error
@@ -166,7 +166,7 @@ def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRes
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
-    now, stamp = time.time_ns(), tree.stamp(job.path)
+    now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
-from emodna.pipeline.tables import NOWHERE, positions, values
+from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class PreparationPlan:
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]
         count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
-        shard = np.fromiter((layout.assign_shard(id, count) for id in values(self._ids)), np.int64, len(scan))
-        owner = positions(history.recordings, self._ids)
+        shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
+        owner = find_positions(history.recordings, self._ids)
         self.missing_recordings: list[str] = sorted(
-            pc.unique(history.recordings.filter(pa.array(owner == NOWHERE))).to_pylist()
+            pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist()
         )
         """Recordings of earlier preparations that no longer exist."""
         order = pc.sort_indices(history.utterances["id"]).to_numpy()
-        order = order[owner[order] != NOWHERE]
+        order = order[owner[order] != NOT_FOUND]
         order = order[np.argsort(shard[owner[order]], kind="stable")]
         self.known: pa.Table = history.utterances.take(pa.array(order)).combine_chunks()
         """Known utterances of existing recordings, sorted by (shard, id)."""
@@ -81,12 +81,14 @@ class PreparationPlan:
         The size and time of their audio are unchanged, and no utterance is longer than `max_seconds`.
         """
         recordings, first = np.unique(self._owner, return_index=True)
-        state = positions(self._paths.take(pa.array(recordings)), audio["path"])
-        recordings, first, state = (each[state != NOWHERE] for each in (recordings, first, state))
+        state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
+        recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
         then = audio.take(pa.array(state))
-        paths = values(self._paths.take(pa.array(recordings)))
+        paths = iterate_values(self._paths.take(pa.array(recordings)))
         now = np.fromiter(
-            (tree.stamp(path) or (NOWHERE, NOWHERE) for path in paths), np.dtype((np.int64, 2)), len(recordings)
+            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths),
+            np.dtype((np.int64, 2)),
+            len(recordings),
         )
         up_to_date = np.zeros(len(self._ids), bool)
         up_to_date[recordings] = (

@@ -148,7 +148,7 @@ def prepare(
         rejected=len(rejections),
         audio_seconds=math.fsum(utterances["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
-        skipped={**scan.skipped, **tree.left_out},
+        skipped={**scan.skipped, **tree.skip_counts},
         rejections=rejections,
         warnings=_list_warnings(
             corpus, history, scan, plan.missing_recordings, utterances, sorted(progress.read_errors)
@@ -286,4 +286,4 @@ def _list_warnings(
     if len(silent):
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
     rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
-    return [*lines, *corpus.differences(scan, rates)]
+    return [*lines, *corpus.find_differences(scan, rates)]

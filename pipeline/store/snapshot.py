@@ -16,7 +16,7 @@ from emodna.pipeline.errors import (
     explain_os_error,
     is_system_error,
 )
-from emodna.pipeline.files import naming
+from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
 
@@ -93,7 +93,7 @@ def compute_checksum(content: Mapping[str, Any]) -> str:
 
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with naming(path), path.open("rb") as stream:
+    with name_in_errors(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -14,7 +14,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
-from emodna.model.methods.base import Method, Phase, RunFacts
+from emodna.model.methods.base import DataSummary, Method, Phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from emodna.pipeline.audio.decode import decode, resample
@@ -59,7 +59,7 @@ class Inputs:
         silence = rebuild_feature_set(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
         labels = self.source.labels("arousal")
-        facts = RunFacts.of([(self.source, labels)], self.target, config.frames, config.batch_size)
+        facts = DataSummary.of([(self.source, labels)], self.target, config.frames, config.batch_size)
         self.languages = facts.languages
         self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
         self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)

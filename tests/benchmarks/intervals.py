@@ -7,8 +7,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
-from emodna.model.metrics import scores_of
+from emodna.model.evaluation.intervals import Resampling, resample_speakers, resample_utterances
+from emodna.model.metrics import compute_scores
 from tests.benchmarks.timing import Rounds, cpu_seconds
 
 #: As many speakers and utterances of each as in SAVEE, EMODB, RAVDESS, and a larger corpus.
@@ -34,7 +34,7 @@ def coverage(rng: np.random.Generator, trials: int, speakers: int, each: int, de
     for _ in range(trials):
         counts = simulated(rng, speakers, each, deviation)
         for place, found in enumerate(
-            (over_utterances(counts.sum(axis=0), resampling), over_speakers(counts, resampling))
+            (resample_utterances(counts.sum(axis=0), resampling), resample_speakers(counts, resampling))
         ):
             held[place] += found["uar"][0] <= 100 * RECALL <= found["uar"][1]
     utterances, by_speakers = 100 * held / trials
@@ -46,7 +46,7 @@ def of_scipy(counts: NDArray[np.int64], resamples: int) -> object:
     kind = np.repeat(np.arange(4), counts)
 
     def statistic(rows: Any, axis: int) -> Any:
-        return scores_of(np.stack([(kind[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
+        return compute_scores(np.stack([(kind[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
 
     return scipy.stats.bootstrap(
         (np.arange(len(kind)),), statistic, n_resamples=resamples, method="percentile", rng=0, batch=200
@@ -68,7 +68,9 @@ def main(trials: int, rounds: int) -> None:
     counts = simulated(rng, 24, 60, 0.1)
     whole, resampling = counts.sum(axis=0), Resampling()
     works = {
-        "ours": lambda: cpu_seconds(lambda: (over_utterances(whole, resampling), over_speakers(counts, resampling))),
+        "ours": lambda: cpu_seconds(
+            lambda: (resample_utterances(whole, resampling), resample_speakers(counts, resampling))
+        ),
         "scipy": lambda: cpu_seconds(lambda: of_scipy(whole, 10_000)),
     }
     taken = Rounds(works, rounds)

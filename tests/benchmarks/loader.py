@@ -29,7 +29,7 @@ from emodna.model.training.loop import Timing, train
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.inputs import Inputs, store_options
 from tests.benchmarks.timing import Rounds
-from tests.model.small import Silent
+from tests.model.small import SilentCallback
 
 CONFIG = TrainConfig(checkpoint_seconds=1e9)
 
@@ -80,7 +80,7 @@ def training(
             seed=0,
             device=device,
             run=RunFolder(Path(folder)),
-            watcher=Silent(),
+            callback=SilentCallback(),
             residency=residency,
         )
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet, make_feature_set
+from emodna.pipeline.inspect.anomalies import band_limits
 from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
-from emodna.pipeline.inspect.oddities import band_limits
 from emodna.pipeline.inspect.survey import survey
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import compute_feature_crc, write_shard, write_table

@@ -120,7 +120,7 @@ def write_all(peer: Peer, paths: Sequence[Path]) -> None:
 def prepare_all(corpus: str, root: Path) -> None:
     """What this project does instead of that loop: hashes, shards, index and all."""
     with tempfile.TemporaryDirectory() as cache:
-        prepared(corpora.corpus(corpus), root, Path(cache), workers=1)
+        prepared(corpora.load_corpus(corpus), root, Path(cache), workers=1)
 
 
 def table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
-from emodna.model.inference.inputs import named
+from emodna.model.inference.inputs import find_inputs
 from emodna.model.inference.predict import predict
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
@@ -48,7 +48,7 @@ def loop(model: TrainedModel, files: list[Path]) -> list[float]:
 
 def ahead(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
     """The same by `predict`."""
-    answers = predict([model], named(map(str, files)), threads=threads)
+    answers = predict([model], find_inputs(map(str, files)), threads=threads)
     return [answer.probability for _, answer in answers if answer.probability is not None]
 
 

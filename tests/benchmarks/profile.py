@@ -24,7 +24,7 @@ from emodna.pipeline.prepare.executors import make_local_factory
 from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import shards
 from tests.benchmarks.inputs import corpus_option, root_option
-from tests.model.small import Silent
+from tests.model.small import SilentCallback
 
 #: Step -> the functions that do it. What one of them calls of another step counts there.
 STEPS: dict[str, list[tuple[Any, str]]] = {
@@ -54,7 +54,9 @@ CORE = ("decode", "resample", "FFT", "hash")
 
 def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
     """Prepare a corpus with the default features, in this process, whose libraries are loaded."""
-    return prepare(corpus, root, cache, ExtractionConfig(MfccSet()), Silent(), workers=make_local_factory(workers))
+    return prepare(
+        corpus, root, cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=make_local_factory(workers)
+    )
 
 
 class Stopwatch:
@@ -128,7 +130,7 @@ def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
     for _ in range(1 + rounds):  # the first loads libraries and makes filters
         with tempfile.TemporaryDirectory() as cache, Stopwatch() as stopwatch:
             began = time.process_time()
-            report = prepared(corpora.corpus(corpus), root, Path(cache), workers)
+            report = prepared(corpora.load_corpus(corpus), root, Path(cache), workers)
             runs.append((time.process_time() - began - stopwatch.overhead, stopwatch.seconds()))
     total, seconds = min(runs[1:], key=lambda run: run[0])
     seconds["everything else"] = total - sum(seconds.values())

@@ -31,7 +31,7 @@ from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult, Job, UtteranceInfo
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.shards import compute_feature_crc
-from tests.model.small import Silent
+from tests.model.small import SilentCallback
 from tests.pipeline.making import LONG_AGO
 
 _IN_A_FOLDER = 1000
@@ -83,7 +83,9 @@ class Place:
     def prepare(self) -> str:
         """Bring the store up to date."""
         corpus = Recordings(self.root, "scale")
-        report = prepare(corpus, self.root, self.cache, ExtractionConfig(MfccSet()), Silent(), workers=_imagining)
+        report = prepare(
+            corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_imagining
+        )
         return f"{report.extracted} new"
 
     def open(self) -> str:

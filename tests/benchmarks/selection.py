@@ -20,7 +20,7 @@ import click
 from scipy.stats import spearmanr
 
 from emodna.model.evaluation.criteria import CRITERIA, SOURCE_ACCURACY
-from emodna.model.evaluation.selection import best_step
+from emodna.model.evaluation.selection import find_best_step
 
 PAIRS = (("ravdess", "emodb"), ("emodb", "ravdess"))
 TASKS = ("arousal", "valence")
@@ -76,7 +76,7 @@ def judged(folder: Path) -> dict[str, Chosen]:
     best = max(uars)
     found = {}
     for name, criterion in CRITERIA.items():
-        step = best_step(rows, name, higher_is_better=criterion.higher_is_better)
+        step = find_best_step(rows, name, higher_is_better=criterion.higher_is_better)
         values = [row[name] if criterion.higher_is_better else -row[name] for row in rows]
         found[name] = Chosen(truth[step], best - truth[step], *_correlations(values, uars))
     steps = [row["step"] for row in rows]

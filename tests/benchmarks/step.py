@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from emodna.model.methods import METHODS
-from emodna.model.training.acceleration import compiled, keep_freed_memory
+from emodna.model.training.acceleration import compile_losses, keep_freed_memory
 from tests.benchmarks.inputs import Inputs, store_options
 
 
@@ -65,7 +65,7 @@ def main(
     inputs = Inputs(cache, src, tgt)
     method = METHODS[method_name](inputs.source.dim, METHODS[method_name].defaults, 0).to(where).train()
     optimizer = torch.optim.RAdam(method.parameters(), lr=1e-3, foreach=True)
-    losses = compiled(method.losses, where) if compile else method.losses
+    losses = compile_losses(method.losses, where) if compile else method.losses
 
     def step(clock: Clock, number: int) -> None:
         with clock.part("batches out of the store"):

@@ -12,8 +12,8 @@ from emodna.cli.cache import command as cache_command
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
-from tests.cli.running import Command, in_process
-from tests.model.small import SETTINGS, Silent
+from tests.cli.running import Command, make_runner
+from tests.model.small import SETTINGS, SilentCallback
 
 
 @pytest.fixture
@@ -27,17 +27,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def emodna_prep(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return in_process("emodna-prep", prep_command.main, monkeypatch, capsys)
+    return make_runner("emodna-prep", prep_command.main, monkeypatch, capsys)
 
 
 @pytest.fixture
 def emodna_cache(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return in_process("emodna-cache", cache_command.main, monkeypatch, capsys)
+    return make_runner("emodna-cache", cache_command.main, monkeypatch, capsys)
 
 
 @pytest.fixture
 def emodna_corpora(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return in_process("emodna-corpora", corpora_command.main, monkeypatch, capsys)
+    return make_runner("emodna-corpora", corpora_command.main, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def finished_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     settings = {**SETTINGS, "tcn_blocks": "1"}
     for task, steps in (("arousal", 20), ("valence", 2)):
         request = FitRequest([source], target, task=task, steps=steps, threads=1, settings=settings, out=folder / task)
-        fit(request, Silent())
+        fit(request, SilentCallback())
     return {task: folder / task for task in ("arousal", "valence")}
 
 

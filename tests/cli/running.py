@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-Command = Callable[..., "Ran"]
+Command = Callable[..., "CommandResult"]
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command left behind."""
 
     code: int
@@ -45,24 +45,24 @@ class Ran:
         return self.err.rstrip().splitlines()[-1]
 
 
-def in_process(
+def make_runner(
     name: str, main: Callable[[], object], patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
 ) -> Command:
     """Make a function that runs a command's entry point with the arguments it is given."""
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object) -> CommandResult:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
         capture.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         captured = capture.readouterr()
-        return Ran(int(ended.value.code or 0), captured.out, captured.err)
+        return CommandResult(int(ended.value.code or 0), captured.out, captured.err)
 
     return run
 
 
-def script(name: str, *arguments: object, **options: Any) -> Ran:
+def run_script(name: str, *arguments: object, **options: Any) -> CommandResult:
     """Run an installed command as a user does."""
     command = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)

@@ -15,7 +15,7 @@ from emodna.cli.cache import command as cache_command
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.cli.running import Command, script
+from tests.cli.running import Command, run_script
 from tests.pipeline.making import flip, noise, prepare_corpus, wav
 
 
@@ -199,6 +199,6 @@ class TestOptions:
         (tmp_path / "own.csv").write_text("path,speaker\na.wav,Łódź\n", encoding="utf-8")
         prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "own.csv", "own"))
         environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-        ran = script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
+        ran = run_script("emodna-cache", "show", "own", "a.wav", "--cache", tmp_path / "cache", env=environment)
         assert ran.code == 0, ran.err
         assert json.dumps("Łódź").strip('"') in ran.out or r"\u0141\xf3d\u017a" in ran.out

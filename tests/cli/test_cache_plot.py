@@ -21,7 +21,7 @@ BEGINNINGS = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<?xml", "pdf": b"%PDF"}
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The figures of which files are to be made; none is, which takes time."""
     kept: list[Any] = []
-    monkeypatch.setattr("emodna.cli.picture.save", lambda figure, *_: kept.append(figure))
+    monkeypatch.setattr("emodna.cli.store_figures.save_figure", lambda figure, *_: kept.append(figure))
     return kept
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.cli.charts import curve, sparkline, terminal_picture
+from emodna.cli.charts import draw_curve, draw_sparkline, terminal_picture
 from emodna.pipeline.features import FEATURE_SETS
 from tests.pipeline.making import Float32
 
@@ -26,19 +26,19 @@ def sine(seconds: float, hertz: float = 2.0) -> Float32:
 
 
 def test_a_line_that_falls_falls() -> None:
-    assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8, ascii_only=False) == "█▇▆▅▄▃▂▁"
+    assert draw_sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8, ascii_only=False) == "█▇▆▅▄▃▂▁"
 
 
 def test_columns_show_means_of_their_shares() -> None:
-    assert sparkline([0, 2, 9, 7], 2, ascii_only=False) == sparkline([1, 8], 2, ascii_only=False) == "▁█"
+    assert draw_sparkline([0, 2, 9, 7], 2, ascii_only=False) == draw_sparkline([1, 8], 2, ascii_only=False) == "▁█"
 
 
 def test_what_is_not_finite_is_a_gap() -> None:
-    assert sparkline([1, math.nan, 2, math.inf], 4, ascii_only=False) == "▁ █ "
+    assert draw_sparkline([1, math.nan, 2, math.inf], 4, ascii_only=False) == "▁ █ "
 
 
 def test_a_chart_is_filled_from_below() -> None:
-    assert curve([0, 1, 2], 3, 2, ascii_only=False) == [" ▁█", "▁██"]
+    assert draw_curve([0, 1, 2], 3, 2, ascii_only=False) == [" ▁█", "▁██"]
 
 
 @given(
@@ -48,7 +48,7 @@ def test_a_chart_is_filled_from_below() -> None:
     st.booleans(),
 )
 def test_any_values_fit_their_place(values: list[float], width: int, height: int, ascii_only: bool) -> None:
-    lines = curve(values, width, height, ascii_only=ascii_only)
+    lines = draw_curve(values, width, height, ascii_only=ascii_only)
     assert len(lines) == height
     assert {len(line) for line in lines} == {min(width, len(values))}
     if ascii_only:

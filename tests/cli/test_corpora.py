@@ -11,7 +11,7 @@ from emodna.pipeline.corpora import CORPORA
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.making import flip
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 KEYS = [
     "corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores", "next",
@@ -25,8 +25,8 @@ class TestLs:
         assert [row["corpus"] for row in rows] == sorted(CORPORA)
         for row in rows:
             assert list(row) == KEYS
-            facts = CORPORA[row["corpus"]].facts
-            assert (row["utterances"], row["speakers"]) == (facts.utterances, facts.speakers)
+            info = CORPORA[row["corpus"]].info
+            assert (row["utterances"], row["speakers"]) == (info.utterances, info.speakers)
             assert row["root"] == str(here / "data" / row["corpus"])
             assert (row["found"], row["stores"], row["error"]) == (False, [], None)
 
@@ -82,7 +82,9 @@ class TestLs:
     def test_a_broken_plug_in_is_listed_with_its_reason(
         self, emodna_corpora: Command, emodna_prep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.syspath_prepend(plug(tmp_path / "path", {"broken": "broken_corpus:Absent"}, broken_corpus=""))
+        monkeypatch.syspath_prepend(
+            install_plugin(tmp_path / "path", {"broken": "broken_corpus:Absent"}, broken_corpus="")
+        )
         rows = {row["corpus"]: row for row in emodna_corpora("--json").json}
         assert list(rows["broken"]) == KEYS
         assert rows["broken"]["error"].startswith("broken: the plug-in of emodna-studio 1.0 is broken: ")
@@ -99,16 +101,16 @@ class TestShow:
     @pytest.mark.parametrize("name", sorted(CORPORA))
     def test_all_that_is_published(self, emodna_corpora: Command, here: Path, name: str) -> None:
         document = emodna_corpora("show", name, "--json").json
-        facts = CORPORA[name].facts
-        assert document["title"] == facts.title
-        assert document["emotions"] == facts.counts
-        assert document["citation"] == facts.citation
+        info = CORPORA[name].info
+        assert document["title"] == info.title
+        assert document["emotions"] == info.counts
+        assert document["citation"] == info.citation
         assert document["root"] == str(here / "data" / name)
         text = emodna_corpora("show", name)
         assert (text.code, text.err) == (0, "")
         printed = dict(line.split(maxsplit=1) for line in text.out.splitlines())
         assert list(printed) == list(document)
-        assert printed["sample_rate"] == f"{facts.sample_rate} Hz"
+        assert printed["sample_rate"] == f"{info.sample_rate} Hz"
 
     def test_a_download_says_how_sure_it_is(self, emodna_corpora: Command) -> None:
         for name, caution in (("emodb", True), ("ravdess", False)):

@@ -19,7 +19,7 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.download import corpora as pipeline_download
 from tests.cli.running import Command
-from tests.pipeline.serving import CONTENT, Server, serving
+from tests.pipeline.download_server import CONTENT, Server, run_server
 
 MD5 = hashlib.md5(CONTENT).hexdigest()
 FILE = Path("data") / "harbour" / "harbour.zip"
@@ -27,7 +27,7 @@ FILE = Path("data") / "harbour" / "harbour.zip"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 
@@ -50,8 +50,8 @@ def harbour(server: Server, roots: object, monkeypatch: pytest.MonkeyPatch) -> A
 
     class Harbour(Emodb):
         name = "harbour"
-        facts = replace(
-            Emodb.facts,
+        info = replace(
+            Emodb.info,
             title="Voices of the harbour",
             homepage="https://harbour.example",
             download=Download(server.url, "harbour.zip", len(CONTENT), f"md5:{MD5}", confirmed=False),
@@ -59,7 +59,7 @@ def harbour(server: Server, roots: object, monkeypatch: pytest.MonkeyPatch) -> A
 
     class Gated(Emodb):
         name = "gated"
-        facts = replace(Emodb.facts, download=None, obtain="Sign the form at https://gated.example. It takes days.")
+        info = replace(Emodb.info, download=None, obtain="Sign the form at https://gated.example. It takes days.")
 
     monkeypatch.setattr(corpora, "CORPORA", {"harbour": Harbour, "gated": Gated})
     monkeypatch.setattr(pipeline_download, "_PAUSE", 0.001)
@@ -87,13 +87,13 @@ class TestDownload:
         assert roots == [("harbour", FILE)]
         lines = ran.err.splitlines()
         assert lines[0] == "harbour: Voices of the harbour"
-        facts = dict(line.split(maxsplit=1) for line in lines[1:7])
-        assert facts["size"] == "0 MB"
-        assert facts["licence"] == Emodb.facts.licence
-        assert facts["citation"] == Emodb.facts.citation
-        assert facts["from"] == server.url
-        assert facts["to"] == str(FILE)
-        assert "confirmed by one source only; the number of utterances will be checked" in facts["checksum"]
+        info = dict(line.split(maxsplit=1) for line in lines[1:7])
+        assert info["size"] == "0 MB"
+        assert info["licence"] == Emodb.info.licence
+        assert info["citation"] == Emodb.info.citation
+        assert info["from"] == server.url
+        assert info["to"] == str(FILE)
+        assert "confirmed by one source only; the number of utterances will be checked" in info["checksum"]
         assert lines[7] == f"harbour: {FILE} is the published file (md5)"
 
     def test_a_second_run_verifies_and_asks_nothing(
@@ -152,7 +152,7 @@ class TestLicence:
         line = emodna_prep("--corpus", "harbour", "--download", "-q").error()
         assert "harbour: its licence has to be accepted" in line
         assert "--accept-licence" in line
-        assert Emodb.facts.licence in line
+        assert Emodb.info.licence in line
         assert server.ranges == []
 
     @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])

@@ -13,11 +13,11 @@ import pytest
 from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import SETTINGS, Answer, Silent, assert_one_line_error, command
+from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
 KEYS = [
@@ -47,11 +47,11 @@ def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def evaluate(run: Path, cache: Path, *arguments: object) -> Answer:
-    return command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
+def evaluate(run: Path, cache: Path, *arguments: object) -> CommandResult:
+    return run_command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
 
 
-def documents(answer: Answer) -> list[dict[str, Any]]:
+def documents(answer: CommandResult) -> list[dict[str, Any]]:
     assert answer.code == 0, answer.err
     found: list[dict[str, Any]] = json.loads(answer.out)
     return found
@@ -77,12 +77,12 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepare_corpus(root, folder, corpus(name), features=make_feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=make_feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}
         asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
-        run_fit(asked, Silent())
+        run_fit(asked, SilentCallback())
         (found,) = documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
         assert Path(found["store"]).name.startswith("mfcc39-")
         assert "normalised by its own statistics" in evaluate(tmp_path / "run", folder, "--corpus", "emodb").out
@@ -147,7 +147,7 @@ class TestMistakes:
 
     def test_no_run_and_no_corpus(self, run: Path, cache: Path, tmp_path: Path) -> None:
         assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
-        answer = command(eval_command.main, run)
+        answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err
 

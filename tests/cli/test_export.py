@@ -19,13 +19,13 @@ from emodna.cli import predict as predict_command
 from emodna.model.inference.predict import predict_files
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.audio.decode import decode, resample
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
 
 
-def export(*arguments: object) -> Answer:
-    return command(export_command.main, *arguments)
+def export(*arguments: object) -> CommandResult:
+    return run_command(export_command.main, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ class TestOnnx:
         self, run: Path, session: onnxruntime.InferenceSession, emodb_root: Path
     ) -> None:
         files = sorted((emodb_root / "wav").glob("*.wav"))
-        said = json.loads(command(predict_command.main, run, *files, "--json", "--threads", 1).out)
+        said = json.loads(run_command(predict_command.main, run, *files, "--json", "--threads", 1).out)
         found = [float(session.run(["probability"], {"waveform": waveform(file)[None]})[0][0]) for file in files]
         assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
         assert np.ptp(found) > 1e-3

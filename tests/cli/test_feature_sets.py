@@ -12,11 +12,11 @@ from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.model.small import assert_one_line_error, command
+from tests.model.small import assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
 #: Half a second of each: about as long as the utterances, so that some are cropped and some padded.
@@ -30,8 +30,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_r
     """A cache that holds two small corpora in all feature sets but the default, and a link to those in that."""
     folder = tmp_path_factory.mktemp("caches")
     for name in OTHERS:
-        prepare_corpus(ravdess_root, folder, corpus("ravdess"), features=make_feature_set(name))
-        prepare_corpus(emodb_root, folder, corpus("emodb"), features=make_feature_set(name))
+        prepare_corpus(ravdess_root, folder, load_corpus("ravdess"), features=make_feature_set(name))
+        prepare_corpus(emodb_root, folder, load_corpus("emodb"), features=make_feature_set(name))
     for each in cache.glob("*/*"):
         (folder / each.parent.name / each.name).symlink_to(each)
     return folder
@@ -64,10 +64,10 @@ class TestFromPrepToPredict:
         options += ["--steps", 2, "--threads", 1, "--out", tmp_path / "run", "-q"]
         for setting in (f"frames={FRAMES[name]}", "batch_size=4", "channels=4"):
             options += ["--set", setting]
-        fitted = command(fit_command.main, *options)
+        fitted = run_command(fit_command.main, *options)
         assert fitted.code == 0, fitted.err
         assert 0 <= json.loads(fitted.out)["uar"] <= 100
-        predicted = command(predict_command.main, tmp_path / "run", emodb_root / "wav" / f"{ID}.wav", "--json")
+        predicted = run_command(predict_command.main, tmp_path / "run", emodb_root / "wav" / f"{ID}.wav", "--json")
         assert predicted.code == 0, predicted.err
         (answer,) = json.loads(predicted.out)
         looked_at = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
@@ -90,7 +90,7 @@ class TestFromPrepToPredict:
 def test_help_names_the_sets_that_there_are_whenever_it_is_asked_for(
     emodna_prep: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for text in (emodna_prep("--help").out, command(fit_command.main, "--help").out):
+    for text in (emodna_prep("--help").out, run_command(fit_command.main, "--help").out):
         for name in FEATURE_SETS:
             assert name in text.split("--feature-set")[1].split("--channel")[0].split("--out")[0]
     monkeypatch.setattr(features, "FEATURE_SETS", {**FEATURE_SETS, "whisper": FEATURE_SETS["logmel"]})
@@ -109,7 +109,7 @@ def test_prep_with_a_fixed_length_makes_all_equally_long(name: str, emodna_prep:
 def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: Path) -> None:
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
     assert_one_line_error(
-        command(fit_command.main, *options, "--out", tmp_path / "run"),
+        run_command(fit_command.main, *options, "--out", tmp_path / "run"),
         f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
         "70000 frames are 4.4 s",
     )

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.fit_progress import Watcher, watching
+from emodna.cli.fit_progress import FitDisplay, show_progress
 
 TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
@@ -31,22 +31,22 @@ class TestFacts:
         return Clock()
 
     def test_count_steps_and_utterances_and_say_how_long_it_takes(self, clock: Clock) -> None:
-        watcher = Watcher(100, 128, clock)
-        assert watcher.facts() == ["elapsed 0:00"]
-        watcher.began(0)
+        display = FitDisplay(100, 128, clock)
+        assert display.facts() == ["elapsed 0:00"]
+        display.on_start(0)
         clock.now += 5
-        watcher.logged(20, {})
-        assert watcher.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
+        display.on_log(20, {})
+        assert display.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
         clock.now += 3
-        assert watcher.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
+        assert display.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
 
     def test_of_a_resumed_run_count_this_session_alone(self, clock: Clock) -> None:
-        watcher = Watcher(1000, 2, clock)
-        watcher.began(900)
-        assert watcher.facts() == ["elapsed 0:00"]  # no division by zero
+        display = FitDisplay(1000, 2, clock)
+        display.on_start(900)
+        assert display.facts() == ["elapsed 0:00"]  # no division by zero
         clock.now += 10
-        watcher.logged(910, {})
-        assert watcher.facts() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
+        display.on_log(910, {})
+        assert display.facts() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
 
 
 Watched = Callable[..., str]
@@ -60,10 +60,10 @@ def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         file = io.StringIO()
         monkeypatch.setattr(common, "err", Console(file=file, highlight=False, emoji=False, **console))  # type: ignore[arg-type]
         common.set_verbosity(verbose=False, quiet=quiet)
-        with watching(title, 100, utterances=16) as watcher:
-            watcher.began(done)
+        with show_progress(title, 100, utterances=16) as display:
+            display.on_start(done)
             for step in range(done + 1, 101):
-                watcher.logged(step, {**TERMS, "odd[red]\x1b[2J": 1e6})
+                display.on_log(step, {**TERMS, "odd[red]\x1b[2J": 1e6})
         assert capsys.readouterr() == ("", "")
         return file.getvalue()
 

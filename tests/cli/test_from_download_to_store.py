@@ -15,8 +15,8 @@ from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
+from tests.pipeline.download_server import run_server, serve_file, serve_start
 from tests.pipeline.making import prepare_corpus
-from tests.pipeline.serving import cut_after, honest, serving
 
 
 def test_a_download_is_prepared_in_place(
@@ -29,12 +29,12 @@ def test_a_download_is_prepared_in_place(
         archive.writestr("emodb/db.emotion.csv", "file,emotion\n")
     content = packed.getvalue()
 
-    with serving() as server:
-        server.content, server.answers = content, [cut_after(1 << 14), honest]
+    with run_server() as server:
+        server.content, server.replies = content, [serve_start(1 << 14), serve_file]
         where = Download(server.url, "emodb.zip", len(content), f"md5:{hashlib.md5(content).hexdigest()}", False)
 
         class Small(Emodb):
-            facts = replace(Emodb.facts, download=where)
+            info = replace(Emodb.info, download=where)
 
         monkeypatch.setattr(corpora, "CORPORA", {"emodb": Small})
         ran = emodna_prep("--corpus", "emodb", "--download", "--accept-licence", "--json")

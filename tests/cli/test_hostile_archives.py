@@ -9,7 +9,7 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.archives.packing import files_below, patched, tar_file, tar_link, tar_of, zipped
+from tests.pipeline.archives.packing import make_tar_file, make_tar_link, make_tar_of, make_zip, patch_zip, read_files
 from tests.pipeline.making import noise, wav
 
 GOOD = ["a.wav", "A.wav", "b/c d.wav", "two\nlines.wav", "[red]x[/].wav", "ü.wav"]
@@ -22,13 +22,13 @@ def sound(name: str) -> bytes:
 
 def nasty_zip() -> bytes:
     members = {name: sound(name) for name in (*GOOD, *LEADING_OUT, "bad-crc.wav")} | {"bomb.wav": bytes(2**24 + 1)}
-    return patched(zipped(members), "bad-crc.wav", local={}, central={16: bytes(4)})
+    return patch_zip(make_zip(members), "bad-crc.wav", local={}, central={16: bytes(4)})
 
 
 def nasty_tar() -> bytes:
-    members = [tar_file(name, sound(name)) for name in (*GOOD, *LEADING_OUT)]
-    members += [tar_link("link.wav", "/etc/passwd"), tar_link("pipe.wav", "", tarfile.FIFOTYPE)]
-    return tar_of([*members, tar_file("bad-text.wav", b"no audio")])
+    members = [make_tar_file(name, sound(name)) for name in (*GOOD, *LEADING_OUT)]
+    members += [make_tar_link("link.wav", "/etc/passwd"), make_tar_link("pipe.wav", "", tarfile.FIFOTYPE)]
+    return make_tar_of([*members, make_tar_file("bad-text.wav", b"no audio")])
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_good_ones_are_prepared_and_the_others_are_named(
     kind: str, told: list[str], rejected: dict[str, str], tmp_path: Path, emodna_prep: Command
 ) -> None:
     (tmp_path / f"x.{kind}").write_bytes(nasty_zip() if kind == "zip" else nasty_tar())
-    before = files_below(tmp_path)
+    before = read_files(tmp_path)
     ran = emodna_prep("--folder", tmp_path / f"x.{kind}", "--name", "nasty", "--json", "-v")
     assert ran.code == 0, ran.err
     store = FeatureStore(ran.json[0]["store"])
@@ -58,7 +58,7 @@ def test_the_good_ones_are_prepared_and_the_others_are_named(
         assert reason in reasons[name]
         assert f"rejected: {name}: " in ran.err
 
-    written = [Path(name) for name in files_below(tmp_path).keys() - before.keys()]
+    written = [Path(name) for name in read_files(tmp_path).keys() - before.keys()]
     assert all(name.parts[:3] == ("here", "cache", "nasty") for name in written)
-    assert before.items() <= files_below(tmp_path).items()
+    assert before.items() <= read_files(tmp_path).items()
     assert not Path("/tmp/out.wav").exists()

@@ -13,8 +13,8 @@ from emodna.cli import predict as predict_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
-from tests.cli.running import Command, Ran
-from tests.model.small import SETTINGS, Silent, command
+from tests.cli.running import Command, CommandResult
+from tests.model.small import SETTINGS, SilentCallback, run_command
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = [
@@ -36,7 +36,7 @@ def visible(name: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 
-def assert_plain(ran: Ran) -> None:
+def assert_plain(ran: CommandResult) -> None:
     """Nothing was printed but lines of printable characters."""
     assert "Traceback" not in ran.err
     assert all(each.isprintable() or each == "\n" for each in ran.out + ran.err)
@@ -121,7 +121,10 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, in a folder of such a name."""
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     folder = tmp_path_factory.mktemp("runs") / "[red]\nrun"
-    run_fit(FitRequest([source], target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder), Silent())
+    run_fit(
+        FitRequest([source], target, task="arousal", steps=1, threads=1, settings=SETTINGS, out=folder),
+        SilentCallback(),
+    )
     return folder
 
 
@@ -129,11 +132,11 @@ def test_predict_takes_files_of_such_names(run: Path, recordings: Path) -> None:
     good = [recordings / name for name in FILES]
     good.append(Path(os.fsdecode(os.fsencode(recordings) + b"/\xff\xfe.wav")))
     files = [*good, *(recordings / "bad" / name for name in FILES)]
-    answer = command(predict_command.main, "--json", "--threads", 1, run, *files)
+    answer = run_command(predict_command.main, "--json", "--threads", 1, run, *files)
     found = json.loads(answer.out)
     assert [each["file"] for each in found] == [str(file) for file in files]
     assert [each["error"] is None for each in found] == [each in good for each in files]
-    printed = command(predict_command.main, "--threads", 1, run, *files)
+    printed = run_command(predict_command.main, "--threads", 1, run, *files)
     assert printed.code == 1
     assert all(each.isprintable() or each == "\n" for each in printed.out + printed.err)
     for file in good[:-1]:

@@ -10,19 +10,19 @@ from emodna.cli import eval as eval_command
 from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.cli.runs import command as runs_command
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 
 
-def fit(cache: Path, *arguments: object) -> Answer:
+def fit(cache: Path, *arguments: object) -> CommandResult:
     settings = [part for value in SMALL for part in ("--set", value)]
     corpora = ("--src", "ravdess", "--tgt", "emodb", "--cache", cache)
-    return command(fit_command.main, *corpora, "--threads", 1, "--steps", 2, *settings, *arguments)
+    return run_command(fit_command.main, *corpora, "--threads", 1, "--steps", 2, *settings, *arguments)
 
 
 @pytest.fixture(scope="module")
-def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answer]]:
+def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, CommandResult]]:
     """Runs of the upper bound, of Emo-DNA with the target's labels, and of Source Only; what each printed."""
     folder = tmp_path_factory.mktemp("runs")
     asked = {
@@ -34,12 +34,12 @@ def made(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 
 
 @pytest.fixture
-def folder(made: tuple[Path, dict[str, Answer]]) -> Path:
+def folder(made: tuple[Path, dict[str, CommandResult]]) -> Path:
     return made[0]
 
 
 def answered(main: Any, *arguments: object) -> Any:
-    answer = command(main, *arguments, "--json")
+    answer = run_command(main, *arguments, "--json")
     assert answer.code == 0, answer.err
     return json.loads(answer.out)
 
@@ -53,7 +53,7 @@ class TestFit:
         ],
     )
     def test_marks_an_oracle(
-        self, name: str, method: str, supervision: str, made: tuple[Path, dict[str, Answer]]
+        self, name: str, method: str, supervision: str, made: tuple[Path, dict[str, CommandResult]]
     ) -> None:
         answer = made[1][name]
         assert answer.code == 0
@@ -64,7 +64,7 @@ class TestFit:
         assert "\u2026" not in answer.out  # a long name cuts no figure off
         assert json.loads((made[0] / name / "result.json").read_text())["supervision"] == supervision
 
-    def test_marks_no_method(self, made: tuple[Path, dict[str, Answer]]) -> None:
+    def test_marks_no_method(self, made: tuple[Path, dict[str, CommandResult]]) -> None:
         answer = made[1]["floor"]
         assert "oracle" not in answer.out + answer.err
         assert json.loads((made[0] / "floor" / "result.json").read_text())["supervision"] == "source"
@@ -86,17 +86,17 @@ class TestRuns:
     def test_list_them_as_oracles(self, folder: Path) -> None:
         found = {Path(row["run"]).name: row["supervision"] for row in answered(runs_command.main, "ls", folder)}
         assert found == {"bound": "oracle-folds", "labels": "oracle-labels", "floor": "source"}
-        text = command(runs_command.main, "ls", folder, "--sort", "uar").out
+        text = run_command(runs_command.main, "ls", folder, "--sort", "uar").out
         for method in ("upper-bound (oracle)", "emo-dna (oracle)", "source-only "):
             assert method in text
         assert "source-only (oracle)" not in text
 
     def test_show_and_compare_them_as_oracles(self, folder: Path) -> None:
-        text = command(runs_command.main, "show", folder / "bound").out
+        text = run_command(runs_command.main, "show", folder / "bound").out
         assert "upper-bound (oracle)" in text
         assert "oracle-folds" in text
         runs = [folder / name for name in ("bound", "floor")]
-        assert "upper-bound (oracle)" in command(runs_command.main, "compare", *runs).out
+        assert "upper-bound (oracle)" in run_command(runs_command.main, "compare", *runs).out
         document = answered(runs_command.main, "compare", *runs)
         assert [row["supervision"] for row in document["runs"]] == ["oracle-folds", "source"]
         assert document["differs"]["supervision"] == ["oracle-folds", "source"]
@@ -104,7 +104,7 @@ class TestRuns:
 
 def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cache: Path) -> None:
     corpora = ("--corpus", "emodb", "--corpus", "ravdess", "--cache", cache, "--resamples", 100)
-    answer = command(eval_command.main, folder / "bound", *corpora)
+    answer = run_command(eval_command.main, folder / "bound", *corpora)
     assert answer.code == 0, answer.err
     assert answer.out.count("upper-bound (oracle)") == 4
     assert "oracle: the run was trained on it, with its labels" in answer.err
@@ -116,10 +116,10 @@ def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cac
 def test_predictions_of_them_are_told_to_be_an_oracle_s(folder: Path, emodb_root: Path) -> None:
     recording = next(emodb_root.glob("wav/*.wav"))
     for name, method in (("bound", "upper-bound (oracle)"), ("labels", "emo-dna (oracle)")):
-        answer = command(predict_command.main, folder / name, recording, "--threads", 1)
+        answer = run_command(predict_command.main, folder / name, recording, "--threads", 1)
         assert answer.code == 0, answer.err
         assert method in answer.err
-    assert "oracle" not in command(predict_command.main, folder / "floor", recording, "--threads", 1).err
+    assert "oracle" not in run_command(predict_command.main, folder / "floor", recording, "--threads", 1).err
 
 
 def test_tensorboard_s_settings_say_so(folder: Path) -> None:

@@ -19,15 +19,15 @@ import soundfile
 
 from emodna.cli import predict as predict_command
 from emodna.model.inference.trained_model import TrainedModel
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
 KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
 
-def predict(*arguments: object) -> Answer:
+def predict(*arguments: object) -> CommandResult:
     """Run the command, without the line that says how fast it was."""
-    return command(predict_command.main, *arguments, "--threads", 1, "--quiet")
+    return run_command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ class TestOverTime:
         assert [(each["start"], each["end"]) for each in found] == [(0, 0.5), (0.3, 0.8), (0.5, 1)]
 
     def test_too_long_or_too_short_is_told(self, run: Path, files: list[Path]) -> None:
-        answer = command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
+        answer = run_command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
         assert "windows of 4 s are longer than what the model of arousal hears, 0.74 s" in answer.err
         assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: at least 0.25 s")
         assert_one_line_error(predict(run, files[0], "--windows", 1, "--hop", 0.001), "--hop 0.001", "0.01 s")
@@ -255,7 +255,7 @@ class TestTables:
 
 class TestWholeCommand:
     def test_says_how_fast_it_was(self, run: Path, files: list[Path]) -> None:
-        answer = command(predict_command.main, run, *files, "--json", "--threads", 1)
+        answer = run_command(predict_command.main, run, *files, "--json", "--threads", 1)
         assert len(json.loads(answer.out)) == 3
         seconds = sum(soundfile.info(file).duration for file in files)
         assert re.fullmatch(rf"3 files, {seconds:.1f} s of audio in \d+\.\d\d s: \d+ x real time\n", answer.err)

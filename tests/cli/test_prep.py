@@ -14,7 +14,7 @@ import soundfile
 from emodna.cli.prep import prep
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore, shards
-from tests.cli.running import Command, script
+from tests.cli.running import Command, run_script
 from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 KEYS = ["corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds"]
@@ -247,7 +247,9 @@ class TestProcesses:
 
     def test_json_is_alone_on_standard_output(self, root: Path, tmp_path: Path) -> None:
         prepare_corpus(root, tmp_path / "cache")  # the report of a second run has the same keys, and comes sooner
-        ran = script("emodna-prep", "--corpus", "emodb", "--root", root, "--cache", tmp_path / "cache", "--json", "-v")
+        ran = run_script(
+            "emodna-prep", "--corpus", "emodb", "--root", root, "--cache", tmp_path / "cache", "--json", "-v"
+        )
         assert ran.code == 0
         assert list(ran.json[0]) == KEYS
         assert "warning: emodb: 6 utterances, 535 published" in ran.err

@@ -8,7 +8,7 @@ import pytest
 
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
-from tests.pipeline.archives.packing import files_below, pack
+from tests.pipeline.archives.packing import pack, read_files
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
 from tests.pipeline.making import age, make_emodb_names, noise, wav, write_tiny_emodb
 from tests.pipeline.test_segment import bursts
@@ -25,7 +25,7 @@ def calls(here: Path) -> Path:
         (folder / name).write_bytes(wav(bursts(4, [(0.8, 1.6), (2.6, 3.2)], rate=16_000, seed=len(name))))
         age([folder / name])
     (here / "calls.csv").write_text("path,emotion,agent\na.wav,anger,1\nb.wav,,2\n")
-    pack(here / "packed.zip", files_below(folder))
+    pack(here / "packed.zip", read_files(folder))
     return folder
 
 

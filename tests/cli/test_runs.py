@@ -13,20 +13,20 @@ from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
-    Answer,
+    CommandResult,
     InterruptAt,
     Interruption,
-    Silent,
+    SilentCallback,
     assert_one_line_error,
-    command,
+    run_command,
 )
 
 LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "step"]
 SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
 
 
-def runs(*arguments: object) -> Answer:
-    return command(runs_command.main, *arguments)
+def runs(*arguments: object) -> CommandResult:
+    return run_command(runs_command.main, *arguments)
 
 
 def answer_json(*arguments: object) -> Any:
@@ -47,7 +47,7 @@ def made(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPa
     }.items():
         source, target = reversed(stores) if name == "other" else stores
         request = FitRequest([source], target, steps=3, out=folder / name, settings=SETTINGS, **asked)  # type: ignore[arg-type]
-        fit(request, Silent())
+        fit(request, SilentCallback())
     stopped = FitRequest(
         stores[:1], stores[1], steps=3, out=folder / "stopped", settings={**SETTINGS, "checkpoint_seconds": "0"}
     )
@@ -96,7 +96,7 @@ class TestLs:
 
     def test_looks_below_runs_by_default(self, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
-        assert runs("ls") == Answer(0, "no such runs below runs\n", "")
+        assert runs("ls") == CommandResult(0, "no such runs below runs\n", "")
         (tmp_path / "runs").symlink_to(made)
         assert len(answer_json("ls")) == 4
 

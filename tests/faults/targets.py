@@ -143,8 +143,8 @@ def archives(generator: Generator) -> str:
     path.write_bytes(mutated(packed[kind], list(packed.values()), generator))
     refused = False
     tree = open_tree(path, (".wav",))
-    for name in tree.files((".wav",)):
-        _require(tree.relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
+    for name in tree.list_files((".wav",)):
+        _require(tree.make_relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
         try:
             tree.open(name).close()
         except AudioError as error:
@@ -295,7 +295,7 @@ def tables(generator: Generator) -> str:
     path = _folder() / f"table{name}"
     path.write_bytes(mutated(made[name], list(made.values()), generator))
     scan = Manifest(path, "mine").scan(FolderTree(_folder()))
-    _require(len(scan.own_columns()) in (0, len(scan.utterances)), "columns of another length")
+    _require(len(scan.select_own_columns()) in (0, len(scan.utterances)), "columns of another length")
     _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
     return "read"
 
@@ -319,9 +319,9 @@ def iemocap_labels(generator: Generator) -> str:
             audio.parent.mkdir(parents=True, exist_ok=True)
             audio.touch()
     labels.write_bytes(mutated(_LABELS, [_LABELS, bytes(range(256))], generator))
-    corpus = corpora.corpus("iemocap", "all")
+    corpus = corpora.load_corpus("iemocap", "all")
     scan = corpus.scan(corpus.open(root))
-    scan.own_columns()
+    scan.select_own_columns()
     return f"{len(scan.utterances)} labels"
 
 
@@ -341,7 +341,7 @@ def names(generator: Generator) -> str:
     name = _pick(sorted(_NAMES), generator)
     spelled = mutated(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
     path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
-    corpus: Corpus = corpora.corpus(name)
+    corpus: Corpus = corpora.load_corpus(name)
     if not isinstance(corpus, PathCorpus):
         return "no path corpus"
     described = corpus.describe(path)

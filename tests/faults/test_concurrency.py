@@ -53,7 +53,7 @@ def test_a_second_run_is_refused_or_waits_and_goes_on_when_the_first_is_killed(t
     root, cache = tmp_path / "root", tmp_path / "cache"
     write_tiny_emodb(root, NAMES)
     options = ["--corpus", "emodb", "--root", root, "--cache", cache, "--workers", 1]
-    interrupted = [sys.executable, "-m", "tests.pipeline.interrupted"]
+    interrupted = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt"]
     folder = Path(str(tests.__file__)).parents[1]
     first = subprocess.Popen([*interrupted, "before:store.json", "SIGSTOP", *map(str, options)], cwd=folder)
     try:

@@ -10,7 +10,16 @@ import pytest
 
 from emodna.pipeline.archives import FolderTree, open_tree
 from emodna.pipeline.errors import CorpusError
-from tests.pipeline.archives.packing import COMPRESSORS, contents, opened, patched, tar_file, tar_of, tarred, zipped
+from tests.pipeline.archives.packing import (
+    COMPRESSORS,
+    make_tar,
+    make_tar_file,
+    make_tar_of,
+    make_zip,
+    open_archive,
+    patch_zip,
+    read_all,
+)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -22,7 +31,7 @@ def test_a_tar_of_thousands_of_attribute_headers_is_refused(
     info = tarfile.TarInfo("x")
     info.type, info.size = kind, 12
     header = info.tobuf(tarfile.USTAR_FORMAT) + b"12 a=bcdefg\n".ljust(512, b"\0")
-    content = (b"" if first else tarred({"b.wav": b"b"})[:1024]) + header * 3000 + tarred({"a.wav": b"a"})
+    content = (b"" if first else make_tar({"b.wav": b"b"})[:1024]) + header * 3000 + make_tar({"a.wav": b"a"})
     (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](content))
     with pytest.raises(CorpusError, match="not readable as a tar file"):
         open_tree(tmp_path / "x.tar", (".wav",))
@@ -47,21 +56,23 @@ def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
     kept: list[int] = []
     after = tarfile.TarFile.next
     monkeypatch.setattr(tarfile.TarFile, "next", lambda self: (kept.append(len(self.members)), after(self))[1])
-    (tmp_path / "x.tar").write_bytes(tar_of([tar_file(f"{number}.wav", b"") for number in range(50)]))
-    assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).files((".wav",)))) == 50
+    (tmp_path / "x.tar").write_bytes(make_tar_of([make_tar_file(f"{number}.wav", b"") for number in range(50)]))
+    assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).list_files((".wav",)))) == 50
     assert max(kept) <= 1
 
 
 def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
     """Fuzzing found a traceback."""
-    content = patched(zipped({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"})
-    tree = opened(content, tmp_path / "x.zip")
-    assert contents(tree) == {"b.wav": b"b"}
-    assert tree.left_out == {"name that leads out of the archive": 1}
+    content = patch_zip(
+        make_zip({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"}
+    )
+    tree = open_archive(content, tmp_path / "x.zip")
+    assert read_all(tree) == {"b.wav": b"b"}
+    assert tree.skip_counts == {"name that leads out of the archive": 1}
 
 
 def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
     """Resolving such a path ended in a traceback."""
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "root").mkdir()
-    assert FolderTree(tmp_path / "root").relative("../circle/a.wav") is None
+    assert FolderTree(tmp_path / "root").make_relative("../circle/a.wav") is None

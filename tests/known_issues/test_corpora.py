@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Skip
-from tests.pipeline.archives.packing import files_below, pack
+from tests.pipeline.archives.packing import pack, read_files
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age
 
@@ -27,7 +27,7 @@ from tests.pipeline.making import age
 )
 def test_an_unknown_code_of_any_kind_is_skipped_with_its_reason(name: str, path: str, reason: str) -> None:
     """Only emotions were checked: an actor 99 became a man, an unknown EMODB speaker a woman."""
-    assert corpus(name).describe(PurePosixPath(path)) == Skip(reason)
+    assert load_corpus(name).describe(PurePosixPath(path)) == Skip(reason)
 
 
 def test_a_readme_beside_an_archive_does_not_hide_it(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_a_readme_beside_an_archive_does_not_hide_it(tmp_path: Path) -> None:
     builder = BUILDERS["iemocap"]
     builder.add(tmp_path / "unpacked", builder.example)
     (tmp_path / "root").mkdir()
-    pack(tmp_path / "root" / "release.tar.gz", files_below(tmp_path / "unpacked"))
+    pack(tmp_path / "root" / "release.tar.gz", read_files(tmp_path / "unpacked"))
     (tmp_path / "root" / "README.txt").write_text("Read me.")
-    iemocap = corpus("iemocap")
+    iemocap = load_corpus("iemocap")
     assert len(iemocap.scan(iemocap.open(tmp_path / "root")).utterances) == 1
 
 
@@ -49,6 +49,6 @@ def test_a_huge_label_file_is_not_read(tmp_path: Path) -> None:
     with other.open("wb") as file:
         file.truncate(5_000_000)
     age([other])
-    iemocap = corpus("iemocap")
+    iemocap = load_corpus("iemocap")
     scan = iemocap.scan(iemocap.open(tmp_path))
     assert (len(scan.utterances), scan.skipped) == (1, {"label file larger than 4 MB": 1})

@@ -18,7 +18,7 @@ import soundfile
 from emodna.pipeline.audio.decode import decode
 from emodna.pipeline.errors import AudioError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet
-from emodna.pipeline.threads import extracting_threads
+from emodna.pipeline.threads import open_extraction_threads
 from tests.pipeline.making import Float32, noise, wav
 
 
@@ -123,6 +123,6 @@ def test_a_new_thread_extracts_the_same_features_as_an_old_one(features: Feature
     # Of several lengths: only some of the matrix products come out otherwise with two threads.
     for seconds in (0.15, 0.2, 0.3, 0.5, 1.0, 2.0):
         samples = noise(seconds, features.sample_rate)
-        with extracting_threads(1) as pool:
+        with open_extraction_threads(1) as pool:
             first, second = (pool.submit(features.extract, samples).result()[0] for _ in range(2))
         assert first.tobytes() == second.tobytes()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emodna.pipeline.corpora.own import Manifest, default_name
+from emodna.pipeline.corpora.own import Manifest, derive_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
@@ -39,7 +39,7 @@ def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: 
 )
 def test_a_corpus_is_named_after_any_table(file: str, name: str) -> None:
     """Newcomers' tables have names with capitals, spaces and other letters."""
-    assert default_name(Path(file)) == name
+    assert derive_name(Path(file)) == name
 
 
 def test_a_nul_in_a_path_outside_the_root_is_refused_with_its_row(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import SETTINGS, Silent
+from tests.model.small import SETTINGS, SilentCallback
 
 CONFIG = {"decisive": {"seed": 0}}
 
@@ -26,19 +26,19 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path
     """Both wrote each line of the log, and over each other's checkpoints."""
     run = RunFolder(tmp_path / "run")
     with (
-        run.claimed(CONFIG, resume=True),
+        run.claim(CONFIG, resume=True),
         pytest.raises(RunError, match="another run is at work in it"),
-        RunFolder(tmp_path / "run").claimed(CONFIG, resume=True),
+        RunFolder(tmp_path / "run").claim(CONFIG, resume=True),
     ):
         pass
-    with run.claimed(CONFIG, resume=True):
+    with run.claim(CONFIG, resume=True):
         pass
 
 
 def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     """A run was begun in a folder that holds other files."""
     (tmp_path / "thesis.tex").write_text("irreplaceable")
-    with pytest.raises(RunError), RunFolder(tmp_path).claimed(CONFIG, resume=False):
+    with pytest.raises(RunError), RunFolder(tmp_path).claim(CONFIG, resume=False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -53,11 +53,11 @@ def test_ctrl_c_leaves_a_checkpoint_of_that_step(ravdess_store: Path, emodb_stor
 
     asked = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):
-        fit(request("stopped"), Silent(), lambda: nullcontext(lambda: next(asked)))
+        fit(request("stopped"), SilentCallback(), lambda: nullcontext(lambda: next(asked)))
     assert checkpoint.load_tensors(RunFolder(tmp_path / "stopped").resume)[1]["step"] == 3
 
-    fit(request("stopped"), Silent())
-    fit(request("whole"), Silent())
+    fit(request("stopped"), SilentCallback())
+    fit(request("whole"), SilentCallback())
     models = [RunFolder(tmp_path / name).model.read_bytes() for name in ("stopped", "whole")]
     assert models[0] == models[1]
 
@@ -71,10 +71,10 @@ def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: 
     monkeypatch.setattr(torch, "manual_seed", refuse)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
     before = torch.get_rng_state()
-    with seeded(0, "a network"):
+    with use_seed(0, "a network"):
         first = torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
-    with seeded(0, "a network"):
+    with use_seed(0, "a network"):
         assert torch.equal(torch.rand(3), first)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import Stores, fit_small, make_corpora, prepared
+from tests.model.small import Stores, fit_small, make_corpora, prepare_store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,13 +24,13 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def source(roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """RAVDESS, 32 utterances."""
-    return prepared("ravdess", roots["ravdess"], tmp_path_factory.mktemp("cache"))
+    return prepare_store("ravdess", roots["ravdess"], tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def target(roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """EMODB, 32 utterances."""
-    return prepared("emodb", roots["emodb"], tmp_path_factory.mktemp("cache"))
+    return prepare_store("emodb", roots["emodb"], tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

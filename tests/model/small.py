@@ -24,8 +24,8 @@ from emodna.model.methods import METHODS
 from emodna.model.methods import method as method_named
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
-from emodna.model.training.log import Watcher
-from emodna.pipeline.corpora import corpus
+from emodna.model.training.log import FitCallback
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import FeatureSet, make_feature_set
@@ -41,7 +41,7 @@ Stores = tuple[FeatureStore, FeatureStore]
 SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8", "log_every": "1"}
 
 
-def supervision_of(name: str) -> Supervision:
+def get_supervision(name: str) -> Supervision:
     """Whose labels a method learns from, as it is by default."""
     kind = method_named(name)
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
@@ -65,7 +65,7 @@ def quick_if_representative(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in REPRESENTATIVE else pytest.mark.slow) for name in names]
 
 
-class Silent:
+class SilentCallback:
     """A watcher of preparations and of trainings that says nothing."""
 
     def on_wait(self, store: Path) -> None: ...
@@ -74,22 +74,22 @@ class Silent:
 
     def on_batch(self, results: Sequence[ExtractionResult]) -> None: ...
 
-    def began(self, done: int) -> None: ...
+    def on_start(self, done: int) -> None: ...
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None: ...
+    def on_log(self, step: int, values: Mapping[str, float]) -> None: ...
 
 
 class Interruption(Exception):  # noqa: N818 - it stands for Ctrl-C, which is no error either
     """Ends a training from outside."""
 
 
-class InterruptAt(Silent):
+class InterruptAt(SilentCallback):
     """A watcher that ends the training as soon as so many steps are logged."""
 
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
         if step >= self._step:
             raise Interruption
 
@@ -101,17 +101,17 @@ def make_corpora(root: Path) -> dict[str, Path]:
     return {name: root / name for name in ("ravdess", "emodb")}
 
 
-def prepared(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
+def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
     """The store of a corpus."""
     if isinstance(kind, str):
-        kind = corpus(kind)
+        kind = load_corpus(kind)
     features = features or make_feature_set("mfcc40")
     return FeatureStore(
-        prepare(kind, root, cache, ExtractionConfig(features), Silent(), workers=make_thread_factory(1)).store
+        prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store
     )
 
 
-def listed(
+def make_manifest_store(
     root: Path, emotions: Mapping[str, str], cache: Path, *, name: str = "own", **columns: Mapping[str, str]
 ) -> FeatureStore:
     """A store of the recordings in a folder, by a manifest that gives each path its emotion ("" for none)."""
@@ -122,11 +122,11 @@ def listed(
         writer.writerow(["path", "emotion", *columns])
         for path, emotion in emotions.items():
             writer.writerow([path, emotion, *(column[path] for column in columns.values())])
-    return prepared(Manifest(table, name), root, cache)
+    return prepare_store(Manifest(table, name), root, cache)
 
 
-def emotions_of(store: FeatureStore) -> dict[str, str]:
-    """Path -> emotion, as `listed` takes them."""
+def read_emotions(store: FeatureStore) -> dict[str, str]:
+    """Path -> emotion, as `make_manifest_store` takes them."""
     return dict(zip(store.column("path"), store.column("emotion"), strict=True))
 
 
@@ -135,7 +135,7 @@ def fit_small(
     target: FeatureStore,
     out: Path | None,
     *,
-    watcher: Watcher | None = None,
+    callback: FitCallback | None = None,
     settings: Mapping[str, str] | None = None,
     **request: Any,
 ) -> dict[str, Any]:
@@ -144,21 +144,21 @@ def fit_small(
     frames = max(int(SETTINGS["frames"]), method_named(request.get("method", "emo-dna")).min_frames)
     together = {**SETTINGS, "frames": str(frames), **(settings or {})}
     asked = FitRequest(sources, target, out=out, settings=together, **{"steps": 4, **request})
-    return fit(asked, watcher or Silent())
+    return fit(asked, callback or SilentCallback())
 
 
-def logged_lines(run: Path) -> list[dict[str, float]]:
+def read_log(run: Path) -> list[dict[str, float]]:
     """Content of a run's metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def model_bytes(run: Path) -> bytes:
+def read_model(run: Path) -> bytes:
     """Content of a run's model file."""
     return (run / "model.safetensors").read_bytes()
 
 
 @contextmanager
-def refused(path: Path) -> Iterator[None]:
+def expect_run_error(path: Path) -> Iterator[None]:
     """Expect a `RunError` of one line that names the file."""
     with pytest.raises(RunError) as raised:
         yield
@@ -166,7 +166,7 @@ def refused(path: Path) -> Iterator[None]:
     assert "\n" not in str(raised.value)
 
 
-def damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterator[bytes]:
+def make_damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterator[bytes]:
     """Seeded damage of many kinds: bits and bytes changed, parts cut, doubled, zeroed, swapped for noise."""
     rng = random.Random(seed)
     # Half of it where the structure is described.
@@ -193,7 +193,7 @@ def damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterator[by
 
 
 @contextmanager
-def no_thread_left() -> Iterator[None]:
+def assert_no_thread_left() -> Iterator[None]:
     """No thread outlives what happens in here."""
     before = set(threading.enumerate())
     try:
@@ -209,12 +209,12 @@ def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Non
     assert not differing
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
+def make_noise(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers, the same each time."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def batches(
+def make_batches(
     n: int = 8, m: int = 8, *, dim: int = 6, frames: int = 32, seed: int = 0, labels: Iterable[int] | None = None
 ) -> tuple[LabelledBatch, Batch]:
     """A random source batch of n utterances and a target batch of m from a shifted distribution."""
@@ -235,7 +235,7 @@ def batches(
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command left behind."""
 
     code: int | str | None
@@ -243,7 +243,7 @@ class Answer:
     err: str
 
 
-def command(main: Callable[[], None], *arguments: object) -> Answer:
+def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
     """Run a command in this process as its program would."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]
@@ -251,11 +251,11 @@ def command(main: Callable[[], None], *arguments: object) -> Answer:
         try:
             main()
         except SystemExit as stop:
-            return Answer(stop.code, out.getvalue(), err.getvalue())
+            return CommandResult(stop.code, out.getvalue(), err.getvalue())
     raise AssertionError("a command ends by exiting")
 
 
-def assert_one_line_error(answer: Answer, *says: str) -> None:
+def assert_one_line_error(answer: CommandResult, *says: str) -> None:
     """A user's mistake: exit 1, one line on standard error that says all this, nothing on standard output."""
     assert answer.code == 1
     assert answer.out == ""

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.evaluate import emotion_breakdown, grouped, score_breakdown
+from emodna.model.evaluation.evaluate import break_down_emotions, break_down_scores, group_confusions
 from emodna.model.metrics import SCORES, scores
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import make_manifest_store, read_emotions
 
 Labels = NDArray[np.int64]
 
@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_group_alone(
     column: str, target: FeatureStore, truth: Labels, predicted: Labels
 ) -> None:
     values = np.array(target.column(column))
-    found = score_breakdown(grouped(column, target, np.arange(len(target)), truth, predicted))
+    found = break_down_scores(group_confusions(column, target, np.arange(len(target)), truth, predicted))
     assert list(found) == sorted(set(values))  # all are known
     for name, row in found.items():
         here = values == name
@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_group_alone(
 
 def test_emotions_have_a_recall_and_a_share_called_high(target: FeatureStore, truth: Labels, predicted: Labels) -> None:
     values = np.array(target.column("emotion"))
-    found = emotion_breakdown(grouped("emotion", target, np.arange(len(target)), truth, predicted))
+    found = break_down_emotions(group_confusions("emotion", target, np.arange(len(target)), truth, predicted))
     assert list(found) == sorted(set(values))
     for name, row in found.items():
         here = values == name
@@ -53,12 +53,12 @@ def test_emotions_have_a_recall_and_a_share_called_high(target: FeatureStore, tr
 
 
 def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-    emotions = emotions_of(target)
+    emotions = read_emotions(target)
     speakers = {path: "" if place % 3 else f"s{place % 2}" for place, path in enumerate(emotions)}
-    store = listed(roots["emodb"], emotions, tmp_path, speaker=speakers)
+    store = make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers)
     rows = np.flatnonzero(store.labels("arousal") == 1)
     truth = np.ones(len(rows), np.int64)
-    found = score_breakdown(grouped("speaker", store, rows, truth, truth))
+    found = break_down_scores(group_confusions("speaker", store, rows, truth, truth))
     assert list(found) == ["s0", "s1", "unknown"]
     assert found["unknown"]["count"] == sum(store.column("speaker")[row] is None for row in rows)
     # Of one class the recall of the other is not known.
@@ -66,5 +66,5 @@ def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict
 
 
 def test_an_emotion_of_both_classes_has_no_label_and_no_recall() -> None:
-    (found,) = emotion_breakdown({"mixed": np.array([5, 5, 1, 9])}).values()
+    (found,) = break_down_emotions({"mixed": np.array([5, 5, 1, 9])}).values()
     assert found == {"count": 20, "label": None, "called_high": 70.0, "recall": None}

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from emodna.model.networks.capsules import SMALLEST, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
-from emodna.model.networks.layers import pooled_convolution
+from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, FrozenBatchNorm2d, RoutedCapsules, squash
+from emodna.model.networks.layers import convolve_and_pool
 from tests.model.plain_capsules import PlainCapsules
-from tests.model.small import noise
+from tests.model.small import make_noise
 
 
 def encoder(channels: int = 64, dropout: float = 0.25, **changed: Any) -> CapsuleEncoder:
@@ -24,7 +24,7 @@ def shapes(dim: int, frames: int) -> list[tuple[int, ...]]:
     made = encoder()
     for part in [*made.blocks, made.primary, made.routed]:
         part.register_forward_hook(lambda _part, _inputs, output: found.append(tuple(output.shape[1:])))
-    encoded = made(noise(1, dim, frames))
+    encoded = made(make_noise(1, dim, frames))
     return [*found, tuple(encoded.shape[1:])]
 
 
@@ -33,8 +33,8 @@ class TestShapes:
         assert shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
 
     def test_the_smallest_input_makes_one_place_of_capsules(self) -> None:
-        assert shapes(SMALLEST, SMALLEST)[3] == (6, 64)
-        for dim, frames in ((SMALLEST - 1, SMALLEST), (SMALLEST, SMALLEST - 1)):
+        assert shapes(MIN_SIZE, MIN_SIZE)[3] == (6, 64)
+        for dim, frames in ((MIN_SIZE - 1, MIN_SIZE), (MIN_SIZE, MIN_SIZE - 1)):
             with pytest.raises(RuntimeError):
                 shapes(dim, frames)
 
@@ -52,14 +52,14 @@ class TestPlainNetwork:
                     (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var)
                 ):
                     assert tensor is not None
-                    tensor.copy_(noise(8, seed=number).abs() + 0.5)
+                    tensor.copy_(make_noise(8, seed=number).abs() + 0.5)
         plain.load_state_dict(mine.state_dict())
-        inputs = 30 * noise(4, dim, frames)
+        inputs = 30 * make_noise(4, dim, frames)
         mine, plain, inputs = mine.double(), plain.double(), inputs.double()
         outputs = mine(inputs), plain(inputs)
         torch.testing.assert_close(*outputs)
         for output in outputs:
-            output.backward(noise(4, 8, seed=1).double())
+            output.backward(make_noise(4, 8, seed=1).double())
         for (name, parameter), other in zip(mine.named_parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(parameter.grad, other.grad, msg=name)
 
@@ -68,7 +68,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training_and_is_an_affine_map
     norm = FrozenBatchNorm2d(3, eps=1e-3).train()
     norm.weight.data.copy_(torch.tensor([1.0, 2, 3]))
     norm.bias.data.copy_(torch.tensor([0.0, 1, 2]))
-    x = noise(4, 3, 5, 6)
+    x = make_noise(4, 3, 5, 6)
     expected = x * (norm.weight / 1.001**0.5)[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(norm(x), expected)
     assert not norm.training
@@ -82,12 +82,12 @@ class TestPooledConvolution:
     @pytest.mark.parametrize(("h", "w"), [(4, 4), (9, 12), (90, 80)])
     @pytest.mark.parametrize("inputs", [1, 3])
     def test_is_a_convolution_elu_and_a_mean_pool(self, inputs: int, h: int, w: int) -> None:
-        x, weight, bias = noise(3, inputs, h, w), noise(5, inputs, 3, 3, seed=1), noise(5, seed=2)
+        x, weight, bias = make_noise(3, inputs, h, w), make_noise(5, inputs, 3, 3, seed=1), make_noise(5, seed=2)
         parameters = [[each.clone().requires_grad_() for each in (weight, bias)] for _ in range(2)]
-        outputs = pooled_convolution(x, *parameters[0]), F.avg_pool2d(F.elu(F.conv2d(x, *parameters[1])), 2)
+        outputs = convolve_and_pool(x, *parameters[0]), F.avg_pool2d(F.elu(F.conv2d(x, *parameters[1])), 2)
         torch.testing.assert_close(*outputs)
         for output in outputs:
-            output.backward(noise(*output.shape, seed=3))
+            output.backward(make_noise(*output.shape, seed=3))
         for mine, other in zip(*parameters, strict=True):
             torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
 
@@ -95,7 +95,7 @@ class TestPooledConvolution:
 class TestSquash:
     @pytest.mark.parametrize(("length", "squashed"), [(0.0, 0.0), (0.1, 0.01 / 1.01), (1.0, 0.5), (3.0, 0.9)])
     def test_lengths(self, length: float, squashed: float) -> None:
-        x = length * F.normalize(noise(4, 5), dim=1).double()
+        x = length * F.normalize(make_noise(4, 5), dim=1).double()
         torch.testing.assert_close(squash(x), F.normalize(x, dim=1) * squashed, rtol=1e-4, atol=0)
 
     def test_of_nothing_has_a_gradient_of_nothing(self) -> None:

@@ -14,7 +14,7 @@ from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, fit_small, listed
+from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ class TestTheCardOfARun:
 def test_of_several_sources_and_a_target_without_labels(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
-    second = listed(roots["ravdess"], emotions_of(source), tmp_path / "cache", name="second")
-    unlabelled = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path / "cache")
+    second = make_manifest_store(roots["ravdess"], read_emotions(source), tmp_path / "cache", name="second")
+    unlabelled = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path / "cache")
     fit_small([source, second], unlabelled, tmp_path / "run", steps=1, method="source-only")
     front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
     assert "model-index" not in front

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emodna.model import checkpoint
 from emodna.model.errors import RunError
-from tests.model.small import assert_same_tensors, damaged_copies, refused
+from tests.model.small import assert_same_tensors, expect_run_error, make_damaged_copies
 
 FACTS = {"step": 3, "name": "emo-dna", "nested": {"a": [1, 2.5, None]}}
 
@@ -81,9 +81,9 @@ class TestDamage:
     def test_of_any_kind_is_a_run_error(self, tmp_path: Path) -> None:
         path = tmp_path / "state.safetensors"
         checkpoint.save_tensors(path, some_tensors(), FACTS)
-        for content in damaged_copies(path.read_bytes(), 200):
+        for content in make_damaged_copies(path.read_bytes(), 200):
             path.write_bytes(content)
-            with refused(path):
+            with expect_run_error(path):
                 checkpoint.load_tensors(path)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model.metrics import SCORE_NAMES
-from emodna.model.runs.compare import Paired, differing, mcnemar, over_seeds, paired
+from emodna.model.runs.compare import RunPair, compare_pairs, find_differences, mcnemar, summarise_seeds
 from emodna.model.runs.listing import Run, open_run
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small
@@ -39,18 +39,18 @@ def changed(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[s
 
 class TestDiffering:
     def test_names_the_keys_that_differ_and_no_others(self, seeds: list[Run]) -> None:
-        assert differing(seeds) == {"seed": [0, 1, 0], "steps": [4, 4, 5]}
-        assert differing([seeds[0], seeds[0]]) == {}
+        assert find_differences(seeds) == {"seed": [0, 1, 0], "steps": [4, 4, 5]}
+        assert find_differences([seeds[0], seeds[0]]) == {}
 
     def test_leaves_out_what_only_one_method_has(self, seeds: list[Run], trained_run: Path) -> None:
-        found = differing([seeds[0], open_run(trained_run)])
+        found = find_differences([seeds[0], open_run(trained_run)])
         assert found == {"method": ["source-only", "emo-dna"], "steps": [4, 20]}
 
 
 class TestOverSeeds:
     def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
-        assert over_seeds([seeds[0], seeds[0]]) == over_seeds([seeds[0], seeds[2]]) == []
-        (group,) = over_seeds(seeds)
+        assert summarise_seeds([seeds[0], seeds[0]]) == summarise_seeds([seeds[0], seeds[2]]) == []
+        (group,) = summarise_seeds(seeds)
         assert group.runs == (0, 1)
         for key in SCORE_NAMES:
             values = [run.scores[key] for run in seeds[:2]]
@@ -71,10 +71,10 @@ class TestPairs:
             order = np.random.default_rng(0).permutation(len(truth)) if name == "b" else np.arange(len(truth))
             ids = [target.ids[row] for row in order]
             runs.append(changed(seeds[0], tmp_path / name, labels[order], ids))  # the order of rows says nothing
-        found = paired(runs)[0, 1]
+        found = compare_pairs(runs)[0, 1]
         n = len(truth)
-        assert found == Paired(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
-        assert paired([runs[0], runs[0]])[0, 1] == Paired(n, 100, n, 0, 0, 1)
+        assert found == RunPair(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
+        assert compare_pairs([runs[0], runs[0]])[0, 1] == RunPair(n, 100, n, 0, 0, 1)
 
     def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
         shutil.copytree(seeds[0].folder.path, tmp_path / "run")
@@ -82,8 +82,8 @@ class TestPairs:
         config["stores"]["emodb"] = str(tmp_path / "gone")
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
         moved = open_run(tmp_path / "run")
-        assert paired([moved, moved])[0, 1] == Paired(32, 100)
-        assert paired([moved, seeds[1]])[0, 1].p is not None  # one store is enough
+        assert compare_pairs([moved, moved])[0, 1] == RunPair(32, 100)
+        assert compare_pairs([moved, seeds[1]])[0, 1].p is not None  # one store is enough
 
     def test_that_cannot_be_compared_say_why(self, seeds: list[Run], target: FeatureStore, tmp_path: Path) -> None:
         ids, n = list(target.ids), len(target)
@@ -99,7 +99,7 @@ class TestPairs:
             (open_run(tmp_path / "half"), "predictions.parquet: cannot be read"),
             (open_run(tmp_path / "task"), "not the same task"),
         ):
-            assert says in str(paired([seeds[0], run])[0, 1].problem)
+            assert says in str(compare_pairs([seeds[0], run])[0, 1].problem)
 
 
 class TestMcNemar:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from emodna.model.errors import ConfigError
-from emodna.model.training.acceleration import compiled
+from emodna.model.training.acceleration import compile_losses
 from tests.model.small import Stores, fit_small
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]) -> None:
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match=r"^--compile: no C\+\+ compiler 'no-such-compiler' found[^\n]*$"):
-        compiled(losses, CPU)
+        compile_losses(losses, CPU)
 
 
 def test_a_failing_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_a_failing_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
     pretend(monkeypatch, fails)
     with pytest.raises(ConfigError, match=r"^--compile: backend='inductor' raised:[^\n]*$"):
-        compiled(losses, CPU)(torch.ones(3))
+        compile_losses(losses, CPU)(torch.ones(3))
 
 
 def test_a_run_is_trained_by_the_compiled_losses(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

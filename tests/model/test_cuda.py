@@ -24,7 +24,7 @@ from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
-from tests.model.small import InterruptAt, Interruption, Stores, batches, fit_small, logged_lines
+from tests.model.small import InterruptAt, Interruption, Stores, fit_small, make_batches, read_log
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -39,7 +39,7 @@ if torch.cuda.is_available():
 def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Terms and gradients of one step without dropout."""
     model = small(kind, dropout=0.0).to(device)
-    source, target = (batch.to(device) for batch in batches())
+    source, target = (batch.to(device) for batch in make_batches())
     assert isinstance(source, LabelledBatch)
     assert isinstance(target, Batch)
     terms = model.losses(source, target, torch.tensor(0, device=device))
@@ -62,7 +62,7 @@ def test_a_step_agrees_with_the_cpu(kind: type[Method]) -> None:
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_a_step_never_waits_for_the_device(kind: type[Method]) -> None:
     model = small(kind).to(CUDA)
-    source, target = (batch.to(CUDA) for batch in batches())
+    source, target = (batch.to(CUDA) for batch in make_batches())
     step = torch.tensor(0, device=CUDA)
     model.losses(source, target, step)  # the libraries' first use may wait
     torch.cuda.set_sync_debug_mode("error")
@@ -88,11 +88,11 @@ def test_deterministic_runs_are_bit_identical_also_across_a_resume(
     for name in ("a", "b"):
         fit_small(*pair, tmp_path / name, **asked)
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "c", watcher=InterruptAt(4), **asked)
+        fit_small(*pair, tmp_path / "c", callback=InterruptAt(4), **asked)
     fit_small(*pair, tmp_path / "c", **asked)
     models = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
     assert models["a"] == models["b"] == models["c"]
-    assert logged_lines(tmp_path / "a") == logged_lines(tmp_path / "c")
+    assert read_log(tmp_path / "a") == read_log(tmp_path / "c")
 
 
 def test_deterministic_runs_need_nothing_from_the_environment(cache: Path, tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
     sums: list[torch.Tensor] = []
     with Loader(sources, targets, range(50), CUDA, residency) as loader:
         for _ in range(50):
-            batches = next(loader)
+            both = next(loader)
             for _ in range(5):
                 busy = (busy @ busy).tanh()  # the device falls behind the host, which asks for further batches
-            for batch in batches:
+            for batch in both:
                 assert batch.features.is_cuda
                 sums.append(batch.features.double().sum((-1, -2)))
                 sums.append(batch.lengths.double())
-            del batches, batch
+            del both, batch
     expected = [
         each
         for step in range(50)
@@ -167,14 +167,14 @@ class Steps:
         optimizers = make_optimizers(self.method.parameter_groups(), TrainConfig(), capturable=True)
         plain = Update(self.method, optimizers, CUDA)
         self.guard = plain.guard
-        self.update = CapturedUpdate(plain, plain.undone) if captured else plain
+        self.update = CapturedUpdate(plain, plain.undo_steps) if captured else plain
 
     def take(self, steps: int, phase: Phase = EVERYTHING) -> list[dict[str, float]]:
         """Take so many steps; return the terms of each."""
         torch.manual_seed(9)
         terms = []
         for number in range(steps):
-            source, target = (batch.to(CUDA) for batch in batches(seed=number))
+            source, target = (batch.to(CUDA) for batch in make_batches(seed=number))
             assert isinstance(source, LabelledBatch)
             terms.append({name: term.item() for name, term in self.update(source, target, phase).items()})
         return terms
@@ -199,7 +199,7 @@ def test_a_captured_step_is_the_uncaptured_one(kind: type[Method]) -> None:
 def test_a_captured_step_notices_what_is_not_finite(kind: type[Method]) -> None:
     steps = Steps(kind, captured=True)
     steps.take(3)
-    source, target = (batch.to(CUDA) for batch in batches())
+    source, target = (batch.to(CUDA) for batch in make_batches())
     source.features.fill_(torch.nan)
     assert isinstance(source, LabelledBatch)
     steps.update(source, target, EVERYTHING)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from emodna.model.networks.discriminators import Discriminator, WindowDecoder, WindowDiscriminator
-from tests.model.small import noise
+from tests.model.small import make_noise
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ class TestDecoder:
 
 
 def test_window_discriminator_does_not_count_what_lies_far_behind_the_length() -> None:
-    discriminator, windows, lengths = WindowDiscriminator(6, 8), noise(2, 6, 64), torch.tensor([64, 16])
+    discriminator, windows, lengths = WindowDiscriminator(6, 8), make_noise(2, 6, 64), torch.tensor([64, 16])
     changed = windows.clone()
     changed[:, :, 32:] += 1  # 2 steps of 8 frames count of the second; what they see ends before
     before, after = discriminator(windows, lengths), discriminator(changed, lengths)
@@ -43,7 +43,7 @@ class TestDiscriminator:
         return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
 
     def test_is_linear_batch_norm_relu_twice_and_linear(self) -> None:
-        network, x = Discriminator(5, 7), noise(12, 5)
+        network, x = Discriminator(5, 7), make_noise(12, 5)
         first, second, last = self.linear(network)
         h = x
         for layer in (first, second):
@@ -53,7 +53,7 @@ class TestDiscriminator:
         torch.testing.assert_close(network(x), expected[:, 0], rtol=1e-4, atol=1e-5)
 
     def test_without_batch_norm_drops_half_of_the_hidden_units(self) -> None:
-        network, x = Discriminator(5, 400, "none"), noise(12, 5)
+        network, x = Discriminator(5, 400, "none"), make_noise(12, 5)
         assert not [each for each in network.modules() if isinstance(each, nn.BatchNorm1d)]
         first, second, last = self.linear(network)
         hidden = network.layers[:3](x)

@@ -16,11 +16,11 @@ from emodna.model.evaluation.evaluate import evaluate_run
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, fit_small, listed, prepared
+from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
 CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)
@@ -33,8 +33,10 @@ def finished(run: Path) -> FinishedRun:
 @pytest.fixture(scope="module")
 def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Half of the target's recordings under another name, with a speaker each."""
-    emotions = dict(list(emotions_of(target).items())[::2])
-    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions})
+    emotions = dict(list(read_emotions(target).items())[::2])
+    return make_manifest_store(
+        roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions}
+    )
 
 
 class TestSeen:
@@ -42,18 +44,22 @@ class TestSeen:
         self, trained_run: Path, source: FeatureStore, target: FeatureStore, unseen: FeatureStore
     ) -> None:
         run = finished(trained_run)
-        assert [run.seen(store) for store in (source, target, unseen)] == ["source", "target", None]
+        assert [run.find_role(store) for store in (source, target, unseen)] == ["source", "target", None]
 
     def test_knows_each_of_several_sources_and_content_under_another_name(
         self, source: FeatureStore, target: FeatureStore, unseen: FeatureStore, tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
         fit_small([source, unseen], target, run, steps=1, method="source-only")
-        assert finished(run).facts["src"] == "own+ravdess"
+        assert finished(run).description["src"] == "own+ravdess"
         for name in ("emodb", "renamed"):
             (run / "config.json").write_text((run / "config.json").read_text().replace('"emodb"', f'"{name}"'))
-            assert finished(run).facts["tgt"] == name
-            assert [finished(run).seen(store) for store in (source, target, unseen)] == ["source", "target", "source"]
+            assert finished(run).description["tgt"] == name
+            assert [finished(run).find_role(store) for store in (source, target, unseen)] == [
+                "source",
+                "target",
+                "source",
+            ]
 
 
 class TestEvaluation:
@@ -84,7 +90,7 @@ class TestEvaluation:
     def test_without_labels_is_null_and_still_predicts(
         self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        store = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path)
+        store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path)
         found, probabilities = evaluate_run(finished(trained_run), store, FEW)
         _, expected = evaluate_run(finished(trained_run), target, FEW)
         of_path = dict(zip(target.column("path"), expected, strict=True))
@@ -95,10 +101,10 @@ class TestEvaluation:
     def test_of_unknown_speakers_has_no_interval_over_them(
         self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = emotions_of(target)
+        emotions = read_emotions(target)
         speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
         found, _ = evaluate_run(
-            finished(trained_run), listed(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
+            finished(trained_run), make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
         )
         nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "of 3 utterances nobody knows the speaker"}
         assert found["intervals"]["speakers"] == nothing
@@ -109,7 +115,7 @@ class TestEvaluation:
         model, told = finished(trained_run).model, []
         expected = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         monkeypatch.setattr(predictions, "_VALUES", 3000)
-        assert probabilities_of(model, target, told.append).tolist() == expected.tolist()
+        assert predict_store(model, target, told.append).tolist() == expected.tolist()
         assert len(told) > 5
         assert sum(told) == len(target)
 
@@ -118,16 +124,16 @@ class TestNormalisation:
     def test_is_the_runs(self, trained_run: Path, unseen: FeatureStore) -> None:
         run = finished(trained_run)
         for each in ("source", "none", "per-utterance"):
-            assert replace(run, facts={**run.facts, "normalisation": each}).model_for(unseen) is run.model
+            assert replace(run, description={**run.description, "normalisation": each}).adapt_model(unseen) is run.model
 
     def test_per_corpus_takes_each_corpus_by_its_own(
         self, source: FeatureStore, target: FeatureStore, unseen: FeatureStore, tmp_path: Path
     ) -> None:
         fit_small(source, target, tmp_path, steps=1, method="source-only", settings={"normalisation": "per-corpus"})
         run = finished(tmp_path)
-        assert run.facts["normalisation"] == "per-corpus"
+        assert run.description["normalisation"] == "per-corpus"
         frames = np.concatenate(list(unseen))
-        own, of_target = (run.model_for(store).framer.statistics for store in (unseen, target))
+        own, of_target = (run.adapt_model(store).framer.statistics for store in (unseen, target))
         assert own is not None
         assert own.mean == pytest.approx(frames.mean(axis=0), abs=1e-3)
         assert own.std == pytest.approx(frames.std(axis=0), rel=1e-3)
@@ -139,6 +145,6 @@ class TestNormalisation:
 
 class TestMistakes:
     def test_other_features(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = prepared("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
+        store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
         with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
             evaluate_run(finished(trained_run), store)

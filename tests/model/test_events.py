@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tests.model.small import InterruptAt, Interruption, Silent, Stores, fit_small, logged_lines
+from tests.model.small import InterruptAt, Interruption, SilentCallback, Stores, fit_small, read_log
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
@@ -34,7 +34,7 @@ def files(run: Path) -> list[Path]:
 
 def assert_say_what_the_log_says(run: Path) -> None:
     found = {tag: points for tag, points in scalars(run).items() if not tag.startswith("score/")}
-    lines = logged_lines(run)
+    lines = read_log(run)
     assert set(found) == set(lines[0]) - {"step"}
     for name, points in found.items():
         assert [step for step, _ in points] == [line["step"] for line in lines]
@@ -62,7 +62,7 @@ def test_of_a_resumed_run_have_each_step_once(pair: Stores, tmp_path: Path) -> N
     run = tmp_path / "run"
     # Logged up to step 3; the checkpoint is one of an earlier step.
     with pytest.raises(Interruption):
-        fit_small(*pair, run, watcher=InterruptAt(3), settings=EVERY_STEP)
+        fit_small(*pair, run, callback=InterruptAt(3), settings=EVERY_STEP)
     assert [step for step, _ in scalars(run)["total"]] == [1, 2, 3]
     time.sleep(1)  # TensorBoard reads the files in the order of their names, which tell the second
     fit_small(*pair, run, resume=True, settings=EVERY_STEP)
@@ -85,7 +85,7 @@ def test_are_no_part_of_what_decides_a_run(pair: Stores, tmp_path: Path) -> None
     for file in ("model.safetensors", "metrics.jsonl", "predictions.parquet", "config.json"):
         assert (tmp_path / "on" / file).read_bytes() == (tmp_path / "off" / file).read_bytes()
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "run", watcher=InterruptAt(2), settings=EVERY_STEP)
+        fit_small(*pair, tmp_path / "run", callback=InterruptAt(2), settings=EVERY_STEP)
     fit_small(*pair, tmp_path / "run", resume=True, settings={**EVERY_STEP, "tensorboard": "false"})
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (tmp_path / "on" / "model.safetensors").read_bytes()
 
@@ -108,15 +108,15 @@ def test_that_cannot_be_written_cost_a_warning_and_no_run(
     assert "No space left on device" in record.getMessage()
     assert str(tmp_path / "run") in record.getMessage()
     assert (tmp_path / "run" / "done").exists()
-    assert [line["step"] for line in logged_lines(tmp_path / "run")] == [1, 2, 3, 4]
+    assert [line["step"] for line in read_log(tmp_path / "run")] == [1, 2, 3, 4]
 
 
 def test_are_there_while_the_run_is_at_work(pair: Stores, tmp_path: Path) -> None:
     seen = []
 
-    class Looks(Silent):
-        def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
+    class Looks(SilentCallback):
+        def on_log(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
             seen.append([each for each, _ in scalars(tmp_path / "run").get("total", [])])
 
-    fit_small(*pair, tmp_path / "run", steps=2, watcher=Looks())
+    fit_small(*pair, tmp_path / "run", steps=2, callback=Looks())
     assert seen == [[1], [1, 2]]

@@ -32,16 +32,16 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
-    damaged_copies,
-    emotions_of,
+    expect_run_error,
     fit_small,
-    listed,
-    logged_lines,
-    model_bytes,
-    prepared,
+    get_supervision,
+    make_damaged_copies,
+    make_manifest_store,
+    prepare_store,
     quick_if_representative,
-    refused,
-    supervision_of,
+    read_emotions,
+    read_log,
+    read_model,
 )
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
@@ -50,7 +50,7 @@ EVERY_STEP = {"checkpoint_seconds": "0"}
 def outcome(run: Path) -> tuple[bytes, dict[str, list[Any]], list[dict[str, float]]]:
     """What two equal runs have in common: model, predictions and log."""
     predictions = pq.read_table(run / "predictions.parquet", columns=["id", "probability", "label"])
-    return model_bytes(run), predictions.to_pydict(), logged_lines(run)
+    return read_model(run), predictions.to_pydict(), read_log(run)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -64,8 +64,8 @@ class TestSeeds:
             fit_small(*pair, tmp_path / run, method=method, seed=seed)
             torch.manual_seed(99)  # whatever has been drawn before
         assert outcome(tmp_path / "a") == outcome(tmp_path / "b")
-        assert logged_lines(tmp_path / "a")[0] != logged_lines(tmp_path / "other")[0]
-        assert model_bytes(tmp_path / "a") != model_bytes(tmp_path / "other")
+        assert read_log(tmp_path / "a")[0] != read_log(tmp_path / "other")[0]
+        assert read_model(tmp_path / "a") != read_model(tmp_path / "other")
 
     def test_leave_the_random_numbers_of_the_caller_alone(self, pair: Stores, tmp_path: Path) -> None:
         torch.manual_seed(1)
@@ -91,9 +91,9 @@ def relabelled(emotions: dict[str, str], how: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def targets(pair: Stores, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
     """The target with its labels, and with others."""
-    folder, emotions = tmp_path_factory.mktemp("targets"), emotions_of(pair[1])
+    folder, emotions = tmp_path_factory.mktemp("targets"), read_emotions(pair[1])
     kinds = ("right", "permuted", "noise", "absent")
-    return {how: listed(roots["emodb"], relabelled(emotions, how), folder / how) for how in kinds}
+    return {how: make_manifest_store(roots["emodb"], relabelled(emotions, how), folder / how) for how in kinds}
 
 
 class TestTargetLabels:
@@ -104,7 +104,7 @@ class TestTargetLabels:
         [
             *(
                 pytest.param(*name.values, "source", marks=name.marks)
-                for name in quick_if_representative(name for name in METHODS if supervision_of(name) == "source")
+                for name in quick_if_representative(name for name in METHODS if get_supervision(name) == "source")
             ),
             pytest.param("emo-dna", "per-corpus", marks=pytest.mark.slow),  # which no method knows of
         ],
@@ -121,7 +121,7 @@ class TestTargetLabels:
         assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
 
     def test_are_what_only_the_upper_bound_learns_from_unless_told_to(self) -> None:
-        assert [name for name in METHODS if supervision_of(name) != "source"] == ["upper-bound"]
+        assert [name for name in METHODS if get_supervision(name) != "source"] == ["upper-bound"]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def stopped(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped at step 2 of 4, only to be looked at."""
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Interruption):
-        fit_small(*pair, run, watcher=InterruptAt(2), settings=EVERY_STEP)
+        fit_small(*pair, run, callback=InterruptAt(2), settings=EVERY_STEP)
     return run
 
 
@@ -157,20 +157,20 @@ class TestResume:
         asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
         for stop in (1, 2, 3, 4, 5, 6) if method == "saddi" else (2, 4, 5, 7):  # which has three phases
             with pytest.raises(Interruption):
-                fit_small(*pair, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+                fit_small(*pair, tmp_path / "run", callback=InterruptAt(stop), **asked)
         fit_small(*pair, tmp_path / "run", **asked)
         assert outcome(tmp_path / "run") == outcome(whole(method))
-        assert [line["step"] for line in logged_lines(tmp_path / "run")] == list(range(1, 8))
+        assert [line["step"] for line in read_log(tmp_path / "run")] == list(range(1, 8))
 
     def test_goes_on_instead_of_beginning_again(self, stopped: Path, pair: Stores, tmp_path: Path) -> None:
         shutil.copytree(stopped, tmp_path / "run")
         seen: list[int] = []
 
-        class Watcher(InterruptAt):
-            def logged(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
+        class FitCallback(InterruptAt):
+            def on_log(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
                 seen.append(step)
 
-        fit_small(*pair, tmp_path / "run", watcher=Watcher(0), settings=EVERY_STEP, resume=True)
+        fit_small(*pair, tmp_path / "run", callback=FitCallback(0), settings=EVERY_STEP, resume=True)
         assert seen == [2, 3, 4]
 
     def test_without_a_checkpoint_begins_again_and_says_so(
@@ -178,7 +178,7 @@ class TestResume:
     ) -> None:
         asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
         with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", watcher=InterruptAt(4), **asked)
+            fit_small(*pair, tmp_path / "run", callback=InterruptAt(4), **asked)
         fit_small(*pair, tmp_path / "run", **asked)
         assert "no checkpoint there" in caplog.text
         assert outcome(tmp_path / "run") == outcome(whole("emo-dna"))
@@ -207,8 +207,8 @@ def fsync(descriptor):
     flush(descriptor)
 
 class Watcher:
-    def began(self, done): ...
-    def logged(self, step, values): ...
+    def on_start(self, done): ...
+    def on_log(self, step, values): ...
 
 os.fsync = fsync
 request = FitRequest(
@@ -239,11 +239,13 @@ fit(request, Watcher())
 
     def test_with_a_changed_store_is_refused(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
-        first, changed = emotions_of(target), emotions_of(target)
+        first, changed = read_emotions(target), read_emotions(target)
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
-        stores = [listed(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))]
+        stores = [
+            make_manifest_store(roots["emodb"], each, tmp_path / str(n)) for n, each in enumerate((first, changed))
+        ]
         with pytest.raises(Interruption):
-            fit_small(source, stores[0], tmp_path / "run", watcher=InterruptAt(1))
+            fit_small(source, stores[0], tmp_path / "run", callback=InterruptAt(1))
         with pytest.raises(RunError, match=r"fingerprints\.own"):
             fit_small(source, stores[1], tmp_path / "run", resume=True)
 
@@ -272,8 +274,8 @@ class TestOut:
 def test_shared_audio_is_counted_and_told(
     pair: Stores, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    some = dict(list(emotions_of(pair[1]).items())[:12])
-    leak = listed(roots["emodb"], some, tmp_path, name="leak")
+    some = dict(list(read_emotions(pair[1]).items())[:12])
+    leak = make_manifest_store(roots["emodb"], some, tmp_path, name="leak")
     fit_small([pair[0], leak], pair[1], tmp_path / "run", steps=1)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
     assert "--src leak: has 12 utterances of the target, with their labels" in caplog.text
@@ -340,7 +342,7 @@ class TestLabels:
     def test_absent_from_the_target_give_null_scores_and_all_predictions(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
+        store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(pair[1]), ""), tmp_path)
         result = fit_small(pair[0], store, tmp_path / "run", steps=1)
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
         assert [result[key] for key in ("war", "f1", "uar", "macro_f1")] == [None] * 4
@@ -350,10 +352,10 @@ class TestLabels:
     def test_absent_from_a_part_of_the_source_are_counted(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = emotions_of(pair[0])
+        emotions = read_emotions(pair[0])
         for path in list(emotions)[:5]:
             emotions[path] = ""
-        store = listed(roots["ravdess"], emotions, tmp_path)
+        store = make_manifest_store(roots["ravdess"], emotions, tmp_path)
         fit_small(store, pair[1], tmp_path / "run", steps=1)
         assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"] == {"own": 5}
 
@@ -363,7 +365,7 @@ class TestLabels:
     def test_of_one_class_in_the_source_are_an_error(
         self, emotion: str, says: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        store = listed(roots["ravdess"], dict.fromkeys(emotions_of(pair[0]), emotion), tmp_path)
+        store = make_manifest_store(roots["ravdess"], dict.fromkeys(read_emotions(pair[0]), emotion), tmp_path)
         with pytest.raises(TrainingError, match=says) as raised:
             fit_small(store, pair[1], tmp_path / "run")
         assert "own" in str(raised.value)
@@ -372,13 +374,13 @@ class TestLabels:
 
 @pytest.mark.parametrize("task", ["arousal", pytest.param("valence", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "method", quick_if_representative(name for name in METHODS if supervision_of(name) != "oracle-folds")
+    "method", quick_if_representative(name for name in METHODS if get_supervision(name) != "oracle-folds")
 )
 def test_beats_chance_on_what_it_was_trained_on(
     method: str, task: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     # The target has the source's recordings: labels that are turned round or shuffled somewhere show here.
-    same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
+    same = make_manifest_store(roots["ravdess"], read_emotions(pair[0]), tmp_path / "same")
     settings = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
     steps = 60
     if method == "caam":  # what its capsules tell apart is lost at first in the noise of small batches
@@ -407,7 +409,9 @@ class TestRefusals:
             fit_small(pair[0], again, tmp_path / "run")
 
     def test_stores_of_different_features(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
-        other = prepared("emodb", roots["emodb"], tmp_path / "cache", make_feature_set("mfcc40", fixed_samples=22050))
+        other = prepare_store(
+            "emodb", roots["emodb"], tmp_path / "cache", make_feature_set("mfcc40", fixed_samples=22050)
+        )
         with pytest.raises(EmodnaError, match="feature"):
             fit_small(pair[0], other, tmp_path / "run")
 
@@ -428,21 +432,21 @@ class TestDamage:
     @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"decisive": 3}'])
     def test_of_the_configuration_names_the_file(self, content: str, run: Path, pair: Stores) -> None:
         (run / "config.json").write_text(content)
-        with refused(run / "config.json"):
+        with expect_run_error(run / "config.json"):
             fit_small(*pair, run, settings=EVERY_STEP, resume=True)
 
     @pytest.mark.parametrize("facts", [{}, {"step": "two"}, {"step": -1}, {"step": 5}], ids=str)
     def test_of_the_step_names_the_file(self, facts: dict[str, Any], run: Path, pair: Stores) -> None:
         tensors, _ = checkpoint.load_tensors(run / "resume.safetensors")
         checkpoint.save_tensors(run / "resume.safetensors", tensors, facts)
-        with refused(run / "resume.safetensors"):
+        with expect_run_error(run / "resume.safetensors"):
             fit_small(*pair, run, settings=EVERY_STEP, resume=True)
 
     def test_of_any_kind_to_the_checkpoint_is_a_run_error(self, run: Path, pair: Stores) -> None:
         resume = run / "resume.safetensors"
-        for content in damaged_copies(resume.read_bytes(), 20):
+        for content in make_damaged_copies(resume.read_bytes(), 20):
             resume.write_bytes(content)
-            with refused(resume):
+            with expect_run_error(resume):
                 fit_small(*pair, run, settings=EVERY_STEP, resume=True)
 
     def test_of_a_finished_run_s_result_names_the_file(self, pair: Stores, tmp_path: Path) -> None:

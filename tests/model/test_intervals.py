@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, recall_score
 
 from emodna.model.evaluation import intervals
-from emodna.model.evaluation.intervals import Resampling, over_speakers, over_utterances
+from emodna.model.evaluation.intervals import Resampling, resample_speakers, resample_utterances
 from emodna.model.metrics import SCORES, confusions
 
 Counts = NDArray[np.int64]
@@ -51,7 +51,7 @@ class TestAgainstOthers:
             true, said = (np.concatenate(column) for column in zip(*parts, strict=True))
             found.append([accuracy_score(true, said), recall_score(true, said, average="macro")])
         expected = 100 * np.percentile(found, (2.5, 97.5), axis=0).T
-        intervals = over_speakers(counts, FEW)
+        intervals = resample_speakers(counts, FEW)
         assert intervals["war"] == pytest.approx(expected[0])
         assert intervals["uar"] == pytest.approx(expected[1])
         assert (intervals["n"], intervals["why"]) == (6, None)
@@ -64,7 +64,7 @@ class TestCoverage:
         rng, resampling = np.random.default_rng(0), Resampling(resamples=300)
         held = 0
         for counts in rng.multinomial(200, [0.3, 0.1, 0.15, 0.45], size=200):
-            lower, upper = over_utterances(counts, resampling)["uar"]
+            lower, upper = resample_utterances(counts, resampling)["uar"]
             held += lower <= 75 <= upper  # recalls of 3/4 and 3/4
         assert 0.91 <= held / 200 <= 0.98
 
@@ -75,8 +75,8 @@ class TestCoverage:
             right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # of 20 of each class, of 40 speakers
             counts = np.stack([right[:, 0], 20 - right[:, 0], 20 - right[:, 1], right[:, 1]], axis=1)
             for unit, found in (
-                ("speakers", over_speakers(counts, resampling)),
-                ("utterances", over_utterances(counts.sum(axis=0), resampling)),
+                ("speakers", resample_speakers(counts, resampling)),
+                ("utterances", resample_utterances(counts.sum(axis=0), resampling)),
             ):
                 held[unit] += found["uar"][0] <= 200 / 3 <= found["uar"][1]
         assert 0.88 <= held["speakers"] / 100 <= 0.99
@@ -87,13 +87,13 @@ class TestInvariances:
     @given(speakers_counts, st.randoms(use_true_random=False))
     def test_the_order_of_the_speakers_is_nothing(self, counts: Counts, random: Random) -> None:
         shuffled = counts[random.sample(range(len(counts)), len(counts))]
-        assert over_speakers(shuffled, FEW) == over_speakers(counts, FEW)
+        assert resample_speakers(shuffled, FEW) == resample_speakers(counts, FEW)
 
     @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40))
     def test_one_utterance_each_makes_speakers_utterances(self, pairs: list[tuple[int, int]]) -> None:
         truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))
         each = confusions(truth, predicted, np.arange(len(truth)), len(truth))
-        over = over_speakers(each, FEW), over_utterances(confusions(truth, predicted)[0], FEW)
+        over = resample_speakers(each, FEW), resample_utterances(confusions(truth, predicted)[0], FEW)
         for found in over:
             found["why"] = str(found["why"]).replace("speaker", "utterance")
         assert over[0] == over[1]
@@ -103,22 +103,22 @@ class TestInvariances:
     @example(0, 57, 3)
     def test_a_constant_answer_has_a_uar_of_50_without_width(self, answer: int, low: int, high: int) -> None:
         truth = np.repeat([0, 1], [low, high])
-        found = over_utterances(confusions(truth, np.full_like(truth, answer))[0], FEW)
+        found = resample_utterances(confusions(truth, np.full_like(truth, answer))[0], FEW)
         assert found["uar"] == [50, 50] or (found["uar"] is None and min(low, high) < 4)
         assert found["war"] is not None
 
     def test_the_seed_decides_and_not_how_many_are_drawn_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         speaker, truth, predicted = corpus(4)
         counts = confusions(truth, predicted, speaker, 6)
-        expected = over_speakers(counts, FEW)
-        assert over_speakers(counts, Resampling(200, seed=4)) != expected
+        expected = resample_speakers(counts, FEW)
+        assert resample_speakers(counts, Resampling(200, seed=4)) != expected
         monkeypatch.setattr(intervals, "_AT_A_TIME", 50)
-        assert over_speakers(counts, FEW) == expected
+        assert resample_speakers(counts, FEW) == expected
 
 
 class TestTooFew:
-    @pytest.mark.parametrize("found", [over_speakers(np.array([[3, 1, 2, 9]]), FEW),
-                                       over_utterances(np.array([0, 0, 1, 0]), FEW)])  # fmt: skip
+    @pytest.mark.parametrize("found", [resample_speakers(np.array([[3, 1, 2, 9]]), FEW),
+                                       resample_utterances(np.array([0, 0, 1, 0]), FEW)])  # fmt: skip
     def test_one_alone_has_no_interval(self, found: dict[str, Any]) -> None:
         assert found["n"] == 1
         assert [found[name] for name in SCORES] == [None] * 4
@@ -126,12 +126,12 @@ class TestTooFew:
 
     def test_a_class_that_few_have_leaves_uar_without_one(self) -> None:
         # Of two speakers one is always high, the other always low: every second resample lacks a class.
-        found = over_speakers(np.array([[10, 0, 0, 0], [0, 0, 5, 5]]), FEW)
+        found = resample_speakers(np.array([[10, 0, 0, 0], [0, 0, 5, 5]]), FEW)
         assert found["uar"] is None
         assert "lack a class" in found["why"]
         assert found["war"] == [50, 100]
 
     def test_a_class_that_is_not_there_at_all_lacks_nowhere(self) -> None:
-        found = over_utterances(np.array([0, 0, 20, 60]), FEW)
+        found = resample_utterances(np.array([0, 0, 20, 60]), FEW)
         assert found["why"] is None
         assert found["uar"] == found["war"]

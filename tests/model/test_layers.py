@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from emodna.model.networks.emotion import Backbone
 from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
-from tests.model.small import noise
+from tests.model.small import make_noise
 
 LAYOUTS = {
     "channels first": lambda x: x.contiguous(),
@@ -33,7 +33,7 @@ def assert_same_layer(mine: nn.Module, plain: nn.Module, x: Tensor, layout: Call
     outputs = [layer(each) for layer, each in zip((mine, plain), inputs, strict=True)]
     torch.testing.assert_close(*outputs)
     assert is_channels_last(outputs[0])
-    gradient = noise(*outputs[0].shape, seed=1)
+    gradient = make_noise(*outputs[0].shape, seed=1)
     for output in outputs:
         output.backward(gradient)
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
@@ -49,7 +49,7 @@ class TestConvolution:
         "settings", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 2, "dilation": 4}, {"kernel_size": 1}]
     )
     def test_is_torchs(self, settings: dict[str, int], layout: Callable[[Tensor], Tensor]) -> None:
-        assert_same_layer(Conv1d(5, 7, **settings), nn.Conv1d(5, 7, **settings), noise(3, 5, 12), layout)
+        assert_same_layer(Conv1d(5, 7, **settings), nn.Conv1d(5, 7, **settings), make_noise(3, 5, 12), layout)
 
 
 class TestBatchNorm:
@@ -59,8 +59,8 @@ class TestBatchNorm:
         mine, plain = BatchNorm1d(5), nn.BatchNorm1d(5)
         for parameter in mine.parameters():
             nn.init.normal_(parameter)
-        mine(3 * noise(4, 5, 6, seed=2) + 1)  # statistics unlike those of a new one
-        assert_same_layer(mine.train(training), plain.train(training), noise(4, 5, 8), layout)
+        mine(3 * make_noise(4, 5, 6, seed=2) + 1)  # statistics unlike those of a new one
+        assert_same_layer(mine.train(training), plain.train(training), make_noise(4, 5, 8), layout)
         assert mine.num_batches_tracked == 1 + training
 
 
@@ -68,7 +68,7 @@ class TestPool:
     @each_layout
     @pytest.mark.parametrize("time", [2, 7])
     def test_is_torchs(self, time: int, layout: Callable[[Tensor], Tensor]) -> None:
-        assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), noise(3, 5, time), layout)
+        assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), make_noise(3, 5, time), layout)
 
     def test_of_two_equal_steps_the_first_has_the_gradient(self) -> None:
         x = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 5.0]]])
@@ -92,7 +92,7 @@ class TestDropout:
                 assert (kept * kept.roll(lag, axis)).mean().abs() < 0.01
 
     def test_is_torchs_but_for_the_draws(self) -> None:
-        x = noise(6, 5, 7).requires_grad_()
+        x = make_noise(6, 5, 7).requires_grad_()
         y = Dropout(0.4)(x)
         kept = y != 0
         torch.testing.assert_close(y[kept], x[kept] / 0.6, rtol=1e-4, atol=0)
@@ -108,11 +108,11 @@ class TestDropout:
 
 def test_pad_past() -> None:
     for layout in LAYOUTS.values():
-        assert torch.equal(pad_past(layout(noise(2, 3, 5)), 4), F.pad(noise(2, 3, 5), (4, 0)))
+        assert torch.equal(pad_past(layout(make_noise(2, 3, 5)), 4), F.pad(make_noise(2, 3, 5), (4, 0)))
 
 
 def test_exporters_and_compilers_see_torchs_layers() -> None:
-    backbone, x = Backbone(5, 6, 0.1).eval(), noise(2, 5, 32)
+    backbone, x = Backbone(5, 6, 0.1).eval(), make_noise(2, 5, 32)
     program = torch.export.export(backbone, (x,))
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert [sum(name in each for each in called) for name in ("conv1d", "conv2d", "max_pool1d")] == [3, 0, 3]

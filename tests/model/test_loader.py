@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emodna.model.config import PADDINGS, Padding
 from emodna.model.data import loading
-from emodna.model.data.loading import RESIDENCIES, Loader, Residency, residents
+from emodna.model.data.loading import RESIDENCIES, Loader, Residency, choose_resident_streams
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
@@ -20,9 +20,9 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     Stores,
+    assert_no_thread_left,
     assert_same_tensors,
     fit_small,
-    no_thread_left,
 )
 
 CPU = torch.device("cpu")
@@ -67,7 +67,10 @@ def test_batches_are_those_of_the_streams_however_they_come(
 ) -> None:
     steps, how = range(first, first + 3), framer(padding, own=own)
     fresh = streams(pair, batch_size, seed, how, skipped)
-    with no_thread_left(), Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader:
+    with (
+        assert_no_thread_left(),
+        Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader,
+    ):
         for step in steps:
             for given, stream in zip(next(loader), fresh, strict=True):
                 expected = stream.batch(step)
@@ -115,7 +118,7 @@ def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(
         fit_small(*pair, tmp_path / residency, residency=residency)
     how = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "both", residency="on", watcher=InterruptAt(2), **how)
+        fit_small(*pair, tmp_path / "both", residency="on", callback=InterruptAt(2), **how)
     fit_small(*pair, tmp_path / "both", residency="off", **how)
     for one, another in (("on", "off"), ("auto", "off"), ("both", "off")):
         for name in ("model.safetensors", "metrics.jsonl"):
@@ -136,21 +139,21 @@ class TestResidents:
         # 32 windows of the target take 206 kB, 53 of the source 341 kB.
         monkeypatch.setattr(loading, "_HOST_BYTES", room)
         named = dict(zip(both, ("source", "target"), strict=True))
-        assert [named[stream] for stream in residents("auto", both, 100, CPU)] == kept
+        assert [named[stream] for stream in choose_resident_streams("auto", both, 100, CPU)] == kept
 
     def test_are_by_default_those_that_a_training_goes_through(self, both: Streams) -> None:
-        assert residents("auto", both, 3, CPU) == []
-        assert residents("auto", both, 4, CPU) == [both[1]]
-        assert len(residents("auto", both, 7, CPU)) == 2
+        assert choose_resident_streams("auto", both, 3, CPU) == []
+        assert choose_resident_streams("auto", both, 4, CPU) == [both[1]]
+        assert len(choose_resident_streams("auto", both, 7, CPU)) == 2
 
     def test_are_all_or_none_where_that_is_asked_for(self, both: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loading, "_HOST_BYTES", 0)
-        assert residents("on", both, 1, CPU) == list(both)
-        assert residents("off", both, 10**6, CPU) == []
+        assert choose_resident_streams("on", both, 1, CPU) == list(both)
+        assert choose_resident_streams("off", both, 10**6, CPU) == []
 
     def test_that_do_not_fit_are_refused_in_one_line(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loading, "_memory", lambda _: (10**5, 10**5))
+        monkeypatch.setattr(loading, "_measure_memory", lambda _: (10**5, 10**5))
         with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
             fit_small(*pair, tmp_path / "run", residency="on")

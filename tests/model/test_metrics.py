@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from emodna.model.evaluation.evaluate import evaluate
-from emodna.model.metrics import SCORES, Scores, confusions, constant_scores, scores, scores_of
+from emodna.model.metrics import SCORES, Scores, compute_scores, confusions, constant_scores, scores
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import make_manifest_store, read_emotions
 
 Labels = NDArray[np.int64]
 
@@ -79,7 +79,7 @@ class TestConfusions:
 
     def test_of_many_sets_are_scored_at_once(self) -> None:
         counts = np.random.default_rng(0).integers(0, 5, (3, 7, 4)) + 1
-        found = scores_of(counts)
+        found = compute_scores(counts)
         assert found.shape == (3, 7, 4)
         for place in np.ndindex(3, 7):
             truth, predicted = np.repeat([0, 0, 1, 1], counts[place]), np.repeat([0, 1, 0, 1], counts[place])
@@ -144,8 +144,8 @@ class TestEvaluate:
     def test_leaves_unlabelled_utterances_out(
         self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = {p: "" if i % 2 else emotion for i, (p, emotion) in enumerate(emotions_of(target).items())}
-        store = listed(roots["emodb"], emotions, tmp_path)
+        emotions = {p: "" if i % 2 else emotion for i, (p, emotion) in enumerate(read_emotions(target).items())}
+        store = make_manifest_store(roots["emodb"], emotions, tmp_path)
         truth = store.labels("arousal").astype(np.int64)
         # Right wherever there is a label.
         found = evaluate(np.where(truth < 0, 1, truth), store, "arousal")

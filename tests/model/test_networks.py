@@ -16,7 +16,7 @@ from emodna.model.networks.emotion import (
     TemporalBlock,
     mean_over_time,
 )
-from tests.model.small import noise
+from tests.model.small import make_noise
 
 RECEPTIVE_FIELD = 1 + 2 * (1 + 2 + 4 + 8 + 16)
 
@@ -26,7 +26,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def unlike_new(module: nn.Module) -> nn.Module:
+def randomise_norms(module: nn.Module) -> nn.Module:
     """Give every batch norm statistics and weights that matter: those of a new one change nothing."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm1d):
@@ -36,7 +36,7 @@ def unlike_new(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def normed(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+def apply_norm(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     """Batch norm in evaluation mode, written out."""
     mean, variance, weight, bias = (v[:, None] for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
     return (x - mean) / torch.sqrt(variance + norm.eps) * weight + bias
@@ -47,17 +47,17 @@ class TestShapes:
     def test_a_full_window_pools_to_all_of_its_steps(self, frames: int) -> None:
         backbone = Backbone(2, 2, 0.1).eval()
         steps = backbone(torch.zeros(1, 2, frames)).shape[2]
-        assert backbone.pooled_lengths(torch.tensor([frames])).item() == steps
+        assert backbone.pool_lengths(torch.tensor([frames])).item() == steps
 
     def test_shortest_utterances_keep_one_step(self) -> None:
-        assert Backbone(2, 2, 0.1).pooled_lengths(torch.tensor([1, 7, 8, 15, 16])).tolist() == [1, 1, 1, 1, 2]
+        assert Backbone(2, 2, 0.1).pool_lengths(torch.tensor([1, 7, 8, 15, 16])).tolist() == [1, 1, 1, 1, 2]
 
 
 class TestEmotionEncoder:
     @pytest.mark.parametrize("t", [0, 11, 22])
     def test_is_causal(self, t: int) -> None:
-        encoder = unlike_new(EmotionEncoder(8, kernel=2, blocks=5, dropout=0.1))
-        x = noise(2, 8, 23)
+        encoder = randomise_norms(EmotionEncoder(8, kernel=2, blocks=5, dropout=0.1))
+        x = make_noise(2, 8, 23)
         disturbed = x.clone()
         disturbed[:, :, t] += 10
         before, after = encoder(x), encoder(disturbed)
@@ -69,7 +69,7 @@ class TestEmotionEncoder:
         # Positive weights and inputs keep every ReLU open, so that no path is closed by chance.
         for parameter in encoder.parameters():
             parameter.data.abs_()
-        x = noise(1, 8, 80).double().abs().requires_grad_()
+        x = make_noise(1, 8, 80).double().abs().requires_grad_()
         encoder(x)[:, :, -1].sum().backward()
         assert x.grad is not None
         by_lag = x.grad.abs().sum((0, 1)).flip(0)  # (80,), lag 0 first
@@ -79,11 +79,13 @@ class TestEmotionEncoder:
 
     @pytest.mark.parametrize(("inputs", "outputs"), [(6, 6), (4, 6)])
     def test_block_adds_its_input_before_the_last_relu(self, inputs: int, outputs: int) -> None:
-        block = unlike_new(TemporalBlock(inputs, outputs, kernel=2, dilation=4, dropout=0.1))
-        x = noise(2, inputs, 12)
+        block = randomise_norms(TemporalBlock(inputs, outputs, kernel=2, dilation=4, dropout=0.1))
+        x = make_noise(2, inputs, 12)
         y = x
         for layer in block.convs:
-            y = F.relu(normed(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm))
+            y = F.relu(
+                apply_norm(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm)
+            )
         # A 1x1 convolution only where the channels differ.
         shortcut = x if inputs == outputs else F.conv1d(x, block.residual.weight, block.residual.bias)
         torch.testing.assert_close(block(x), F.relu(y + shortcut))
@@ -91,17 +93,17 @@ class TestEmotionEncoder:
 
 class TestBackbone:
     def test_is_three_times_convolution_norm_relu_pool(self) -> None:
-        backbone = unlike_new(Backbone(5, 6, 0.1))
-        y = x = noise(2, 5, 40)
+        backbone = randomise_norms(Backbone(5, 6, 0.1))
+        y = x = make_noise(2, 5, 40)
         layers = list(backbone)
         assert len(layers[::5]) == 3
         for conv, norm in zip(layers[::5], layers[1::5], strict=True):
-            y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=1), norm)), 2)
+            y = F.max_pool1d(F.relu(apply_norm(F.conv1d(y, conv.weight, conv.bias, padding=1), norm)), 2)
         torch.testing.assert_close(backbone(x), y)
 
     def test_dropout_comes_after_norm_and_relu_and_before_the_pool(self) -> None:
         backbone = Backbone(5, 6, 0.5, blocks=1)
-        x = noise(8, 5, 40)
+        x = make_noise(8, 5, 40)
         y = backbone(x)
         convolved = F.conv1d(x, backbone[0].weight, backbone[0].bias, padding=1)
         activated = F.relu(F.batch_norm(convolved, None, None, training=True))
@@ -133,7 +135,7 @@ def test_corpus_encoder_joins_two_directions_and_pools(
     encoder = CorpusEncoder(4, 6, directions=directions, pooling=pooling)
     assert encoder.lstm.hidden_size == units
     assert encoder.width == width
-    x = noise(3, 4, 9)
+    x = make_noise(3, 4, 9)
     expected = []
     for forward, backward, length in zip(*one_way_states(encoder, x), lengths, strict=True):
         if pooling == "last":
@@ -146,6 +148,6 @@ def test_corpus_encoder_joins_two_directions_and_pools(
 
 class TestMeanOverTime:
     def test_against_loops(self) -> None:
-        x, lengths = noise(4, 3, 7), [1, 3, 6, 7]
+        x, lengths = make_noise(4, 3, 7), [1, 3, 6, 7]
         expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
         torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)

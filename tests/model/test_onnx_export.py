@@ -112,9 +112,11 @@ class TestAFileThatIsWrong:
     def refusal(self, folder: Path, patch: pytest.MonkeyPatch, answers: float | None = None) -> str:
         """The error of an export whose file is nonsense; onnxruntime may be made to give the same answer to all."""
         (folder / "model.onnx").write_bytes(b"earlier")
-        patch.setattr(onnx_export, "_serialised", lambda *_: b"no model")
+        patch.setattr(onnx_export, "_serialise", lambda *_: b"no model")
         if answers is not None:
-            patch.setattr(onnx_export, "_run", lambda _, batches: [np.full(len(batch), answers) for batch in batches])
+            patch.setattr(
+                onnx_export, "_predict", lambda _, batches: [np.full(len(batch), answers) for batch in batches]
+            )
         with pytest.raises(ExportError) as error:
             write_onnx(made(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]

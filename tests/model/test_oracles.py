@@ -21,12 +21,12 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError, RunError, TrainingError
-from emodna.model.evaluation.folds import Folds, folds_of
+from emodna.model.evaluation.folds import Folds, split_into_folds
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
-from emodna.model.metrics import classified, scores
+from emodna.model.metrics import assign_labels, scores
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import card
 from emodna.pipeline.features import MfccSet
@@ -36,12 +36,12 @@ from tests.model.small import (
     InterruptAt,
     Interruption,
     assert_same_tensors,
-    batches,
-    emotions_of,
     fit_small,
-    listed,
-    logged_lines,
-    model_bytes,
+    make_batches,
+    make_manifest_store,
+    read_emotions,
+    read_log,
+    read_model,
 )
 
 CPU = torch.device("cpu")
@@ -94,13 +94,13 @@ class TestLabelsForPseudoLabels:
         roots: dict[str, Path],
         tmp_path: Path,
     ) -> None:
-        emotions = emotions_of(target)
+        emotions = read_emotions(target)
         for name, each in (("right", emotions), ("wrong", relabelled(emotions))):
-            store = listed(roots["emodb"], each, tmp_path / name)
+            store = make_manifest_store(roots["emodb"], each, tmp_path / name)
             result = fit_small(source, store, tmp_path / name / "run", method=method, settings=given, steps=2)
             assert result["supervision"] == "oracle-labels"
-            assert all(line["confident"] == 1 for line in logged_lines(tmp_path / name / "run"))
-        assert model_bytes(tmp_path / "right" / "run") != model_bytes(tmp_path / "wrong" / "run")
+            assert all(line["confident"] == 1 for line in read_log(tmp_path / name / "run"))
+        assert read_model(tmp_path / "right" / "run") != read_model(tmp_path / "wrong" / "run")
 
         weightless = {**given, "scl_weight": "0"}
         found = fit_small(source, target, tmp_path / "none", method=method, settings=weightless, steps=1)
@@ -111,19 +111,19 @@ class TestMissingLabels:
     def test_leave_utterances_out(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = emotions_of(target)
+        emotions = read_emotions(target)
         some = {path: emotion if place % 4 else "" for place, (path, emotion) in enumerate(emotions.items())}
-        store = listed(roots["emodb"], some, tmp_path)
+        store = make_manifest_store(roots["emodb"], some, tmp_path)
         fit_small(source, store, tmp_path / "run", settings={"threshold": "oracle-labels"})  # 4 steps of 8 are all 32
-        shares = [line["confident"] for line in logged_lines(tmp_path / "run")]
+        shares = [line["confident"] for line in read_log(tmp_path / "run")]
         assert np.mean(shares) == pytest.approx(24 / 32)
 
     def test_of_all_utterances_are_refused(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        none = dict.fromkeys(emotions_of(target), "")
+        none = dict.fromkeys(read_emotions(target), "")
         speakers = dict(zip(none, target.column("speaker"), strict=True))
-        store = listed(roots["emodb"], none, tmp_path, speaker=speakers)
+        store = make_manifest_store(roots["emodb"], none, tmp_path, speaker=speakers)
         for asked in ({"settings": {"threshold": "oracle-labels"}}, {"method": "upper-bound"}):
             with pytest.raises(TrainingError, match="--tgt own: no label of arousal"):
                 fit_small(source, store, tmp_path / "run", **asked)  # type: ignore[arg-type]
@@ -142,12 +142,12 @@ class TestUpperBound:
         return made
 
     def test_trains_each_network_on_its_rows_and_no_other_s(self) -> None:
-        model, (labelled, target) = self.made(), batches(12, 4)
+        model, (labelled, target) = self.made(), make_batches(12, 4)
         terms = model.losses(labelled, target, torch.tensor(0))
         assert list(terms) == ["emotion_1", "emotion_2", "emotion_3"]
         for fold, term in enumerate(terms.values()):
             rows = range(fold, 12, 3)
-            logits = model.of_fold(fold).predict(labelled.features[rows], labelled.lengths[rows])
+            logits = model.get_fold_model(fold).predict(labelled.features[rows], labelled.lengths[rows])
             expected = [-logits[n].log_softmax(0)[labelled.labels[row]] for n, row in enumerate(rows)]
             assert term.item() == pytest.approx(sum(each.item() for each in expected) / 4, rel=1e-5)
 
@@ -156,13 +156,15 @@ class TestUpperBound:
         assert with_gradient == {"1"}
 
     def test_begin_alike_and_predict_the_mean_of_the_log_probabilities(self) -> None:
-        model, (labelled, _) = self.made().eval(), batches(5, 2)
-        first, *others = (model.of_fold(fold).state_dict() for fold in range(3))
+        model, (labelled, _) = self.made().eval(), make_batches(5, 2)
+        first, *others = (model.get_fold_model(fold).state_dict() for fold in range(3))
         for other in others:
             assert_same_tensors(first, other)
         for network in model.networks:
             torch.nn.init.normal_(network.network.classifier.weight)
-        answers = [model.of_fold(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)]
+        answers = [
+            model.get_fold_model(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)
+        ]
         product = torch.stack(answers).prod(0) ** (1 / 3)
         expected = product / product.sum(1, keepdim=True)
         found = model.predict(labelled.features, labelled.lengths).softmax(1)
@@ -212,7 +214,7 @@ class Speakers:
 
 
 def shared_out(labels: list[int], speakers: list[str | None], count: int, seed: int = 0) -> Folds:
-    return folds_of(Speakers(labels, speakers), "arousal", count, seed)  # type: ignore[arg-type]
+    return split_into_folds(Speakers(labels, speakers), "arousal", count, seed)  # type: ignore[arg-type]
 
 
 class TestFolds:
@@ -276,17 +278,19 @@ class TestUpperBoundRun:
         folds = json.loads((bound / "config.json").read_text())["folds"]
         written = pq.read_table(bound / "predictions.parquet")
         probabilities = written["probability"].to_numpy()
-        each = [probabilities_of(replaced(model, fold), target) for fold in range(2)]
+        each = [predict_store(replaced(model, fold), target) for fold in range(2)]
         for row, speaker in enumerate(written["speaker"].to_pylist()):
             mine = next(fold for fold, speakers in enumerate(folds) if speaker in speakers)
             assert probabilities[row] == pytest.approx(each[mine][row], abs=1e-6)
             assert abs(each[1 - mine][row] - each[mine][row]) > 1e-5
         truth = target.labels("arousal").astype(np.int64)
         result = json.loads((bound / "result.json").read_text())
-        assert result["uar"] == scores(truth, classified(probabilities)).uar
+        assert result["uar"] == scores(truth, assign_labels(probabilities)).uar
 
     def test_owes_nothing_to_the_source(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        half = listed(Path(source.snapshot.root), dict(list(emotions_of(source).items())[::2]), tmp_path, name="half")
+        half = make_manifest_store(
+            Path(source.snapshot.root), dict(list(read_emotions(source).items())[::2]), tmp_path, name="half"
+        )
         asked: dict[str, Any] = {"method": "upper-bound", "steps": 2, "settings": {"normalisation": "none"}}
         for name, each in (("a", source), ("b", half)):
             fit_small(each, target, tmp_path / name, **asked)
@@ -300,13 +304,13 @@ class TestUpperBoundRun:
         model, truth = TrainedModel.load(tmp_path), target.labels("arousal").astype(np.int64)
         for fold, speakers in enumerate(json.loads((tmp_path / "config.json").read_text())["folds"]):
             rows = np.flatnonzero(~np.isin(target.column("speaker"), speakers))
-            predicted = classified(probabilities_of(replaced(model, fold), target, rows=rows))
+            predicted = assign_labels(predict_store(replaced(model, fold), target, rows=rows))
             assert scores(truth[rows], predicted).uar > 80
 
     def test_refuses_what_it_cannot_do(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        unknown = listed(roots["emodb"], emotions_of(target), tmp_path)
+        unknown = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path)
         asked: dict[str, dict[str, Any]] = {
             "--select snd: not for upper-bound": {"select": "snd"},
             "--oracle-analysis: not for upper-bound": {"oracle_analysis": True},
@@ -322,7 +326,7 @@ class TestUpperBoundRun:
     def test_does_not_go_on_with_other_folds(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
         with pytest.raises(Interruption):
-            fit_small(source, target, tmp_path / "run", watcher=InterruptAt(3), **asked)
+            fit_small(source, target, tmp_path / "run", callback=InterruptAt(3), **asked)
         config = json.loads((tmp_path / "run" / "config.json").read_text())
         config["folds"].reverse()  # as another version of scikit-learn might have had it
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
@@ -333,7 +337,7 @@ class TestUpperBoundRun:
 def replaced(model: TrainedModel, fold: int) -> TrainedModel:
     """The model with the network of a fold alone."""
     assert isinstance(model.method, UpperBound)
-    return replace(model, method=model.method.of_fold(fold))
+    return replace(model, method=model.method.get_fold_model(fold))
 
 
 class TestCards:
@@ -356,4 +360,4 @@ class TestCards:
             (old / name).write_text(json.dumps(content))
         assert card(RunFolder(old)) == card(RunFolder(trained_run))
         assert "oracle" not in card(RunFolder(old))
-        assert FinishedRun.load(old, CPU).facts["supervision"] == "source"
+        assert FinishedRun.load(old, CPU).description["supervision"] == "source"

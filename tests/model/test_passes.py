@@ -10,7 +10,7 @@ from torch import Tensor
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.networks.emotion import EmotionNetwork
 from emodna.model.networks.passes import evaluation_mode, pass_both
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import assert_same_tensors, make_batches
 
 SEPARATE = pytest.mark.parametrize("mode", ["separate", "source"])
 
@@ -20,14 +20,14 @@ def network(dropout: float = 0.0) -> EmotionNetwork:
     return EmotionNetwork(6, classes=2, channels=8, dropout=dropout, tcn_blocks=2, tcn_kernel=2).train()
 
 
-def passed(model: EmotionNetwork, source: LabelledBatch, target: Batch, mode: Any) -> tuple[Tensor, Tensor]:
+def pass_pair(model: EmotionNetwork, source: LabelledBatch, target: Batch, mode: Any) -> tuple[Tensor, Tensor]:
     """Logits of the source's rows and of the target's."""
     torch.manual_seed(1)
     (logits,) = pass_both(model, lambda features, lengths: (model(features, lengths),), source, target, mode)
     return logits[: len(source.labels)], logits[len(source.labels) :]
 
 
-def alone(model: EmotionNetwork, batch: Batch) -> Tensor:
+def pass_batch(model: EmotionNetwork, batch: Batch) -> Tensor:
     """Logits of a pass of one batch."""
     torch.manual_seed(1)
     logits: Tensor = model(batch.features, batch.lengths)
@@ -35,58 +35,58 @@ def alone(model: EmotionNetwork, batch: Batch) -> Tensor:
 
 
 def test_concat_is_one_pass_of_one_batch() -> None:
-    source, target = batches(8, 5)
+    source, target = make_batches(8, 5)
     joint = dataclasses.replace(
         target,
         features=torch.cat([source.features, target.features]),
         lengths=torch.cat([source.lengths, target.lengths]),
     )
     mine, other = network(0.5), network(0.5)
-    assert torch.equal(torch.cat(passed(mine, source, target, "concat")), alone(other, joint))
+    assert torch.equal(torch.cat(pass_pair(mine, source, target, "concat")), pass_batch(other, joint))
     assert_same_tensors(mine.state_dict(), other.state_dict())
 
 
 class TestSeparate:
     @SEPARATE
     def test_each_corpus_is_whitened_by_its_own_statistics(self, mode: str) -> None:
-        source, target = batches(8, 5)
-        of_source, of_target = passed(network(), source, target, mode)
-        torch.testing.assert_close(of_source, alone(network(), source))
-        torch.testing.assert_close(of_target, alone(network(), target))
+        source, target = make_batches(8, 5)
+        of_source, of_target = pass_pair(network(), source, target, mode)
+        torch.testing.assert_close(of_source, pass_batch(network(), source))
+        torch.testing.assert_close(of_target, pass_batch(network(), target))
 
     @SEPARATE
     def test_dropout_of_the_target_is_its_own_and_changes_from_step_to_step(self, mode: str) -> None:
-        source, _ = batches()
+        source, _ = make_batches()
         model = network(0.5)
-        draws = [*passed(model, source, source, mode)]
+        draws = [*pass_pair(model, source, source, mode)]
         torch.rand(1)  # the next step finds the global state elsewhere
         (again,) = pass_both(model, lambda x, lengths: (model(x, lengths),), source, source, mode)
         draws += [*again.chunk(2)]
         assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
 
     def test_running_statistics_mix_both_corpora(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         mine, other = network(), network()
-        passed(mine, source, target, "separate")
-        alone(other, source)
-        alone(other, target)
+        pass_pair(mine, source, target, "separate")
+        pass_batch(other, source)
+        pass_batch(other, target)
         assert_same_tensors(mine.state_dict(), other.state_dict())
 
     def test_running_statistics_are_the_source_s(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         mine, other = network(), network()
-        passed(mine, source, target, "source")
-        alone(other, source)
+        pass_pair(mine, source, target, "source")
+        pass_batch(other, source)
         assert_same_tensors(mine.state_dict(), other.state_dict())
         # And only for that pass.
-        passed(mine, source, target, "separate")
+        pass_pair(mine, source, target, "separate")
         assert not torch.equal(mine.backbone[1].running_mean, other.backbone[1].running_mean)
 
 
 def test_evaluation_mode_predicts_as_after_training_and_leaves_everything_as_it_was() -> None:
-    source, target = batches()
+    source, target = make_batches()
     model = network(0.5)
-    alone(model, source)
+    pass_batch(model, source)
     model.classifier.eval()  # a layer that is kept in evaluation mode stays there
     modes = [layer.training for layer in model.modules()]
     before, random = {name: t.clone() for name, t in model.state_dict().items()}, torch.get_rng_state()

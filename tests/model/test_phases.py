@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods import METHODS
-from emodna.model.methods.base import Method, ParameterGroup, Phase, phase_at
+from emodna.model.methods.base import Method, ParameterGroup, Phase, find_phase
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import small
-from tests.model.small import Silent, logged_lines
+from tests.model.small import SilentCallback, read_log
 from tests.model.test_trainer import CPU, Streams, streams
 
 __all__ = ["streams"]
@@ -71,11 +71,11 @@ class Duel(Method):
         return {name.split(".")[0]: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
 
 
-def fought(streams: Streams, run: Path, *, steps: int = 8, watcher: Silent | None = None) -> Duel:
+def train_duel(streams: Streams, run: Path, *, steps: int = 8, callback: SilentCallback | None = None) -> Duel:
     method = Duel()
     run.mkdir(exist_ok=True)
     config = TrainConfig(log_every=1, checkpoint_seconds=0)
-    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "watcher": watcher or Silent()}
+    parts = {"steps": steps, "seed": 0, "device": CPU, "run": RunFolder(run), "callback": callback or SilentCallback()}
     train(method, *streams, config, **parts)
     return method
 
@@ -84,12 +84,12 @@ class TestTraining:
     def test_goes_through_the_phases_and_their_turns(self, streams: Streams, tmp_path: Path) -> None:
         alone = [(step, "alone", ("encoder",)) for step in (0, 1)]
         turns = (("discriminator",), ("encoder",))
-        assert fought(streams, tmp_path).calls == alone + [(step, "duel", t) for step in range(2, 8) for t in turns]
+        assert train_duel(streams, tmp_path).calls == alone + [(step, "duel", t) for step in range(2, 8) for t in turns]
 
     def test_moves_only_the_groups_whose_turn_it_is(self, streams: Streams, tmp_path: Path) -> None:
         encoder = {"encoder", "classifier"}
         # What had moved when each call began: the discriminator stands still until its phase, then they alternate.
-        assert fought(streams, tmp_path).moved == [
+        assert train_duel(streams, tmp_path).moved == [
             set(),
             encoder,
             encoder,
@@ -98,8 +98,8 @@ class TestTraining:
         ]
 
     def test_logs_the_terms_of_all_turns_and_their_total(self, streams: Streams, tmp_path: Path) -> None:
-        fought(streams, tmp_path)
-        lines = logged_lines(tmp_path)
+        train_duel(streams, tmp_path)
+        lines = read_log(tmp_path)
         assert list(lines[0]) == ["step", "emotion", "total"]
         assert list(lines[-1]) == ["step", "discriminator", "emotion", "fooling", "total"]
         last = lines[-1]
@@ -119,7 +119,7 @@ def test_optimizers_have_their_groups_settings_and_else_the_run_s() -> None:
 def test_phases_follow_each_other_and_take_their_shares(shares: list[int], steps: int) -> None:
     total = sum(shares)
     phases = [Phase(str(n), share / total) for n, share in enumerate(shares)]
-    sequence = [int(phase_at(phases, step, steps).name) for step in range(steps)]
+    sequence = [int(find_phase(phases, step, steps).name) for step in range(steps)]
     assert sequence == sorted(sequence)
     for n, share in enumerate(shares):
         assert abs(sequence.count(n) - Fraction(share * steps, total)) <= 1

@@ -192,7 +192,7 @@ class TestWindows:
         soundfile.write(tmp_path / "gap.wav", samples, 22050)
         found = list(predict_files(model, [tmp_path / "gap.wav"], windows=Windows(0.5, 0.5)))
         assert [each.error is None for each in found] == [True, True, False, False, True, True]
-        assert [(each.start, each.failed) for each in found[2:4]] == [(1.0, False), (1.5, False)]
+        assert [(each.start, each.has_failed) for each in found[2:4]] == [(1.0, False), (1.5, False)]
 
     def test_before_a_damage_stand(self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 8000)
@@ -204,7 +204,7 @@ class TestWindows:
         assert len(found) > 5
         assert all(each.error is None for each in found[:-1])
         assert "truncated" in (found[-1].error or "")
-        assert found[-1].failed
+        assert found[-1].has_failed
 
     @given(duration=st.floats(0.3, 100), seconds=st.floats(0.25, 20), hop=st.floats(0.05, 30))
     def test_begin_a_hop_apart_and_end_with_the_recording(self, duration: float, seconds: float, hop: float) -> None:
@@ -289,7 +289,7 @@ class TestInputs:
         packed = pack(tmp_path / "x.tar.gz", members)
         first, second = predict_files(model, [packed])
         assert (first.file, second.file) == (f"{packed}/a/a.wav", f"{packed}/b.wav")
-        assert first.failed
+        assert first.has_failed
         assert second.probability == one(model, recording).probability
 
     def test_come_as_they_are_asked_for(self, model: TrainedModel, recording: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from emodna.model.inference.predictions import write_predictions
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, fit_small, listed
+from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 FIRST = ["id", "probability", "label"]
 DESCRIBING = ["path", "duration", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion"]
@@ -25,9 +25,9 @@ def test_a_run_writes_what_its_corpus_says(trained_run: Path, target: FeatureSto
 def test_a_run_writes_what_the_users_table_says(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
-    paths = emotions_of(target)
+    paths = read_emotions(target)
     columns = {name: {path: f"{name} of {path}" for path in paths} for name in ("call", "label", "own_label", "Wer?")}
-    store = listed(roots["emodb"], dict.fromkeys(paths, ""), tmp_path, **columns)
+    store = make_manifest_store(roots["emodb"], dict.fromkeys(paths, ""), tmp_path, **columns)
     fit_small(source, store, tmp_path / "run", steps=1)
     table = pq.read_table(tmp_path / "run" / "predictions.parquet")
     assert table.column_names == [*FIRST, *DESCRIBING, "call", "own_label", "own_own_label", "Wer?"]

@@ -15,12 +15,12 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.methods.pseudo_labels import (
     AdaptiveThreshold,
-    ContrastConfig,
     OracleLabels,
     PseudoLabelContrast,
+    SclConfig,
     make_labeller,
 )
-from tests.model.small import batches
+from tests.model.small import make_batches
 
 
 def binary_logits(*confidences: float) -> Tensor:
@@ -148,8 +148,8 @@ class TestVariants:
         assert labels.confidence.tolist() == [1, 1, 0]
 
     def test_an_oracle_s_utterances_without_a_label_count_for_nothing(self) -> None:
-        contrast = PseudoLabelContrast(ContrastConfig(threshold="oracle-labels"))
-        source, target = batches(4, 3)
+        contrast = PseudoLabelContrast(SclConfig(threshold="oracle-labels"))
+        source, target = make_batches(4, 3)
         labelled = LabelledBatch(**target.tensors, labels=torch.tensor([1, 0, -1]))
         pseudo = contrast.select(torch.randn(3, 2), labelled)
         projected = torch.randn(7, 5)

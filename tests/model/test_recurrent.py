@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from emodna.model.networks.recurrent import AttentionPooling, AttentiveEncoder, ConvLstm
-from tests.model.small import noise
-from tests.model.test_networks import normed, unlike_new
+from tests.model.small import make_noise
+from tests.model.test_networks import apply_norm, randomise_norms
 
 LENGTHS = torch.tensor([7, 3, 1])
 
@@ -21,7 +21,7 @@ def pooling(dtype: torch.dtype = torch.float32) -> AttentionPooling:
 class TestAttentionPooling:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_is_the_loop(self, dtype: torch.dtype) -> None:
-        layer, hidden = pooling(dtype), 2 * noise(3, 7, 6).to(dtype)
+        layer, hidden = pooling(dtype), 2 * make_noise(3, 7, 6).to(dtype)
         w, v = layer.project.weight.tolist(), layer.score.weight[0].tolist()
         for row, length, found in zip(hidden.tolist(), LENGTHS.tolist(), layer(hidden, LENGTHS), strict=True):
             scores = [
@@ -42,7 +42,7 @@ class TestAttentionPooling:
 class TestAttentiveEncoder:
     def test_pools_over_as_many_steps_as_the_backbone_leaves_of_the_length(self) -> None:
         encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
-        features = noise(3, 3, 64)
+        features = make_noise(3, 3, 64)
         hidden = encoder.lstm(encoder.backbone(features).transpose(1, 2))[0]
         found = encoder(features, torch.tensor([64, 39, 5]))
         torch.testing.assert_close(found, encoder.pooling(hidden, torch.tensor([8, 4, 1])))
@@ -52,18 +52,18 @@ class TestAttentiveEncoder:
 def network(kernel: int = 5) -> ConvLstm:
     torch.manual_seed(0)
     made = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
-    unlike_new(made)
+    randomise_norms(made)
     return made
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_conv_lstm_written_out(kernel: int) -> None:
-    model, x, lengths = network(kernel), noise(3, 6, 42), [42, 21, 3]
+    model, x, lengths = network(kernel), make_noise(3, 6, 42), [42, 21, 3]
     y = x
     layers = list(model.convolutions)
     assert len(layers) == 10
     for conv, norm in zip(layers[::5], layers[1::5], strict=True):
-        y = F.max_pool1d(F.relu(normed(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
+        y = F.max_pool1d(F.relu(apply_norm(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
     assert y.shape == (3, 8, 10)
     answers = []
     for row, length in zip(y, lengths, strict=True):

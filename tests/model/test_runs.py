@@ -10,8 +10,8 @@ import pytest
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.compare import differing, over_seeds, paired
-from emodna.model.runs.listing import Run, curves, find_runs, not_default, open_run, trained_on
+from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
+from emodna.model.runs.listing import Run, find_changed_settings, find_runs, find_training_store, open_run, read_curves
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small
 
@@ -21,7 +21,7 @@ def interrupted_run(source: FeatureStore, target: FeatureStore, tmp_path_factory
     """Stopped in step 4 of 9; its checkpoint is of step 3."""
     run = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.raises(Interruption):
-        fit_small(source, target, run, steps=9, watcher=InterruptAt(4), settings={"checkpoint_seconds": "0"})
+        fit_small(source, target, run, steps=9, callback=InterruptAt(4), settings={"checkpoint_seconds": "0"})
     return run
 
 
@@ -36,7 +36,7 @@ class TestStates:
         run = open_run(trained_run)
         result = json.loads((trained_run / "result.json").read_text())
         assert (run.state, run.problem, run.step) == ("done", None, 20)
-        assert run.asked == {key: result[key] for key in ("src", "tgt", "task", "method", "seed", "steps")}
+        assert run.identity == {key: result[key] for key in ("src", "tgt", "task", "method", "seed", "steps")}
         assert run.scores == {key: result[key] for key in SCORE_NAMES}
         assert run.best_constant == {key: max(each[key] for each in result["constant"].values()) for key in SCORE_NAMES}
         assert run.bytes == sum(file.stat().st_size for file in trained_run.iterdir())
@@ -44,7 +44,7 @@ class TestStates:
     def test_of_an_interrupted_run_say_what_its_checkpoint_holds(self, interrupted_run: Path) -> None:
         run = open_run(interrupted_run)
         assert (run.state, run.step, run.scores["uar"], run.best_constant["uar"]) == ("interrupted", 3, None, None)
-        assert curves(run)["total"][-1][0] == 4
+        assert read_curves(run)["total"][-1][0] == 4
 
     def test_of_a_run_at_work_say_what_it_has_logged(self, interrupted_run: Path) -> None:
         with filelock.FileLock(RunFolder(interrupted_run).lock):
@@ -61,12 +61,12 @@ class TestStates:
         assert f"{copy / name}: damaged" in str(run.problem)
         # The rest can be read as that of any run.
         whole = open_run(trained_run)
-        assert curves(run) == curves(whole)
+        assert read_curves(run) == read_curves(whole)
         assert set(run.scores.values()) == {None}
-        assert over_seeds([run, whole]) == []
-        assert "not done" in str(paired([run, whole])[0, 1].problem)
-        assert (differing([run, whole]) == {}) == (name == "result.json")
-        assert [trained_on(run, corpus).state for corpus in run.corpora] == ["same"] * len(run.corpora)
+        assert summarise_seeds([run, whole]) == []
+        assert "not done" in str(compare_pairs([run, whole])[0, 1].problem)
+        assert (find_differences([run, whole]) == {}) == (name == "result.json")
+        assert [find_training_store(run, corpus).state for corpus in run.corpora] == ["same"] * len(run.corpora)
 
     def test_of_an_interrupted_run_depend_on_its_checkpoint(self, interrupted_run: Path, tmp_path: Path) -> None:
         run = Path(shutil.copytree(interrupted_run, tmp_path / "run"))
@@ -101,7 +101,7 @@ class TestFind:
 
 class TestContent:
     def test_settings_that_are_not_the_defaults(self, trained_run: Path) -> None:
-        assert not_default(open_run(trained_run)) == {
+        assert find_changed_settings(open_run(trained_run)) == {
             "train.batch_size": (8, 64),
             "train.frames": (32, 188),
             "train.log_every": (1, 10),
@@ -111,13 +111,13 @@ class TestContent:
     def test_curves_leave_out_what_cannot_be_read(self, copy: Path) -> None:
         with (copy / "metrics.jsonl").open("a") as file:
             file.write('{"step": 21, "total": null}\n{"step": 22, "total": 3}\n{"st')
-        found = curves(open_run(copy))["total"]
+        found = read_curves(open_run(copy))["total"]
         assert (found[-2][0], found[-1]) == (20, (22, 3.0))
 
     def test_stores_are_there_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
         run = open_run(copy)
         assert run.corpora == ["ravdess", "emodb"]
-        assert {trained_on(run, corpus).state for corpus in run.corpora} == {"same"}
+        assert {find_training_store(run, corpus).state for corpus in run.corpora} == {"same"}
 
         def with_store(path: object) -> Run:
             config = json.loads((copy / "config.json").read_text())
@@ -125,9 +125,9 @@ class TestContent:
             (copy / "config.json").write_text(json.dumps(config))
             return open_run(copy)
 
-        assert trained_on(with_store(str(source.path)), "emodb").state == "changed"
-        assert trained_on(with_store(str(tmp_path / "gone")), "emodb").state == "gone"
-        assert trained_on(with_store(None), "emodb").state == "not known"
+        assert find_training_store(with_store(str(source.path)), "emodb").state == "changed"
+        assert find_training_store(with_store(str(tmp_path / "gone")), "emodb").state == "gone"
+        assert find_training_store(with_store(None), "emodb").state == "not known"
         (tmp_path / "bad").mkdir()
         (tmp_path / "bad" / "store.json").write_text("{")
-        assert trained_on(with_store(str(tmp_path / "bad")), "emodb").state == "damaged"
+        assert find_training_store(with_store(str(tmp_path / "bad")), "emodb").state == "damaged"

@@ -20,8 +20,8 @@ from emodna.model.errors import ConfigError
 from emodna.model.evaluation import selection
 from emodna.model.evaluation.criteria import CRITERIA, LAST
 from emodna.model.evaluation.evaluate import evaluate
-from emodna.model.evaluation.selection import best_step, select
-from emodna.model.inference.predictions import probabilities_of
+from emodna.model.evaluation.selection import find_best_step, select
+from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import SCORES, scores
 from emodna.model.request import FitRequest, resolve_request
@@ -32,9 +32,9 @@ from tests.model.small import (
     Interruption,
     Stores,
     assert_same_tensors,
-    emotions_of,
     fit_small,
-    listed,
+    make_manifest_store,
+    read_emotions,
 )
 
 STEPS = 9
@@ -86,7 +86,7 @@ class TestLast:
     def test_is_the_default_and_has_the_bits_of_a_run_without_snapshots(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr(selection, "probabilities_of")  # the criteria are not asked
+        monkeypatch.delattr(selection, "predict_store")  # the criteria are not asked
         run, plain = tmp_path / "run", tmp_path / "plain"
         fit(pair, plain, settings={"learning_rate": "0.01"})
         result = fit(pair, run, oracle_analysis=True)
@@ -100,7 +100,7 @@ class TestLast:
     def test_is_the_last_snapshot(self, validated: Path) -> None:
         last, _ = checkpoint.load_tensors(validated / "snapshots" / f"step-{STEPS:06d}.safetensors")
         resumed, _ = checkpoint.load_tensors(validated / "resume.safetensors")
-        assert_same_tensors(last, checkpoint.without_prefix("method", resumed))
+        assert_same_tensors(last, checkpoint.strip_prefix("method", resumed))
 
 
 class TestChoice:
@@ -112,11 +112,11 @@ class TestChoice:
         assert list(report["criteria"]) == list(CRITERIA)
         state, _ = checkpoint.load_tensors(validated / "snapshots" / f"step-{step:06d}.safetensors")
         saved, _ = checkpoint.load_tensors(validated / "model.safetensors")
-        assert_same_tensors(checkpoint.without_prefix("method", saved), state)
+        assert_same_tensors(checkpoint.strip_prefix("method", saved), state)
         # Predictions and scores are that model's.
         written = pq.read_table(validated / "predictions.parquet")
         model = TrainedModel.load(validated / "model.safetensors", torch.device("cpu"))
-        assert probabilities_of(model, pair[1]).tolist() == written["probability"].to_pylist()
+        assert predict_store(model, pair[1]).tolist() == written["probability"].to_pylist()
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
         assert {key: result[key] for key in evaluated} == evaluated
 
@@ -141,7 +141,7 @@ class TestChoice:
     ) -> None:
         run = tmp_path / "run"
         # On its own recordings, and after a while, the answers differ.
-        same = listed(roots["ravdess"], emotions_of(pair[0]), tmp_path / "same")
+        same = make_manifest_store(roots["ravdess"], read_emotions(pair[0]), tmp_path / "same")
         settings = {**FAST, "snapshot_every": "8"}
         fit((pair[0], same), run, select="pseudo-label-agreement", steps=24, settings=settings)
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
@@ -149,7 +149,7 @@ class TestChoice:
         found = {}
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            found[step] = probabilities_of(model, same)
+            found[step] = predict_store(model, same)
         mean = np.array(list(found.values())).mean(axis=0)
         rows = read(run / "selection.json")["snapshots"]
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
@@ -159,8 +159,8 @@ class TestChoice:
 
     def test_of_equally_good_snapshots_is_the_last(self) -> None:
         table = [{"step": step, "x": value} for step, value in ((1, 3.0), (2, 5.0), (3, 5.0), (4, 3.0))]
-        assert best_step(table, "x", higher_is_better=True) == 3
-        assert best_step(table, "x", higher_is_better=False) == 4
+        assert find_best_step(table, "x", higher_is_better=True) == 3
+        assert find_best_step(table, "x", higher_is_better=False) == 4
 
     def test_has_about_twenty_snapshots_and_a_tenth_held_out_where_it_needs_some(self, pair: Stores) -> None:
         config = resolved(pair, select="source-accuracy", steps=40)
@@ -177,11 +177,11 @@ class TestTargetLabels:
         self, name: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         source, target = pair
-        emotions, labels, found = emotions_of(target), {}, {}
+        emotions, labels, found = read_emotions(target), {}, {}
         values = list(emotions.values())
         permuted = random.Random(0).sample(values, len(values))
         for how, each in (("right", values), ("permuted", permuted), ("absent", [""] * len(values))):
-            store = listed(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
+            store = make_manifest_store(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
             run = tmp_path / how / "run"
             fit((source, store), run, select=name, settings=VALIDATED, steps=4, oracle_analysis=how == "right")
             found[how], labels[how] = chosen_bytes(run), store.labels("arousal").tolist()
@@ -223,7 +223,7 @@ class TestOracle:
         assert read(run / "oracle.json") == read(analysed / "oracle.json")
 
     def test_of_a_target_without_labels_is_empty(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = listed(roots["emodb"], dict.fromkeys(emotions_of(pair[1]), ""), tmp_path)
+        store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(pair[1]), ""), tmp_path)
         fit((pair[0], store), tmp_path / "run", steps=2, oracle_analysis=True)
         oracle = read(tmp_path / "run" / "oracle.json")["oracle"]
         assert (oracle["labelled"], oracle["best_step"], oracle["best"]) == (0, None, None)
@@ -234,7 +234,7 @@ class TestResume:
         asked: dict[str, Any] = {"select": "snd", "settings": {**VALIDATED, **EVERY_STEP}, "resume": True}
         for stop in (1, 5, 9):
             with pytest.raises(Interruption):
-                fit(pair, tmp_path / "run", watcher=InterruptAt(stop), **asked)
+                fit(pair, tmp_path / "run", callback=InterruptAt(stop), **asked)
         fit(pair, tmp_path / "run", **asked)
         assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated)
 
@@ -264,7 +264,9 @@ class TestValidation:
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The second source has no speakers.
-        third = listed(roots["emodb"], dict(list(emotions_of(pair[1]).items())[:12]), tmp_path, name="third")
+        third = make_manifest_store(
+            roots["emodb"], dict(list(read_emotions(pair[1]).items())[:12]), tmp_path, name="third"
+        )
         stores, run = [pair[0], third], tmp_path / "run"
         settings = {**FAST, "snapshot_every": "20", "validation": "0.5", "normalisation": "per-corpus"}
         request: dict[str, Any] = {"method": "source-only", "steps": 20, "select": "source-accuracy"}

@@ -16,7 +16,7 @@ from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, emotions_of, fit_small, listed, model_bytes
+from tests.model.small import InterruptAt, Interruption, fit_small, make_manifest_store, read_emotions, read_model
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
@@ -24,9 +24,9 @@ EVERY_STEP = {"checkpoint_seconds": "0"}
 @pytest.fixture(scope="module")
 def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """A corpus of five utterances, one of them without a label: smaller than a batch."""
-    paths = list(emotions_of(target))[:5]
+    paths = list(read_emotions(target))[:5]
     emotions = dict(zip(paths, ("anger", "sadness", "fear", "boredom", ""), strict=True))
-    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
+    return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
 
 
 def stream(*stores: FeatureStore, batch_size: int = 8) -> SourceStream:
@@ -71,9 +71,9 @@ class TestRuns:
         for name, sources in (("a", [third, source]), ("b", [source, third])):
             result = fit_small(sources, target, tmp_path / name)
             assert result["src"] == "ravdess+third"
-        assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+        assert read_model(tmp_path / "a") == read_model(tmp_path / "b")
         fit_small(source, target, tmp_path / "one")
-        assert model_bytes(tmp_path / "one") != model_bytes(tmp_path / "a")
+        assert read_model(tmp_path / "one") != read_model(tmp_path / "a")
         config = json.loads((tmp_path / "a" / "config.json").read_text())
         assert config["decisive"]["fingerprints"].keys() == {"ravdess", "third", "emodb"}
         assert config["left_out"] == {"ravdess": 0, "third": 1}
@@ -85,7 +85,7 @@ class TestRuns:
         asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 3}
         fit_small([source, third], target, tmp_path / "whole", **asked)
         with pytest.raises(Interruption):
-            fit_small([source, third], target, tmp_path / "run", watcher=InterruptAt(2), **asked)
+            fit_small([source, third], target, tmp_path / "run", callback=InterruptAt(2), **asked)
         fit_small([third, source], target, tmp_path / "run", **asked)
-        assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+        assert read_model(tmp_path / "run") == read_model(tmp_path / "whole")
         TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))

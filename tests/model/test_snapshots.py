@@ -22,7 +22,7 @@ def names(folder: Path) -> list[str]:
 def snapshots(tmp_path: Path) -> Snapshots:
     """Of steps 2, 4 and 5, all taken."""
     taken = Snapshots(tmp_path / "snapshots", 2, 5)
-    taken.go_on_from(0)
+    taken.rewind_to(0)
     for step in taken.steps:
         taken.save(method(step), step)
     return taken
@@ -56,17 +56,17 @@ class TestFiles:
 class TestGoingOn:
     @pytest.mark.parametrize(("done", "left"), [(0, []), (1, []), (2, [2]), (3, [2]), (4, [2, 4]), (5, [2, 4, 5])])
     def test_drops_what_comes_later(self, done: int, left: list[int], snapshots: Snapshots) -> None:
-        snapshots.go_on_from(done)
+        snapshots.rewind_to(done)
         assert names(snapshots.folder) == [snapshots.path(step).name for step in left]
 
     def test_drops_what_a_kill_left_unfinished_and_leaves_files_of_others_alone(self, snapshots: Snapshots) -> None:
         (snapshots.folder / "step-000004.safetensors.4711.tmp").write_bytes(b"half")
         (snapshots.folder / "notes.txt").write_text("the best is 4")
-        snapshots.go_on_from(0)
+        snapshots.rewind_to(0)
         assert names(snapshots.folder) == ["notes.txt"]
 
     def test_without_an_earlier_one_is_refused(self, snapshots: Snapshots) -> None:
         snapshots.path(2).unlink()
-        snapshots.go_on_from(1)
+        snapshots.rewind_to(1)
         with pytest.raises(RunError, match=r"step-000002\.safetensors: missing"):
-            snapshots.go_on_from(4)
+            snapshots.rewind_to(4)

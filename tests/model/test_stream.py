@@ -15,7 +15,7 @@ from emodna.model.data.stream import CorpusWindows, Sampler, SourceStream, Targe
 from emodna.model.data.windows import Framer
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import assert_same_tensors, emotions_of, listed
+from tests.model.small import assert_same_tensors, make_manifest_store, read_emotions
 
 FRAMES = 24
 LANGUAGES = ("de", "en")
@@ -99,10 +99,10 @@ class TestWhatIsKnown:
         assert [set(batch.language.tolist()) for batch in batches] == [{LANGUAGES.index(each)} for each in ("en", "de")]
 
     def test_what_is_unknown_is_minus_1(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-        emotions = dict(list(emotions_of(target).items())[:4])
+        emotions = dict(list(read_emotions(target).items())[:4])
         gender = dict(zip(emotions, ["m", "", "female", "?"], strict=True))
         language = dict(zip(emotions, ["de", "", "en", "xx"], strict=True))
-        store = listed(roots["emodb"], emotions, tmp_path, gender=gender, language=language)
+        store = make_manifest_store(roots["emodb"], emotions, tmp_path, gender=gender, language=language)
         batch = target_stream(store).gather(np.array([store.ids.index(path) for path in emotions]))
         assert batch.gender.tolist() == [1, -1, 0, -1]
         assert batch.language.tolist() == [0, -1, 1, -1]
@@ -111,8 +111,8 @@ class TestWhatIsKnown:
 @pytest.fixture(scope="module")
 def partly(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """A corpus of which every third utterance has no label."""
-    emotions = {path: "" if i % 3 == 0 else emotion for i, (path, emotion) in enumerate(emotions_of(target).items())}
-    return listed(roots["emodb"], emotions, tmp_path_factory.mktemp("cache"))
+    emotions = {path: "" if i % 3 == 0 else emotion for i, (path, emotion) in enumerate(read_emotions(target).items())}
+    return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("cache"))
 
 
 def test_unlabelled_source_rows_are_left_out(partly: FeatureStore) -> None:

@@ -25,7 +25,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import Silent, logged_lines
+from tests.model.small import SilentCallback, read_log
 
 CPU = torch.device("cpu")
 
@@ -94,7 +94,7 @@ def trained(streams: Streams, run: Path, method: Linear | None = None, *, steps:
         seed=0,
         device=CPU,
         run=RunFolder(run),
-        watcher=Silent(),
+        callback=SilentCallback(),
     )
     return method
 
@@ -130,11 +130,11 @@ class TestLog:
         self, every: int, logged: list[int], streams: Streams, tmp_path: Path
     ) -> None:
         trained(streams, tmp_path, log_every=every)
-        assert [line["step"] for line in logged_lines(tmp_path)] == logged
+        assert [line["step"] for line in read_log(tmp_path)] == logged
 
     def test_has_the_terms_their_total_and_what_the_method_watches(self, streams: Streams, tmp_path: Path) -> None:
         trained(streams, tmp_path)
-        for line in logged_lines(tmp_path):
+        for line in read_log(tmp_path):
             assert list(line) == ["step", "fit", "decay", "total", "weight"]
             assert line["total"] == pytest.approx(line["fit"] + line["decay"])
 
@@ -144,7 +144,7 @@ class TestNotFinite:
     def test_stops_with_the_term_and_the_step(self, value: float, streams: Streams, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"no longer finite: term decay at step 4\b"):
             trained(streams, tmp_path, Linear(Trouble(3, value)))
-        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3]
+        assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3]
         assert "NaN" not in RunFolder(tmp_path).metrics.read_text()
 
     @pytest.mark.parametrize("every", [2, 100])
@@ -184,7 +184,7 @@ class TestNotFinite:
         method = Linear()
         method.monitor = lambda: {"odd": torch.tensor(math.nan)}  # type: ignore[method-assign]
         trained(streams, tmp_path, method)
-        assert [line["odd"] for line in logged_lines(tmp_path)] == [None] * 5
+        assert [line["odd"] for line in read_log(tmp_path)] == [None] * 5
 
 
 class TestResume:
@@ -195,7 +195,7 @@ class TestResume:
         # Steps beyond the checkpoint, and half a line: what a kill leaves.
         metrics.write_text(whole + whole.splitlines()[-1].replace('"step": 3', '"step": 4') + '\n{"step": 5, "fi')
         trained(streams, tmp_path, steps=5)
-        assert [line["step"] for line in logged_lines(tmp_path)] == [1, 2, 3, 4, 5]
+        assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4, 5]
         assert metrics.read_text().startswith(whole)
 
     @pytest.mark.parametrize("line", ["not JSON", "[]", '{"step": null}'])

@@ -8,7 +8,7 @@ import pytest
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import TrainingError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def speakers(store: FeatureStore, rows: np.ndarray) -> list[str]:
@@ -53,14 +53,14 @@ class TestSpeakers:
         assert len(set(chosen)) == 2
 
     def test_not_known_leave_utterances(self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = listed(roots["ravdess"], emotions_of(source), tmp_path)  # a manifest without speakers
+        store = make_manifest_store(roots["ravdess"], read_emotions(source), tmp_path)  # a manifest without speakers
         assert split(store, "arousal", 0.5, 0).by == "utterance"
 
     def test_of_one_class_leave_utterances(self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-        emotions = emotions_of(source)
+        emotions = read_emotions(source)
         who = {path: f"speaker {n % 2}" for n, path in enumerate(emotions)}
         emotions = {path: "anger" if who[path] == "speaker 0" else "sadness" for path in emotions}
-        found = split(listed(roots["ravdess"], emotions, tmp_path, speaker=who), "arousal", 0.5, 0)
+        found = split(make_manifest_store(roots["ravdess"], emotions, tmp_path, speaker=who), "arousal", 0.5, 0)
         assert found.by == "utterance"
 
 
@@ -76,17 +76,17 @@ class TestUtterances:
     def test_without_labels_are_never_held_out(
         self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = emotions_of(source)
+        emotions = read_emotions(source)
         for path in list(emotions)[::3]:
             emotions[path] = ""
-        store = listed(roots["ravdess"], emotions, tmp_path)
+        store = make_manifest_store(roots["ravdess"], emotions, tmp_path)
         assert_sound(split(store, "arousal", 0.2, 0), store, "arousal")
 
     @pytest.mark.parametrize("emotions", [("anger", "sadness"), ("anger", "anger", "anger", "anger", "sadness")])
     def test_too_few_are_an_error(
         self, emotions: tuple[str, ...], source: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        paths = list(emotions_of(source))[: len(emotions)]
-        store = listed(roots["ravdess"], dict(zip(paths, emotions, strict=True)), tmp_path)
+        paths = list(read_emotions(source))[: len(emotions)]
+        store = make_manifest_store(roots["ravdess"], dict(zip(paths, emotions, strict=True)), tmp_path)
         with pytest.raises(TrainingError, match=r"--src own: too few utterances .* validation"):
             split(store, "arousal", 0.1, 0)

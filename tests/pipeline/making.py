@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import Segmenter
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import PrepareReport, prepare
@@ -122,7 +122,7 @@ def prepare_corpus(
     extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
     return prepare(
-        which or corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options
+        which or load_corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options
     )
 
 

@@ -25,7 +25,7 @@ from emodna.pipeline.prepare.cluster import connect_cluster
 from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from emodna.pipeline.store import layout
-from tests.cli.running import script
+from tests.cli.running import run_script
 from tests.pipeline.clusters import Cluster, can_hide_files, cluster, wait_until
 from tests.pipeline.making import (
     CallbackLog,
@@ -124,7 +124,7 @@ class TestTheSameBytes:
 
     def test_by_the_command(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
         options = ("--corpus", "emodb", "--root", pool / "root", "--cache", tmp_path / "cache", "--scheduler")
-        ran = script("emodna-prep", *options, running.file, "--json", "-q")
+        ran = run_script("emodna-prep", *options, running.file, "--json", "-q")
         assert (ran.code, ran.err) == (0, "")
         assert ran.json[0]["extracted"] == 22
 

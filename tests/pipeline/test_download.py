@@ -13,20 +13,20 @@ import pytest
 
 from emodna.pipeline.download import Download, corpora, fetch
 from emodna.pipeline.errors import DownloadError
-from tests.pipeline.serving import (
+from tests.pipeline.download_server import (
     CONTENT,
-    Answer,
+    Reply,
     Request,
     Server,
-    another_part,
-    cut_after,
-    honest,
-    serving,
-    silent,
-    status,
-    web_page,
-    web_page_without_length,
-    without_ranges,
+    ignore_range,
+    run_server,
+    send_nothing,
+    send_status,
+    serve_file,
+    serve_start,
+    serve_web_page,
+    serve_web_page_without_length,
+    serve_wrong_part,
 )
 
 HOMEPAGE = "https://corpus.example"
@@ -39,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(corpora, "_PAUSE", 0.001)
     monkeypatch.setattr(corpora, "_TIMEOUT", (2.0, 0.2))
     monkeypatch.setattr(corpora, "_TRIES", 3)
-    with serving() as server:
+    with run_server() as server:
         yield server
 
 
@@ -96,31 +96,31 @@ def test_another_file_of_its_name_is_neither_used_nor_touched(download: Download
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "replies",
     [
-        [cut_after(CHUNK), honest],
-        [cut_after(CHUNK), status(503), honest],
-        [cut_after(CHUNK), silent, honest],
+        [serve_start(CHUNK), serve_file],
+        [serve_start(CHUNK), send_status(503), serve_file],
+        [serve_start(CHUNK), send_nothing, serve_file],
     ],
     ids=["cut off", "a server in trouble", "no answer"],
 )
 def test_a_download_goes_on_where_it_ended(
-    server: Server, download: Download, tmp_path: Path, answers: list[Answer]
+    server: Server, download: Download, tmp_path: Path, replies: list[Reply]
 ) -> None:
-    server.answers = answers
+    server.replies = replies
     assert get(download, tmp_path).read_bytes() == CONTENT
     assert server.ranges[0] is None
     assert set(server.ranges[1:]) == {f"bytes={CHUNK}-"}
 
 
-@pytest.mark.parametrize("answer", [cut_after(0), silent, status(500)])
+@pytest.mark.parametrize("reply", [serve_start(0), send_nothing, send_status(500)])
 def test_a_server_that_fails_always_is_given_up_and_a_later_run_goes_on(
-    server: Server, download: Download, tmp_path: Path, part: Path, answer: Answer
+    server: Server, download: Download, tmp_path: Path, part: Path, reply: Reply
 ) -> None:
-    server.answers = [cut_after(4 * CHUNK), answer]
+    server.replies = [serve_start(4 * CHUNK), reply]
     assert "0.1 of 0.2 MB are here, and the same command goes on" in failure(download, tmp_path)
     assert part.read_bytes() == CONTENT[: 4 * CHUNK]
-    server.answers = [honest]
+    server.replies = [serve_file]
     assert get(download, tmp_path).read_bytes() == CONTENT
     assert server.ranges[-1] == f"bytes={4 * CHUNK}-"
 
@@ -144,9 +144,9 @@ def test_two_at_once_get_it_once(server: Server, download: Download, tmp_path: P
     def gated(request: Request) -> None:
         begun.set()
         assert gate.wait(10)
-        honest(request)
+        serve_file(request)
 
-    server.answers = [gated]
+    server.replies = [gated]
     files: list[Path] = []
     first = threading.Thread(target=lambda: files.append(get(download, tmp_path)))
     first.start()
@@ -159,11 +159,11 @@ def test_two_at_once_get_it_once(server: Server, download: Download, tmp_path: P
     assert set(server.ranges) == {None}
 
 
-@pytest.mark.parametrize("answer", [without_ranges, status(416)], ids=["all again", "refused"])
+@pytest.mark.parametrize("reply", [ignore_range, send_status(416)], ids=["all again", "refused"])
 def test_a_server_that_does_not_send_the_rest_sends_all_again(
-    server: Server, download: Download, tmp_path: Path, answer: Answer
+    server: Server, download: Download, tmp_path: Path, reply: Reply
 ) -> None:
-    server.answers = [cut_after(CHUNK), answer, honest]
+    server.replies = [serve_start(CHUNK), reply, serve_file]
     assert get(download, tmp_path).read_bytes() == CONTENT
     assert server.ranges[:2] == [None, f"bytes={CHUNK}-"]
 
@@ -171,19 +171,19 @@ def test_a_server_that_does_not_send_the_rest_sends_all_again(
 def test_a_file_that_is_gone_names_the_homepage_and_another_way(
     server: Server, download: Download, tmp_path: Path
 ) -> None:
-    server.answers = [status(404)]
+    server.replies = [send_status(404)]
     text = failure(download, tmp_path)
     for part in ("404", HOMEPAGE, "--root"):
         assert part in text
     assert len(server.ranges) == 1
 
 
-@pytest.mark.parametrize("page", [web_page, web_page_without_length])
+@pytest.mark.parametrize("page", [serve_web_page, serve_web_page_without_length])
 def test_a_login_page_is_not_taken_for_the_file(
-    server: Server, download: Download, tmp_path: Path, part: Path, page: Answer
+    server: Server, download: Download, tmp_path: Path, part: Path, page: Reply
 ) -> None:
     part.write_bytes(CONTENT[:70_000])
-    server.answers = [page]
+    server.replies = [page]
     assert "text/html" in failure(download, tmp_path)
     assert part.read_bytes() == CONTENT[:70_000]
 
@@ -192,7 +192,7 @@ def test_a_part_that_was_not_asked_for_is_not_appended(
     server: Server, download: Download, tmp_path: Path, part: Path
 ) -> None:
     part.write_bytes(CONTENT[:70_000])
-    server.answers = [another_part, honest]
+    server.replies = [serve_wrong_part, serve_file]
     assert get(download, tmp_path).read_bytes() == CONTENT
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.pipeline.files import is_temporary, temporary_for
+from emodna.pipeline.files import is_temporary, make_temporary_path
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
 from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
@@ -25,7 +25,7 @@ HALF = "shard-0123456789abcdef.h5.4711.tmp"
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
 
 
 @pytest.fixture(scope="module")
@@ -244,5 +244,5 @@ class TestProcesses:
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
 def test_a_temporary_name_is_known_as_such(name: str) -> None:
     if name not in (".", ".."):
-        assert is_temporary(temporary_for(Path("folder") / name))
-        assert not layout.is_content_name(temporary_for(Path(name)).name)
+        assert is_temporary(make_temporary_path(Path("folder") / name))
+        assert not layout.is_content_name(make_temporary_path(Path(name)).name)

@@ -22,7 +22,7 @@ NAMES = make_emodb_names(12)
 @pytest.fixture(autouse=True, scope="module")
 def _small_shards() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+        patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
         yield
 
 
@@ -59,7 +59,7 @@ def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
     store, old, expected = store_in(cache), content(store_in(place / "cache")), content(store_in(place / "expected"))
     sizes = Counter(FeatureStore(store_in(place / "expected")).column("shard")).values()
 
-    command = [sys.executable, "-m", "tests.pipeline.interrupted", point, "SIGKILL", "--corpus", "emodb"]
+    command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", point, "SIGKILL", "--corpus", "emodb"]
     options = ["--root", place / "root", "--cache", cache, "--workers", 1]
     folder = Path(str(tests.__file__)).parents[1]
     killed = subprocess.run(

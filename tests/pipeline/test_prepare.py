@@ -20,14 +20,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare import run as preparation
 from emodna.pipeline.store import FeatureStore, layout, shards
 from emodna.pipeline.store.snapshot import hash_file
-from emodna.pipeline.threads import extracting_threads
+from emodna.pipeline.threads import open_extraction_threads
 from tests.pipeline.making import (
     LONG_AGO,
     CallbackLog,
@@ -434,7 +434,7 @@ def test_libraries_are_held_to_one_thread_and_let_go_again() -> None:
     torch.set_num_threads(3)
     try:
         outside = thread_counts()
-        with contextlib.suppress(KeyboardInterrupt), extracting_threads(2) as pool:
+        with contextlib.suppress(KeyboardInterrupt), open_extraction_threads(2) as pool:
             inside = [pool.submit(thread_counts).result() for _ in range(4)]
             raise KeyboardInterrupt
         assert {torchs for torchs, _ in inside} == {1}
@@ -449,7 +449,7 @@ class Own(PathCorpus):
     """A corpus of a user's own making, with columns of its own by the name of the file."""
 
     name = "own"
-    facts = replace(corpus("emodb").facts, utterances=None, speakers=None, sample_rate=None, counts={})
+    info = replace(load_corpus("emodb").info, utterances=None, speakers=None, sample_rate=None, counts={})
 
     def __init__(self, extra: Callable[[str], dict[str, Any]]) -> None:
         self._extra = extra

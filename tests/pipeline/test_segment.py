@@ -230,7 +230,7 @@ def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options
 
 @pytest.fixture
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `interrupted`
+    monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
     monkeypatch.setattr(layout, "CUT_RECORDINGS_PER_SHARD", 2)
 
 
@@ -354,7 +354,7 @@ class TestStores:
     @pytest.mark.slow
     def test_have_the_same_bytes_after_a_kill(self, calls: Path, tmp_path: Path) -> None:
         """Also where the next run cuts otherwise: finished work of the killed one is of no use to it."""
-        command = [sys.executable, "-m", "tests.pipeline.interrupted", "after:write_journal:2", "SIGKILL"]
+        command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", "after:write_journal:2", "SIGKILL"]
         command += ["--folder", str(calls), "--cache", str(tmp_path / "cache"), "--segment", "energy", "--workers", "1"]
         folder = Path(str(tests.__file__)).parents[1]
         killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)

@@ -17,7 +17,7 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import FEATURE_SETS, make_feature_set
-from emodna.pipeline.inspect.oddities import judge, waveforms
+from emodna.pipeline.inspect.anomalies import judge, waveforms
 from emodna.pipeline.inspect.report import statistics
 from emodna.pipeline.inspect.survey import Moments, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.catalogue import find_store, resolve_store, stores
+from emodna.pipeline.catalogue import find_store, list_stores, resolve_store
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
@@ -265,8 +265,8 @@ class TestDamage:
 
 class TestCatalogue:
     def test_stores_are_found_below_a_cache(self, cache: Path, emodb_store: Path, ravdess_store: Path) -> None:
-        assert stores(cache) == [emodb_store, ravdess_store]
-        assert stores(cache / "absent") == []
+        assert list_stores(cache) == [emodb_store, ravdess_store]
+        assert list_stores(cache / "absent") == []
 
     def test_a_store_is_found_by_corpus_and_feature_set(self, cache: Path, emodb_store: Path) -> None:
         assert find_store(cache, "emodb") == emodb_store

@@ -9,23 +9,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA
-from emodna.model.bench.figures.choice import (
-    Choice,
-    NothingToShow,
-    finished_runs,
-    first_four,
-    listed,
-    nothing,
-    omitted_note,
-    pair_name,
+from emodna.model.bench.figure_data import FigureData, HeatmapMark, LineMark, Panel
+from emodna.model.bench.figures.selection import (
+    FigureOptions,
+    NoFigureDataError,
+    describe_omitted_methods,
+    format_pair,
+    join_names,
+    limit_methods,
+    no_data_error,
+    select_finished_runs,
 )
-from emodna.model.bench.paper import CEILING
-from emodna.model.bench.pictures import Line, Matrix, Panel, Picture
-from emodna.model.bench.spec import Experiment, RunSpec, few
+from emodna.model.bench.paper import UPPER_BOUND
+from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
-from emodna.model.runs.compare import predictions, truth_of
-from emodna.model.runs.listing import curves, open_run
+from emodna.model.runs.compare import predictions, read_truth
+from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
 #: Pairs that are shown unless one is chosen.
@@ -33,24 +33,24 @@ _PAIRS: Final = 6
 _TOTAL: Final = "total"
 _BAND: Final = " Mean over the seeds, and a band from the lowest to the highest."
 
-Logged = Mapping[str, Mapping[int, float]]
+LogValues = Mapping[str, Mapping[int, float]]
 """Key of metrics.jsonl -> step -> value."""
 
 
-def confusion(experiment: Experiment, choice: Choice) -> Picture:
+def confusion(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw how often each class of the target was called what, in percent of the class, a panel per method."""
     there = [
         run
-        for run in finished_runs(experiment, choice)
+        for run in select_finished_runs(experiment, choice)
         if choice.methods is not None or not experiment.methods[run.method].oracle
     ]
     if not there:
-        raise nothing(choice, "with predictions")
-    first = next((run for run in there if run.method != CEILING), there[0])
+        raise no_data_error(choice, "with predictions")
+    first = next((run for run in there if run.method != UPPER_BOUND), there[0])
     src, tgt = choice.src or first.src, first.tgt
-    runs = [run for run in there if run.tgt == tgt and (run.src == src or run.method == CEILING)]
+    runs = [run for run in there if run.tgt == tgt and (run.src == src or run.method == UPPER_BOUND)]
     have = list(dict.fromkeys(run.method for run in runs))
-    methods = first_four([method for method in choice.methods or have if method in have], choice)
+    methods = limit_methods([method for method in choice.methods or have if method in have], choice)
     panels: list[Panel] = []
     counts: dict[str, Any] = {}
     seeds: dict[str, list[int]] = {}
@@ -59,42 +59,42 @@ def confusion(experiment: Experiment, choice: Choice) -> Picture:
         known: dict[int, NDArray[np.int64]] = {}
         for run in (run for run in runs if run.method == method):
             try:
-                known[run.seed] = _confusion(experiment, run)
+                known[run.seed] = _count_confusions(experiment, run)
             except RunError as error:
                 problems.append(str(error))
         if known:
             pooled = np.sum(list(known.values()), axis=0).tolist()
             values = [[100 * count / sum(own) if sum(own) else None for count in own] for own in pooled]
-            matrix = Matrix(CLASS_NAMES[choice.task], CLASS_NAMES[choice.task], values, 0.0, 100.0)
+            matrix = HeatmapMark(CLASS_NAMES[choice.task], CLASS_NAMES[choice.task], values, 0.0, 100.0)
             panels.append(Panel(experiment.methods[method].label, [matrix], x_label="called", y_label="true"))
             counts[str(method)], seeds[str(method)] = pooled, sorted(known)
     if not panels:
-        raise NothingToShow(f"no confusion matrix: {problems[0]}")
+        raise NoFigureDataError(f"no confusion matrix: {problems[0]}")
     shown = [method for method in methods if str(method) in counts]
     note = (
         "Percent of the utterances of each true class; a class that does not occur is empty. Counts of all seeds are "
-        f"added.{omitted_note(experiment, choice, have, shown)}"
+        f"added.{describe_omitted_methods(experiment, choice, have, shown)}"
     )
     facts = {"task": choice.task, "src": src, "tgt": tgt, "counts": counts, "seeds": seeds, "left_out": problems}
-    return Picture("confusion", f"Confusion, {pair_name((src, tgt))}, {choice.task}", panels, note, facts)
+    return FigureData("confusion", f"Confusion, {format_pair((src, tgt))}, {choice.task}", panels, note, facts)
 
 
-def _confusion(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
+def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
     """Return counts (2, 2), true class by called class, over the labelled utterances; raises RunError without them."""
     opened = open_run(experiment.run_folder(run).path)
     table = predictions(opened)
     if not isinstance(table, pa.Table):
         raise RunError(table)
-    truth = truth_of(opened, table["id"])
+    truth = read_truth(opened, table["id"])
     if truth is None:
         raise RunError(f"{run}: the store of {run.tgt} is gone or has changed: it has the labels")
     labelled, called = truth >= 0, np.asarray(table["label"])
     return confusions(truth[labelled].astype(np.int64), called[labelled].astype(np.int64)).reshape(2, 2)
 
 
-def threshold(experiment: Experiment, choice: Choice) -> Picture:
+def threshold(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the threshold (Eq. 6), and the share of the target batch that reaches it (Eq. 7), over the steps."""
-    return _over_steps(
+    return _draw_over_steps(
         experiment,
         choice,
         "threshold",
@@ -105,9 +105,9 @@ def threshold(experiment: Experiment, choice: Choice) -> Picture:
     )
 
 
-def prototypes(experiment: Experiment, choice: Choice) -> Picture:
+def prototypes(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the cosines of the prototypes of Eq. 4 that stand in Eq. 5, over the steps."""
-    return _over_steps(
+    return _draw_over_steps(
         experiment,
         choice,
         "prototypes",
@@ -125,9 +125,9 @@ def prototypes(experiment: Experiment, choice: Choice) -> Picture:
     )
 
 
-def losses(experiment: Experiment, choice: Choice) -> Picture:
+def losses(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw each term of the loss as it is weighted, and their total, over the steps."""
-    return _over_steps(
+    return _draw_over_steps(
         experiment,
         choice,
         "losses",
@@ -138,28 +138,28 @@ def losses(experiment: Experiment, choice: Choice) -> Picture:
     )
 
 
-def _over_steps(
+def _draw_over_steps(
     experiment: Experiment,
-    choice: Choice,
+    choice: FigureOptions,
     name: str,
     title: str,
     keys: Mapping[str, str] | None,
     *,
     y_label: str,
     note: str,
-) -> Picture:
+) -> FigureData:
     """Draw logged values over the steps: a panel per pair and method, the mean over the seeds with a band.
 
     Methods are those chosen, else Emo-DNA, else the first one that logs any of the keys, which come with their names in
     the picture; None are all terms of the loss, and their total. Raises NothingToShow if no finished run logs any.
     """
-    runs = finished_runs(experiment, choice)
+    runs = select_finished_runs(experiment, choice)
     preferred = [run for run in runs if choice.methods is not None or run.method == EMO_DNA]
-    logged = _all_logged(experiment, preferred, keys) or _all_logged(experiment, runs, keys)
+    logged = _read_logs(experiment, preferred, keys) or _read_logs(experiment, runs, keys)
     if not logged:
-        whose = f"of {listed(choice.methods)}" if choice.methods else "of any method"
+        whose = f"of {join_names(choice.methods)}" if choice.methods else "of any method"
         what = f"{' or '.join(keys)}: emo-dna and its variants of this version do" if keys else "terms of a loss"
-        raise nothing(choice, f"{whose} logs {what}")
+        raise no_data_error(choice, f"{whose} logs {what}")
     there = list(dict.fromkeys(run.method for run in logged))
     usual = [EMO_DNA if EMO_DNA in there else there[0]]
     methods = [method for method in choice.methods if method in there] if choice.methods else usual
@@ -171,27 +171,27 @@ def _over_steps(
         for pair in pairs[:_PAIRS]:
             mine = {run.seed: found for run, found in logged.items() if run.method == method and run.pair == pair}
             if mine:
-                heading = f"{experiment.methods[method].label}, {pair_name(pair)}"
-                marks = _lines(list(mine.values()), keys or {term: term for term in terms})
+                heading = f"{experiment.methods[method].label}, {format_pair(pair)}"
+                marks = _make_lines(list(mine.values()), keys or {term: term for term in terms})
                 panels.append(Panel(heading, marks, x_label="step", y_label=y_label))
                 seeds[heading] = sorted(mine)
-    left = [pair_name(pair) for pair in pairs[_PAIRS:]]
+    left = [format_pair(pair) for pair in pairs[_PAIRS:]]
     note += _BAND if any(len(each) > 1 for each in seeds.values()) else ""
-    note += f" Pairs that are not shown: {few(left)}." if left else ""
-    note += omitted_note(experiment, choice, methods, methods)
-    return Picture(
+    note += f" Pairs that are not shown: {shorten_list(left)}." if left else ""
+    note += describe_omitted_methods(experiment, choice, methods, methods)
+    return FigureData(
         name, f"{title}, {choice.task}", panels, note, {"task": choice.task, "seeds": seeds, "left_out": left}
     )
 
 
-def _all_logged(
+def _read_logs(
     experiment: Experiment, runs: Sequence[RunSpec], keys: Mapping[str, str] | None
-) -> dict[RunSpec, Logged]:
+) -> dict[RunSpec, LogValues]:
     """Return what each run has logged of some keys; runs without any are left out."""
-    logged: dict[RunSpec, Logged] = {}
+    logged: dict[RunSpec, LogValues] = {}
     for run in runs:
         try:
-            found = curves(open_run(experiment.run_folder(run).path))
+            found = read_curves(open_run(experiment.run_folder(run).path))
         except RunError:
             continue
         names = list(found)
@@ -204,7 +204,7 @@ def _all_logged(
     return logged
 
 
-def _lines(of_seeds: Sequence[Logged], names: Mapping[str, str]) -> list[Line]:
+def _make_lines(of_seeds: Sequence[LogValues], names: Mapping[str, str]) -> list[LineMark]:
     """Return the mean of each key over the seeds, at the steps that all have, with a band of several."""
     lines = []
     for colour, (key, name) in enumerate(names.items()):
@@ -212,5 +212,5 @@ def _lines(of_seeds: Sequence[Logged], names: Mapping[str, str]) -> list[Line]:
             steps = sorted(set.intersection(*map(set, found)))
             values = [[curve[step] for curve in found] for step in steps]
             low, high = ([end(each) for each in values] if len(found) > 1 else None for end in (min, max))
-            lines.append(Line(name, steps, [fmean(each) for each in values], low, high, colour))
+            lines.append(LineMark(name, steps, [fmean(each) for each in values], low, high, colour))
     return lines

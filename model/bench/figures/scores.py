@@ -10,29 +10,29 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.model.bench.compare import EMO_DNA, LEAST, SOURCE_ONLY, Matched, mean_interval, rank
-from emodna.model.bench.figures.choice import (
-    LEAST_POINTS,
-    Choice,
-    NothingToShow,
-    chosen_results,
-    facts_of,
-    finished_runs,
-    first_four,
-    left_out_note,
-    listed,
-    matched,
-    methods_with_scores,
-    nothing,
-    omitted_note,
-    pair_name,
+from emodna.model.bench.compare import EMO_DNA, MIN_SCENARIOS, SOURCE_ONLY, MatchedScores, bootstrap_mean_interval, rank
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel
+from emodna.model.bench.figures.selection import (
+    MIN_SCORE_SPAN,
+    FigureOptions,
+    NoFigureDataError,
+    describe_left_out,
+    describe_omitted_methods,
+    describe_scenarios,
+    format_pair,
+    join_names,
+    limit_methods,
+    match_methods,
+    no_data_error,
+    select_finished_runs,
+    select_methods,
+    select_results,
 )
-from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture
 from emodna.model.bench.results import Scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
-from emodna.model.runs.listing import flat, open_run
+from emodna.model.runs.listing import flatten, open_run
 from emodna.pipeline.emotions import TASKS
 
 #: Ranks between the worst mean rank and the bars, and from bar to bar.
@@ -50,49 +50,53 @@ Spread = tuple[float, float | None, float | None]
 """Mean over pairs and seeds; the lowest and the highest seed's mean over the pairs, None of one seed."""
 
 
-def ranks(experiment: Experiment, choice: Choice) -> Picture:
+def ranks(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw mean ranks over the chosen task's scenarios, and over both tasks' where both are there.
 
     A critical-difference plot after Demsar 2006, JMLR 7:1-30, with the methods below each other, so that long names
     have room.
     """
-    everything = chosen_results(experiment, choice, TASKS)
-    own = Scores.of(everything.filter(pc.field("task") == choice.task))
-    methods = methods_with_scores(experiment, choice, own)
+    everything = select_results(experiment, choice, TASKS)
+    own = Scores.from_table(everything.filter(pc.field("task") == choice.task))
+    methods = select_methods(experiment, choice, own)
     if len(methods) < 2:
-        raise NothingToShow(f"ranks need two methods with finished cells of {choice.task}, not {listed(methods)} alone")
+        raise NoFigureDataError(
+            f"ranks need two methods with finished cells of {choice.task}, not {join_names(methods)} alone"
+        )
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
-    for title, scores in ((choice.task, own), (" and ".join(TASKS), Scores.of(everything))):
-        found = matched(scores, methods)
+    for title, scores in ((choice.task, own), (" and ".join(TASKS), Scores.from_table(everything))):
+        found = match_methods(scores, methods)
         if panels and len({task for task, _, _ in found.scenarios}) < len(TASKS):
             break
-        panel, fact = _ranks_panel(experiment, found, title)
+        panel, fact = _draw_ranks_panel(experiment, found, title)
         panels.append(panel)
         facts.append(fact)
-        left_out = left_out_note(found)
+        left_out = describe_left_out(found)
     note = (
         "Rank 1 is the highest UAR of a scenario (a pair of corpora and a task, mean over the seeds). A bar joins "
         "methods whose mean ranks lie less than Nemenyi's critical difference apart (5 %): these scenarios do not tell "
         "them apart, which is not to say that they are equal; one out of reach could not tell any two apart. "
         f"Scenarios that share a corpus are not independent, which the test takes them to be.{left_out}"
-        f"{omitted_note(experiment, choice, methods, methods)}"
+        f"{describe_omitted_methods(experiment, choice, methods, methods)}"
     )
-    return Picture("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
+    return FigureData("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
 
 
-def _ranks_panel(experiment: Experiment, found: Matched, title: str) -> tuple[Panel, dict[str, Any]]:
+def _draw_ranks_panel(experiment: Experiment, found: MatchedScores, title: str) -> tuple[Panel, dict[str, Any]]:
     ranking = rank(found.scores)
     mean = ranking.mean_ranks
     order = sorted(range(len(mean)), key=mean.__getitem__)
     labels = [experiment.methods[method].label for method in found.methods]
-    marks = [Dots("mean rank", [labels[place] for place in order], [mean[place] for place in order])]
+    marks = [DotMark("mean rank", [labels[place] for place in order], [mean[place] for place in order])]
     for number, group in enumerate(ranking.groups, 1):
         at = [max(mean) + number * _BAR_STEP] * len(group)
-        marks.append(Dots(f"not told apart ({number})", [labels[place] for place in group], at, colour=1, joined=True))
+        marks.append(
+            DotMark(f"not told apart ({number})", [labels[place] for place in group], at, colour=1, joined=True)
+        )
     n, difference = len(found.scenarios), ranking.critical_difference
-    reach = "" if ranking.attainable else f", out of reach of {len(mean)} methods"
+    reach = "" if ranking.is_attainable else f", out of reach of {len(mean)} methods"
     critical = "" if difference is None else f", critical difference {difference:.2f}{reach}"
     return Panel(f"{title}: {n} scenario{'s' * (n > 1)}{critical}", marks, x_label="mean rank (1: the best)"), {
         "panel": title,
@@ -100,15 +104,15 @@ def _ranks_panel(experiment: Experiment, found: Matched, title: str) -> tuple[Pa
         "critical_difference": difference,
         "groups": [[str(found.methods[place]) for place in group] for group in ranking.groups],
         "friedman": {"chi_squared": ranking.chi_squared, "p": ranking.p},
-        **facts_of(found),
+        **describe_scenarios(found),
     }
 
 
-def pairs(experiment: Experiment, choice: Choice) -> Picture:
+def pairs(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR of each source on each target, a panel per method, and the same less Source Only's."""
-    found = chosen_results(experiment, choice)
-    there = methods_with_scores(experiment, choice, Scores.of(found))
-    methods = first_four(there, choice)
+    found = select_results(experiment, choice)
+    there = select_methods(experiment, choice, Scores.from_table(found))
+    methods = limit_methods(there, choice)
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
@@ -129,7 +133,7 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
         made = []
         for method, of_pair in found.items():
             values = [[of_pair.get((src, tgt)) for tgt in targets] for src in sources]
-            matrix = Matrix(sources, targets, values, middle - reach, middle + reach, diverging=True)
+            matrix = HeatmapMark(sources, targets, values, middle - reach, middle + reach, diverging=True)
             heading = f"{experiment.methods[method].label}: {title}"
             made.append(Panel(heading, [matrix], x_label="target", y_label="source"))
         return made
@@ -138,7 +142,7 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
     missing = {
         str(method): lacks
         for method, own in uars.items()
-        if (lacks := [pair_name(pair) for pair in asked if pair not in own])
+        if (lacks := [format_pair(pair) for pair in asked if pair not in own])
     }
     lacking = "".join(f" {method} lacks {len(lacks)} of {len(asked)} pairs." for method, lacks in missing.items())
     without = (
@@ -147,12 +151,12 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
     note = (
         "Percent, mean over the seeds; the middle of the scale is chance (50) for UAR and 0 for the gain over "
         "source-only, which is taken over the seeds that both have."
-        f"{lacking}{without}{omitted_note(experiment, choice, there, methods)}"
+        f"{lacking}{without}{describe_omitted_methods(experiment, choice, there, methods)}"
     )
     seeds = {
-        str(method): {pair_name(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
+        str(method): {format_pair(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
     }
-    return Picture(
+    return FigureData(
         "pairs",
         f"Pairs of corpora, {choice.task}",
         [*panels(uars, "UAR", _CHANCE), *panels(gains, "gain over source-only", 0.0)],
@@ -161,19 +165,19 @@ def pairs(experiment: Experiment, choice: Choice) -> Picture:
     )
 
 
-def languages(experiment: Experiment, choice: Choice) -> Picture:
+def languages(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR of each method over pairs of one language and of two, and its gain over Source Only."""
-    scores = Scores.of(chosen_results(experiment, choice))
-    methods = methods_with_scores(experiment, choice, scores)
+    scores = Scores.from_table(select_results(experiment, choice))
+    methods = select_methods(experiment, choice, scores)
     floor = SOURCE_ONLY in scores.methods
-    found = matched(scores, [*methods, *([SOURCE_ONLY] if floor else [])])
+    found = match_methods(scores, [*methods, *([SOURCE_ONLY] if floor else [])])
     spoken = {name: corpus.language for name, corpus in experiment.corpora.items()}
     of_pair = [(spoken[src], spoken[tgt]) for _, src, tgt in found.scenarios]
     unknown = sorted({name for _, *pair in found.scenarios for name in pair if spoken[name] is None})
     hint = f"{', '.join(unknown)} (a manifest names them in its column language)"
     known = np.array([None not in pair for pair in of_pair])
     if not known.any():
-        raise NothingToShow(f"no pair of corpora of known languages; {hint}")
+        raise NoFigureDataError(f"no pair of corpora of known languages; {hint}")
     same = np.array([src == tgt for src, tgt in of_pair])
     members = dict(zip(_GROUPS, (np.flatnonzero(known & same), np.flatnonzero(known & ~same)), strict=True))
 
@@ -184,10 +188,10 @@ def languages(experiment: Experiment, choice: Choice) -> Picture:
             if len(own):
                 of_group = values[own][:, [found.methods.index(method) for method in shown]]
                 low, high = zip(
-                    *(mean_interval(each, Resampling()) or (None, None) for each in of_group.T), strict=True
+                    *(bootstrap_mean_interval(each, Resampling()) or (None, None) for each in of_group.T), strict=True
                 )
-                marks.append(Dots(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
-        return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=LEAST_POINTS)
+                marks.append(DotMark(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
+        return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=MIN_SCORE_SPAN)
 
     panels = [panel("UAR (%)", found.scores, methods, "chance", _CHANCE)]
     adapting = [method for method in methods if method != SOURCE_ONLY]
@@ -198,54 +202,58 @@ def languages(experiment: Experiment, choice: Choice) -> Picture:
     absent = [f" There is no pair {_GROUPS[name]}." for name, own in members.items() if not len(own)]
     note = (
         f"Means over {' and '.join(counts)}, each the mean over its seeds; bars: 95 % intervals of the bootstrap over "
-        f"the pairs, where a group has {LEAST} or more; of few pairs they are too narrow. Pairs that share a "
+        f"the pairs, where a group has {MIN_SCENARIOS} or more; of few pairs they are too narrow. Pairs that share a "
         f"corpus are not independent.{''.join(absent)}"
-        f"{left_out_note(found)}{omitted_note(experiment, choice, methods, methods)}"
+        f"{describe_left_out(found)}{describe_omitted_methods(experiment, choice, methods, methods)}"
         f"{f' Without the pairs of corpora whose language is not known: {hint}.' if unknown else ''}"
     )
-    groups = {name: [pair_name(found.scenarios[place][1:]) for place in own] for name, own in members.items()}
-    return Picture(
+    groups = {name: [format_pair(found.scenarios[place][1:]) for place in own] for name, own in members.items()}
+    return FigureData(
         "languages",
         f"Same language against different languages, {choice.task}",
         panels,
         note,
-        {"task": choice.task, "groups": groups, "languages": spoken, **facts_of(found)},
+        {"task": choice.task, "groups": groups, "languages": spoken, **describe_scenarios(found)},
     )
 
 
-def sensitivity(experiment: Experiment, choice: Choice) -> Picture:
+def sensitivity(experiment: Experiment, choice: FigureOptions) -> FigureData:
     """Draw the UAR with each changed setting beside the defaults', and curves over the numeric ones."""
     base = choice.methods[0] if choice.methods else EMO_DNA
     if base.settings:
-        raise NothingToShow(f"sensitivity of {base}: a method without settings is what others are compared with")
-    scores = Scores.of(chosen_results(experiment, choice))
+        raise NoFigureDataError(f"sensitivity of {base}: a method without settings is what others are compared with")
+    scores = Scores.from_table(select_results(experiment, choice))
     if base not in scores.methods:
-        raise nothing(choice, f"of {base}, with whose defaults settings are compared")
+        raise no_data_error(choice, f"of {base}, with whose defaults settings are compared")
     changed = [
         method
         for method in experiment.methods
         if method.name == base.name and len(method.settings) == 1 and method in scores.methods
     ]
     if not changed:
-        raise nothing(choice, f"of {base} with one setting changed, such as {base}:padding=mask")
-    found = matched(scores, [base, *changed])
-    spreads = _spreads(scores, found)
+        raise no_data_error(choice, f"of {base} with one setting changed, such as {base}:padding=mask")
+    found = match_methods(scores, [base, *changed])
+    spreads = _compute_spreads(scores, found)
     names = ["defaults", *("=".join(method.settings[0]) for method in changed)]
     values, low, high = zip(*spreads.values(), strict=True)
-    axis: dict[str, Any] = {"references": [("defaults", spreads[base][0])], "least_width": LEAST_POINTS}
-    panels = [Panel("one setting changed", [Dots("UAR", names, values, low, high)], x_label="UAR (%)", **axis)]
-    for key, line in _curves(spreads, base, _defaults(experiment, choice, base)).items():
+    axis: dict[str, Any] = {"references": [("defaults", spreads[base][0])], "least_width": MIN_SCORE_SPAN}
+    panels = [Panel("one setting changed", [DotMark("UAR", names, values, low, high)], x_label="UAR (%)", **axis)]
+    for key, line in _make_curves(spreads, base, _read_defaults(experiment, choice, base)).items():
         panels.append(Panel(key, [line], x_label=key, y_label="UAR (%)", **axis))
     n, seeds = len(found.scenarios), set().union(*found.seeds.values())
     over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
     bars = "; bars: the lowest and the highest seed's mean over the pairs" if low[0] is not None else ""
-    note = f"{experiment.methods[base].label}, mean over {over}{bars}.{left_out_note(found)}"
-    return Picture(
-        "sensitivity", f"Settings of {base}, {choice.task}", panels, note, {"task": choice.task, **facts_of(found)}
+    note = f"{experiment.methods[base].label}, mean over {over}{bars}.{describe_left_out(found)}"
+    return FigureData(
+        "sensitivity",
+        f"Settings of {base}, {choice.task}",
+        panels,
+        note,
+        {"task": choice.task, **describe_scenarios(found)},
     )
 
 
-def _spreads(scores: Scores, found: Matched) -> dict[MethodSpec, Spread]:
+def _compute_spreads(scores: Scores, found: MatchedScores) -> dict[MethodSpec, Spread]:
     """Return the spread of each method; it has ends if all pairs have the same seeds, and several."""
     seeds = set(found.seeds.values())
     columns = [scores.seeds.index(seed) for seed in next(iter(seeds))] if len(seeds) == 1 else []
@@ -257,7 +265,9 @@ def _spreads(scores: Scores, found: Matched) -> dict[MethodSpec, Spread]:
     return spreads
 
 
-def _curves(spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]) -> dict[str, Line]:
+def _make_curves(
+    spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]
+) -> dict[str, LineMark]:
     """Return a curve for each setting that is there with enough numeric values."""
     by_key: dict[str, dict[float, Spread]] = {}
     for method, spread in spreads.items():
@@ -271,15 +281,15 @@ def _curves(spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Ma
                 points.setdefault(defaults[key], spreads[base])
             x = sorted(points)
             y, low, high = zip(*(points[value] for value in x), strict=True)
-            curves[key] = Line("UAR by value", x, y, *((None, None) if None in low else (low, high)))
+            curves[key] = LineMark("UAR by value", x, y, *((None, None) if None in low else (low, high)))
     return curves
 
 
-def _defaults(experiment: Experiment, choice: Choice, base: MethodSpec) -> dict[str, float]:
+def _read_defaults(experiment: Experiment, choice: FigureOptions, base: MethodSpec) -> dict[str, float]:
     """Return the numeric settings of a method, as one of its runs has them."""
-    for run in finished_runs(experiment, replace(choice, methods=(base,))):
+    for run in select_finished_runs(experiment, replace(choice, methods=(base,))):
         try:
-            settings = flat(open_run(experiment.run_folder(run).path).decisive)
+            settings = flatten(open_run(experiment.run_folder(run).path).decisive)
         except RunError:
             continue
         return {key.rpartition(".")[2]: float(each) for key, each in settings.items() if type(each) in (int, float)}

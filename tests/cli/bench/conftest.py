@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from emodna.cli.bench import command
-from tests.cli.running import Command, in_process
+from tests.cli.running import Command, make_runner
 
 
 @pytest.fixture
 def emodna_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     monkeypatch.chdir(tmp_path)
-    return in_process("emodna-bench", command.main, monkeypatch, capsys)
+    return make_runner("emodna-bench", command.main, monkeypatch, capsys)

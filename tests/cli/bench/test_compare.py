@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.cli.running import Command
-from tests.model.bench.builders import fake_bench, same_everywhere
+from tests.model.bench.builders import fake_experiment, repeat_uars
 
 TRIPLE = ("ravdess", "savee", "emodb")
 PAIRS = [(src, tgt) for src in TRIPLE for tgt in TRIPLE if src != tgt]
@@ -13,7 +13,7 @@ METHODS = {"source-only": 50.0, "emo-dna": 60.0, "dan": 65.0, "upper-bound": 90.
 
 
 def test_table_has_the_best_first_and_says_what_it_is_not(emodna_bench: Command, tmp_path: Path) -> None:
-    fake_bench(tmp_path, same_everywhere(METHODS, PAIRS, seeds=2))
+    fake_experiment(tmp_path, repeat_uars(METHODS, PAIRS, seeds=2))
     ran = emodna_bench("compare", "--out", tmp_path)
     assert ran.code == 0
     lines = ran.out.splitlines()
@@ -28,7 +28,7 @@ def test_table_has_the_best_first_and_says_what_it_is_not(emodna_bench: Command,
 
 
 def test_two_scenarios_cannot_be_significant_and_the_output_says_so(emodna_bench: Command, tmp_path: Path) -> None:
-    fake_bench(tmp_path, same_everywhere(METHODS, PAIRS[:2]))
+    fake_experiment(tmp_path, repeat_uars(METHODS, PAIRS[:2]))
     ran = emodna_bench("compare", "--out", tmp_path, "--metric", "war")
     assert ran.out.startswith("WAR over 2 scenarios")
     for says in (

@@ -27,11 +27,17 @@ import pytest
 from emodna.cli.bench import command as bench_command
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.store import FeatureStore
-from tests.cli.bench.golden.folder import HOSTILE, leave_behind, own_folder, paper_folder, settings_folder
+from tests.cli.bench.golden.folders import (
+    HOSTILE,
+    add_leftovers,
+    make_own_folder,
+    make_paper_folder,
+    make_settings_folder,
+)
 from tests.cli.bench.golden.normal import differences, normal, written
-from tests.cli.running import Command, Ran
-from tests.model.bench.builders import run_of
-from tests.model.small import command
+from tests.cli.running import Command, CommandResult
+from tests.model.bench.builders import make_run
+from tests.model.small import run_command
 
 GOLDEN = Path(__file__).with_name("golden")
 #: Whether golden files are written, and not compared with.
@@ -125,9 +131,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict
         (root / name).mkdir()
         (root / name / "bench.json").write_text(content)
     return {
-        "paper": paper_folder(root / "paper"),
-        "own": own_folder(root / "own", FeatureStore(emodb_store)),
-        "settings": settings_folder(root / "settings"),
+        "paper": make_paper_folder(root / "paper"),
+        "own": make_own_folder(root / "own", FeatureStore(emodb_store)),
+        "settings": make_settings_folder(root / "settings"),
     }
 
 
@@ -143,7 +149,7 @@ def places(tmp_path: Path, emodb_store: Path, root: Path) -> dict[str, str]:
     return {str(root): "<root>", str(emodb_store.parent.parent): "<cache>", str(tmp_path): "<here>"}
 
 
-def check(name: str, found: Any) -> None:
+def check_golden(name: str, found: Any) -> None:
     """Compare with a golden file, or write it."""
     path = GOLDEN / f"{name}.json"
     if WRITE:
@@ -153,8 +159,13 @@ def check(name: str, found: Any) -> None:
     assert not lines, "\n".join([f"{name}: {len(lines)} differences", *lines[:20]])
 
 
-def frozen(
-    arguments: Sequence[str], answer: Ran, places: Mapping[str, str], *, trained: bool = False, brief: bool = False
+def freeze(
+    arguments: Sequence[str],
+    answer: CommandResult,
+    places: Mapping[str, str],
+    *,
+    trained: bool = False,
+    brief: bool = False,
 ) -> Any:
     """What a command printed, as it is frozen."""
     assert answer.out == json.dumps(answer.json, indent=2) + "\n", answer.err
@@ -165,13 +176,13 @@ def frozen(
     }
 
 
-def ran(
+def run_and_freeze(
     name: str, asked: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **how: bool
 ) -> Any:
     """What a command does, with the numbers of the figures that it draws, as it is frozen."""
     arguments = [each.replace("$out", str(out)) for each in [*asked, "--out", "$out"]]
     answer = emodna_bench(*arguments)
-    found = frozen(arguments, answer, places, brief=name in BRIEF, **how)
+    found = freeze(arguments, answer, places, brief=name in BRIEF, **how)
     if asked[0] == "report":  # a page of HTML: how large it is, no JSON says
         found["printed"]["bytes"] = "<bytes>"
     if asked[0] == "figure":
@@ -184,8 +195,8 @@ def ran(
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is drawn, which takes time, and is not of the JSON."""
-    monkeypatch.setattr("emodna.cli.bench.draw.picture_file", lambda *_: b"")
-    monkeypatch.setattr("emodna.cli.bench.page.page_svg", lambda *_: "")
+    monkeypatch.setattr("emodna.cli.bench.draw.render_file", lambda *_: b"")
+    monkeypatch.setattr("emodna.cli.bench.page.render_svg", lambda *_: "")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -194,7 +205,7 @@ def test_prints_what_it_did(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     out = folders[name.partition("-")[0]].out
-    check(name, ran(name, CASES[name], out, emodna_bench, places))
+    check_golden(name, run_and_freeze(name, CASES[name], out, emodna_bench, places))
 
 
 @pytest.mark.parametrize("name", CHANGING)
@@ -206,9 +217,9 @@ def test_changes_what_it_did(
     unwanted = shutil.ignore_patterns("figures", "report.html")
     shutil.copytree(folder.out, mine.out, ignore=unwanted, copy_function=os.link)  # quick, for nothing is overwritten
     if "clean" in name:
-        leave_behind(mine)
+        add_leftovers(mine)
     before = paths(mine.out)
-    found = ran(name, CHANGING[name], mine.out, emodna_bench, places)
+    found = run_and_freeze(name, CHANGING[name], mine.out, emodna_bench, places)
     for each in found["printed"].get("leftovers", ()):
         if "-addi-" in each["path"]:  # its config.json names stores, at whatever path they are
             each["bytes"] = "<bytes>"
@@ -221,7 +232,7 @@ def test_changes_what_it_did(
         "removed": sorted(before - paths(mine.out)),
         "added": sorted(paths(mine.out) - before),
     }
-    check(name, found)
+    check_golden(name, found)
 
 
 def paths(folder: Path) -> set[str]:
@@ -233,17 +244,17 @@ def test_status_of_one_that_is_at_work(
 ) -> None:
     """Its second cell is at work, too."""
     own = folders["own"]
-    at_work = own.run_folder(run_of(("savee", "emodb", "valence", "dan:add=scl", 1))).path
+    at_work = own.run_folder(make_run(("savee", "emodb", "valence", "dan:add=scl", 1))).path
     with ExitStack() as stack:
         for folder in (own.out, at_work):
             stack.callback((folder / ".lock").unlink)
             stack.enter_context(filelock.FileLock(folder / ".lock"))
         name = "own-status-at-work"
-        check(name, ran(name, ["status", "--json"], own.out, emodna_bench, places))
+        check_golden(name, run_and_freeze(name, ["status", "--json"], own.out, emodna_bench, places))
 
 
 def test_lists_figures(emodna_bench: Command) -> None:
-    check("figure-list", emodna_bench("figure", "--json").json)
+    check_golden("figure-list", emodna_bench("figure", "--json").json)
 
 
 @pytest.mark.parametrize(("folder", "name", "suffix"), TEXTS)
@@ -285,7 +296,7 @@ def test_refuses_what_it_did(
         assert answer.out == "", arguments
         said = normal(answer.err.rstrip().splitlines()[-1], places)
         found.append({"command": " ".join([*arguments, "--out", folder]), "code": answer.code, "said": said})
-    check("refused", found)
+    check_golden("refused", found)
 
 
 def tiny_run(cache: Path) -> list[str]:
@@ -297,15 +308,15 @@ def tiny_run(cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """What it leaves behind, and what it said. Only for reading."""
     out = tmp_path_factory.mktemp("trained") / "bench"
-    answer = command(bench_command.main, *tiny_run(cache), "--out", out)
-    return out, Ran(int(answer.code or 0), answer.out, answer.err)
+    answer = run_command(bench_command.main, *tiny_run(cache), "--out", out)
+    return out, CommandResult(int(answer.code or 0), answer.out, answer.err)
 
 
 @pytest.fixture
-def damaged(trained: tuple[Path, Ran], tmp_path: Path) -> Path:
+def damaged(trained: tuple[Path, CommandResult], tmp_path: Path) -> Path:
     """A copy, one cell of which is damaged."""
     out = Path(shutil.copytree(trained[0], tmp_path / "bench"))
     (run,) = (out / "runs").glob("emodb-ravdess-arousal-v2-*")
@@ -318,7 +329,7 @@ class TestTrained:
 
     def test_run_once_and_again(
         self,
-        trained: tuple[Path, Ran],
+        trained: tuple[Path, CommandResult],
         damaged: Path,
         emodna_bench: Command,
         places: dict[str, str],
@@ -326,20 +337,24 @@ class TestTrained:
     ) -> None:
         out, answer = trained
         there = {str(out.parent): "<root>", **places}
-        check("trained-run", frozen([*tiny_run(cache), "--out", str(out)], answer, there, trained=True))
+        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], answer, there, trained=True))
         name = "trained-figure-distances"
-        check(name, ran(name, ["figure", "distances", "--json"], out, emodna_bench, there, trained=True))
+        check_golden(
+            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, there, trained=True)
+        )
         name = "trained-run-again"  # what is done and what failed is left out
-        check(name, ran(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
+        check_golden(name, run_and_freeze(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
 
     @pytest.mark.slow
     @pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
-    def test_features(self, trained: tuple[Path, Ran], emodna_bench: Command, places: dict[str, str]) -> None:
+    def test_features(self, trained: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]) -> None:
         name, out = "trained-figure-features", trained[0]
         there = {str(out.parent): "<root>", **places}
-        check(name, ran(name, ["figure", "features-parts", "--json"], out, emodna_bench, there, trained=True))
+        check_golden(
+            name, run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, there, trained=True)
+        )
 
     @pytest.mark.slow
     def test_retry(self, damaged: Path, emodna_bench: Command, places: dict[str, str]) -> None:
         name, command = "trained-retry", ["retry", "--device", "cpu", "--workers", "1", "--json"]
-        check(name, ran(name, command, damaged, emodna_bench, places, trained=True))
+        check_golden(name, run_and_freeze(name, command, damaged, emodna_bench, places, trained=True))

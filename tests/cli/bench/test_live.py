@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common
-from emodna.cli.bench.execution import Progress, tell_of_skipped
+from emodna.cli.bench.execution import BenchDisplay, print_skipped_runs
 from emodna.model.bench.spec import Experiment, MethodInfo
-from emodna.model.bench.worker import Answer
-from tests.model.bench.builders import planned
+from emodna.model.bench.worker import RunReply
+from tests.model.bench.builders import write_experiment
 
 METHODS = ("dan", "dann")
 
@@ -24,12 +24,12 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def three_corpora(out: Path) -> Experiment:
     """Two methods in both tasks on all pairs of three corpora."""
-    made = planned(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
+    made = write_experiment(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
     infos = {spec: MethodInfo(f"[red]{spec}[/red]", False, "source") for spec in made.methods}
     return Experiment(out, made.conditions, made.corpora, infos, made.runs)
 
 
-def drawn(progress: Progress, *, width: int = 80, height: int = 24) -> list[str]:
+def drawn(progress: BenchDisplay, *, width: int = 80, height: int = 24) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
     with console.capture() as captured:
         console.print(progress)
@@ -38,13 +38,13 @@ def drawn(progress: Progress, *, width: int = 80, height: int = 24) -> list[str]
 
 def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    progress = BenchDisplay(experiment, dict.fromkeys(experiment.runs, "waiting"))
     for run in experiment.runs[:6]:
-        progress.began(run)
+        progress.on_run_start(run)
     first = experiment.run_folder(experiment.runs[0])
     first.path.mkdir(parents=True)
     first.metrics.write_text('{"step": 40}\n{"step": 60}\n{"st')
-    progress.ended(experiment.runs[5], Answer("failed", error="no memory"))
+    progress.on_run_end(experiment.runs[5], RunReply("failed", error="no memory"))
     lines = drawn(progress)
     assert lines[0].startswith("1/24 cells  1 failed  elapsed 0:00")
     assert lines[2:] == [
@@ -56,32 +56,32 @@ def test_a_terminal_shows_how_far_all_are_and_the_steps_of_those_at_work(tmp_pat
 
 def test_the_time_that_is_left_follows_from_the_runs_that_took_alike(tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    progress = Progress(experiment, dict.fromkeys(experiment.runs, "waiting"))
+    progress = BenchDisplay(experiment, dict.fromkeys(experiment.runs, "waiting"))
     progress.workers = 2
-    assert progress.remaining is None
+    assert progress.seconds_left is None
     for name, seconds in zip(METHODS, (30.0, 10.0), strict=True):
         run = next(run for run in experiment.runs if run.method.name == name)
-        progress.began(run)
-        progress.ended(run, Answer("done", seconds=seconds))
+        progress.on_run_start(run)
+        progress.on_run_end(run, RunReply("done", seconds=seconds))
     # 5 of either are left of arousal, and 6 of either of valence, of which nothing is known but the mean.
-    assert progress.remaining == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
+    assert progress.seconds_left == pytest.approx((5 * 30 + 5 * 10 + 12 * 20) / 2)
 
 
 def test_a_line_per_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     experiment = three_corpora(tmp_path)
-    progress = Progress(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
-    with progress.shown():  # no terminal, so no display
-        progress.ended(experiment.runs[0], Answer("done", {"uar": 62.55}, seconds=31.2))
-        progress.ended(experiment.runs[1], Answer("failed", error="[bold]no\x1b[31m"))
+    progress = BenchDisplay(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
+    with progress.show():  # no terminal, so no display
+        progress.on_run_end(experiment.runs[0], RunReply("done", {"uar": 62.55}, seconds=31.2))
+        progress.on_run_end(experiment.runs[1], RunReply("failed", error="[bold]no\x1b[31m"))
     first, second = capsys.readouterr().err.splitlines()
     assert first == "1/4 casia -> emodb, arousal, [red]dan[/red], seed 0: UAR 62.5 (31 s, ETA 1:34)"
     assert second == "2/4 casia -> emovo, arousal, [red]dan[/red], seed 0: failed: [bold]no\\x1b[31m"
 
 
 def test_what_is_told_before_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = planned(tmp_path, ["dan", "dan:steps=1000", "dan:steps=30"], corpora=("casia", "emodb"))
+    experiment = write_experiment(tmp_path, ["dan", "dan:steps=1000", "dan:steps=30"], corpora=("casia", "emodb"))
     first, second, *left = experiment.runs
-    tell_of_skipped(Progress(experiment, {first: "done"}), left)
+    print_skipped_runs(BenchDisplay(experiment, {first: "done"}), left)
     assert capsys.readouterr().err == "1 cell is done already\ndan:steps=30 has steps of its own\n"
-    tell_of_skipped(Progress(experiment, {first: "done", second: "done"}), [first])
+    print_skipped_runs(BenchDisplay(experiment, {first: "done", second: "done"}), [first])
     assert capsys.readouterr().err == "2 cells are done already\n"

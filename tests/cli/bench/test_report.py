@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING, build_page, html, item, overview
+from emodna.cli.bench.page import MISSING, build_overview, build_page, html, make_cell
 from emodna.model.bench import figures
-from emodna.model.bench.results import read_outcomes
+from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError
-from tests.cli.bench.making import HOSTILE, NASTY, make_bench, pictures
+from tests.cli.bench.examples import HOSTILE, NASTY, make_experiment, pictures
 from tests.cli.running import Command
 
 
@@ -59,13 +59,13 @@ class Read(HTMLParser):
 
 
 @contextmanager
-def with_pictures() -> Iterator[None]:
+def replace_figures() -> Iterator[None]:
     """Figures of every mark, one that has nothing to show, and one whose files are damaged."""
     made = {picture.name: picture for picture in pictures()}
 
-    def figure(name: str, _bench: object, choice: figures.Choice) -> Any:
+    def figure(name: str, _bench: object, choice: figures.FigureOptions) -> Any:
         if name == "empty":
-            raise figures.NothingToShow("no finished cell of emo-dna")
+            raise figures.NoFigureDataError("no finished cell of emo-dna")
         if name == "damaged" or choice.task == "valence":
             raise BenchError(f"damaged: {NASTY}")
         return made[name]
@@ -81,8 +81,8 @@ def with_pictures() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """The page, made once: it is large."""
-    with with_pictures():
-        return Read(html(build_page(make_bench(tmp_path_factory.mktemp("bench")), [], print, features=False)))
+    with replace_figures():
+        return Read(html(build_page(make_experiment(tmp_path_factory.mktemp("bench")), [], print, features=False)))
 
 
 def test_the_page_loads_nothing_and_its_policy_lets_only_its_own_script_run(read: Read) -> None:
@@ -125,8 +125,8 @@ def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
 
 
 def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp_path: Path) -> None:
-    bench = replace(make_bench(tmp_path, seeds=1), shared={("emodb", HOSTILE): 107})
-    about = overview(bench, read_outcomes(bench), ["arousal"])
+    bench = replace(make_experiment(tmp_path, seeds=1), shared_recordings={("emodb", HOSTILE): 107})
+    about = build_overview(bench, read_run_results(bench), ["arousal"])
     assert about.notes == [
         f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
         "little of unheard speech."
@@ -134,15 +134,15 @@ def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp
 
 
 def test_of_a_task_without_runs_there_is_a_page(tmp_path: Path) -> None:
-    bench = make_bench(tmp_path, seeds=1)
+    bench = make_experiment(tmp_path, seeds=1)
     bench = replace(bench, runs=tuple(run for run in bench.runs if run.task == "arousal"))
     read = Read(html(build_page(bench, ["valence"], print, features=False)))
     assert [row for row in read.rows if len(row) == 13][1:] == []
 
 
 def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
-    make_bench(tmp_path / "bench")
-    with with_pictures():
+    make_experiment(tmp_path / "bench")
+    with replace_figures():
         ran = emodna_bench("report", "--task", "arousal", "--no-features", "--to", "here.html", "--json")
     assert ran.json["page"] == str(tmp_path / "here.html")
     assert ran.json["bytes"] == (tmp_path / "here.html").stat().st_size
@@ -155,12 +155,12 @@ def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
 
 def test_errors_are_one_line_and_nothing_is_worked_out(emodna_bench: Command, tmp_path: Path) -> None:
     assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
-    make_bench(tmp_path / "bench", seeds=1)
+    make_experiment(tmp_path / "bench", seeds=1)
     ran = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
     assert ran.error().endswith(f"gone/x.html: there is no folder {tmp_path}/gone")
 
 
 @pytest.mark.parametrize(("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
 def test_a_number_or_a_dash(value: float | None, shown: str) -> None:
-    assert item(value).text == shown
-    assert (item(value).number is None) == (shown == MISSING)
+    assert make_cell(value).text == shown
+    assert (make_cell(value).number is None) == (shown == MISSING)

@@ -12,7 +12,7 @@ import pytest
 
 from emodna.cli.bench.page import MISSING
 from emodna.model.bench import figures
-from tests.cli.bench.making import HOSTILE, make_bench, pictures
+from tests.cli.bench.examples import HOSTILE, make_experiment, pictures
 from tests.cli.running import Command
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def visit(
     made = {picture.name: picture for picture in pictures()}
     monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(made, figures.FIGURES["ranks"]))
     monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: made[name])
-    make_bench(tmp_path / "bench")
+    make_experiment(tmp_path / "bench")
     assert emodna_bench("report", "--task", "arousal").code == 0
     opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
     visited = Visit(opened.new_page())

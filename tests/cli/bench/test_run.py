@@ -19,12 +19,12 @@ import pytest
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import execution
 from emodna.model.bench import runner
-from emodna.model.bench.results import read_outcomes
-from emodna.model.bench.runner import Workers, execute, local_workers
+from emodna.model.bench.results import read_run_results
+from emodna.model.bench.runner import Workers, execute_runs, start_local_workers
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
-from tests.cli.bench.deadly import deadly
-from tests.model.bench.builders import planned
-from tests.model.small import Answer, assert_one_line_error, command
+from tests.cli.bench.kill_worker import kill_worker
+from tests.model.bench.builders import write_experiment
+from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.clusters import Cluster, cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
@@ -32,8 +32,8 @@ TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboa
 SAME = ("model.safetensors", "predictions.parquet", "metrics.jsonl", "resume.safetensors")
 
 
-def bench(*arguments: object) -> Answer:
-    return command(bench_command.main, *arguments)
+def bench(*arguments: object) -> CommandResult:
+    return run_command(bench_command.main, *arguments)
 
 
 def tiny(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), seeds: int = 1) -> list[object]:
@@ -51,7 +51,7 @@ def pair(*corpora: str) -> list[object]:
 TRIPLE = pair("casia", "emodb", "emovo")
 
 
-def process(*arguments: object) -> subprocess.Popen[str]:
+def start_process(*arguments: object) -> subprocess.Popen[str]:
     """The command as a group of processes of its own."""
     program = Path(sys.executable).with_name("emodna-bench")
     return subprocess.Popen(
@@ -63,12 +63,12 @@ def process(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def contents(out: Path) -> dict[str, bytes]:
+def read_contents(out: Path) -> dict[str, bytes]:
     """What the runs of a benchmark left, as far as it must be the same each time."""
     return {f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in SAME}
 
 
-def finished(out: Path) -> dict[str, int]:
+def list_finished_files(out: Path) -> dict[str, int]:
     """Files of finished cells, with the time of each."""
     marks = list((out / "runs").glob("*/done"))
     return {str(path): path.stat().st_mtime_ns for mark in marks for path in mark.parent.iterdir()}
@@ -77,25 +77,25 @@ def finished(out: Path) -> dict[str, int]:
 @pytest.fixture(scope="module", autouse=True)
 def workers() -> Iterator[Workers]:
     """Have all commands of this process use the same two workers, which take seconds to start."""
-    with local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "local_workers", lambda *_: nullcontext(workers))
+    with start_local_workers(2, 1, ["cpu"]) as workers, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "start_local_workers", lambda *_: nullcontext(workers))
         yield workers
 
 
 @pytest.fixture(scope="module")
-def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+def whole(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """All six pairs of three corpora, undisturbed. Only for reading."""
     out = tmp_path_factory.mktemp("whole") / "bench"
     return out, bench(*tiny(six_cache, out), *TRIPLE, "--json")
 
 
 @pytest.fixture
-def own(whole: tuple[Path, Answer], tmp_path: Path) -> Path:
+def own(whole: tuple[Path, CommandResult], tmp_path: Path) -> Path:
     """A copy of it."""
     return Path(shutil.copytree(whole[0], tmp_path / "bench"))
 
 
-def test_all_pairs(whole: tuple[Path, Answer]) -> None:
+def test_all_pairs(whole: tuple[Path, CommandResult]) -> None:
     out, answer = whole
     assert answer.code == 0
     summary = json.loads(answer.out)
@@ -108,40 +108,42 @@ def test_all_pairs(whole: tuple[Path, Answer]) -> None:
     assert len(rest) == 5
 
 
-def test_interrupted_runs_go_on_and_finished_ones_stay(six_cache: Path, whole: tuple[Path, Answer], own: Path) -> None:
+def test_interrupted_runs_go_on_and_finished_ones_stay(
+    six_cache: Path, whole: tuple[Path, CommandResult], own: Path
+) -> None:
     there = Experiment.read(own)
     begun, untouched = (there.run_folder(run) for run in there.runs[:2])
     for path in (begun.done, begun.result, begun.model, begun.predictions):  # as a kill before the evaluation leaves it
         path.unlink()
     shutil.rmtree(untouched.path)
-    before = finished(own)
+    before = list_finished_files(own)
     answer = bench(*tiny(six_cache, own), *TRIPLE, "--json")
     assert answer.code == 0, answer.err
     summary = json.loads(answer.out)
     assert (summary["done"], summary["ran"]) == (6, 2)
-    after = finished(own)
+    after = list_finished_files(own)
     assert {path: after[path] for path in before} == before
-    assert contents(own) == contents(whole[0])
+    assert read_contents(own) == read_contents(whole[0])
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
-    six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
+    six_cache: Path, whole: tuple[Path, CommandResult], tmp_path: Path
 ) -> None:
     options = [*tiny(six_cache, tmp_path / "bench"), *TRIPLE]
-    running = process(*options, "--workers", 2)
+    running = start_process(*options, "--workers", 2)
     wait_until(lambda: list(tmp_path.glob("bench/runs/*/done")))
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
-    before = finished(tmp_path / "bench")
+    before = list_finished_files(tmp_path / "bench")
     done = len(list(tmp_path.glob("bench/runs/*/done")))
     answer = bench(*options, "--workers", 1, "--json")
     assert answer.code == 0, answer.err
     summary = json.loads(answer.out)
     assert (summary["done"], summary["ran"]) == (6, 6 - done)
-    after = finished(tmp_path / "bench")
+    after = list_finished_files(tmp_path / "bench")
     assert {path: after[path] for path in before} == before
-    assert contents(tmp_path / "bench") == contents(whole[0])
+    assert read_contents(tmp_path / "bench") == read_contents(whole[0])
 
 
 def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_cache: Path, own: Path) -> None:
@@ -174,7 +176,7 @@ def test_a_second_run_extends_a_failing_run_is_recorded_and_retry_mends_it(six_c
     damaged.write_text(damaged.read_text().replace('"uar"', '"uar of old"'))
     again = bench("retry", "--out", own, "--device", "cpu")
     assert again.code == 0, again.err
-    assert {each.state for each in read_outcomes(extended)} == {"done"}
+    assert {each.state for each in read_run_results(extended)} == {"done"}
     assert not record.exists()
 
 
@@ -190,13 +192,13 @@ def test_clean_leaves_a_run_at_work(own: Path) -> None:
     assert not old.exists()
 
 
-class Planned:
+class RecordedPlan:
     """In the place of what carries out: only plans, and remembers what it was to run."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.experiment: Experiment | None = None
         self.runs: list[RunSpec] = []
-        monkeypatch.setattr(execution, "carry_out", self._carry_out)
+        monkeypatch.setattr(execution, "execute_experiment", self._carry_out)
 
     def _carry_out(self, experiment: Experiment, runs: list[RunSpec], *_: object, **__: object) -> int:
         experiment.write()
@@ -208,7 +210,7 @@ class TestMoreOfIt:
     def test_without_corpora_it_is_those_of_the_benchmark(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        only_planned = Planned(monkeypatch)
+        only_planned = RecordedPlan(monkeypatch)
         assert bench(*tiny(six_cache, tmp_path), *pair()).code == 0
         assert bench(*tiny(six_cache, tmp_path, methods=("jan",))).code == 0
         assert {(cell.src, cell.tgt) for cell in only_planned.runs} == {("casia", "emodb"), ("emodb", "casia")}
@@ -218,7 +220,7 @@ class TestMoreOfIt:
     def test_conditions_may_change_until_a_cell_has_begun(
         self, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        only_planned = Planned(monkeypatch)
+        only_planned = RecordedPlan(monkeypatch)
         for steps in (2, 5):
             assert bench(*tiny(six_cache, tmp_path, steps=steps), *pair()).code == 0
         there = Experiment.read(tmp_path)
@@ -230,7 +232,7 @@ class TestMoreOfIt:
 
 class TestDrop:
     def test_says_whose_upper_bound_is_lost(self, tmp_path: Path) -> None:
-        planned(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
+        write_experiment(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
         told = bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
         assert json.loads(told.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
         assert "upper-bound of emodb, emovo was run from a corpus that is dropped" in told.err
@@ -245,7 +247,7 @@ class TestRefused:
         ],
     )
     def test_other_conditions_in_the_same_folder(
-        self, six_cache: Path, whole: tuple[Path, Answer], options: list[object], says: str
+        self, six_cache: Path, whole: tuple[Path, CommandResult], options: list[object], says: str
     ) -> None:
         before = (whole[0] / "bench.json").read_bytes()
         assert_one_line_error(bench(*tiny(six_cache, whole[0]), *options), says, "was begun with")
@@ -299,20 +301,20 @@ def test_a_run_that_kills_its_worker_is_recorded_and_the_others_are_unharmed(
     own: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = Experiment.read(own)
-    monkeypatch.setattr(runner, "execute_order", deadly)
-    answers = execute(there, there.runs[:3], workers, mock.Mock())
+    monkeypatch.setattr(runner, "execute_order", kill_worker)
+    answers = execute_runs(there, there.runs[:3], workers, mock.Mock())
     doomed = RunSpec("casia", "emodb", "arousal", MethodSpec("dan"), 0)
     assert {run: answer.kind for run, answer in answers.items()} == {
         run: "failed" if run == doomed else "done" for run in there.runs[:3]
     }
-    assert "died 2 times" in json.loads(there.failure(doomed).read_text())["error"]
+    assert "died 2 times" in json.loads(there.failure_file(doomed).read_text())["error"]
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
     options = [*tiny(six_cache, out, steps=100_000), *pair(), "--set", "checkpoint_seconds=1000", "--workers", 1]
-    running = process(*options)
+    running = start_process(*options)
     wait_until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 1)
     wait_until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
     os.killpg(running.pid, signal.SIGINT)
@@ -321,7 +323,7 @@ def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(six_cache: Path, tmp_pa
     assert err.splitlines()[-1] == "interrupted; the same command goes on where it ended"
     assert "Traceback" not in err
     there = Experiment.read(out)
-    assert [each.state for each in read_outcomes(there)] == ["interrupted", "waiting"]
+    assert [each.state for each in read_run_results(there)] == ["interrupted", "waiting"]
     assert there.run_folder(there.runs[0]).resume.exists()
     assert not (out / "failures").exists()
 
@@ -337,14 +339,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.slow
 class TestACluster:
     def test_runs_the_cells_to_the_same_bytes(
-        self, running: Cluster, six_cache: Path, whole: tuple[Path, Answer], tmp_path: Path
+        self, running: Cluster, six_cache: Path, whole: tuple[Path, CommandResult], tmp_path: Path
     ) -> None:
         out = tmp_path / "bench"
         answer = bench(*tiny(six_cache, out), *pair(), "--scheduler", running.file, "--json", "-q")
         assert (answer.code, answer.err) == (0, "")
         assert json.loads(answer.out)["ran"] == 2
-        expected = contents(whole[0])
-        assert all(expected[name] == content for name, content in contents(out).items())
+        expected = read_contents(whole[0])
+        assert all(expected[name] == content for name, content in read_contents(out).items())
 
     def test_without_a_gpu_or_with_other_versions_is_one_line(
         self, running: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -352,7 +354,7 @@ class TestACluster:
         options = [*tiny(six_cache, tmp_path / "bench"), *pair(), "--scheduler", running.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
         assert_one_line_error(bench(*gpu), "--device cuda: no worker at", "--resources GPU=1")
-        mine = runner.versions()
-        monkeypatch.setattr(runner, "versions", lambda: {**mine, "torch": "0.4.1"})
+        mine = runner.read_versions()
+        monkeypatch.setattr(runner, "read_versions", lambda: {**mine, "torch": "0.4.1"})
         assert_one_line_error(bench(*options, "-q"), "has torch", "but emodna-bench torch 0.4.1")
         assert not (tmp_path / "bench" / "failures").exists()

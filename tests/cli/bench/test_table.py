@@ -17,11 +17,11 @@ import pytest
 from rich.console import Console
 
 from emodna.cli.bench.formats import print_text
-from emodna.model.bench.paper import CEILING
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
-from emodna.model.bench.tables import table
+from emodna.model.bench.tables import make_table
 from tests.cli.running import Command
-from tests.model.bench.builders import fail, finish, planned
+from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 
 #: A corpus of somebody's own: every sign that one of the forms takes for something else.
 HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'
@@ -34,22 +34,24 @@ def score(cell: RunSpec) -> float:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Some methods of tables 2 and 5 in arousal; one seed of one pair failed. A corpus of one's own besides."""
-    rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", CEILING]
+    rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", UPPER_BOUND]
     corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
-    bench = planned(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, tasks=["arousal"])
+    bench = write_experiment(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, tasks=["arousal"])
     hole = next(run for run in bench.runs if (run.src, run.tgt, run.seed) == ("casia", "savee", 1))
-    finish(bench, score, [hole])
-    fail(bench, hole, "loss 100% of \x1b[31mmemory_\n|x")
+    finish_runs(bench, score, [hole])
+    fail_run(bench, hole, "loss 100% of \x1b[31mmemory_\n|x")
     return bench
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """What two prepared corpora give: table 2 without some methods."""
-    rows = ["source-only", "dann", "dan", "emo-dna", CEILING]
+    rows = ["source-only", "dann", "dan", "emo-dna", UPPER_BOUND]
     conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
-    bench = planned(tmp_path_factory.mktemp("pair"), rows, corpora=("emodb", "ravdess"), seeds=1, conditions=conditions)
-    finish(bench, score)
+    bench = write_experiment(
+        tmp_path_factory.mktemp("pair"), rows, corpora=("emodb", "ravdess"), seeds=1, conditions=conditions
+    )
+    finish_runs(bench, score)
     return bench
 
 
@@ -96,7 +98,7 @@ def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
     def shown(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
-            print_text(table(whole, "2"), console)
+            print_text(make_table(whole, "2"), console)
         return captured.get()
 
     narrow, wide = shown(80, terminal=True), shown(1000, terminal=False)
@@ -164,8 +166,8 @@ def test_a_failed_run_is_called_failed(emodna_bench: Command, whole: Experiment)
 def test_recordings_that_a_source_shares_with_its_target_are_told(
     emodna_bench: Command, pair: Experiment, tmp_path: Path
 ) -> None:
-    shared = replace(pair, out=tmp_path, shared={("emodb", "ravdess"): 107})
-    shared.write()
+    shared_recordings = replace(pair, out=tmp_path, shared_recordings={("emodb", "ravdess"): 107})
+    shared_recordings.write()
     says = "107 recordings of the target are in the source, too, with their labels"
     for form in ("text", "markdown", "latex"):
         assert says in emodna_bench("table", "2", "--out", tmp_path, "--format", form).out
@@ -192,7 +194,7 @@ def test_what_would_run_the_rest_keeps_the_threads_and_asks_for_nothing_that_can
 ) -> None:
     unlabelled = {"emodb": ((0, 0), (9, 9)), "casia": ((9, 9), (9, 9))}
     conditions = Conditions(1000, "mfcc40-x", threads=2)
-    made = planned(
+    made = write_experiment(
         tmp_path, ["dan"], corpora=tuple(unlabelled), classes=unlabelled, tasks=("arousal",), conditions=conditions
     )
     there = replace(made, runs=tuple(cell for cell in made.runs if cell.src == "casia"))

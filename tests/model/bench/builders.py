@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emodna.model.bench.grid import plan_experiment
-from emodna.model.bench.paper import CEILING
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
 from emodna.model.bench.worker import train_run
 from emodna.model.metrics import SCORE_NAMES
@@ -32,19 +32,19 @@ CLASSES: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "savee": ((180, 300), (240, 240)),
 }
 LANGUAGES: Mapping[str, str | None] = {"casia": "zh", "emodb": "de", "emovo": "it"}
-#: Methods of `trained_bench`.
+#: Methods of `train_experiment`.
 TRAINED = ("source-only", "emo-dna", "v2", "upper-bound")
 
 Score = Callable[[RunSpec], float | None]
-Asked = tuple[str, str, Task, str, int]
+RunKey = tuple[str, str, Task, str, int]
 """Source, target, task, method, seed."""
 
 
-def info_of(spec: MethodSpec) -> MethodInfo:
+def make_info(spec: MethodSpec) -> MethodInfo:
     """Return what is known of a method, near enough."""
     our_reading, settings = spec.name in ("addi", "studio-net"), dict(spec.settings)
     supervision = settings.get("threshold", "") if settings.get("threshold") == "oracle-labels" else "source"
-    supervision = "oracle-folds" if spec == CEILING else supervision
+    supervision = "oracle-folds" if spec == UPPER_BOUND else supervision
     label = f"{spec.name}{' (our reading)' * our_reading}{' (oracle)' * (supervision != 'source')}"
     if "add" in settings:
         label += f" + {settings.pop('add')}"
@@ -53,7 +53,7 @@ def info_of(spec: MethodSpec) -> MethodInfo:
     return MethodInfo(label, our_reading, supervision)
 
 
-def planned(
+def write_experiment(
     out: Path,
     methods: Sequence[str | MethodSpec],
     *,
@@ -63,12 +63,12 @@ def planned(
     classes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = CLASSES,
     languages: Mapping[str, str | None] = LANGUAGES,
     conditions: Conditions | None = None,
-    shared: Mapping[tuple[str, str], int] | None = None,
+    shared_recordings: Mapping[tuple[str, str], int] | None = None,
     wanted: Callable[[RunSpec], bool] = lambda _: True,
 ) -> Experiment:
     """An experiment of which nothing is run; corpora that are not known have 10 utterances of either class."""
     conditions = conditions or Conditions(1000, "mfcc40-x")
-    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.read(spec) for spec in methods]
+    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse_unchecked(spec) for spec in methods]
     facts = {}
     for name in corpora:
         arousal, valence = classes.get(name, ((10, 10), (10, 10)))
@@ -84,14 +84,16 @@ def planned(
     runs = tuple(
         run
         for run in grid
-        if wanted(run) and (run.method != CEILING or first.setdefault((run.task, run.tgt), run.src) == run.src)
+        if wanted(run) and (run.method != UPPER_BOUND or first.setdefault((run.task, run.tgt), run.src) == run.src)
     )
-    experiment = Experiment(out, conditions, facts, {spec: info_of(spec) for spec in asked}, runs, shared or {})
+    experiment = Experiment(
+        out, conditions, facts, {spec: make_info(spec) for spec in asked}, runs, shared_recordings or {}
+    )
     experiment.write()
     return experiment
 
 
-def finish(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) -> None:
+def finish_runs(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) -> None:
     """Write the results of all runs but some: a score's WAR, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
     for run in experiment.runs:
         if run not in but:
@@ -100,15 +102,15 @@ def finish(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) 
             write_run(experiment, run, {**scores, "macro_f1": None if war is None else war + 3})
 
 
-def fail(experiment: Experiment, run: RunSpec, error: str) -> None:
+def fail_run(experiment: Experiment, run: RunSpec, error: str) -> None:
     """Write that a run failed."""
-    experiment.failure(run).parent.mkdir(parents=True, exist_ok=True)
-    write_json(experiment.failure(run), {"error": error, "when": "2026-01-01T00:00:00+00:00"})
+    experiment.failure_file(run).parent.mkdir(parents=True, exist_ok=True)
+    write_json(experiment.failure_file(run), {"error": error, "when": "2026-01-01T00:00:00+00:00"})
 
 
-def fake_bench(
+def fake_experiment(
     out: Path,
-    uars: Mapping[Asked, float | None],
+    uars: Mapping[RunKey, float | None],
     *,
     languages: Mapping[str, str | None] = {"ravdess": "en", "savee": "en", "emodb": "de"},
     stores: Mapping[str, FeatureStore] | None = None,
@@ -118,7 +120,7 @@ def fake_bench(
         name: CorpusSummary(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
         for name, language in languages.items()
     }
-    runs = {asked: run_of(asked) for asked in uars}
+    runs = {asked: make_run(asked) for asked in uars}
     methods = {
         run.method: MethodInfo(str(run.method), False, "oracle-folds" if run.method.name == "upper-bound" else "source")
         for run in runs.values()
@@ -132,37 +134,39 @@ def fake_bench(
     return experiment
 
 
-def same_everywhere(
+def repeat_uars(
     methods: Mapping[str, float],
     pairs: Sequence[tuple[str, str]],
     tasks: Sequence[Task] = ("arousal",),
     seeds: int = 1,
-) -> dict[Asked, float | None]:
+) -> dict[RunKey, float | None]:
     """The runs of a grid in which each method has one UAR in all of them."""
     grid = itertools.product(range(seeds), tasks, methods.items(), pairs)
     return {(src, tgt, task, name, seed): uar for seed, task, (name, uar), (src, tgt) in grid}
 
 
-def run_of(asked: Asked) -> RunSpec:
-    return RunSpec(*asked[:3], MethodSpec.read(asked[3]), asked[4])
+def make_run(asked: RunKey) -> RunSpec:
+    return RunSpec(*asked[:3], MethodSpec.parse_unchecked(asked[3]), asked[4])
 
 
-def log(experiment: Experiment, asked: Asked, lines: Sequence[Mapping[str, Any]]) -> None:
+def write_log(experiment: Experiment, asked: RunKey, lines: Sequence[Mapping[str, Any]]) -> None:
     """Let a run have logged these lines."""
-    folder = experiment.run_folder(run_of(asked))
+    folder = experiment.run_folder(make_run(asked))
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def predict(experiment: Experiment, asked: Asked, ids: Sequence[str], labels: Sequence[int]) -> None:
+def write_predictions(experiment: Experiment, asked: RunKey, ids: Sequence[str], labels: Sequence[int]) -> None:
     """Let a run have called these utterances so."""
-    folder = experiment.run_folder(run_of(asked))
+    folder = experiment.run_folder(make_run(asked))
     pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), folder.predictions)
 
 
-def trained_bench(out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2) -> Experiment:
+def train_experiment(
+    out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2
+) -> Experiment:
     """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
-    wish = (["arousal"], list(map(MethodSpec.read, TRAINED)))
+    wish = (["arousal"], list(map(MethodSpec.parse_unchecked, TRAINED)))
     experiment = plan_experiment(out, [source, target], [wish], 1, conditions)
     experiment.write()
     for run in experiment.runs:

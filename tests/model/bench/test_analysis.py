@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from emodna.model.bench import analysis
 from emodna.model.bench.analysis import (
-    Side,
-    distances,
-    distances_of,
-    features_of,
-    inputs_of,
+    CorpusFeatures,
+    compute_distances,
+    compute_input_means,
+    compute_run_distances,
+    extract_features,
     proxy_a_distance,
-    sample,
+    sample_rows,
     squared_mmd,
 )
-from emodna.model.bench.figures import Choice, NothingToShow, make_figure
-from emodna.model.bench.pictures import Dots, Picture, Points
+from emodna.model.bench.figure_data import DotMark, FigureData, ScatterMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.store import FeatureStore
 
 
-def run_of(experiment: Experiment, method: str) -> RunSpec:
+def find_run(experiment: Experiment, method: str) -> RunSpec:
     return next(run for run in experiment.runs if str(run.method) == method)
 
 
@@ -44,12 +44,12 @@ def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
 
 class TestFeatures:
     def test_are_what_the_classifier_reads(
-        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
+        self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        run = run_of(small_bench, "emo-dna")
-        found = features_of(small_bench, run)
+        run = find_run(small_experiment, "emo-dna")
+        found = extract_features(small_experiment, run)
         assert found is not None
-        model = TrainedModel.load(small_bench.run_folder(run).path)
+        model = TrainedModel.load(small_experiment.run_folder(run).path)
         network = model.method.network
         for side, store in zip(found, (source, target), strict=True):
             labels = store.labels("arousal")
@@ -60,28 +60,30 @@ class TestFeatures:
             logits = network.classifier(torch.from_numpy(side.values))  # type: ignore[union-attr, operator]
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 
-    def test_of_the_input_are_means_over_time(self, small_bench: Experiment, target: FeatureStore) -> None:
-        found = inputs_of(small_bench, run_of(small_bench, "emo-dna"))[1]
+    def test_of_the_input_are_means_over_time(self, small_experiment: Experiment, target: FeatureStore) -> None:
+        found = compute_input_means(small_experiment, find_run(small_experiment, "emo-dna"))[1]
         row = target.find_row(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
-    def test_of_a_store_that_has_changed_are_refused(self, small_bench: Experiment, tmp_path: Path) -> None:
-        corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_bench.corpora.items()}
+    def test_of_a_store_that_has_changed_are_refused(self, small_experiment: Experiment, tmp_path: Path) -> None:
+        corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_experiment.corpora.items()}
         with pytest.raises(BenchError, match="has changed"):
-            inputs_of(replace(small_bench, out=tmp_path, corpora=corpora), run_of(small_bench, "emo-dna"))
+            compute_input_means(
+                replace(small_experiment, out=tmp_path, corpora=corpora), find_run(small_experiment, "emo-dna")
+            )
 
     def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
-        assert sample(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
-        assert sample(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
+        assert sample_rows(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
+        assert sample_rows(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
 
     def test_of_many_are_drawn_by_class_in_proportion(self) -> None:
         labels = np.repeat(np.array([0, 1, -1], np.int8), [3000, 1000, 500])
-        rows = sample(labels, 400)
+        rows = sample_rows(labels, 400)
         assert np.bincount(labels[rows]).tolist() == [300, 100]
         assert rows.tolist() == sorted(set(rows.tolist()))
-        assert np.array_equal(rows, sample(labels, 400))
+        assert np.array_equal(rows, sample_rows(labels, 400))
         rare = np.repeat(np.array([0, 1], np.int8), [3000, 1])
-        assert (rare[sample(rare, 100)] == 1).any()
+        assert (rare[sample_rows(rare, 100)] == 1).any()
 
 
 class TestProxyADistance:
@@ -129,22 +131,24 @@ def test_classes_are_compared_with_their_like() -> None:
     """Both corpora have the same classes in the same places, though not as many of each."""
     one, other = normal(200, 0), normal(200, 1) + 6
 
-    def side(low: int, high: int) -> Side:
+    def side(low: int, high: int) -> CorpusFeatures:
         values = np.concatenate([one[:low], other[:high]]) + 0.01 * normal(low + high, low)
-        return Side("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
+        return CorpusFeatures("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
 
-    found = distances(side(200, 50), side(50, 200))
+    found = compute_distances(side(200, 50), side(50, 200))
     assert found["all"]["pad"] > 1
     assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
 
 
-def test_distances_are_worked_out_once_for_each_model(small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_of(small_bench, "source-only")
-    first = distances_of(small_bench, run)
+def test_distances_are_worked_out_once_for_each_model(
+    small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = find_run(small_experiment, "source-only")
+    first = compute_run_distances(small_experiment, run)
     monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
-    assert distances_of(small_bench, run) == first
-    monkeypatch.setattr(analysis, "model_key", lambda *_: "trained anew")
-    assert distances_of(small_bench, run) is None
+    assert compute_run_distances(small_experiment, run) == first
+    monkeypatch.setattr(analysis, "hash_model", lambda *_: "trained anew")
+    assert compute_run_distances(small_experiment, run) is None
 
 
 @pytest.fixture
@@ -156,26 +160,26 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(values))
         return values[:, :2]
 
-    monkeypatch.setattr(analysis, "plane", first_two)
-    monkeypatch.setattr(analysis, "model_key", lambda experiment, run: f"{experiment.run_name(run)}, stand-in")
+    monkeypatch.setattr(analysis, "fit_umap", first_two)
+    monkeypatch.setattr(analysis, "hash_model", lambda experiment, run: f"{experiment.run_name(run)}, stand-in")
     return calls
 
 
-def utterances(picture: Picture) -> Iterator[tuple[str, str]]:
+def utterances(picture: FigureData) -> Iterator[tuple[str, str]]:
     for mark in picture.panels[0].marks:
-        assert isinstance(mark, Points)
+        assert isinstance(mark, ScatterMark)
         yield from ((mark.name, text) for text in mark.texts or ())
 
 
 @pytest.mark.usefixtures("counted")
 class TestPlanes:
     def test_mark_corpus_and_class_of_every_utterance(
-        self, small_bench: Experiment, source: FeatureStore, target: FeatureStore
+        self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
-        choice = Choice(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
-        picture = make_figure("features-methods", small_bench, choice)
-        assert [panel.title for panel in picture.panels] == [small_bench.methods[MethodSpec("emo-dna")].label]
-        looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, Points)]
+        choice = FigureOptions(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
+        picture = make_figure("features-methods", small_experiment, choice)
+        assert [panel.title for panel in picture.panels] == [small_experiment.methods[MethodSpec("emo-dna")].label]
+        looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, ScatterMark)]
         assert looks == [(0, 0), (1, 0), (0, 1), (1, 1)]
         expected = [
             (f"{store.snapshot.corpus} ({role}), {('low', 'high')[label]}", utterance)
@@ -186,65 +190,67 @@ class TestPlanes:
         assert "Left out: cdan (not finished)" in picture.note
         assert set(picture.facts["missing"]) == {"cdan"}
 
-    def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_bench: Experiment) -> None:
-        with pytest.raises(NothingToShow, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
-            make_figure("features-parts", small_bench, Choice())
+    def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_experiment: Experiment) -> None:
+        with pytest.raises(NoFigureDataError, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
+            make_figure("features-parts", small_experiment, FigureOptions())
 
     def test_are_worked_out_once_and_anew_where_the_file_is_damaged(
-        self, small_bench: Experiment, counted: list[int]
+        self, small_experiment: Experiment, counted: list[int]
     ) -> None:
-        choice = Choice(methods=(MethodSpec("source-only"),))
-        first = make_figure("features-parts", small_bench, choice)
+        choice = FigureOptions(methods=(MethodSpec("source-only"),))
+        first = make_figure("features-parts", small_experiment, choice)
         counted.clear()
-        assert make_figure("features-parts", small_bench, choice) == first
+        assert make_figure("features-parts", small_experiment, choice) == first
         assert counted == []
-        name = small_bench.run_name(run_of(small_bench, "source-only"))
-        (small_bench.out / "analysis" / f"{name}.json").write_text("{")
-        assert make_figure("features-parts", small_bench, choice) == first
+        name = small_experiment.run_name(find_run(small_experiment, "source-only"))
+        (small_experiment.out / "analysis" / f"{name}.json").write_text("{")
+        assert make_figure("features-parts", small_experiment, choice) == first
         assert len(counted) == 1
 
-    def test_without_a_finished_run_say_which_would_do(self, small_bench: Experiment) -> None:
-        with pytest.raises(NothingToShow, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
-            make_figure("features-parts", small_bench, Choice(src="emodb"))
-        with pytest.raises(NothingToShow, match="of dann"):
-            make_figure("features-parts", small_bench, Choice(methods=(MethodSpec("dann"),)))
+    def test_without_a_finished_run_say_which_would_do(self, small_experiment: Experiment) -> None:
+        with pytest.raises(NoFigureDataError, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
+            make_figure("features-parts", small_experiment, FigureOptions(src="emodb"))
+        with pytest.raises(NoFigureDataError, match="of dann"):
+            make_figure("features-parts", small_experiment, FigureOptions(methods=(MethodSpec("dann"),)))
 
     def test_of_a_method_without_features_are_left_out(
-        self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch
+        self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(analysis, "model_key", lambda *_: "another model")
+        monkeypatch.setattr(analysis, "hash_model", lambda *_: "another model")
         monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
-        with pytest.raises(NothingToShow, match=r"emo-dna \(has no features"):
-            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
+        with pytest.raises(NoFigureDataError, match=r"emo-dna \(has no features"):
+            make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
 
-    def test_without_umap_say_how_to_get_it(self, small_bench: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_umap_say_how_to_get_it(
+        self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
-            make_figure("features-methods", small_bench, Choice(methods=(MethodSpec("emo-dna"),)))
-        assert not isinstance(caught.value, NothingToShow)
+            make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
+        assert not isinstance(caught.value, NoFigureDataError)
 
 
 @pytest.mark.slow  # numba compiles for some ten seconds
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
     values = np.concatenate([normal(30, 0, 8), normal(30, 1, 8) + 20]).astype(np.float32)
-    points = analysis.plane(values)
+    points = analysis.fit_umap(values)
     assert points.shape == (60, 2)
-    assert np.array_equal(points, analysis.plane(values))
+    assert np.array_equal(points, analysis.fit_umap(values))
     within = max(np.ptp(points[:30], axis=0).max(), np.ptp(points[30:], axis=0).max())
     assert np.linalg.norm(points[:30].mean(axis=0) - points[30:].mean(axis=0)) > within
-    assert analysis.plane(values[:6]).shape == (6, 2)
+    assert analysis.fit_umap(values[:6]).shape == (6, 2)
 
 
 class TestDistancesFigure:
-    def test_shows_each_method_beside_source_only(self, small_bench: Experiment) -> None:
-        picture = make_figure("distances", small_bench, Choice())
+    def test_shows_each_method_beside_source_only(self, small_experiment: Experiment) -> None:
+        picture = make_figure("distances", small_experiment, FigureOptions())
         assert len(picture.panels) == 4
         values = []
         for panel in picture.panels:
             before, after = panel.marks
-            assert isinstance(before, Dots)
-            assert isinstance(after, Dots)
+            assert isinstance(before, DotMark)
+            assert isinstance(after, DotMark)
             assert list(before.categories) == ["source-only", "emo-dna"]
             assert before.values[0] == before.values[1] is not None
             assert after.values[0] is None
@@ -253,11 +259,11 @@ class TestDistancesFigure:
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
         assert "from the least to the largest" not in picture.note  # of one run
-        adapted = picture.facts["cells"][small_bench.run_name(run_of(small_bench, "emo-dna"))]
+        adapted = picture.facts["cells"][small_experiment.run_name(find_run(small_experiment, "emo-dna"))]
         means = {key: np.mean([each[key] for each in adapted["classes"]]) for key in ("pad", "mmd")}
         assert values == pytest.approx([adapted["all"]["pad"], means["pad"], adapted["all"]["mmd"], means["mmd"]])
         json.dumps(picture.facts, allow_nan=False)
 
-    def test_is_nothing_without_finished_runs(self, small_bench: Experiment) -> None:
-        with pytest.raises(NothingToShow, match="valence"):
-            make_figure("distances", small_bench, Choice(task="valence"))
+    def test_is_nothing_without_finished_runs(self, small_experiment: Experiment) -> None:
+        with pytest.raises(NoFigureDataError, match="valence"):
+            make_figure("distances", small_experiment, FigureOptions(task="valence"))

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from emodna.model.bench.compare import (
-    alike,
+    bootstrap_mean_interval,
     compare,
+    group_indistinct,
     holm,
-    match,
-    mean_interval,
+    list_default_methods,
+    match_scores,
     nemenyi,
     rank,
     signed_rank,
-    usual_methods,
 )
-from emodna.model.bench.results import Scenario, Scores, results, scored
+from emodna.model.bench.results import Scenario, Scores, collect_results, select_scores
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import Resampling
-from tests.model.bench.builders import fake_bench, same_everywhere
+from tests.model.bench.builders import fake_experiment, repeat_uars
 
 A, B, C = MethodSpec("emo-dna"), MethodSpec("dan"), MethodSpec("dann")
 ONE: Scenario = ("arousal", "ravdess", "emodb")
@@ -46,13 +46,13 @@ def scores(found: Mapping[MethodSpec, Mapping[Scenario, Mapping[int, float]]]) -
 
 class TestMatch:
     def test_takes_scenarios_and_seeds_that_all_methods_have(self) -> None:
-        found = match(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}, TWO: {1: 90}}}), [A, B])
+        found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}, TWO: {1: 90}}}), [A, B])
         assert found.scenarios == (ONE,)
         assert found.seeds == {ONE: (0,)}
         assert found.scores.tolist() == [[60.0, 55.0]]
 
     def test_says_what_it_left_out(self) -> None:
-        found = match(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}}}), [A, B])
+        found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}}}), [A, B])
         assert found.left_out == (
             "emodb -> ravdess, arousal, seed 0: not of dan",
             "ravdess -> emodb, arousal, seed 1: not of dan",
@@ -60,19 +60,19 @@ class TestMatch:
 
     def test_of_nothing_in_common_says_what_each_has(self) -> None:
         with pytest.raises(BenchError, match=r"scenarios of each: emo-dna: 1, dan: 1, dann: 0"):
-            match(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
+            match_scores(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
 
 
 def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
-    uars = same_everywhere({"dan": 60.0, "upper-bound": 80.0, "dann": 50.0}, [("emodb", "ravdess")])
-    experiment = fake_bench(tmp_path, uars)
-    assert usual_methods(experiment, Scores.of(scored(results(experiment)))) == [B, C]
+    uars = repeat_uars({"dan": 60.0, "upper-bound": 80.0, "dann": 50.0}, [("emodb", "ravdess")])
+    experiment = fake_experiment(tmp_path, uars)
+    assert list_default_methods(experiment, Scores.from_table(select_scores(collect_results(experiment)))) == [B, C]
 
 
 def test_differences_are_to_the_reference() -> None:
     keys: list[Scenario] = [("arousal", f"s{place:02}", "t") for place in range(6)]
     found = compare(
-        match(
+        match_scores(
             scores(
                 {
                     A: {key: {0: 50.0} for key in keys},
@@ -113,22 +113,22 @@ class TestHolm:
 class TestMeanInterval:
     def test_is_the_same_for_the_same_seed(self) -> None:
         differences = np.random.default_rng(0).normal(size=20)
-        first, again, other = (mean_interval(differences, Resampling(seed=seed)) for seed in (3, 3, 4))
+        first, again, other = (bootstrap_mean_interval(differences, Resampling(seed=seed)) for seed in (3, 3, 4))
         assert first == again != other
 
     def test_holds_the_middle_95_percent_of_all_means(self) -> None:
         # One of six differs: how often a resample has it is binomial (6, 1/6), of which 0 to 3 are the middle 95 %.
-        assert mean_interval(np.array([6.0, 0, 0, 0, 0, 0]), Resampling()) == (0.0, 3.0)
+        assert bootstrap_mean_interval(np.array([6.0, 0, 0, 0, 0, 0]), Resampling()) == (0.0, 3.0)
 
     def test_agrees_with_a_normal_distribution_where_there_are_many_scenarios(self) -> None:
         differences = np.random.default_rng(0).normal(1.0, 2.0, 400)
-        low, high = mean_interval(differences, Resampling()) or (math.nan, math.nan)
+        low, high = bootstrap_mean_interval(differences, Resampling()) or (math.nan, math.nan)
         error = differences.std(ddof=1) / math.sqrt(400)
         assert low == pytest.approx(differences.mean() - 1.96 * error, abs=0.02)
         assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.02)
 
     def test_of_fewer_than_six_scenarios_is_none(self) -> None:
-        assert mean_interval(np.full(5, 3.0), Resampling()) is None
+        assert bootstrap_mean_interval(np.full(5, 3.0), Resampling()) is None
 
 
 def naive_p(differences: list[float]) -> float:
@@ -203,12 +203,12 @@ class TestRank:
 class TestGroups:
     def test_overlap_and_none_lies_in_another(self) -> None:
         # Best first: 1.0, 1.5, 2.2, 4.0
-        assert alike(np.array([2.2, 1.0, 4.0, 1.5]), 1.0) == ((1, 3), (3, 0))
+        assert group_indistinct(np.array([2.2, 1.0, 4.0, 1.5]), 1.0) == ((1, 3), (3, 0))
 
     @given(st.lists(st.integers(2, 16), min_size=2, max_size=7), st.integers(1, 12))
     def test_hold_exactly_the_pairs_that_do_not_differ(self, halves: list[int], difference: int) -> None:
         mean = np.array(halves) / 2
-        groups = alike(mean, difference / 2)
+        groups = group_indistinct(mean, difference / 2)
         together = {pair for group in groups for pair in itertools.combinations(sorted(group), 2)}
         pairs = itertools.combinations(range(len(mean)), 2)
         assert together == {(a, b) for a, b in pairs if abs(mean[a] - mean[b]) < difference / 2}

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment
-from emodna.model.bench.paper import CEILING
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
 from emodna.model.errors import BenchError, ConfigError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import emotions_of, listed
+from tests.model.small import make_manifest_store, read_emotions
 
 
 def plan(
@@ -28,34 +28,34 @@ class TestSharedRecordings:
     def test_are_counted_by_ordered_pair_where_the_source_has_their_labels(
         self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        emotions = dict(list(emotions_of(target).items())[:3])
+        emotions = dict(list(read_emotions(target).items())[:3])
         first = next(iter(emotions))
-        own = listed(roots["emodb"], {**emotions, first: ""}, tmp_path / "cache")
+        own = make_manifest_store(roots["emodb"], {**emotions, first: ""}, tmp_path / "cache")
         experiment = plan(tmp_path / "bench", [target, own])
-        assert experiment.shared == {("emodb", "own"): 3, ("own", "emodb"): 2}
+        assert experiment.shared_recordings == {("emodb", "own"): 3, ("own", "emodb"): 2}
         experiment.write()
-        assert Experiment.read(experiment.out).shared == experiment.shared
+        assert Experiment.read(experiment.out).shared_recordings == experiment.shared_recordings
 
     def test_stay_when_a_benchmark_is_extended_and_go_when_a_corpus_has_changed(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
         experiment = plan(tmp_path, [source, target])
-        assert experiment.shared == {}
+        assert experiment.shared_recordings == {}
         other = {**experiment.corpora, "own": replace(experiment.corpora["emodb"], name="own")}
-        there = replace(experiment, corpora=other, shared={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
-        assert there.extended(experiment, experiment.runs).shared == {("own", "emodb"): 2}
+        there = replace(experiment, corpora=other, shared_recordings={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
+        assert there.merge(experiment, experiment.runs).shared_recordings == {("own", "emodb"): 2}
 
 
 class TestSourcesWithoutLabels:
     def test_are_only_targets(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        bare = listed(roots["emodb"], dict.fromkeys(emotions_of(target), ""), tmp_path, name="calls")
+        bare = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path, name="calls")
         experiment = plan(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
         assert [run.pair for run in experiment.runs if run.method == MethodSpec("dan")] == [
             *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
         ]
-        assert [run.pair for run in experiment.runs if run.method == CEILING] == [
+        assert [run.pair for run in experiment.runs if run.method == UPPER_BOUND] == [
             *(("emodb", "ravdess"), ("ravdess", "emodb"))
         ]
 
@@ -64,11 +64,11 @@ class TestSourcesWithoutLabels:
     )
     def test_lack_both_classes_or_one(self, counts: tuple[int, int], words: str | None) -> None:
         corpus = CorpusSummary("own", "own", "0", None, 9, {"arousal": (1, 1), "valence": counts})
-        assert corpus.lacks("valence") == (None if words is None else f"{words} valence")
+        assert corpus.find_missing_labels("valence") == (None if words is None else f"{words} valence")
 
 
 def test_a_language_that_is_not_known_is_null(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
-    own = listed(roots["emodb"], emotions_of(target), tmp_path / "cache")
+    own = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path / "cache")
     experiment = plan(tmp_path / "bench", [own, target])
     assert {name: corpus.language for name, corpus in experiment.corpora.items()} == {"own": None, "emodb": "de"}
     experiment.write()

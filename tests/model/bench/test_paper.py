@@ -7,30 +7,30 @@ from collections import Counter
 import pytest
 
 from emodna.model.bench import paper
-from emodna.model.bench.paper import AVERAGE, CORPORA, PRESETS, Place, cited
+from emodna.model.bench.paper import AVERAGE, CORPORA, PAPER_TABLES, PaperScoreKey, load_paper_scores
 
 METHODS = ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
 
 
 def average(table: str, task: str, method: str, score: str) -> float:
-    return cited()[Place(table, task, method, AVERAGE, score)].mean
+    return load_paper_scores()[PaperScoreKey(table, task, method, AVERAGE, score)].mean
 
 
 def test_all_of_its_tables_are_there_and_nothing_else() -> None:
-    assert Counter(place.table for place in cited()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
+    assert Counter(place.table for place in load_paper_scores()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
     asked = {
-        Place(number, task, entry.paper, source, score)
-        for number, preset in PRESETS.items()
+        PaperScoreKey(number, task, entry.paper_name, source, score)
+        for number, preset in PAPER_TABLES.items()
         for task in preset.tasks
         for entry in preset.entries
         for source in ((*CORPORA, AVERAGE) if preset.layout == "sources" else (AVERAGE,))
         for score in paper.SCORES
     }
-    assert asked == set(cited())
+    assert asked == set(load_paper_scores())
 
 
 def test_what_it_prints_as_its_main_result() -> None:
-    found = cited()[Place("2", "arousal", "emo-dna", AVERAGE, "war")]
+    found = load_paper_scores()[PaperScoreKey("2", "arousal", "emo-dna", AVERAGE, "war")]
     assert (found.mean, found.std) == (74.3, 0.3)
     assert [average("3", "valence", method, "f1") for method in METHODS] == [
         *(29.4, 47.8, 51.8, 54.6, 56.0, 54.0, 54.7, 57.4, 55.8, 54.7, 57.5)
@@ -45,7 +45,10 @@ def test_its_averages_are_the_means_of_its_columns(table: str, task: str) -> Non
         for method in METHODS
         for score in paper.SCORES
         for printed in [average(table, task, method, score)]
-        for mean in [sum(cited()[Place(table, task, method, each, score)].mean for each in CORPORA) / len(CORPORA)]
+        for mean in [
+            sum(load_paper_scores()[PaperScoreKey(table, task, method, each, score)].mean for each in CORPORA)
+            / len(CORPORA)
+        ]
         if abs(printed - mean) > 0.1 + 1e-9
     }
     assert off == {}

@@ -9,10 +9,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from emodna.model.bench.results import CALLED, CONSTANTS, SCHEMA, Outcome, Scores, read_outcome, results, scored
+from emodna.model.bench.results import (
+    CLASS_1_SHARE,
+    CONSTANTS,
+    SCHEMA,
+    RunResult,
+    Scores,
+    collect_results,
+    read_run_result,
+    select_scores,
+)
 from emodna.model.bench.spec import MethodSpec
 from emodna.model.metrics import SCORE_NAMES
-from tests.model.bench.builders import fail, finish, planned
+from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 
 
 def rows(table: pa.Table, **wanted: object) -> list[dict[str, object]]:
@@ -20,11 +29,11 @@ def rows(table: pa.Table, **wanted: object) -> list[dict[str, object]]:
 
 
 def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: Path) -> None:
-    bench = planned(tmp_path, ["dann", "addi:channels=8"], corpora=("emodb", "ravdess"), seeds=2)
+    bench = write_experiment(tmp_path, ["dann", "addi:channels=8"], corpora=("emodb", "ravdess"), seeds=2)
     waiting, failed, *_ = bench.runs
-    finish(bench, lambda run: 60.0 + run.seed, [waiting, failed])
-    fail(bench, failed, "no memory")
-    found = results(bench)
+    finish_runs(bench, lambda run: 60.0 + run.seed, [waiting, failed])
+    fail_run(bench, failed, "no memory")
+    found = collect_results(bench)
     assert found.schema == SCHEMA
     assert found.num_rows == len(bench.runs) * len(SCORE_NAMES)
     (row,) = rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
@@ -39,34 +48,36 @@ def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: P
         (None, None),
         (None, "no memory"),
     ]
-    called = rows(results(bench, tasks=["arousal"], called=True), metric=CALLED)
-    assert len(called) == len(bench.runs) // 2
-    assert {row["value"] for row in called} == {None}  # no predictions are there
+    with_class_1_share = rows(collect_results(bench, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
+    assert len(with_class_1_share) == len(bench.runs) // 2
+    assert {row["value"] for row in with_class_1_share} == {None}  # no predictions are there
 
 
 def test_the_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
-    bench = planned(tmp_path, ["dann", "upper-bound"], corpora=("casia", "emodb", "savee"), seeds=1)
-    finish(bench, lambda run: None if run.tgt == "savee" else 50.0)
-    found = Scores.of(scored(results(bench, tasks=["arousal"])), "uar")
+    bench = write_experiment(tmp_path, ["dann", "upper-bound"], corpora=("casia", "emodb", "savee"), seeds=1)
+    finish_runs(bench, lambda run: None if run.tgt == "savee" else 50.0)
+    found = Scores.from_table(select_scores(collect_results(bench, tasks=["arousal"])), "uar")
     assert (found.methods, found.seeds) == ((MethodSpec("dann"), MethodSpec("upper-bound")), (0,))
     assert [scenario[1:] for scenario in found.scenarios] == [
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert Scores.of(scored(results(planned(tmp_path / "none", ["dann"])))).values.shape == (0, 0, 0)
+    assert Scores.from_table(
+        select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))
+    ).values.shape == (0, 0, 0)
 
 
 def test_a_result_that_lacks_a_score_is_a_failed_run(tmp_path: Path) -> None:
-    bench = planned(tmp_path, ["dan"], corpora=("casia", "emodb"), seeds=1)
-    finish(bench, lambda run: None if run.src == "casia" else 50.0)
-    assert {read_outcome(bench, run).state for run in bench.runs} == {"done"}
+    bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"), seeds=1)
+    finish_runs(bench, lambda run: None if run.src == "casia" else 50.0)
+    assert {read_run_result(bench, run).state for run in bench.runs} == {"done"}
     damaged = bench.run_folder(bench.runs[0]).result
     damaged.write_text(json.dumps({"uar": 50.0, "war": 50.0, "f1": 50.0}))
-    found = read_outcome(bench, bench.runs[0])
+    found = read_run_result(bench, bench.runs[0])
     assert (found.state, found.error) == ("failed", f"{damaged}: damaged (no macro_f1)")
 
 
 @pytest.mark.parametrize(("wall", "seconds"), [(None, None), ("5", None), (math.nan, None), (5, 5.0)])
 def test_seconds_that_are_no_number_are_unknown(tmp_path: Path, wall: object, seconds: float | None) -> None:
-    (run, *_) = planned(tmp_path, ["dan"]).runs
-    assert Outcome(run, "done", {"wall_seconds": wall}).seconds == seconds
+    (run, *_) = write_experiment(tmp_path, ["dan"]).runs
+    assert RunResult(run, "done", {"wall_seconds": wall}).seconds == seconds

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodna.model.bench.paper import AVERAGE, CEILING, CORPORA, SENSITIVITY
+from emodna.model.bench.paper import AVERAGE, CORPORA, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
-from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average, select, table
+from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average_by_source, choose_pairs_and_seeds, make_table
 from emodna.pipeline.emotions import Task
-from tests.model.bench.builders import CLASSES, Score, fail, finish, planned
+from tests.model.bench.builders import CLASSES, Score, fail_run, finish_runs, write_experiment
 
 PLACE = {name: place for place, name in enumerate(CORPORA)}
 
 
 def figure(found: Table, row: str, column: str = AVERAGE, score: str = "war", task: Task | None = None) -> Cell:
     """A figure of a table; of its first task, unless told otherwise."""
-    (line,) = (line for line in found.lines if line.name == row)
+    (line,) = (line for line in found.rows if line.name == row)
     task = task or found.blocks[0].columns[0][0]
     (spot,) = (spot for spot in line.cells if (spot[0], spot[1].name, spot[2]) == (task, column, score))
     return line.cells[spot]
@@ -44,15 +44,15 @@ def opposed(run: RunSpec) -> float:
 def made(
     out: Path, rows: Sequence[str | MethodSpec], score: Score = steady, but: Sequence[RunSpec] = (), **asked: object
 ) -> Experiment:
-    bench = planned(out, rows, **asked)  # type: ignore[arg-type]
-    finish(bench, score, but)
+    bench = write_experiment(out, rows, **asked)  # type: ignore[arg-type]
+    finish_runs(bench, score, but)
     return bench
 
 
 def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
     """METHODS 1.3."""
-    bench = planned(tmp_path, ["dann"])
-    arousal, valence = table(bench, "2"), table(bench, "3")
+    bench = write_experiment(tmp_path, ["dann"])
+    arousal, valence = make_table(bench, "2"), make_table(bench, "3")
 
     def shown(found: Table, name: str, score: str) -> list[str]:
         return [f"{figure(found, name, column, score).mean:.1f}" for column in (*CORPORA, AVERAGE)]
@@ -71,7 +71,7 @@ def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
 
 def test_means_over_targets_then_sources(tmp_path: Path) -> None:
     """Of source 0, targets 1 to 5: 10 + mean(1..5) = 13, and 16 in seed 1; of source 5: 60 + mean(0..4) = 62."""
-    found = table(made(tmp_path, ["dann"]), "2")
+    found = make_table(made(tmp_path, ["dann"]), "2")
     assert figure(found, "dann", "casia").mean == pytest.approx(14.5)
     assert figure(found, "dann", "savee").mean == pytest.approx(63.5)
     assert figure(found, "dann", AVERAGE).mean == pytest.approx(10 + 25 + 2.5 + 1.5)
@@ -85,7 +85,7 @@ def test_means_over_targets_then_sources(tmp_path: Path) -> None:
 
 def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: Path) -> None:
     """Every pair moves by 20 between the seeds, in turn upwards and downwards: their mean does not."""
-    found = table(made(tmp_path, ["dann"], opposed), "2")
+    found = make_table(made(tmp_path, ["dann"], opposed), "2")
     # 30 pairs, as many up as down; of a source, 5 pairs: 3 one way and 2 the other, 4 in the mean.
     assert figure(found, "dann", AVERAGE).std == pytest.approx(0)
     assert [figure(found, "dann", name).std for name in CORPORA] == pytest.approx([4 / sqrt(2)] * 6)
@@ -93,28 +93,30 @@ def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: P
 
 def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> None:
     """It is run once per target, here with the target's place as its score."""
-    bench = made(tmp_path, ["dann", CEILING], lambda run: 10.0 * PLACE[run.tgt])
-    assert sum(run.method == CEILING for run in bench.runs) == 2 * 2 * 6
-    found = table(bench, "2")
+    bench = made(tmp_path, ["dann", UPPER_BOUND], lambda run: 10.0 * PLACE[run.tgt])
+    assert sum(run.method == UPPER_BOUND for run in bench.runs) == 2 * 2 * 6
+    found = make_table(bench, "2")
     assert figure(found, "upper-bound", "casia").mean == pytest.approx(30)
     assert figure(found, "upper-bound", "savee").mean == pytest.approx(20)
     assert len(figure(found, "upper-bound").pairs) == 30
-    assert not [gap for gap in found.gaps if CEILING in gap.methods]
+    assert not [gap for gap in found.gaps if UPPER_BOUND in gap.methods]
 
 
 @pytest.mark.parametrize(("war", "mark"), [(62.0, "below"), (62.66, "same"), (62.72, "same"), (63.0, None)])
 def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str | None) -> None:
     """The target's majority has a WAR of 62.69 in arousal: what reads 62.7, too, is as good."""
-    assert figure(table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
+    assert figure(make_table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
 
 
 def test_the_best_of_a_column(tmp_path: Path) -> None:
-    found = table(made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2")
+    found = make_table(
+        made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2"
+    )
     assert figure(found, "dan").best
     assert not figure(found, "dann").best
     assert not figure(found, "upper-bound").best
-    assert figure(found, "emo-dna").cited_best
-    assert not figure(found, "dan").cited_best
+    assert figure(found, "emo-dna").paper_best
+    assert not figure(found, "dan").paper_best
 
 
 def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
@@ -122,20 +124,20 @@ def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
     bench = made(
         tmp_path, rows, lambda run: 50.0 + 2 * bool(run.method.settings) * (-1 if run.method.name == "cdan" else 1)
     )
-    found = table(bench, "5")
+    found = make_table(bench, "5")
     assert figure(found, "dann:add=scl").gain == pytest.approx(2)
     assert figure(found, "cdan:add=scl").gain == pytest.approx(-2)
     assert figure(found, "jan:add=scl").gain is None
-    assert (figure(found, "cdan:add=scl").cited_gain or 0) < 0 < (figure(found, "dann:add=scl").cited_gain or 0)
+    assert (figure(found, "cdan:add=scl").paper_gain or 0) < 0 < (figure(found, "dann:add=scl").paper_gain or 0)
 
 
 def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> None:
     """Savee came later, for valence alone."""
-    bench = planned(tmp_path, ["dann"], corpora=("emodb", "ravdess", "savee"))
+    bench = write_experiment(tmp_path, ["dann"], corpora=("emodb", "ravdess", "savee"))
     cells = [run for run in bench.runs if run.task == "valence" or "savee" not in (run.src, run.tgt)]
     bench = replace(bench, runs=tuple(cells))
-    finish(bench, steady)
-    arousal, valence = (table(bench, name) for name in ("2", "3"))
+    finish_runs(bench, steady)
+    arousal, valence = (make_table(bench, name) for name in ("2", "3"))
     there = figure(arousal, "always_high", "emodb")
     assert (there.pairs, there.mean) == ((("emodb", "ravdess"),), pytest.approx(100 * 960 / 1440))
     assert figure(arousal, "always_high", "savee").mean is None
@@ -145,56 +147,56 @@ def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> 
 
 def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
     """Seed 1 lacks one target of casia: with it, the mean would be of other pairs."""
-    bench = planned(tmp_path, ["dann"])
+    bench = write_experiment(tmp_path, ["dann"])
     (hole,) = (run for run in bench.runs if (run.src, run.tgt, run.task, run.seed) == ("casia", "savee", "arousal", 1))
-    finish(bench, steady, [hole])
-    found = table(bench, "2")
+    finish_runs(bench, steady, [hole])
+    found = make_table(bench, "2")
     there = figure(found, "dann", "casia")
     assert (there.mean, there.std, there.seeds) == (pytest.approx(13), None, (0,))
     assert there.comparable
     assert figure(found, "dann", "emodb").seeds == (0, 1)
     assert figure(found, "dann").seeds == (0,)
-    (gap,) = (gap for gap in found.gaps if gap.why == "waiting")
+    (gap,) = (gap for gap in found.gaps if gap.reason == "waiting")
     assert (gap.methods, gap.pairs, gap.seeds) == ((MethodSpec("dann"),), (("casia", "savee"),), (1,))
 
 
 def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path) -> None:
-    bench = planned(tmp_path, ["dann", "dan"], tasks=["arousal"])
+    bench = write_experiment(tmp_path, ["dann", "dan"], tasks=["arousal"])
     holes = [run for run in bench.runs if (run.src, run.tgt, run.method.name) == ("casia", "savee", "dann")]
-    finish(bench, lambda run: 50 + steady(run), holes)
+    finish_runs(bench, lambda run: 50 + steady(run), holes)
     for run in holes:
-        fail(bench, run, "no memory")
-    found = table(bench, "2")
+        fail_run(bench, run, "no memory")
+    found = make_table(bench, "2")
     there = figure(found, "dann", "casia")
     assert there.mean == pytest.approx(60 + 2.5 + 1.5)  # targets 1 to 4
     assert (len(there.pairs), there.comparable, there.seeds) == (4, False, (0, 1))
     assert not figure(found, "dan", "casia").best  # the two are of other pairs
     assert figure(found, "dan", "emodb").best
-    (gap,) = (gap for gap in found.gaps if gap.why == "failed")
+    (gap,) = (gap for gap in found.gaps if gap.reason == "failed")
     assert (gap.tasks, gap.pairs, gap.seeds, gap.error) == (("arousal",), (("casia", "savee"),), (0, 1), "no memory")
-    assert gap.runs == 2
+    assert gap.run_count == 2
 
 
 def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
     classes = {**CLASSES, "savee": ((0, 0), (0, 0))}
-    bench = planned(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
-    finish(bench, lambda run: None if run.tgt in ("savee", "emovo") else 50.0)
-    found = table(bench, "2")
-    why = {gap.why: {tgt for _, tgt in gap.pairs} for gap in found.gaps if MethodSpec("dann") in gap.methods}
-    assert why == {"unlabelled": {"savee"}, "failed": {"emovo"}}
+    bench = write_experiment(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
+    finish_runs(bench, lambda run: None if run.tgt in ("savee", "emovo") else 50.0)
+    found = make_table(bench, "2")
+    reason = {gap.reason: {tgt for _, tgt in gap.pairs} for gap in found.gaps if MethodSpec("dann") in gap.methods}
+    assert reason == {"unlabelled": {"savee"}, "failed": {"emovo"}}
     assert len(figure(found, "dann", "casia").pairs) == 3
     assert len(figure(found, "always_high", "casia").pairs) == 4
 
 
 def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: Path) -> None:
-    rows = list(SENSITIVITY)
+    rows = list(SENSITIVITY_METHODS)
 
     def score(run: RunSpec) -> float:
         return 50.0 + 7 * run.seed + (2 + run.seed) * rows.index(run.method)
 
     conditions = Conditions(300, "mfcc40-x")
     bench = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
-    found = table(bench, "sensitivity")
+    found = make_table(bench, "sensitivity")
     second = str(rows[1])
     assert [block.columns[0][1].name for block in found.blocks] == ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]
     assert figure(found, second, score="uar").mean == pytest.approx((54 + 62) / 2)
@@ -217,7 +219,7 @@ def scores_of_pairs(seed: int) -> dict[tuple[str, str], dict[int, float]]:
 def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_have_them(seed: int) -> None:
     found = scores_of_pairs(seed)
     by_seed = {number: {pair for pair in found if number in found[pair]} for number in range(3)}
-    chosen = pairs, seeds = select(found, list(found))
+    chosen = pairs, seeds = choose_pairs_and_seeds(found, list(found))
     if not pairs:
         assert not seeds
         assert not any(by_seed.values())
@@ -225,13 +227,13 @@ def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_ha
     assert len(pairs) == max(map(len, by_seed.values()))
     assert set(seeds) == {number for number, own in by_seed.items() if own >= set(pairs)}
     mixed = {pair: dict(reversed(found[pair].items())) for pair in random.Random(seed).sample(list(found), len(found))}
-    assert select(mixed, list(found)) == chosen
+    assert choose_pairs_and_seeds(mixed, list(found)) == chosen
     naive = [np.mean([found[pair][seeds[0]] for pair in pairs if pair[0] == src]) for src in {src for src, _ in pairs}]
-    assert average({pair: found[pair][seeds[0]] for pair in pairs}) == pytest.approx(np.mean(naive))
+    assert average_by_source({pair: found[pair][seeds[0]] for pair in pairs}) == pytest.approx(np.mean(naive))
 
 
 def test_the_order_of_the_runs_is_no_matter(tmp_path: Path) -> None:
     bench = made(tmp_path, ["dann", "upper-bound"])
     mixed = replace(bench, runs=tuple(random.Random(1).sample(bench.runs, len(bench.runs))))
-    assert table(mixed, "2").lines == table(bench, "2").lines
-    assert table(mixed, "2").gaps == table(bench, "2").gaps
+    assert make_table(mixed, "2").rows == make_table(bench, "2").rows
+    assert make_table(mixed, "2").gaps == make_table(bench, "2").gaps

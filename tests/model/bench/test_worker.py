@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench import worker
-from emodna.model.bench.worker import Order, digest, execute_order, versions
-from tests.model.bench.builders import planned
+from emodna.model.bench.worker import RunOrder, execute_order, hash_experiment, read_versions
+from tests.model.bench.builders import write_experiment
 
 
 @pytest.mark.parametrize(("local", "kind"), [(True, "failed"), (False, "refused")])
@@ -16,8 +16,17 @@ def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
-    bench = planned(tmp_path, ["dan"], corpora=("casia", "emodb"))
-    order = Order(str(tmp_path), digest(tmp_path) or "", bench.runs[0], versions(), 1, "cpu", local=local, again=False)
+    bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
+    order = RunOrder(
+        str(tmp_path),
+        hash_experiment(tmp_path) or "",
+        bench.runs[0],
+        read_versions(),
+        1,
+        "cpu",
+        local=local,
+        restart=False,
+    )
     answer = execute_order(order)
     assert answer.kind == kind
     assert "/stores/casia/mfcc40-x" in str(answer.error)

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emodna.model.losses.adversarial import (
-    cross_entropy_of_known,
     domain_loss,
     dual_reward,
     ganin_weight,
+    known_cross_entropy,
     reverse_gradient,
     reward,
 )
@@ -118,7 +118,7 @@ class TestCrossEntropyOfKnown:
             for row, label in zip(drawn.tolist(), labels, strict=True)
             if label >= 0
         ]
-        found = cross_entropy_of_known(drawn.requires_grad_(), torch.tensor(labels))
+        found = known_cross_entropy(drawn.requires_grad_(), torch.tensor(labels))
         torch.testing.assert_close(found, torch.tensor(sum(terms) / len(terms), dtype=dtype))
         found.backward()
         assert drawn.grad is not None
@@ -126,7 +126,7 @@ class TestCrossEntropyOfKnown:
 
     def test_of_none_known_is_0_with_a_gradient_of_0(self) -> None:
         drawn = torch.randn(3, 2, requires_grad=True)
-        loss = cross_entropy_of_known(drawn, torch.full((3,), -1))
+        loss = known_cross_entropy(drawn, torch.full((3,), -1))
         loss.backward()
         assert loss.item() == 0
         assert drawn.grad is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 F_GOLDEN, Q_GOLDEN = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.25, 0.75]])
 
@@ -23,7 +23,7 @@ def answers(n: int, c: int, seed: int = 1) -> Tensor:
 
 
 def randomised(d: int, c: int, outputs: int, seed: int = 0) -> RandomisedMap:
-    with seeded(seed, "test"):
+    with use_seed(seed, "test"):
         return RandomisedMap(d, c, outputs)
 
 

@@ -11,12 +11,12 @@ from torch._subclasses import FakeTensorMode
 from emodna.model.losses.adversarial import domain_loss, dual_reward
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.losses.contrastive import supervised_contrastive
-from emodna.model.losses.joint_mmd import Layers, joint_mmd
+from emodna.model.losses.joint_mmd import LayerOutputs, joint_mmd
 from emodna.model.losses.margin import disagreement, margin_disparity
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import decoupling_loss, prototype
 from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
-from emodna.model.reproducibility import seeded
+from emodna.model.reproducibility import use_seed
 
 LABELS = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0])
 SELECTED = torch.tensor([True] * 6 + [False] * 2)
@@ -34,12 +34,12 @@ Case = Callable[[Draw], Tensor]
 
 def random_map(draw: Draw) -> Tensor:
     features, answers = draw(4, 3), draw(4, 2, share=True)
-    with seeded(0, "map"):
+    with use_seed(0, "map"):
         return RandomisedMap(3, 2, 7).to(torch.promote_types(features.dtype, torch.float32))(features, answers)
 
 
-def layers(draw: Draw) -> Layers:
-    return Layers(draw(6, 4), draw(6, 2, share=True))
+def layers(draw: Draw) -> LayerOutputs:
+    return LayerOutputs(draw(6, 4), draw(6, 2, share=True))
 
 
 CASES: dict[str, Case] = {
@@ -69,7 +69,7 @@ for each in ESTIMATORS:
 every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def drawing(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
+def make_draw(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
     """Draw the same inputs each time, of one type and then of another."""
     seeds: Iterator[int] = iter(range(100))
 
@@ -83,7 +83,7 @@ def drawing(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_has_the_type_of_its_inputs(case: Case, dtype: torch.dtype) -> None:
-    value = case(drawing(dtype))
+    value = case(make_draw(dtype))
     assert value.dtype == dtype
     assert value.isfinite().all()
 
@@ -91,16 +91,16 @@ def test_has_the_type_of_its_inputs(case: Case, dtype: torch.dtype) -> None:
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_of_half_precision_is_that_of_float32(case: Case, dtype: torch.dtype) -> None:
-    value = case(drawing(dtype))
+    value = case(make_draw(dtype))
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, case(drawing(dtype, torch.float32)))
+    torch.testing.assert_close(value, case(make_draw(dtype, torch.float32)))
 
 
 @every_loss
 def test_autocast_is_off_inside(case: Case) -> None:
-    expected = case(drawing(torch.float32))
+    expected = case(make_draw(torch.float32))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(case(drawing(torch.float32)), expected)
+        assert torch.equal(case(make_draw(torch.float32)), expected)
 
 
 @every_loss
@@ -118,7 +118,7 @@ def test_does_not_wait_for_the_device(case: Case) -> None:
             torch.autograd.grad(value, inputs, allow_unused=True)
 
 
-MATRIX, MASK, LAYERS = torch.ones(4, 3), torch.ones(4).bool(), Layers(torch.ones(4, 3), torch.ones(4, 2))
+MATRIX, MASK, LAYERS = torch.ones(4, 3), torch.ones(4).bool(), LayerOutputs(torch.ones(4, 3), torch.ones(4, 2))
 CONTRASTIVE = {"z": MATRIX, "labels": torch.zeros(4), "selected": MASK, "temperature": 1}
 NAN = float("nan")
 
@@ -128,7 +128,7 @@ REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] =
     (multilinear_map, (MATRIX, torch.ones(4)), {}, r"expected features .* got .*\(4,\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "labels": torch.ones(3)}, r"must have shapes .*\(3,\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "temperature": NAN}, "temperature must be positive, got nan"),
-    (joint_mmd, (LAYERS, Layers(torch.ones(5, 3), torch.ones(4, 2))), {}, "a row for each utterance"),
+    (joint_mmd, (LAYERS, LayerOutputs(torch.ones(5, 3), torch.ones(4, 2))), {}, "a row for each utterance"),
     (joint_mmd, (LAYERS, LAYERS), {"probability_width": 0.0}, "probability_width must be positive, got 0.0"),
     (margin_disparity, (MATRIX,) * 4, {"margin": NAN}, "margin must be positive, got nan"),
     (disagreement, (MATRIX, torch.ones(4, 2)), {}, "logits must both have shape"),

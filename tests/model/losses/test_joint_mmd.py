@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emodna.model.losses import kernels
-from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, Layers, joint_mmd
+from emodna.model.losses.joint_mmd import PROBABILITY_WIDTH, LayerOutputs, joint_mmd
 from emodna.model.losses.mmd import mk_mmd
 from tests.model.losses.test_mmd import (
     BANDWIDTHS,
@@ -22,10 +22,10 @@ from tests.model.losses.test_mmd import (
 )
 
 
-def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype = torch.float64) -> Layers:
+def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype = torch.float64) -> LayerOutputs:
     """Random features, and probabilities of two classes."""
     logits = features(n, 2, seed + 1000, shift=0.0) * 2 + torch.tensor([0.0, shift])
-    return Layers(features(n, d, seed, shift=shift, dtype=dtype), logits.softmax(1).to(dtype))
+    return LayerOutputs(features(n, d, seed, shift=shift, dtype=dtype), logits.softmax(1).to(dtype))
 
 
 def one_hot(*labels: int) -> Tensor:
@@ -33,7 +33,7 @@ def one_hot(*labels: int) -> Tensor:
 
 
 def oracle(
-    source: Layers, target: Layers, probability_width: float, estimator: str, reduction: str, bandwidth: str
+    source: LayerOutputs, target: LayerOutputs, probability_width: float, estimator: str, reduction: str, bandwidth: str
 ) -> Tensor:
     """A sum over pairs of products of kernels; the widths are constants."""
     widths = oracle_widths(source.features, target.features, bandwidth=bandwidth)
@@ -51,7 +51,7 @@ class TestGoldenValues:
 
     @staticmethod
     def value(target: Tensor, of_source: Tensor, of_target: Tensor) -> float:
-        return joint_mmd(Layers(column(0, 1), of_source), Layers(target, of_target)).item()
+        return joint_mmd(LayerOutputs(column(0, 1), of_source), LayerOutputs(target, of_target)).item()
 
     def test_one_kernel_of_width_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "heuristic_widths", lambda distances, *_, **__: distances.new_ones(1))
@@ -74,10 +74,10 @@ class TestGoldenValues:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
 def test_oracle_value_and_gradient(estimator: Any, n: int, m: int, dtype: torch.dtype, tolerance: float) -> None:
     source, target = (
-        Layers(*(layer.to(dtype).requires_grad_() for layer in each))
+        LayerOutputs(*(layer.to(dtype).requires_grad_() for layer in each))
         for each in (layers(n, 3, 0), layers(m, 3, 1, shift=0.7))
     )
-    wide = [Layers(*(layer.detach().double().requires_grad_() for layer in each)) for each in (source, target)]
+    wide = [LayerOutputs(*(layer.detach().double().requires_grad_() for layer in each)) for each in (source, target)]
     for bandwidth, reduction in zip(BANDWIDTHS, ("mean", "sum", "mean"), strict=True):
         options: dict[str, Any] = {"bandwidth": bandwidth, "reduction": reduction}
         value = joint_mmd(source, target, probability_width=1.3, estimator=estimator, **options)
@@ -93,14 +93,16 @@ def test_oracle_value_and_gradient(estimator: Any, n: int, m: int, dtype: torch.
 class TestInvariants:
     def test_rows_belong_together(self) -> None:
         source, target = layers(6, 3, 0), layers(6, 3, 1)
-        torn = Layers(source.features, source.probabilities.roll(1, 0))
+        torn = LayerOutputs(source.features, source.probabilities.roll(1, 0))
         assert abs(joint_mmd(torn, target).item() - joint_mmd(source, target).item()) > 1e-4
 
     @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_constant_probabilities_leave_mk_mmd(self, estimator: Any) -> None:
         source, target = features(5, 3, 0), features(5, 3, 1, shift=0.7)
         constant = torch.tensor([[0.3, 0.7]] * 5, dtype=torch.float64)
-        value = joint_mmd(Layers(source, constant), Layers(target, constant), estimator=estimator, kernels=3)
+        value = joint_mmd(
+            LayerOutputs(source, constant), LayerOutputs(target, constant), estimator=estimator, kernels=3
+        )
         torch.testing.assert_close(value, mk_mmd(source, target, estimator=estimator, kernels=3))
 
 
@@ -111,7 +113,7 @@ def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: 
     logits[0][:, 0] = 0 if answers == "equal" else 1000
     logits[1][:, 1 if answers == "opposite" else 0] = 0 if answers == "equal" else 1000
     inputs = [each.clone().requires_grad_() for each in (source, *logits, target)]
-    pair = Layers(inputs[0], inputs[1].softmax(1)), Layers(inputs[3], inputs[2].softmax(1))
+    pair = LayerOutputs(inputs[0], inputs[1].softmax(1)), LayerOutputs(inputs[3], inputs[2].softmax(1))
     for estimator in ESTIMATORS:
         if estimator != "biased" and (len(source) < 2 or len(source) != len(target)):
             continue
@@ -123,6 +125,6 @@ def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: 
 
 def test_collapsed_features_leave_the_discrepancy_of_the_answers() -> None:
     same = torch.full((4, 3), 0.1, dtype=torch.float64)
-    value = joint_mmd(Layers(same, one_hot(0, 1, 0, 1)), Layers(same, one_hot(1, 1, 1, 1)))
+    value = joint_mmd(LayerOutputs(same, one_hot(0, 1, 0, 1)), LayerOutputs(same, one_hot(1, 1, 1, 1)))
     expected = oracle_mmd(one_hot(0, 1, 0, 1), one_hot(1, 1, 1, 1), oracle_kernel([PROBABILITY_WIDTH]))
     torch.testing.assert_close(value, expected)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodna.model.losses.margin import Answers, disagreement, margin_disparity
+from emodna.model.losses.margin import LabelKind, disagreement, margin_disparity
 
-ANSWERS: list[Answers] = ["hard", "soft"]
+ANSWERS: list[LabelKind] = ["hard", "soft"]
 each_answer = pytest.mark.parametrize("answers", ANSWERS)
 
 
@@ -22,7 +22,7 @@ def four(classes: int = 2, scale: float = 1.0, dtype: torch.dtype = torch.float6
     return [scale * noise(n, classes, seed=seed, dtype=dtype) for seed, n in enumerate(rows)]
 
 
-def naive(logits: list[Tensor], margin: float, answers: Answers) -> float:
+def naive(logits: list[Tensor], margin: float, answers: LabelKind) -> float:
     """The definition, utterance by utterance and class by class."""
 
     def term(task: Tensor, adversary: Tensor, *, agrees: bool) -> float:
@@ -48,7 +48,7 @@ class TestValues:
 
     @each_answer
     @pytest.mark.parametrize("classes", [2, 5])
-    def test_is_the_definition(self, classes: int, answers: Answers) -> None:
+    def test_is_the_definition(self, classes: int, answers: LabelKind) -> None:
         logits = four(classes)
         assert margin_disparity(*logits, margin=1.3, answers=answers).item() == pytest.approx(
             naive(logits, 1.3, answers), rel=1e-12
@@ -78,13 +78,13 @@ def test_optimum_of_an_adversary_on_corpora_that_are_alike(margin: float, best: 
 
 @each_answer
 class TestGradients:
-    def test_do_not_reach_the_task(self, answers: Answers) -> None:
+    def test_do_not_reach_the_task(self, answers: LabelKind) -> None:
         logits = [each.requires_grad_() for each in four()]
         margin_disparity(*logits, margin=1.5, answers=answers).backward()  # type: ignore[no-untyped-call]
         assert [each.grad is not None for each in logits] == [False, True, False, True]
 
     @pytest.mark.parametrize("scale", [0.0, 200.0, 1e4])
-    def test_and_values_are_finite_for_any_logits(self, scale: float, answers: Answers) -> None:
+    def test_and_values_are_finite_for_any_logits(self, scale: float, answers: LabelKind) -> None:
         signs = torch.tensor([[1.0, -1], [-1, 1], [1, 1], [-1, -1]])
         for task in (signs, -signs):
             adversary = (scale * signs).requires_grad_()
@@ -94,7 +94,7 @@ class TestGradients:
             assert adversary.grad is not None
             assert adversary.grad.isfinite().all()
 
-    def test_are_not_lost_where_a_probability_rounds_to_1(self, answers: Answers) -> None:
+    def test_are_not_lost_where_a_probability_rounds_to_1(self, answers: LabelKind) -> None:
         task = torch.tensor([[200.0, -200.0]])
         adversary = task.clone().requires_grad_()
         loss = disagreement(task, adversary, answers=answers)

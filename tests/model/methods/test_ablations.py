@@ -7,7 +7,7 @@ import pytest
 from emodna.model.checkpoint import load_tensors
 from emodna.model.methods import METHODS
 from tests.model.methods.test_every_method import batches_for, losses, small
-from tests.model.small import Stores, assert_same_tensors, fit_small, logged_lines
+from tests.model.small import Stores, assert_same_tensors, fit_small, read_log
 
 #: The paper's Table 4.
 TERMS = {
@@ -33,5 +33,5 @@ def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(pair: Stores, tmp_path: Pa
     assert not [name for name in mine if "corpus" in name]
     assert_same_tensors(mine, other)
     terms = ("emotion", "mmd", "scl", "threshold", "confident")
-    for line, line_of_dan in zip(*(logged_lines(tmp_path / name) for name in ("v5", "dan")), strict=True):
+    for line, line_of_dan in zip(*(read_log(tmp_path / name) for name in ("v5", "dan")), strict=True):
         assert [line[term] for term in terms] == [line_of_dan[term] for term in terms]

@@ -15,12 +15,12 @@ from emodna.model.methods.saddi import SaddiConfig
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import Pair, losses, small
-from tests.model.small import batches
+from tests.model.small import make_batches
 
 CPU = torch.device("cpu")
 
 
-def trained(
+def train_steps(
     model: Method, pair: Pair, *, steps: int = 3, phase: Phase | None = None, learning_rate: float = 1e-3
 ) -> dict[str, Tensor]:
     """Take steps; return the terms of the last one."""
@@ -32,27 +32,28 @@ def trained(
     return terms
 
 
-def moved(model: Method, pair: Pair, phase: Phase) -> set[str]:
+def find_changed(model: Method, pair: Pair, phase: Phase) -> set[str]:
     """Names of what one step changes."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    trained(model, pair, steps=1, phase=phase)
+    train_steps(model, pair, steps=1, phase=phase)
     return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def of(part: str, names: set[str]) -> set[str]:
+def select_part(part: str, names: set[str]) -> set[str]:
     return {name for name in names if name.startswith(part)}
 
 
 class TestTurns:
     @pytest.mark.parametrize("encoder", ["conv-blstm", "shared"])
     def test_the_encoder_s_leaves_the_discriminators_alone(self, encoder: str) -> None:
-        names = moved(small(Addi, encoder=encoder), batches(), Phase(turns=(ENCODER,)))
+        names = find_changed(small(Addi, encoder=encoder), make_batches(), Phase(turns=(ENCODER,)))
         assert names
-        assert names == of("network.", names)
+        assert names == select_part("network.", names)
 
     def test_the_discriminators_moves_nothing_but_them_not_even_running_statistics(self) -> None:
         both, encoder_s = (
-            moved(small(Addi), batches(), Phase(turns=turns)) for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
+            find_changed(small(Addi), make_batches(), Phase(turns=turns))
+            for turns in ((ENCODER, DISCRIMINATORS), (ENCODER,))
         )
         assert both - encoder_s == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
 
@@ -60,13 +61,13 @@ class TestTurns:
         counted = []
         for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
             model = small(Addi)
-            trained(model, batches(), steps=2, phase=Phase(turns=turns))
+            train_steps(model, make_batches(), steps=2, phase=Phase(turns=turns))
             counted.append((model.network.backbone[1].num_batches_tracked.item(), torch.rand(1).item()))
         assert counted[0] == counted[1]
         assert counted[0][0] == 2
 
     def test_terms_pull_in_opposite_directions(self) -> None:
-        terms = losses(small(Addi, adversarial_weight=0.25), batches())
+        terms = losses(small(Addi, adversarial_weight=0.25), make_batches())
         assert list(terms) == ["emotion", "adversarial", "discriminators"]
         torch.testing.assert_close(terms["adversarial"], -0.25 * terms["discriminators"])
 
@@ -85,12 +86,12 @@ class TestAtTheirBest:
 
     def value(self, pair: Pair) -> float:
         model = small(Addi, dropout=0.0, discriminator_learning_rate=0.01)
-        trained(model, pair, steps=1, phase=Phase(turns=(ENCODER,)))
-        terms = trained(model, pair, steps=200, phase=Phase(turns=(DISCRIMINATORS,)))
+        train_steps(model, pair, steps=1, phase=Phase(turns=(ENCODER,)))
+        terms = train_steps(model, pair, steps=200, phase=Phase(turns=(DISCRIMINATORS,)))
         return -terms["discriminators"].item()
 
     def test_is_minus_two_of_the_same_utterances_and_more_of_others(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         same = dataclasses.replace(target, features=source.features)
         assert self.value((source, same)) == pytest.approx(-2, abs=1e-3)
         assert self.value((source, target)) > -1.5

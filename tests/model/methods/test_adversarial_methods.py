@@ -11,13 +11,19 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.methods import METHODS
-from emodna.model.methods.adversarial import Adversarial, Adversary, AdversaryConfig, ReversalConfig, reversal_weight
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.adversarial import (
+    AdversarialMethod,
+    Adversary,
+    AdversaryConfig,
+    ReversalConfig,
+    reversal_weight,
+)
+from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.bsp import Bsp
 from emodna.model.methods.cdan import Cdan, CdanE, Conditioning
 from emodna.model.methods.dann import Dann
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import assert_same_tensors, make_batches
 
 NAMES = ["dann", "cdan", "cdan+e", "bsp"]
 STEP = torch.tensor(300)
@@ -25,9 +31,9 @@ SIZES = (7, 4)
 LAMBDA = 2 / (1 + math.exp(-10 * 0.3)) - 1
 
 
-def model(kind: type[Adversarial], **settings: Any) -> Adversarial:
+def model(kind: type[AdversarialMethod], **settings: Any) -> AdversarialMethod:
     made = small(kind, **{"dropout": 0.0, **settings})
-    assert isinstance(made, Adversarial)
+    assert isinstance(made, AdversarialMethod)
     assert made.steps == 1000
     return made
 
@@ -36,34 +42,34 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def discriminator_of(method: Adversarial) -> nn.Module:
+def discriminator_of(method: AdversarialMethod) -> nn.Module:
     assert method.adversary is not None
     return method.adversary.discriminator
 
 
-def last_layer_zero(method: Adversarial) -> Adversarial:
+def last_layer_zero(method: AdversarialMethod) -> AdversarialMethod:
     last = [layer for layer in discriminator_of(method).modules() if isinstance(layer, nn.Linear)][-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return method
 
 
-def encoder_gradient(method: Adversarial, term: str, step: Tensor = STEP) -> list[Tensor]:
+def encoder_gradient(method: AdversarialMethod, term: str, step: Tensor = STEP) -> list[Tensor]:
     """Gradient of one term for the shared network, of which the classifier has none."""
-    found = losses(method, batches(), step=step)[term]
+    found = losses(method, make_batches(), step=step)[term]
     return list(
         torch.autograd.grad(found, [*method.network.backbone.parameters(), *method.network.encoder.parameters()])
     )
 
 
-def features_and_answers(method: Adversarial, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
+def features_and_answers(method: AdversarialMethod, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
     """E (n + m, channels) and q (n + m, 2), in float64."""
     together = torch.cat([source.features, target.features])
     features = method.network.encoder(method.network.backbone(together)).mean(2)
     return features.detach().double(), method.network.classifier(features).detach().double().softmax(1)
 
 
-def discriminator_loss(method: Adversarial, rows: Tensor, n: int, weights: list[float]) -> float:
+def discriminator_loss(method: AdversarialMethod, rows: Tensor, n: int, weights: list[float]) -> float:
     """-w log p(domain), the weights of each domain summing up to its size, half of each domain's mean."""
     logits = discriminator_of(method).double()(rows).tolist()
     domains = [(logits[:n], weights[:n], 1), (logits[n:], weights[n:], -1)]
@@ -75,7 +81,7 @@ def discriminator_loss(method: Adversarial, rows: Tensor, n: int, weights: list[
 
 class TestTerms:
     def test_of_dann(self) -> None:
-        mine, pair = model(Dann, domain_weight=0.5), batches(*SIZES)
+        mine, pair = model(Dann, domain_weight=0.5), make_batches(*SIZES)
         terms = losses(mine, pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
         rows, _ = features_and_answers(model(Dann), *pair)
@@ -85,12 +91,12 @@ class TestTerms:
     @pytest.mark.parametrize("kind", [Cdan, CdanE])
     def test_of_cdan(self, kind: type[Cdan]) -> None:
         # A classifier that is certain of some: the answers of a new one hardly differ.
-        def certain() -> Adversarial:
+        def certain() -> AdversarialMethod:
             made = model(kind)
             made.network.classifier.weight.data.mul_(5)
             return made
 
-        pair = batches(*SIZES)
+        pair = make_batches(*SIZES)
         terms = losses(certain(), pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
         features, answers = features_and_answers(certain(), *pair)
@@ -102,8 +108,8 @@ class TestTerms:
         assert terms["domain"].item() == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize(("base", "other"), [("dann", Dann), ("cdan+e", CdanE)])
-    def test_of_bsp(self, base: str, other: type[Adversarial]) -> None:
-        pair = batches(*SIZES)
+    def test_of_bsp(self, base: str, other: type[AdversarialMethod]) -> None:
+        pair = make_batches(*SIZES)
         mine = model(Bsp, base=base)
         terms, of_base = losses(mine, pair, step=STEP), losses(model(other), pair, step=STEP)
         spectral = terms.pop("spectral")
@@ -119,7 +125,7 @@ class TestTerms:
 class TestReversal:
     def test_a_discriminator_that_knows_nothing_tells_the_encoder_nothing(self, name: str) -> None:
         mine = last_layer_zero(model(METHODS[name]))  # type: ignore[arg-type]
-        assert losses(mine, batches(), step=STEP)["domain"].item() == pytest.approx(0.693147, abs=1e-6)
+        assert losses(mine, make_batches(), step=STEP)["domain"].item() == pytest.approx(0.693147, abs=1e-6)
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain"))
         assert mine.monitor()["discriminator_accuracy"] == 0.5
 
@@ -132,7 +138,7 @@ class TestReversal:
         for reversed_, gradient in zip(mine, plain, strict=True):
             torch.testing.assert_close(reversed_, -LAMBDA * gradient, rtol=1e-4, atol=1e-6)
         method = model(kind)  # type: ignore[arg-type]
-        losses(method, batches(), step=STEP)["domain"].backward()
+        losses(method, make_batches(), step=STEP)["domain"].backward()
         assert method.network.classifier.weight.grad is None
 
     @pytest.mark.parametrize("settings", [{}, {"reversal_ceiling": 0.0}])
@@ -142,7 +148,7 @@ class TestReversal:
         step = STEP if settings else torch.tensor(0)
         mine = model(METHODS[name], **settings)  # type: ignore[arg-type]
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain", step))
-        found = losses(mine, batches(), step=step)["domain"]
+        found = losses(mine, make_batches(), step=step)["domain"]
         assert all(each.any() for each in torch.autograd.grad(found, list(discriminator_of(mine).parameters())))
 
 
@@ -161,7 +167,7 @@ class TestReversalWeight:
         found = reversal_weight(ReversalConfig(reversal_ceiling=ceiling), torch.tensor(0.5), torch.tensor(7))
         assert found.item() == pytest.approx(0.98661 * ceiling, abs=1e-5)
         mine = model(Dann, reversal_ceiling=ceiling)
-        losses(mine, batches(), step=torch.tensor(500))
+        losses(mine, make_batches(), step=torch.tensor(500))
         assert mine.monitor()["reversal"].item() == pytest.approx(0.98661 * ceiling, abs=1e-5)
 
 
@@ -174,12 +180,12 @@ class TestAdversary:
     def test_accuracy_counts_the_domains_alike(self) -> None:
         made = self.made()
         made.discriminator = nn.Flatten(0)  # type: ignore[assignment] - what it is given is its answer
-        made(Domains(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), torch.tensor(1.0))
+        made(DomainPair(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), torch.tensor(1.0))
         assert made.monitor()["discriminator_accuracy"] == (3 / 4 + 1 / 2) / 2
 
     def test_both_corpora_share_one_batch_norm(self) -> None:
         made, source, target = self.made(), noise(6, 3), noise(6, 3, seed=1)
-        near, far = (made(Domains(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
+        near, far = (made(DomainPair(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
         assert near != pytest.approx(far, abs=1e-3)  # alone, each would have had its own shift taken away
 
 

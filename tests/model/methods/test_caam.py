@@ -11,18 +11,18 @@ from torch import Tensor
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.methods.caam import Caam
-from emodna.model.networks.capsules import SMALLEST
+from emodna.model.networks.capsules import MIN_SIZE
 from emodna.model.run_folder import read_json
 from emodna.model.training.state import make_optimizers
-from tests.model.small import Stores, batches, fit_small
+from tests.model.small import Stores, fit_small, make_batches
 
-PAIR = batches(dim=SMALLEST, frames=SMALLEST)
+PAIR = make_batches(dim=MIN_SIZE, frames=MIN_SIZE)
 INPUTS = torch.cat([each.features for each in PAIR])
 
 
 def small(**settings: Any) -> Caam:
     """A narrow one, without dropout."""
-    return Caam(SMALLEST, dataclasses.replace(Caam.defaults, channels=8, dropout=0.0, **settings), 0).train()
+    return Caam(MIN_SIZE, dataclasses.replace(Caam.defaults, channels=8, dropout=0.0, **settings), 0).train()
 
 
 def encoder_gradient(method: Caam, loss: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ from emodna.model.config import TrainConfig
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.methods import METHODS, method
 from emodna.model.methods.adversarial import ReversalConfig
-from emodna.model.methods.aligning import Aligning, AligningConfig, additions
-from emodna.model.methods.base import Method, phase_at
+from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, list_additions
+from emodna.model.methods.base import Method, find_phase
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
@@ -94,7 +94,7 @@ def trained_accuracies(name: str, settings: Settings, seed: int) -> tuple[float,
     update = Update(model, make_optimizers(model.parameter_groups(), config), CPU)
     for step in range(steps):
         of_source, of_target = (torch.randperm(UTTERANCES, generator=generator)[:BATCH] for _ in range(2))
-        update(source.take(of_source), unlabelled(target.take(of_target)), phase_at(model.phases, step, steps))
+        update(source.take(of_source), unlabelled(target.take(of_target)), find_phase(model.phases, step, steps))
     model.eval()
     with torch.no_grad():
         right = [model.predict(each.features, each.lengths).argmax(1) == each.labels for each in (source, fresh)]
@@ -120,12 +120,12 @@ def unlabelled(batch: LabelledBatch) -> Batch:
 def weights(kind: type[Method]) -> set[str]:
     """The keys that weigh transfer terms."""
     own = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
-    return own - {"scl_weight"} if isinstance(kind.defaults, AligningConfig) else own
+    return own - {"scl_weight"} if isinstance(kind.defaults, AlignmentConfig) else own
 
 
 def without_losses(kind: type[Method]) -> float:
     """Return the accuracy of a method whose transfer terms weigh nothing; all on the shared encoder are alike then."""
-    if issubclass(kind, (Aligning, EmoDna)):
+    if issubclass(kind, (AlignmentMethod, EmoDna)):
         kind = METHODS["dan"]
     return accuracy(kind.name, tuple((key, 0.0) for key in sorted(weights(kind))))
 
@@ -159,5 +159,5 @@ def test_each_method_gains_by_its_losses(kind: type[Method]) -> None:
     assert found > without_losses(kind) + 0.05
     if wrong := flipped(kind):
         assert accuracy(kind.name, wrong) < found - 0.05, "with the sign of the reversal flipped"
-    if additions(kind):
+    if list_additions(kind):
         assert accuracy(kind.name, (("add", "scl"),)) > accuracy("source-only") + 0.15, "with L_SCL"

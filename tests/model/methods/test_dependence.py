@@ -9,8 +9,8 @@ import torch
 
 from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
-from emodna.model.methods.aligning import AligningConfig
-from emodna.model.methods.base import Method, phase_at
+from emodna.model.methods.alignment import AlignmentConfig
+from emodna.model.methods.base import Method, find_phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import TrainingState, make_optimizers
 from tests.model.methods.test_every_method import (
@@ -33,7 +33,7 @@ READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or
 def weights(kind: type[Method]) -> dict[str, float]:
     """The keys that weigh transfer terms, with 0; those of L_SCL only where it is no addition."""
     keys = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
-    return dict.fromkeys(keys - ({"scl_weight"} if isinstance(kind.defaults, AligningConfig) else set()), 0.0)
+    return dict.fromkeys(keys - ({"scl_weight"} if isinstance(kind.defaults, AlignmentConfig) else set()), 0.0)
 
 
 def only(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
@@ -50,7 +50,7 @@ def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -
     done = state.restore(checkpoint, steps)
     update = Update(model, optimizers, CPU, done=done)
     for step in range(done, until):
-        update(*pair, phase_at(model.phases, step, steps))
+        update(*pair, find_phase(model.phases, step, steps))
     state.save(checkpoint, until)
     return model
 

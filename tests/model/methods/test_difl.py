@@ -14,16 +14,16 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.losses.adversarial import ganin_weight
-from emodna.model.methods.base import RunFacts
+from emodna.model.methods.base import DataSummary
 from emodna.model.methods.difl import Difl, DiflConfig
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import (
     assert_same_tensors,
-    batches,
-    emotions_of,
     fit_small,
-    listed,
+    make_batches,
+    make_manifest_store,
+    read_emotions,
 )
 
 HEADS = ("corpus", "gender", "language")
@@ -51,7 +51,7 @@ def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
 
 class TestObjective:
     def test_is_the_emotion_loss_and_a_third_of_each_head_s(self) -> None:
-        source, target = with_genders(batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
+        source, target = with_genders(make_batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
         mine, other = model(), model()
         terms = losses(mine, (source, target))
         features = torch.cat([source.features, target.features])
@@ -71,7 +71,7 @@ class TestObjective:
         every, fewer = model(), model(**{f"{head}_head": False for head in off}, adversarial_weight=0.7)
         left = {head for head in HEADS if head not in off}
         assert set(fewer.heads) == left
-        before, after = (losses(each, batches()) for each in (every, fewer))
+        before, after = (losses(each, make_batches()) for each in (every, fewer))
         assert after.keys() == {"emotion", *left}
         for head in left:
             torch.testing.assert_close(after[head], 0.7 * share * 3 * before[head])
@@ -82,7 +82,7 @@ class TestReversal:
     def found(self, step: int, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Gradients of the heads' losses: of the encoder, and of the heads."""
         mine = model(**settings)
-        terms = losses(mine, batches(), step=torch.tensor(step))
+        terms = losses(mine, make_batches(), step=torch.tensor(step))
         torch.stack([terms[head] for head in HEADS]).sum().backward()
         of = {name: p.grad for name, p in mine.named_parameters() if p.grad is not None}
         encoder, heads = ({n: g for n, g in of.items() if n.startswith(start)} for start in ("encoder.", "heads."))
@@ -107,7 +107,7 @@ class TestUnknownGender:
     def test_of_a_whole_batch_is_finite(self, unknown: tuple[int, ...]) -> None:
         genders = [[-1] * 8 if side in unknown else [0, 1] * 4 for side in (0, 1)]
         mine = model()
-        terms = losses(mine, with_genders(batches(), *genders), step=torch.tensor(500))
+        terms = losses(mine, with_genders(make_batches(), *genders), step=torch.tensor(500))
         assert all(gradient.isfinite().all() for gradient in gradients(mine, terms).values())
         nobody = len(unknown) == 2
         assert (terms["gender"].item() == 0) == nobody
@@ -118,13 +118,13 @@ class TestUnknownGender:
         with torch.no_grad():
             for parameter in mine.heads["gender"].parameters():
                 parameter.zero_()  # equal logits: the first class, f
-        losses(mine, with_genders(batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
+        losses(mine, with_genders(make_batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
         assert mine.monitor()["gender_accuracy"].item() == 0.5
 
 
 class TestCenters:
     def test_draw_the_source_s_features(self) -> None:
-        mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), batches()
+        mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), make_batches()
         nn.init.normal_(mine.centers)
         z = mine.encoder(source.features, source.lengths).detach()
         distances = [(row - mine.centers[label]).square().sum() for row, label in zip(z, source.labels, strict=True)]
@@ -141,9 +141,9 @@ class TestCenters:
 def facts(
     genders: tuple[Iterable[str], Iterable[str]] = ("fm", "fm"),
     languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
-) -> RunFacts:
+) -> DataSummary:
     sets = [frozenset(values) for values in (*genders, *languages)]
-    return RunFacts(40, 188, 64, *sets, target_speakers=10)
+    return DataSummary(40, 188, 64, *sets, target_speakers=10)
 
 
 def assert_remarks(remarks: Sequence[str], part: str | None) -> None:
@@ -167,7 +167,7 @@ class TestSettled:
         ],
     )
     def test_gender(self, genders: tuple[str, str], kept: bool, remark: str | None) -> None:
-        config, remarks = Difl.settled(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
+        config, remarks = Difl.resolve_config(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
         assert config == DiflConfig(gender_head=kept)
         assert_remarks(remarks, remark)
 
@@ -182,19 +182,19 @@ class TestSettled:
         ],
     )
     def test_language(self, languages: Any, count: int | None, remark: str | None) -> None:
-        config, remarks = Difl.settled(DiflConfig(), facts(languages=languages))
+        config, remarks = Difl.resolve_config(DiflConfig(), facts(languages=languages))
         assert config == DiflConfig(language_head=count is not None, languages=count or 2)
         assert_remarks(remarks, remark)
 
     def test_says_where_no_head_is_left(self) -> None:
-        config, remarks = Difl.settled(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
+        config, remarks = Difl.resolve_config(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
         assert config.heads == {}
         assert len(remarks) == 3
         assert remarks[-1].startswith("no adversarial head is left")
 
     def test_refuses_another_number_of_languages(self) -> None:
         with pytest.raises(ConfigError, match=r"^--set languages=5: the corpora have 2: de, en$"):
-            Difl.settled(DiflConfig(languages=5), facts())
+            Difl.resolve_config(DiflConfig(languages=5), facts())
 
 
 def test_a_run_has_the_heads_that_its_corpora_allow(
@@ -205,9 +205,9 @@ def test_a_run_has_the_heads_that_its_corpora_allow(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Male English and English, as SAVEE and RAVDESS are.
-    emotions = emotions_of(target)
+    emotions = read_emotions(target)
     columns = {"gender": dict.fromkeys(emotions, "m"), "language": dict.fromkeys(emotions, "en")}
-    male = listed(roots["emodb"], emotions, tmp_path / "cache", **columns)
+    male = make_manifest_store(roots["emodb"], emotions, tmp_path / "cache", **columns)
     fit_small(male, source, tmp_path / "run", method="difl")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert [config["decisive"]["method_config"][f"{head}_head"] for head in HEADS] == [True, True, False]

@@ -15,7 +15,7 @@ from tests.model.losses.test_contrastive import oracle as contrastive
 from tests.model.losses.test_mmd import oracle_kernel, oracle_mmd, oracle_widths
 from tests.model.losses.test_prototypes import oracle as decoupling
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import assert_same_tensors, batches
+from tests.model.small import assert_same_tensors, make_batches
 
 TERMS = {
     "corpus": "corpus_weight",
@@ -103,7 +103,7 @@ class TestObjective:
             "threshold_momentum": 0.1,
             **dict.fromkeys(TERMS.values(), 1.0),
         }
-        mine, naive, pair = model(**settings), model(**settings), batches(*sizes)
+        mine, naive, pair = model(**settings), model(**settings), make_batches(*sizes)
         terms = losses(mine, pair)
         expected = naive_step(naive, *pair, threshold=0.5)
         assert terms.keys() == expected.terms.keys()
@@ -119,7 +119,7 @@ class TestObjective:
         assert 0 < expected.confident < 1
 
     def test_threshold_goes_on_from_step_to_step(self) -> None:
-        mine, pair = model(threshold_momentum=0.5), batches()
+        mine, pair = model(threshold_momentum=0.5), make_batches()
         losses(mine, pair)
         first = mine.monitor()["threshold"].item()
         expected = naive_step(model(threshold_momentum=0.5), *pair, threshold=first)
@@ -129,7 +129,7 @@ class TestObjective:
 
     def test_pseudo_labels_carry_no_gradient_but_the_target_s_projections_do(self) -> None:
         off = dict.fromkeys(TERMS.values(), 0.0) | {"scl_weight": 1.0}
-        source, target = batches()
+        source, target = make_batches()
         target = dataclasses.replace(target, features=target.features.requires_grad_())
         mine = model(**off)
         losses(mine, (source, target))["scl"].backward()
@@ -139,7 +139,7 @@ class TestObjective:
 
     def test_corpus_loss_reaches_the_shared_backbone_and_not_the_emotion_encoder(self) -> None:
         mine = model()
-        losses(mine, batches())["corpus"].backward()
+        losses(mine, make_batches())["corpus"].backward()
         assert all(
             p.grad is not None and p.grad.any() for n, p in mine.network.backbone.named_parameters() if "weight" in n
         )
@@ -149,7 +149,7 @@ class TestObjective:
 class TestWeights:
     @pytest.mark.parametrize(("term", "weight"), TERMS.items())
     def test_scale_their_own_term_and_no_other(self, term: str, weight: str) -> None:
-        once, twice = (losses(model(**{weight: w, "prototype_temperature": 1.0}), batches()) for w in (1.0, 2.5))
+        once, twice = (losses(model(**{weight: w, "prototype_temperature": 1.0}), make_batches()) for w in (1.0, 2.5))
         torch.testing.assert_close(twice.pop(term), 2.5 * once.pop(term))
         assert_same_tensors(once, twice)
 
@@ -163,7 +163,7 @@ class TestWeights:
             assert_same_tensors({name: mine[name] for name in other}, other)
 
         assert_same_parts()
-        before, after = (losses(each, batches()) for each in (on, off))
+        before, after = (losses(each, make_batches()) for each in (on, off))
         assert before.keys() - after.keys() == {term}
         del before[term]
         assert_same_tensors(before, after)
@@ -203,13 +203,13 @@ MILD = {"scl_temperature": 1.0, "prototype_temperature": 1.0, "threshold_momentu
 
 class TestReadings:
     def test_change_their_terms_and_leave_the_rest_bit_identical(self) -> None:
-        usual = losses(model(**MILD), batches())
+        usual = losses(model(**MILD), make_batches())
         for settings, changes in READINGS:
-            changed = losses(model(**MILD, **settings), batches())
+            changed = losses(model(**MILD, **settings), make_batches())
             assert {name for name in usual if not torch.equal(usual[name], changed[name])} == changes, settings
 
     def test_separate_heads_are_one_for_each_encoder(self) -> None:
-        mine, (source, target) = model(**MILD, projection_heads="separate"), batches()
+        mine, (source, target) = model(**MILD, projection_heads="separate"), make_batches()
         losses(mine, (source, target))["decouple"].backward()
         assert mine.corpus_projection is not None
         for head in (mine.projection, mine.corpus_projection):
@@ -219,7 +219,7 @@ class TestReadings:
         assert all(p.grad is None for p in mine.corpus_projection.parameters())
 
     def test_pseudo_labels_of_the_evaluation_mode_are_those_of_prediction(self) -> None:
-        mine, (source, target) = model(dropout=0.5, threshold_momentum=0.3, pseudo_label_mode="eval"), batches()
+        mine, (source, target) = model(dropout=0.5, threshold_momentum=0.3, pseudo_label_mode="eval"), make_batches()
         losses(mine, (source, target))
         confidence = mine.eval().predict(target.features, target.lengths).softmax(1).max(1).values
         threshold = 0.3 * 0.5 + 0.7 * confidence.mean().item()
@@ -228,7 +228,7 @@ class TestReadings:
         assert mine.monitor()["confident"].item() == pytest.approx(share.item())
 
     def test_warm_up_lasts_so_many_steps(self) -> None:
-        pair = batches()
+        pair = make_batches()
         mine, usual = model(**MILD, warmup_steps=3), model(**MILD)
         for step in range(5):
             terms, expected = (each.losses(*pair, torch.tensor(step)) for each in (mine, usual))
@@ -252,7 +252,7 @@ class TestReadings:
 
 
 def test_nothing_confident_is_finite_and_learns_from_the_source_alone() -> None:
-    mine, (source, target) = model(scl_weight=1.0), batches()
+    mine, (source, target) = model(scl_weight=1.0), make_batches()
     # Further up than any confidence, and held there: momentum all but 1.
     held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
     held.contrast.labeller.threshold.fill_(1.1)

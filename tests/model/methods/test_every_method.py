@@ -19,13 +19,13 @@ from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods import METHODS, method
-from emodna.model.methods.aligning import AligningConfig, additions
+from emodna.model.methods.alignment import AlignmentConfig, list_additions
 from emodna.model.methods.base import AdaptationConfig, Method
 from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, batches, fit_small
+from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
@@ -82,9 +82,9 @@ def dim_of(kind: type[Method]) -> int:
 
 
 def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
-    """Batches as `batches` makes them, large enough for the method's networks."""
+    """Batches as `make_batches` makes them, large enough for the method's networks."""
     frames = max(like.pop("frames", 32), kind.min_frames)
-    return batches(*sizes, dim=dim_of(kind), frames=frames, **like)
+    return make_batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
 
 def folds(kind: type[Method]) -> int:
@@ -245,7 +245,7 @@ def adapting() -> Iterator[Any]:
     for kind in map(METHODS.__getitem__, WITH_CODE):
         if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
             yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in REPRESENTATIVE else pytest.mark.slow)
-            if isinstance(kind.defaults, AligningConfig):
+            if isinstance(kind.defaults, AlignmentConfig):
                 yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} --add scl", marks=pytest.mark.slow)
 
 
@@ -262,7 +262,7 @@ def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
     kind: type[Method], added: Added, pair: Stores, floor: dict[str, Tensor], tmp_path: Path
 ) -> None:
     weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
-    if isinstance(kind.defaults, AligningConfig) and not added:
+    if isinstance(kind.defaults, AlignmentConfig) and not added:
         weights -= {"scl_weight"}
     settings = {**dict.fromkeys(weights, "0"), **dict(added)}
     if hasattr(kind.defaults, "encoder"):
@@ -279,7 +279,9 @@ def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in METHODS.values() if additions(kind)], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in METHODS.values() if list_additions(kind)], ids=lambda kind: kind.name
+)
 def test_an_added_term_leaves_the_others_of_the_first_step(kind: type[Method]) -> None:
     plain, added = (small(kind, add=word) for word in ("none", "scl"))
     assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})

@@ -3,24 +3,26 @@
 import pytest
 import torch
 
-from emodna.model.losses.joint_mmd import Layers, joint_mmd
+from emodna.model.losses.joint_mmd import LayerOutputs, joint_mmd
 from emodna.model.losses.mmd import mk_mmd
-from emodna.model.methods.aligning import Domains
+from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.dan import Dan
 from emodna.model.methods.jan import Jan
 from tests.model.methods.test_every_method import STEP, losses, small
-from tests.model.small import batches
+from tests.model.small import make_batches
 
-FEATURES = Domains(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.ones(5, 8))
-LOGITS = Domains(torch.randn(6, 2, generator=torch.Generator().manual_seed(1)), torch.ones(5, 2))
+FEATURES = DomainPair(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.ones(5, 8))
+LOGITS = DomainPair(torch.randn(6, 2, generator=torch.Generator().manual_seed(1)), torch.ones(5, 2))
 
 
 class TestDan:
     def test_aligns_the_features_and_on_request_the_logits(self) -> None:
-        terms = small(Dan, mmd_weight=3.0).transfer(FEATURES, LOGITS, STEP)
+        terms = small(Dan, mmd_weight=3.0).transfer_losses(FEATURES, LOGITS, STEP)
         assert terms.keys() == {"mmd"}
         torch.testing.assert_close(terms["mmd"], 3 * mk_mmd(*FEATURES))
-        terms = small(Dan, mmd_weight=3.0, align_logits=True, mmd_reduction="sum").transfer(FEATURES, LOGITS, STEP)
+        terms = small(Dan, mmd_weight=3.0, align_logits=True, mmd_reduction="sum").transfer_losses(
+            FEATURES, LOGITS, STEP
+        )
         assert terms.keys() == {"mmd", "mmd_logits"}
         for name, rows in (("mmd", FEATURES), ("mmd_logits", LOGITS)):
             torch.testing.assert_close(terms[name], 3 * mk_mmd(*rows, reduction="sum"))
@@ -28,7 +30,7 @@ class TestDan:
     @pytest.mark.parametrize("align_logits", [False, True])
     def test_the_classifier_learns_from_the_target_only_where_its_logits_are_aligned(self, align_logits: bool) -> None:
         model = small(Dan, align_logits=align_logits, dropout=0.0)
-        terms = losses(model, batches())
+        terms = losses(model, make_batches())
         gradients = torch.autograd.grad(
             sum(terms[name] for name in terms if name != "emotion"), model.network.classifier.weight, allow_unused=True
         )
@@ -38,16 +40,16 @@ class TestDan:
 class TestJan:
     def test_aligns_features_and_softmax_together(self) -> None:
         settings = {"jmmd_probability_width": 0.5, "mmd_kernels": 3, "mmd_bandwidth": "median", "mmd_reduction": "sum"}
-        terms = small(Jan, jmmd_weight=3.0, **settings).transfer(FEATURES, LOGITS, STEP)
-        source, target = (Layers(e, logits.softmax(1)) for e, logits in zip(FEATURES, LOGITS, strict=True))
+        terms = small(Jan, jmmd_weight=3.0, **settings).transfer_losses(FEATURES, LOGITS, STEP)
+        source, target = (LayerOutputs(e, logits.softmax(1)) for e, logits in zip(FEATURES, LOGITS, strict=True))
         expected = joint_mmd(source, target, probability_width=0.5, kernels=3, bandwidth="median", reduction="sum")
         assert terms.keys() == {"jmmd"}
         torch.testing.assert_close(terms["jmmd"], 3 * expected)
         # By default the width is that of the authors' code.
-        usual = small(Jan).transfer(FEATURES, LOGITS, STEP)["jmmd"]
+        usual = small(Jan).transfer_losses(FEATURES, LOGITS, STEP)["jmmd"]
         torch.testing.assert_close(usual, joint_mmd(source, target, probability_width=1.6928))
 
     def test_its_gradient_goes_through_the_softmax(self) -> None:
         model = small(Jan, dropout=0.0)
-        (gradient,) = torch.autograd.grad(losses(model, batches())["jmmd"], model.network.classifier.weight)
+        (gradient,) = torch.autograd.grad(losses(model, make_batches())["jmmd"], model.network.classifier.weight)
         assert gradient.any()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from emodna.model.losses.adversarial import ganin_weight
 from emodna.model.methods.mdd import Mdd
-from tests.model.small import batches
+from tests.model.small import make_batches
 
-PAIR = batches()
+PAIR = make_batches()
 
 
 def small(**settings: Any) -> Mdd:
@@ -29,7 +29,9 @@ def gradients(method: Mdd, step: int, only: str) -> dict[str, Tensor]:
 def test_is_the_sum_of_its_terms_by_hand() -> None:
     method = small(margin=4.0, transfer_weight=0.5)
     source, target = PAIR
-    logits, features = method.network.answer(torch.cat([source.features, target.features]), torch.full((16,), 32))
+    logits, features = method.network.classify_and_embed(
+        torch.cat([source.features, target.features]), torch.full((16,), 32)
+    )
     adversary = method.adversary(features).log_softmax(1)
     answers = logits.argmax(1)
     of_source = F.nll_loss(adversary[:8], answers[:8])
@@ -48,7 +50,9 @@ def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_h
     method = small()
     # Against the gradient that is not reversed.
     source, target = PAIR
-    logits, features = method.network.answer(torch.cat([source.features, target.features]), torch.full((16,), 32))
+    logits, features = method.network.classify_and_embed(
+        torch.cat([source.features, target.features]), torch.full((16,), 32)
+    )
     adversary, answers = method.adversary(features), logits.argmax(1)
     (1.5 * F.cross_entropy(adversary[:8], answers[:8]) + F.cross_entropy(adversary[8:], 1 - answers[8:])).backward()
     plain, weight = method.get_parameter(name).grad, 0.1 * ganin_weight(torch.tensor(0.5)).item()

@@ -18,8 +18,8 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, method, names, package_of, registered
-from emodna.model.methods.catalog import MethodDescription, describe_methods
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
+from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -28,10 +28,10 @@ from tests.model.small import (
     Stores,
     assert_one_line_error,
     assert_same_tensors,
-    command,
     fit_small,
+    run_command,
 )
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 GOOD = """
 from dataclasses import dataclass, field
@@ -85,7 +85,7 @@ FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
     "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
     "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "Settled",
+    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }
@@ -108,19 +108,23 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **modules: str) -> None:
-    plug(path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules))
+    install_plugin(
+        path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules)
+    )
 
 
 class TestRegistry:
     def test_has_it_behind_its_own(self, path: Path) -> None:
         install(path)
-        assert names() == [*METHODS, "floor"]
+        assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
         assert method("floor").summary == "a floor of one's own"
-        assert list(registered()) == names()
-        assert package_of("floor") == {"emodna-floor": "1.0"}
-        assert package_of("dan") == {}
-        plug(path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
+        assert list(load_methods()) == list_method_names()
+        assert find_package("floor") == {"emodna-floor": "1.0"}
+        assert find_package("dan") == {}
+        install_plugin(
+            path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
+        )
         del sys.modules["floor_good"]
         method("floor")
         assert "floor_other" not in sys.modules
@@ -129,9 +133,9 @@ class TestRegistry:
 
     def test_prefers_its_own(self, path: Path) -> None:
         install(path, name="dan")
-        assert method("dan") is METHODS["dan"] is registered()["dan"]
-        assert names() == list(METHODS)
-        assert package_of("dan") == {}
+        assert method("dan") is METHODS["dan"] is load_methods()["dan"]
+        assert list_method_names() == list(METHODS)
+        assert find_package("dan") == {}
         assert "floor_good" not in sys.modules
 
 
@@ -164,7 +168,7 @@ def test_one_that_cannot_be_loaded_is_one_line(path: Path, name: str, value: str
 def test_one_that_is_not_described_as_it_should_be_is_one_line(path: Path) -> None:
     wrong = {f"wrong{number}": body for number, body in enumerate(WRONG)}
     modules = {f"floor_{name}": derived(body, name) for name, body in wrong.items()}
-    plug(
+    install_plugin(
         path,
         {n: f"floor_{n}:Derived" for n in wrong},
         group=ENTRY_POINTS,
@@ -196,23 +200,23 @@ def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(path: Path, pair: Store
 class TestList:
     def test_has_it_with_its_package(self, path: Path) -> None:
         install(path)
-        told = " ".join(command(fit_command.main, "--list-methods").out.split())
+        told = " ".join(run_command(fit_command.main, "--list-methods").out.split())
         assert "floor a floor of one's own nobody 2026 of the package emodna-floor 1.0" in told
-        listed = json.loads(command(fit_command.main, "--list-methods", "--json").out)[-1]
+        listed = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert listed["method"] == "floor"
         assert listed["package"] == {"emodna-floor": "1.0"}
         assert listed["settings"]["floor_weight"] == 1.0
 
     def test_shows_one_that_is_broken_and_goes_on(self, path: Path) -> None:
         install(path, floor_good="raise RuntimeError('\\x1b[31m')")
-        answer = command(fit_command.main, "--list-methods")
+        answer = run_command(fit_command.main, "--list-methods")
         assert answer.code == 0
         assert answer.err == ""
         assert "\x1b" not in answer.out
         told = " ".join(answer.out.split())
         assert "floor the plug-in of emodna-floor 1.0 is broken: cannot import" in told
         assert METHODS["dan"].summary in told
-        last = json.loads(command(fit_command.main, "--list-methods", "--json").out)[-1]
+        last = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert last["method"] == "floor"
         assert "is broken" in last["error"]
 
@@ -220,9 +224,9 @@ class TestList:
         body = "supervision = property(lambda self: 'oracle-labels')"
         install(path, "floor_oracle:Derived", floor_oracle=derived(body))
         found = describe_methods()["floor"]
-        assert isinstance(found, MethodDescription)
+        assert isinstance(found, MethodInfo)
         assert found.oracle
-        assert "(oracle)" in command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
+        assert "(oracle)" in run_command(fit_command.main, "--list-methods").out.split("floor ", 1)[1]
 
 
 @pytest.fixture
@@ -231,7 +235,7 @@ def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) 
     install(path)
     where, asked = tmp_path / "runs" / "one", {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(source, target, where, watcher=InterruptAt(2), **asked)  # type: ignore[arg-type]
+        fit_small(source, target, where, callback=InterruptAt(2), **asked)  # type: ignore[arg-type]
     fit_small(source, target, where, resume=True, **asked)  # type: ignore[arg-type]
     return where
 
@@ -244,11 +248,11 @@ class TestRuns:
         assert json.loads((run / "config.json").read_text())["versions"]["emodna-floor"] == "1.0"
         assert "the method floor " in (run / "MODEL_CARD.md").read_text()
         for words in (["ls", run.parent], ["show", run], ["compare", run, run.parent / "whole"]):
-            answer = command(runs_command.main, *words)
+            answer = run_command(runs_command.main, *words)
             assert answer.code == 0
             assert "floor" in answer.out
-        assert command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
-        answer = command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
+        assert run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
+        answer = run_command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
         assert answer.code == 0
         assert 0 < json.loads(answer.out)[0]["probability"] < 1
 
@@ -261,12 +265,12 @@ class TestRuns:
         made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed here"
         assert str(refused.value) == f"{run / 'model.safetensors'}: {made}"
         recording = next(roots["emodb"].rglob("*.wav"))
-        assert_one_line_error(command(predict_command.main, run, recording), made)
+        assert_one_line_error(run_command(predict_command.main, run, recording), made)
         told = "made by the method 'floor', which is not installed here"
-        exported = command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
+        exported = run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
         assert_one_line_error(exported, str(run), told)
         for words in (["ls", run.parent], ["show", run]):
-            assert "floor" in command(runs_command.main, *words).out
+            assert "floor" in run_command(runs_command.main, *words).out
 
     def test_name_the_plug_in_where_it_is_broken(self, run: Path, path: Path) -> None:
         for text in ("import floor_gone", GOOD + "\nFloor.__init__ = lambda self, *_: 1 / 0"):

@@ -10,9 +10,9 @@ import torch
 from emodna.model.methods.addi import DISCRIMINATORS, ENCODER, Addi
 from emodna.model.methods.base import Phase
 from emodna.model.methods.saddi import Saddi
-from tests.model.methods.test_addi import moved, of, trained
+from tests.model.methods.test_addi import find_changed, select_part, train_steps
 from tests.model.methods.test_every_method import Pair, small
-from tests.model.small import Stores, assert_same_tensors, batches, fit_small, logged_lines
+from tests.model.small import Stores, assert_same_tensors, fit_small, make_batches, read_log
 
 PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
 STEP = torch.tensor(0)
@@ -30,37 +30,37 @@ class TestPhases:
     def test_what_each_moves(self, second: str) -> None:
         model = small(Saddi, second_discriminator=second)
         judge = "discriminators.second." if second == "windows" else "discriminators.realism."
-        names = moved(model, batches(), PRETRAINING)
-        assert of("network.classifier", names) == set()
-        assert of("network.backbone", names)
-        assert of("network.encoder", names)
-        assert of("decoder.", names)
-        assert of("discriminators.", names) == of(judge, names) != set()
+        names = find_changed(model, make_batches(), PRETRAINING)
+        assert select_part("network.classifier", names) == set()
+        assert select_part("network.backbone", names)
+        assert select_part("network.encoder", names)
+        assert select_part("decoder.", names)
+        assert select_part("discriminators.", names) == select_part(judge, names) != set()
         for phase in (ADAPTATION, AUGMENTATION):
-            names = moved(model, batches(), phase)
-            assert of("network.classifier", names)
-            assert of("decoder.", names)
-            kinds = {name.split(".")[1] for name in of("discriminators.", names)}
+            names = find_changed(model, make_batches(), phase)
+            assert select_part("network.classifier", names)
+            assert select_part("decoder.", names)
+            kinds = {name.split(".")[1] for name in select_part("discriminators.", names)}
             assert kinds == {"first", "second"}
 
     def test_the_first_needs_no_label(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         other = dataclasses.replace(source, labels=1 - source.labels)
         models = [small(Saddi), small(Saddi)]
         for model, each in zip(models, (source, other), strict=True):
-            trained(model, (each, target), phase=PRETRAINING)
+            train_steps(model, (each, target), phase=PRETRAINING)
         assert_same_tensors(models[0].state_dict(), models[1].state_dict())
 
     def test_the_second_trains_the_encoder_as_addi(self) -> None:
         models: list[Addi] = [small(Addi), small(Saddi)]  # type: ignore[list-item]
         for model, phase in zip(models, (Addi.phases[0], ADAPTATION), strict=True):
-            trained(model, batches(), phase=phase)
+            train_steps(model, make_batches(), phase=phase)
         mine, other = (model.network.state_dict() for model in models)
         assert_same_tensors(mine, other)
 
     def test_follow_each_other_in_the_log(self, pair: Stores, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", method="saddi", steps=10)
-        lines = logged_lines(tmp_path / "run")
+        lines = read_log(tmp_path / "run")
         first = ["step", "reconstruction", "realism", "judge", "total"]
         second = ["step", "emotion", "adversarial", "reconstruction", "discriminators", "total", "j"]
         assert [list(line) for line in lines] == [first] * 2 + [second] * 5 + [[*second, "synthetic"]] * 3
@@ -69,7 +69,7 @@ class TestPhases:
 class TestDecoder:
     @pytest.mark.parametrize("phase", [PRETRAINING, ADAPTATION])
     def test_learns_nothing_in_the_discriminators_turn(self, phase: Phase) -> None:
-        model, pair = small(Saddi, second_discriminator="windows"), batches()
+        model, pair = small(Saddi, second_discriminator="windows"), make_batches()
         model.phase = phase.name
         for model.turn in (ENCODER, DISCRIMINATORS):
             terms = model.losses(*pair, STEP)
@@ -77,7 +77,7 @@ class TestDecoder:
         assert all(parameter.grad is None for parameter in (*model.decoder.parameters(), *model.network.parameters()))
 
     def test_error_is_the_mean_square_of_what_counts(self) -> None:
-        pair = shortened(batches())
+        pair = shortened(make_batches())
         model = small(Saddi, dropout=0.0)
         for parameter in model.decoder.parameters():
             torch.nn.init.zeros_(parameter)  # decodes zeros
@@ -97,7 +97,7 @@ class TestSyntheticUtterances:
         """Codes of distinct utterances, and what is made of them."""
         codes = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
-        return codes, small(Saddi, **settings)._mixed(codes, torch.tensor(labels))
+        return codes, small(Saddi, **settings)._mix(codes, torch.tensor(labels))
 
     def test_lie_between_codes_of_one_class_and_nearer_to_their_own(self) -> None:
         labels = [0, 1, 0, 1, 0, 1, 1, 0]
@@ -122,15 +122,15 @@ class TestSyntheticUtterances:
         torch.testing.assert_close((mixed - codes).std(0), 0.1 * codes.std(0), rtol=0.15, atol=0)
 
     def test_are_half_of_the_source_s_batch_in_the_last_phase(self) -> None:
-        pair, terms = batches(), {}
+        pair, terms = make_batches(), {}
         for phase in (ADAPTATION, AUGMENTATION):
             model = small(Saddi, dropout=0.0)
-            terms[phase.name] = trained(model, pair, steps=1, phase=phase)["emotion"]
+            terms[phase.name] = train_steps(model, pair, steps=1, phase=phase)["emotion"]
         synthetic = model.monitor()["synthetic"]
         torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
 
     def test_of_the_target_there_are_none(self) -> None:
-        source, target = batches()
+        source, target = make_batches()
         codes = []
         for each in (target, dataclasses.replace(target, features=target.features + 1)):
             model = small(Saddi, dropout=0.0, batch_norm="source", perturbation=0.0, interpolation=0.0)

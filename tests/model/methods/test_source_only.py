@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from emodna.model.checkpoint import load_tensors
 from emodna.model.methods.source_only import SourceOnly
 from tests.model.methods.test_every_method import losses, small
-from tests.model.small import Stores, assert_same_tensors, batches, fit_small
+from tests.model.small import Stores, assert_same_tensors, fit_small, make_batches
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
     model = small(SourceOnly, dropout=0.0)
-    source, target = batches()
+    source, target = make_batches()
     probabilities = model.predict(source.features, source.lengths).softmax(1)
     expected = -torch.stack([p[label].log() for p, label in zip(probabilities, source.labels, strict=True)]).mean()
     terms = losses(model, (source, target))
@@ -23,7 +23,7 @@ def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
 
 def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
     model = small(SourceOnly)
-    source, target = batches()
+    source, target = make_batches()
     losses(model, (source, target))
     first = model.network.backbone[1]
     convolved = F.conv1d(source.features, model.network.backbone[0].weight, model.network.backbone[0].bias, padding=1)
@@ -35,14 +35,14 @@ class TestTargetBatchNorm:
 
     def test_running_statistics_of_one_step_are_the_target_s(self) -> None:
         model = small(SourceOnly, target_bn=True, dropout=0.0)
-        source, target = batches(8, 5)
+        source, target = make_batches(8, 5)
         losses(model, (source, target))
         # As by a pass of the target alone.
         other = small(SourceOnly, dropout=0.0)
         other.network(target.features, target.lengths)
         assert_same_tensors(model.state_dict(), other.state_dict())
 
-        assert "target_bn=false" in str(model.uncapturable)
+        assert "target_bn=false" in str(model.graph_obstacle)
 
     def test_a_training_has_the_weights_of_source_only(self, pair: Stores, tmp_path: Path) -> None:
         for target_bn in ("false", "true"):

@@ -26,7 +26,7 @@ COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
 Members = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
 
 
-def zipped(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def make_zip(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive:
         for name, content in _pairs(members):
@@ -37,11 +37,11 @@ def zipped(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     return packed.getvalue()
 
 
-def tarred(members: Members, compression: str = "", kind: int = tarfile.PAX_FORMAT) -> bytes:
-    return tar_of([(_info(name, content), content) for name, content in _pairs(members)], compression, kind)
+def make_tar(members: Members, compression: str = "", kind: int = tarfile.PAX_FORMAT) -> bytes:
+    return make_tar_of([(_info(name, content), content) for name, content in _pairs(members)], compression, kind)
 
 
-def tar_of(
+def make_tar_of(
     members: Iterable[tuple[tarfile.TarInfo, bytes]], compression: str = "", kind: int = tarfile.PAX_FORMAT
 ) -> bytes:
     """A tar of headers that a test made itself."""
@@ -52,17 +52,17 @@ def tar_of(
     return COMPRESSORS[compression](packed.getvalue())
 
 
-def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+def make_tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
     return info, b""
 
 
-def tar_file(name: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+def make_tar_file(name: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
     return _info(name, content), content
 
 
-def patched(archive: bytes, name: str, *, local: Mapping[int, bytes], central: Mapping[int, bytes]) -> bytes:
+def patch_zip(archive: bytes, name: str, *, local: Mapping[int, bytes], central: Mapping[int, bytes]) -> bytes:
     """A ZIP of ASCII names with bytes of one member's two headers replaced: offset in the header -> bytes."""
     changed = bytearray(archive)
     for start, length_at, name_at, changes in ((b"PK\3\4", 26, 30, local), (b"PK\1\2", 28, 46, central)):
@@ -76,12 +76,12 @@ def patched(archive: bytes, name: str, *, local: Mapping[int, bytes], central: M
 
 
 PACKERS: Mapping[str, Callable[[Members], bytes]] = {
-    ".zip": zipped,
-    "-stored.zip": lambda members: zipped(members, zipfile.ZIP_STORED),
-    ".tar": tarred,
-    ".tar.gz": lambda members: tarred(members, "gz"),
-    ".tar.bz2": lambda members: tarred(members, "bz2"),
-    ".tar.xz": lambda members: tarred(members, "xz"),
+    ".zip": make_zip,
+    "-stored.zip": lambda members: make_zip(members, zipfile.ZIP_STORED),
+    ".tar": make_tar,
+    ".tar.gz": lambda members: make_tar(members, "gz"),
+    ".tar.bz2": lambda members: make_tar(members, "bz2"),
+    ".tar.xz": lambda members: make_tar(members, "xz"),
 }
 
 
@@ -92,20 +92,20 @@ def pack(path: Path, members: Members) -> Path:
     return path
 
 
-def files_below(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     """What an archive of a folder would hold."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def opened(content: bytes, path: Path, suffixes: tuple[str, ...] = (".wav",)) -> Tree:
+def open_archive(content: bytes, path: Path, suffixes: tuple[str, ...] = (".wav",)) -> Tree:
     path.write_bytes(content)
     return open_tree(path, suffixes)
 
 
-def contents(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, bytes]:
+def read_all(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, bytes]:
     """Everything that a tree names, read."""
     found = {}
-    for path in tree.files(suffixes):
+    for path in tree.list_files(suffixes):
         with tree.open(path) as stream:
             found[path] = stream.read()
     return found

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
-from tests.pipeline.archives.packing import PACKERS, contents, opened, pack, zipped
+from tests.pipeline.archives.packing import PACKERS, make_zip, open_archive, pack, read_all
 from tests.pipeline.making import noise
 
 KINDS = list(PACKERS)
@@ -30,11 +30,11 @@ members = st.dictionaries(names, st.binary(max_size=2000), max_size=5)
 def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path: Path) -> None:
     tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
     visible = {name: each for name, each in members.items() if "__MACOSX" not in name.split("/")}
-    assert contents(tree) == visible
-    assert list(tree.files((".wav",))) == sorted(visible)
-    assert tree.left_out == {}
+    assert read_all(tree) == visible
+    assert list(tree.list_files((".wav",))) == sorted(visible)
+    assert tree.skip_counts == {}
     for name, content in visible.items():
-        stamp = tree.stamp(name)
+        stamp = tree.read_stamp(name)
         assert stamp is not None
         assert stamp.size == len(content)
 
@@ -43,16 +43,16 @@ def test_what_is_packed_comes_out(kind: str, members: dict[str, bytes], tmp_path
 def test_a_damaged_zip_never_gives_what_was_not_packed(method: int, tmp_path: Path) -> None:
     """Names are not covered by a checksum; contents are."""
     whole = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
-    packed = zipped(whole, method)
+    packed = make_zip(whole, method)
     seen = set()
-    for damaged in damages(packed, 100):
+    for damaged in make_damaged_copies(packed, 100):
         try:
-            tree = opened(damaged, tmp_path / "x.zip", ("",))
+            tree = open_archive(damaged, tmp_path / "x.zip", ("",))
         except CorpusError as error:
             assert "\n" not in str(error)  # noqa: PT017
             seen.add("refused")
             continue
-        for path in tree.files(("",)):
+        for path in tree.list_files(("",)):
             try:
                 with tree.open(path) as stream:
                     assert stream.read() in (*whole.values(), b"")
@@ -68,9 +68,9 @@ def test_a_damaged_tar_is_read_or_refused(kind: str, tmp_path: Path) -> None:
     whole = {"a.wav": noise(0.004, seed=1).tobytes(), "d/b.wav": bytes(200), "c.wav": b"other"}
     packed = PACKERS[kind](whole)
     seen = set()
-    for damaged in damages(packed, 100):
+    for damaged in make_damaged_copies(packed, 100):
         try:
-            found = contents(opened(damaged, tmp_path / f"x{kind}"))
+            found = read_all(open_archive(damaged, tmp_path / f"x{kind}"))
         except CorpusError as error:
             assert "\n" not in str(error)  # noqa: PT017
             seen.add("refused")
@@ -81,7 +81,7 @@ def test_a_damaged_tar_is_read_or_refused(kind: str, tmp_path: Path) -> None:
     assert "refused" in seen
 
 
-def damages(content: bytes, count: int) -> list[bytes]:
+def make_damaged_copies(content: bytes, count: int) -> list[bytes]:
     """Copies with a byte or two changed, cut short, or a part of it gone, doubled or zero."""
     dice = random.Random(0)
     copies = []

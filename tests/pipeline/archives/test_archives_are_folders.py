@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from emodna.pipeline.archives import FolderTree, ZipTree, data_root, default_root, open_tree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.archives import FolderTree, ZipTree, find_default_root, get_data_root, open_tree
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.archives.packing import contents, files_below, pack, zipped
+from tests.pipeline.archives.packing import make_zip, pack, read_all, read_files
 from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
@@ -36,7 +36,7 @@ def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def archive(path: Path, folder: Path) -> Path:
-    age([pack(path, files_below(folder))])
+    age([pack(path, read_files(folder))])
     return path
 
 
@@ -55,7 +55,7 @@ class TestAnArchive:
         (tmp_path / "root" / f"._emodb{kind}").write_bytes(b"a side file of macOS")
         tree = open_tree(tmp_path / "root", (".wav",))
         assert tree.root == alone.resolve()
-        assert [Path(path).name for path in tree.files((".wav",))] == sorted(NAMES)
+        assert [Path(path).name for path in tree.list_files((".wav",))] == sorted(NAMES)
 
     def test_leaves_nothing_behind_on_the_disk(
         self, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -67,7 +67,7 @@ class TestAnArchive:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
         before = sorted(tmp_path.rglob("*"))
         tree = open_tree(packed, (".wav",))
-        for path in tree.files((".wav",)):
+        for path in tree.list_files((".wav",)):
             with tree.open(path):
                 assert sorted(tmp_path.rglob("*")) == before
         del tree
@@ -75,24 +75,24 @@ class TestAnArchive:
 
     def test_can_be_carried_to_another_process(self, kind: str, folder: Path, tmp_path: Path) -> None:
         tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
-        expected = contents(tree)
+        expected = read_all(tree)
         carried = pickle.loads(pickle.dumps(tree))
-        assert contents(carried) == expected == contents(FolderTree(folder))
+        assert read_all(carried) == expected == read_all(FolderTree(folder))
         assert carried.root == tree.root
-        assert [carried.stamp(path) for path in expected] == [tree.stamp(path) for path in expected]
+        assert [carried.read_stamp(path) for path in expected] == [tree.read_stamp(path) for path in expected]
 
     def test_is_read_by_many_threads_at_once(self, kind: str, folder: Path, tmp_path: Path) -> None:
         tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
         carried = pickle.loads(pickle.dumps(tree))
-        expected = contents(FolderTree(folder))
+        expected = read_all(FolderTree(folder))
         with ThreadPoolExecutor(8) as pool:
-            for found in pool.map(contents, [tree, carried] * 20):
+            for found in pool.map(read_all, [tree, carried] * 20):
                 assert found == expected
 
     def test_that_was_rewritten_costs_what_changed(self, kind: str, folder: Path, tmp_path: Path) -> None:
         packed = archive(tmp_path / f"emodb{kind}", folder)
         prepare_corpus(packed, tmp_path / "cache")
-        members = files_below(folder)
+        members = read_files(folder)
         members[f"wav/{NAMES[2]}"] = wav(noise(seed="changed"))  # of the same size
         pack(packed, dict(reversed(members.items())))
         age([packed], seconds=LONG_AGO + 60)
@@ -105,11 +105,11 @@ class TestAnArchive:
     def test_may_wrap_everything_in_a_folder_and_hold_what_macos_left(
         self, kind: str, folder: Path, tmp_path: Path
     ) -> None:
-        members = {f"EMO DB/{name}": each for name, each in files_below(folder).items()}
+        members = {f"EMO DB/{name}": each for name, each in read_files(folder).items()}
         members |= {f"__MACOSX/EMO DB/wav/._{name}": b"\0\5\x16\7" for name in NAMES}
         members |= {f"EMO DB/wav/._{NAMES[0]}": b"\0\5\x16\7", "EMO DB/.DS_Store": b"", ".hidden/03a01Fa.wav": b""}
         tree = open_tree(pack(tmp_path / f"emodb{kind}", members), (".wav",))
-        scan = corpus("emodb").scan(tree)
+        scan = load_corpus("emodb").scan(tree)
         assert [each.path for each in scan.utterances] == [f"EMO DB/wav/{name}" for name in sorted(NAMES)]
         assert scan.skipped == {}
 
@@ -120,8 +120,8 @@ def test_label_files_are_read_out_of_archives(tmp_path: Path) -> None:
     for number, path in enumerate(builder.paths()):
         if number % 50 == 0:
             builder.add(tmp_path / "folder", path)
-    which = corpus("iemocap")
-    packed = pack(tmp_path / "iemocap.tar.gz", files_below(tmp_path / "folder"))
+    which = load_corpus("iemocap")
+    packed = pack(tmp_path / "iemocap.tar.gz", read_files(tmp_path / "folder"))
     scan = which.scan(open_tree(packed, (*which.suffixes, *which.label_suffixes)))
     assert len(scan.utterances) > 50
     assert scan == which.scan(FolderTree(tmp_path / "folder"))
@@ -146,18 +146,18 @@ def test_an_archive_is_known_by_its_content_whatever_its_name(folder: Path, tmp_
     for number, kind in enumerate(KINDS):
         for ending in ("", ".dat", ".zip", ".tar.bz2"):
             packed = archive(tmp_path / f"{number}{kind}", folder).rename(tmp_path / f"any{number}{ending}")
-            assert contents(open_tree(packed, (".wav",))) == contents(FolderTree(folder))
+            assert read_all(open_tree(packed, (".wav",))) == read_all(FolderTree(folder))
 
 
 def test_names_in_utf_8_that_do_not_say_so_are_read_as_macos_means_them(tmp_path: Path) -> None:
     """The flag is cleared in both headers; a name in the old code page stays what it is."""
-    flagged = zipped({"Übung.wav": b"a"})
+    flagged = make_zip({"Übung.wav": b"a"})
     unflagged = flagged.replace(b"\0\x08\x08\0", b"\0\0\x08\0")
     assert unflagged != flagged
     (tmp_path / "mac.zip").write_bytes(unflagged)
-    assert contents(ZipTree(tmp_path / "mac.zip")) == {"Übung.wav": b"a"}
-    (tmp_path / "dos.zip").write_bytes(zipped({"Xbung.wav": b"a"}).replace(b"Xbung", b"\x9abung"))
-    assert contents(ZipTree(tmp_path / "dos.zip")) == {"Übung.wav": b"a"}
+    assert read_all(ZipTree(tmp_path / "mac.zip")) == {"Übung.wav": b"a"}
+    (tmp_path / "dos.zip").write_bytes(make_zip({"Xbung.wav": b"a"}).replace(b"Xbung", b"\x9abung"))
+    assert read_all(ZipTree(tmp_path / "dos.zip")) == {"Übung.wav": b"a"}
 
 
 def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
@@ -165,15 +165,15 @@ def test_a_folder_counts_under_its_own_name_not_a_links(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.wav").write_bytes(b"")
     (tmp_path / "alias").symlink_to(tmp_path / "real")
-    assert list(open_tree(tmp_path, (".wav",)).files((".wav",))) == ["real/a.wav"]
+    assert list(open_tree(tmp_path, (".wav",)).list_files((".wav",))) == ["real/a.wav"]
 
 
 def test_below_data_unless_the_environment_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_root("emodb") == Path("data/emodb")
+    assert find_default_root("emodb") == Path("data/emodb")
     for unset in ("", str(tmp_path)):
         monkeypatch.setenv("EMODNA_DATA", unset)
-        assert data_root() == Path(unset or "data")
-        assert default_root("emodb") == data_root() / "emodb"
+        assert get_data_root() == Path(unset or "data")
+        assert find_default_root("emodb") == get_data_root() / "emodb"
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tgz"])
@@ -181,9 +181,9 @@ def test_an_archive_stands_in_for_a_folder(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("EMODNA_DATA", str(tmp_path))
     archive = tmp_path / f"emodb{suffix}"
     archive.mkdir()  # a folder of such a name is none
-    assert default_root("emodb") == tmp_path / "emodb"
+    assert find_default_root("emodb") == tmp_path / "emodb"
     archive.rmdir()
     archive.write_bytes(b"")
-    assert default_root("emodb") == archive
+    assert find_default_root("emodb") == archive
     (tmp_path / "emodb").mkdir()  # but a folder comes first
-    assert default_root("emodb") == tmp_path / "emodb"
+    assert find_default_root("emodb") == tmp_path / "emodb"

@@ -16,15 +16,15 @@ from emodna.pipeline.archives import TarTree, Tree, base, open_tree
 from emodna.pipeline.errors import AudioError, CorpusError
 from tests.pipeline.archives.packing import (
     COMPRESSORS,
-    contents,
-    opened,
+    make_tar,
+    make_tar_file,
+    make_tar_link,
+    make_tar_of,
+    make_zip,
+    open_archive,
     pack,
-    patched,
-    tar_file,
-    tar_link,
-    tar_of,
-    tarred,
-    zipped,
+    patch_zip,
+    read_all,
 )
 from tests.pipeline.making import noise, wav
 
@@ -56,10 +56,10 @@ class TestNames:
         hostile = ["../a.wav", "/etc/a.wav", "b/../../a.wav", "C:\\a.wav", "c:a.wav", "\\\\host\\share\\a.wav"]
         hostile += ["..\\..\\a.wav", "//a.wav", "b\\..\\..\\a.wav"]
         tree = open_tree(pack(tmp_path / f"x{kind}", {**dict.fromkeys(hostile, b"bad"), "a.wav": b"good"}), (".wav",))
-        assert contents(tree) == {"a.wav": b"good"}
-        assert tree.left_out == {LEADING_OUT: len(hostile)}
+        assert read_all(tree) == {"a.wav": b"good"}
+        assert tree.skip_counts == {LEADING_OUT: len(hostile)}
         for name in hostile:
-            assert tree.stamp(name) is None
+            assert tree.read_stamp(name) is None
             with pytest.raises(FileNotFoundError):
                 tree.open(name)
 
@@ -67,15 +67,15 @@ class TestNames:
     def test_are_those_that_unpacking_would_make(self, kind: str, tmp_path: Path) -> None:
         members = {"./a.wav": b"a", "b\\c.wav": b"b", "d//e/./f.wav": b"c", "g/../h.wav": b"d"}
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
-        assert contents(tree) == {"a.wav": b"a", "b/c.wav": b"b", "d/e/f.wav": b"c", "h.wav": b"d"}
+        assert read_all(tree) == {"a.wav": b"a", "b/c.wav": b"b", "d/e/f.wav": b"c", "h.wav": b"d"}
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.filterwarnings("ignore:Duplicate name")
     def test_that_occur_twice_mean_the_last_and_are_counted(self, kind: str, tmp_path: Path) -> None:
         members = [("a.wav", b"first"), ("b.wav", b"b"), ("./a.wav", b"second"), ("a.wav", b"third")]
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
-        assert contents(tree) == {"a.wav": b"third", "b.wav": b"b"}
-        assert tree.left_out == {"earlier member of the same name": 2}
+        assert read_all(tree) == {"a.wav": b"third", "b.wav": b"b"}
+        assert tree.skip_counts == {"earlier member of the same name": 2}
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -84,40 +84,44 @@ class TestTarMembers:
 
     def test_symbolic_links_are_left_out(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
-        links = [tar_link("b.wav", "a.wav"), tar_link("c.wav", str(tmp_path / "secret.wav")), tar_link("d", "/")]
-        content = tar_of([tar_file("a.wav", b"a"), *links, tar_file("d/e.wav", b"e")], compression)
-        tree = opened(content, tmp_path / "x.tar")
-        assert contents(tree) == {"a.wav": b"a", "d/e.wav": b"e"}
-        assert tree.left_out == {"link in an archive": 3}
+        links = [
+            make_tar_link("b.wav", "a.wav"),
+            make_tar_link("c.wav", str(tmp_path / "secret.wav")),
+            make_tar_link("d", "/"),
+        ]
+        content = make_tar_of([make_tar_file("a.wav", b"a"), *links, make_tar_file("d/e.wav", b"e")], compression)
+        tree = open_archive(content, tmp_path / "x.tar")
+        assert read_all(tree) == {"a.wav": b"a", "d/e.wav": b"e"}
+        assert tree.skip_counts == {"link in an archive": 3}
 
     @pytest.mark.parametrize("spelling", ["a.wav", "./a.wav"])
     def test_a_hard_link_is_a_second_name_of_an_earlier_member(
         self, spelling: str, compression: str, tmp_path: Path
     ) -> None:
         """Tar notes a file's second name so; `tar cf x.tar .` spells all names with ./ before."""
-        members = [tar_file(spelling, b"a"), tar_link("b.wav", spelling, tarfile.LNKTYPE)]
-        tree = opened(tar_of(members, compression), tmp_path / "x.tar")
-        assert contents(tree) == {"a.wav": b"a", "b.wav": b"a"}
-        assert tree.left_out == {}
+        members = [make_tar_file(spelling, b"a"), make_tar_link("b.wav", spelling, tarfile.LNKTYPE)]
+        tree = open_archive(make_tar_of(members, compression), tmp_path / "x.tar")
+        assert read_all(tree) == {"a.wav": b"a", "b.wav": b"a"}
+        assert tree.skip_counts == {}
 
     def test_a_hard_link_to_anything_else_is_left_out(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
         targets = ["later.wav", str(tmp_path / "secret.wav"), "../secret.wav", "absent.wav"]
-        links = [tar_link(f"{number}.wav", target, tarfile.LNKTYPE) for number, target in enumerate(targets)]
-        tree = opened(tar_of([*links, tar_file("later.wav", b"a")], compression), tmp_path / "x.tar")
-        assert contents(tree) == {"later.wav": b"a"}
-        assert tree.left_out == {"link in an archive": 4}
+        links = [make_tar_link(f"{number}.wav", target, tarfile.LNKTYPE) for number, target in enumerate(targets)]
+        tree = open_archive(make_tar_of([*links, make_tar_file("later.wav", b"a")], compression), tmp_path / "x.tar")
+        assert read_all(tree) == {"later.wav": b"a"}
+        assert tree.skip_counts == {"link in an archive": 4}
 
     def test_devices_and_pipes_are_left_out(self, compression: str, tmp_path: Path) -> None:
         kinds = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-        devices = [tar_link(f"{number}.wav", "", kind) for number, kind in enumerate(kinds)]
-        tree = opened(tar_of([*devices, tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
-        assert contents(tree) == {"a.wav": b"a"}
-        assert tree.left_out == {"neither a file nor a folder": 3}
+        devices = [make_tar_link(f"{number}.wav", "", kind) for number, kind in enumerate(kinds)]
+        tree = open_archive(make_tar_of([*devices, make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
+        assert read_all(tree) == {"a.wav": b"a"}
+        assert tree.skip_counts == {"neither a file nor a folder": 3}
 
     def test_sparse_files_are_left_out(self, compression: str, tmp_path: Path) -> None:
         """What is stored of them is not what they hold."""
-        info, _ = tar_file("sparse.wav", b"12345678")
+        info, _ = make_tar_file("sparse.wav", b"12345678")
         info.pax_headers = {
             "GNU.sparse.major": "0",
             "GNU.sparse.minor": "1",
@@ -126,9 +130,11 @@ class TestTarMembers:
             "GNU.sparse.numblocks": "1",
             "GNU.sparse.map": f"{2**50 - 8},8",
         }
-        tree = opened(tar_of([(info, b"12345678"), tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
-        assert contents(tree) == {"a.wav": b"a"}
-        assert tree.left_out == {"neither a file nor a folder": 1}
+        tree = open_archive(
+            make_tar_of([(info, b"12345678"), make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar"
+        )
+        assert read_all(tree) == {"a.wav": b"a"}
+        assert tree.skip_counts == {"neither a file nor a folder": 1}
 
 
 class TestZipMembers:
@@ -137,18 +143,18 @@ class TestZipMembers:
         [(0o120777, "link in an archive"), (0o010644, "neither a file nor a folder"), (0o100644, None), (0, None)],
     )
     def test_links_and_devices_are_left_out(self, mode: int, why: str | None, tmp_path: Path) -> None:
-        content = zipped({"a.wav": b"/etc/passwd", "b.wav": b"b"})
-        content = patched(content, "a.wav", local={}, central={38: struct.pack("<I", mode << 16)})
-        tree = opened(content, tmp_path / "x.zip")
-        assert sorted(contents(tree)) == (["b.wav"] if why else ["a.wav", "b.wav"])
-        assert tree.left_out == ({why: 1} if why else {})
+        content = make_zip({"a.wav": b"/etc/passwd", "b.wav": b"b"})
+        content = patch_zip(content, "a.wav", local={}, central={38: struct.pack("<I", mode << 16)})
+        tree = open_archive(content, tmp_path / "x.zip")
+        assert sorted(read_all(tree)) == (["b.wav"] if why else ["a.wav", "b.wav"])
+        assert tree.skip_counts == ({why: 1} if why else {})
 
     @pytest.mark.parametrize("where", ["both", "central", "local"])
     def test_encrypted_ones_are_rejected_and_the_rest_is_read(self, where: str, tmp_path: Path) -> None:
         flag = b"\1\0"
         local, central = ({6: flag} if where != "central" else {}), ({8: flag} if where != "local" else {})
-        content = patched(zipped({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local=local, central=central)
-        tree = opened(content, tmp_path / "x.zip")
+        content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local=local, central=central)
+        tree = open_archive(content, tmp_path / "x.zip")
         if where != "local":  # a reader goes by the directory
             assert reason(tree) == "encrypted in its archive: unpack it first"
         with tree.open("b.wav") as stream:
@@ -158,22 +164,24 @@ class TestZipMembers:
     def test_of_a_method_that_is_not_read_are_rejected_by_its_number(self, method: int, tmp_path: Path) -> None:
         """Windows packs what is larger than 2 GB by Deflate64; of bzip2 and LZMA, zipfile's unpacking has no limit."""
         code = struct.pack("<H", method)
-        content = patched(zipped({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: code}, central={10: code})
-        tree = opened(content, tmp_path / "x.zip")
+        content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: code}, central={10: code})
+        tree = open_archive(content, tmp_path / "x.zip")
         assert reason(tree) == f"packed by method {method} of ZIP, not read here: unpack it first"
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
     def test_whose_declared_size_is_a_lie_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
-        content = zipped({"a.wav": noise(0.1).tobytes()[:99]}, method)
+        content = make_zip({"a.wav": noise(0.1).tobytes()[:99]}, method)
         declared = struct.pack("<I", size)
-        tree = opened(patched(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip")
+        tree = open_archive(
+            patch_zip(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip"
+        )
         assert "damaged in its archive: " in reason(tree)
 
     def test_that_share_their_bytes_are_a_bomb(self, tmp_path: Path) -> None:
         """Thousands of members may so point to the same expanding bytes."""
-        content = zipped({"a.wav": bytes(99), "b.wav": bytes(99)})
-        (tmp_path / "x.zip").write_bytes(patched(content, "b.wav", local={}, central={42: bytes(4)}))
+        content = make_zip({"a.wav": bytes(99), "b.wav": bytes(99)})
+        (tmp_path / "x.zip").write_bytes(patch_zip(content, "b.wav", local={}, central={42: bytes(4)}))
         assert "its members overlap" in refusal(tmp_path / "x.zip")
 
 
@@ -196,7 +204,7 @@ class TestBombs:
             assert stream.read() == b"b"
 
     def test_a_zip_member_that_expands_without_measure_is_rejected(self, tmp_path: Path) -> None:
-        tree = opened(zipped({"a.wav": bytes(2**20), "b.wav": bytes(2**18)}), tmp_path / "x.zip")
+        tree = open_archive(make_zip({"a.wav": bytes(2**20), "b.wav": bytes(2**18)}), tmp_path / "x.zip")
         assert "bytes that expand to 1048576: not read out of an archive" in reason(tree)
         with tree.open("b.wav") as stream:  # small enough to be harmless
             assert len(stream.read()) == 2**18
@@ -205,7 +213,7 @@ class TestBombs:
         ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("behind the end", "gz")]
     )
     def test_a_tar_that_expands_without_measure_is_refused(self, compression: str, where: str, tmp_path: Path) -> None:
-        whole = tarred({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
+        whole = make_tar({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
         assert "bytes that expand to more than " in refusal(tmp_path / "x.tar")
 
@@ -214,10 +222,10 @@ class TestBombs:
     def test_a_name_without_end_is_refused_before_it_is_read(
         self, kind: bytes, compression: str, tmp_path: Path
     ) -> None:
-        info, content = tar_file("@LongLink", bytes(2**22))
+        info, content = make_tar_file("@LongLink", bytes(2**22))
         info.type = kind
         (tmp_path / "x.tar").write_bytes(
-            tar_of([tar_file("a.wav", b"a"), (info, content), tar_file("b.wav", b"b")], compression)
+            make_tar_of([make_tar_file("a.wav", b"a"), (info, content), make_tar_file("b.wav", b"b")], compression)
         )
         assert "a header that announces 4194304 bytes" in refusal(tmp_path / "x.tar")
 
@@ -241,13 +249,13 @@ class TestDamage:
     ) -> None:
         """Where nothing but the mark of its end is missing."""
         size = 512 + -(-len(self.WHOLE["a.wav"]) // 512) * 512
-        cut = tarred(self.WHOLE)[: members * size]
+        cut = make_tar(self.WHOLE)[: members * size]
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](cut))
         assert "incomplete?" in refusal(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("compression", COMPRESSIONS)
     def test_a_damaged_header_is_not_the_archives_end(self, compression: str, tmp_path: Path) -> None:
-        content = bytearray(tarred(self.WHOLE))
+        content = bytearray(make_tar(self.WHOLE))
         content[content.index(b"b.wav")] ^= 1
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](bytes(content)))
         assert "bad checksum" in refusal(tmp_path / "x.tar")
@@ -255,20 +263,20 @@ class TestDamage:
     @pytest.mark.parametrize("field", [124, 136], ids=["size", "time"])
     def test_a_tar_header_of_negative_size_ends_in_an_error(self, field: int, tmp_path: Path) -> None:
         """Its next header would lie before it: tarfile went round in circles."""
-        header = bytearray(tarred({"b.wav": b""})[:512])
+        header = bytearray(make_tar({"b.wav": b""})[:512])
         header[field : field + 12] = b"\xff" * 10 + b"\xfc\0"  # -1024 in base 256
         header[148:156] = b" " * 8
         header[148:156] = b"%06o\0 " % sum(header)
-        (tmp_path / "x.tar").write_bytes(tarred({"a.wav": b"a"})[:1024] + header + bytes(1024))
+        (tmp_path / "x.tar").write_bytes(make_tar({"a.wav": b"a"})[:1024] + header + bytes(1024))
         if field == 124:
             assert "-1024" in refusal(tmp_path / "x.tar")
         else:
-            assert contents(open_tree(tmp_path / "x.tar", (".wav",))) == {"a.wav": b"a", "b.wav": b""}
+            assert read_all(open_tree(tmp_path / "x.tar", (".wav",))) == {"a.wav": b"a", "b.wav": b""}
 
     def test_a_negative_size_in_an_extended_header_ends_in_an_error(self, tmp_path: Path) -> None:
-        info, content = tar_file("b.wav", b"b")
+        info, content = make_tar_file("b.wav", b"b")
         info.pax_headers = {"size": "-2048"}
-        (tmp_path / "x.tar").write_bytes(tar_of([tar_file("a.wav", b"a"), (info, content)]))
+        (tmp_path / "x.tar").write_bytes(make_tar_of([make_tar_file("a.wav", b"a"), (info, content)]))
         assert "-2048" in refusal(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.TAR.XZ"])
@@ -295,18 +303,18 @@ class TestUnusualButSound:
     @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
     def test_a_compressed_tar_may_come_in_parts(self, compression: str, tmp_path: Path) -> None:
         """pbzip2 and others compress on several cores, and write a stream for each part."""
-        whole = tarred({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
+        whole = make_tar({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
         parts = [COMPRESSORS[compression](whole[start : start + 5000]) for start in range(0, len(whole), 5000)]
-        tree = opened(b"".join(parts), tmp_path / "x.tar.any")
-        assert contents(tree) == {f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)}
+        tree = open_archive(b"".join(parts), tmp_path / "x.tar.any")
+        assert read_all(tree) == {f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)}
 
     def test_a_tar_that_ends_with_a_zip_is_a_tar(self, tmp_path: Path) -> None:
         """The end of a ZIP is what it is known by."""
-        tree = opened(tarred({"a.wav": b"a", "more.zip": zipped({"b.wav": b"b"}, 0)}), tmp_path / "x.tar")
+        tree = open_archive(make_tar({"a.wav": b"a", "more.zip": make_zip({"b.wav": b"b"}, 0)}), tmp_path / "x.tar")
         assert isinstance(tree, TarTree)
-        assert contents(tree) == {"a.wav": b"a"}
+        assert read_all(tree) == {"a.wav": b"a"}
 
     @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
     def test_every_format_of_tar(self, kind: int, tmp_path: Path) -> None:
         name = "/".join(["directory" * 5] * 4) + "/a.wav"
-        assert contents(opened(tarred({name: b"a"}, "", kind), tmp_path / "x.tar")) == {name: b"a"}
+        assert read_all(open_archive(make_tar({name: b"a"}, "", kind), tmp_path / "x.tar")) == {name: b"a"}

@@ -31,7 +31,7 @@ class Published:
     """Utterances of positive valence; the others are negative."""
 
 
-def nothing(root: Path, paths: Iterable[str]) -> None:
+def write_no_labels(root: Path, paths: Iterable[str]) -> None:
     """Most corpora have no labels but in their paths."""
 
 
@@ -48,16 +48,16 @@ class Builder:
     """A path of the same grammar, with an emotion code that the corpus does not define."""
     layout: str
     """Words of the expected layout that an error message has to name."""
-    label: Callable[[Path, Iterable[str]], None] = nothing
+    label: Callable[[Path, Iterable[str]], None] = write_no_labels
     """Write what a root says of some of its paths elsewhere."""
     others: Callable[[], Iterator[str]] = lambda: iter(())
     """Relative paths of the recordings of the same corpus that are not among its utterances."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    skip_counts: Mapping[str, int] = field(default_factory=dict)
     """Why they are not: reason -> number of recordings."""
 
     def build(self, root: Path, content: bytes = STUB) -> Path:
         """The whole corpus, each of its files with the same content."""
-        stub = put(root / ".stub", content)
+        stub = write_file(root / ".stub", content)
         paths = [*self.paths(), *self.others()]
         for folder in {(root / path).parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,16 +70,16 @@ class Builder:
     def add(self, root: Path, path: str, spell: Callable[[str], str] = str) -> Path:
         """One recording with its label, its file name perhaps spelled otherwise."""
         self.label(root, [path])
-        return put((root / path).with_name(spell(PurePosixPath(path).name)))
+        return write_file((root / path).with_name(spell(PurePosixPath(path).name)))
 
 
-def put(path: Path, content: bytes = STUB) -> Path:
+def write_file(path: Path, content: bytes = STUB) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
-def casia_paths() -> Iterator[str]:
+def list_casia_paths() -> Iterator[str]:
     speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
     emotions = ("angry", "fear", "happy", "neutral", "sad", "surprise")
     for speaker, emotion, number in product(speakers, emotions, range(201, 251)):
@@ -89,7 +89,7 @@ def casia_paths() -> Iterator[str]:
 EMODB_COUNTS = {"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "T": 62, "N": 79}
 
 
-def emodb_paths() -> Iterator[str]:
+def list_emodb_paths() -> Iterator[str]:
     speakers = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
     texts = ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10")
     pairs = [speaker + text for speaker, text in product(speakers, texts)]
@@ -99,7 +99,7 @@ def emodb_paths() -> Iterator[str]:
             yield f"wav/{pairs[37 * number % 100]}{letter}{'abc'[number // 100]}.wav"
 
 
-def emovo_paths() -> Iterator[str]:
+def list_emovo_paths() -> Iterator[str]:
     speakers = ("f1", "f2", "f3", "m1", "m2", "m3")
     sentences = ("b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n3", "n4", "n5", "d1", "d2")
     for speaker, emotion, sentence in product(speakers, ("dis", "gio", "neu", "pau", "rab", "sor", "tri"), sentences):
@@ -122,7 +122,7 @@ IEMOCAP_COUNTS = {
 IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
-def iemocap_codes() -> dict[str, str]:
+def assign_iemocap_codes() -> dict[str, str]:
     """Every turn's path and code; both speakers of a session speak in the dialogs of both prefixes."""
     scripts = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
     names = [f"impro{number:02d}" for number in range(1, 8)] + [f"script{script}" for script in scripts]
@@ -141,11 +141,11 @@ def iemocap_codes() -> dict[str, str]:
     return turns
 
 
-IEMOCAP_CODES = iemocap_codes()
+IEMOCAP_CODES = assign_iemocap_codes()
 IEMOCAP_SELECTED = ("ang", "hap", "exc", "neu", "sad")
 
 
-def iemocap_label(root: Path, paths: Iterable[str]) -> None:
+def write_iemocap_labels(root: Path, paths: Iterable[str]) -> None:
     """Put turns into their dialogs' label files, with their raters, and into the file of one rater."""
     for place, group in groupby(sorted(paths), key=lambda path: PurePosixPath(path).parent):
         session, dialog = place.parts[0], place.name
@@ -169,11 +169,11 @@ def iemocap_label(root: Path, paths: Iterable[str]) -> None:
                 stream.write(content)
 
 
-def iemocap_paths(selected: bool) -> Iterator[str]:
+def list_iemocap_paths(selected: bool) -> Iterator[str]:
     return (path for path, code in IEMOCAP_CODES.items() if (code in IEMOCAP_SELECTED) == selected)
 
 
-def ravdess_paths() -> Iterator[str]:
+def list_ravdess_paths() -> Iterator[str]:
     codes = product(range(1, 25), range(1, 9), (1, 2), (1, 2), (1, 2))
     for actor, emotion, intensity, statement, repetition in codes:
         if (emotion, intensity) != (1, 2):  # neutral speech has no strong intensity
@@ -181,7 +181,7 @@ def ravdess_paths() -> Iterator[str]:
             yield f"Actor_{actor:02d}/{name}"
 
 
-def savee_paths() -> Iterator[str]:
+def list_savee_paths() -> Iterator[str]:
     for speaker, code in product(("DC", "JE", "JK", "KL"), ("a", "d", "f", "h", "n", "sa", "su")):
         for number in range(1, 31 if code == "n" else 16):
             yield f"AudioData/{speaker}/{code}{number:02d}.wav"
@@ -191,7 +191,7 @@ SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surpris
 
 BUILDERS: Mapping[str, Builder] = {
     "casia": Builder(
-        casia_paths,
+        list_casia_paths,
         Published(
             utterances=1200,
             women=2,
@@ -207,7 +207,7 @@ BUILDERS: Mapping[str, Builder] = {
         layout="<speaker>/<angry|fear|happy|neutral|sad|surprise>/201.wav",
     ),
     "emodb": Builder(
-        emodb_paths,
+        list_emodb_paths,
         Published(
             utterances=535,
             women=5,
@@ -231,7 +231,7 @@ BUILDERS: Mapping[str, Builder] = {
         layout="SSTTTEv.wav",
     ),
     "emovo": Builder(
-        emovo_paths,
+        list_emovo_paths,
         Published(
             utterances=588,
             women=3,
@@ -247,7 +247,7 @@ BUILDERS: Mapping[str, Builder] = {
         layout="f1/rab-f1-b1.wav",
     ),
     "iemocap": Builder(
-        lambda: iemocap_paths(selected=True),
+        lambda: list_iemocap_paths(selected=True),
         Published(
             utterances=5531,
             women=5,
@@ -261,16 +261,16 @@ BUILDERS: Mapping[str, Builder] = {
         example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
         unknown="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F999.wav",
         layout="Session1/dialog/EmoEvaluation/<dialog>.txt",
-        label=iemocap_label,
-        others=lambda: iemocap_paths(selected=False),
-        left_out={
+        label=write_iemocap_labels,
+        others=lambda: list_iemocap_paths(selected=False),
+        skip_counts={
             f"emotion code {code}, not selected": count
             for code, count in IEMOCAP_COUNTS.items()
             if code not in IEMOCAP_SELECTED
         },
     ),
     "ravdess": Builder(
-        ravdess_paths,
+        list_ravdess_paths,
         Published(
             utterances=1440,
             women=12,
@@ -286,7 +286,7 @@ BUILDERS: Mapping[str, Builder] = {
         layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",
     ),
     "savee": Builder(
-        savee_paths,
+        list_savee_paths,
         Published(
             utterances=480,
             women=0,

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pytest
 
 from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.corpora import CORPORA, corpus
+from emodna.pipeline.corpora import CORPORA, load_corpus
 from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.corpora.builders import BUILDERS, Builder, put
+from tests.pipeline.corpora.builders import BUILDERS, Builder, write_file
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 NAMES = sorted(CORPORA)
@@ -27,7 +27,7 @@ def test_every_registered_corpus_is_tested_here() -> None:
 
 def test_an_unknown_corpus_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(CorpusError, match="berlin: unknown; valid: " + ", ".join(NAMES)):
-        corpus("berlin")
+        load_corpus("berlin")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -37,7 +37,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def full_scan(name: str, tmp_path_factory: pytest.TempPathFactory) -> Scan:
-    return scan_of(name, BUILDERS[name].build(tmp_path_factory.mktemp(name)))
+    return scan_root(name, BUILDERS[name].build(tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def root(name: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def scan_of(name: str, root: Path) -> Scan:
-    return corpus(name).scan(FolderTree(root))
+def scan_root(name: str, root: Path) -> Scan:
+    return load_corpus(name).scan(FolderTree(root))
 
 
 def some_paths(builder: Builder) -> list[str]:
@@ -61,7 +61,7 @@ def some_paths(builder: Builder) -> list[str]:
     return list(builder.paths())[:: 1 + builder.published.utterances // 20]
 
 
-def facts_of(scan: Scan) -> list[tuple[str | None, ...]]:
+def summarise(scan: Scan) -> list[tuple[str | None, ...]]:
     return [(u.id, u.emotion, u.speaker, u.gender, u.text) for u in scan.utterances]
 
 
@@ -71,7 +71,7 @@ def without(scan: Scan, column: str, value: str | None) -> Scan:
 
 def test_it_has_the_published_size_emotions_balance_and_speakers(full_scan: Scan, builder: Builder) -> None:
     published = builder.published
-    assert full_scan.skipped == builder.left_out
+    assert full_scan.skipped == builder.skip_counts
     emotions = Counter(utterance.emotion or "" for utterance in full_scan.utterances)
     assert emotions == published.emotions
     assert emotions.total() == published.utterances
@@ -85,7 +85,7 @@ def test_every_utterance_has_its_language_its_code_and_its_file(name: str, full_
     utterances = full_scan.utterances
     assert {utterance.language for utterance in utterances} == {builder.published.language}
     codes = {(utterance.emotion_code, utterance.emotion) for utterance in utterances}
-    assert codes <= set(corpus(name).facts.emotions.items())
+    assert codes <= set(load_corpus(name).info.emotions.items())
     ids = [utterance.id for utterance in utterances]
     assert ids == sorted(set(ids))
     assert {utterance.path for utterance in utterances} == set(builder.paths())
@@ -96,7 +96,7 @@ def test_its_store_has_the_published_balance(name: str, tmp_path: Path) -> None:
     published = BUILDERS[name].published
     # One recording under all names: utterances are told apart by their ids, never by their content.
     audio = wav(noise(0.1, published.sample_rate), published.sample_rate)
-    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", corpus(name))
+    report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", load_corpus(name))
     store = FeatureStore(report.store)
     assert (len(store), report.rejected, report.warnings) == (published.utterances, 0, [])
     for task, ones in {"arousal": published.high, "valence": published.positive}.items():
@@ -110,11 +110,11 @@ def test_wrapping_it_in_folders_keeps_its_ids_and_labels_and_a_second_copy_is_no
     for path in paths:
         for folder in ("here", "there/some where/download (1)", "twice", "twice/a_copy"):
             builder.add(tmp_path / folder, path)
-    here = scan_of(name, tmp_path / "here")
+    here = scan_root(name, tmp_path / "here")
     assert len(here) == len(paths)
-    assert facts_of(scan_of(name, tmp_path / "there")) == facts_of(here)
-    twice = scan_of(name, tmp_path / "twice")
-    assert facts_of(twice) == facts_of(here)
+    assert summarise(scan_root(name, tmp_path / "there")) == summarise(here)
+    twice = scan_root(name, tmp_path / "twice")
+    assert summarise(twice) == summarise(here)
     assert {utterance.path for utterance in twice.utterances} == set(paths)
     assert twice.skipped == {"second copy of an utterance": len(paths)}
 
@@ -127,29 +127,29 @@ def test_names_that_changed_case_on_their_way_are_the_same_utterances(
     for path in some_paths(builder):
         builder.add(tmp_path / "same", path)
         builder.add(tmp_path / "changed", path, spell)
-    assert facts_of(scan_of(name, tmp_path / "changed")) == facts_of(scan_of(name, tmp_path / "same"))
+    assert summarise(scan_root(name, tmp_path / "changed")) == summarise(scan_root(name, tmp_path / "same"))
 
 
 def test_side_files_hidden_folders_and_what_is_no_audio_are_passed_over(
     name: str, root: Path, builder: Builder
 ) -> None:
     example = Path(builder.example)
-    put(root / example.with_name(f"._{example.name}"))
-    put(root / "__MACOSX" / example.with_name(f"._{example.name}"))
-    put(root / "__MACOSX" / example)
+    write_file(root / example.with_name(f"._{example.name}"))
+    write_file(root / "__MACOSX" / example.with_name(f"._{example.name}"))
+    write_file(root / "__MACOSX" / example)
     builder.add(root / ".trash", builder.unknown)
     for stranger in ("readme.txt", "labels.csv", "Info.txt", "wav/notes.pdf"):
-        put(root / stranger)
-    scan = scan_of(name, root)
+        write_file(root / stranger)
+    scan = scan_root(name, root)
     assert [utterance.path for utterance in scan.utterances] == [builder.example]
     assert scan.skipped == {}
 
 
 def test_unknown_codes_and_foreign_audio_are_left_out_and_counted(name: str, root: Path, builder: Builder) -> None:
     builder.add(root, builder.unknown)
-    put(root / "Beep.wav")
-    put(root / "more" / "test tone.WAV")
-    scan = scan_of(name, root)
+    write_file(root / "Beep.wav")
+    write_file(root / "more" / "test tone.WAV")
+    scan = scan_root(name, root)
     assert len(scan.utterances) == 1
     strangers = {"file name outside the corpus's grammar": 2}
     assert scan.skipped | strangers == scan.skipped
@@ -164,7 +164,7 @@ def test_the_wrong_corpus_is_refused_by_what_was_found_and_what_was_expected(
         root = tmp_path / other
         BUILDERS[other].add(root, BUILDERS[other].example)
         with pytest.raises(CorpusError) as refused:
-            scan_of(name, root)
+            scan_root(name, root)
         for part in (str(root), BUILDERS[other].example, builder.layout):
             assert part in str(refused.value)
         assert "\n" not in str(refused.value)
@@ -172,11 +172,11 @@ def test_the_wrong_corpus_is_refused_by_what_was_found_and_what_was_expected(
 
 def test_an_empty_root_and_unknown_codes_alone_are_refused(name: str, tmp_path: Path, builder: Builder) -> None:
     with pytest.raises(CorpusError, match=r"no \.wav file") as refused:
-        scan_of(name, tmp_path)
+        scan_root(name, tmp_path)
     assert builder.layout in str(refused.value)
     builder.add(tmp_path, builder.unknown)
     with pytest.raises(CorpusError, match="1 x unknown emotion code"):
-        scan_of(name, tmp_path)
+        scan_root(name, tmp_path)
 
 
 def test_the_published_corpus_differs_in_nothing_and_another_copy_in_what_it_lacks(
@@ -185,29 +185,29 @@ def test_the_published_corpus_differs_in_nothing_and_another_copy_in_what_it_lac
     """Altered copies of several corpora circulate, most often at 22 050 Hz."""
     published = builder.published
     size, native = published.utterances, published.sample_rate
-    differences = corpus(name).differences
-    assert differences(full_scan, {native: size}) == []
-    assert differences(full_scan, {22_050: 7, native: size - 7}) == [
+    find_differences = load_corpus(name).find_differences
+    assert find_differences(full_scan, {native: size}) == []
+    assert find_differences(full_scan, {22_050: 7, native: size - 7}) == [
         f"7 files at 22050 Hz, published at {native} Hz: an altered copy?"
     ]
     first = full_scan.utterances[0]
     assert first.emotion is not None
     count = published.emotions[first.emotion]
-    assert differences(without(full_scan, "id", first.id), {native: size - 1}) == [
+    assert find_differences(without(full_scan, "id", first.id), {native: size - 1}) == [
         f"{size - 1} utterances, {size} published",
         f"emotion counts differ: {first.emotion} {count - 1} (published {count})",
     ]
     speakers = published.women + published.men
-    lines = differences(without(full_scan, "speaker", first.speaker), {})
+    lines = find_differences(without(full_scan, "speaker", first.speaker), {})
     assert f"{speakers - 1} speakers, {speakers} published" in lines
 
 
 def test_its_facts_are_complete_and_say_how_to_get_it(name: str, builder: Builder) -> None:
-    facts = corpus(name).facts
-    assert all((facts.title, facts.licence, facts.citation))
-    assert (facts.language, facts.sample_rate) == (builder.published.language, builder.published.sample_rate)
-    assert sum(facts.counts.values()) == facts.utterances == builder.published.utterances
-    assert facts.homepage.startswith("http")
-    assert facts.obtain.endswith(".")
-    how = facts.homepage if facts.download is None else f"emodna-prep --corpus {name} --download"
-    assert how in facts.obtain
+    info = load_corpus(name).info
+    assert all((info.title, info.licence, info.citation))
+    assert (info.language, info.sample_rate) == (builder.published.language, builder.published.sample_rate)
+    assert sum(info.counts.values()) == info.utterances == builder.published.utterances
+    assert info.homepage.startswith("http")
+    assert info.obtain.endswith(".")
+    how = info.homepage if info.download is None else f"emodna-prep --corpus {name} --download"
+    assert how in info.obtain

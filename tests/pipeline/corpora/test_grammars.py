@@ -9,19 +9,19 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from emodna.pipeline.archives import FolderTree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Scan, Skip, Utterance
-from tests.pipeline.corpora.builders import casia_paths, put, savee_paths
+from tests.pipeline.corpora.builders import list_casia_paths, list_savee_paths, write_file
 
 
-def described(name: str, path: str) -> Utterance | Skip | None:
-    return corpus(name).describe(PurePosixPath(path))  # type: ignore[attr-defined]
+def describe_path(name: str, path: str) -> Utterance | Skip | None:
+    return load_corpus(name).describe(PurePosixPath(path))  # type: ignore[attr-defined]
 
 
-def scanned(name: str, root: Path, paths: Iterable[str]) -> Scan:
+def scan_files(name: str, root: Path, paths: Iterable[str]) -> Scan:
     for path in paths:
-        put(root / path)
-    return corpus(name).scan(FolderTree(root))
+        write_file(root / path)
+    return load_corpus(name).scan(FolderTree(root))
 
 
 def utterance(path: str, id: str, speaker: str, gender: str, language: str, text: str, *emotion: str) -> Utterance:
@@ -43,7 +43,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("name", "expected"), EXAMPLES, ids=[f"{name} {each.path}" for name, each in EXAMPLES])
 def test_a_name_tells_all(name: str, expected: Utterance) -> None:
-    assert described(name, expected.path) == expected
+    assert describe_path(name, expected.path) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_name_tells_all(name: str, expected: Utterance) -> None:
     ],
 )
 def test_what_is_no_utterance_is_left_out_with_its_reason(name: str, path: str, reason: str) -> None:
-    assert described(name, path) == Skip(reason)
+    assert describe_path(name, path) == Skip(reason)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_no_utterance_is_left_out_with_its_reason(name: str, path: str, 
 )
 def test_other_names_are_outside_the_grammar(name: str, folder: str, names: str) -> None:
     for each in names.split():
-        assert described(name, f"{folder}/{each}.wav") is None, each
+        assert describe_path(name, f"{folder}/{each}.wav") is None, each
 
 
 @pytest.mark.parametrize(
@@ -99,49 +99,51 @@ def test_other_names_are_outside_the_grammar(name: str, folder: str, names: str)
 def test_a_speaker_is_a_man_or_a_woman(name: str, form: str, men: str, women: str) -> None:
     for gender, speakers in (("m", men), ("f", women)):
         for speaker in speakers.split():
-            found = described(name, form.format(speaker))
+            found = describe_path(name, form.format(speaker))
             assert isinstance(found, Utterance)
             assert found.gender == gender
 
 
 class TestCasia:
     def test_a_speaker_may_have_any_name_and_the_fourth_has_several(self, tmp_path: Path) -> None:
-        found = described("casia", "speaker 4/sad/201.wav")
+        found = describe_path("casia", "speaker 4/sad/201.wav")
         assert isinstance(found, Utterance)
         assert (found.speaker, found.gender) == ("speaker 4", None)
-        scan = scanned("casia", tmp_path, ["zhaoziwen/fear/250.wav", "ZhaoZuoxiang/fear/250.wav"])
+        scan = scan_files("casia", tmp_path, ["zhaoziwen/fear/250.wav", "ZhaoZuoxiang/fear/250.wav"])
         assert [each.id for each in scan.utterances] == ["zhaozuoxiang-fear-250"]
         assert scan.skipped == {"second copy of an utterance": 1}
 
     def test_copies_sorted_by_emotion_alone_hold_the_same_utterances(self, tmp_path: Path) -> None:
-        paths = [(path, *path.removesuffix(".wav").split("/")) for path in list(casia_paths())[::10]]
-        by_speaker = scanned("casia", tmp_path / "speakers", [path for path, *_ in paths])
-        by_emotion = scanned("casia", tmp_path / "emotions", [f"{e}/{n}-{e}-{s}.wav" for _, s, e, n in paths])
+        paths = [(path, *path.removesuffix(".wav").split("/")) for path in list(list_casia_paths())[::10]]
+        by_speaker = scan_files("casia", tmp_path / "speakers", [path for path, *_ in paths])
+        by_emotion = scan_files("casia", tmp_path / "emotions", [f"{e}/{n}-{e}-{s}.wav" for _, s, e, n in paths])
         assert len(by_speaker) == 120
         assert by_speaker.table.drop_columns("path") == by_emotion.table.drop_columns("path")
 
     def test_the_full_corpus_is_named_and_only_its_free_part_used(self, tmp_path: Path) -> None:
         speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
         paths = product(speakers, ("angry", "sad"), (1, 200, 201, 250, 251, 400))
-        scan = scanned("casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths])
+        scan = scan_files(
+            "casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths]
+        )
         assert {each.text for each in scan.utterances} == {"201", "250"}
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
-        assert "32 utterances beyond the free 1200" in corpus("casia").differences(scan, {16_000: 16})[0]
+        assert "32 utterances beyond the free 1200" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]
 
 
 def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:
     paths = ["emodb/wav/03a01Fa.wav", "emodb/db.emotion.csv", "emodb/db.files.csv", "emodb/db.yaml"]
-    scan = scanned("emodb", tmp_path, paths)
+    scan = scan_files("emodb", tmp_path, paths)
     assert [(each.id, each.path) for each in scan.utterances] == [("03a01Fa", "emodb/wav/03a01Fa.wav")]
     assert scan.skipped == {}
 
 
 def test_the_flat_form_of_savee_holds_the_same_utterances_and_both_are_counted_once(tmp_path: Path) -> None:
-    foldered = list(savee_paths())[::4]
+    foldered = list(list_savee_paths())[::4]
     flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
-    one, other = (scanned("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
+    one, other = (scan_files("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
     assert len(one) == 120
     assert one.table.drop_columns("path") == other.table.drop_columns("path")
-    both = scanned("savee", tmp_path / "both", [*foldered, *flat])
+    both = scan_files("savee", tmp_path / "both", [*foldered, *flat])
     assert len(both) == 120
     assert both.skipped == {"second copy of an utterance": 120}

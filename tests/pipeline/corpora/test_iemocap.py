@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.pipeline.archives import FolderTree, Stamp, Tree
-from emodna.pipeline.corpora import corpus
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Scan, Utterance
 from emodna.pipeline.corpora.iemocap import Iemocap
 from emodna.pipeline.errors import AudioError, CorpusError
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_COUNTS, IEMOCAP_HEADER, put
+from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_COUNTS, IEMOCAP_HEADER, write_file
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 TURN = "Ses01F_impro01_F000"
@@ -31,7 +31,7 @@ class MemoryTree(Tree):
         self.root = Path("/memory")
         self._files = files
 
-    def files(self, suffixes: Sequence[str]) -> Iterator[str]:
+    def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         return iter(sorted(path for path in self._files if path.lower().endswith(tuple(suffixes))))
 
     def open(self, path: str) -> BinaryIO:
@@ -40,10 +40,10 @@ class MemoryTree(Tree):
             raise content
         return io.BytesIO(content)
 
-    def stamp(self, path: str) -> Stamp | None:
+    def read_stamp(self, path: str) -> Stamp | None:
         return Stamp(1, 0) if path in self._files else None
 
-    def relative(self, path: str) -> str | None:
+    def make_relative(self, path: str) -> str | None:
         return path
 
 
@@ -63,12 +63,12 @@ def label_path(turn: str) -> str:
     return f"Session{turn[4]}/dialog/EmoEvaluation/{turn.rsplit('_', 1)[0]}.txt"
 
 
-def scanned(files: Mapping[str, bytes | Exception], subset: str | None = None) -> Scan:
-    return corpus("iemocap", subset).scan(MemoryTree(files))
+def scan_files(files: Mapping[str, bytes | Exception], subset: str | None = None) -> Scan:
+    return load_corpus("iemocap", subset).scan(MemoryTree(files))
 
 
 def one(turn: str = TURN, content: bytes | None = None) -> Utterance:
-    (utterance,) = scanned({wav_path(turn): b"", label_path(turn): content or labels(line(turn))}).utterances
+    (utterance,) = scan_files({wav_path(turn): b"", label_path(turn): content or labels(line(turn))}).utterances
     return utterance
 
 
@@ -109,7 +109,7 @@ class TestLines:
             "[\n",
         ]
         raters = "C-E2:\tNeutral;\t(blas\xe9, \x85 \x92)\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
-        scan = scanned({wav_path(TURN): b"", label_path(TURN): labels(*broken, raters, line())})
+        scan = scan_files({wav_path(TURN): b"", label_path(TURN): labels(*broken, raters, line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label line outside the grammar": len(broken)}
 
@@ -120,7 +120,7 @@ class TestLines:
             label_path(TURN): labels(line()),
             "Session1/dialog/EmoEvaluation/more.txt": content,
         }
-        assert [utterance.id for utterance in scanned(files).utterances] == [TURN]
+        assert [utterance.id for utterance in scan_files(files).utterances] == [TURN]
 
     @given(
         st.integers(1, 5),
@@ -146,14 +146,14 @@ class TestFiles:
         for folder in ("Attribute", "Categorical", "Self-evaluation"):
             files[f"Session1/dialog/EmoEvaluation/{folder}/a.txt"] = labels(line(code="hap"), "[broken\n")
         files["Session1/dialog/transcriptions/Ses01F_impro01.txt"] = labels("[broken\n")
-        scan = scanned(files)
+        scan = scan_files(files)
         assert [utterance.emotion for utterance in scan.utterances] == ["sadness"]
         assert scan.skipped == {}
 
     def test_the_release_lies_in_a_folder_of_its_own(self) -> None:
         files = {f"IEMOCAP_full_release/{path}": content for path, content in self.files(TURN).items()}
         files["IEMOCAP_full_release/Documentation/readme.txt"] = b"[not a label\n"
-        scan = scanned(files)
+        scan = scan_files(files)
         assert [utterance.path for utterance in scan.utterances] == [f"IEMOCAP_full_release/{wav_path(TURN)}"]
         assert scan.skipped == {}
 
@@ -163,7 +163,7 @@ class TestFiles:
         files = self.files(TURN, code="neu") | self.files(other, code="fru")
         files |= {f"a/{path}": file for path, file in self.files(TURN, code="sad").items()}
         files[f"b/{wav_path(other)}"] = b""
-        scan = scanned(files)
+        scan = scan_files(files)
         assert [(utterance.path, utterance.emotion) for utterance in scan.utterances] == [(wav_path(TURN), "neutral")]
         assert scan.skipped == {"emotion code fru, not selected": 1, "second copy of an utterance": 2}
 
@@ -175,7 +175,7 @@ class TestFiles:
         }
         for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
             files[f"Session1/dialog/wav/{dialog}.wav"] = b""
-        assert scanned(files).skipped == {
+        assert scan_files(files).skipped == {
             "WAV without a label line": 1,
             "label line without a WAV": 2,
             "recording of a whole dialog": 2,
@@ -184,18 +184,18 @@ class TestFiles:
     def test_labels_or_wavs_alone_are_no_corpus(self) -> None:
         for path, content in self.files(TURN).items():
             with pytest.raises(CorpusError):
-                scanned({path: content})
+                scan_files({path: content})
 
     @pytest.mark.parametrize("error", [AudioError("encrypted"), PermissionError()])
     def test_a_label_file_that_cannot_be_read_is_counted(self, error: Exception) -> None:
         lost = "Ses02F_impro01_F000"
-        scan = scanned({**self.files(TURN), wav_path(lost): b"", label_path(lost): error})
+        scan = scan_files({**self.files(TURN), wav_path(lost): b"", label_path(lost): error})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label file that cannot be read": 1, "WAV without a label line": 1}
 
     def test_an_id_is_the_turns_name_in_its_label_file(self) -> None:
         """File systems and archivers that change case do not change what files contain."""
-        scan = scanned({wav_path(TURN).upper(): b"", label_path(TURN).upper(): labels(line())})
+        scan = scan_files({wav_path(TURN).upper(): b"", label_path(TURN).upper(): labels(line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
 
     def files(self, turn: str, code: str = "ang") -> dict[str, bytes | Exception]:
@@ -213,24 +213,24 @@ class TestSubsets:
     def test_it_holds_its_codes_and_counts_the_others(
         self, subset: str | None, size: int, codes: str, full: Path
     ) -> None:
-        which = corpus("iemocap", subset)
+        which = load_corpus("iemocap", subset)
         scan = which.scan(FolderTree(full))
-        assert len(scan) == size == which.facts.utterances
+        assert len(scan) == size == which.info.utterances
         held = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
         assert Counter(scan.table["emotion_code"].to_pylist()) == held
         rest = {code: count for code, count in IEMOCAP_COUNTS.items() if code not in held}
         assert scan.skipped == {f"emotion code {code}, not selected": count for code, count in rest.items()}
-        assert Counter(scan.table["emotion"].drop_null().to_pylist()) == which.facts.counts
-        assert which.differences(scan, {16_000: size}) == []
+        assert Counter(scan.table["emotion"].drop_null().to_pylist()) == which.info.counts
+        assert which.find_differences(scan, {16_000: size}) == []
 
     def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self) -> None:
         with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
-            corpus("iemocap", "six-class")
+            load_corpus("iemocap", "six-class")
         for subset, what in Iemocap.subsets.items():
-            which = corpus("iemocap", subset)
+            which = load_corpus("iemocap", subset)
             assert which.name == f"iemocap-{subset}"
-            assert str(which.facts.utterances) in what
-            assert (Iemocap.name, Iemocap.facts.utterances, corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
+            assert str(which.info.utterances) in what
+            assert (Iemocap.name, Iemocap.info.utterances, load_corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
 
     @pytest.mark.parametrize("subset", [None, "all"])
     def test_none_guesses_an_unknown_code(self, subset: str | None) -> None:
@@ -240,15 +240,15 @@ class TestSubsets:
             wav_path(unknown): b"",
             label_path(TURN): labels(line(), line(unknown, "joy")),
         }
-        assert scanned(files, subset).skipped == {"unknown emotion code joy": 1}
+        assert scan_files(files, subset).skipped == {"unknown emotion code joy": 1}
 
     def test_their_stores_lie_side_by_side_with_the_ratings_as_numbers(self, tmp_path: Path) -> None:
         other = "Ses01F_impro01_M000"
-        put(tmp_path / wav_path(TURN), wav(noise()))
-        put(tmp_path / wav_path(other), wav(noise(seed=1)))
-        put(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
+        write_file(tmp_path / wav_path(TURN), wav(noise()))
+        write_file(tmp_path / wav_path(other), wav(noise(seed=1)))
+        write_file(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
         usual, everything = (
-            FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", corpus("iemocap", subset)).store)
+            FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", load_corpus("iemocap", subset)).store)
             for subset in (None, "all")
         )
         assert usual.column("id") == [TURN]

@@ -18,7 +18,7 @@ from emodna.pipeline.corpora.base import Scan, Utterance
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tables import ROWS_AT_ONCE
+from emodna.pipeline.tables import ROWS_PER_BATCH
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 
@@ -28,18 +28,18 @@ def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
     return path
 
 
-def scanned(manifest: Path, root: Path | None = None) -> Scan:
+def scan_table(manifest: Path, root: Path | None = None) -> Scan:
     return Manifest(manifest, "mine").scan(FolderTree(root or manifest.parent))
 
 
 def utterances(manifest: Path, root: Path | None = None) -> list[Utterance]:
-    return list(scanned(manifest, root).utterances)
+    return list(scan_table(manifest, root).utterances)
 
 
 def refusal(manifest: Path, root: Path | None = None) -> str:
     """Why a table is refused: one line that names it."""
     with pytest.raises(CorpusError) as refused:
-        scanned(manifest, root)
+        scan_table(manifest, root)
     text = str(refused.value)
     assert "\n" not in text
     assert str(manifest) in text
@@ -109,7 +109,7 @@ class TestReading:
 
     def test_an_unknown_emotion_is_left_out_and_counted_and_none_is_unlabelled(self, tmp_path: Path) -> None:
         text = "path,emotion\na.wav,anger\nb.wav,angry\nc.wav,angry\nd.wav,joy\ne.wav,\nf.wav,  \n"
-        scan = scanned(table(tmp_path, text))
+        scan = scan_table(table(tmp_path, text))
         assert [(each.path, each.emotion) for each in scan.utterances] == [
             ("a.wav", "anger"),
             ("e.wav", None),
@@ -259,10 +259,10 @@ class TestStores:
 
 
 def test_rows_are_read_some_at_a_time_and_a_mistake_far_below_is_named(tmp_path: Path) -> None:
-    count = ROWS_AT_ONCE + 10
+    count = ROWS_PER_BATCH + 10
     rows = "".join(f"{number}.wav,{number % 7}\n" for number in range(count))
-    scan = scanned(table(tmp_path, f"path,room\n{rows}"))
-    assert len(scan) == len(scan.own_columns()) == count
+    scan = scan_table(table(tmp_path, f"path,room\n{rows}"))
+    assert len(scan) == len(scan.select_own_columns()) == count
     assert f"row {count + 1}: ../out.wav lies" in refusal(table(tmp_path, f"path,room\n{rows}../out.wav,1\n"))
 
 
@@ -285,7 +285,7 @@ def test_columns_of_any_type_give_rows_or_one_line(values: pa.Array, tmp_path: P
         columns: dict[str, Any] = {"path": ["p.wav", "q.wav"]} | {column: values}
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
         try:
-            scan = scanned(tmp_path / "t.parquet")
+            scan = scan_table(tmp_path / "t.parquet")
         except CorpusError as error:
             assert "\n" not in str(error)  # noqa: PT017
             assert column in ("path", "emotion")  # the others take any
@@ -297,6 +297,6 @@ def test_views_are_read_as_what_they_show(tmp_path: Path) -> None:
     """Arrow's own types for text that others hold; their rows could not be chosen."""
     views = {"path": pa.array(["b.wav", "a.wav"], pa.string_view()), "own": pa.array([b"b", None], pa.binary_view())}
     pq.write_table(pa.table(views), tmp_path / "t.parquet")
-    scan = scanned(tmp_path / "t.parquet")
+    scan = scan_table(tmp_path / "t.parquet")
     assert [each.path for each in scan.utterances] == ["a.wav", "b.wav"]
-    assert scan.own_columns()["own"].to_pylist() == [None, b"b"]
+    assert scan.select_own_columns()["own"].to_pylist() == [None, b"b"]

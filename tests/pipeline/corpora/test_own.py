@@ -10,11 +10,11 @@ import soundfile
 
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
-from emodna.pipeline.corpora.own import Recordings, default_name
+from emodna.pipeline.corpora.own import Recordings, derive_name
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.archives.packing import pack
-from tests.pipeline.corpora.builders import put
+from tests.pipeline.corpora.builders import write_file
 from tests.pipeline.making import age, noise, prepare_corpus, wav
 
 #: Ending -> format and subtype of libsndfile.
@@ -69,7 +69,7 @@ class TestFormats:
 
     def test_are_taken_by_their_ending_in_any_case(self, tmp_path: Path) -> None:
         for name in ("a.WAV", "b.Flac", "c.ogg", "d.MP3", "e.txt", "f.wav.bak", "g", "h.csv", "wav"):
-            put(tmp_path / name)
+            write_file(tmp_path / name)
         paths = [each.path for each in Recordings(tmp_path, "mine").scan(FolderTree(tmp_path)).utterances]
         assert paths == ["a.WAV", "b.Flac", "c.ogg", "d.MP3"]
         assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in AUDIO_SUFFIXES)
@@ -94,7 +94,7 @@ def test_names_that_differ_in_ending_or_case_stay_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_corpus_is_named_after_any_archive(place: str, name: str) -> None:
-    assert default_name(Path(place)) == name
+    assert derive_name(Path(place)) == name
 
 
 @pytest.mark.parametrize(("folder", "name"), [("v1.2 calls", "v1-2-calls"), ("calls.zip", "calls-zip"), ("...", "own")])
@@ -102,9 +102,9 @@ def test_a_corpus_is_named_after_any_folder_also_the_one_it_is_called_in(
     folder: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / folder).mkdir()
-    assert default_name(tmp_path / folder) == name
+    assert derive_name(tmp_path / folder) == name
     monkeypatch.chdir(tmp_path / folder)
-    assert default_name(Path()) == name
+    assert derive_name(Path()) == name
 
 
 @pytest.mark.parametrize("name", ["", "My Calls", "a/b", "..", "-x", "ü", "a\n", "all"])

@@ -10,9 +10,9 @@ import pytest
 
 from emodna.pipeline import corpora
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.corpora import CORPORA, corpus, names, registered
+from emodna.pipeline.corpora import CORPORA, list_corpus_names, load_corpora, load_corpus
 from emodna.pipeline.errors import CorpusError, PluginError, StoreError
-from tests.plugging import plug
+from tests.plugins import install_plugin
 
 GOOD = """
 from emodna.pipeline.corpora.base import PathCorpus
@@ -57,34 +57,34 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_it_is_a_corpus_like_any_other(path: Path) -> None:
-    plug(path, {"studio": "studio_good:Studio"}, studio_good=GOOD)
-    assert corpus("studio").name == "studio"
-    assert corpus("studio", "women").subset == "women"  # type: ignore[attr-defined]
-    assert names() == sorted([*CORPORA, "studio"])
-    assert list(registered()) == names()
+    install_plugin(path, {"studio": "studio_good:Studio"}, studio_good=GOOD)
+    assert load_corpus("studio").name == "studio"
+    assert load_corpus("studio", "women").subset == "women"  # type: ignore[attr-defined]
+    assert list_corpus_names() == sorted([*CORPORA, "studio"])
+    assert list(load_corpora()) == list_corpus_names()
     with pytest.raises(CorpusError, match="--subset men: studio has women"):
-        corpus("studio", "men")
+        load_corpus("studio", "men")
     with pytest.raises(CorpusError, match=r"corpus berlin: unknown; valid: .*studio"):
-        corpus("berlin")
+        load_corpus("berlin")
     with pytest.raises(StoreError, match="emodna-prep --corpus studio"):
         find_store(path / "cache", "studio")
 
 
 def test_only_the_one_that_is_named_is_imported(path: Path) -> None:
     entry_points = {"studio": "studio_good:Studio", "other": "studio_other:Other"}
-    plug(path, entry_points, studio_good=GOOD, studio_other="raise RuntimeError")
-    corpus("emodb")
-    names()
+    install_plugin(path, entry_points, studio_good=GOOD, studio_other="raise RuntimeError")
+    load_corpus("emodb")
+    list_corpus_names()
     assert "studio_good" not in sys.modules
-    corpus("studio")
+    load_corpus("studio")
     assert "studio_good" in sys.modules
     assert "studio_other" not in sys.modules
 
 
 def test_a_built_in_corpus_wins(path: Path) -> None:
-    plug(path, {"emodb": "studio_good:Studio"}, studio_good=GOOD)
-    assert type(corpus("emodb")) is CORPORA["emodb"] is registered()["emodb"]
-    assert names() == sorted(CORPORA)
+    install_plugin(path, {"emodb": "studio_good:Studio"}, studio_good=GOOD)
+    assert type(load_corpus("emodb")) is CORPORA["emodb"] is load_corpora()["emodb"]
+    assert list_corpus_names() == sorted(CORPORA)
     assert "studio_good" not in sys.modules
 
 
@@ -98,14 +98,14 @@ def test_a_built_in_corpus_wins(path: Path) -> None:
         ("studio", "studio_good:number", "studio_good:number is not a subclass of Corpus"),
         ("studio", "studio_good:Unnamed", "calls itself 'emodb', its entry point 'studio'"),
         ("unfinished", "studio_good:Unfinished", "does not define describe"),
-        ("factless", "studio_good:Factless", "has no `facts`"),
+        ("factless", "studio_good:Factless", "has no `info`"),
         ("Studio 1", "studio_good:Studio", "not a valid name"),
     ],
 )
 def test_a_broken_one_is_one_line_that_names_its_package_and_breaks_no_list(
     path: Path, name: str, value: str, reason: str
 ) -> None:
-    plug(
+    install_plugin(
         path,
         {name: value},
         studio_good=GOOD,
@@ -113,18 +113,18 @@ def test_a_broken_one_is_one_line_that_names_its_package_and_breaks_no_list(
         studio_exits="raise SystemExit(3)",
     )
     with pytest.raises(PluginError) as refused:
-        corpus(name)
+        load_corpus(name)
     text = str(refused.value)
     assert text.startswith(f"{name}: the plug-in of emodna-studio 1.0 is broken: ")
     assert reason in text
     assert text.isprintable()
-    listed = registered()
+    listed = load_corpora()
     assert str(listed[name]) == text
     assert listed["emodb"] is CORPORA["emodb"]
-    assert corpora.corpus("emodb")
+    assert corpora.load_corpus("emodb")
 
 
 def test_one_that_cannot_be_made_is_broken_too(path: Path) -> None:
-    plug(path, {"failing": "studio_good:Failing"}, studio_good=GOOD)
+    install_plugin(path, {"failing": "studio_good:Failing"}, studio_good=GOOD)
     with pytest.raises(PluginError, match=r"emodna-studio 1.0 is broken: studio_good:Failing\(\) fails: .*no way"):
-        corpus("failing")
+        load_corpus("failing")

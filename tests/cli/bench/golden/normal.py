@@ -36,15 +36,15 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
     """
     match value:
         case dict() if tuple(value) == NUMBER and not trained:
-            return in_order(value, places)
+            return list_values(value, places)
         case dict() if brief and key == "cells":
-            return {task: summed(columns, places) for task, columns in value.items()}
+            return {task: sum_columns(columns, places) for task, columns in value.items()}
         case dict():
             return {
                 normal(name, places, trained=trained): normal(each, places, trained=trained, brief=brief, key=name)
                 for name, each in value.items()
             }
-        case list() if len(value) > LONG and (digest := digested(key, value, places, trained=trained)) is not None:
+        case list() if len(value) > LONG and (digest := shorten_list(key, value, places, trained=trained)) is not None:
             return digest
         case list():
             return [normal(each, places, trained=trained) for each in value]
@@ -53,7 +53,7 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
         case float() if trained:
             return "<number>"
         case float():
-            return rounded(value)
+            return round_number(value)
         case str():
             for folder, name in places.items():
                 value = value.replace(folder, name)
@@ -61,25 +61,28 @@ def normal(value: Any, places: Mapping[str, str], *, trained: bool = False, brie
     return value
 
 
-def in_order(number: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
+def list_values(number: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
     """The values of a number in a table, without the nulls at the end."""
     values = [normal(each, places) for each in number.values()]
     return values[: 1 + max((place for place, each in enumerate(values) if each is not None), default=-1)]
 
 
-def summed(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> dict[str, Any]:
+def sum_columns(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, str]) -> dict[str, Any]:
     """The first and the last column as they are, and of those between, score by score, what their numbers add up to."""
     names = list(columns)
     shown = {name: normal(columns[name], places) for name in (names[0], names[-1])}
     between = [columns[name] for name in names[1:-1]]
     sums = {
-        score: {key: rounded(sum(amount(column[score][key]) for column in between)) for key in columns[names[0]][score]}
+        score: {
+            key: round_number(sum(to_number(column[score][key]) for column in between))
+            for key in columns[names[0]][score]
+        }
         for score in columns[names[0]]
     }
     return {"<columns>": names[1:-1], **shown, "sums": {score: list(each.values()) for score, each in sums.items()}}
 
 
-def amount(value: Any) -> float:
+def to_number(value: Any) -> float:
     """A number for anything that stands in a table, so that it can be added up."""
     match value:
         case None:
@@ -89,17 +92,17 @@ def amount(value: Any) -> float:
     return float(len(value))
 
 
-def digested(key: str, values: list[Any], places: Mapping[str, str], *, trained: bool) -> dict[str, Any] | None:
+def shorten_list(key: str, values: list[Any], places: Mapping[str, str], *, trained: bool) -> dict[str, Any] | None:
     """A long list of numbers, or of the texts of points, in short; None of anything else."""
     first = [normal(each, places, trained=trained) for each in values[:FIRST]]
     if key == "texts":
         return {"<texts>": len(values), "first": first, "characters": sum(map(len, values))}
     if all(type(each) in (int, float) for each in values):
-        return {"<numbers>": len(values), "first": first, "sum": "<number>" if trained else rounded(sum(values))}
+        return {"<numbers>": len(values), "first": first, "sum": "<number>" if trained else round_number(sum(values))}
     return None
 
 
-def rounded(value: float) -> float:
+def round_number(value: float) -> float:
     """To 12 digits: far more than are compared."""
     return float(f"{value:.12g}")
 

@@ -4,73 +4,75 @@ from pathlib import Path
 
 import pytest
 
-from emodna.model.bench.figures import Choice, NothingToShow, make_figure
-from emodna.model.bench.pictures import Dots, Line, Matrix
+from emodna.model.bench.figure_data import DotMark, HeatmapMark, LineMark
+from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import MethodSpec
-from tests.model.bench.builders import Asked, fake_bench, same_everywhere
+from tests.model.bench.builders import RunKey, fake_experiment, repeat_uars
 
 PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]
 
 
 @pytest.mark.parametrize("name", ["ranks", "pairs", "languages", "sensitivity"])
 def test_nothing_finished_is_nothing_to_show(name: str, tmp_path: Path) -> None:
-    bench = fake_bench(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
-    with pytest.raises(NothingToShow, match="no finished cell of"):
-        make_figure(name, bench, Choice())
+    bench = fake_experiment(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
+    with pytest.raises(NoFigureDataError, match="no finished cell of"):
+        make_figure(name, bench, FigureOptions())
 
 
 class TestRanks:
     def test_are_of_the_task_and_of_both_and_a_bar_joins_what_does_not_differ(self, tmp_path: Path) -> None:
-        uars = same_everywhere({"emo-dna": 70.0, "dan": 60.0}, PAIRS, ("arousal", "valence"))
-        bench = fake_bench(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
-        picture = make_figure("ranks", bench, Choice())
+        uars = repeat_uars({"emo-dna": 70.0, "dan": 60.0}, PAIRS, ("arousal", "valence"))
+        bench = fake_experiment(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
+        picture = make_figure("ranks", bench, FigureOptions())
         arousal, both = picture.panels
         ranks, bar = arousal.marks
-        assert isinstance(ranks, Dots)
-        assert isinstance(bar, Dots)
+        assert isinstance(ranks, DotMark)
+        assert isinstance(bar, DotMark)
         # Four scenarios, of which dan wins one; CD = 1.960 sqrt(2 * 3 / (6 * 4)) = 0.980, and 1.75 - 1.25 is less.
         assert (ranks.categories, ranks.values) == (["emo-dna", "dan"], [1.25, 1.75])
         assert arousal.title == "arousal: 4 scenarios, critical difference 0.98"
         assert (bar.categories, bar.joined) == (["emo-dna", "dan"], True)
         # Eight scenarios: CD 0.693 is less than 1.875 - 1.125.
         (ranks,) = both.marks
-        assert isinstance(ranks, Dots)
+        assert isinstance(ranks, DotMark)
         assert ranks.values == [1.125, 1.875]
         assert both.title == "arousal and valence: 8 scenarios, critical difference 0.69"
         assert [each["groups"] for each in picture.facts["panels"]] == [[["emo-dna", "dan"]], []]
 
     def test_leave_oracles_out_unless_they_are_chosen(self, tmp_path: Path) -> None:
         rows = {"emo-dna": 70.0, "dan": 60.0, "upper-bound": 90.0}
-        bench = fake_bench(tmp_path, same_everywhere(rows, [("emodb", "ravdess")]))
-        chosen = Choice(methods=(MethodSpec("upper-bound"), MethodSpec("dan")))
-        for choice, methods in ((Choice(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
+        bench = fake_experiment(tmp_path, repeat_uars(rows, [("emodb", "ravdess")]))
+        chosen = FigureOptions(methods=(MethodSpec("upper-bound"), MethodSpec("dan")))
+        for choice, methods in ((FigureOptions(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
             (ranks, *_) = make_figure("ranks", bench, choice).panels[0].marks
-            assert isinstance(ranks, Dots)
+            assert isinstance(ranks, DotMark)
             assert ranks.categories == methods
 
     def test_of_one_method_are_nothing_to_show(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, same_everywhere({"emo-dna": 70.0}, PAIRS))
-        with pytest.raises(NothingToShow, match="need two methods with finished cells of arousal, not emo-dna alone"):
-            make_figure("ranks", bench, Choice())
+        bench = fake_experiment(tmp_path, repeat_uars({"emo-dna": 70.0}, PAIRS))
+        with pytest.raises(
+            NoFigureDataError, match="need two methods with finished cells of arousal, not emo-dna alone"
+        ):
+            make_figure("ranks", bench, FigureOptions())
 
 
 def cells(
     uar_by_seed: dict[str, list[float | None]], pair: tuple[str, str] = ("ravdess", "emodb")
-) -> dict[Asked, float | None]:
+) -> dict[RunKey, float | None]:
     return {(*pair, "arousal", row, seed): uar for row, uars in uar_by_seed.items() for seed, uar in enumerate(uars)}
 
 
 class TestPairs:
     def test_are_means_over_seeds_and_gains_over_the_seeds_in_common(self, tmp_path: Path) -> None:
         uars = cells({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
-        bench = fake_bench(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
-        picture = make_figure("pairs", bench, Choice())
+        bench = fake_experiment(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
+        picture = make_figure("pairs", bench, FigureOptions())
         titles = [panel.title for panel in picture.panels]
         assert titles == [
             *("source-only: UAR", "emo-dna: UAR", "dan: UAR"),
             *("emo-dna: gain over source-only", "dan: gain over source-only"),
         ]
-        found = [mark for panel in picture.panels for mark in panel.marks if isinstance(mark, Matrix)]
+        found = [mark for panel in picture.panels for mark in panel.marks if isinstance(mark, HeatmapMark)]
         assert [matrix.values for matrix in found] == [
             [[None, uar], [None, None]] for uar in (50.0, 65.0, 58.0, 10.0, 8.0)
         ]
@@ -82,49 +84,53 @@ class TestPairs:
 
     def test_are_four_rows_unless_chosen(self, tmp_path: Path) -> None:
         rows = dict.fromkeys(("dan", "dann", "cdan", "jan", "emo-dna"), 60.0)
-        bench = fake_bench(tmp_path, same_everywhere(rows, PAIRS))
-        picture = make_figure("pairs", bench, Choice())
+        bench = fake_experiment(tmp_path, repeat_uars(rows, PAIRS))
+        picture = make_figure("pairs", bench, FigureOptions())
         assert [panel.title for panel in picture.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
         assert "Not shown: jan." in picture.note
-        picture = make_figure("pairs", bench, Choice(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
+        picture = make_figure("pairs", bench, FigureOptions(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
         assert [panel.title for panel in picture.panels] == ["jan: UAR"]
         assert "Nothing finished of bsp." in picture.note
 
 
 class TestLanguages:
     def test_are_means_over_the_pairs_of_each_group(self, tmp_path: Path) -> None:
-        uars: dict[Asked, float | None] = {}
+        uars: dict[RunKey, float | None] = {}
         for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
             uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
-        same, other = (panel.marks for panel in make_figure("languages", fake_bench(tmp_path, uars), Choice()).panels)
+        same, other = (
+            panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
+        )
         assert [mark.name for mark in same] == ["same language", "different languages"]
-        dots = [mark for mark in (*same, *other) if isinstance(mark, Dots)]
+        dots = [mark for mark in (*same, *other) if isinstance(mark, DotMark)]
         assert [mark.values for mark in dots] == [[50.0, 60.5], [50.0, 62.5], [10.5], [12.5]]
         assert {mark.low for mark in dots[2:]} == {(None,)}  # two pairs have no interval
 
     def test_without_a_pair_of_one_language_show_the_others_and_say_so(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, cells({"dan": [60.0]}))
-        picture = make_figure("languages", bench, Choice())
+        bench = fake_experiment(tmp_path, cells({"dan": [60.0]}))
+        picture = make_figure("languages", bench, FigureOptions())
         (panel,) = picture.panels
         (dots,) = panel.marks
-        assert isinstance(dots, Dots)
+        assert isinstance(dots, DotMark)
         assert (dots.name, dots.values, dots.low) == ("different languages", [60.0], (None,))
         assert "There is no pair of one language." in picture.note
 
     def test_several_languages_are_one_only_if_they_are_the_same(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
-        assert make_figure("languages", bench, Choice()).facts["groups"]["same language"] == []
+        bench = fake_experiment(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
+        assert make_figure("languages", bench, FigureOptions()).facts["groups"]["same language"] == []
 
     def test_of_which_one_is_not_known_are_left_out_and_told(self, tmp_path: Path) -> None:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
         uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
-        picture = make_figure("languages", fake_bench(tmp_path / "some", uars, languages=languages), Choice())
+        picture = make_figure(
+            "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
+        )
         assert picture.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
         assert "language is not known: calls, own (a manifest names them in its column language)" in picture.note
-        none = fake_bench(tmp_path / "none", uars, languages={**languages, "emodb": None})
-        with pytest.raises(NothingToShow, match="of known languages; calls, emodb, own \\("):
-            make_figure("languages", none, Choice())
+        none = fake_experiment(tmp_path / "none", uars, languages={**languages, "emodb": None})
+        with pytest.raises(NoFigureDataError, match="of known languages; calls, emodb, own \\("):
+            make_figure("languages", none, FigureOptions())
 
 
 class TestSensitivity:
@@ -137,7 +143,7 @@ class TestSensitivity:
             for pair in PAIRS[:2]
             for seed in range(seeds)
         }
-        return make_figure("sensitivity", fake_bench(out, uars), Choice())
+        return make_figure("sensitivity", fake_experiment(out, uars), FigureOptions())
 
     def test_is_of_one_changed_setting_beside_the_defaults(self, tmp_path: Path) -> None:
         picture = self.picture(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
@@ -153,7 +159,7 @@ class TestSensitivity:
     def test_draws_a_curve_over_two_numbers_and_the_default(self, tmp_path: Path) -> None:
         _, curve = self.picture(tmp_path).panels
         (line,) = curve.marks
-        assert isinstance(line, Line)
+        assert isinstance(line, LineMark)
         assert curve.title == "threshold_momentum"
         assert (list(line.x), list(line.y)) == ([0.9, 0.99, 0.999], [63.0, 53.0, 73.0])
         assert list(line.low or ()) == [61.0, 51.0, 71.0]
@@ -166,10 +172,10 @@ class TestSensitivity:
         assert panels[1].marks[0].low is None
 
     def test_without_a_changed_setting_is_nothing_to_show(self, tmp_path: Path) -> None:
-        bench = fake_bench(tmp_path, cells({"emo-dna": [60.0]}))
-        with pytest.raises(NothingToShow, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
-            make_figure("sensitivity", bench, Choice())
-        with pytest.raises(NothingToShow, match="of dan, with whose defaults"):
-            make_figure("sensitivity", bench, Choice(methods=(MethodSpec("dan"),)))
-        with pytest.raises(NothingToShow, match="a method without settings"):
-            make_figure("sensitivity", bench, Choice(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))
+        bench = fake_experiment(tmp_path, cells({"emo-dna": [60.0]}))
+        with pytest.raises(NoFigureDataError, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
+            make_figure("sensitivity", bench, FigureOptions())
+        with pytest.raises(NoFigureDataError, match="of dan, with whose defaults"):
+            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec("dan"),)))
+        with pytest.raises(NoFigureDataError, match="a method without settings"):
+            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))

@@ -1,4 +1,4 @@
-"""Run emodna-prep and interrupt it at one exact point: `python -m tests.pipeline.interrupted POINT SIGNAL OPTION...`.
+"""Run emodna-prep and interrupt it at one exact point: `python -m tests.pipeline.prep_with_interrupt POINT SIGNAL OPTION...`.
 
 POINT is `before:NAME:N` or `after:NAME:N`, the N-th call of a function of preparation, or `before:store.json` or
 `after:store.json`, which is the renaming of the new store.json into place: the commit. Shards are small here, so that a

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineMark:
     """A curve, with a band about it if `low` and `high` are given."""
 
     name: str
@@ -24,7 +24,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class ScatterMark:
     """A cloud of points, each with a text of its own."""
 
     name: str
@@ -37,7 +37,7 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Dots:
+class DotMark:
     """A value per category, with the ends of a bar; categories stand below each other, the first on top."""
 
     name: str
@@ -52,7 +52,7 @@ class Dots:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class HeatmapMark:
     """Values by row and column, the first row on top; None where nothing is known."""
 
     rows: Sequence[str]
@@ -68,7 +68,7 @@ class Matrix:
     kind: Literal["matrix"] = "matrix"
 
 
-Mark = Line | Points | Dots | Matrix
+Mark = LineMark | ScatterMark | DotMark | HeatmapMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FigureData:
     """Panels side by side, wrapped where there is no room."""
 
     name: str

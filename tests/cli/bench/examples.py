@@ -7,9 +7,9 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from emodna.model.bench.pictures import Dots, Line, Matrix, Panel, Picture, Points
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 from emodna.model.bench.spec import Conditions, Experiment
-from tests.model.bench.builders import fail, planned, write_run
+from tests.model.bench.builders import fail_run, write_experiment, write_run
 
 #: Longer than any sensible name, and HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -18,9 +18,9 @@ NASTY = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
 ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 
-def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
+def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
     """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
-    bench = planned(
+    bench = write_experiment(
         out,
         ROWS,
         corpora=corpora,
@@ -35,25 +35,25 @@ def make_bench(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: in
         uar = round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3)
         scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
         write_run(bench, run, {**scores, "wall_seconds": 5.0})
-    fail(bench, bench.runs[-1], f"no such thing: {NASTY}")
+    fail_run(bench, bench.runs[-1], f"no such thing: {NASTY}")
     return bench
 
 
-def pictures() -> list[Picture]:
+def pictures() -> list[FigureData]:
     """Every mark, alone and among its like, with names from outside in all places."""
     steps = [float(step) for step in range(0, 200, 10)]
     falling = [math.exp(-step / 60) for step in steps]
     drawn = random.Random(0)
 
-    def cloud(name: str, at: float, number: int) -> Points:
+    def cloud(name: str, at: float, number: int) -> ScatterMark:
         x, y = ([drawn.gauss(at, 0.6) for _ in range(60)] for _ in range(2))
-        return Points(name, x, y, [f"{name} {place} {NASTY}" for place in range(60)], colour=number, marker=number)
+        return ScatterMark(name, x, y, [f"{name} {place} {NASTY}" for place in range(60)], colour=number, marker=number)
 
     curves = Panel(
         "threshold",
         [
-            Line("dan", steps, falling, [y - 0.1 for y in falling], [y + 0.1 for y in falling]),
-            Line(HOSTILE, steps, [1 - y for y in falling], colour=1, dashed=True),
+            LineMark("dan", steps, falling, [y - 0.1 for y in falling], [y + 0.1 for y in falling]),
+            LineMark(HOSTILE, steps, [1 - y for y in falling], colour=1, dashed=True),
         ],
         "step",
         "share",
@@ -63,22 +63,22 @@ def pictures() -> list[Picture]:
     dots = Panel(
         "UAR",
         [
-            Dots("arousal", names, [61.0, 72.5, None], [58.0, 70.0, None], [64.0, 76.0, None]),
-            Dots("valence", names, [55.0, 51.0, 49.0], colour=1),
-            Dots("alike", names[:2], [78.0, 78.0], colour=2, joined=True),
+            DotMark("arousal", names, [61.0, 72.5, None], [58.0, 70.0, None], [64.0, 76.0, None]),
+            DotMark("valence", names, [55.0, 51.0, 49.0], colour=1),
+            DotMark("alike", names[:2], [78.0, 78.0], colour=2, joined=True),
         ],
         "UAR in %",
         references=[("constant", 50.0)],
     )
-    matrix = Matrix(["emodb", HOSTILE, "ravdess"], ["emodb", HOSTILE, "ravdess"],
+    matrix = HeatmapMark(["emodb", HOSTILE, "ravdess"], ["emodb", HOSTILE, "ravdess"],
                     [[None, 61.25, 70.0], [55.5, None, 48.0], [80.0, 66.0, None]], 40, 90, diverging=True)  # fmt: skip
     clouds = [
         Panel(title, [cloud(f"{HOSTILE}, low", 0, 0), cloud("emodb, high", 2, 1)], bare=True)
         for title in ("dan", "emo-dna")
     ]
     return [
-        Picture("curves", f"Curves {HOSTILE}", [curves], f"A note with {NASTY}"),
-        Picture("dots", "Dots", [dots]),
-        Picture("matrix", "Matrix", [Panel("pairs", [matrix], "target", "source")]),
-        Picture("clouds", "Clouds", clouds),
+        FigureData("curves", f"Curves {HOSTILE}", [curves], f"A note with {NASTY}"),
+        FigureData("dots", "DotMark", [dots]),
+        FigureData("matrix", "HeatmapMark", [Panel("pairs", [matrix], "target", "source")]),
+        FigureData("clouds", "Clouds", clouds),
     ]

@@ -14,12 +14,12 @@ from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.losses.kernels import Bandwidth, KernelOptions, KernelReduction
 from emodna.model.losses.mmd import Estimator
 from emodna.model.methods.base import Method
-from emodna.model.methods.pseudo_labels import ContrastConfig, Contrasting, ContrastingConfig, PseudoLabelContrast
+from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast, SclConfig
 from emodna.model.networks.passes import pass_both
 
 
 @dataclass(frozen=True)
-class AligningConfig(ContrastingConfig):
+class AlignmentConfig(ContrastiveConfig):
     """The keys of L_SCL count with `--add scl` alone."""
 
     add: Literal["none", "scl"] = "none"
@@ -29,7 +29,7 @@ class AligningConfig(ContrastingConfig):
         """Refuse a key of L_SCL without `--add scl`, with a `ConfigError`."""
         super().__post_init__()
         if self.add == "none":
-            for field in fields(ContrastConfig):
+            for field in fields(SclConfig):
                 if (value := getattr(self, field.name)) != field.default:
                     raise ConfigError(f"{field.name}={value}: only with --add scl")
 
@@ -57,45 +57,47 @@ class KernelConfig:
         }
 
 
-def additions(kind: type[Method]) -> list[str]:
+def list_additions(kind: type[Method]) -> list[str]:
     """Return the terms that `--add` can add to a method."""
-    return ["scl"] if isinstance(kind.defaults, AligningConfig) else []
+    return ["scl"] if isinstance(kind.defaults, AlignmentConfig) else []
 
 
-class Domains(NamedTuple):
+class DomainPair(NamedTuple):
     """Rows of each corpus of a joint tensor."""
 
     source: Tensor
     target: Tensor
 
 
-class Aligning(Contrasting):
+class AlignmentMethod(ContrastiveMethod):
     """Cross-entropy on the source, and terms that bring the features E of both corpora together.
 
-    A subclass defines `transfer` alone, and makes what that needs after `super().__init__`.
+    A subclass defines `transfer_losses` alone, and makes what that needs after `super().__init__`.
     """
 
-    config: AligningConfig
+    config: AlignmentConfig
 
-    def __init__(self, dim: int, config: AligningConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: AlignmentConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
         self.contrast: PseudoLabelContrast | None = None
         if config.add == "scl" and config.scl_weight:
             self.projection = self.make_projection(seed)
             self.contrast = PseudoLabelContrast(config)
-        self._seen: dict[str, Tensor] = {}
+        self._monitored: dict[str, Tensor] = {}
 
     @abstractmethod
-    def transfer(self, features: Domains, logits: Domains, step: Tensor) -> dict[str, Tensor]:
+    def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the transfer loss, of E (n or m, channels) and phi_e(E) (n or m, 2)."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return Eq. 2, the method's own terms, and L_SCL if it is added."""
         n = len(source.labels)
-        logits, emotion = pass_both(self.network, self.network.answer, source, target, self.config.batch_norm)
-        features, answers = Domains(emotion[:n], emotion[n:]), Domains(logits[:n], logits[n:])
+        logits, emotion = pass_both(
+            self.network, self.network.classify_and_embed, source, target, self.config.batch_norm
+        )
+        features, answers = DomainPair(emotion[:n], emotion[n:]), DomainPair(logits[:n], logits[n:])
         terms = {"emotion": F.cross_entropy(answers.source, source.labels)}
-        for name, term in self.transfer(features, answers, step).items():
+        for name, term in self.transfer_losses(features, answers, step).items():
             if name in ("emotion", "scl"):
                 raise TrainingError(f"method {self.name}: transfer() has a term {name}, which is there already")
             terms[name] = term
@@ -103,7 +105,7 @@ class Aligning(Contrasting):
             pseudo = self.contrast.select(answers.target, target)
             terms["scl"] = self.config.scl_weight * self.contrast(self.projection(emotion), source.labels, pseudo)
         probabilities = answers.target.detach().softmax(1)
-        self._seen = {
+        self._monitored = {
             "target_high": probabilities.argmax(1).float().mean(),
             "target_entropy": -(probabilities * probabilities.clamp_min(1e-8).log()).sum(1).mean(),
         }
@@ -111,4 +113,4 @@ class Aligning(Contrasting):
 
     def monitor(self) -> Mapping[str, Tensor]:
         """Return signs of collapse on the target (share of class 1, mean entropy), and those of the pseudo-labels."""
-        return {**self._seen, **(self.contrast.monitor() if self.contrast else {})}
+        return {**self._monitored, **(self.contrast.monitor() if self.contrast else {})}

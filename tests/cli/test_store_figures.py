@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emodna.cli.picture import features_figure
+from emodna.cli.store_figures import features_figure
 from emodna.pipeline.features import FeatureSet, LogMelSet, MfccSet, WaveSet
 from tests.pipeline.making import Float32
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def plug(
+def install_plugin(
     folder: Path,
     entry_points: Mapping[str, str],
     *,

@@ -12,7 +12,7 @@ import click
 from emodna.cli import common
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.files import writing_atomically
+from emodna.pipeline.files import open_atomically
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,18 +24,18 @@ _NUMBERS: Final = ("start", "end", "probability")
 #: Answers in a row group of Parquet.
 _ROWS: Final = 8192
 
-Answer = Mapping[str, Any]
+Prediction = Mapping[str, Any]
 """Column -> value."""
 
 
-Add = Callable[[Answer, Answer, int | None], None]
+AddPrediction = Callable[[Prediction, Prediction, int | None], None]
 """Takes an answer, the other cells of its row in a manifest, and the number of that row."""
 
 
-def as_lines(*, over_time: bool, runs: bool) -> Add:
+def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
     """Print a line for each answer, for people, except for errors of whole files; `runs`: each answer names its run."""
 
-    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
+    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
         if answer["start"] is None:
             return
         span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
@@ -53,13 +53,13 @@ def as_lines(*, over_time: bool, runs: bool) -> Add:
 
 
 @contextmanager
-def as_json(stream: TextIO) -> Iterator[Add]:
+def as_json(stream: TextIO) -> Iterator[AddPrediction]:
     """Write one JSON array, which grows as the answers come."""
     before = "["
 
-    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
+    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
         nonlocal before
-        lines = common.json_text({**answer, **beside}).splitlines()
+        lines = common.format_json({**answer, **beside}).splitlines()
         stream.write("\n  ".join([before, *lines]))
         stream.flush()
         before = ","
@@ -70,28 +70,28 @@ def as_json(stream: TextIO) -> Iterator[Add]:
 
 
 @contextmanager
-def as_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def as_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write a header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(answer: Answer, beside: Answer, _number: int | None) -> None:
-        rows.writerow(map(common.csv_cell, (*answer.values(), *beside.values())))
+    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
+        rows.writerow(map(common.to_csv_cell, (*answer.values(), *beside.values())))
         stream.flush()
 
-    rows.writerow(map(common.csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
+    rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
     yield add
     stream.flush()  # the header at least
 
 
 @contextmanager
-def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write a Parquet file; a manifest's columns keep their types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
     beside = pa.table({}) if manifest is None else manifest
-    answers: list[Answer] = []
+    answers: list[Prediction] = []
     numbers: list[int | None] = []
     with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
 
@@ -106,8 +106,8 @@ def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | No
             answers.clear()
             numbers.clear()
 
-        def add(answer: Answer, _beside: Answer, number: int | None) -> None:
-            answers.append({name: _encodable(value) for name, value in answer.items()})
+        def add(answer: Prediction, _beside: Prediction, number: int | None) -> None:
+            answers.append({name: _make_encodable(value) for name, value in answer.items()})
             numbers.append(number)
             if len(answers) == _ROWS:
                 write()
@@ -116,7 +116,7 @@ def _as_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | No
         write()
 
 
-def check_file(path: Path) -> None:
+def check_output(path: Path) -> None:
     """Check that answers can be written to a file: its ending, its folder, and that nothing else has its place."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmodnaError(f"--out {path}: must end in {', '.join(SUFFIXES)}")
@@ -127,11 +127,11 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[Add]:
+def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
     """Write the answers to a file by its ending; it appears when it is complete."""
-    with writing_atomically(path) as stream:
+    with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
-            with _as_parquet(stream, names, manifest) as add:
+            with _write_parquet(stream, names, manifest) as add:
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
@@ -140,6 +140,6 @@ def into_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> 
         text.detach()
 
 
-def _encodable(value: object) -> object:
+def _make_encodable(value: object) -> object:
     """Return a value without characters that UTF-8 cannot encode, which names of files may have."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

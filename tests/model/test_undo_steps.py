@@ -8,7 +8,7 @@ from emodna.model.config import TrainConfig
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, Phase
 from emodna.model.training.loop import Update
-from emodna.model.training.state import make_optimizers, optimizer_tensors
+from emodna.model.training.state import get_optimizer_tensors, make_optimizers
 from tests.model.methods.test_every_method import batches_for, small
 from tests.model.small import assert_same_tensors, quick_if_representative
 
@@ -29,7 +29,7 @@ class Training:
             self.update(*batches_for(self._kind, seed=seed), Phase())
 
     def state(self) -> dict[str, Tensor]:
-        tensors = {**self.method.state_dict(), **optimizer_tensors(self.optimizers, self.method)}
+        tensors = {**self.method.state_dict(), **get_optimizer_tensors(self.optimizers, self.method)}
         guard = dict(zip(("step", "term"), self.update.guard.tensors, strict=True))
         return {name: t.clone() for name, t in {**tensors, **guard, "random": torch.get_rng_state()}.items()}
 
@@ -43,7 +43,7 @@ def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(name: str, before
         torch.manual_seed(6)
         each.take(*range(before))
         if each is training:
-            with each.update.undone():
+            with each.update.undo_steps():
                 each.take(90, 91, 92)
         each.take(10, 11)
         outcomes.append(each.state())
@@ -55,11 +55,11 @@ def test_values_come_back_where_they_were_in_memory(name: str) -> None:
     training = Training(METHODS[name])
     training.take(0)
     values, places = training.state(), [t.data_ptr() for t in training.method.state_dict().values()]
-    moments = optimizer_tensors(training.optimizers, training.method)
-    with training.update.undone():
+    moments = get_optimizer_tensors(training.optimizers, training.method)
+    with training.update.undo_steps():
         training.take(90)
         assert not torch.equal(training.state()["random"], values["random"])
     assert_same_tensors(training.state(), values)
     assert [t.data_ptr() for t in training.method.state_dict().values()] == places
-    assert all(t is moments[name] for name, t in optimizer_tensors(training.optimizers, training.method).items())
+    assert all(t is moments[name] for name, t in get_optimizer_tensors(training.optimizers, training.method).items())
     assert all(parameter.grad is None for parameter in training.method.parameters())

@@ -3,11 +3,11 @@
 import os
 import signal
 
-from emodna.model.bench.worker import Answer, Order
+from emodna.model.bench.worker import RunOrder, RunReply
 
 
-def deadly(order: Order) -> Answer:
+def kill_worker(order: RunOrder) -> RunReply:
     """Die of the cell from CASIA to EMODB, as of one that takes all memory."""
     if order.run.pair == ("casia", "emodb"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return Answer("done", {"uar": 50.0})
+    return RunReply("done", {"uar": 50.0})

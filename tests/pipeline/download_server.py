@@ -14,7 +14,7 @@ import pytest
 
 CONTENT = random.Random(0).randbytes(200_000)
 
-Answer = Callable[["Request"], None]
+Reply = Callable[["Request"], None]
 
 
 @dataclass
@@ -23,13 +23,13 @@ class Server:
 
     url: str = ""
     content: bytes = CONTENT
-    answers: list[Answer] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     """To the next requests, one each; the last one stays."""
     ranges: list[str | None] = field(default_factory=list)
     """Range of each request so far."""
 
-    def next_answer(self) -> Answer:
-        return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]) if self.answers else honest
+    def next_reply(self) -> Reply:
+        return (self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]) if self.replies else serve_file
 
 
 class Request(BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ class Request(BaseHTTPRequestHandler):
         self.corpus.ranges.append(self.headers["Range"])
         # A client that has had enough is no failure.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.corpus.next_answer()(self)
+            self.corpus.next_reply()(self)
 
     def log_message(self, format: str, *args: object) -> None: ...
 
@@ -53,7 +53,7 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def honest(request: Request, *, sent: int | None = None) -> None:
+def serve_file(request: Request, *, sent: int | None = None) -> None:
     """All that was asked for, or its first `sent` bytes."""
     content = request.corpus.content
     match = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
@@ -69,36 +69,36 @@ def honest(request: Request, *, sent: int | None = None) -> None:
     return None
 
 
-def cut_after(sent: int) -> Answer:
-    return lambda request: honest(request, sent=sent)
+def serve_start(sent: int) -> Reply:
+    return lambda request: serve_file(request, sent=sent)
 
 
-def silent(request: Request) -> None:
+def send_nothing(request: Request) -> None:
     """The connection stands, and nothing comes before the client has had enough."""
     request.rfile.read(1)
 
 
-def without_ranges(request: Request) -> None:
+def ignore_range(request: Request) -> None:
     request.begin(200, Content_Length=len(request.corpus.content))
     request.wfile.write(request.corpus.content)
 
 
-def status(code: int, **headers: object) -> Answer:
+def send_status(code: int, **headers: object) -> Reply:
     return lambda request: request.begin(code, **{"Content_Length": 0} | headers)
 
 
-def web_page(request: Request) -> None:
+def serve_web_page(request: Request) -> None:
     page = b"<html>Log in first</html>"
     request.begin(200, Content_Type="text/html; charset=utf-8", Content_Length=len(page))
     request.wfile.write(page)
 
 
-def web_page_without_length(request: Request) -> None:
+def serve_web_page_without_length(request: Request) -> None:
     request.begin(200, Content_Type="text/html")
     request.wfile.write(b"<html>Log in first</html>")
 
 
-def another_part(request: Request) -> None:
+def serve_wrong_part(request: Request) -> None:
     """The first bytes, whatever was asked for."""
     content = request.corpus.content
     request.begin(206, Content_Length=len(content), Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}")
@@ -106,7 +106,7 @@ def another_part(request: Request) -> None:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
+def run_server() -> Iterator[Server]:
     """Run a server for as long as the context lasts."""
     corpus = Server()
 

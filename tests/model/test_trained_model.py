@@ -15,7 +15,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small, quick_if_representative, refused, supervision_of
+from tests.model.small import expect_run_error, fit_small, get_supervision, quick_if_representative
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def model(trained_run: Path) -> TrainedModel:
 class TestRoundTrip:
     # Of a run that is cross-validated, each network judged some utterances, and the model is all of them together.
     @pytest.mark.parametrize(
-        "method", quick_if_representative(name for name in METHODS if supervision_of(name) != "oracle-folds")
+        "method", quick_if_representative(name for name in METHODS if get_supervision(name) != "oracle-folds")
     )
     def test_gives_the_probabilities_of_the_run(
         self, method: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
@@ -103,7 +103,7 @@ class TestDamage:
         missing = {name: value for name, value in facts.items() if name != fact}
         for damaged in (missing, *({**facts, fact: value} for value in values)):
             checkpoint.save_tensors(tmp_path / "model.safetensors", tensors, damaged)
-            with refused(tmp_path / "model.safetensors"):
+            with expect_run_error(tmp_path / "model.safetensors"):
                 load(tmp_path)
 
     @pytest.mark.parametrize("name", ["normalisation.mean", "normalisation.std", "method.network.classifier.weight"])
@@ -112,5 +112,5 @@ class TestDamage:
         missing = {key: tensor for key, tensor in tensors.items() if key != name}
         for damaged in (missing, {**tensors, name: torch.zeros(39)}):
             checkpoint.save_tensors(tmp_path / "model.safetensors", damaged, facts)
-            with refused(tmp_path / "model.safetensors"):
+            with expect_run_error(tmp_path / "model.safetensors"):
                 load(tmp_path)

@@ -15,14 +15,14 @@ from emodna.cli.charts import envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance
-from emodna.pipeline.inspect.oddities import is_silent
+from emodna.pipeline.inspect.anomalies import is_silent
 from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
 from emodna.pipeline.store import FeatureStore
 
 #: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
-STORES: Final = ("#0072B2", "#D55E00")
+STORE_COLOURS: Final = ("#0072B2", "#D55E00")
 _CLASSES: Final = ("#56B4E9", "#E69F00")
-NEUTRAL: Final = "#999999"
+NEUTRAL_COLOUR: Final = "#999999"
 _BINS: Final = 40
 #: Least range of a histogram, in s or dB: what differs by less is alike.
 _LEAST_RANGE: Final = 1.0
@@ -56,7 +56,7 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
     return figure
 
 
-def save(figure: Figure, path: Path | BinaryIO, format: str) -> None:
+def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:
     """Write a picture; whatever its names are written in."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
@@ -121,7 +121,7 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[F
     _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
     _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
-    axes.bar(np.arange(len(difference)), difference, color=NEUTRAL, width=0.9)
+    axes.bar(np.arange(len(difference)), difference, color=NEUTRAL_COLOUR, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
     where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
@@ -170,7 +170,7 @@ def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[
 def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
     """Draw a histogram, with title and labels of the axes."""
     axes.set(**labels)
-    for counts, colour, name in zip(histogram["counts"], STORES, names, strict=False):
+    for counts, colour, name in zip(histogram["counts"], STORE_COLOURS, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, histogram["edges"], color=colour, label=name or None)
     if any(names):
@@ -186,7 +186,7 @@ def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[st
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
     words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
-    for (key, word), colour in zip(words.items(), (*_CLASSES, NEUTRAL), strict=True):
+    for (key, word), colour in zip(words.items(), (*_CLASSES, NEUTRAL_COLOUR), strict=True):
         counts = np.array([entry[key] for _, entry, _ in bars])
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
@@ -203,7 +203,7 @@ def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[st
 
 
 def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
-    axes.bar(range(len(counts)), list(counts.values()), color=STORES[0])
+    axes.bar(range(len(counts)), list(counts.values()), color=STORE_COLOURS[0])
     turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
     axes.set_xticks(range(len(counts)), [_short(name) for name in counts], rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
@@ -230,7 +230,7 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
     spread = 0.18 if dim <= 64 else 0.0
     twin = axes.twinx() if apart else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):
-        colour, shift = STORES[number], spread * (2 * number - len(moments) + 1)
+        colour, shift = STORE_COLOURS[number], spread * (2 * number - len(moments) + 1)
         place = np.arange(apart, dim)
         mean, std = each.mean[apart:], each.std[apart:]
         if dim > 64:  # a band for each of so many would be a carpet
@@ -244,7 +244,7 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
             twin.errorbar([shift], each.mean[:1], each.std[:1], fmt="s", markersize=5, linewidth=1.5, color=colour)
     if twin is not None:
         twin.set_ylabel("c0 (squares)")
-        axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
+        axes.axvline(0.5, color=NEUTRAL_COLOUR, linewidth=0.8, linestyle=":")
     unit = f" ({features.unit})" if features.unit else ""
     axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
     if dim == 1:
@@ -262,7 +262,7 @@ def _scatter(
     explained: Sequence[float],
 ) -> None:
     """Draw utterances in their plane: a colour for each store, a mark for each class."""
-    for place, label, name, colour in zip(points, labels, names, STORES, strict=True):
+    for place, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
         words = (*CLASS_NAMES[task], "unlabelled")
         for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):
             chosen = place[label == value]

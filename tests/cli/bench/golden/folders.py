@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from emodna.model.bench.paper import CEILING
+from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
-from emodna.model.metrics import SCORES, scores_of
+from emodna.model.metrics import SCORES, compute_scores
 from emodna.model.run_folder import write_json
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import (
     CLASSES,
     LANGUAGES,
-    Asked,
+    RunKey,
     begin_run,
-    fail,
-    log,
-    planned,
-    predict,
-    run_of,
+    fail_run,
+    make_run,
+    write_experiment,
+    write_log,
+    write_predictions,
     write_run,
 )
 
@@ -43,25 +43,25 @@ OWN: Mapping[str, Any] = {
 }
 
 
-def asked_of(run: RunSpec) -> Asked:
+def key_of(run: RunSpec) -> RunKey:
     return run.src, run.tgt, run.task, str(run.method), run.seed
 
 
 def is_learnable(run: RunSpec) -> bool:
     """Return False where the source of a run, or the target of the upper bound, has no labels."""
-    return run.task == "arousal" or not (run.src == HOSTILE or (run.method == CEILING and run.tgt == HOSTILE))
+    return run.task == "arousal" or not (run.src == HOSTILE or (run.method == UPPER_BOUND and run.tgt == HOSTILE))
 
 
 def scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
     """Return all scores in percent from the numbers of utterances of class 0 and 1, and of those called rightly."""
     confusion = np.array([[right[0], counts[0] - right[0], counts[1] - right[1], right[1]]])
-    found = scores_of(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
+    found = compute_scores(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
     return {key: None if value is None else round(value, 3) for key, value in zip(SCORES, found, strict=True)}
 
 
 def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None, **more: Any) -> None:
     """Write the result of a run; `more` stands in result.json instead."""
-    counts, drawn = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(asked_of(run)))
+    counts, drawn = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(key_of(run)))
     better = BETTER.get(str(run.method), 4.0)
     recalls = [min(max(0.5 + (better + drawn.gauss(0, 5)) / 100, 0), 1) for _ in counts]
     low, high = (round(recall * count) for recall, count in zip(recalls, counts, strict=True))
@@ -71,12 +71,12 @@ def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureSto
 
 def draw_predictions(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> None:
     """Write predictions of the target's own utterances where it is there, else of any 15."""
-    drawn = random.Random(f"predictions {asked_of(run)!r}")
+    drawn = random.Random(f"predictions {key_of(run)!r}")
     ids = stores[run.tgt].ids if run.tgt in stores else [f"{run.tgt} {place}" for place in range(15)]
-    predict(experiment, asked_of(run), ids, [int(round(drawn.random(), 3) >= 0.5) for _ in ids])
+    write_predictions(experiment, key_of(run), ids, [int(round(drawn.random(), 3) >= 0.5) for _ in ids])
 
 
-def logged(asked: Asked) -> Iterator[dict[str, Any]]:
+def make_log_lines(asked: RunKey) -> Iterator[dict[str, Any]]:
     """Yield lines of metrics.jsonl: terms of the loss, their total, then what the method monitors."""
     method, drawn = asked[3], random.Random(f"log {asked!r}")
     ours = method.partition(":")[0] == "emo-dna"
@@ -97,25 +97,25 @@ def logged(asked: Asked) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def paper_folder(out: Path) -> Experiment:
+def make_paper_folder(out: Path) -> Experiment:
     """The six corpora of the paper, nearly all of which is done: something of each of its tables, and no failure."""
     whole = ["source-only", "source-only:target_bn=true", "dann", "dann:add=scl", "emo-dna", "upper-bound"]
     part = ["cdan", "addi", "v3", "emo-dna:threshold=none", "emo-dna:steps=1000"]  # the last is emo-dna's own runs
-    experiment = planned(
+    experiment = write_experiment(
         out,
         [*whole, *part],
         conditions=Conditions(1000, FEATURE_SET),
-        shared={("savee", "emodb"): 1},
+        shared_recordings={("savee", "emodb"): 1},
         wanted=lambda run: str(run.method) in whole or (run.task, run.seed) == ("arousal", 0),
     )
     lacking = {("casia", "savee", "arousal", "emo-dna", 1), ("emovo", "emodb", "valence", "dann", 0)}
     for run in experiment.runs:
-        if asked_of(run) not in lacking and str(run.method) != "emo-dna:steps=1000":
+        if key_of(run) not in lacking and str(run.method) != "emo-dna:steps=1000":
             finish(experiment, run)
     return experiment
 
 
-def own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
+def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
     """Three of the paper's corpora and one of one's own that has labels of arousal alone: runs in all states."""
     both = ["source-only", "dan", "dan:add=scl", "emo-dna", "upper-bound"]
     oracle, gone = "emo-dna:threshold=oracle-labels", "studio-net:depth=3"  # a method of no package here
@@ -124,54 +124,54 @@ def own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
         most = run.seed < 2 or (run.task == "arousal" and str(run.method) in ("source-only", "emo-dna"))
         return most and (run.task == "arousal" or str(run.method) in both) and is_learnable(run)
 
-    experiment = planned(
+    experiment = write_experiment(
         out,
         [*both[:2], "addi", *both[2:4], oracle, both[4], gone],
         corpora=[HOSTILE, "emodb", "ravdess", "savee"],
         seeds=3,
         conditions=Conditions(300, FEATURE_SET, {"frames": "64"}),
-        shared={(HOSTILE, "savee"): 1, ("ravdess", HOSTILE): 3},
+        shared_recordings={(HOSTILE, "savee"): 1, ("ravdess", HOSTILE): 3},
         wanted=is_wanted,
         **OWN,
     )
     stores = {} if store is None else {"emodb": store}
-    changed: dict[Asked, dict[str, Any]] = {
+    changed: dict[RunKey, dict[str, Any]] = {
         ("emodb", "savee", "arousal", "dan", 1): {"uar": None},
         ("emodb", "ravdess", "arousal", "addi", 1): {"f1": float("nan")},
-        ("savee", "emodb", "arousal", "dan", 0): constant("emodb", "arousal"),
-        ("savee", "emodb", "arousal", "dan", 1): constant("emodb", "arousal"),
+        ("savee", "emodb", "arousal", "dan", 0): score_constant("emodb", "arousal"),
+        ("savee", "emodb", "arousal", "dan", 1): score_constant("emodb", "arousal"),
         ("ravdess", "savee", "valence", "emo-dna", 0): {"wall_seconds": None},
     }
-    begun: list[Asked] = [("savee", "emodb", "valence", "dan:add=scl", 1), ("ravdess", "savee", "arousal", "addi", 1)]
-    failed: dict[Asked, str] = {
+    begun: list[RunKey] = [("savee", "emodb", "valence", "dan:add=scl", 1), ("ravdess", "savee", "arousal", "addi", 1)]
+    failed: dict[RunKey, str] = {
         ("ravdess", "savee", "arousal", "addi", 1): NASTY,
         ("emodb", HOSTILE, "arousal", "dan", 0): "the loss is not finite",
         ("emodb", HOSTILE, "arousal", "dan", 1): "the loss is not finite",
     }
-    waiting: list[Asked] = [("savee", "ravdess", "arousal", "addi", 0), asked_of(experiment.runs[-1])]
+    waiting: list[RunKey] = [("savee", "ravdess", "arousal", "addi", 0), key_of(experiment.runs[-1])]
     for run in experiment.runs:
-        asked = asked_of(run)
+        asked = key_of(run)
         if asked in begun:
             begin_run(experiment, run, stores)
         elif asked not in (*failed, *waiting):
             finish(experiment, run, stores, **changed.get(asked, {}))
-            log(experiment, asked, list(logged(asked)))
+            write_log(experiment, asked, list(make_log_lines(asked)))
             if asked[3] != "dan:add=scl" and not (asked[3] == "emo-dna" and asked[1] == HOSTILE and asked[4] == 1):
                 draw_predictions(experiment, run, stores)
     for asked, error in failed.items():
-        fail(experiment, run_of(asked), error)
-    damaged = experiment.run_folder(run_of((HOSTILE, "savee", "arousal", "dan:add=scl", 1))).result
+        fail_run(experiment, make_run(asked), error)
+    damaged = experiment.run_folder(make_run((HOSTILE, "savee", "arousal", "dan:add=scl", 1))).result
     damaged.write_text(damaged.read_text().replace('"macro_f1"', '"macro F1"'))
-    experiment.run_folder(run_of(("ravdess", "emodb", "arousal", gone, 0))).result.write_text("nonsense")
-    with experiment.run_folder(run_of(("emodb", "ravdess", "arousal", "emo-dna", 0))).metrics.open("a") as lines:
+    experiment.run_folder(make_run(("ravdess", "emodb", "arousal", gone, 0))).result.write_text("nonsense")
+    with experiment.run_folder(make_run(("emodb", "ravdess", "arousal", "emo-dna", 0))).metrics.open("a") as lines:
         lines.write('{"step": 40, "emot')  # as a kill leaves it
     return experiment
 
 
-def settings_folder(out: Path) -> Experiment:
+def make_settings_folder(out: Path) -> Experiment:
     """One setting of Emo-DNA at a time, on two pairs, with two threads each."""
     changed = ("padding=mask", "normalisation=none", "threshold_momentum=0.9", "threshold_momentum=0.999")
-    experiment = planned(
+    experiment = write_experiment(
         out,
         ["emo-dna", *(f"emo-dna:{each}" for each in (*changed, "mmd_estimator=linear-ring", "steps=1000"))],
         corpora=[HOSTILE, "emodb"],
@@ -180,19 +180,19 @@ def settings_folder(out: Path) -> Experiment:
         **OWN,
     )
     for run in experiment.runs:
-        if asked_of(run) != ("emodb", HOSTILE, "arousal", "emo-dna:normalisation=none", 1):
+        if key_of(run) != ("emodb", HOSTILE, "arousal", "emo-dna:normalisation=none", 1):
             finish(experiment, run)
             draw_predictions(experiment, run, {})
     return experiment
 
 
-def constant(corpus: str, task: Task) -> dict[str, float | None]:
+def score_constant(corpus: str, task: Task) -> dict[str, float | None]:
     """Return the scores of calling everything class 1."""
     low, high = CLASSES[corpus][task == "valence"]
     return scores((low, high), (0, high))
 
 
-def leave_behind(experiment: Experiment) -> None:
+def add_leftovers(experiment: Experiment) -> None:
     """Put in what no run needs any more, and what looks alike but is somebody's."""
     out, old = experiment.out, "emodb-ravdess-arousal-dan-s0-00000000"
     for number in range(3):
