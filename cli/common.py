@@ -1,8 +1,6 @@
-"""Options, consoles, errors as one line and TOML configuration, shared by all commands."""
+"""Consoles, output, errors and the way to run a program, shared by all commands."""
 
 import fcntl
-import functools
-import inspect
 import io
 import json
 import logging
@@ -11,15 +9,14 @@ import os
 import signal
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 
 from emodna.pipeline.errors import EmodnaError, StoreError, explain_os_error
 
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from emodna.pipeline.store import FeatureStore
-
-Returned = TypeVar("Returned")
 
 
 class _Console(Console):
@@ -42,15 +37,13 @@ class _Console(Console):
 out = _Console(highlight=False, soft_wrap=True, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-#: Where `--config` leaves its table `set` in click's context.
-CONFIG_SETTINGS = "emodna.settings"
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
 def escape(text: object) -> str:
     """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
-    return escape(visible(text))
+    return markup.escape(visible(text))
 
 
 #: What makes a spreadsheet take a cell for a formula.
@@ -183,58 +176,6 @@ def _reserve_stdout() -> None:
         sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (it lives as long as we do)
 
 
-def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Add --json, and -v and -q, which are obeyed here; a command that names `verbose` is told."""
-    is_told = "verbose" in inspect.signature(command).parameters
-
-    @functools.wraps(command)
-    def with_verbosity(*, quiet: bool, verbose: bool, **others: Any) -> Returned:
-        set_verbosity(verbose=verbose, quiet=quiet)
-        return command(**others, verbose=verbose) if is_told else command(**others)
-
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings."),
-        click.option("-v", "--verbose", is_flag=True, help="More on stderr."),
-        click.version_option(package_name="emodna"),
-    ):
-        option(with_verbosity)
-    return with_verbosity
-
-
-cache_option = click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("cache"),
-    envvar="EMODNA_CACHE",
-    show_envvar=True,
-    help="Folder of the feature stores.",
-)
-
-
-class Seconds(click.FloatRange):
-    """A length of time: nan and inf, which are floats, too, are none."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Take what is finite."""
-        number = super().convert(value, param, ctx)
-        return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
-
-
-class FeatureSetOption(click.Option):
-    """An option whose help lists the feature sets in place of {names}; they are loaded when somebody asks for it."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Option and help, as click lists them."""
-        from emodna.pipeline.features import FEATURE_SETS
-
-        record = super().get_help_record(ctx)
-        return record and (record[0], record[1].replace("{names}", ", ".join(FEATURE_SETS)))
-
-
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a wish to stop, which the yielded function tells; a second one stops at once."""
@@ -262,89 +203,6 @@ def resolve_device(name: str) -> "torch.device":
     if name not in valid:
         raise EmodnaError(f"--device {name}: not available here; valid: auto, {', '.join(valid)}")
     return torch.device(name)
-
-
-def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
-    """Key -> value as text, of --set; those of the command line win over those of --config."""
-    parsed: dict[str, str] = dict(click.get_current_context().meta.get(CONFIG_SETTINGS, {}))
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
-        parsed[key.strip()] = value.strip()
-    return parsed
-
-
-def set_verbosity(*, verbose: bool, quiet: bool) -> None:
-    """Set how much goes to standard error."""
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    logging.getLogger("emodna").setLevel(level)
-
-
-def environment(prefix: str) -> Callable[[click.Command], click.Command]:
-    """Let each option of a command be set by a variable named by its long name: PREFIX_LONG_NAME."""
-
-    def name_variables(command: click.Command) -> click.Command:
-        for parameter in command.params:
-            if isinstance(parameter, click.Option) and parameter.envvar is None and parameter.expose_value:
-                parameter.envvar = f"{prefix}_{_key(parameter).upper().replace('-', '_')}"
-        return command
-
-    return name_variables
-
-
-def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        content = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EmodnaError(f"--config {path}: {error}") from error
-    options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
-    valid = {_key(option): option for option in options}
-    unknown = sorted(set(content) - set(valid))
-    if unknown:
-        hint = " (constants of the training go below [set])" if "set" in valid else ""
-        raise EmodnaError(f"--config {path}: unknown key {unknown[0]}; valid: {', '.join(sorted(valid))}{hint}")
-    # Its table `set` and the command line's --set are merged key by key.
-    settings = content.pop("set", {})
-    if not isinstance(settings, dict):
-        raise EmodnaError(f"--config {path}: set: must be a table, [set] with key = value")
-    context.meta[CONFIG_SETTINGS] = {key: json.dumps(value) for key, value in settings.items()}
-    context.default_map = {str(valid[key].name): _checked(path, valid[key], value) for key, value in content.items()}
-
-
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    help="TOML file with this command's long options as keys; options given here win over it.",
-)
-
-
-def _checked(path: Path, option: click.Option, value: object) -> object:
-    """Return a value of the TOML file, if its type is the option's: click would make text of anything."""
-    valid: list[type]
-    match option.type:
-        case click.types.IntParamType():
-            valid, name = [int], "a whole number"
-        case click.types.FloatParamType():
-            valid, name = [int, float], "a number"
-        case click.types.BoolParamType():
-            valid, name = [bool], "true or false"
-        case _:
-            valid, name = [str], "text"
-    values = value if option.multiple and isinstance(value, list) else [value]
-    if all(type(each) in valid for each in values):  # a bool is no int here
-        return values if option.multiple else value
-    raise EmodnaError(f"--config {path}: --{_key(option)} {value!r}: must be {name}")
-
-
-def _key(parameter: click.Parameter) -> str:
-    """TOML key of an option: its long name."""
-    return max(parameter.opts, key=len).lstrip("-")
 
 
 def open_store(cache: Path, store: str) -> "FeatureStore":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Group, cache_option, common_options
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes"
                 "next", "error")  # fmt: skip
 
 
-class _ListsByDefault(click.Group):
+class _ListsByDefault(Group):
     """Without a subcommand, it is `ls`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -29,15 +29,15 @@ class _ListsByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListsByDefault, context_settings=common.CONTEXT)
+@click.group(cls=_ListsByDefault)
 @click.version_option(package_name="emodna")
 def corpora() -> None:
     """Look at the corpora: what they are, how to get them, which are here. Without a command: ls."""
 
 
 @corpora.command("ls", cls=Command)
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
     """List the corpora, each with the next step."""
     from emodna.pipeline.archives import get_data_root
@@ -54,8 +54,8 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 
 @corpora.command(cls=Command)
 @click.argument("name")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
     """Show what is published about a corpus, how to get it, and what is here of it."""
     from emodna.pipeline.archives import get_data_root

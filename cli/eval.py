@@ -7,7 +7,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.common import open_store
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options, config_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ _SEEN: Final = {
 }
 
 
-@common.environment("EMODNA_EVAL")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_EVAL")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--corpus", "corpora", multiple=True, required=True, help="A corpus, or a store's path; repeatable.")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
@@ -44,9 +43,9 @@ _SEEN: Final = {
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability curves.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
-@common.cache_option
-@common.config_option
-@common.common_options
+@cache_option
+@config_option
+@common_options
 def evaluate(
     run: Path,
     corpora: tuple[str, ...],

@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 
 
-@common.environment("EMODNA_EXPORT")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_EXPORT")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", "kind", type=click.Choice(["onnx", "card"]), required=True, help="What to write.")
 @click.option(
@@ -20,8 +19,8 @@ from emodna.cli.options import Command
     help="File to write.  [default: model.onnx or MODEL_CARD.md in the run's folder, written anew]",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is at --out.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
     """Write the model of a RUN (a folder of emodna-fit) as ONNX, or its model card anew.
 

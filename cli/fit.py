@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -29,8 +29,7 @@ _MARKS: Final = """
 [scl]: takes `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
 
-@common.environment("EMODNA_FIT")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_FIT")
 @click.option(
     "--src",
     "sources",
@@ -50,10 +49,10 @@ _MARKS: Final = """
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
 @click.option("--compile", is_flag=True, help="Put the losses through torch.compile; on a CPU, needs a C++ compiler.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
-@common.cache_option
+@cache_option
 @click.option(
     "--feature-set",
-    cls=common.FeatureSetOption,
+    cls=FeatureSetOption,
     help="{names}, or the full folder name of a store.  [default: mfcc40]",
 )
 @click.option(
@@ -84,8 +83,8 @@ _MARKS: Final = """
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def fit(
     sources: tuple[str, ...],
     target: str | None,
@@ -106,7 +105,7 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
-    parsed = common.parse_settings(settings)
+    parsed = parse_settings(settings)
     if add:
         if parsed.get("add", add) != add:
             raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")

@@ -1,34 +1,57 @@
-"""Commands whose help lists their options in groups and ends with examples."""
+"""Commands whose help groups their options and ends with examples, and the options that several commands share."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+import inspect
+import json
+import logging
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
 from emodna.cli.wording import CommandError, word_error
 from emodna.pipeline.errors import EmodnaError
 
-#: Options that every command has, listed last.
+Returned = TypeVar("Returned")
+
+#: Title of the options that are in no group; they come last.
 _COMMON: Final = "Common"
+#: Key of click's context under which the table `set` of a configuration file is kept.
+_CONFIG_SETTINGS: Final = "emodna.settings"
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
 
 class Command(click.Command):
-    """A command with groups of options and with examples.
+    """A command with groups of options, with examples, and with errors in the words of its options.
 
     Parameters
     ----------
     groups
-        Title -> names of its parameters, separated by spaces. Options that stand in no group are common ones.
+        Title -> names of its parameters, separated by spaces. Options in no group are common ones.
     examples
         Command lines, printed at the end of the help.
+    environment
+        Prefix of the environment variables that set its options: PREFIX_LONG_NAME.
     """
 
     def __init__(
-        self, *args: Any, groups: Mapping[str, str] | None = None, examples: tuple[str, ...] = (), **kwargs: Any
+        self,
+        *args: Any,
+        groups: Mapping[str, str] | None = None,
+        examples: tuple[str, ...] = (),
+        environment: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"context_settings": dict(_CONTEXT), **kwargs})
         self.groups = {title: names.split() for title, names in (groups or {}).items()}
         self.examples = examples
+        for option in self.params if environment else ():
+            if isinstance(option, click.Option) and option.envvar is None and option.expose_value:
+                option.envvar = f"{environment}_{_toml_key(option).upper().replace('-', '_')}"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""
@@ -50,9 +73,152 @@ class Command(click.Command):
                 for example in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; an `EmodnaError` of a callback becomes a `CommandError`."""
+        with self._word_errors():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `EmodnaError` becomes a `CommandError` in the words of its options."""
-        try:
+        with self._word_errors():
             return super().invoke(ctx)
+
+    @contextmanager
+    def _word_errors(self) -> Iterator[None]:
+        try:
+            yield
         except EmodnaError as error:
             raise CommandError(word_error(error, self)) from error
+
+
+class Group(Command, click.Group):
+    """A command with subcommands; its help lists them before its options and examples."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the subcommands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Add --json, --version, and -q and -v, which are applied here; `verbose` is passed to commands that take it."""
+    takes_verbose = "verbose" in inspect.signature(command).parameters
+
+    @functools.wraps(command)
+    def with_verbosity(*, quiet: bool, verbose: bool, **others: Any) -> Returned:
+        set_verbosity(verbose=verbose, quiet=quiet)
+        return command(**others, verbose=verbose) if takes_verbose else command(**others)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no progress and no warnings."),
+        click.option("-v", "--verbose", is_flag=True, help="Print more on stderr."),
+        click.version_option(package_name="emodna"),
+    ):
+        option(with_verbosity)
+    return with_verbosity
+
+
+def set_verbosity(*, verbose: bool, quiet: bool) -> None:
+    """Set how much is printed on standard error."""
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.getLogger("emodna").setLevel(level)
+
+
+cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("cache"),
+    envvar="EMODNA_CACHE",
+    show_envvar=True,
+    help="Folder of the feature stores.",
+)
+
+
+class Seconds(click.FloatRange):
+    """A positive, finite length in s."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a float; fail on nan and inf."""
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
+
+
+class FeatureSetOption(click.Option):
+    """An option whose help lists the feature sets in place of {names}; only the help loads them."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and its help."""
+        from emodna.pipeline.features import FEATURE_SETS
+
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("{names}", ", ".join(FEATURE_SETS)))
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """Return the keys and values of --set; they win over those of the configuration file."""
+    parsed: dict[str, str] = dict(click.get_current_context().meta.get(_CONFIG_SETTINGS, {}))
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
+        parsed[key.strip()] = value.strip()
+    return parsed
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        content = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EmodnaError(str(error), field="config", value=path) from error
+    options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
+    valid = {_toml_key(option): option for option in options}
+    if unknown := sorted(set(content) - set(valid)):
+        remedy = "training settings belong in [set]" if "set" in valid else None
+        raise EmodnaError(f"unknown key {unknown[0]}", field="config", value=path, valid=sorted(valid), remedy=remedy)
+    # The table `set` and --set are merged key by key.
+    settings = content.pop("set", {})
+    if not isinstance(settings, dict):
+        raise EmodnaError("set: must be a table, [set] with key = value", field="config", value=path)
+    context.meta[_CONFIG_SETTINGS] = {key: json.dumps(value) for key, value in settings.items()}
+    context.default_map = {str(valid[key].name): _check_type(path, valid[key], value) for key, value in content.items()}
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="TOML file with this command's long options as keys; options given here win over it.",
+)
+
+
+def _check_type(path: Path, option: click.Option, value: object) -> object:
+    """Return a value of the TOML file if it has the option's type; click would turn anything into text."""
+    valid: list[type]
+    match option.type:
+        case click.types.IntParamType():
+            valid, name = [int], "a whole number"
+        case click.types.FloatParamType():
+            valid, name = [int, float], "a number"
+        case click.types.BoolParamType():
+            valid, name = [bool], "true or false"
+        case _:
+            valid, name = [str], "text"
+    values = value if option.multiple and isinstance(value, list) else [value]
+    if all(type(each) in valid for each in values):  # not isinstance: a bool is an int
+        return values if option.multiple else value
+    raise EmodnaError(f"--{_toml_key(option)} {value!r}: must be {name}", field="config", value=path)
+
+
+def _toml_key(option: click.Parameter) -> str:
+    """Return the long name of an option."""
+    return max(option.opts, key=len).lstrip("-")

@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
-@common.environment("EMODNA_PREDICT")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_PREDICT")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, type=click.Path())
 @click.option(
     "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to ask; repeatable."
 )
-@click.option("--windows", "window", type=common.Seconds(), metavar="S", help="Answer for each window of S s.")
-@click.option(
-    "--hop", type=common.Seconds(), metavar="S", help="From one window to the next.  [default: half a window]"
-)
+@click.option("--windows", "window", type=Seconds(), metavar="S", help="Answer for each window of S s.")
+@click.option("--hop", type=Seconds(), metavar="S", help="From one window to the next.  [default: half a window]")
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
@@ -50,8 +47,8 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def predict(
     run: Path,
     audio: tuple[str, ...],

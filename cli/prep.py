@@ -32,8 +32,7 @@ _JSON_KEYS: Final = (
 )
 
 
-@common.environment("EMODNA_PREP")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_PREP")
 @click.option(
     "--corpus",
     "names",
@@ -58,15 +57,15 @@ _JSON_KEYS: Final = (
     metavar="none|energy",
     help="energy: cut your own recordings into utterances where the voice pauses.",
 )
-@common.cache_option
-@click.option("--feature-set", cls=common.FeatureSetOption, default="mfcc40", help="What to extract: {names}.")
+@cache_option
+@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="What to extract: {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of each file to use, from 0.")
 @click.option(
     "--fixed-samples",
     type=click.IntRange(min=2048),
     help="Crop or zero-pad each waveform to this length first, as the paper's authors do (96000).",
 )
-@click.option("--max-seconds", type=common.Seconds(), default=3600.0, help="Reject longer files.")
+@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer files.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -80,8 +79,8 @@ _JSON_KEYS: Final = (
 @click.option("--rehash", is_flag=True, help="Trust neither times nor sizes: hash all audio and all shards again.")
 @click.option("--no-wait", is_flag=True, help="Fail instead of waiting for another run on the same store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any file was rejected.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def prep(
     names: tuple[str, ...],
     root: Path | None,

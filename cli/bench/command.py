@@ -11,9 +11,10 @@ from emodna.cli.bench.manage import clean, drop, status
 from emodna.cli.bench.report import report
 from emodna.cli.bench.run import retry, run
 from emodna.cli.bench.table import table
+from emodna.cli.options import Group
 
 
-@click.group(context_settings=common.CONTEXT)
+@click.group(cls=Group)
 @click.version_option(package_name="emodna")
 def bench() -> None:
     """Run all ordered pairs of corpora, and report them next to the paper."""

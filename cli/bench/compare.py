@@ -43,7 +43,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
 @out_option
-@common.common_options
+@common_options
 def compare(
     metric: str,
     task: Task | None,

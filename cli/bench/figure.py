@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
@@ -44,8 +44,8 @@ _FORMATS: Final = ("png", "svg", "pdf")
     help="Folder of the pictures.  [default: figures in that of the benchmark]",
 )
 @out_option
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def figure(
     names: tuple[str, ...],
     tasks: tuple[Any, ...],

@@ -29,7 +29,7 @@ _KINDS: Final[dict[LeftoverKind, str]] = {
 
 @click.command(cls=Command)
 @out_option
-@common.common_options
+@common_options
 def status(out: Path, as_json: bool) -> None:
     """Say how far a benchmark is: its cells by state, and why some failed."""
     from emodna.model.bench.results import read_run_results
@@ -92,7 +92,7 @@ def status(out: Path, as_json: bool) -> None:
 )
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="With all pairs that it is in; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many to keep: 0, 1, ...")
-@common.common_options
+@common_options
 def drop(
     out: Path,
     methods: tuple[str, ...],
@@ -148,7 +148,7 @@ def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> Non
 @click.command(cls=Command)
 @out_option
 @click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
-@common.common_options
+@common_options
 @click.pass_context
 def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
     """List what no cell of the benchmark needs, and with --delete remove it.

@@ -6,7 +6,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.files import write_atomically
@@ -27,8 +27,8 @@ _FILE = "report.html"
     default=True,
     help="Show figures of the trained models' features, which take minutes the first time.",
 )
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def report(
     out: Path,
     to: Path | None,

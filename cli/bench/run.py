@@ -40,8 +40,7 @@ _device_option = click.option(
 )
 
 
-@common.environment("EMODNA_BENCH_RUN")
-@click.command(cls=Command, context_settings=common.CONTEXT)
+@click.command(cls=Command, environment="EMODNA_BENCH_RUN")
 @click.option(
     "--corpora",
     multiple=True,
@@ -73,17 +72,17 @@ _device_option = click.option(
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
 @click.option(
     "--feature-set",
-    cls=common.FeatureSetOption,
+    cls=FeatureSetOption,
     help="{names}, or the full folder name of the stores.  [default: mfcc40]",
 )
-@common.cache_option
+@cache_option
 @out_option
 @_workers_option
 @_scheduler_option
 @_device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def run(
     context: click.Context,
@@ -111,7 +110,7 @@ def run(
     began = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
-    parsed = common.parse_settings(settings)
+    parsed = parse_settings(settings)
     for key, option in _OPTIONS.items():
         if key in parsed:
             raise EmodnaError(f"--set {key}: use {option}")
@@ -140,14 +139,13 @@ def run(
     context.exit(code)
 
 
-@common.environment("EMODNA_BENCH_RETRY")
-@click.command(cls=Command)
+@click.command(cls=Command, environment="EMODNA_BENCH_RETRY")
 @out_option
 @_workers_option
 @_scheduler_option
 @_device_option
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 @click.pass_context
 def retry(
     context: click.Context,

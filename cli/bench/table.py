@@ -37,8 +37,8 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
     show_default=False,
 )
 @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
-@common.config_option
-@common.common_options
+@config_option
+@common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
     """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
 
 
-@click.group(context_settings=common.CONTEXT)
+@click.group(cls=Group)
 @click.version_option(package_name="emodna")
 def cache() -> None:
     """Look at feature stores. STORE is a corpus's name, or the path of a store."""
@@ -34,8 +34,8 @@ cache.add_command(stats)
 
 
 @cache.command("ls", cls=Command)
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def list_stores(cache: Path, as_json: bool) -> None:
     """List the stores of a cache."""
     from emodna.pipeline.catalogue import list_stores
@@ -71,8 +71,8 @@ def list_stores(cache: Path, as_json: bool) -> None:
 @click.option(
     "--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the features as a PNG picture."
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
     """Show what a store holds, or one utterance: its row, and its features as a picture."""
     opened = common.open_store(cache, store)
@@ -103,8 +103,8 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 
 @cache.command(cls=Command)
 @click.argument("store")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
     """Check every byte of a store; exit 1 if something is wrong."""
     opened = common.open_store(cache, store)
@@ -130,8 +130,8 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     help="File (parquet, npz) or folder (webdataset, hf) to write.  [default: named by corpus and features, here]",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
     """Write a store as Parquet, as NumPy arrays, for WebDataset or for Hugging Face datasets.
 

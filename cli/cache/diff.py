@@ -17,8 +17,8 @@ _NAMED: Final = 3
 @click.command(cls=Command)
 @click.argument("a")
 @click.argument("b")
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     """Say what differs between two stores: names of corpora, or paths.
 

@@ -9,7 +9,7 @@ import click
 from rich.filesize import decimal
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 
 if TYPE_CHECKING:
     from emodna.pipeline.store.gc import GarbageReport, Leftover

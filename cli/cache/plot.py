@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -34,8 +34,8 @@ _FORMATS: Final = ("png", "svg", "pdf")
     type=click.Path(path_type=Path, dir_okay=False),
     help="The picture: .png, .svg or .pdf.  [default: a PNG here, named by what it shows]",
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def plot(
     store: str,
     id: str | None,

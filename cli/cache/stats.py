@@ -20,15 +20,15 @@ _UNEVEN: Final = 0.2
 
 @click.command(cls=Command)
 @click.argument("store")
-@click.option("--window", type=common.Seconds(), default=4.4, help="Length in s of the training window.")
+@click.option("--window", type=Seconds(), default=4.4, help="Length in s of the training window.")
 @click.option("--audio", is_flag=True, help="Also read the audio again: clipping, offset, digital silence at the ends.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     help="Where the audio lies now: a folder, a ZIP or a tar.  [default: where it was prepared]",
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
     """Balance, speakers, durations, levels, and what should be looked at.
 

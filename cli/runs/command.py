@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Group, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
@@ -21,7 +21,7 @@ _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
 _RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
 
 
-@click.group(context_settings=common.CONTEXT)
+@click.group(cls=Group)
 @click.version_option(package_name="emodna")
 def runs() -> None:
     """Look at runs of emodna-fit. RUN is a run's folder."""
@@ -34,7 +34,7 @@ def runs() -> None:
 @click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
 @click.option("--sort", type=click.Choice(_SORTS), default="name", help="The latest, best or largest come first.")
-@common.common_options
+@common_options
 def list_runs(
     folders: tuple[Path, ...],
     src: str | None,

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, make_text, print_table
 from emodna.cli.scores import format_percent
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
-@common.common_options
+@common_options
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """Compare runs: scores, settings that differ, means over seeds, and each pair's predictions.
 

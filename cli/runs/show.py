@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, make_text, print_table, value
 from emodna.model.runs.listing import (
@@ -30,7 +30,7 @@ _TERM: Final = 30
 
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
-@common.common_options
+@common_options
 def show(run: Path, as_json: bool) -> None:
     """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
     found = open_run(run)

@@ -19,7 +19,7 @@ METHODS = ("dan", "dann")
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "err", Console(stderr=True, highlight=False, soft_wrap=True))
-    common.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
+    options.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
 
 
 def three_corpora(out: Path) -> Experiment:

@@ -37,7 +37,7 @@ GOOD = """
 from dataclasses import dataclass, field
 from emodna.model.config import Weight
 from emodna.model.errors import ConfigError
-from emodna.model.methods.base import Method, Settled
+from emodna.model.methods.base import Method, ResolvedConfig
 from emodna.model.methods.source_only import SourceOnly, SourceOnlyConfig
 
 @dataclass(frozen=True)
