@@ -38,9 +38,6 @@ out = _Console(highlight=False, soft_wrap=True, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
-
-
 def escape(text: object) -> str:
     """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
     return markup.escape(visible(text))

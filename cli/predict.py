@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common, predictions
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Seconds, common_options, config_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:

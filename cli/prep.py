@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
 from emodna.cli.progress import Counter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 

@@ -276,10 +276,10 @@ def _make_method(
     request: FitRequest, kind: type[Method], config: Any, facts: DataSummary
 ) -> tuple[ResolvedConfig, Method]:
     """Make the method with a configuration that fits the run; blame another package for a method that is none."""
-    with methods.wrap_plugin_errors(request.method, "settled()"):
-        settled = kind.settled(config, facts)
+    with methods.wrap_plugin_errors(request.method, "resolve_config()"):
+        settled = kind.resolve_config(config, facts)
         if not isinstance(settled, ResolvedConfig) or type(settled.config) is not type(kind.defaults):
-            raise TypeError(f"it must return a Settled, with a {type(kind.defaults).__name__}")
+            raise TypeError(f"it must return a ResolvedConfig, with a {type(kind.defaults).__name__}")
         if isinstance(settled.remarks, str) or not all(isinstance(remark, str) for remark in settled.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
     # What a method draws without a generator of its own follows from the seed, too.

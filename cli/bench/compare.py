@@ -9,7 +9,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES

@@ -12,7 +12,7 @@ from rich.table import Table
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
 from emodna.cli.bench.execution import BenchDisplay, describe_run, format_command
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options
 from emodna.cli.progress import format_duration
 from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
 from emodna.model.bench.paper import UPPER_BOUND

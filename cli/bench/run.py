@@ -8,7 +8,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings

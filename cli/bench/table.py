@@ -11,7 +11,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
-from emodna.cli.options import Command
+from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, list_shared_recordings
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically

@@ -12,7 +12,7 @@ from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import plot, utterance_figure
 from emodna.cli.cache.stats import stats
-from emodna.cli.options import Command
+from emodna.cli.options import Command, Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.cli.wording import word_error
 from emodna.pipeline.export import FORMATS

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command
+from emodna.cli.options import Command, cache_option, common_options
 from emodna.cli.progress import count_progress
 
 #: How many of many are named.

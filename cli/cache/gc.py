@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--unfinished", is_flag=True, help="Include the finished work of interrupted runs, which the next run would use."
 )
-@common.cache_option
-@common.common_options
+@cache_option
+@common_options
 def gc_command(
     stores: tuple[str, ...],
     delete: bool,

@@ -119,16 +119,16 @@ def _print_scores(run: Run) -> None:
     common.out.print(make_score_table({"label": run.label, **run.scores, "constant": run.constants}))
 
 
-def _print_curves(read_curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
     from emodna.cli.charts import draw_curve, draw_sparkline
 
-    if not read_curves:
+    if not logged:
         common.out.print("no line of metrics.jsonl yet")
         return
     poor = common.out.options.ascii_only
-    main = "total" if "total" in read_curves else next(iter(read_curves))
-    steps, values = zip(*read_curves[main], strict=True)
+    main = "total" if "total" in logged else next(iter(logged))
+    steps, values = zip(*logged[main], strict=True)
     labels = [f"{max(values):.3g}", *[""] * (_HEIGHT - 2), f"{min(values):.3g}"]
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
@@ -136,10 +136,10 @@ def _print_curves(read_curves: Mapping[str, Sequence[tuple[int, float]]]) -> Non
     for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
-    heights = [[height for _, height in points] for points in read_curves.values()]
+    heights = [[height for _, height in points] for points in logged.values()]
     print_table(
         [
-            Column("logged", [make_text(name) for name in read_curves]),
+            Column("logged", [make_text(name) for name in logged]),
             Column("curve", [Text(draw_sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from emodna.cli import common
+from emodna.cli import common, options
 from emodna.cli.fit_progress import FitDisplay, show_progress
 
 TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
@@ -59,7 +59,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def show(title: str = "a -> b", *, done: int = 0, quiet: bool = False, **console: object) -> str:
         file = io.StringIO()
         monkeypatch.setattr(common, "err", Console(file=file, highlight=False, emoji=False, **console))  # type: ignore[arg-type]
-        common.set_verbosity(verbose=False, quiet=quiet)
+        options.set_verbosity(verbose=False, quiet=quiet)
         with show_progress(title, 100, utterances=16) as display:
             display.on_start(done)
             for step in range(done + 1, 101):

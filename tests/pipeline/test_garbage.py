@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.files import is_temporary, make_temporary_path
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
+from emodna.pipeline.store.gc import IN_USE, REUSABLE, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
 from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 NAMES = make_emodb_names(12)
@@ -139,7 +139,7 @@ class TestInterrupted:
     def test_finished_work_stays_and_is_used(self, stopped: Path, pool: Path) -> None:
         tidied = collect_garbage(stopped, delete=True, unfinished=False)
         assert tidied.removed == ()
-        assert set(kept(tidied).values()) == {USEFUL}
+        assert set(kept(tidied).values()) == {REUSABLE}
         assert len(tidied.kept) == 8  # four shards, four entries of the journal
         report = prepare_corpus(pool / "other", stopped.parents[1])
         assert (report.reused, report.extracted) == (12, 0)

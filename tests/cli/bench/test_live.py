@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from emodna.cli import common
+from emodna.cli import common, options
 from emodna.cli.bench.execution import BenchDisplay, print_skipped_runs
 from emodna.model.bench.spec import Experiment, MethodInfo
 from emodna.model.bench.worker import RunReply

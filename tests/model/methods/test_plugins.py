@@ -83,9 +83,9 @@ def keys(annotation, default, key="key"):
 #: Of what is called for a run, and what is said of it.
 FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
-    "@classmethod\n    def settled(cls, config, facts): return 1 / 0": " settled() fails: ZeroDivisionError",
-    "@classmethod\n    def settled(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def settled(cls, config, facts): return Settled({})": "ResolvedConfig",
+    "@classmethod\n    def resolve_config(cls, config, facts): return 1 / 0": " resolve_config() fails: ZeroDivisionError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return config": "fails: TypeError",
+    "@classmethod\n    def resolve_config(cls, config, facts): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }
