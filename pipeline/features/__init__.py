@@ -36,7 +36,7 @@ DEFAULT_FEATURE_SET: Final = "mfcc40"
 def make_feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
     """Return the feature set of this name with these options; raise an `EmodnaError` if there is none."""
     if name not in FEATURE_SETS:
-        raise EmodnaError("unknown feature set", field="make_feature_set", value=name, valid=FEATURE_SETS)
+        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=FEATURE_SETS)
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 

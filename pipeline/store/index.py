@@ -46,7 +46,7 @@ def _read_columns(file: Path, names: Sequence[str] | None) -> pa.Table:
 def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     if column.null_count:
         column = column.fill_null(pa.scalar(-1, column.type))
-    return np.array(column.to_to_numpy())
+    return np.array(column.to_numpy())
 
 
 def write_checksummed(path: Path, table: pa.Table) -> None:
