@@ -281,7 +281,7 @@ class TestUnfitWorkers:
             ("root.zip", "remote._describe_archive_size = lambda _: '1 bytes'", "1 bytes on the worker, "),
             (
                 "root",
-                "remote.examine_all = lambda jobs, *_, to=remote.ExtractionResult: [to(each, rejection='gone') for each in jobs]",
+                "remote.examine_all = lambda jobs, *_, r=remote.ExtractionResult: [r(job, rejection='gone') for job in jobs]",
                 "gone on the worker, usable in the preparing process",
             ),
         ],

@@ -16,13 +16,13 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.index import write_checksummed
 from emodna.pipeline.store.shards import map_shard
 from emodna.pipeline.store.snapshot import compute_checksum, encode_document
-from tests.faults.tiny import Truth, tiny_store
+from tests.faults.tiny import Truth, make_tiny_store
 from tests.pipeline.making import content, flip, prepare_corpus
 
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
-    return tiny_store(tmp_path_factory.mktemp("tiny"))
+    return make_tiny_store(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
