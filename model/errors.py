@@ -1,6 +1,9 @@
 """What goes wrong on this floor for a reason that a user can mend."""
 
-from emodna.pipeline.errors import EmodnaError
+from dataclasses import dataclass
+from pathlib import Path
+
+from emodna.pipeline.errors import Action, EmodnaError
 
 
 class ConfigError(EmodnaError):
@@ -21,3 +24,27 @@ class EvaluationError(EmodnaError):
 
 class BenchError(EmodnaError):
     """A benchmark that is missing, damaged, or of other conditions."""
+
+
+@dataclass(frozen=True)
+class RunExperiment(Action):
+    """Run an experiment, or resume it."""
+
+    out: Path
+    """Folder of the experiment."""
+
+
+@dataclass(frozen=True)
+class ShowExperiment(Action):
+    """Show the states of an experiment's runs."""
+
+    out: Path
+    """Folder of the experiment."""
+
+
+@dataclass(frozen=True)
+class StartGpuWorkers(Action):
+    """Start workers that declare a GPU."""
+
+    scheduler: str
+    """Address of the scheduler."""

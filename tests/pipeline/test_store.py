@@ -306,4 +306,4 @@ class TestCatalogue:
         assert (caught.value.where, caught.value.valid) == ("savee", ("emodb", "ravdess"))
         with pytest.raises(StoreError, match="is empty") as caught:
             resolve_store(tmp_path, "savee")
-        assert caught.value.remedy == Remedy("fill it", PrepareCorpus(cache=tmp_path))
+        assert caught.value.remedy == Remedy("prepare a corpus", PrepareCorpus(cache=tmp_path))

@@ -180,7 +180,7 @@ class TestCommand:
             (["nothing"], "figure nothing: unknown; valid: pairs, ranks, steps, distances"),
             (["distances"], "needs umap-learn"),
             (["pairs", "--methods", "dna"], "dna: unknown"),
-            (["pairs", "--out", "nowhere"], "nowhere: no benchmark there"),
+            (["pairs", "--out", "nowhere"], "--out nowhere: contains no experiment"),
             (["pairs", "--to", "file/below"], "file"),
         ],
     )

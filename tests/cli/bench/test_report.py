@@ -128,8 +128,8 @@ def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp
     bench = replace(make_experiment(tmp_path, seeds=1), shared_recordings={("emodb", HOSTILE): 107})
     about = build_overview(bench, read_run_results(bench), ["arousal"])
     assert about.notes == [
-        f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
-        "little of unheard speech."
+        f"emodb -> {HOSTILE}: the source contains 107 labelled recordings of the target; its scores overestimate those "
+        "on unseen speech."
     ]
 
 
@@ -154,7 +154,7 @@ def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
 
 
 def test_errors_are_one_line_and_nothing_is_worked_out(emodna_bench: Command, tmp_path: Path) -> None:
-    assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
+    assert "contains no experiment" in emodna_bench("report", "--out", tmp_path / "none").error()
     make_experiment(tmp_path / "bench", seeds=1)
     ran = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
     assert ran.error().endswith(f"gone/x.html: there is no folder {tmp_path}/gone")

@@ -186,7 +186,7 @@ def test_clean_leaves_a_run_at_work(own: Path) -> None:
     old = old.rename(old.with_name(old.name[:-8] + "00000000"))
     with filelock.FileLock(old / ".lock"):
         cleaned = bench("clean", "--out", own, "--delete")
-    assert f"kept {old}: a run is at work in it" in cleaned.out
+    assert f"kept {old}: a run is using it" in cleaned.out
     assert old.exists()
     assert bench("clean", "--out", own, "--delete").out.splitlines()[-1].startswith("removed 1 run, ")
     assert not old.exists()
@@ -227,7 +227,7 @@ class TestMoreOfIt:
         assert there == only_planned.experiment
         assert there.conditions.steps == 5
         there.run_folder(there.runs[0]).path.mkdir(parents=True)
-        assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2", "was begun with 5")
+        assert_one_line_error(bench(*tiny(six_cache, tmp_path), *pair()), "--steps 2: the experiment has 5")
 
 
 class TestDrop:
@@ -242,7 +242,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            (["--steps", 5], "--steps 5: the benchmark in"),
+            (["--steps", 5], "--steps 5"),
             (["--set", "batch_size=4"], "--set batch_size=4"),
         ],
     )
@@ -250,7 +250,7 @@ class TestRefused:
         self, six_cache: Path, whole: tuple[Path, CommandResult], options: list[object], says: str
     ) -> None:
         before = (whole[0] / "bench.json").read_bytes()
-        assert_one_line_error(bench(*tiny(six_cache, whole[0]), *options), says, "was begun with")
+        assert_one_line_error(bench(*tiny(six_cache, whole[0]), *options), says, "the experiment has")
         assert (whole[0] / "bench.json").read_bytes() == before
 
     @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ class TestRefused:
                 ["clean", "--out", own, "--delete"],
                 ["drop", "--out", own, "--corpora", "casia"],
             ):
-                assert_one_line_error(bench(*options), "another emodna-bench is at work")
+                assert_one_line_error(bench(*options), "another process is using the experiment")
             assert "a run is at work" in bench("status", "--out", own).out
 
 

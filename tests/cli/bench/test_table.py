@@ -168,7 +168,7 @@ def test_recordings_that_a_source_shares_with_its_target_are_told(
 ) -> None:
     shared_recordings = replace(pair, out=tmp_path, shared_recordings={("emodb", "ravdess"): 107})
     shared_recordings.write()
-    says = "107 recordings of the target are in the source, too, with their labels"
+    says = "the source contains 107 labelled recordings of the target"
     for form in ("text", "markdown", "latex"):
         assert says in emodna_bench("table", "2", "--out", tmp_path, "--format", form).out
     assert says not in emodna_bench("table", "2", "--out", pair.out).out

@@ -44,15 +44,15 @@ def opposed(run: RunSpec) -> float:
 def made(
     out: Path, rows: Sequence[str | MethodSpec], score: Score = steady, but: Sequence[RunSpec] = (), **asked: object
 ) -> Experiment:
-    bench = write_experiment(out, rows, **asked)  # type: ignore[arg-type]
-    finish_runs(bench, score, but)
-    return bench
+    experiment = write_experiment(out, rows, **asked)  # type: ignore[arg-type]
+    finish_runs(experiment, score, but)
+    return experiment
 
 
-def test_constants_of_the_30_scenarios(tmp_path: Path) -> None:
+def test_constant_predictors_match_documented_scores(tmp_path: Path) -> None:
     """METHODS 1.3."""
-    bench = write_experiment(tmp_path, ["dann"])
-    arousal, valence = make_table(bench, "2"), make_table(bench, "3")
+    experiment = write_experiment(tmp_path, ["dann"])
+    arousal, valence = make_table(experiment, "2"), make_table(experiment, "3")
 
     def shown(found: Table, name: str, score: str) -> list[str]:
         return [f"{figure(found, name, column, score).mean:.1f}" for column in (*CORPORA, AVERAGE)]
@@ -83,7 +83,7 @@ def test_means_over_targets_then_sources(tmp_path: Path) -> None:
     assert len(figure(found, "dann", AVERAGE).pairs) == 30
 
 
-def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: Path) -> None:
+def test_deviation_is_that_of_the_mean(tmp_path: Path) -> None:
     """Every pair moves by 20 between the seeds, in turn upwards and downwards: their mean does not."""
     found = make_table(made(tmp_path, ["dann"], opposed), "2")
     # 30 pairs, as many up as down; of a source, 5 pairs: 3 one way and 2 the other, 4 in the mean.
@@ -91,11 +91,11 @@ def test_the_deviation_is_that_of_the_mean_and_no_mean_of_deviations(tmp_path: P
     assert [figure(found, "dann", name).std for name in CORPORA] == pytest.approx([4 / sqrt(2)] * 6)
 
 
-def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> None:
+def test_upper_bound_counts_for_all_sources(tmp_path: Path) -> None:
     """It is run once per target, here with the target's place as its score."""
-    bench = made(tmp_path, ["dann", UPPER_BOUND], lambda run: 10.0 * PLACE[run.tgt])
-    assert sum(run.method == UPPER_BOUND for run in bench.runs) == 2 * 2 * 6
-    found = make_table(bench, "2")
+    experiment = made(tmp_path, ["dann", UPPER_BOUND], lambda run: 10.0 * PLACE[run.tgt])
+    assert sum(run.method == UPPER_BOUND for run in experiment.runs) == 2 * 2 * 6
+    found = make_table(experiment, "2")
     assert figure(found, "upper-bound", "casia").mean == pytest.approx(30)
     assert figure(found, "upper-bound", "savee").mean == pytest.approx(20)
     assert len(figure(found, "upper-bound").pairs) == 30
@@ -103,12 +103,12 @@ def test_the_upper_bound_stands_for_all_sources_of_a_target(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("war", "mark"), [(62.0, "below"), (62.66, "same"), (62.72, "same"), (63.0, None)])
-def test_marks_against_the_best_constant(tmp_path: Path, war: float, mark: str | None) -> None:
+def test_scores_are_marked_against_the_best_constant_predictor(tmp_path: Path, war: float, mark: str | None) -> None:
     """The target's majority has a WAR of 62.69 in arousal: what reads 62.7, too, is as good."""
     assert figure(make_table(made(tmp_path, ["dann"], lambda _: war), "2"), "dann").mark == mark
 
 
-def test_the_best_of_a_column(tmp_path: Path) -> None:
+def test_best_method_of_a_column_is_marked(tmp_path: Path) -> None:
     found = make_table(
         made(tmp_path, ["dann", "dan", "upper-bound"], lambda run: 70.0 + (run.method.name == "dan")), "2"
     )
@@ -119,25 +119,25 @@ def test_the_best_of_a_column(tmp_path: Path) -> None:
     assert not figure(found, "dan").paper_best
 
 
-def test_arrows_from_the_method_without_l_scl(tmp_path: Path) -> None:
+def test_gains_are_relative_to_the_method_without_l_scl(tmp_path: Path) -> None:
     rows = ["dann", "dann:add=scl", "cdan", "cdan:add=scl", "jan:add=scl"]
-    bench = made(
+    experiment = made(
         tmp_path, rows, lambda run: 50.0 + 2 * bool(run.method.settings) * (-1 if run.method.name == "cdan" else 1)
     )
-    found = make_table(bench, "5")
+    found = make_table(experiment, "5")
     assert figure(found, "dann:add=scl").gain == pytest.approx(2)
     assert figure(found, "cdan:add=scl").gain == pytest.approx(-2)
     assert figure(found, "jan:add=scl").gain is None
     assert (figure(found, "cdan:add=scl").paper_gain or 0) < 0 < (figure(found, "dann:add=scl").paper_gain or 0)
 
 
-def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> None:
+def test_constant_predictors_use_the_pairs_of_the_task(tmp_path: Path) -> None:
     """Savee came later, for valence alone."""
-    bench = write_experiment(tmp_path, ["dann"], corpora=("emodb", "ravdess", "savee"))
-    cells = [run for run in bench.runs if run.task == "valence" or "savee" not in (run.src, run.tgt)]
-    bench = replace(bench, runs=tuple(cells))
-    finish_runs(bench, steady)
-    arousal, valence = (make_table(bench, name) for name in ("2", "3"))
+    experiment = write_experiment(tmp_path, ["dann"], corpora=("emodb", "ravdess", "savee"))
+    cells = [run for run in experiment.runs if run.task == "valence" or "savee" not in (run.src, run.tgt)]
+    experiment = replace(experiment, runs=tuple(cells))
+    finish_runs(experiment, steady)
+    arousal, valence = (make_table(experiment, name) for name in ("2", "3"))
     there = figure(arousal, "always_high", "emodb")
     assert (there.pairs, there.mean) == ((("emodb", "ravdess"),), pytest.approx(100 * 960 / 1440))
     assert figure(arousal, "always_high", "savee").mean is None
@@ -145,12 +145,14 @@ def test_constants_are_of_the_pairs_that_the_task_was_run_on(tmp_path: Path) -> 
     assert len(figure(valence, "always_high").pairs) == 6
 
 
-def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
+def test_seed_without_a_pair_is_left_out(tmp_path: Path) -> None:
     """Seed 1 lacks one target of casia: with it, the mean would be of other pairs."""
-    bench = write_experiment(tmp_path, ["dann"])
-    (hole,) = (run for run in bench.runs if (run.src, run.tgt, run.task, run.seed) == ("casia", "savee", "arousal", 1))
-    finish_runs(bench, steady, [hole])
-    found = make_table(bench, "2")
+    experiment = write_experiment(tmp_path, ["dann"])
+    (hole,) = (
+        run for run in experiment.runs if (run.src, run.tgt, run.task, run.seed) == ("casia", "savee", "arousal", 1)
+    )
+    finish_runs(experiment, steady, [hole])
+    found = make_table(experiment, "2")
     there = figure(found, "dann", "casia")
     assert (there.mean, there.std, there.seeds) == (pytest.approx(13), None, (0,))
     assert there.comparable
@@ -160,13 +162,13 @@ def test_a_seed_without_a_pair_does_not_count(tmp_path: Path) -> None:
     assert (gap.methods, gap.pairs, gap.seeds) == ((MethodSpec("dann"),), (("casia", "savee"),), (1,))
 
 
-def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path) -> None:
-    bench = write_experiment(tmp_path, ["dann", "dan"], tasks=["arousal"])
-    holes = [run for run in bench.runs if (run.src, run.tgt, run.method.name) == ("casia", "savee", "dann")]
-    finish_runs(bench, lambda run: 50 + steady(run), holes)
+def test_pair_that_failed_in_all_seeds_is_a_gap(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ["dann", "dan"], tasks=["arousal"])
+    holes = [run for run in experiment.runs if (run.src, run.tgt, run.method.name) == ("casia", "savee", "dann")]
+    finish_runs(experiment, lambda run: 50 + steady(run), holes)
     for run in holes:
-        fail_run(bench, run, "no memory")
-    found = make_table(bench, "2")
+        fail_run(experiment, run, "no memory")
+    found = make_table(experiment, "2")
     there = figure(found, "dann", "casia")
     assert there.mean == pytest.approx(60 + 2.5 + 1.5)  # targets 1 to 4
     assert (len(there.pairs), there.comparable, there.seeds) == (4, False, (0, 1))
@@ -177,26 +179,26 @@ def test_a_pair_that_failed_in_all_seeds_is_told_and_not_compared(tmp_path: Path
     assert gap.run_count == 2
 
 
-def test_targets_without_labels_and_damaged_results(tmp_path: Path) -> None:
+def test_unlabelled_targets_and_damaged_results_are_gaps(tmp_path: Path) -> None:
     classes = {**CLASSES, "savee": ((0, 0), (0, 0))}
-    bench = write_experiment(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
-    finish_runs(bench, lambda run: None if run.tgt in ("savee", "emovo") else 50.0)
-    found = make_table(bench, "2")
+    experiment = write_experiment(tmp_path, ["dann"], tasks=["arousal"], seeds=1, classes=classes)
+    finish_runs(experiment, lambda run: None if run.tgt in ("savee", "emovo") else 50.0)
+    found = make_table(experiment, "2")
     reason = {gap.reason: {tgt for _, tgt in gap.pairs} for gap in found.gaps if MethodSpec("dann") in gap.methods}
     assert reason == {"unlabelled": {"savee"}, "failed": {"emovo"}}
     assert len(figure(found, "dann", "casia").pairs) == 3
     assert len(figure(found, "always_high", "casia").pairs) == 4
 
 
-def test_sensitivity_is_told_against_the_first_row_in_the_same_seeds(tmp_path: Path) -> None:
+def test_sensitivity_is_relative_to_the_first_method(tmp_path: Path) -> None:
     rows = list(SENSITIVITY_METHODS)
 
     def score(run: RunSpec) -> float:
         return 50.0 + 7 * run.seed + (2 + run.seed) * rows.index(run.method)
 
     conditions = Conditions(300, "mfcc40-x")
-    bench = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
-    found = make_table(bench, "sensitivity")
+    experiment = made(tmp_path, rows, score, corpora=("emodb", "ravdess"), tasks=["arousal"], conditions=conditions)
+    found = make_table(experiment, "sensitivity")
     second = str(rows[1])
     assert [block.columns[0][1].name for block in found.blocks] == ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]
     assert figure(found, second, score="uar").mean == pytest.approx((54 + 62) / 2)
@@ -216,7 +218,7 @@ def scores_of_pairs(seed: int) -> dict[tuple[str, str], dict[int, float]]:
 
 
 @given(st.integers(0, 10_000))
-def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_have_them(seed: int) -> None:
+def test_mean_has_the_pairs_of_the_fullest_seed(seed: int) -> None:
     found = scores_of_pairs(seed)
     by_seed = {number: {pair for pair in found if number in found[pair]} for number in range(3)}
     chosen = pairs, seeds = choose_pairs_and_seeds(found, list(found))
@@ -232,8 +234,8 @@ def test_a_mean_is_over_as_many_pairs_as_one_seed_has_and_over_the_seeds_that_ha
     assert average_by_source({pair: found[pair][seeds[0]] for pair in pairs}) == pytest.approx(np.mean(naive))
 
 
-def test_the_order_of_the_runs_is_no_matter(tmp_path: Path) -> None:
-    bench = made(tmp_path, ["dann", "upper-bound"])
-    mixed = replace(bench, runs=tuple(random.Random(1).sample(bench.runs, len(bench.runs))))
-    assert make_table(mixed, "2").rows == make_table(bench, "2").rows
-    assert make_table(mixed, "2").gaps == make_table(bench, "2").gaps
+def test_order_of_runs_does_not_matter(tmp_path: Path) -> None:
+    experiment = made(tmp_path, ["dann", "upper-bound"])
+    mixed = replace(experiment, runs=tuple(random.Random(1).sample(experiment.runs, len(experiment.runs))))
+    assert make_table(mixed, "2").rows == make_table(experiment, "2").rows
+    assert make_table(mixed, "2").gaps == make_table(experiment, "2").gaps

@@ -12,15 +12,15 @@ from tests.model.bench.builders import write_experiment
 
 
 @pytest.mark.parametrize(("local", "kind"), [(True, "failed"), (False, "refused")])
-def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
+def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
-    bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
+    experiment = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
     order = RunOrder(
         str(tmp_path),
         hash_experiment(tmp_path) or "",
-        bench.runs[0],
+        experiment.runs[0],
         read_versions(),
         1,
         "cpu",
